@@ -216,6 +216,9 @@ type Options struct {
 	HeartbeatInterval time.Duration
 	// SigningKey returns the id of the key that signs new tickets.
 	SigningKey func() string
+	// OnConstantUser is called, again and again while it holds, when the viewers of one user, whom the backend names, are at
+	// more than that many addresses at once on this node; nil: nobody is told. It must not block.
+	OnConstantUser func(backend, user string, addresses int)
 	// Tracer records spans; nil: none.
 	Tracer trace.Tracer
 	// Logger may be nil.
@@ -226,6 +229,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnConstantUser == nil {
+		o.OnConstantUser = func(string, string, int) {}
 	}
 	if o.StoreTimeout == 0 {
 		o.StoreTimeout = 100 * time.Millisecond

@@ -184,7 +184,7 @@ func (f *fakeCluster) LeaveAddress(_ context.Context, ticket string, id backends
 
 func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
 
-func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time) error {
 	return nil
 }
 

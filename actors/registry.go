@@ -37,6 +37,7 @@ type Registry struct {
 	heartbeats  *heartbeatReporter
 	revocations *revoker
 	viewers     viewerCount
+	users       *userSpread
 }
 
 // NewRegistry starts a registry. Close ends it.
@@ -54,7 +55,8 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
-	r.revocations = &revoker{r.core}
+	r.revocations = &revoker{core: r.core}
+	r.users = newUserSpread(r.core, o.OnConstantUser)
 	for name, b := range o.Backends {
 		r.backends[name] = r.newBackendRuntime(name, start, b)
 	}

@@ -222,6 +222,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
 	a.registry.addresses.onDecision(s, &d)
+	a.registry.users.add(s, &d)
 	a.trace.decided(&d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)

@@ -226,9 +226,8 @@ type rootFacts struct {
 	// isAllowed and isDenied report that the root may play, or that its backend, an operator or a ban denied it.
 	isAllowed, isDenied bool
 	// isPlaying reports that some node has seen the root's viewer within the idle timeout.
-	isPlaying   bool
-	lastSeen    time.Time
-	kickedUntil time.Time
+	isPlaying bool
+	lastSeen  time.Time
 }
 
 // startFindRoot looks up the root of a sibling while the sibling itself is looked up. It returns nil where nothing is needed
@@ -256,7 +255,7 @@ func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
 	if !result.Found {
 		return rootFacts{}
 	}
-	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now(), kickedUntil: record.KickedUntil}
+	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now()}
 	f.judge()
 	if !u.rootOpened.After(record.RevokedBefore) {
 		f.isAllowed, f.isDenied = false, true
@@ -301,10 +300,6 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	}
 	if ban, isBanned := r.cluster.Banned(s.Request(), &e.Root); isBanned {
 		e.Refused = new(banDecision(ban))
-		return
-	}
-	if time.Now().Before(root.kickedUntil) {
-		e.Refused = new(session.Kicked())
 		return
 	}
 	err := r.addresses.join(ctx, s, &root)

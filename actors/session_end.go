@@ -73,6 +73,7 @@ func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now 
 	r, s := a.registry, a.session
 	a.countUnverified(backends.Decision{}, now)
 	a.countViewer(false)
+	r.users.add(s, nil)
 	a.trace.end()
 	r.timers.disarm(s)
 	s.isClosed.Store(true)

@@ -40,6 +40,8 @@ type Session struct {
 	extraLifetime   time.Duration // see [session.OpenRequest]
 	isCountedViewer bool          // viewerCount counts it; used by the actor alone
 
+	userCell atomic.Uint32 // where userSpread counts it; 0: nowhere
+
 	reportedSeen atomic.Int64               // the last heartbeat in the store, as lastSeen; 0: none
 	isNewInStore atomic.Bool                // that heartbeat was the first
 	isPlaying    atomic.Bool                // it counts against its user's limit

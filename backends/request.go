@@ -58,6 +58,8 @@ type Request struct {
 	// Address is the viewer's own address. Behind a trusted proxy it is the one that the proxy reports.
 	Address netip.Addr
 
+	// Edge is what an edge with sessions of its own reported; nil: no such edge asks.
+	Edge *EdgeReport
 	// Opened is when the session was opened.
 	Opened time.Time
 	// Bytes is how many bytes the session was sent so far.
@@ -76,3 +78,20 @@ type Header struct{ Name, Value string }
 
 // IsUnknown reports whether the viewer has no decision yet.
 func (r *Request) IsUnknown() bool { return r.Current.Verdict == Pending }
+
+// EdgeReport is what an edge with sessions of its own (Astra, Alta, Flussonic) reported of a viewer, where it differs from
+// what a player's request would say. What the edge did not report is told to no backend as if it had.
+type EdgeReport struct {
+	// AstraSession is the X-Session-ID of an edge that speaks Astra's or Alta's contract, and FlussonicSession the
+	// session_id of one that speaks Flussonic's. A backend of the same contract gets it unchanged. Both are empty where the
+	// id is derived from ours.
+	AstraSession, FlussonicSession string
+	// HasSession, HasChannel, HasPath and HasHost report which facts there are for a backend of Astra's contract.
+	HasSession, HasChannel, HasPath, HasHost bool
+	// Origin is the X-Real-Origin; empty: none.
+	Origin string
+	// Protocol is Flussonic's proto; empty: none.
+	Protocol string
+	// IsArchive is Flussonic's dvr.
+	IsArchive bool
+}

@@ -355,32 +355,24 @@ func TestStore_SaveDecision(t *testing.T) {
 		"an allowed decision with a revoked ticket does not hold": func(n storePair) {
 			o := openedAgo(5)
 			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
-			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o, 0))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o))
 			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
 				n.t.Errorf("got %+v, want a lease and the revoked ticket", got)
 			}
 		},
-		"a kick denies for its duration": func(n storePair) {
+		"all tickets that exist are revoked": func(n storePair) {
 			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
-			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}))
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-			left := time.Until(got.Record.KickedUntil)
-			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-redistest.Timeout || got.Record.RevokedBefore.Before(openedAgo(4)) {
+			if got.Revision == 0 || got.Record.RevokedBefore.Before(openedAgo(4)) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
-		"a kick that is over leaves the ticket revoked": func(n storePair) {
-			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
-			redistest.Eventually(n.t, "a lease", func() bool {
-				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
-			})
-		},
-		"a kick survives the decision of a lease": func(n storePair) {
+		"a tombstone survives the decision of a lease": func(n storePair) {
 			revision := n.lease(n.a, 1, 0)
-			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}))
 			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(0))), false, session.OutcomeStored)
-			if got := n.read(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
+			if got := n.read(n.b, 1); got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)
 			}
 		},

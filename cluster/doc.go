@@ -20,7 +20,7 @@
 //	key                       type    expires after             written by               what it holds; what its loss costs
 //	usher:session:{session}   hash    decision + session_ttl    acquire_lease            a session; the backend is asked
 //	                                                            store_decision           again
-//	                                                            kick_session
+//	                                                            revoke_session
 //	                                                            mark_evicted
 //	                                                            add_counters
 //	                                                            close_session
@@ -58,7 +58,7 @@
 //	a session's fields        v version of the record · r the record, encrypted · o when it was opened, Unix seconds ·
 //	                          e when the decision ends · a 1 if the decision is a backend's · f its revision · l the newest
 //	                          lease · u when that lease ends · w another node waits · b tickets opened until then are
-//	                          revoked, Unix seconds · k when the kick ends · x it is evicted · s when the current period
+//	                          revoked, Unix seconds · x it is evicted · s when the current period
 //	                          began · c it has no current period · nr nb ns nh requests, bytes, ms without a backend's
 //	                          answer, history of decisions
 //

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
@@ -81,7 +80,10 @@ func Open(o Options) (*Node, error) {
 	}
 	local.OnExceeded = func(user string) { n.limitExceeded(n.cipher.UserHash(user)) }
 	if o.Config.Enabled() {
-		return n, n.join(local)
+		if err := n.join(local); err != nil {
+			return nil, err
+		}
+		return n, nil
 	}
 	n.memory, n.Store = local, local
 	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: setting.Secret(rand.Text())}})
@@ -95,7 +97,7 @@ func (n *Node) join(local *Memory) error {
 	})
 	if err != nil {
 		local.Close()
-		return fmt.Errorf("cluster: %w", err)
+		return fmt.Errorf("cluster.%w", err)
 	}
 	n.redis, n.Store, n.cipher = r, r, r.cipher
 	n.broker = events.New(events.Options{
@@ -188,22 +190,6 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 		return nil
 	}
 	return n.broker.Publish(ctx, v)
-}
-
-// Kick ends a session on all nodes, if it was opened at that time or before; zero: whenever it was opened. For that long
-// the session is denied, whatever its viewer presents. With an error, this node has applied it, and the others do when
-// Redis has recovered.
-func (n *Node) Kick(
-	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
-) error {
-	storeErr := n.RevokeSession(ctx, id, opened, d)
-	revokeErr := n.Revoke(ctx, session.Revocation{
-		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
-	})
-	if storeErr != nil {
-		return storeErr
-	}
-	return revokeErr
 }
 
 // revoked applies a revocation to this node.

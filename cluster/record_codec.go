@@ -57,6 +57,7 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
+	requestEdge // as encodeEdgeReport writes it
 	requestGroup // 16 bytes
 )
 
@@ -158,6 +159,9 @@ func encodeRequest(q *backends.Request) []byte {
 	f.text(requestUserAgent, q.UserAgent)
 	f.text(requestReferer, q.Referer)
 	f.text(requestDevice, q.Device)
+	if q.Edge != nil {
+		f.text(requestEdge, encodeEdgeReport(q.Edge))
+	}
 	if !q.Group.IsZero() {
 		f.text(requestGroup, string(q.Group[:]))
 	}
@@ -252,6 +256,8 @@ func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error
 			}
 		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
+		case requestEdge:
+			q.Edge, err = decodeEdgeReport(value)
 		case requestNumber, requestOpened, requestBytes:
 			err = decodeRequestNumber(q, tag, value)
 		default:

@@ -27,6 +27,10 @@ func fullRecord() session.Record {
 			Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-B"}, {Name: "X-A", Value: "2"}},
 			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac", Group: idOf(8),
 			Address: netip.MustParseAddr("2001:db8::1"), Opened: time.Unix(1600000000, 0).UTC(), Bytes: 1 << 40,
+			Edge: &backends.EdgeReport{
+				AstraSession: "17", FlussonicSession: "s", HasSession: true, HasChannel: true, HasPath: true, HasHost: true,
+				Origin: "https://h", Protocol: "dash", IsArchive: true,
+			},
 		},
 	}
 }
@@ -36,7 +40,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	t.Parallel()
 	want := fullRecord()
 	beside := map[string]bool{ // what scripts read, and what is not stored
-		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true, "IsClosed": true,
+		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true, "IsClosed": true,
 		"OnSent": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/enforcement"
 )
 
 // Config configures a node's public listener.
@@ -132,10 +132,64 @@ func (c Config) Validate(backends []string) error {
 	return errors.Join(errs...)
 }
 
+// maxQuietRevival is how long tickets may be revived without a warning: longer than a restart or an outage lasts.
+const maxQuietRevival = 24 * time.Hour
+
+// Warnings says what allowed settings cost.
+func (c Config) Warnings() error {
+	var errs []error
+	for i, p := range c.TrustedProxies {
+		if setting.IsEverybody(p) {
+			errs = append(errs, fmt.Errorf("trusted_proxies[%d]: %s believes anybody's X-Forwarded-For: viewers choose their address, and with it "+
+				"the limits and bans that apply to them; list your load balancers alone", i, p))
+		}
+	}
+	if name := c.Tickets.Parameter; c.isCredential(name) {
+		errs = append(errs, fmt.Errorf("tickets.parameter: %q is the name of a credential: what viewers send by it is taken for a ticket, and no "+
+			"backend sees it; want another name, such as ticket", name))
+	}
+	if d := c.Tickets.ReviveFor; d > maxQuietRevival {
+		errs = append(errs, fmt.Errorf("tickets.revive_for: %v: a ticket of a session that no node and no Redis remembers opens one without a "+
+			"check for so long, even if the viewer's account has ended; want hours", d))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
+		c.Origins[name].eachURL("origins."+name, func(key, text string) {
+			if u, err := url.Parse(text); err == nil && u.RawQuery != "" {
+				errs = append(errs, fmt.Errorf("%s: has a query, which every request to the origin then has, those for segments too; "+
+					"leave it out unless the origin wants that", key))
+			}
+		})
+	}
+	for i, r := range c.Routes {
+		errs = append(errs, r.warnings(fmt.Sprintf("routes[%d]", i)))
+	}
+	return errors.Join(errs...)
+}
+
+// isCredential reports whether a parameter is a credential of a route, or has the name of one.
+func (c Config) isCredential(parameter string) bool {
+	usual := regexp.MustCompile(`(?i)^(auth|access|jwt|key|login|mac|pass|passw(or)?d|pin|secret|sid|sign|signature|token|uid|user|username)$`)
+	return usual.MatchString(parameter) || strings.Contains(strings.ToLower(parameter), "token") ||
+		slices.ContainsFunc(c.Routes, func(r RouteConfig) bool {
+			return slices.Contains(r.Credentials, parameter) || slices.Contains(r.Required, parameter)
+		})
+}
+
+// unenforcedRoutes returns the names of the routes that refuse nobody.
+func (c Config) unenforcedRoutes() []string {
+	var names []string
+	for _, r := range c.Routes {
+		if r.Enforce == enforcement.Unenforced {
+			names = append(names, r.name())
+		}
+	}
+	return names
+}
+
 func (c Config) validateListener() error {
 	var errs []error
-	if _, port, err := net.SplitHostPort(c.Listen); err != nil || port == "" {
-		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
+	if err := setting.ValidateListen(c.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
@@ -214,22 +268,27 @@ func (c Config) validateOrigins() error {
 		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
-		o := c.Origins[name]
-		if o == nil {
-			o = &OriginConfig{}
-		}
-		for i, text := range append([]string{o.URL}, o.Fallback...) {
-			key := fmt.Sprintf("origins.%s.url", name)
-			if i > 0 {
-				key = fmt.Sprintf("origins.%s.fallback[%d]", name, i-1)
-			}
+		c.Origins[name].eachURL("origins."+name, func(key, text string) {
 			u, err := url.Parse(text)
 			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
 				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text)))
+			} else if err := setting.ValidatePort(u.Port()); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", key, err))
 			}
-		}
+		})
 	}
 	return errors.Join(errs...)
+}
+
+// eachURL calls f with the setting of every address of the origin, and the address.
+func (c *OriginConfig) eachURL(key string, f func(key, text string)) {
+	if c == nil {
+		c = &OriginConfig{}
+	}
+	f(key+".url", c.URL)
+	for i, text := range c.Fallback {
+		f(fmt.Sprintf("%s.fallback[%d]", key, i), text)
+	}
 }
 
 // withoutUser hides the user and password in the text of an address, valid or not.

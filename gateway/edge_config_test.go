@@ -25,7 +25,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"a valid envoy endpoint":        {edge.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
-			r.IdentityFields = []string{"user_agent", "edge_session"}
+			r.IdentityFields, r.Edge.SessionID = []string{"user_agent"}, edge.SessionIDDerived
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
@@ -62,8 +62,8 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			"routes[0].identity_fields: playback_session: flussonic passes no header of a viewer's on",
 		},
 		"edge sessions at an edge without sessions": {
-			edge.Nginx, func(r *RouteConfig) { r.IdentityFields = []string{"edge_session"} },
-			"routes[0].identity_fields: edge_session: nginx has no sessions of its own",
+			edge.Nginx, withSessionID(edge.SessionIDIgnored),
+			"routes[0].edge.session_id: nginx has no sessions of its own",
 		},
 		"no margin": {
 			edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },
@@ -132,7 +132,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		},
 		"an unknown fact": {
 			edge.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
-			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
+			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session`,
 		},
 		"a host with a port": {
 			edge.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },
@@ -170,16 +170,6 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestConfig_Validate_EdgeSessionWithoutEdge(t *testing.T) {
-	t.Parallel()
-	c := testConfig("http://10.0.0.5:8000")
-	c.Routes[0].IdentityFields = []string{"edge_session"}
-	want := `routes[0].identity_fields[0]: "edge_session" is unknown; want one of address, user_agent, playback_session`
-	if err := c.Validate([]string{"b", "p", "x"}); err == nil || err.Error() != want {
-		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

@@ -40,12 +40,15 @@ func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 	}{
 		edge.Astra: {edgeRoute(edge.Astra), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Scheme, r.Referer, r.Headers = "a001", "/auth", "", "", nil
+			r.Edge = &backends.EdgeReport{AstraSession: "17", HasSession: true, HasChannel: true, HasPath: true, HasHost: true}
 		})},
 		edge.Alta: {edgeRoute(edge.Alta), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Referer, r.Headers = "/play/caf%C3%A9/index.m3u8", "/auth", "", nil
+			r.Edge = &backends.EdgeReport{AstraSession: "17", HasSession: true, HasPath: true, Origin: "https://tv.example.com:8443"}
 		})},
 		edge.Flussonic: {edgeRoute(edge.Flussonic), asked(func(r *backends.Request) {
 			r.Channel, r.Route, r.Path, r.Scheme, r.Headers = "a001", "/auth", "/a001", "", nil
+			r.Edge = &backends.EdgeReport{FlussonicSession: "17", HasSession: true, HasChannel: true, HasHost: true, Protocol: "hls"}
 		})},
 		edge.Nginx:       {edgeRoute(edge.Nginx, plain), asked(func(r *backends.Request) {})},
 		edge.ForwardAuth: {edgeRoute(edge.ForwardAuth, plain), asked(func(r *backends.Request) {})},

@@ -18,6 +18,11 @@ func withIdentityFields(facts ...string) func(*RouteConfig) {
 	return func(r *RouteConfig) { r.IdentityFields = facts }
 }
 
+// withSessionID edits edgeRoute's session_id.
+func withSessionID(m edge.SessionIDMode) func(*RouteConfig) {
+	return func(r *RouteConfig) { r.Edge.SessionID = m }
+}
+
 func TestServe_EdgeCheck_EdgeSessionIdentity(t *testing.T) {
 	t.Parallel()
 	twoEdges := allowNetworks("203.0.113.0/24")
@@ -37,37 +42,45 @@ func TestServe_EdgeCheck_EdgeSessionIdentity(t *testing.T) {
 		v.uri = "/play/a001/index.m3u8"
 		return v
 	}
+	noSession := func(v edgeViewer) edgeViewer {
+		v.session = ""
+		return v
+	}
 	cases := map[string]struct {
+		mode       edge.SessionIDMode
 		facts      []string
 		one, other edgeViewer
 		same       bool
 	}{
-		"two sessions of the edge, one token":                      {nil, first, session, true},
-		"one session at two edges, one token":                      {nil, first, elsewhere, true},
-		"one session, two tokens":                                  {nil, first, token, false},
-		"one session, two channels":                                {nil, first, channel, false},
-		"two sessions that count":                                  {[]string{"edge_session"}, first, session, false},
-		"one session that counts, at two edges":                    {[]string{"edge_session"}, first, elsewhere, false},
-		"one session that counts, two tokens":                      {[]string{"edge_session"}, first, token, false},
-		"one session that counts, two channels":                    {[]string{"edge_session"}, first, channel, false},
-		"one session that counts, two addresses":                   {[]string{"edge_session"}, first, address, false},
-		"one session that counts, two agents that count":           {[]string{"edge_session", "user_agent"}, first, agent, false},
-		"no session where it counts, two edges":                    {[]string{"edge_session"}, like(func(v *edgeViewer) { v.session = "" }), like(func(v *edgeViewer) { v.session, v.fields = "", elsewhere.fields }), true},
-		"a session where it counts, and none":                      {[]string{"edge_session"}, first, like(func(v *edgeViewer) { v.session = "" }), false},
-		"no credentials, two sessions":                             {nil, bare(first), bare(session), true},
-		"no credentials, one session, two addresses":               {nil, bare(first), bare(address), false},
-		"no credentials, one session, two agents":                  {nil, bare(first), bare(agent), false},
-		"no credentials, one session at two edges":                 {nil, bare(first), bare(elsewhere), true},
-		"no credentials, two sessions that count":                  {[]string{"edge_session"}, bare(first), bare(session), false},
-		"no credentials, one session that counts, two addresses":   {[]string{"edge_session"}, bare(first), bare(address), false},
-		"no credentials, one session that counts, at two edges":    {[]string{"edge_session"}, bare(first), bare(elsewhere), false},
-		"no credentials, one session that counts, all of it alike": {[]string{"edge_session"}, bare(first), bare(first), true},
+		"one session, all of it alike":                  {edge.SessionIDOfEdge, nil, first, first, true},
+		"two sessions of the edge, one token":           {edge.SessionIDOfEdge, nil, first, session, false},
+		"one session at two edges, one token":           {edge.SessionIDOfEdge, nil, first, elsewhere, false},
+		"one session, two tokens":                       {edge.SessionIDOfEdge, nil, first, token, false},
+		"one session, two channels":                     {edge.SessionIDOfEdge, nil, first, channel, false},
+		"one session, two addresses":                    {edge.SessionIDOfEdge, nil, first, address, false},
+		"one session, two agents":                       {edge.SessionIDOfEdge, nil, first, agent, true},
+		"one session, two agents that count":            {edge.SessionIDOfEdge, []string{"user_agent"}, first, agent, false},
+		"no session, two edges":                         {edge.SessionIDOfEdge, nil, noSession(first), noSession(elsewhere), true},
+		"a session, and none":                           {edge.SessionIDOfEdge, nil, first, noSession(first), false},
+		"two sessions, an id of ours":                   {edge.SessionIDDerived, nil, first, session, false},
+		"one session at two edges, an id of ours":       {edge.SessionIDDerived, nil, first, elsewhere, false},
+		"two sessions that do not count":                {edge.SessionIDIgnored, nil, first, session, true},
+		"one session that does not count, at two edges": {edge.SessionIDIgnored, nil, first, elsewhere, true},
+		"one session that does not count, two tokens":   {edge.SessionIDIgnored, nil, first, token, false},
+
+		"no credentials, one session, all of it alike":          {edge.SessionIDOfEdge, nil, bare(first), bare(first), true},
+		"no credentials, two sessions":                          {edge.SessionIDOfEdge, nil, bare(first), bare(session), false},
+		"no credentials, one session, two addresses":            {edge.SessionIDOfEdge, nil, bare(first), bare(address), false},
+		"no credentials, one session, two agents":               {edge.SessionIDOfEdge, nil, bare(first), bare(agent), false},
+		"no credentials, one session at two edges":              {edge.SessionIDOfEdge, nil, bare(first), bare(elsewhere), false},
+		"no credentials, two sessions that do not count":        {edge.SessionIDIgnored, nil, bare(first), bare(session), true},
+		"no credentials, one that does not count, at two edges": {edge.SessionIDIgnored, nil, bare(first), bare(elsewhere), true},
 	}
 	for name, tc := range cases {
 		for _, d := range []edge.Dialect{edge.Astra, edge.Flussonic} {
 			t.Run(name+" of "+d.String(), func(t *testing.T) {
 				t.Parallel()
-				g := newEdgeTestGateway(t, nil, edgeRoute(d, twoEdges, withIdentityFields(tc.facts...)))
+				g := newEdgeTestGateway(t, nil, edgeRoute(d, twoEdges, withIdentityFields(tc.facts...), withSessionID(tc.mode)))
 				g.wantCheck(t, d, http.StatusOK, tc.one)
 				g.wantCheck(t, d, http.StatusOK, tc.other)
 				if n := len(g.table.openedIDs()); (n == 1) != tc.same {
@@ -196,7 +209,7 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	if viewer.Session == publisher.Session || viewer.Group == publisher.Group || viewer.Backend != "b" || publisher.Backend != "p" {
 		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
-	viewer.Session, viewer.Group, viewer.Backend = publisher.Session, publisher.Group, publisher.Backend
+	viewer.Session, viewer.Group, viewer.Backend, viewer.Edge = publisher.Session, publisher.Group, publisher.Backend, publisher.Edge
 	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
 		t.Errorf("checked\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}

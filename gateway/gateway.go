@@ -14,6 +14,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
@@ -58,6 +59,7 @@ type Gateway struct {
 	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
+	unenforced   *enforcement.Recorder
 }
 
 // New makes a gateway of a valid config.
@@ -65,7 +67,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -110,6 +113,19 @@ func (g *Gateway) Close() {
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
 	g.variants.Close()
+	for _, r := range g.routes {
+		r.entries.StopAllGoroutines()
+	}
+	g.unenforced.Close()
+}
+
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -129,6 +145,7 @@ type requestContext struct {
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
+	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }
 
 func newRequestContext(req *Request, t target, viewer client) requestContext {
@@ -171,17 +188,28 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if !g.identify(rc, text, resp) {
-		return nil
-	}
-	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
+	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	resp.begin(rc.session)
+	if rc.session != nil {
+		resp.begin(rc.session)
+	}
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}
 	return g.serveMedia(ctx, rc, resp)
+}
+
+// admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
+func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, resp *Response) error {
+	before := resp.numFields
+	if g.identify(rc, ticket, resp) {
+		if err := g.authorize(ctx, rc, resp); err != nil {
+			return err
+		}
+	}
+	g.waiveRefusal(rc, resp, before)
+	return nil
 }
 
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
@@ -192,30 +220,69 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if !rc.isTicketInPath {
-		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
-	}
-	if text != "" || rc.isTicketInPath {
+	if rc.isTicketInPath {
 		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
+	}
+	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
 	}
 	switch {
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return g.bindTicket(rc, resp)
 	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, "the ticket is not valid for this channel; open the playlist again")
+		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
+	if rc.isRefused && rc.credentials.IsEmpty() {
+		resp.refuse(http.StatusForbidden, "the ticket admits nobody, because its viewer was refused; open the playlist with credentials")
+		return false
+	}
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.id = g.sessionOfCredentials(rc)
 	return true
+}
+
+// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
+func refusalOfTicket(text string) string {
+	if depth, isExact := ticket.Hint(text); depth > 0 || isExact {
+		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
+	}
+	return "the ticket is not valid for this channel; open the playlist again"
+}
+
+// findTicket sets the first valid ticket in the query or the cookies, if there is one.
+func (g *Gateway) findTicket(rc *requestContext) {
+	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			return
+		}
+	}
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // canOpenSession reports whether credentials open a session on this path.
@@ -226,7 +293,11 @@ func (rc *requestContext) canOpenSession() bool {
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
 func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	depth, isExact := ticket.Hint(text)
 	for here, more := *t, true; more; more = here.nextMapping() {
+		if !here.bind(depth, isExact) {
+			continue
+		}
 		if c, ok := g.signer.Verify(text, here.scope()); ok {
 			*t = here
 			return c, true
@@ -286,11 +357,9 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
-	opening, isCounted := rc.opening()
-	if isCounted {
-		if err := g.variants.Refuse(&opening, rc.now); err != nil {
-			return nil, err
-		}
+	opening := rc.opening()
+	if err := g.variants.Refuse(opening, rc.now); err != nil {
+		return nil, err
 	}
 	s, err := g.options.Sessions.Open(ctx, g.openRequest(rc, hasCredentials))
 	if err != nil {
@@ -298,22 +367,24 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	}
 	rc.session = s
 	d := s.Decision()
-	if isCounted {
-		g.variants.Opened(&opening, d, time.Now())
+	g.variants.Opened(opening, d, time.Now())
+	if rc.claims.IsZero() && d != nil && d.Verdict == backends.Allowed {
+		rc.target.warnOfEntries(g.options.Logger)
 	}
 	return d, nil
 }
 
-// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
-// edges that keep sessions themselves, do not.
-func (rc *requestContext) opening() (variants.Opening, bool) {
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
 	t := &rc.target
-	e := t.route.endpoint
-	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
-	return variants.Opening{
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
 		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
-		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
-	}, isCounted
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.
@@ -327,7 +398,17 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
 	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
 }
 
 // backend returns the name of the backend that decides on the viewer.

@@ -15,6 +15,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/edge"
 	"usher/gateway/ticket"
 )
 
@@ -156,8 +157,10 @@ func mix(block *[aes.BlockSize]byte, tag ticket.Tag) {
 func (i *sessionHasher) appendIdentityFields(in []byte, t *target, c *backends.Credentials, req *Request) []byte {
 	agent := req.Header.Get("User-Agent")
 	fields := t.route.identity
-	if fields.edgeSession && req.edgeSession != "" {
-		in = backends.AppendField(append(in, 'e'), req.edgeSession)
+	if q := req.edgeCheck; q != nil && q.EdgeSession != "" && t.route.config.Edge.SessionID != edge.SessionIDIgnored {
+		edgeAddr := req.edgeAddr.As16()
+		in = append(append(in, 'e'), edgeAddr[:]...) // two edges may use one id
+		in = backends.AppendField(in, q.EdgeSession)
 	}
 	if c.IsEmpty() {
 		return backends.AppendField(append(in, 'u'), agent)

@@ -14,6 +14,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/hls"
 	"usher/gateway/ticket"
 )
 
@@ -79,7 +80,7 @@ func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 		"from another host of their /64":      {func(a *identityCase) { a.address = "2001:db8::1" }, func(a *identityCase) { a.address = "2001:db8::2:3" }},
 		"with another player":                 {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
 		"with another playback":               {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
-		"for another of its files":            {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
+		"for another of its files":            {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/low.m3u8" }},
 		"with a ticket beside":                {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
 		"with a delivery directive":           {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
 		"with media data":                     {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
@@ -116,6 +117,7 @@ func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 		"the secret":                {nil, func(a *identityCase) { a.secret = "another secret, as long" }},
 		"the route":                 {nil, func(a *identityCase) { a.route.Name = "other" }},
 		"the channel":               {nil, func(a *identityCase) { a.path = "/play/a002/index.m3u8" }},
+		"the entry's folder":        {nil, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
 		"the channel's case":        {nil, func(a *identityCase) { a.path = "/play/A001/index.m3u8" }},
 		"the credentials":           {nil, func(a *identityCase) { a.query = "token=124" }},
 		"one more credential":       {nil, func(a *identityCase) { a.query = "token=123&x=" }},
@@ -354,22 +356,35 @@ func TestTicketInPath(t *testing.T) {
 	}
 }
 
-func TestCookieValue(t *testing.T) {
+func TestTicketsInQueryOrCookies(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ field, want string }{
-		"alone":             {"usher_ticket=a.b", "a.b"},
-		"among others":      {"x=1; usher_ticket=a.b; y=2", "a.b"},
-		"without spaces":    {"x=1;usher_ticket=a.b;y=2", "a.b"},
-		"the first of two":  {"usher_ticket=a; usher_ticket=b", "a"},
-		"not a longer name": {"my_usher_ticket=a; usher_ticket2=b", ""},
-		"not without value": {"usher_ticket", ""},
-		"no field":          {"", ""},
+	many := strings.Repeat("usher_ticket=a; ", 100)
+	cases := map[string]struct {
+		cookie, query string
+		ticketIn      hls.TicketTransport
+		want          []string
+	}{
+		"a cookie alone":          {"usher_ticket=a.b", "", hls.TicketInCookie, []string{"a.b"}},
+		"among others":            {"x=1; usher_ticket=a.b; y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"without spaces":          {"x=1;usher_ticket=a.b;y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"one for each folder":     {"usher_ticket=a; usher_ticket=b", "", hls.TicketInCookie, []string{"a", "b"}},
+		"not too many":            {many, "", hls.TicketInCookie, slices.Repeat([]string{"a"}, maxTicketCookies)},
+		"not a longer name":       {"my_usher_ticket=a; usher_ticket2=b", "", hls.TicketInCookie, nil},
+		"not without value":       {"usher_ticket; usher_ticket=", "", hls.TicketInCookie, nil},
+		"no field":                {"", "", hls.TicketInCookie, nil},
+		"not another route's":     {"usher_ticket=a", "ticket=b", hls.TicketInPath, nil},
+		"a parameter":             {"usher_ticket=a", "x=1&ticket=b&ticket=c", hls.TicketInQuery, []string{"b"}},
+		"a parameter of no value": {"", "ticket=", hls.TicketInQuery, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cookieValue(tc.field, "usher_ticket"); got != tc.want {
-				t.Errorf("cookie(%q): got %q, want %q", tc.field, got, tc.want)
+			req := &Request{Query: tc.query, Header: http.Header{"Cookie": {tc.cookie}}}
+			at := &target{route: &route{config: RouteConfig{TicketIn: tc.ticketIn}}}
+			c := DefaultConfig().Tickets
+			got := slices.Collect(ticketsInQueryOrCookies(at, req, &c))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("tickets (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"usher/gateway/ticket"
 )
 
 // nameCharacters are allowed in a variable's name, which becomes the name of a query parameter.
@@ -16,21 +18,27 @@ const maxVariables = 6
 // channelVariable is the one variable that every pattern of viewers' paths has.
 const channelVariable = "channel"
 
+// deepSuffix follows the name of a variable that matches several segments.
+const deepSuffix = "..."
+
 // restVariable is the name of the trailing *.
 const restVariable = "*"
 
-// pattern is a path with variables: "/play/{channel}/*". A variable matches one character or more within a segment. "*"
-// comes last and matches the rest of the path.
+// pattern is a path with variables: "/play/{channel}/*". A variable matches one character or more within a segment;
+// {channel...} matches several segments. "*" comes last and matches the rest of the path.
 type pattern struct {
 	text  string
 	parts []patternPart
 	names []string // of the variables, in order
+	// isDeep reports that the channel matches several segments.
+	isDeep bool
 }
 
 // patternPart is a literal and the variable after it. The last part's variable may be empty.
 type patternPart struct {
 	literal  string
 	variable string
+	isDeep   bool // the variable matches several segments
 }
 
 // match holds the values of a pattern's variables in order. They are parts of the path, escaped as it is.
@@ -63,13 +71,14 @@ func parsePath(text string) (*pattern, error) {
 	p := &pattern{text: text}
 	rest := text
 	for rest != "" {
-		literal, variable, after, err := nextPart(rest)
+		part, after, err := nextPart(rest)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", text, err)
 		}
-		p.parts = append(p.parts, patternPart{literal, variable})
-		if variable != "" {
-			p.names = append(p.names, variable)
+		p.parts = append(p.parts, part)
+		p.isDeep = p.isDeep || part.isDeep
+		if part.variable != "" {
+			p.names = append(p.names, part.variable)
 		}
 		rest = after
 	}
@@ -82,26 +91,29 @@ func isNeverInPath(c rune) bool {
 }
 
 // nextPart cuts a literal and the variable after it off a pattern.
-func nextPart(text string) (literal, variable, rest string, err error) {
+func nextPart(text string) (part patternPart, rest string, err error) {
 	i := strings.IndexAny(text, "{*")
 	if i < 0 {
-		return text, "", "", nil
+		return patternPart{literal: text}, "", nil
 	}
 	if text[i] == '*' {
 		if i+1 < len(text) || i == 0 || text[i-1] != '/' {
-			return "", "", "", errors.New("* may only be the whole last segment")
+			return part, "", errors.New("* may only be the whole last segment")
 		}
-		return text[:i], restVariable, "", nil
+		return patternPart{literal: text[:i], variable: restVariable}, "", nil
 	}
 	end := strings.IndexByte(text[i:], '}')
 	if end < 0 {
-		return "", "", "", errors.New("{ without }")
+		return part, "", errors.New("{ without }")
 	}
-	variable = text[i+1 : i+end]
-	if strings.Trim(variable, nameCharacters) != "" || variable == "" {
-		return "", "", "", fmt.Errorf("{%s} is not a valid name; want letters, digits, _ and -", variable)
+	name, isDeep := strings.CutSuffix(text[i+1:i+end], deepSuffix)
+	switch {
+	case strings.Trim(name, nameCharacters) != "" || name == "":
+		return part, "", fmt.Errorf("{%s} is not a valid name; want letters, digits, _ and -", text[i+1:i+end])
+	case isDeep && name != channelVariable:
+		return part, "", fmt.Errorf("{%s}: only {channel...} matches several segments", text[i+1:i+end])
 	}
-	return text[:i], variable, text[i+end+1:], nil
+	return patternPart{text[:i], name, isDeep}, text[i+end+1:], nil
 }
 
 func (p *pattern) validate() error {
@@ -129,48 +141,94 @@ func (p *pattern) index(name string) int {
 	return -1
 }
 
-// match matches a path. A variable takes as little as it can; * takes all that is left.
-func (p *pattern) match(path string) (m match, ok bool) {
-	n := 0
-	for i, part := range p.parts {
-		after, found := strings.CutPrefix(path, part.literal)
-		if !found {
-			return match{}, false
-		}
-		path = after
-		switch part.variable {
-		case "":
-			continue
-		case restVariable:
-			m.values[n], path = path, ""
-		default:
-			end := p.variableEnd(i, path)
-			if end <= 0 {
-				return match{}, false
-			}
-			m.values[n], path = path[:end], path[end:]
-		}
-		n++
+// anyDepth is the depth of a channel as deep as a path allows.
+const anyDepth = -1
+
+// match matches a path. A variable takes as little as it can; * takes all that is left. {channel...} takes as much as it
+// can: with "/{channel...}/*" it is the file's folder.
+func (p *pattern) match(path string) (match, bool) { return p.matchDepth(path, anyDepth) }
+
+// matchDepth matches a path whose channel has that many slashes. A doubled slash, which origins take for one, would make
+// another channel of a deep one.
+func (p *pattern) matchDepth(path string, depth int) (m match, ok bool) {
+	if p.isDeep && strings.Contains(path, "//") {
+		return match{}, false
 	}
-	return m, path == ""
+	ok = matchParts(p.parts, path, m.values[:], depth)
+	return m, ok
 }
 
-// variableEnd returns where the variable of part i ends in the path: before the next literal, or with the segment.
-func (p *pattern) variableEnd(i int, path string) int {
+// matchParts matches a path with the parts of a pattern and stores the values of their variables.
+func matchParts(parts []patternPart, path string, values []string, depth int) bool {
+	for i, part := range parts {
+		after, found := strings.CutPrefix(path, part.literal)
+		if !found {
+			return false
+		}
+		path = after
+		switch {
+		case part.variable == "":
+			continue
+		case part.variable == restVariable:
+			values[0], path = path, ""
+		case part.isDeep:
+			return matchDeep(parts[i+1:], path, values, depth)
+		default:
+			end := variableEnd(parts[i+1:], path)
+			if end <= 0 {
+				return false
+			}
+			values[0], path = path[:end], path[end:]
+		}
+		values = values[1:]
+	}
+	return path == ""
+}
+
+// matchDeep matches a path that begins with the value of {channel...}, which ends at the last place where the rest of the
+// pattern matches.
+func matchDeep(rest []patternPart, path string, values []string, depth int) bool {
+	if len(rest) == 0 {
+		values[0] = path
+		return isChannelPath(path, depth)
+	}
+	for end := len(path); end > 0; {
+		end = strings.LastIndex(path[:min(len(path), end-1+len(rest[0].literal))], rest[0].literal)
+		if end > 0 && isChannelPath(path[:end], depth) && matchParts(rest, path[end:], values[1:], depth) {
+			values[0] = path[:end]
+			return true
+		}
+	}
+	return false
+}
+
+// maxChannelDepth is how many slashes a channel may have. A ticket says how many its channel has.
+const maxChannelDepth = ticket.MaxDepth
+
+// isChannelPath reports whether a channel has names between its slashes, and that many slashes.
+func isChannelPath(value string, depth int) bool {
+	slashes := strings.Count(value, "/")
+	return value != "" && value[0] != '/' && value[len(value)-1] != '/' &&
+		slashes <= maxChannelDepth && (depth == anyDepth || slashes == depth)
+}
+
+// variableEnd returns where a variable ends in the path that begins with its value: before the literal of the next part, or
+// with the segment.
+func variableEnd(rest []patternPart, path string) int {
 	segment := len(path)
 	if slash := strings.IndexByte(path, '/'); slash >= 0 {
 		segment = slash
 	}
-	if i+1 == len(p.parts) {
+	if len(rest) == 0 {
 		return segment
 	}
-	literal := p.parts[i+1].literal
+	literal := rest[0].literal
 	within, _, _ := strings.Cut(literal, "/")
 	if within == "" {
 		return segment
 	}
 	// The last occurrence in the segment ends the variable, so that a name may have a dot.
-	if i+2 == len(p.parts) || len(within) < len(literal) {
+	if len(rest) == 1 || len(within) < len(literal) {
 		return strings.LastIndex(path[:segment], within)
 	}
 	return strings.Index(path[:segment], within)

@@ -33,6 +33,7 @@ func TestPattern_Match(t *testing.T) {
 	t.Parallel()
 	type vars = map[string]string
 	const play, xtream = "/play/{channel}/*", "/live/{user}/{password}/{channel}.m3u8"
+	const deep = "/play/{channel...}/*"
 	cases := map[string]struct {
 		pattern, path string
 		want          vars
@@ -60,6 +61,23 @@ func TestPattern_Match(t *testing.T) {
 		"a variable that ends the pattern":      {"/get/{channel}", "/get/a001", vars{"channel": "a001"}},
 		"a variable that ends it, with more":    {"/get/{channel}", "/get/a001/x", nil},
 		"the empty path":                        {play, "", nil},
+
+		"a channel of two segments":                {deep, "/play/tv/travel/i.m3u8", vars{"channel": "tv/travel", "*": "i.m3u8"}},
+		"a channel of one segment":                 {deep, "/play/a001/i.m3u8", vars{"channel": "a001", "*": "i.m3u8"}},
+		"a deep channel without a file":            {deep, "/play/tv/travel/", vars{"channel": "tv/travel", "*": ""}},
+		"a deep channel without a slash":           {deep, "/play/a001", nil},
+		"a deep channel of nothing":                {deep, "/play//i.m3u8", nil},
+		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", nil},
+		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", nil},
+		"a deep channel that ends the pattern":     {"/get/{channel...}", "/get/tv/travel", vars{"channel": "tv/travel"}},
+		"one with a slash at its end":              {"/get/{channel...}", "/get/tv/travel/", nil},
+		"a deep channel before an extension":       {"/{channel...}.m3u8", "/tv/travel.hd.m3u8", vars{"channel": "tv/travel.hd"}},
+		"a deep channel before a file":             {"/{channel...}/index.m3u8", "/tv/index.m3u8/index.m3u8", vars{"channel": "tv/index.m3u8"}},
+		"a deep channel before another file":       {"/{channel...}/index.m3u8", "/tv/travel/low.m3u8", nil},
+		"a deep channel before a folder":           {"/{channel...}/hls/*", "/tv/hls/hd/hls/i.ts", vars{"channel": "tv/hls/hd", "*": "i.ts"}},
+		"a deep channel behind credentials":        {"/{user}/{password}/{channel...}/*", "/u/p/tv/t/i", vars{"user": "u", "password": "p", "channel": "tv/t", "*": "i"}},
+		"a deep channel before a variable":         {"/{channel...}/{quality}.m3u8", "/tv/travel/hd.m3u8", vars{"channel": "tv/travel", "quality": "hd"}},
+		"a deep channel whose rest matches before": {"/{channel...}/{quality}/x/*", "/a/x/c", nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -137,6 +155,9 @@ func TestParsePattern_Invalid(t *testing.T) {
 		"a star within a segment": {"/{channel}/x*", `"/{channel}/x*": * may only be the whole last segment`},
 		"a star behind a name":    {"/{channel}*", `"/{channel}*": * may only be the whole last segment`},
 		"neighbours":              {"/{channel}{quality}", `"/{channel}{quality}": two variables need a literal between them`},
+		"a deep name twice":       {"/{channel...}/{channel}", `"/{channel...}/{channel}" names {channel} twice`},
+		"another deep variable":   {"/{user...}/{channel}", `"/{user...}/{channel}": {user...}: only {channel...} matches several segments`},
+		"a deep name of nothing":  {"/{...}/{channel}", `"/{...}/{channel}": {...} is not a valid name; want letters, digits, _ and -`},
 		"a name twice":            {"/{channel}/{channel}", `"/{channel}/{channel}" names {channel} twice`},
 		"seven variables":         {"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}", `"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}" has more than 6 variables`},
 		"a query":                 {"/play/{channel}.m3u8?x=1", `"/play/{channel}.m3u8?x=1": a path in a request never has "?"; write it escaped`},
@@ -159,6 +180,8 @@ func FuzzPattern(f *testing.F) {
 	f.Add("/live/{user}/{password}/{channel}.m3u8", "/live/a.b/c.d/e.f.m3u8")
 	f.Add("/{channel}-{q}-{r}/{s}.{t}", "/a-b-c-d/e.f.g")
 	f.Add("/{channel}", "/%41")
+	f.Add("/play/{channel...}/*", "/play/tv/travel/hd/seg.ts")
+	f.Add("/{user}/{channel...}/x/{q}.m3u8", "/u/a/x/b/x/c.m3u8")
 	f.Fuzz(func(t *testing.T, text, path string) {
 		p, err := parsePattern(text)
 		if err != nil {
@@ -172,14 +195,70 @@ func FuzzPattern(f *testing.F) {
 			t.Errorf("%q: expand(match(%q)) is %q %v", text, path, got, ok)
 		}
 		for i, name := range p.names {
-			if v := m.values[i]; name != restVariable && (v == "" || strings.Contains(v, "/")) {
+			isDeep := name == channelVariable && p.isDeep
+			if v := m.values[i]; name != restVariable && (v == "" || strings.Contains(v, "/") && !isDeep) {
 				t.Errorf("%q: {%s} is %q in %q", text, name, v, path)
 			}
 		}
+		checkDepths(t, p, path, m)
 		if folder, ok := p.folder(p, m); !ok || !strings.HasPrefix(path, folder) {
 			t.Errorf("%q: the folder of %q is %q %v", text, path, folder, ok)
 		}
 	})
+}
+
+// checkDepths requires that a match with fewer slashes in its channel is one of the same path, and that the greatest depth is
+// the one that match takes.
+func checkDepths(t *testing.T, p *pattern, path string, deepest match) {
+	t.Helper()
+	if !p.isDeep {
+		return
+	}
+	depth := strings.Count(p.value(deepest, channelVariable), "/")
+	for d := range maxChannelDepth + 1 {
+		m, ok := p.matchDepth(path, d)
+		if !ok {
+			continue
+		}
+		if got, _ := p.expand(p, m); got != path || d > depth || strings.Count(p.value(m, channelVariable), "/") != d {
+			t.Errorf("%q: at depth %d of %q: %q, channel %q; the deepest has %d", p.text, d, path, got, p.value(m, channelVariable), depth)
+		}
+	}
+}
+
+func TestPattern_MatchDepth(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		pattern, path string
+		depth         int
+		want          string // the channel
+	}{
+		"the deepest":               {"/{channel...}/*", "/tv/travel/hd/s.ts", 2, "tv/travel/hd"},
+		"a folder less":             {"/{channel...}/*", "/tv/travel/hd/s.ts", 1, "tv/travel"},
+		"the first segment":         {"/{channel...}/*", "/tv/travel/hd/s.ts", 0, "tv"},
+		"deeper than the path":      {"/{channel...}/*", "/tv/travel/hd/s.ts", 3, ""},
+		"where the pattern has end": {"/{channel...}/index.m3u8", "/tv/travel/index.m3u8", 0, ""},
+		"a folder that comes twice": {"/{channel...}/hls/*", "/a/hls/b/hls/c/hls/s.ts", 2, "a/hls/b"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := mustPattern(t, tc.pattern)
+			m, ok := p.matchDepth(tc.path, tc.depth)
+			if got := p.value(m, channelVariable); ok != (tc.want != "") || ok && got != tc.want {
+				t.Errorf("matchDepth(%q, %d) of %s: got %q %v, want %q", tc.path, tc.depth, tc.pattern, got, ok, tc.want)
+			}
+		})
+	}
+}
+
+func TestPattern_Match_DepthIsBounded(t *testing.T) {
+	t.Parallel()
+	p := mustPattern(t, "/{channel...}/*")
+	m, ok := p.match(strings.Repeat("/a", 100) + "/s.ts")
+	if n := strings.Count(p.value(m, channelVariable), "/"); !ok || n != maxChannelDepth {
+		t.Errorf("match: got %v and %d slashes, want %d", ok, n, maxChannelDepth)
+	}
 }
 
 func BenchmarkMatch(b *testing.B) {

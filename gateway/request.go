@@ -25,8 +25,9 @@ type Request struct {
 	// Body is the request's body, or nil. Only bodies of edges are read.
 	Body io.Reader
 
-	// edgeSession is the edge's own id of the session, made unique among edges; empty if no edge asks.
-	edgeSession string
+	// edgeCheck is what the edge at edgeAddr reports; nil if no edge asks.
+	edgeCheck *edge.CheckRequest
+	edgeAddr  netip.Addr
 	// isPublish reports that the viewer wants to send a stream, which only edges ask about.
 	isPublish bool
 }

@@ -10,6 +10,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 )
 
@@ -32,9 +33,9 @@ type RouteConfig struct {
 	TicketIn hls.TicketTransport `yaml:"ticket_in"`
 	// OnNewAddress is what a ticket opens that is used from another address than the one for which it was issued.
 	OnNewAddress NewAddressPolicy `yaml:"on_new_address"`
-	// IdentityFields tell sessions apart beside credentials and address: user_agent, playback_session (the
-	// X-Playback-Session-Id of Apple's players, in place of the agent), and at edges edge_session, the edge's own id of the
-	// session.
+	// IdentityFields tell sessions apart beside credentials and address: user_agent, and playback_session (the
+	// X-Playback-Session-Id of Apple's players, in place of the agent). At edges the edge's own id of the session does, too:
+	// see edge.Config.SessionID.
 	IdentityFields []string `yaml:"identity_fields"`
 	// Credentials are the query parameters that a backend decides on. If empty, all are. CredentialHeaders are header fields
 	// that count as well.
@@ -50,6 +51,8 @@ type RouteConfig struct {
 	// plays one stream, so zapping never counts as several streams. If empty, each address counts as a device. The fields
 	// are not credentials unless Credentials names them as well.
 	DeviceFields []string `yaml:"device_fields"`
+	// Enforce is whether viewers who may not watch are refused. If not, they are served, logged and counted.
+	Enforce enforcement.Mode `yaml:"enforce"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which an edge asks whether a viewer may watch. If nil the route serves media.
@@ -67,8 +70,6 @@ const (
 	identityAddress  = "address" // always part of the identity; named, it changes nothing
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
-
-	identityEdgeSession = "edge_session"
 )
 
 func (c Config) validateRoute(key string, r RouteConfig, backends []string) error {
@@ -86,14 +87,40 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends%s", key, r.Backend, setting.Hint(r.Backend, backends)))
 	}
 	for i, f := range r.IdentityFields {
-		if !slices.Contains(r.knownIdentityFields(), f) {
+		if !slices.Contains(knownIdentityFields(), f) {
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(r.knownIdentityFields(), ", ")))
+				strings.Join(knownIdentityFields(), ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
 	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
+	}
+	return errors.Join(errs...)
+}
+
+// warnings says what the route's allowed settings cost.
+func (r RouteConfig) warnings(key string) error {
+	var errs []error
+	if r.Enforce == enforcement.Unenforced {
+		errs = append(errs, fmt.Errorf("%s.enforce: false serves every viewer, banned and kicked ones too, and logs who would be refused; "+
+			"set it to true once the log is as expected", key))
+	}
+	if r.TicketIn == hls.TicketInNone {
+		errs = append(errs, fmt.Errorf("%s.ticket_in: none serves segments and keys to everybody who knows their URIs; "+
+			"let what stands in front of this node check a token of its own", key))
+	}
+	if r.Edge == nil {
+		return errors.Join(errs...)
+	}
+	for i, n := range r.Edge.Networks {
+		if setting.IsEverybody(n) {
+			errs = append(errs, fmt.Errorf("%s.edge.networks[%d]: %s lets everybody ask as an edge: they try tokens, and report any address "+
+				"of a viewer; list your edges alone", key, i, n))
+		}
+	}
+	if r.Edge.MatchBy == edge.MatchByPlaylistsOnly {
+		errs = append(errs, fmt.Errorf("%s.edge.match_by: playlists-only allows segments and keys to everybody who knows their URIs", key))
 	}
 	return errors.Join(errs...)
 }
@@ -149,8 +176,6 @@ func (r RouteConfig) validateEdge(key string, backends []string) error {
 		"credential_headers: %s passes none of a viewer's on", d)
 	wrong(d.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
 		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, d)
-	wrong(!d.KeepsSessions() && slices.Contains(r.IdentityFields, identityEdgeSession),
-		"identity_fields: %s: %s has no sessions of its own", identityEdgeSession, d)
 	for _, field := range []struct {
 		key string
 		set bool
@@ -205,11 +230,7 @@ func (r RouteConfig) viewerPath() string {
 	return r.Path
 }
 
-// knownIdentityFields returns the fields that may tell the route's sessions apart.
-func (r RouteConfig) knownIdentityFields() []string {
-	fields := []string{identityAddress, identityAgent, identityPlayback}
-	if r.Edge != nil {
-		fields = append(fields, identityEdgeSession)
-	}
-	return fields
+// knownIdentityFields returns the fields that may tell sessions apart.
+func knownIdentityFields() []string {
+	return []string{identityAddress, identityAgent, identityPlayback}
 }

@@ -156,7 +156,7 @@ func (c *certificate) reload() error {
 	}
 	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
 	if err != nil {
-		return fmt.Errorf("tls.cert_file=%s, tls.key_file=%s: %w", c.config.CertFile, c.config.KeyFile, err)
+		return fmt.Errorf("tls.cert_file: %s with tls.key_file %s: %w", c.config.CertFile, c.config.KeyFile, err)
 	}
 	c.pair, c.modifiedAt = &pair, info.ModTime()
 	return nil

@@ -81,12 +81,10 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 // endOpening ends an opening whatever the record's decision is.
 func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
 	switch {
-	case e.Found && s.clock.Before(e.Record.KickedUntil):
-		return s.denyLocally(Kicked()), true
-	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
-		return s.refuse(rootWasDenied, ClosedDenied), true
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
+	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
+		return s.refuse(rootWasDenied, ClosedDenied), true
 	case e.Overload != "":
 		return s.retryLater(retryLater, e.Overload), true
 	default:
@@ -111,9 +109,13 @@ func (s step) setOpened(t Ticket, r Record) {
 // awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
 const awaitsBans = "redis lost its data and the bans are being restored"
 
-// Kicked returns the decision on a viewer whose session an operator ended.
-func Kicked() backends.Decision {
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: "ended by an operator"}
+// Kicked returns the decision on a viewer whose session an operator ended, who may give a reason.
+func Kicked(reason string) backends.Decision {
+	d := backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: "ended by an operator"}
+	if reason != "" {
+		d.Reason += ": " + reason
+	}
+	return d
 }
 
 // isTicketRevoked reports whether the ticket belongs to a session that was denied while it ran. A viewer with credentials is
@@ -299,16 +301,14 @@ func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
 	}
 }
 
-// refusedBy returns why a session that runs must end: a kick, a revoked ticket, a ban or a limit.
+// refusedBy returns why a session that runs must end: a ban, a kick, a limit or a revoked ticket.
 func (s step) refusedBy(e LeaseAnswered) (d backends.Decision, isRefused bool) {
 	r := e.Record
 	switch {
-	case e.Found && s.clock.Before(r.KickedUntil):
-		return Kicked(), true
-	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
-		return refusalOf(r), true
 	case e.Refused != nil:
 		return *e.Refused, true
+	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
+		return refusalOf(r), true
 	default:
 		return backends.Decision{}, false
 	}

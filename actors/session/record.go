@@ -29,8 +29,6 @@ type Record struct {
 	// RevokedBefore refuses every ticket of the session that was opened at that time or before, because the session was denied
 	// while it ran; zero: none is refused.
 	RevokedBefore time.Time
-	// KickedUntil is until when the session is refused, whatever its viewer presents; zero: it is not.
-	KickedUntil time.Time
 	// IsEvicted reports that the user's limit evicted the session. It may play again when a stream is free.
 	IsEvicted bool
 	// IsClosed reports that no node had seen the viewer for the idle timeout when the session was read.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -53,6 +54,7 @@ type Server struct {
 	active  *activeListener // nil while the port is closed
 	mode    Mode
 	since   time.Time
+	bad     badRequests
 	users   map[string]User
 	headers http.Header
 	dialect Dialect
@@ -114,6 +116,20 @@ func (s *Server) SetMode(m Mode) error {
 		return nil
 	}
 	return s.listenLocked()
+}
+
+// badRequests are the requests that one mode answers, whatever the mode of the others.
+type badRequests struct {
+	marker string // in the raw query; empty: there are none
+	mode   Mode
+}
+
+// SetModeFor changes how requests are answered whose raw query holds marker, as a viewer may have a middleware fail for
+// their token alone. The mode cannot be Refuse. An empty marker ends it.
+func (s *Server) SetModeFor(marker string, m Mode) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bad = badRequests{marker, m}
 }
 
 // Mode returns the present mode.
@@ -238,6 +254,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 
 	s.mu.Lock()
 	a := responder{server: s, mode: s.mode, since: s.since, headers: s.headers, dialect: s.dialect}
+	if s.bad.marker != "" && strings.Contains(r.URL.RawQuery, s.bad.marker) {
+		a.mode = s.bad.mode
+	}
 	s.mu.Unlock()
 	a.serve(w, r)
 }

@@ -53,6 +53,22 @@ func get(ctx context.Context, url string) (*http.Response, error) {
 	return resp, nil
 }
 
+func TestServer_SetModeFor_LeavesOthersAlone(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, withUser())
+	s.SetModeFor("token=evil", Status(500))
+	for query, want := range map[string]int{"token=evil": 500, "a=b&token=evil7": 500, "token=good": 200, "token=bad": 403} {
+		resp, err := get(t.Context(), s.URL()+"/?"+query)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("query %q: got %v and error %v, want status %d", query, resp, err, want)
+		}
+	}
+	s.SetModeFor("", Healthy())
+	if resp, err := get(t.Context(), s.URL()+"/?token=evil"); err != nil || resp.StatusCode != 403 {
+		t.Errorf("after its end: got %v and error %v, want status 403", resp, err)
+	}
+}
+
 func TestServer_HealthyAnswersByItsUsers(t *testing.T) {
 	t.Parallel()
 	cfg := withUser()

@@ -35,7 +35,8 @@
 // without a token, or with an empty one, gets the session's id as token, the same on every node. dvr is derived from
 // the archive paths in Flussonic's public manual (see package httpbackend); other forms are not marked. dvr describes the
 // session's opening: a viewer who opens the live stream and then seeks into the archive is not checked again, unless
-// the archive has its own route. Client counts are this node's.
+// the archive has its own route. Client counts are this node's. Where a
+// Flussonic asks, its session_id, proto and dvr are passed on.
 //
 // Refused: response bodies. ad_inject would splice advertisements into another party's playlists; allowed_dvr_ranges
 // grants parts of an archive, while a decision here covers the whole session, so the archive server must enforce

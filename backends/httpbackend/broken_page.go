@@ -63,14 +63,14 @@ func newPageFinder() pageFinder {
 
 // errorSigns matches what only a program that failed, or a web server in its place, writes:
 //   - PHP's errors, in HTML and in text. A header that PHP could not send is among them, since it may be the refusal;
-//   - stack traces of PHP, Python, Java, .NET, Node.js and Go;
-//   - the titles of error pages: nginx and Apache begin with the status, IIS and ASP.NET with words.
+//   - stack traces of PHP, Python, Java, .NET, Node.js and Go, and Perl's software error;
+//   - the titles of error pages: most begin with the status, some with words.
 const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|cannot modify header information|headers already sent` +
 	`|uncaught (?:\w+\\)*\w*(?:error|exception)\b|unhandled exception|exception in thread "` +
 	`|stack trace:|traceback \(most recent call last\)|\n\s+at [\w.$<> ]+ ?\([^)\n]*:\d+\)|goroutine \d+ \[` +
-	`|<title>\s*(?:[45]\d\d\b|http error [45]|server error|internal server error|service unavailable|runtime error|iis [\d.]+ detailed error)` +
-	`|server error in '[^'\n]*' application`
+	`|<(?:title|h1)>\s*(?:(?:http )?(?:status |error )?[45]\d\d\b|internal server error|service unavailable|server error|runtime error|iis [\d.]+ detailed error)` +
+	`|server error in '[^'\n]*' application|<h1>software error:`
 
 // find returns what the beginning of a body looks like.
 func (f pageFinder) find(text []byte) page {

@@ -85,6 +85,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
+	if c.OnUnmetRequirement == UnmetRequirementDeny && c.RequireHeader == "" && c.RequireBody == "" {
+		errs = append(errs, errors.New("on_unmet_requirement: deny needs require_header or require_body"))
+	}
 	if c.ResponseHeaderTimeout < 0 {
 		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}
@@ -96,6 +99,9 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
 }
+
+// Warnings says what allowed settings cost.
+func (c Config) Warnings() error { return c.Statuses.Warnings() }
 
 func (c Config) validateHeaders() error {
 	var errs []error
@@ -125,6 +131,9 @@ func parseAddress(address string) (*url.URL, error) {
 		return nil, errors.New("address: has no host")
 	case u.Fragment != "":
 		return nil, errors.New("address: has a '#', which is never sent; write %23")
+	}
+	if err := setting.ValidatePort(u.Port()); err != nil {
+		return nil, fmt.Errorf("address: %w", err)
 	}
 	return u, nil
 }

@@ -1,6 +1,7 @@
 package httpbackend
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,8 @@ import (
 const (
 	maxValueBytes  = 4 << 10
 	maxViewerBytes = 7 << 10
+	// maxEdgeBytes bounds each value that an edge chooses.
+	maxEdgeBytes = 128
 )
 
 // FlussonicParameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
@@ -33,10 +36,14 @@ func FlussonicParameters(
 	if r.Address.IsValid() {
 		p.add("ip", r.Address.Unmap().WithZone("").String())
 	}
-	p.add("proto", "hls")
+	e := r.Edge
+	if e == nil {
+		e = &backends.EdgeReport{IsArchive: isArchive(r.Path, r.Channel)}
+	}
+	p.add("proto", cmp.Or(e.Protocol[:min(len(e.Protocol), maxEdgeBytes)], "hls"))
 	p.add("request_type", requestType)
 	p.add("request_number", strconv.Itoa(number))
-	p.add("session_id", r.Session.UUID())
+	p.add("session_id", cmp.Or(e.FlussonicSession[:min(len(e.FlussonicSession), maxEdgeBytes)], r.Session.UUID()))
 	p.add("stream_clients", strconv.Itoa(ofChannel))
 	p.add("total_clients", strconv.Itoa(all))
 	p.addFromViewer("token", token)
@@ -50,7 +57,7 @@ func FlussonicParameters(
 	p.addFromViewer("user_agent", r.UserAgent)
 	p.addFromViewer("referer", r.Referer)
 	p.addFromViewer("host", r.Host)
-	if isArchive(r.Path, r.Channel) {
+	if e.IsArchive {
 		p.add("dvr", "true")
 	}
 	return p.list

@@ -1,6 +1,7 @@
 package httpbackend
 
 import (
+	"cmp"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -15,25 +16,29 @@ import (
 const maxHeaderValue = 4 << 10
 
 // AstraHeaders returns the facts of a request as the contracts of Astra and Alta name and spell them. Facts that the
-// viewer did not send are left out.
+// viewer did not send, or the edge did not report, are left out.
 func AstraHeaders(r *backends.Request) http.Header {
 	h := make(http.Header, 10)
-	h["X-Session-ID"] = []string{strconv.FormatUint(r.Session.Number(), 10)}
-	set := func(name, value string) {
-		if value = sanitizeHeader(value); value != "" {
+	set := func(name, value string, isKnown bool) {
+		if value = sanitizeHeader(value); value != "" && isKnown {
 			h[name] = []string{value}
 		}
 	}
-	set("X-Channel-ID", r.Channel)
-	if r.Address.IsValid() {
-		set("X-Real-IP", r.Address.Unmap().WithZone("").String())
+	e := r.Edge
+	if e == nil { // a player's request says all
+		e = &backends.EdgeReport{HasSession: true, HasChannel: true, HasPath: true, HasHost: true}
+		if r.Host != "" && r.Scheme != "" {
+			e.Origin = r.Scheme + "://" + r.Host
+		}
 	}
-	set("X-Real-Path", r.Path)
-	set("X-Real-UA", r.UserAgent)
-	set("X-Real-Host", r.Host)
-	if r.Host != "" && r.Scheme != "" {
-		set("X-Real-Origin", r.Scheme+"://"+r.Host)
-	}
+	number := strconv.FormatUint(r.Session.Number(), 10)
+	set("X-Session-ID", cmp.Or(e.AstraSession, number), e.HasSession)
+	set("X-Channel-ID", r.Channel, e.HasChannel)
+	set("X-Real-IP", r.Address.Unmap().WithZone("").String(), r.Address.IsValid())
+	set("X-Real-Path", r.Path, e.HasPath)
+	set("X-Real-UA", r.UserAgent, true)
+	set("X-Real-Host", r.Host, e.HasHost)
+	set("X-Real-Origin", e.Origin, true)
 	return h
 }
 

@@ -64,6 +64,29 @@ func (s Statuses) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Warnings says what it costs that a status other than 2xx allows.
+func (s Statuses) Warnings() error {
+	var errs []error
+	for _, pattern := range sortedKeys(s) {
+		if s[pattern] != OutcomeAllow {
+			continue
+		}
+		price := ""
+		switch first, _, _ := statusRange(pattern); first / 100 {
+		case 3:
+			price = "a redirect to a login page lets every viewer in"
+		case 4:
+			price = "a refusal or a wrong address lets every viewer in"
+		case 5:
+			price = "a broken backend lets every viewer in, and no outage is noticed"
+		default:
+			continue
+		}
+		errs = append(errs, fmt.Errorf("statuses.%s: allow: %s; want deny, or failure to follow on_failure", pattern, price))
+	}
+	return errors.Join(errs...)
+}
+
 // statusMeaning is the outcome of a status, and the alarms that it raises.
 type statusMeaning struct {
 	outcome Outcome

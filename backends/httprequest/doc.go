@@ -3,7 +3,8 @@
 //
 //	viewer requests  https://live.example.com/play/a001/index.m3u8?token=123
 //	usher requests   GET https://auth.example.com/check?token=123
-//	                 X-Session-ID: 640511947003803       a number, constant for the whole session
+//	                 X-Session-ID: 640511947003803       a number, constant for the whole session; of an edge that asks,
+//	                                                     the edge's own
 //	                 X-Channel-ID: a001
 //	                 X-Real-IP: 192.0.2.7
 //	                 X-Real-Path: /play/a001/index.m3u8
@@ -17,7 +18,7 @@
 // Invariants:
 //   - The method is always GET, even if the viewer sent HEAD.
 //   - A viewer's parameter or header never replaces one of ours.
-//   - Unknown facts are omitted, not sent empty.
+//   - Unknown facts are omitted, not sent empty, and so is what an edge with sessions of its own did not send.
 //
 // Decided: the query is passed on byte for byte, with duplicates, because the format of a token is between the portal
 // and its middleware. Refused: reading the body, which no published version of the contract has.

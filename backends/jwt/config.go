@@ -97,6 +97,18 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.validateAlgorithms(), c.validateSource())...)
 }
 
+// Warnings says what allowed settings cost.
+func (c Config) Warnings() error {
+	var errs []error
+	if !c.RequireExpiry {
+		errs = append(errs, errors.New("require_expiry: false accepts tokens without exp, and who copies one watches for ever; want true"))
+	}
+	if strings.HasPrefix(strings.ToLower(c.JWKSURL), "http:") {
+		errs = append(errs, errors.New("jwks_url: is fetched over plain http, so whoever is on the way can sign tokens; use an https jwks_url"))
+	}
+	return errors.Join(errs...)
+}
+
 func (c Config) validateAlgorithms() error {
 	if len(c.Algorithms) == 0 {
 		return fmt.Errorf("algorithms: must be set to some of %s", strings.Join(algorithms(), ", "))
@@ -150,6 +162,9 @@ func validateURL(address string) error {
 		return errors.New("jwks_url: has no host")
 	case u.Fragment != "":
 		return errors.New("jwks_url: has a '#', which is never sent; write %23")
+	}
+	if err := setting.ValidatePort(u.Port()); err != nil {
+		return fmt.Errorf("jwks_url: %w", err)
 	}
 	return nil
 }

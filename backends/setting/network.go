@@ -36,3 +36,25 @@ func ParseNetwork(text string, invalid error) (netip.Prefix, error) {
 	}
 	return network, nil
 }
+
+// IsEverybody reports whether a network is too wide to be of anyone in particular, such as 0.0.0.0/0, ::/0 and their halves.
+func IsEverybody(network netip.Prefix) bool {
+	if network.Addr().IsPrivate() || network.Addr().IsLinkLocalUnicast() {
+		return false
+	}
+	if network.Addr().Is4() {
+		return network.Bits() < 8
+	}
+	return network.Bits() < 16
+}
+
+// IsPublic reports whether the host is an address of the internet. A name may be one, and counts as none.
+func IsPublic(host string) bool {
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	address = address.Unmap()
+	shared := netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, 0, 0}), 10) // of carriers, behind their NAT
+	return address.IsGlobalUnicast() && !address.IsPrivate() && !shared.Contains(address)
+}

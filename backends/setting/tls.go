@@ -31,6 +31,14 @@ func (c TLSConfig) Validate() error {
 	return nil
 }
 
+// Warnings says what an unchecked certificate costs.
+func (c TLSConfig) Warnings() error {
+	if !c.InsecureSkipVerify {
+		return nil
+	}
+	return errors.New("insecure_skip_verify: true lets whoever is on the way answer in the server's place; set ca_file instead")
+}
+
 // Load reads the files. Its errors begin with the setting, "tls.".
 func (c TLSConfig) Load() (*tls.Config, error) {
 	cfg := &tls.Config{

@@ -79,7 +79,9 @@ func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
 	switch {
 	case ban.ID != "":
 	case ban.Cause != "": // many nodes see the same credentials, and their bans are one
-		sum := sha256.Sum256([]byte(ban.User + "\x00" + ban.Credentials + "\x00" + ban.Prefix.String() + "\x00" + ban.Session.String()))
+		sum := sha256.Sum256([]byte(strings.Join([]string{
+			ban.User, ban.Credentials, ban.Prefix.String(), ban.Session.String(), ban.Backend, ban.Channel,
+		}, "\x00")))
 		ban.ID = ban.Cause + "-" + hex.EncodeToString(sum[:6])
 	default:
 		ban.ID = NewID()

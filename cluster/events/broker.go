@@ -267,10 +267,10 @@ func (b *Broker) Publish(ctx context.Context, r session.Revocation) error {
 	return b.revocations.publish(ctx, r)
 }
 
-// StoreBan writes a ban of this node and sends it to the other nodes. With an error, that happens when Redis has
+// StoreBans writes bans of this node and sends them to the other nodes. With an error, that happens when Redis has
 // recovered.
-func (b *Broker) StoreBan(ctx context.Context, ban session.Ban) error {
-	err := b.bans.storeBans(ctx, b.client.Run, []session.Ban{ban})
+func (b *Broker) StoreBans(ctx context.Context, bans ...session.Ban) error {
+	err := b.bans.storeBans(ctx, b.client.Run, bans)
 	if err != nil {
 		b.bans.bans.markUnsynced()
 	}

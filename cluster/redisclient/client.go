@@ -60,7 +60,7 @@ func newClient(client redis.UniversalClient, config Config, timeout time.Duratio
 func connect(c Config, timeout time.Duration) (redis.UniversalClient, error) {
 	tlsConfig, err := c.TLS.load()
 	if err != nil {
-		return nil, fmt.Errorf("make the client of Redis: %w", err)
+		return nil, err
 	}
 	o := &redis.UniversalOptions{
 		Addrs:            c.Addresses,

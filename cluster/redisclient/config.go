@@ -59,6 +59,22 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// Warnings says what a Redis on the internet costs. Addresses with a name may be there as well.
+func (c Config) Warnings() error {
+	var errs problems
+	for i, a := range c.Addresses {
+		host, _, _ := net.SplitHostPort(a)
+		if !setting.IsPublic(host) {
+			continue
+		}
+		errs.reject(!c.TLS.Enabled, "addresses[%d]: %q is a public address, and tls.enabled is false: whoever is on the way reads "+
+			"and changes sessions and bans; turn TLS on", i, a)
+		errs.reject(c.Password == "", "addresses[%d]: %q is a public address, and password is empty: whoever reaches it lets "+
+			"viewers in and ends sessions; set a password", i, a)
+	}
+	return errors.Join(errs...)
+}
+
 // problems are what is wrong with a configuration.
 type problems []error
 
@@ -71,9 +87,9 @@ func (p *problems) reject(isWrong bool, format string, args ...any) {
 // validateServers reports which settings contradict one another on what the servers are.
 func (c Config) validateServers(errs *problems) {
 	for i, a := range c.Addresses {
-		_, port, err := net.SplitHostPort(a)
-		errs.reject((err != nil || port == "") && !strings.HasPrefix(a, "/"),
-			`redis.addresses[%d]: %q is no address; want "host:port", or the path of a socket`, i, a)
+		if err := setting.ValidateServer(a); err != nil && !strings.HasPrefix(a, "/") {
+			*errs = append(*errs, fmt.Errorf("redis.addresses[%d]: %w, or the path of a socket", i, err))
+		}
 	}
 	hasSentinels := c.SentinelMaster != ""
 	errs.reject(hasSentinels && c.Cluster,

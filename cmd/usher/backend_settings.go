@@ -234,6 +234,22 @@ func (s fetchingSettings) rules() actors.BackendRules {
 
 func (s fetchingSettings) onFailure() backends.Policy { return s.Local.OnFailure }
 
+// maxQuietValidity is how long a decision may hold without a warning.
+const maxQuietValidity = 24 * time.Hour
+
+// Warnings says what allowed settings cost.
+func (s remoteSettings) Warnings() error { return warnOfValidity(s.Validity) }
+
+// Warnings says what allowed settings cost.
+func (s localSettings) Warnings() error { return warnOfValidity(s.Validity) }
+
+func warnOfValidity(d time.Duration) error {
+	if d <= maxQuietValidity {
+		return nil
+	}
+	return fmt.Errorf("validity: %v: a viewer whose account has ended watches on for so long; want hours", d)
+}
+
 func validateValidity(d time.Duration) error {
 	if d < time.Second {
 		return fmt.Errorf("validity: %v is too short; want at least 1s", d)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -30,12 +29,10 @@ type checkCommand struct {
 
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
-	s, _, err := c.load(r.err)
-	if err != nil {
-		return err
-	}
-	s.Cluster = cluster.DefaultConfig() // this process is not a node of the cluster
-	n, err := newNode(s, slog.New(slog.DiscardHandler), nil)
+	n, err := c.build(r, func(s *settings) {
+		// This process is not a node of the cluster, and listens nowhere.
+		s.Cluster, s.Gateway.TLS, s.ExtAuthz.TLS = cluster.DefaultConfig(), gateway.TLSConfig{}, gateway.TLSConfig{}
+	})
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func siblings() map[string][]string {
 		"gateway/...":    {backends, setting, session, "gateway/..."},
 		// The gateway imports edge, and extauthz imports both.
 		"gateway/edge":          {backends, setting},
-		"gateway/edge/extauthz": {"gateway", "gateway/edge"},
+		"gateway/edge/extauthz": {setting, "gateway", "gateway/edge"},
 		"gateway/ticket":        {backends, setting, session},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
 		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},

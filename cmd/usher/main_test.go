@@ -41,8 +41,8 @@ func writeFile(t *testing.T, text string) string {
 // settingsFor returns a small settings file with a middleware at that address.
 func settingsFor(address string) string {
 	return fmt.Sprintf(`
-identity: { secret: "0123456789abcdef" }
-tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+identity: { secret: "7f3a9c1e5b8d2046" }
+tickets: { keys: [ { id: a, secret: "7f3a9c1e5b8d2046" } ] }
 origins: { stage: { url: "http://127.0.0.1:9" } }
 backends:
   portal: { kind: httprequest, address: %q, timeout: 300ms, headers: { X-Api-Key: "the operator's own" } }
@@ -128,7 +128,7 @@ func TestValidate_PrintHidesSecrets(t *testing.T) {
 	if code != 0 || errs != "" || !strings.Contains(out, "required:") {
 		t.Fatalf("exit code %d, %q\n%s", code, errs, out)
 	}
-	for _, secret := range []string{"0123456789abcdef", "the operator's own", "5ecret", "mine"} {
+	for _, secret := range []string{"7f3a9c1e5b8d2046", "the operator's own", "5ecret", "mine"} {
 		if strings.Contains(out, secret) {
 			t.Errorf("the settings show the secret %q:\n%s", secret, out)
 		}

@@ -2,12 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
+	"strings"
+	"sync"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -33,9 +34,12 @@ type node struct {
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
+	viewers  *addressWatch // the registry as the gateway sees it
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
+	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
+	userAlarms sync.Map
 }
 
 // newNode builds a node. It does not serve yet, but has background work until close.
@@ -63,9 +67,11 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
+		OnConstantUser: n.onConstantUser,
 	})
+	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,
+		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
 		MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
 		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
@@ -78,12 +84,11 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 }
 
 func (n *node) makeBackends(tracer trace.Tracer) error {
-	for _, name := range slices.Sorted(maps.Keys(n.settings.Backends)) {
-		if err := n.makeBackend(name, tracer); err != nil {
-			return err
-		}
+	var errs []error
+	for _, name := range n.settings.backendNames() {
+		errs = append(errs, n.makeBackend(name, tracer))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // makeBackend makes a backend, after its members.
@@ -103,7 +108,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	var chains []*chain.Chain
 	for _, member := range b.members() {
 		if err := n.makeBackend(member, tracer); err != nil {
-			return err
+			return err // reported once, because it says the same each time
 		}
 		chains = append(chains, n.chains[member])
 		parts.members = append(parts.members, backends.Member{
@@ -112,7 +117,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	a, err := kinds()[b.Kind].build(name, b.Settings, parts)
 	if err != nil {
-		return fmt.Errorf("backends.%s: %w", name, err)
+		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
 	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer}
@@ -123,6 +128,20 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	}
 	return nil
 }
+
+// settingError is an adapter's error with the whole path of its setting, in place of what the adapter says before its key.
+type settingError struct {
+	section, prefix string
+	err             error
+}
+
+// Error returns the path and the message.
+func (e settingError) Error() string {
+	return e.section + "." + strings.TrimPrefix(e.err.Error(), e.prefix)
+}
+
+// Unwrap returns the adapter's error.
+func (e settingError) Unwrap() error { return e.err }
 
 // viewerCount returns how many viewers this node serves: on the channel, and in all.
 func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.registry.Viewers(channel) }

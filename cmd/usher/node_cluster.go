@@ -25,7 +25,7 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, n.registry.Each, question)
+			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},
 	})
 }

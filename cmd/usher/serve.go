@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -15,26 +19,45 @@ type serveCommand struct{ fileFlag }
 
 // Run runs a node until a signal ends it.
 func (c serveCommand) Run(r runtime) error {
-	s, _, err := c.load(r.err)
+	s, source, err := c.load()
 	if err != nil {
 		return err
 	}
 	logger := s.Log.newLogger(r.err)
 	redisclient.LogTo(logger)
-	return serve(r.ctx, s, logger, nil)
+	for _, warning := range source.Warnings() {
+		logger.Warn("setting is risky", slog.String("setting", warning.Path), slog.String("at", warning.Position()),
+			slog.String("risk", warning.Message))
+	}
+	err = serve(r.ctx, s, logger, nil)
+	if unusable, ok := errors.AsType[unusableSettings](err); ok {
+		return source.Explain(unusable.error)
+	}
+	return err
 }
 
+// unusableSettings is what the machine says against the settings. Each message begins with the setting.
+type unusableSettings struct{ error }
+
+// Unwrap returns the messages.
+func (u unusableSettings) Unwrap() error { return u.error }
+
 // prepare builds a node that can listen at once. It checks whatever of the settings can be checked only on the machine,
-// such as files. Its error begins with the setting.
+// such as files. All errors begin with the setting, whose file the caller names.
 func prepare(s *settings, logger *slog.Logger, tracer trace.Tracer) (*node, error) {
 	// The certificates are read before a load balancer can send the first viewer.
-	if err := s.Gateway.TLS.Check(); err != nil {
-		return nil, err
-	}
+	errs := []error{s.Gateway.TLS.Check(), s.canListen()}
 	if err := s.ExtAuthz.TLS.Check(); err != nil {
-		return nil, fmt.Errorf("ext_authz.%w", err)
+		errs = append(errs, fmt.Errorf("ext_authz.%w", err))
 	}
-	return newNode(s, logger, tracer)
+	n, err := newNode(s, logger, tracer)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		if n != nil {
+			n.close()
+		}
+		return nil, unusableSettings{err}
+	}
+	return n, nil
 }
 
 // serve runs a node until ctx ends. It calls started, if not nil, once the node listens.
@@ -68,20 +91,101 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 // listeners are the open listeners of a node. A listener without an address in the settings is nil.
 type listeners struct{ public, admin, extAuthz net.Listener }
 
-// listen opens all listeners of the settings, or none.
-func listen(ctx context.Context, s *settings) (on listeners, err error) {
-	var c net.ListenConfig
-	for _, l := range []struct {
-		key, address string
-		listener     *net.Listener
-	}{
+// listenerSetting is the setting of one listener.
+type listenerSetting struct {
+	key, address string
+	listener     *net.Listener
+}
+
+// listeners returns those that have an address, and where they are kept.
+func (s *settings) listeners(on *listeners) []listenerSetting {
+	return slices.DeleteFunc([]listenerSetting{
 		{"listen", s.Gateway.Listen, &on.public},
 		{"admin.listen", s.Admin.Listen, &on.admin},
 		{"ext_authz.listen", s.ExtAuthz.Listen, &on.extAuthz},
-	} {
-		if l.address == "" {
+	}, func(l listenerSetting) bool { return l.address == "" })
+}
+
+// validateListeners finds two listeners that want one port of one address.
+func (s *settings) validateListeners() error {
+	var errs []error
+	all := s.listeners(&listeners{})
+	for i, l := range all {
+		for _, other := range all[:i] {
+			if overlaps(l.address, other.address) {
+				errs = append(errs, fmt.Errorf("%s: %q is taken by %s: %q; want another port", l.key, l.address, other.key, other.address))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// overlaps reports whether two listeners want one port of one address. An address that cannot be read was reported.
+func overlaps(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portNumber(portA) != portNumber(portB) || portNumber(portA) == 0 {
+		return false
+	}
+	ipA, ipB := listenAddress(hostA), listenAddress(hostB)
+	switch {
+	case ipA.IsUnspecified() && ipB.IsUnspecified(), ipA == netip.IPv6Unspecified(), ipB == netip.IPv6Unspecified():
+		return true // the IPv6 one takes IPv4 too
+	case !ipA.IsValid() || !ipB.IsValid(): // a host name, which the network alone can tell
+		return strings.EqualFold(hostA, hostB)
+	case ipA.IsUnspecified(), ipB.IsUnspecified():
+		return ipA.Is4() == ipB.Is4()
+	}
+	return ipA == ipB
+}
+
+// portNumber returns the number of a port, which may be a service's name, or 0.
+func portNumber(port string) int {
+	n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// listenAddress returns the address of a listener's host: all of the machine for none, invalid for a name.
+func listenAddress(host string) netip.Addr {
+	switch host {
+	case "":
+		return netip.IPv6Unspecified()
+	case "localhost":
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return ip.Unmap()
+}
+
+// canListen finds addresses that are not this machine's, by a free port of theirs.
+func (s *settings) canListen() error {
+	var errs []error
+	for _, l := range s.listeners(&listeners{}) {
+		host, _, _ := net.SplitHostPort(l.address)
+		if ip := listenAddress(host); !ip.IsValid() || ip.IsUnspecified() {
 			continue
 		}
+		var c net.ListenConfig
+		free, err := c.Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q: %w", l.key, l.address, err))
+			continue
+		}
+		_ = free.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// listen opens all listeners of the settings, or none.
+func listen(ctx context.Context, s *settings) (on listeners, err error) {
+	var c net.ListenConfig
+	for _, l := range s.listeners(&on) {
 		if *l.listener, err = c.Listen(ctx, "tcp", l.address); err != nil {
 			on.close()
 			return listeners{}, fmt.Errorf("%s=%s: %w", l.key, l.address, err)

@@ -46,6 +46,12 @@ func (f adminFlags) call(
 			return err
 		}
 		return errNegative
+	case http.StatusConflict:
+		var refused struct{ Error string }
+		if err := json.Unmarshal(answer, &refused); err != nil || refused.Error == "" {
+			return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)
+		}
+		return errors.New(refused.Error)
 	case http.StatusUnauthorized:
 		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
 	default:

@@ -3,13 +3,11 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -94,30 +92,6 @@ func (s *settings) validateCluster() error {
 			errs = append(errs, fmt.Errorf("cluster.redis_timeout: %v is too long for backends.%s%s: %v; want half of that at most, so that time is left for the backend",
 				s.Cluster.RedisTimeout, name, setting, deadline))
 		}
-	}
-	return errors.Join(errs...)
-}
-
-// validateListeners finds ports that do not exist, and addresses that two listeners share.
-func (s *settings) validateListeners() error {
-	var errs []error
-	taken := map[string]string{}
-	for _, l := range [][2]string{
-		{"listen", s.Gateway.Listen}, {"admin.listen", s.Admin.Listen}, {"ext_authz.listen", s.ExtAuthz.Listen},
-	} {
-		key, address := l[0], l[1]
-		_, port, err := net.SplitHostPort(address)
-		if err != nil { // reported by the section, if the listener is wanted
-			continue
-		}
-		number, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("%s: %q has no such port; want 0 to 65535", key, address))
-		case number != 0 && taken[address] != "":
-			errs = append(errs, fmt.Errorf("%s: %q is that of %s too", key, address, taken[address]))
-		}
-		taken[address] = key
 	}
 	return errors.Join(errs...)
 }
@@ -254,8 +228,8 @@ type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
 }
 
-// load reads the settings, and writes warnings to w. The source positions what is found wrong later.
-func (f fileFlag) load(w io.Writer) (*settings, *config.Source, error) {
+// load reads the settings. The source has the warnings, and positions what is found wrong later.
+func (f fileFlag) load() (*settings, *config.Source, error) {
 	s := defaultSettings()
 	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
 		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
@@ -263,10 +237,24 @@ func (f fileFlag) load(w io.Writer) (*settings, *config.Source, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, warning := range source.Warnings() {
-		_, _ = fmt.Fprintln(w, "warning:", warning)
-	}
 	return s, source, nil
+}
+
+// build reads the settings, writes the warnings, and makes a node of the changed settings, which listens nowhere.
+func (f fileFlag) build(r runtime, change func(*settings)) (*node, error) {
+	s, source, err := f.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range source.Warnings() {
+		_, _ = fmt.Fprintln(r.err, "warning:", warning)
+	}
+	change(s)
+	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		return nil, source.Explain(err)
+	}
+	return n, nil
 }
 
 type validateCommand struct {
@@ -276,18 +264,14 @@ type validateCommand struct {
 
 // Run prints every problem of the file, and what would keep a node from starting.
 func (v validateCommand) Run(r runtime) error {
-	s, source, err := v.load(r.err)
+	n, err := v.build(r, func(*settings) {})
 	if err != nil {
 		return err
-	}
-	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return source.Explain(err)
 	}
 	n.close()
 	if v.Print {
 		var text bytes.Buffer
-		if err := config.Print(&text, s); err != nil {
+		if err := config.Print(&text, n.settings); err != nil {
 			return err
 		}
 		_, err := r.out.Write(hideCredentials(text.Bytes()))

@@ -17,6 +17,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends/setting"
 )
 
 // tracingSettings hold where traces are sent.
@@ -32,8 +34,12 @@ type tracingSettings struct {
 // Validate names every setting that cannot work.
 func (t tracingSettings) Validate() error {
 	var errs []error
-	if u, err := url.Parse(t.Endpoint); t.Endpoint != "" && (err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https")) {
+	switch u, err := url.Parse(t.Endpoint); {
+	case t.Endpoint == "":
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		errs = append(errs, fmt.Errorf("endpoint: %q: want http://host:4317 or https://host:4317", t.Endpoint))
+	case setting.ValidatePort(u.Port()) != nil:
+		errs = append(errs, fmt.Errorf("endpoint: %w", setting.ValidatePort(u.Port())))
 	}
 	if t.Protocol != "grpc" && t.Protocol != "http" {
 		errs = append(errs, fmt.Errorf("protocol: %q is unknown; want grpc or http", t.Protocol))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"usher/backends/setting"
 )
@@ -22,14 +23,31 @@ type Config struct {
 // DefaultConfig returns the defaults: no admin listener.
 func DefaultConfig() Config { return Config{} }
 
+// Warnings says what a listener costs that the internet may reach.
+func (c Config) Warnings() error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return nil
+	}
+	const price = "without TLS: whoever reaches it reads /metrics, and whoever reads or guesses the token sees, kicks and bans viewers; " +
+		"listen on 127.0.0.1 or on an address of the operators' network"
+	switch ip, _ := netip.ParseAddr(host); {
+	case host == "" || ip.IsUnspecified():
+		return fmt.Errorf("listen: %q listens on every network of this machine "+price, c.Listen)
+	case setting.IsPublic(host):
+		return fmt.Errorf("listen: %q is a public address "+price, c.Listen)
+	}
+	return nil
+}
+
 // Validate reports every invalid setting.
 func (c Config) Validate() error {
 	if c.Listen == "" {
 		return nil
 	}
 	var errs []error
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-		errs = append(errs, fmt.Errorf(`listen: %q is not an address; want "host:port"`, c.Listen))
+	if err := setting.ValidateListen(c.Listen); err != nil {
+		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
 	if n := len(c.Token.Reveal()); n < minTokenLength {
 		errs = append(errs, fmt.Errorf("token: has %d characters; want at least %d", n, minTokenLength))

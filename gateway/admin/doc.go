@@ -11,6 +11,7 @@
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_redis_up                                      1 while Redis is available
 //	          usher_active_bans                                   active bans
+//	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
@@ -24,7 +25,7 @@
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason
 //	DELETE bans/{id}
 //	GET    nodes
-//	GET    backends             of this node
+//	GET    backends, routes     of this node
 //
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
 // recovered.
@@ -35,7 +36,7 @@
 //   - The API requires the bearer token. Health and readiness do not, because load balancers call them.
 //   - Every change logs a record "audit" with actor, action, target and result.
 //   - No response contains a viewer's token, ticket or query.
-//   - Metric labels are the names of backends and closed sets, so viewers cannot create series.
+//   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.

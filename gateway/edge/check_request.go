@@ -45,18 +45,18 @@ type CheckRequest struct {
 	Channel string
 	// EdgeSession is the edge's own id of the session, or empty.
 	EdgeSession string
+	// HasHost reports that the edge named the host by itself, and not as a part of Origin.
+	HasHost bool
+	// Origin is scheme and host as Alta reports them, or empty.
+	Origin string
+	// Protocol is the protocol as Flussonic names it, or empty.
+	Protocol string
+	// IsArchive reports that Flussonic plays its archive.
+	IsArchive bool
 	// IsPublish reports that the viewer wants to send a stream.
 	IsPublish bool
 	// Header is the viewer's own header if the edge passes it on, else nil.
 	Header Header
-}
-
-// NamespacedSession returns the edge's own session id, made unique among edges, or "".
-func (q *CheckRequest) NamespacedSession(edge netip.Addr) string {
-	if q.EdgeSession == "" {
-		return ""
-	}
-	return edge.String() + "/" + q.EdgeSession
 }
 
 // ViewerHeader is the viewer's header as an edge reports it.
@@ -107,8 +107,9 @@ func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 	q.Method = "GET" // Astra does not report it, and asks only to open sessions
 	q.Query = in.Query
 	q.Path = h.Get("X-Real-Path")
-	q.Host = h.Get("X-Real-Host")
-	if scheme, host, found := strings.Cut(h.Get("X-Real-Origin"), "://"); found {
+	q.Host, q.Origin = h.Get("X-Real-Host"), h.Get("X-Real-Origin")
+	q.HasHost = q.Host != ""
+	if scheme, host, found := strings.Cut(q.Origin, "://"); found {
 		q.Scheme = parseScheme(scheme)
 		if q.Host == "" {
 			q.Host = host

@@ -1,6 +1,7 @@
 package edge
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends"
 )
 
 // headerOf makes a header of "Name: value" lines.
@@ -66,7 +69,7 @@ func TestDialect_Decode_Astra(t *testing.T) {
 				"User-Agent: Astra", "Referer: http://not.theirs/", "X-Forwarded-For: 198.51.100.1")},
 			want: CheckRequest{
 				Method: "GET", Host: "live.example.com:8000", Path: "/play/a001/index.m3u8", Query: "token=123&x=a%2Fb",
-				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17",
+				Address: addr("192.0.2.7"), UserAgent: "MAG250", Channel: "a001", EdgeSession: "17", HasHost: true,
 			},
 		},
 		"all that Alta sends": {
@@ -76,17 +79,21 @@ func TestDialect_Decode_Astra(t *testing.T) {
 			want: CheckRequest{
 				Method: "GET", Scheme: "https", Host: "live.example.com:8443", Path: "/a001/index.m3u8", Query: "token=123",
 				Address: addr("2001:db8::7"), UserAgent: "VLC/3.0", EdgeSession: "f00",
+				Origin: "https://live.example.com:8443",
 			},
 		},
 		"both names of the host: Astra's counts": {
 			in:   HTTPRequest{Header: headerOf("X-Real-Host: a.example.com", "X-Real-Origin: http://b.example.com")},
-			want: CheckRequest{Method: "GET", Scheme: "http", Host: "a.example.com"},
+			want: CheckRequest{Method: "GET", Scheme: "http", Host: "a.example.com", HasHost: true, Origin: "http://b.example.com"},
 		},
 		"an origin of another scheme": {
 			in:   HTTPRequest{Header: headerOf("X-Real-Origin: rtsp://a.example.com")},
-			want: CheckRequest{Method: "GET", Host: "a.example.com"},
+			want: CheckRequest{Method: "GET", Host: "a.example.com", Origin: "rtsp://a.example.com"},
 		},
-		"an origin without scheme":   {in: HTTPRequest{Header: headerOf("X-Real-Origin: a.example.com")}, want: CheckRequest{Method: "GET"}},
+		"an origin without scheme": {
+			in:   HTTPRequest{Header: headerOf("X-Real-Origin: a.example.com")},
+			want: CheckRequest{Method: "GET", Origin: "a.example.com"},
+		},
 		"nothing, as auth-proxy may": {want: CheckRequest{Method: "GET"}},
 		"an address that is none":    {in: HTTPRequest{Header: headerOf("X-Real-IP: unknown")}, want: CheckRequest{Method: "GET"}},
 		"an IPv4 address in IPv6": {
@@ -119,13 +126,14 @@ func TestDialect_Decode_FlussonicPlay(t *testing.T) {
 			want: CheckRequest{
 				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb",
 				Address: addr("192.0.2.7"), UserAgent: "curl/7.68.0", Referer: "http://ya.ru/?token=456&name=lalala",
-				Channel: "live/ustream", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14",
+				Channel: "live/ustream", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", Protocol: "hls", IsArchive: true,
 			},
 		},
 		"without counters, and with a token that it made for a viewer who sent no query": {
 			in: HTTPRequest{Query: "name=cam0&ip=2001:db8::7&proto=hls&request_type=new_session&session_id=s&token=a%2Bb+c"},
 			want: CheckRequest{
 				Method: "GET", Path: "/cam0", Query: "token=a%2Bb+c", Address: addr("2001:db8::7"), Channel: "cam0", EdgeSession: "s",
+				Protocol: "hls",
 			},
 		},
 		"the viewer's own query and not the token": {
@@ -185,6 +193,7 @@ func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 				Method: "GET", Path: "/fake", Query: "token=60334b207baa", Address: addr("10.77.0.150"),
 				UserAgent: "curl%2F7.68.0", // as it came
 				Referer:   "hey.com", Channel: "fake", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", IsPublish: true,
+				Protocol: "hls",
 			},
 		},
 		"numbers are texts, and other kinds are left out": {
@@ -332,14 +341,56 @@ func TestLastForwarded(t *testing.T) {
 	}
 }
 
-func TestCheckRequest_NamespacedSession(t *testing.T) {
+func TestCheckRequest_Report(t *testing.T) {
 	t.Parallel()
-	q := CheckRequest{EdgeSession: "17"}
-	one, other := q.NamespacedSession(addr("192.0.2.10")), q.NamespacedSession(addr("192.0.2.11"))
-	if one != "192.0.2.10/17" || other != "192.0.2.11/17" {
-		t.Errorf("got %q and %q", one, other)
+	all := CheckRequest{
+		Host: "h", Path: "/p", Channel: "c", EdgeSession: "17", HasHost: true, Origin: "https://h", Protocol: "dash", IsArchive: true,
 	}
-	if got := (&CheckRequest{}).NamespacedSession(addr("192.0.2.10")); got != "" {
-		t.Errorf("no session: got %q", got)
+	full := backends.EdgeReport{
+		AstraSession: "17", HasSession: true, HasChannel: true, HasPath: true, HasHost: true, Origin: "https://h",
+	}
+	derived := full
+	derived.AstraSession = ""
+	ofFlussonic := backends.EdgeReport{
+		FlussonicSession: "17", HasSession: true, HasChannel: true, HasHost: true, Protocol: "dash", IsArchive: true,
+	}
+	derivedOfFlussonic := ofFlussonic
+	derivedOfFlussonic.FlussonicSession = ""
+	for name, tc := range map[string]struct {
+		dialect Dialect
+		mode    SessionIDMode
+		in      CheckRequest
+		want    *backends.EdgeReport
+	}{
+		"all, to astra":                         {Astra, SessionIDOfEdge, all, &full},
+		"all, to alta":                          {Alta, SessionIDOfEdge, all, &full},
+		"an id of ours":                         {Astra, SessionIDDerived, all, &derived},
+		"an id that does not count":             {Alta, SessionIDIgnored, all, &derived},
+		"nothing":                               {Astra, SessionIDOfEdge, CheckRequest{}, &backends.EdgeReport{}},
+		"nothing, with an id of ours":           {Astra, SessionIDDerived, CheckRequest{}, &backends.EdgeReport{HasSession: true}},
+		"a host as part of an origin":           {Alta, SessionIDOfEdge, CheckRequest{Host: "h", Origin: "https://h"}, &backends.EdgeReport{Origin: "https://h"}},
+		"all, to flussonic":                     {Flussonic, SessionIDOfEdge, all, &ofFlussonic},
+		"to flussonic, an id of ours":           {Flussonic, SessionIDDerived, all, &derivedOfFlussonic},
+		"nothing to flussonic, which needs one": {Flussonic, SessionIDOfEdge, CheckRequest{}, &backends.EdgeReport{HasSession: true}},
+		"an edge without sessions":              {Nginx, SessionIDOfEdge, all, nil},
+	} {
+		if diff := cmp.Diff(tc.want, tc.in.Report(tc.dialect, tc.mode)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func TestSessionIDMode_Text(t *testing.T) {
+	t.Parallel()
+	for want := range numSessionIDModes {
+		text, _ := want.MarshalText()
+		var got SessionIDMode
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %d with error %v, want %d", text, got, err, want)
+		}
+	}
+	var m SessionIDMode
+	if got, want := fmt.Sprint(m.UnmarshalText([]byte("ours"))), `session_id "ours": want edge, derived or ignore`; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

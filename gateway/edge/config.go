@@ -21,6 +21,8 @@ type Config struct {
 	ViewerPath string `yaml:"viewer_path"`
 	// MatchBy is how requests without credentials are matched to a session.
 	MatchBy MatchMode `yaml:"match_by"`
+	// SessionID is what the edge's own id of a session is for.
+	SessionID SessionIDMode `yaml:"session_id"`
 	// ExtraLifetime is how long a session outlives its decision, counted from when the edge last asked.
 	ExtraLifetime time.Duration `yaml:"extra_lifetime"`
 	// PublishBackend is the backend that decides whether a viewer may send a stream, if the edge asks that too. If empty,
@@ -53,6 +55,8 @@ func (c *Config) Validate(key string, backends []string) error {
 		"publish_backend: %q is not among backends%s", c.PublishBackend, setting.Hint(c.PublishBackend, backends))
 	wrong(c.PublishBackend != "" && c.Dialect != Flussonic,
 		"publish_backend: only flussonic asks about publishing, not %s", c.Dialect)
+	wrong(c.SessionID != SessionIDOfEdge && !c.Dialect.KeepsSessions(),
+		"session_id: %s has no sessions of its own", c.Dialect)
 	wrong(c.MatchBy == MatchByCookie && c.Dialect.KeepsSessions(),
 		"match_by: cookie cannot be: %s passes none on to viewers", c.Dialect)
 	return errors.Join(errs...)

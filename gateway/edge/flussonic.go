@@ -36,7 +36,7 @@ func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 	q.Path = "/" + (&url.URL{Path: q.Channel}).EscapedPath()
 	q.Query = flussonicQuery(get("qs"), get("token"))
 	q.UserAgent, q.Referer, q.Host = get("user_agent"), get("referer"), get("host")
-	q.EdgeSession = get("session_id")
+	q.EdgeSession, q.Protocol, q.IsArchive = get("session_id"), get("proto"), get("dvr") == "true"
 	return nil
 }
 

@@ -11,7 +11,8 @@
 //   - A URI is rewritten only if it is on the playlist's origin and a route serves it. Foreign hosts and other schemes
 //     (skd, data, urn, …) never receive a ticket.
 //   - A rewritten URI never names a scheme or host, so it works behind any load balancer, name and TLS terminator.
-//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body.
+//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body. Only URIs
+//     that this ticket does not open are written with their own, path-absolute.
 //   - The same playlist and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
 //
 // Decided:

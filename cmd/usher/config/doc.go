@@ -7,6 +7,8 @@
 //
 // Invariants:
 //   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].bakend: unknown key; …".
+//   - A setting that is allowed and has a price is a warning, with the same position: a [Warner] says it, beside a weak
+//     secret, a secret's file that everybody can read, and a network with the address of a host.
 //   - No problem and no warning shows a secret; an invalid value from ${NAME} is shown as ${NAME}.
 //   - The environment takes precedence over the file, and the file over the default in the struct.
 //

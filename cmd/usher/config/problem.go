@@ -27,14 +27,19 @@ type Problem struct {
 
 // String returns the problem on one line, beginning with file:line:column as editors expect.
 func (p Problem) String() string {
-	at := p.File
-	if p.Line > 0 {
-		at = fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
-	}
+	at := p.Position()
 	if p.Path != "" {
 		at += ": " + p.Path
 	}
 	return at + ": " + p.Message
+}
+
+// Position returns file:line:column, or the name of the environment.
+func (p Problem) Position() string {
+	if p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }
 
 // Problems is the error of Load and Parse: all problems, first those of the file in its order, then the environment's.

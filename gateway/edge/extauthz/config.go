@@ -3,8 +3,8 @@ package extauthz
 import (
 	"errors"
 	"fmt"
-	"net"
 
+	"usher/backends/setting"
 	"usher/gateway"
 )
 
@@ -19,8 +19,8 @@ type Config struct {
 // Validate names every setting that cannot work.
 func (c Config) Validate() error {
 	var errs []error
-	if _, port, err := net.SplitHostPort(c.Listen); c.Listen != "" && (err != nil || port == "") {
-		errs = append(errs, fmt.Errorf(`listen: %q is no address; want "host:port" or ":port"`, c.Listen))
+	if err := setting.ValidateListen(c.Listen); c.Listen != "" && err != nil {
+		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
