@@ -37,7 +37,7 @@ type Config struct {
 	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
-	// KickDuration is how long a kicked session is refused, if the operator does not say.
+	// KickDuration is how long a kick refuses its viewer, if the operator does not say.
 	KickDuration time.Duration `yaml:"kick_duration"`
 	PerUser      PerUserConfig `yaml:"per_user"`
 }

@@ -154,8 +154,19 @@ func (r *Registry) OnRevocation(v session.Revocation) { r.revocations.apply(v) }
 // does not block.
 func (r *Registry) OnLimitExceeded(userHash string) { r.streams.renewAll(userHash) }
 
-// OnRedisRecovered looks up the unverified sessions in the store, which may know them. It does not block.
-func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnverified() }
+// OnRedisRecovered looks up in the store the unverified sessions, which it may know, and those that it may lack. It does not
+// block.
+func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnstored() }
+
+// OnTicketReplaced looks a session up in the store, where its ticket is that of another node. It does not block.
+func (r *Registry) OnTicketReplaced(id backends.SessionID) {
+	if s := r.table.find(id); s != nil {
+		r.send(s, session.MustReload{})
+	}
+}
+
+// OnStateLost stores again what the store has lost and no other node stores. It does not block.
+func (r *Registry) OnStateLost() { r.revocations.evictAgain() }
 
 // RecheckAll looks up every session in the store, because revocations may have been missed. It does not block.
 func (r *Registry) RecheckAll() { r.revocations.reloadAll() }

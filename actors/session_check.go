@@ -46,6 +46,8 @@ func (r *Registry) answerLookup(
 	result, storeDeadline, err := r.acquireLease(ctx, request)
 	if err != nil {
 		span.RecordError(err)
+	} else {
+		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
@@ -128,6 +130,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
+		s.evicted.Store(record)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
@@ -191,6 +194,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
@@ -298,9 +302,13 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	if e.Kind != session.LookupForOpening || e.Refused != nil {
 		return
 	}
-	if ban, isBanned := r.cluster.Banned(s.Request(), &e.Root); isBanned {
-		e.Refused = new(banDecision(ban))
-		return
+	asRoot := *s.Request()
+	asRoot.Session = s.ticketUse.root // a ban of the root's session is one of its ticket
+	for _, request := range []*backends.Request{s.Request(), &asRoot} {
+		if ban, isBanned := r.cluster.Banned(request, &e.Root); isBanned {
+			e.Refused = new(banDecision(ban))
+			return
+		}
 	}
 	err := r.addresses.join(ctx, s, &root)
 	switch {

@@ -35,6 +35,10 @@ type Session struct {
 	isSettingCredentials atomic.Bool
 	isStarted            atomic.Bool // the actor has started once
 	isClosed             atomic.Bool // the actor has ended
+	// isUnsaved: the store may lack the session, since a write has failed.
+	isUnsaved atomic.Bool
+	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
+	evicted atomic.Pointer[session.Record]
 
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]

@@ -57,8 +57,8 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
-	requestEdge // as encodeEdgeReport writes it
 	requestGroup // 16 bytes
+	requestEdge  // as encodeEdgeReport writes it
 )
 
 var errMalformed = errors.New("malformed record")
@@ -159,11 +159,11 @@ func encodeRequest(q *backends.Request) []byte {
 	f.text(requestUserAgent, q.UserAgent)
 	f.text(requestReferer, q.Referer)
 	f.text(requestDevice, q.Device)
-	if q.Edge != nil {
-		f.text(requestEdge, encodeEdgeReport(q.Edge))
-	}
 	if !q.Group.IsZero() {
 		f.text(requestGroup, string(q.Group[:]))
+	}
+	if q.Edge != nil {
+		f.text(requestEdge, encodeEdgeReport(q.Edge))
 	}
 	if q.Address.IsValid() {
 		f.text(requestAddress, q.Address.String())

@@ -209,7 +209,8 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 	if viewer.Session == publisher.Session || viewer.Group == publisher.Group || viewer.Backend != "b" || publisher.Backend != "p" {
 		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
-	viewer.Session, viewer.Group, viewer.Backend, viewer.Edge = publisher.Session, publisher.Group, publisher.Backend, publisher.Edge
+	viewer.Session, viewer.Group, viewer.Backend = publisher.Session, publisher.Group, publisher.Backend
+	viewer.Edge = publisher.Edge
 	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
 		t.Errorf("checked\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}

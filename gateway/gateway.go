@@ -67,8 +67,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -112,20 +112,11 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.unenforced.Close()
 	g.variants.Close()
 	for _, r := range g.routes {
 		r.entries.StopAllGoroutines()
 	}
-	g.unenforced.Close()
-}
-
-// Routes returns the names of the routes, in their order.
-func (g *Gateway) Routes() []string {
-	var names []string
-	for _, r := range g.routes {
-		names = append(names, r.name)
-	}
-	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -220,14 +211,7 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	} else {
-		g.findTicket(rc)
-	}
-	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
-		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
-	}
+	g.readTicket(rc, text)
 	switch {
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
@@ -260,15 +244,6 @@ func refusalOfTicket(text string) string {
 	return "the ticket is not valid for this channel; open the playlist again"
 }
 
-// findTicket sets the first valid ticket in the query or the cookies, if there is one.
-func (g *Gateway) findTicket(rc *requestContext) {
-	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
-		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
-			return
-		}
-	}
-}
-
 // sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
 // Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
 // playlist, because nothing tells an entry from what it lists.
@@ -288,39 +263,6 @@ func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
 // canOpenSession reports whether credentials open a session on this path.
 func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
-}
-
-// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
-// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	depth, isExact := ticket.Hint(text)
-	for here, more := *t, true; more; more = here.nextMapping() {
-		if !here.bind(depth, isExact) {
-			continue
-		}
-		if c, ok := g.signer.Verify(text, here.scope()); ok {
-			*t = here
-			return c, true
-		}
-	}
-	return ticket.Claims{}, false
-}
-
-// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
-// A parameter that a playlist listed is the origin's, even if it looks like a credential.
-func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
-	if !rc.canOpenSession() {
-		return backends.Credentials{}
-	}
-	query := rc.request.Query
-	if query != "" {
-		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
-	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
-	if rc.target.route.missing(&c) != "" {
-		return backends.Credentials{}
-	}
-	return c
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if

@@ -225,3 +225,40 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	set.seen[key] = now
 	return true
 }
+
+// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
+func (g *Gateway) readTicket(rc *requestContext, text string) {
+	if rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
+	}
+	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
+}
+
+// findTicket sets the first valid ticket in the query or the cookies, if there is one.
+func (g *Gateway) findTicket(rc *requestContext) {
+	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			return
+		}
+	}
+}
+
+// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
+// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	depth, isExact := ticket.Hint(text)
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if !here.bind(depth, isExact) {
+			continue
+		}
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
+			*t = here
+			return c, true
+		}
+	}
+	return ticket.Claims{}, false
+}

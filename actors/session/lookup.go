@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	"usher/backends"
@@ -84,7 +85,7 @@ func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
 	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
-		return s.refuse(rootWasDenied, ClosedDenied), true
+		return s.refuse(rootWasDenied, closedDenied), true
 	case e.Overload != "":
 		return s.retryLater(retryLater, e.Overload), true
 	default:
@@ -148,7 +149,7 @@ func (s step) admitByTicket(next phase, t Ticket) Action {
 	switch {
 	case s.ticketHolds(t):
 	case s.isRootDenied:
-		return s.refuse(rootWasDenied, ClosedDenied)
+		return s.refuse(rootWasDenied, closedDenied)
 	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
@@ -248,7 +249,11 @@ func (s step) takeDecision(r Record) {
 func (s step) onLookup(e LeaseAnswered) Action {
 	hasMissedSlot := s.phase == recheckSlotMissed
 	s.phase = either(s.phase == allowedLooking, allowedFresh, recheckQueued)
+	ticket := s.agreeOnTicket(e)
 	a := s.afterLookup(e)
+	if s.phase.isAllowed() {
+		a.Publish, a.Save = a.Publish || ticket.Publish, a.Save || ticket.Save
+	}
 	if hasMissedSlot && s.phase == recheckQueued {
 		a.Enqueue = priorityOf(s.Decision.Source)
 	}
@@ -273,6 +278,13 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 
 // onLease checks the session under the lease, unless another node has.
 func (s step) onLease(e LeaseAnswered) Action {
+	ticket := s.agreeOnTicket(e)
+	a := s.afterLease(e)
+	a.Publish = a.Publish || ticket.Publish // a check that follows stores the ticket
+	return a
+}
+
+func (s step) afterLease(e LeaseAnswered) Action {
 	if a, isDecided := s.takeNewer(e); isDecided {
 		return a
 	}
@@ -280,6 +292,25 @@ func (s step) onLease(e LeaseAnswered) Action {
 		return s.onSpentToken(s.now)
 	}
 	return s.startRecheck()
+}
+
+// agreeOnTicket has a session that several nodes opened, because they could not see each other's, have one ticket: that of the
+// latest opening, whose revocation covers the others. Among equal openings the key's id decides.
+func (s step) agreeOnTicket(e LeaseAnswered) Action {
+	r := e.Record
+	isRevoked := !r.Opened.After(r.RevokedBefore) || !s.Opened().After(r.RevokedBefore)
+	if !e.Found || r.Decision.Verdict != backends.Allowed || isRevoked {
+		return Action{}
+	}
+	switch order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID)); {
+	case order > 0:
+		s.opened, s.KeyID = uint32(r.Opened.Unix()), r.KeyID
+		return Action{Publish: true}
+	case order < 0:
+		return Action{Save: true}
+	default:
+		return Action{}
+	}
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.
