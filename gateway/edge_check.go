@@ -210,10 +210,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	if rc.isRefused {
 		return nil
 	}
-	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
-		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
-		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
-	}
+	g.recordGroup(rc)
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
@@ -314,6 +311,15 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	}
 	rc.id = g.sessionOfCredentials(rc)
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
+}
+
+// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them.
+func (g *Gateway) recordGroup(rc *requestContext) {
+	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
+		return
+	}
+	group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
+	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
 }
 
 // playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
