@@ -279,8 +279,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 
 // claimsOf returns what the ticket of a session says that was opened without one.
 func (g *Gateway) claimsOf(rc *requestContext) ticket.Claims {
-	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
-	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: tag}
+	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: g.sessionTag(rc)}
 }
 
 // findOrOpenSession sets the viewer's session and returns its decision.

@@ -135,8 +135,7 @@ func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims 
 	if status != http.StatusServiceUnavailable {
 		return ticket.Nobody(rc.id)
 	}
-	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
-	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: tag}
+	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: g.sessionTag(rc)}
 }
 
 // recordRefusal logs and counts a refusal that is not carried out.
