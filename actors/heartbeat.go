@@ -24,12 +24,15 @@ const (
 type heartbeatReporter struct {
 	core
 	streams     *streamLimits
+	addresses   *addressLimit
 	interval    time.Duration
 	idleTimeout time.Duration
 }
 
-func newHeartbeatReporter(c core, streams *streamLimits, interval, idleTimeout time.Duration) *heartbeatReporter {
-	return &heartbeatReporter{core: c, streams: streams, interval: interval, idleTimeout: idleTimeout}
+func newHeartbeatReporter(
+	c core, streams *streamLimits, addresses *addressLimit, interval, idleTimeout time.Duration,
+) *heartbeatReporter {
+	return &heartbeatReporter{core: c, streams: streams, addresses: addresses, interval: interval, idleTimeout: idleTimeout}
 }
 
 // heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
@@ -94,6 +97,12 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			}
 			if s.stream.Load() != nil {
 				h.streams.queueRenewal(s)
+			}
+			if s.ticketUse != nil {
+				h.addresses.queueRenewal(s)
+			}
+			if isShared && s.isUnsaved.Load() {
+				h.send(s, session.MustReload{})
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()

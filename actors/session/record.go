@@ -32,6 +32,8 @@ type Record struct {
 	RevokedBefore time.Time
 	// IsEvicted reports that the user's limit evicted the session. It may play again when a stream is free.
 	IsEvicted bool
+	// IsClosed reports that no node had seen the viewer for the idle timeout when the session was read.
+	IsClosed bool
 }
 
 // Counters is what one node has counted of a session.
