@@ -535,6 +535,23 @@ func TestStore_ExpireIdle(t *testing.T) {
 				n.t.Errorf("%d are closed, want 300", len(closed))
 			}
 		},
+		"a session that expired is read as closed until it is back": func(n storePair) {
+			isClosed := func(known uint64) bool {
+				n.t.Helper()
+				got, err := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), KnownRevision: known})
+				must(n.t, err)
+				return got.Record.IsClosed
+			}
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
+			seen(n, n.a, 1, 2*idle)
+			before := isClosed(1)
+			expire(n, n.a, 10)
+			after, again := isClosed(1), isClosed(1)
+			n.read(n.b, 1)
+			if back := isClosed(1); before || !after || !again || back {
+				n.t.Errorf("closed before %v, after %v and %v, when the viewer is back %v", before, after, again, back)
+			}
+		},
 		"nodes that expire at once close each session once": func(n storePair) {
 			for i := range 200 {
 				n.save(n.a, allowedRecord(i, openedAgo(5)), false, session.OutcomeStored)

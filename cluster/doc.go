@@ -29,6 +29,9 @@
 //	                                                            expire_ack
 //	usher:user:{user}         hash    2 × the longest silence   store_streams            v version, s a user's streams; each node
 //	                                  of a stream, 2 minutes                             restores those that it knows
+//	usher:addresses:{session} hash    2 × idle_timeout          store_streams            the same of the addresses that use the
+//	                                                                                     session's ticket; exact again after the
+//	                                                                                     next heartbeat
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above
@@ -71,6 +74,8 @@
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
+//   - A kick is a tombstone of its session and a ban that ends soon. Credentials are banned as keyed hashes, one for each
+//     part of them, and a ban matches whoever presents all of its parts.
 //   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
 //     overwritten; its tombstones still count.
 //   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.

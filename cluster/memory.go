@@ -151,6 +151,7 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 		}
 	}
 	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
+	result.Record.IsClosed = e.isClosed
 	if t, found := m.tombstones.GetIfPresent(r.ID); found {
 		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
 	}

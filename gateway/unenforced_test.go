@@ -258,8 +258,8 @@ func TestGateway_Unenforced_OtherErrors_Answered(t *testing.T) {
 	}
 }
 
-// TestEdge_Unenforced_AnswersYes has every refusal of an edge's check, in all dialects.
-func TestEdge_Unenforced_AnswersYes(t *testing.T) {
+// TestGateway_Unenforced_EdgeGetsYes has every refusal of an edge's check, in all dialects.
+func TestGateway_Unenforced_EdgeGetsYes(t *testing.T) {
 	for _, d := range allDialects() {
 		t.Run(d.String(), func(t *testing.T) {
 			for name, test := range map[string]struct {
@@ -308,8 +308,8 @@ func TestEdge_Unenforced_AnswersYes(t *testing.T) {
 	}
 }
 
-// TestEdge_Unenforced_UnknownPaths_AnswersYes has checks that name no viewer whom a route knows.
-func TestEdge_Unenforced_UnknownPaths_AnswersYes(t *testing.T) {
+// TestGateway_Unenforced_EdgeAsksUnknownPath_GetsYes has checks that name no viewer whom a route knows.
+func TestGateway_Unenforced_EdgeAsksUnknownPath_GetsYes(t *testing.T) {
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, waive))
 	for uri, reason := range map[string]enforcement.Reason{
 		"/elsewhere": "no_route", "/play/a001/%2e%2e/x.ts": "unclean_path", "/play/a001/seg.ts": "no_ticket",
@@ -324,8 +324,8 @@ func TestEdge_Unenforced_UnknownPaths_AnswersYes(t *testing.T) {
 	}
 }
 
-// TestEdge_Unenforced_Publisher_Refused shows that a route that refuses no viewer still lets nobody send a stream.
-func TestEdge_Unenforced_Publisher_Refused(t *testing.T) {
+// TestGateway_Unenforced_PublisherRefused shows that a route that refuses no viewer still lets nobody send a stream.
+func TestGateway_Unenforced_PublisherRefused(t *testing.T) {
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, waive), edgeRoute(edge.Flussonic, waive, func(r *RouteConfig) {
 		r.Path, r.Edge.PublishBackend = "/publish", "p"
 	}))

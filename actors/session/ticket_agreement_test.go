@@ -83,7 +83,7 @@ func TestStep_TicketElsewhere_Converges(t *testing.T) {
 		latest := Ticket{}
 		for range rapid.IntRange(2, 4).Draw(t, "nodes") {
 			s := sessionIn(allowedFresh)
-			s.opened += int64(rapid.IntRange(-2, 2).Draw(t, "opened"))
+			s.opened += uint32(rapid.IntRange(-2, 2).Draw(t, "opened"))
 			s.KeyID = rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
 			if got := (Ticket{s.Opened(), s.KeyID}); latest.IsZero() || got.Opened.After(latest.Opened) || got.Opened.Equal(latest.Opened) && got.KeyID > latest.KeyID {
 				latest = got
