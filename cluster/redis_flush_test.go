@@ -126,6 +126,9 @@ func TestNode_Idle_ReplaysWithoutMessage(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)
 	ctx := t.Context()
+	for _, p := range peers {
+		must(t, p.AwaitBans(ctx)) // until then it replays with each heartbeat
+	}
 	for i := range 3 {
 		for _, p := range peers {
 			waitForHeartbeat(t, server, p)
@@ -159,6 +162,10 @@ func TestNode_SharedState_TTL(t *testing.T) {
 		p, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.ReviveFor = test.revive })
 		waitForHeartbeat(t, server, p)
 		must(t, p.Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(1), Decision: denial("x")}))
+		if got := server.Client.PTTL(t.Context(), "usher:{all}:revocations").Val(); (got - test.want).Abs() > redistest.Timeout {
+			t.Errorf("after a denial the stream expires in %v, want %v", got, test.want)
+		}
+		must(t, server.Client.Persist(t.Context(), "usher:{all}:revocations").Err())
 		ban := banAnn(t, p, idOf(1))
 		redistest.Eventually(t, "the tombstone is stored", func() bool { return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 2 })
 		for key, want := range map[string]time.Duration{
