@@ -1,58 +1,282 @@
 package actors
 
 import (
+	"context"
+	"hash/maphash"
+	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
-// addressSet keeps the subscriber prefixes from which a session was used lately. It is safe for concurrent use.
-type addressSet struct {
-	recent   atomic.Pointer[netip.Prefix] // the newest prefix
+// ticketUse is how a session counts among the addresses that use one ticket: as a sibling of the ticket's own session, the
+// root, or as a session that several addresses share.
+type ticketUse struct {
+	root backends.SessionID
+	// rootOpened is when the root of a sibling was opened; zero: the session is the root, and shared.
+	rootOpened time.Time
+	// maxAddresses is sessions.max_addresses, or less if the route says so.
+	maxAddresses int
+	// isRefusing: an address beyond them is denied, and need not retry.
+	isRefusing bool
+
+	recent   atomic.Pointer[netip.Prefix] // the newest address of a shared session
 	recentAt atomic.Int64                 // when it was used, in seconds since the node's start
 	mu       sync.Mutex
-	uses     []addressUse
+	shared   []addressUse
 }
 
+// addressUse is an address that uses a shared session.
 type addressUse struct {
 	prefix netip.Prefix
-	at     int64 // the last use, in seconds since the node's start
+	id     backends.SessionID // names the address in the store
+	at     int64              // the last use, in seconds since the node's start
 }
 
-// admit records the prefix, and reports whether it is one of the first limit prefixes within the last idle seconds. Most
-// calls come from the same prefix within the same second, and cost two atomic reads.
-func (a *addressSet) admit(prefix netip.Prefix, now, idle int64, limit int) bool {
-	if r := a.recent.Load(); r != nil && *r == prefix && a.recentAt.Load() == now {
-		return true
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	stale := -1
-	for i := range a.uses {
-		if a.uses[i].prefix == prefix {
-			return a.record(i, prefix, now)
-		}
-		if now-a.uses[i].at > idle {
-			stale = i
-		}
+// newTicketUse returns how the session that a request opens counts, or nil if it has an address to itself.
+func newTicketUse(r *session.OpenRequest, maxAddresses int) *ticketUse {
+	u := &ticketUse{root: r.Root, rootOpened: r.Ticket.Opened, maxAddresses: maxAddresses}
+	if r.MaxAddresses > 0 {
+		u.maxAddresses, u.isRefusing = min(u.maxAddresses, r.MaxAddresses), true
 	}
 	switch {
-	case stale >= 0:
-		return a.record(stale, prefix, now)
-	case len(a.uses) < limit:
-		a.uses = append(a.uses, addressUse{})
-		return a.record(len(a.uses)-1, prefix, now)
+	case !r.Root.IsZero():
+		return u
+	case !r.AddressID.IsZero():
+		u.root, u.rootOpened = r.Request.Session, time.Time{}
+		return u
 	default:
-		return false
+		return nil
 	}
 }
 
-func (a *addressSet) record(i int, prefix netip.Prefix, now int64) bool {
-	a.uses[i] = addressUse{prefix: prefix, at: now}
-	if r := a.recent.Load(); r == nil || *r != prefix {
-		newest := prefix // a parameter whose address is taken would be allocated in each call
-		a.recent.Store(&newest)
+// isSibling reports whether the session is another one's sibling. A nil ticketUse is none.
+func (u *ticketUse) isSibling() bool { return u != nil && !u.rootOpened.IsZero() }
+
+// use records a use of a shared session, and reports whether the address has used it within the last idle seconds. Most
+// calls come from the same address within the same second, and cost two atomic reads.
+func (u *ticketUse) use(prefix netip.Prefix, now, idle int64) bool {
+	if r := u.recent.Load(); r != nil && *r == prefix && u.recentAt.Load() == now {
+		return true
 	}
-	a.recentAt.Store(now)
-	return true
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range u.shared {
+		if a := &u.shared[i]; a.prefix == prefix && now-a.at <= idle {
+			a.at = now
+			u.setRecent(prefix, now)
+			return true
+		}
+	}
+	return false
+}
+
+// add adds an address in place of those that have not used the session within the last idle seconds.
+func (u *ticketUse) add(a addressUse, idle int64) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	kept := u.shared[:0]
+	for _, other := range u.shared {
+		if other.prefix != a.prefix && a.at-other.at <= idle {
+			kept = append(kept, other)
+		}
+	}
+	u.shared = append(kept, a)
+	u.setRecent(a.prefix, a.at)
+}
+
+func (u *ticketUse) setRecent(prefix netip.Prefix, now int64) {
+	if r := u.recent.Load(); r == nil || *r != prefix {
+		newest := prefix // a parameter whose address is taken would be allocated in each call
+		u.recent.Store(&newest)
+	}
+	u.recentAt.Store(now)
+}
+
+// Admit reports whether a viewer at the address may use the session at now without [Registry.Open]. A session that is not
+// shared has one address.
+func (s *Session) Admit(prefix netip.Prefix, now time.Time) bool {
+	if s.ticketUse == nil || s.ticketUse.isSibling() {
+		return true
+	}
+	return s.ticketUse.use(prefix, s.seconds(now), s.idleSeconds())
+}
+
+func (s *Session) seconds(t time.Time) int64 { return int64(t.Sub(s.policy.Start) / time.Second) }
+
+func (s *Session) idleSeconds() int64 { return int64(s.idleAfter() / time.Second) }
+
+// idleAfter returns the silence after which the viewer counts as gone.
+func (s *Session) idleAfter() time.Duration {
+	d := s.Decision()
+	if d == nil || s.extraLifetime == 0 {
+		return s.policy.IdleTimeout
+	}
+	return max(s.policy.IdleTimeout, s.policy.Clamped(d.ValidFor)+s.extraLifetime)
+}
+
+// addressLimit bounds the addresses that use a ticket at once, over all nodes. It is safe for concurrent use.
+type addressLimit struct {
+	core
+	rate    *openRate     // of new addresses, by ticket
+	renewal chan *Session // sessions whose addresses are to be reported
+
+	mu sync.Mutex
+	// warned holds the tickets of which a warning was written.
+	warned map[backends.SessionID]bool
+}
+
+const (
+	// maxNewAddresses is how many new addresses of a ticket are checked a minute on one node, so that a leaked ticket costs
+	// the backend and the store little.
+	maxNewAddresses = 10
+	// maxWarnedTickets bounds the memory of warnings. Beyond it some are written again.
+	maxWarnedTickets = 10_000
+	// addressReporters is how many sessions' addresses are reported at once.
+	addressReporters = 8
+)
+
+func newAddressLimit(c core, start time.Time) *addressLimit {
+	return &addressLimit{
+		core: c, rate: newRate(start, time.Minute/maxNewAddresses, maxNewAddresses), renewal: make(chan *Session, 4096),
+		warned: map[backends.SessionID]bool{},
+	}
+}
+
+// allowNew returns an Overload if the ticket came to too many new addresses lately.
+func (l *addressLimit) allowNew(root backends.SessionID, now time.Time) error {
+	if !l.rate.allow(maphash.Comparable(l.rate.seed, root), now) {
+		return backends.NewOverload("new addresses of a ticket per minute", maxNewAddresses)
+	}
+	return nil
+}
+
+// entries returns what the store is told of the session's addresses.
+func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
+	e := s.addressEntry(now)
+	u := s.ticketUse
+	if u.isSibling() {
+		return []session.StreamEntry{e}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	entries := make([]session.StreamEntry, 0, len(u.shared))
+	for _, a := range u.shared {
+		if s.seconds(now)-a.at <= s.idleSeconds() {
+			e.Session, e.IsIPv6, e.LastSeen = a.id, a.prefix.Addr().Is6(), s.policy.Start.Add(time.Duration(a.at)*time.Second)
+			entries = append(entries, e)
+		}
+	}
+	return entries
+}
+
+// addressEntry returns the entry of the session's own address.
+func (s *Session) addressEntry(now time.Time) session.StreamEntry {
+	return session.StreamEntry{
+		User: s.ticketUse.root.String(), Session: s.id, Group: s.ticketUse.root, IsIPv6: isIPv6(s.Request().Address),
+		LastSeen: s.lastAsked(now), IsPlaying: true, ZapTimeout: s.idleAfter(), MaxStreams: s.ticketUse.maxAddresses,
+	}
+}
+
+func isIPv6(a netip.Addr) bool { return a.Unmap().Is6() }
+
+// join adds the address of a sibling, or returns the bound that it meets. root is what is known of the ticket's own session.
+func (l *addressLimit) join(ctx context.Context, s *Session, root *rootFacts) error {
+	e := s.addressEntry(time.Now())
+	var assumed *session.StreamEntry
+	if root.isPlaying {
+		own := e
+		own.Session, own.IsIPv6, own.LastSeen = s.ticketUse.root, isIPv6(root.address), root.lastSeen
+		assumed = &own
+	}
+	return l.joinEntry(ctx, s, e, assumed)
+}
+
+func (l *addressLimit) joinEntry(ctx context.Context, s *Session, e session.StreamEntry, root *session.StreamEntry) error {
+	isAllowed, err := l.cluster.JoinAddress(ctx, e, root)
+	if err != nil || isAllowed {
+		return nil // an outage refuses no viewer
+	}
+	l.warn(s)
+	return backends.NewOverload("sessions.max_addresses", s.ticketUse.maxAddresses)
+}
+
+// warn writes once for each ticket that it is used from too many addresses.
+func (l *addressLimit) warn(s *Session) {
+	root := s.ticketUse.root
+	l.mu.Lock()
+	isKnown := l.warned[root]
+	if len(l.warned) >= maxWarnedTickets {
+		clear(l.warned)
+	}
+	l.warned[root] = true
+	l.mu.Unlock()
+	if isKnown {
+		return
+	}
+	l.log.Warn("ticket used from too many addresses, further ones get 503, raise sessions.max_addresses if all are one viewer's",
+		slog.String("session", root.String()), slog.String("channel", s.Request().Channel),
+		slog.Int("sessions.max_addresses", s.ticketUse.maxAddresses))
+}
+
+// admit adds an address to those of a shared session, or returns the bound that it meets.
+func (l *addressLimit) admit(ctx context.Context, s *Session, id backends.SessionID, address netip.Addr) error {
+	prefix, now := backends.SubscriberPrefix(address), time.Now()
+	if s.Admit(prefix, now) {
+		return nil
+	}
+	if err := l.allowNew(s.id, now); err != nil {
+		return err
+	}
+	e := s.addressEntry(now)
+	e.Session, e.IsIPv6, e.LastSeen = id, isIPv6(address), now
+	if err := l.joinEntry(ctx, s, e, nil); err != nil {
+		return err
+	}
+	s.ticketUse.add(addressUse{prefix, id, s.seconds(now)}, s.idleSeconds())
+	return nil
+}
+
+// onDecision frees the place of a sibling that was denied.
+func (l *addressLimit) onDecision(s *Session, d *backends.Decision) {
+	u := s.ticketUse
+	if !u.isSibling() || d.Verdict != backends.Denied {
+		return
+	}
+	l.life.run(func() {
+		ctx, cancel := l.life.writeContext()
+		defer cancel()
+		_ = l.cluster.LeaveAddress(ctx, u.root.String(), s.id) // otherwise it expires
+	})
+}
+
+// queueRenewal has the session's addresses reported soon. It does not block.
+func (l *addressLimit) queueRenewal(s *Session) {
+	if d := s.Decision(); d == nil || d.Verdict != backends.Allowed {
+		return
+	}
+	select {
+	case l.renewal <- s:
+	default: // the next heartbeat queues it again
+	}
+}
+
+// run reports addresses until the registry closes.
+func (l *addressLimit) run() {
+	for {
+		select {
+		case <-l.life.ctx.Done():
+			return
+		case s := <-l.renewal:
+			if entries := s.addressEntries(time.Now()); len(entries) > 0 {
+				ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
+				_ = l.cluster.RenewAddresses(ctx, entries) // the next heartbeat reports them again
+				cancel()
+			}
+		}
+	}
 }

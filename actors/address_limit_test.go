@@ -1,81 +1,92 @@
 package actors
 
 import (
-	"sync"
 	"testing"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
-func TestAddressSet_AdmitsFirstPrefixes(t *testing.T) {
+func TestTicketUse_SharedSession_RemembersAddresses(t *testing.T) {
 	t.Parallel()
 	type use struct {
 		prefix int
 		at     int64
-		want   bool
+		want   bool // it is known already
 	}
 	cases := map[string][]use{
-		"one prefix many times":                 {{1, 100, true}, {1, 100, true}, {1, 159, true}, {1, 9999, true}},
-		"from Wi-Fi to mobile and back":         {{1, 100, true}, {2, 101, true}, {1, 102, true}, {2, 103, true}},
-		"the fourth address is one too many":    {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 100, false}, {1, 101, true}, {4, 101, false}},
-		"a refused prefix takes no slot":        {{1, 100, true}, {2, 100, true}, {3, 100, true}, {4, 150, false}, {4, 161, true}},
-		"a slot is free after the idle timeout": {{1, 100, true}, {2, 150, true}, {3, 150, true}, {4, 160, false}, {4, 161, true}, {1, 162, false}},
-		"a prefix in use keeps its slot":        {{1, 100, true}, {2, 100, true}, {3, 100, true}, {1, 160, true}, {2, 160, true}, {3, 160, true}, {4, 161, false}},
-		"prefixes at the node's start":          {{7, 0, true}, {8, 0, true}, {9, 0, true}, {10, 0, false}},
+		"one address many times":            {{1, 100, false}, {1, 100, true}, {1, 159, true}, {1, 219, true}},
+		"from Wi-Fi to mobile and back":     {{1, 100, false}, {2, 101, false}, {1, 102, true}, {2, 103, true}},
+		"an address is new after idle time": {{1, 100, false}, {2, 150, false}, {1, 161, false}, {2, 162, true}},
+		"addresses at the node's start":     {{7, 0, false}, {8, 0, false}, {7, 1, true}, {8, 1, true}},
 	}
 	for name, uses := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var c addressSet
+			var c ticketUse
 			for i, u := range uses {
-				if got := c.admit(prefixOf(u.prefix), u.at, 60, 3); got != u.want {
-					t.Errorf("use %d, of prefix %d at %d: admitted %v, want %v", i, u.prefix, u.at, got, u.want)
+				got := c.use(prefixOf(u.prefix), u.at, 60)
+				if got != u.want {
+					t.Errorf("use %d, of address %d at %d: known %v, want %v", i, u.prefix, u.at, got, u.want)
+				}
+				if !got {
+					c.add(addressUse{prefix: prefixOf(u.prefix), id: idOf(u.prefix), at: u.at}, 60)
 				}
 			}
-			if len(c.uses) > 3 {
-				t.Errorf("remembers %d addresses, want at most 3", len(c.uses))
+			if len(c.shared) > 2 {
+				t.Errorf("remembers %d addresses, want those in use", len(c.shared))
 			}
 		})
 	}
 }
 
-func TestAddressSet_Concurrent_KeepsLimit(t *testing.T) {
-	t.Parallel()
-	var c addressSet
-	var admitted [8]bool
-	var all sync.WaitGroup
-	for p := range admitted {
-		all.Go(func() {
-			for range 100 {
-				admitted[p] = c.admit(prefixOf(p+1), 100, 60, 3)
-			}
-		})
-	}
-	all.Wait()
-	in := 0
-	for _, ok := range admitted {
-		if ok {
-			in++
-		}
-	}
-	if in != 3 {
-		t.Errorf("%d addresses admitted, want 3", in)
-	}
+// sharedRequest returns the opening of a session that addresses share, from the address of that number.
+func sharedRequest(address int) session.OpenRequest {
+	o := openRequest(1)
+	o.Request.Address = prefixOf(address).Addr()
+	o.AddressID = idOf(1000 + address)
+	return o
 }
 
-func TestSession_Admit_UsesIdleTimeout(t *testing.T) {
+func TestRegistry_Open_SharedSession_BoundsAddresses(t *testing.T) {
 	t.Parallel()
-	s := bareSession(idOf(1))
-	for _, u := range []struct {
-		prefix int
-		at     time.Duration
-		want   bool
-	}{
-		{1, 0, true},
-		{2, time.Second, false},
-		{2, 61 * time.Second, true},
-	} {
-		if got := s.Admit(prefixOf(u.prefix), in(u.at), 1); got != u.want {
-			t.Errorf("prefix %d at %v: admitted %v, want %v", u.prefix, u.at, got, u.want)
+	inBubble(t, func(t *testing.T) {
+		b, store := newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}
+		n := newNode(b, store, func(s *setup) { s.Config.MaxAddresses = 3 })
+		defer n.closeAndDrain()
+		for address := 1; address <= 5; address++ {
+			_, err := n.Open(t.Context(), sharedRequest(address))
+			if want := address > 3; backends.IsOverload(err) != want {
+				t.Errorf("address %d: got %v, want an overload %v", address, err, want)
+			}
 		}
+		s := n.Find(idOf(1))
+		if !s.Admit(prefixOf(2), time.Now()) || s.Admit(prefixOf(4), time.Now()) {
+			t.Error("the addresses in use are not those that were admitted")
+		}
+		if got := b.checks.Load(); got != 1 {
+			t.Errorf("%d checks, want one decision for all", got)
+		}
+		time.Sleep(30 * time.Second)
+		store.addresses.mu.Lock()
+		defer store.addresses.mu.Unlock()
+		reported := map[backends.SessionID]bool{}
+		for _, e := range store.addresses.renewed {
+			reported[e.Session] = true
+			if e.User != idOf(1).String() || e.MaxStreams != 3 {
+				t.Errorf("reported %+v", e)
+			}
+		}
+		if len(reported) != 3 {
+			t.Errorf("heartbeats report %d addresses, want 3", len(reported))
+		}
+	})
+}
+
+func TestSession_Admit_OneAddress(t *testing.T) {
+	t.Parallel()
+	if s := bareSession(idOf(1)); !s.Admit(prefixOf(1), t0()) || !s.Admit(prefixOf(2), t0()) {
+		t.Error("a session that is not shared has addresses to admit")
 	}
 }

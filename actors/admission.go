@@ -18,14 +18,16 @@ import (
 // concurrent use.
 type sessionOpener struct {
 	core
-	config   Config
-	rate     *openRate
-	sequence atomic.Uint64 // of the newest session
-	pending  atomic.Int64  // requests that wait for a first decision
+	config    Config
+	rate      *openRate // by address
+	addresses *addressLimit
+	sequence  atomic.Uint64 // of the newest session
+	pending   atomic.Int64  // requests that wait for a first decision
 }
 
-func newSessionOpener(c core, start time.Time, config Config) *sessionOpener {
-	return &sessionOpener{core: c, config: config, rate: newOpenRate(start, config.OpenRatePerAddress, config.OpenBurstPerAddress)}
+func newSessionOpener(c core, start time.Time, config Config, addresses *addressLimit) *sessionOpener {
+	rate := newOpenRate(start, config.OpenRatePerAddress, config.OpenBurstPerAddress)
+	return &sessionOpener{core: c, config: config, rate: rate, addresses: addresses}
 }
 
 // findOrCreate returns the session, and starts it if there is none yet.
@@ -48,14 +50,18 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	return s, overload
 }
 
-// admit refuses a new session beyond the bounds of the node or of the viewer's address. A ticket passes the address's bound:
-// after a restart all viewers of a node come with one at once, perhaps behind one address.
+// admit refuses a new session beyond the bounds of the node, of the viewer's address or of their ticket. A ticket passes the
+// address's bound where it was issued: after a restart all viewers of a node come with one at once, perhaps behind one
+// address.
 func (o *sessionOpener) admit(r session.OpenRequest) error {
+	now, isSibling := time.Now(), !r.Root.IsZero()
 	switch {
 	case o.table.len() >= o.config.Max:
 		return backends.NewOverload("sessions.max", o.config.Max)
-	case r.Ticket.IsZero() && !o.rate.allow(r.Request.Address, time.Now()):
+	case (r.Ticket.IsZero() || isSibling) && !o.rate.allowAddress(r.Request.Address, now):
 		return backends.NewOverload("sessions.open_rate_per_address", o.config.OpenRatePerAddress)
+	case isSibling:
+		return o.addresses.allowNew(r.Root, now)
 	}
 	return nil
 }
@@ -64,6 +70,7 @@ func (o *sessionOpener) admit(r session.OpenRequest) error {
 func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
 	s := &Session{
 		id: r.Request.Session, backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
+		ticketUse: newTicketUse(&r, o.config.MaxAddresses),
 	}
 	s.opening.Store(&pendingOpening{done: make(chan struct{}), ticket: r.Ticket})
 	s.request.Store(r.Request)
@@ -113,12 +120,11 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 	}
 }
 
-// openRateCells bounds the memory of openRate to 512 kB, however many addresses there are. Addresses that share a cell share
-// its rate. Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
+// openRateCells bounds the memory of openRate to 512 kB, however many keys there are. Keys that share a cell share its rate. Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
 const openRateCells = 1 << 16
 
-// openRate limits how many sessions an address may open, by the generic cell rate algorithm with one word per cell. It is
-// safe for concurrent use.
+// openRate limits how many sessions an address or a ticket may open, by the generic cell rate algorithm with one word per
+// cell. It is safe for concurrent use.
 type openRate struct {
 	seed     maphash.Seed
 	epoch    time.Time // cells count from it by the monotonic clock, so that a clock set back blocks no address
@@ -128,19 +134,27 @@ type openRate struct {
 }
 
 func newOpenRate(start time.Time, perSecond, burst int) *openRate {
-	interval := int64(time.Second) / int64(perSecond)
+	return newRate(start, time.Second/time.Duration(perSecond), burst)
+}
+
+func newRate(start time.Time, interval time.Duration, burst int) *openRate {
 	return &openRate{
 		seed:     maphash.MakeSeed(),
 		epoch:    start,
-		interval: interval,
-		burst:    interval * int64(burst),
+		interval: int64(interval),
+		burst:    int64(interval) * int64(burst),
 		cells:    make([]atomic.Int64, openRateCells),
 	}
 }
 
-// allow reports whether the address may open one more session at now, and counts it.
-func (r *openRate) allow(address netip.Addr, now time.Time) bool {
-	cell := &r.cells[maphash.Comparable(r.seed, backends.SubscriberPrefix(address))%openRateCells]
+// allowAddress reports whether the address may open one more session at now, and counts it.
+func (r *openRate) allowAddress(address netip.Addr, now time.Time) bool {
+	return r.allow(maphash.Comparable(r.seed, backends.SubscriberPrefix(address)), now)
+}
+
+// allow reports whether the key of that hash may open one more session at now, and counts it.
+func (r *openRate) allow(hash uint64, now time.Time) bool {
+	cell := &r.cells[hash%openRateCells]
 	for {
 		at := int64(now.Sub(r.epoch))
 		due := cell.Load()

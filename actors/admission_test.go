@@ -60,7 +60,7 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 			t.Parallel()
 			a := newOpenRate(t0(), 1, 3)
 			for i, attempt := range attempts {
-				if got := a.allow(netip.MustParseAddr(attempt.from), in(attempt.at)); got != attempt.want {
+				if got := a.allowAddress(netip.MustParseAddr(attempt.from), in(attempt.at)); got != attempt.want {
 					t.Errorf("attempt %d, from %s at %v: %v, want %v", i, attempt.from, attempt.at, got, attempt.want)
 				}
 			}
@@ -71,7 +71,7 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 func TestOpenRate_NoAddress_OneSubscriber(t *testing.T) {
 	t.Parallel()
 	a := newOpenRate(t0(), 1, 1)
-	if first, second := a.allow(netip.Addr{}, t0()), a.allow(netip.Addr{}, t0()); !first || second {
+	if first, second := a.allowAddress(netip.Addr{}, t0()), a.allowAddress(netip.Addr{}, t0()); !first || second {
 		t.Errorf("allowed %v, then %v; want true, then false", first, second)
 	}
 }
@@ -84,7 +84,7 @@ func TestOpenRate_Concurrent_Exact(t *testing.T) {
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
-				if a.allow(netip.MustParseAddr("192.0.2.1"), t0()) {
+				if a.allowAddress(netip.MustParseAddr("192.0.2.1"), t0()) {
 					in.Add(1)
 				}
 			}

@@ -23,7 +23,6 @@ func BenchmarkRegistry_Find(b *testing.B) {
 			s := &Session{id: all[i], policy: r}
 			d := allowedDecision()
 			s.decision.Store(&d)
-			s.Admit(prefixOf(7), t0(), 3)
 			return s
 		})
 	}

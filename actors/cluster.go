@@ -60,6 +60,12 @@ type streamStore interface {
 	JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error)
 	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
 	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
+	// JoinAddress adds an address to those that use a ticket, which is the entry's user, and reports whether they are not
+	// too many. root is the entry of the ticket's own session, if that plays. RenewAddresses keeps addresses of one ticket,
+	// LeaveAddress removes one.
+	JoinAddress(ctx context.Context, e session.StreamEntry, root *session.StreamEntry) (isAllowed bool, err error)
+	RenewAddresses(ctx context.Context, entries []session.StreamEntry) error
+	LeaveAddress(ctx context.Context, ticket string, id backends.SessionID) error
 	// SetEvicted marks the session as evicted, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, isEvicted bool) error
 	// RevokeSession refuses the session's tickets that were opened at that time or before.

@@ -24,8 +24,8 @@ type Config struct {
 	OpenRatePerAddress int `yaml:"open_rate_per_address"`
 	// OpenBurstPerAddress is how many sessions an address may open at once.
 	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
-	// MaxAddresses is how many network prefixes (/24, /48) may use one session within IdleTimeout. A viewer from a
-	// further one needs credentials, and gets a session of their own.
+	// MaxAddresses is how many addresses may use one ticket within IdleTimeout, over all nodes, the one for which it was
+	// issued included. An IPv4 and an IPv6 address of a viewer count as one. Further ones get 503.
 	MaxAddresses int `yaml:"max_addresses"`
 	// MaxVariants is how many sessions, within IdleTimeout, one player may open whose credentials differ in one parameter;
 	// zero: any number. Further ones get 503.
@@ -37,7 +37,7 @@ type Config struct {
 	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
-	// KickDuration is how long a kicked session is refused, if the operator does not say.
+	// KickDuration is how long a kick refuses its viewer, if the operator does not say.
 	KickDuration time.Duration `yaml:"kick_duration"`
 	PerUser      PerUserConfig `yaml:"per_user"`
 }
@@ -90,6 +90,9 @@ type RecheckConfig struct {
 	Jitter int `yaml:"jitter_percent"`
 }
 
+// maxMaxAddresses bounds what the store keeps of a ticket.
+const maxMaxAddresses = 50
+
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
@@ -97,7 +100,7 @@ func DefaultConfig() Config {
 		MaxPending:          20_000,
 		OpenRatePerAddress:  200,
 		OpenBurstPerAddress: 2_000, // a carrier's NAT at kick-off
-		MaxAddresses:        3,
+		MaxAddresses:        6,
 		MaxVariants:         8,
 		IdleTimeout:         time.Minute,
 		DenialTTL:           15 * time.Second,
@@ -126,6 +129,9 @@ func (c Config) Validate() error {
 		if n.value < 1 {
 			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
 		}
+	}
+	if c.MaxAddresses > maxMaxAddresses {
+		errs = append(errs, fmt.Errorf("max_addresses: %d is too large; want at most %d", c.MaxAddresses, maxMaxAddresses))
 	}
 	for _, d := range []struct {
 		key   string

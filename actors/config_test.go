@@ -28,6 +28,7 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		"no pending openings":           {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
 		"no open rate":                  {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
 		"no burst":                      {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
+		"too many addresses":            {func(c *Config) { c.MaxAddresses = 51 }, "max_addresses: 51 is too large; want at most 50"},
 		"no addresses":                  {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
 		"no idle timeout":               {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
 		"no denial time":                {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},

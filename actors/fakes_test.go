@@ -45,11 +45,19 @@ func (f *fakeBackend) answer(ctx context.Context, r *backends.Request) (backends
 	f.checks.Add(1)
 	f.mu.Lock()
 	f.history = append(f.history, checkedRequest{at: time.Now(), request: *r})
+	check := f.check
 	f.mu.Unlock()
-	if f.check == nil {
+	if check == nil {
 		return allowedDecision(), nil
 	}
-	return f.check(ctx, r)
+	return check(ctx, r)
+}
+
+// setCheck changes the answers of a backend that is in use.
+func (f *fakeBackend) setCheck(check func(context.Context, *backends.Request) (backends.Decision, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.check = check
 }
 
 // requests returns the checks so far.
@@ -90,10 +98,11 @@ type fakeCluster struct {
 	banned       func(*backends.Request, *backends.Decision) (session.Ban, bool) // nil: nobody is
 	isShared     bool
 
-	mu      sync.Mutex
-	records map[backends.SessionID]session.Record
-	closing []session.ClosingRecord
-	loads   int
+	mu        sync.Mutex
+	addresses fakeAddresses
+	records   map[backends.SessionID]session.Record
+	closing   []session.ClosingRecord
+	loads     int
 }
 
 func runHook(ctx context.Context, before func(context.Context) error) error {
@@ -159,7 +168,29 @@ func (f *fakeCluster) RenewStreams(_ context.Context, of []session.StreamEntry) 
 
 func (f *fakeCluster) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
 
-func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeCluster) JoinAddress(_ context.Context, e session.StreamEntry, root *session.StreamEntry) (bool, error) {
+	return f.addresses.join(e, root), nil
+}
+
+func (f *fakeCluster) RenewAddresses(_ context.Context, entries []session.StreamEntry) error {
+	f.addresses.renew(entries)
+	return nil
+}
+
+func (f *fakeCluster) LeaveAddress(_ context.Context, ticket string, id backends.SessionID) error {
+	f.addresses.leave(ticket, id)
+	return nil
+}
+
+func (f *fakeCluster) SetEvicted(_ context.Context, id backends.SessionID, isEvicted bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r, found := f.records[id]; found {
+		r.IsEvicted = isEvicted
+		f.records[id] = r
+	}
+	return nil
+}
 
 func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time) error {
 	return nil

@@ -24,12 +24,15 @@ const (
 type heartbeatReporter struct {
 	core
 	streams     *streamLimits
+	addresses   *addressLimit
 	interval    time.Duration
 	idleTimeout time.Duration
 }
 
-func newHeartbeatReporter(c core, streams *streamLimits, interval, idleTimeout time.Duration) *heartbeatReporter {
-	return &heartbeatReporter{core: c, streams: streams, interval: interval, idleTimeout: idleTimeout}
+func newHeartbeatReporter(
+	c core, streams *streamLimits, addresses *addressLimit, interval, idleTimeout time.Duration,
+) *heartbeatReporter {
+	return &heartbeatReporter{core: c, streams: streams, addresses: addresses, interval: interval, idleTimeout: idleTimeout}
 }
 
 // heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
@@ -95,6 +98,12 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			if s.stream.Load() != nil {
 				h.streams.queueRenewal(s)
 			}
+			if s.ticketUse != nil {
+				h.addresses.queueRenewal(s)
+			}
+			if isShared && s.isUnsaved.Load() {
+				h.send(s, session.MustReload{})
+			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
@@ -151,12 +160,8 @@ func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecor
 				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
 		}
 	}
-	reason := session.ClosedIdle
-	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
-		reason = session.ClosedDenied
-	}
 	h.log.Info("session closed",
-		slog.String("session", c.Record.ID.String()), slog.String("why", reason.String()),
+		slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),
 		slog.String("route", r.Route), slog.String("channel", r.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),

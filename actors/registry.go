@@ -33,6 +33,7 @@ type Registry struct {
 	opener      *sessionOpener
 	timers      *timerWheel
 	streams     *streamLimits
+	addresses   *addressLimit
 	heartbeats  *heartbeatReporter
 	revocations *revoker
 	viewers     viewerCount
@@ -49,10 +50,11 @@ func NewRegistry(o Options) *Registry {
 		actors:  newActorSystem(func() actor.Actor { return &sessionActor{registry: r} }),
 		cluster: &clusterClient{Cluster: o.Cluster, life: life, log: o.Logger},
 	}
-	r.opener = newSessionOpener(r.core, start, o.Config)
+	r.addresses = newAddressLimit(r.core, start)
+	r.opener = newSessionOpener(r.core, start, o.Config, r.addresses)
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
-	r.heartbeats = newHeartbeatReporter(r.core, r.streams, o.HeartbeatInterval, o.Config.IdleTimeout)
+	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	for name, b := range o.Backends {
@@ -63,6 +65,9 @@ func NewRegistry(o Options) *Registry {
 	}
 	life.run(func() { r.timers.run(life.ctx) })
 	life.run(r.streams.run)
+	for range addressReporters {
+		life.run(r.addresses.run)
+	}
 	life.run(r.heartbeats.run)
 	life.run(r.heartbeats.runExpiry)
 	return r
@@ -102,10 +107,23 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 	if o.HasCredentials && s.setCredentials(o.Request) {
 		r.onCredentials(s)
 	}
+	if err := r.admitAddress(ctx, s, &o); err != nil {
+		return nil, err
+	}
 	if err := r.opener.await(ctx, b, s); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// admitAddress adds the viewer's address to those of a shared session.
+func (r *Registry) admitAddress(ctx context.Context, s *Session, o *session.OpenRequest) error {
+	if o.AddressID.IsZero() || s.ticketUse == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.StoreTimeout)
+	defer cancel()
+	return r.addresses.admit(ctx, s, o.AddressID, o.Request.Address)
 }
 
 // onCredentials tells the session that its viewer's credentials are known, which may be banned.
@@ -136,8 +154,19 @@ func (r *Registry) OnRevocation(v session.Revocation) { r.revocations.apply(v) }
 // does not block.
 func (r *Registry) OnLimitExceeded(userHash string) { r.streams.renewAll(userHash) }
 
-// OnRedisRecovered looks up the unverified sessions in the store, which may know them. It does not block.
-func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnverified() }
+// OnRedisRecovered looks up in the store the unverified sessions, which it may know, and those that it may lack. It does not
+// block.
+func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnstored() }
+
+// OnTicketReplaced looks a session up in the store, where its ticket is that of another node. It does not block.
+func (r *Registry) OnTicketReplaced(id backends.SessionID) {
+	if s := r.table.find(id); s != nil {
+		r.send(s, session.MustReload{})
+	}
+}
+
+// OnStateLost stores again what the store has lost and no other node stores. It does not block.
+func (r *Registry) OnStateLost() { r.revocations.evictAgain() }
 
 // RecheckAll looks up every session in the store, because revocations may have been missed. It does not block.
 func (r *Registry) RecheckAll() { r.revocations.reloadAll() }

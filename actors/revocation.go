@@ -122,13 +122,32 @@ func (r *revoker) liftBans() {
 // reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second.
 const reloadPause = 500 * time.Microsecond
 
-func (r *revoker) reloadUnverified() {
+// reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
+func (r *revoker) reloadUnstored() {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
-			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() {
+			d := s.Decision()
+			if d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() && !s.isUnsaved.Load() {
 				return !r.life.isEnding()
 			}
 			r.send(s, session.MustReload{})
+			return pause(r.life.ctx, reloadPause)
+		})
+	})
+}
+
+// evictAgain stores the evicted sessions again, which the store has lost: their tickets must not admit them as unknown ones.
+func (r *revoker) evictAgain() {
+	r.life.tryRun(func() {
+		r.table.each(func(s *Session) bool {
+			record := s.evicted.Load()
+			if record == nil {
+				return !r.life.isEnding()
+			}
+			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: *record}); err != nil {
+				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))
+			}
+			r.cluster.markEvicted(r.life.ctx, s.id)
 			return pause(r.life.ctx, reloadPause)
 		})
 	})

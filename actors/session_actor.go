@@ -127,10 +127,11 @@ func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContex
 	origin := session.Origin{
 		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now, ExtraLifetime: s.extraLifetime,
 		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still in flight belongs to the state that is lost
+		RootOpened:  s.rootOpened(),
 	}
 	if restarts > maxRestarts {
 		a.state = session.NewState(origin)
-		a.waitExpired(ctx, session.PendingDecision(session.ErrPanicked), now)
+		a.waitExpired(ctx, session.WaitExpired{Fallback: session.PendingDecision(session.ErrPanicked)}, now)
 		return
 	}
 	origin.KeyID = a.registry.options.SigningKey()
@@ -159,7 +160,7 @@ func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 	a.session = s
 	a.state = session.NewState(session.Origin{
 		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime,
-		CheckNumber: int(s.checkNumber.Load()),
+		CheckNumber: int(s.checkNumber.Load()), RootOpened: s.rootOpened(),
 	})
 	d := *s.Decision()
 	a.countUnverified(d, now)
@@ -183,6 +184,9 @@ func (r *Registry) sessionOf(pid *actor.PID) *Session {
 func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Time) {
 	if a.session == nil {
 		return
+	}
+	if e, isRevoked := event.(session.Revoked); isRevoked && e.Kind == session.RevokedEvicted && a.state.IsAllowed() {
+		a.session.evicted.Store(new(a.record(a.state.Revision)))
 	}
 	do := a.state.Step(&a.session.policy.Policy, event, now)
 	a.session.expires.Store(int64(a.state.Expires))
@@ -217,10 +221,14 @@ func (a *sessionActor) publish(now time.Time) {
 	a.countUnverified(d, now)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
+	if d.Verdict == backends.Allowed {
+		s.evicted.Store(nil)
+	}
 	s.decision.Store(&d)
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
 	a.registry.users.add(s, &d)
+	a.registry.addresses.onDecision(s, &d)
 	a.trace.decided(&d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
@@ -265,10 +273,10 @@ func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
 	}
 	b := a.registry.backends[a.session.backend]
 	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline) {
-		a.waitExpired(ctx, a.fallback(backends.FailureTimeout), now)
+		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
 		return
 	}
-	a.waitExpired(ctx, session.PendingDecision(b.answerOverdue()), now)
+	a.waitExpired(ctx, session.WaitExpired{Fallback: session.PendingDecision(b.answerOverdue())}, now)
 }
 
 // onLeaseAnswered takes the store's answer.
@@ -306,8 +314,8 @@ func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 }
 
 // waitExpired answers the waiting viewer with what the outage policy decides.
-func (a *sessionActor) waitExpired(ctx actor.Context, fallback backends.Decision, now time.Time) {
-	e := session.WaitExpired{Fallback: fallback, Ticket: a.session.presentedTicket()}
+func (a *sessionActor) waitExpired(ctx actor.Context, e session.WaitExpired, now time.Time) {
+	e.Ticket = a.session.presentedTicket()
 	if opening := a.session.opening.Load(); opening != nil {
 		e.MayBeBanned = opening.awaitsBans.Load()
 	}

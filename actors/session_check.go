@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
 	"time"
 
@@ -35,9 +36,12 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	ctx := a.trace.context(r.life.ctx)
 	r.life.run(func() {
 		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
+		findRoot := r.startFindRoot(ctx, s, kind)
 		result, storeDeadline, err := r.acquireLease(ctx, request)
 		if err != nil {
 			span.RecordError(err)
+		} else {
+			s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
 		}
 		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 		span.End()
@@ -54,6 +58,11 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 			cancel()
 		} else if opening := s.opening.Load(); err == nil && opening.needsTicket(s) {
 			event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
+		}
+		if findRoot != nil {
+			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+			r.applyRoot(storeCtx, s, <-findRoot, &event)
+			cancel()
 		}
 		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
 	})
@@ -116,6 +125,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
+		s.evicted.Store(record)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
@@ -148,7 +158,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		if err != nil {
 			d = session.PendingDecision(err)
 		}
-		answer := session.BackendAnswered{Number: number, Decision: d}
+		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {
 			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(started)))
 			r.joinStreams(storeCtx, s, record, &answer)
@@ -162,7 +172,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		r.send(s, answer)
 	})
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
-		a.waitExpired(ctx, a.fallback(backends.FailureBreakerOpen), now)
+		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
 	}
 }
 
@@ -179,6 +189,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
@@ -203,4 +214,110 @@ func (a *sessionActor) checkRequest() *backends.Request {
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	r.Current = a.state.CurrentDecision()
 	return &r
+}
+
+// rootFacts is what is known of a sibling's root. The zero value says that nothing is.
+type rootFacts struct {
+	// request holds the root's credentials; nil: they are not known.
+	request  *backends.Request
+	address  netip.Addr
+	decision backends.Decision
+	// isAllowed and isDenied report that the root may play, or that its backend, an operator or a ban denied it.
+	isAllowed, isDenied bool
+	// isPlaying reports that some node has seen the root's viewer within the idle timeout.
+	isPlaying bool
+	lastSeen  time.Time
+}
+
+// startFindRoot looks up the root of a sibling while the sibling itself is looked up. It returns nil where nothing is needed
+// of it.
+func (r *Registry) startFindRoot(ctx context.Context, s *Session, kind session.LookupKind) <-chan rootFacts {
+	if !s.ticketUse.isSibling() || kind != session.LookupForOpening && s.hasCredentials.Load() {
+		return nil
+	}
+	found := make(chan rootFacts, 1)
+	r.life.run(func() { found <- r.findRoot(ctx, s.ticketUse) })
+	return found
+}
+
+// findRoot returns what this node or the store knows of a root. It takes no lease.
+func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
+	if root := r.table.find(u.root); root != nil && root.Decision() != nil {
+		return root.factsOfRoot(time.Now())
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.options.StoreTimeout)
+	defer cancel()
+	// A known revision says that it is not the viewer of the root who is back. During an outage there are local facts beside
+	// the error.
+	result, _ := r.cluster.AcquireLease(ctx, session.LeaseRequest{ID: u.root, KnownRevision: 1})
+	record := &result.Record
+	if !result.Found {
+		return rootFacts{}
+	}
+	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now()}
+	f.judge()
+	if !u.rootOpened.After(record.RevokedBefore) {
+		f.isAllowed, f.isDenied = false, true
+	}
+	f.isPlaying = f.isAllowed && r.cluster.Shared() && !record.IsClosed
+	if f.request != nil {
+		f.address = f.request.Address
+	}
+	return f
+}
+
+// factsOfRoot returns what a live session tells its siblings.
+func (s *Session) factsOfRoot(now time.Time) rootFacts {
+	request := s.Request()
+	f := rootFacts{decision: *s.Decision(), address: request.Address, lastSeen: s.lastAsked(now)}
+	if s.hasCredentials.Load() {
+		f.request = request
+	}
+	f.judge()
+	f.isPlaying = f.isAllowed && now.Sub(f.lastSeen) <= s.idleAfter()
+	return f
+}
+
+// judge sets what the root's decision says of its ticket. A stream limit says nothing.
+func (f *rootFacts) judge() {
+	d := &f.decision
+	f.isAllowed = d.Verdict == backends.Allowed
+	f.isDenied = d.Verdict == backends.Denied && d.Source.IsAuthoritative() && d.Source != backends.FromLimit
+}
+
+// applyRoot adds to the store's answer what is known of a sibling's root, and the address to those that use the ticket.
+func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e *session.LeaseAnswered) {
+	e.IsRootAllowed, e.IsRootDenied = root.isAllowed, root.isDenied
+	if d := &root.decision; root.isAllowed {
+		e.Root = backends.Decision{UserID: d.UserID, User: d.User, MaxSessions: d.MaxSessions, Unique: d.Unique}
+	}
+	if root.request != nil && e.Record.Request == nil {
+		e.HasRootFacts = s.inherit(root.request)
+	}
+	if e.Kind != session.LookupForOpening || e.Refused != nil {
+		return
+	}
+	asRoot := *s.Request()
+	asRoot.Session = s.ticketUse.root // a ban of the root's session is one of its ticket
+	for _, request := range []*backends.Request{s.Request(), &asRoot} {
+		if ban, isBanned := r.cluster.Banned(request, &e.Root); isBanned {
+			e.Refused = new(banDecision(ban))
+			return
+		}
+	}
+	err := r.addresses.join(ctx, s, &root)
+	switch {
+	case err == nil:
+	case s.ticketUse.isRefusing:
+		e.Refused = new(newAddressRefused())
+	default:
+		e.Overload = err.Error()
+	}
+}
+
+// newAddressRefused denies a viewer whose ticket is used from more addresses than their route allows.
+func newAddressRefused() backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLocal, Reason: "the ticket is used from another address, which on_new_address refuses",
+	}
 }

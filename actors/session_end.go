@@ -51,6 +51,9 @@ func (a *sessionActor) writeToStore(do session.Action) {
 	}
 	r.life.run(func() {
 		outcome, err := r.cluster.saveDecision(update)
+		if update.Record.Decision.Verdict == backends.Allowed {
+			s.isUnsaved.Store(err != nil)
+		}
 		switch {
 		case outcome == session.OutcomeStale:
 			r.send(s, session.DecisionOutdated{})

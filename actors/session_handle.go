@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -14,17 +13,18 @@ import (
 // safe for concurrent use. None of them locks or allocates, except Admit when a viewer's address changes.
 type Session struct {
 	// The fields that every request touches stand together, so that they share cache lines.
-	decision  atomic.Pointer[backends.Decision]
-	policy    *sessionPolicy
-	lastSeen  atomic.Int64 // nanoseconds since the node's start, by the monotonic clock
-	requests  atomic.Int64
-	bytes     atomic.Int64
-	addresses addressSet
+	decision atomic.Pointer[backends.Decision]
+	policy   *sessionPolicy
+	lastSeen atomic.Int64 // nanoseconds since the node's start, by the monotonic clock
+	requests atomic.Int64
+	bytes    atomic.Int64
 
 	id       backends.SessionID
 	backend  string // its name
 	sequence uint64 // distinguishes sessions of the same id
 	ref      actorRef
+	// ticketUse is how the session counts among the addresses of its ticket; nil: it has one address.
+	ticketUse *ticketUse
 
 	request atomic.Pointer[backends.Request]
 	ticket  atomic.Pointer[session.Ticket] // nil until the first decision
@@ -35,6 +35,10 @@ type Session struct {
 	isSettingCredentials atomic.Bool
 	isStarted            atomic.Bool // the actor has started once
 	isClosed             atomic.Bool // the actor has ended
+	// isUnsaved: the store may lack the session, since a write has failed.
+	isUnsaved atomic.Bool
+	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
+	evicted atomic.Pointer[session.Record]
 
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]
@@ -171,11 +175,25 @@ func (s *Session) Requests() int64 { return s.requests.Load() }
 // Bytes returns the number of bytes that were sent to the viewer.
 func (s *Session) Bytes() int64 { return s.bytes.Load() }
 
-// Admit reports whether a viewer from the subscriber prefix may use the session at now. At most maxPrefixes of them may within
-// the idle timeout.
-func (s *Session) Admit(prefix netip.Prefix, now time.Time, maxPrefixes int) bool {
-	at := int64(now.Sub(s.policy.Start) / time.Second)
-	return s.addresses.admit(prefix, at, int64(s.policy.IdleTimeout/time.Second), maxPrefixes)
+// rootOpened returns when the root of a sibling was opened; zero: the session is no sibling.
+func (s *Session) rootOpened() time.Time {
+	if !s.ticketUse.isSibling() {
+		return time.Time{}
+	}
+	return s.ticketUse.rootOpened
+}
+
+// inherit makes the facts of a sibling's root its own, except the address. It reports whether it did.
+func (s *Session) inherit(root *backends.Request) bool {
+	if !s.isSettingCredentials.CompareAndSwap(false, true) {
+		return false
+	}
+	r, own := *root, s.Request()
+	r.Session, r.Address, r.Backend = own.Session, own.Address, own.Backend
+	r.Number, r.Opened, r.Bytes = 0, time.Time{}, 0
+	s.request.Store(&r)
+	s.hasCredentials.Store(true)
+	return true
 }
 
 // setCredentials stores the first request with credentials, and reports whether it did.

@@ -194,7 +194,7 @@ func hotPath(tab *sessionTable, id backends.SessionID, now time.Time) bool {
 		return false
 	}
 	d := s.Decision()
-	if d == nil || d.Verdict != backends.Allowed || !s.Admit(prefixOf(7), now, 3) {
+	if d == nil || d.Verdict != backends.Allowed || !s.Admit(prefixOf(7), now) {
 		return false
 	}
 	s.Seen(now, true)
@@ -208,12 +208,14 @@ func TestSession_HotPath_NoAllocations(t *testing.T) {
 	id := idOf(1)
 	s, _ := tab.findOrAdd(id, newBareSession(id))
 	s.decision.Store(&d)
+	s.ticketUse = &ticketUse{root: id}
+	s.ticketUse.add(addressUse{prefix: prefixOf(7), id: id}, 60)
 	now := t0()
 	if !hotPath(&tab, id, now) {
 		t.Fatal("viewer not admitted")
 	}
 	allocations := testing.AllocsPerRun(1000, func() {
-		now = now.Add(time.Second) // a new second takes the slower path of addressSet
+		now = now.Add(time.Second) // a new second takes the slower path of a shared session
 		hotPath(&tab, id, now)
 	})
 	if allocations != 0 {

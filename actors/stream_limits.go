@@ -71,6 +71,7 @@ func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) sessio
 	return session.StreamEntry{
 		User: u.user, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
 		ZapTimeout: l.zapTimeout(s), Device: s.Request().Device, MaxStreams: u.maxStreams,
+		Group: s.Request().Group, IsIPv6: isIPv6(s.Request().Address),
 	}
 }
 
@@ -126,7 +127,7 @@ func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 		l.leave(s, d)
 		return
 	}
-	if !d.Source.IsAuthoritative() {
+	if isUncounted := s.ticketUse.isSibling() && s.stream.Load() == nil; !d.Source.IsAuthoritative() && !isUncounted {
 		return // an outage ends no stream
 	}
 	u, current := l.streamOf(s.Request(), d), s.stream.Load()

@@ -13,7 +13,7 @@ const (
 	PolicyAllow
 	// PolicyKeep keeps the decisions of running sessions and asks unknown viewers to retry, as Flussonic does.
 	PolicyKeep
-	// PolicyDeny denies every viewer.
+	// PolicyDeny denies every viewer without a fresh yes: a decision that is still valid holds, and no other does.
 	PolicyDeny
 )
 

@@ -41,6 +41,10 @@ type Request struct {
 	// Headers are the viewer's headers that the route names as credentials, in the route's order; usually none.
 	Headers []Header
 
+	// Group is the same for the sessions of these credentials on this channel, whatever their address. Zero: the viewer shows
+	// no credentials.
+	Group SessionID
+
 	// Device holds what the viewer sent of the fields by which the route tells a user's devices apart; usually empty.
 	Device string
 

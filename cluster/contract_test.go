@@ -323,10 +323,32 @@ func TestStore_SaveDecision(t *testing.T) {
 			}
 		},
 		"a decision without a lease does not replace one that holds": func(n storePair) {
-			revision := n.lease(n.a, 1, 0)
-			n.save(n.a, withRevision(revision, deniedRecord(1, openedAgo(1))), false, session.OutcomeStored)
-			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeKept)
+			revision, o := n.lease(n.a, 1, 0), openedAgo(2)
+			n.save(n.a, withRevision(revision, deniedRecord(1, o)), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, o), false, session.OutcomeKept)
+			n.save(n.b, allowedRecord(1, o.Add(time.Minute)), false, session.OutcomeStale) // it must look
 			n.want(n.a, 1, backends.Denied, backends.FromBackend)
+		},
+		"of openings apart from each other the latest counts": func(n storePair) {
+			first, last := openedAgo(3), openedAgo(2)
+			n.save(n.a, allowedRecord(1, first), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, last), false, session.OutcomeStored)
+			n.save(n.a, allowedRecord(1, first), false, session.OutcomeStale)
+			n.save(n.a, fallbackRecord(1, first), false, session.OutcomeStale)
+			revision := n.lease(n.a, 1, 1)
+			n.save(n.a, withRevision(revision, allowedRecord(1, first)), false, session.OutcomeStale)
+			if got := n.want(n.a, 1, backends.Allowed, backends.FromBackend); !got.Opened.Equal(last) {
+				n.t.Errorf("opened %v, want %v", got.Opened, last)
+			}
+			if next := n.lease(n.b, 1, revision); next <= revision {
+				n.t.Errorf("the lease was not released: %d after %d", next, revision)
+			}
+		},
+		"an opening that has expired counts no more": func(n storePair) {
+			r := allowedRecord(1, openedAgo(2))
+			r.Expires = time.Now().Add(-time.Second)
+			n.save(n.a, r, false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, openedAgo(3)), false, session.OutcomeStored)
 		},
 		"a decision without a lease is stored if there is none": func(n storePair) {
 			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeStored)
@@ -511,6 +533,23 @@ func TestStore_ExpireIdle(t *testing.T) {
 			}
 			if len(closed) != 300 {
 				n.t.Errorf("%d are closed, want 300", len(closed))
+			}
+		},
+		"a session that expired is read as closed until it is back": func(n storePair) {
+			isClosed := func(known uint64) bool {
+				n.t.Helper()
+				got, err := n.b.AcquireLease(n.t.Context(), session.LeaseRequest{ID: idOf(1), KnownRevision: known})
+				must(n.t, err)
+				return got.Record.IsClosed
+			}
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
+			seen(n, n.a, 1, 2*idle)
+			before := isClosed(1)
+			expire(n, n.a, 10)
+			after, again := isClosed(1), isClosed(1)
+			n.read(n.b, 1)
+			if back := isClosed(1); before || !after || !again || back {
+				n.t.Errorf("closed before %v, after %v and %v, when the viewer is back %v", before, after, again, back)
 			}
 		},
 		"nodes that expire at once close each session once": func(n storePair) {

@@ -151,6 +151,7 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 		}
 	}
 	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
+	result.Record.IsClosed = e.isClosed
 	if t, found := m.tombstones.GetIfPresent(r.ID); found {
 		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
 	}
@@ -208,12 +209,18 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 // update stores a decision, unless a better one holds.
 func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.Time) session.UpdateOutcome {
 	old, r := &e.record, u.Record
-	holds := e.hasRecord && old.Decision.Source.IsAuthoritative() && holdsAt(old, revokedBefore, now)
-	switch {
+	hasTicket := e.hasRecord && holdsAt(old, revokedBefore, now)
+	holds := hasTicket && old.Decision.Source.IsAuthoritative()
+	isUnleased := r.Revision == 0 && !u.RevokeTicket
+	switch order := r.Opened.Compare(old.Opened); {
 	case r.Decision.Verdict == backends.Pending:
 		return session.OutcomeStored
-	case holds && !r.Decision.Source.IsAuthoritative(), holds && r.Revision == 0 && !u.RevokeTicket:
+	case hasTicket && order < 0 && !u.RevokeTicket:
+		return session.OutcomeStale // it was opened later elsewhere
+	case holds && !r.Decision.Source.IsAuthoritative(), holds && isUnleased && order == 0:
 		return session.OutcomeKept
+	case holds && isUnleased && old.Revision > 0:
+		return session.OutcomeStale // it must look, and take the decision
 	}
 	r.IsEvicted = old.IsEvicted && (!e.hasRecord || old.Opened.Equal(r.Opened))
 	r.RevokedBefore = time.Time{} // the tombstone has it

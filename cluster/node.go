@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
@@ -42,6 +43,10 @@ type Handlers struct {
 	RecheckAll func()
 	// OnRedisRecovered is called after each outage of Redis.
 	OnRedisRecovered func()
+	// OnStateLost is called when Redis lost its data.
+	OnStateLost func()
+	// OnTicketReplaced is called when a session was stored with another ticket than before: it must be looked up again.
+	OnTicketReplaced func(backends.SessionID)
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
@@ -103,8 +108,9 @@ func (n *Node) join(local *Memory) error {
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
-		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
-		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
+		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
+		OnTicketReplaced: n.ticketReplaced,
+		OnLimitExceeded:  n.limitExceeded, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
@@ -220,9 +226,23 @@ func (n *Node) recheckAll() {
 	}
 }
 
+// stateLost writes again what this node knows of what Redis lost.
+func (n *Node) stateLost(recent []events.Issued) {
+	n.redis.denyAgain(recent)
+	if f := n.handlers.Load().OnStateLost; f != nil {
+		f()
+	}
+}
+
 func (n *Node) redisRecovered() {
 	if f := n.handlers.Load().OnRedisRecovered; f != nil {
 		f()
+	}
+}
+
+func (n *Node) ticketReplaced(id backends.SessionID) {
+	if f := n.handlers.Load().OnTicketReplaced; f != nil {
+		f(id)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"usher/actors/session"
@@ -146,11 +147,15 @@ func (n *Node) Kick(
 	ctx context.Context, id backends.SessionID, opened time.Time, b session.Ban, presented *backends.Request,
 ) (session.Ban, error) {
 	b.IsKick = true
-	b, banErr := n.ban(ctx, b, presented)
-	storeErr := n.RevokeSession(ctx, id, time.Time{})
-	revokeErr := n.Revoke(ctx, session.Revocation{
+	v := session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: session.Kicked(b.Reason), Until: b.Until,
-	})
+	}
+	var storeErr, revokeErr error
+	var writes sync.WaitGroup // at once, since the kick is to hold soon
+	writes.Go(func() { storeErr = n.RevokeSession(ctx, id, time.Time{}) })
+	writes.Go(func() { revokeErr = n.Revoke(ctx, v) })
+	b, banErr := n.ban(ctx, b, presented)
+	writes.Wait()
 	return b, cmp.Or(banErr, storeErr, revokeErr)
 }
 

@@ -57,7 +57,8 @@ const (
 	requestOpened // Unix seconds
 	requestBytes
 	requestDevice
-	requestEdge // as encodeEdgeReport writes it
+	requestGroup // 16 bytes
+	requestEdge  // as encodeEdgeReport writes it
 )
 
 var errMalformed = errors.New("malformed record")
@@ -158,6 +159,9 @@ func encodeRequest(q *backends.Request) []byte {
 	f.text(requestUserAgent, q.UserAgent)
 	f.text(requestReferer, q.Referer)
 	f.text(requestDevice, q.Device)
+	if !q.Group.IsZero() {
+		f.text(requestGroup, string(q.Group[:]))
+	}
 	if q.Edge != nil {
 		f.text(requestEdge, encodeEdgeReport(q.Edge))
 	}
@@ -246,6 +250,10 @@ func decodeRequest(id backends.SessionID, data []byte) (*backends.Request, error
 				return errMalformed
 			}
 			q.Headers[len(q.Headers)-1].Value = string(value)
+		case requestGroup:
+			if copy(q.Group[:], value) != len(value) || len(value) != len(q.Group) {
+				return errMalformed
+			}
 		case requestAddress:
 			q.Address, err = netip.ParseAddr(string(value))
 		case requestEdge:

@@ -25,7 +25,7 @@ func fullRecord() session.Record {
 		Request: &backends.Request{
 			Session: idOf(7), Number: 4, Route: "r", Channel: "c", Backend: "b", Query: "q=\xff&x",
 			Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-B"}, {Name: "X-A", Value: "2"}},
-			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac",
+			Path:    "/p", Scheme: "https", Host: "h", UserAgent: "ua", Referer: "ref", Device: "mac", Group: idOf(8),
 			Address: netip.MustParseAddr("2001:db8::1"), Opened: time.Unix(1600000000, 0).UTC(), Bytes: 1 << 40,
 			Edge: &backends.EdgeReport{
 				AstraSession: "17", FlussonicSession: "s", HasSession: true, HasChannel: true, HasPath: true, HasHost: true,
@@ -40,7 +40,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	t.Parallel()
 	want := fullRecord()
 	beside := map[string]bool{ // what scripts read, and what is not stored
-		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true,
+		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true, "IsClosed": true,
 		"OnSent": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
@@ -78,6 +78,7 @@ func TestDecodeRecord_UnknownFields(t *testing.T) {
 		"an unknown verdict":    {fieldVerdict, 5, 'm', 'a', 'y', 'b', 'e'},
 		"an unknown source":     {fieldSource, 3, 'a', 'i', '!'},
 		"a truncated value":     {fieldKey, 5, 'a'},
+		"a short group":         {fieldRequest, 3, requestGroup, 1, 'a'},
 		"an endless length":     {fieldKey, 0x80, 0x80},
 		"no length":             {fieldKey},
 		"a truncated number":    {fieldOpened, 1, 0x80},

@@ -125,10 +125,11 @@ func (r *Redis) tryAcquire(ctx context.Context, q session.LeaseRequest, takeOver
 	if err != nil {
 		return session.LeaseResult{}, fmt.Errorf("acquire the lease of session %s: %w", q.ID, err)
 	}
-	if len(reply) != 9 {
+	if len(reply) != 10 {
 		return session.LeaseResult{}, fmt.Errorf("BUG: script acquire_lease returned %d fields", len(reply))
 	}
 	record, found := r.parseRecord(q.ID, reply[2:7], time.Now())
+	record.IsClosed = redisclient.Int(reply[9]) == 1
 	return session.LeaseResult{
 		Record: record, Found: found, Revision: uint64(redisclient.Int(reply[7])),
 		HeldElsewhere: redisclient.Int(reply[8]) == 1,

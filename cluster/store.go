@@ -38,6 +38,14 @@ type Store interface {
 	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
 	// LeaveStream removes a stream from those of its user.
 	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
+
+	// JoinAddress adds an address to those that use a ticket, which is the entry's user, and reports whether they are not
+	// too many. root is the entry of the ticket's own session, if that plays.
+	JoinAddress(ctx context.Context, e session.StreamEntry, root *session.StreamEntry) (isAllowed bool, err error)
+	// RenewAddresses reports addresses that use one ticket, at least one. Unknown ones join.
+	RenewAddresses(ctx context.Context, entries []session.StreamEntry) error
+	// LeaveAddress removes an address from those that use a ticket.
+	LeaveAddress(ctx context.Context, ticket string, id backends.SessionID) error
 }
 
 // bucketCount is how many buckets the sessions are spread over: in Redis, so that they lie on all masters of a Redis

@@ -210,6 +210,10 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	if rc.isRefused {
 		return nil
 	}
+	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
+		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
+		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
+	}
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
@@ -279,7 +283,7 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		if !rc.canOpenSession() || missing != "" {
 			rc.credentials = backends.Credentials{}
 		}
-		return true
+		return g.bindTicket(rc, resp)
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
@@ -299,17 +303,28 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 		return false
 	}
 	g.findTicket(rc)
-	rc.id = rc.claims.ID
 	return rc.hasTicket
 }
 
-// matchByCredentials sets the session of the credentials, and reports whether they may open it or it is open.
+// matchByCredentials sets the session of the credentials, and reports whether they may open it or it is open. Credentials
+// that play at another address may open it on any path: a viewer who has moved asks for a segment first.
 func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	if rc.credentials.IsEmpty() {
 		return false
 	}
 	rc.id = g.sessionOfCredentials(rc)
-	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil
+	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
+}
+
+// playsElsewhere reports whether the node has seen the same credentials play at another address.
+func (g *Gateway) playsElsewhere(rc *requestContext) bool {
+	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
+		return false
+	}
+	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
+	group := g.fingerprints.OfGroup(g.hasher.groupID(&rc.target, &rc.credentials, rc.request))
+	_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
+	return s != nil && s.Decision().Verdict == backends.Allowed
 }
 
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or

@@ -68,7 +68,7 @@ func TestServe_EdgeCheck_BackendRequest(t *testing.T) {
 			}
 			got := opened[0]
 			if diff := cmp.Diff(tc.want, *got.Request, cmpopts.EquateComparable(netip.Addr{}),
-				cmpopts.IgnoreFields(backends.Request{}, "Session", "OnSent")); diff != "" {
+				cmpopts.IgnoreFields(backends.Request{}, "Session", "Group", "OnSent")); diff != "" {
 				t.Errorf("request (-want +got):\n%s", diff)
 			}
 			if got.Request.Session.IsZero() || !got.HasCredentials || !got.Ticket.IsZero() || got.ExtraLifetime != 90*time.Second {

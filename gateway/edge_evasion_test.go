@@ -76,14 +76,28 @@ func TestConfig_Validate_TwoDialectsAtOnePath(t *testing.T) {
 	g.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"X-Forwarded-For: 203.0.113.2"}})
 }
 
-func TestServe_EdgeCheck_SegmentFromNewAddress_OpensNoSession(t *testing.T) {
+// TestServe_EdgeCheck_SegmentFromNewAddress has viewers who show their token on each URI ask for a segment first.
+func TestServe_EdgeCheck_SegmentFromNewAddress(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxyDialects() {
-		g := newEdgeTestGateway(t, nil, edgeRoute(d))
-		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
-		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
-		if n := len(g.table.openRequests()); n != 1 {
-			t.Errorf("%s: %d open requests", d, n)
+		for policy, want := range map[NewAddressPolicy]int{CheckNewAddress: 200, ShareSession: 200, RefuseNewAddress: 403} {
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByNone), func(r *RouteConfig) { r.OnNewAddress = policy }))
+			moved := edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"}
+			g.wantCheck(t, d, 403, moved)
+			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+			g.wantCheck(t, d, want, moved)
+			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=2", address: "198.51.9.7"})
+			if policy != CheckNewAddress {
+				continue
+			}
+			if opened := g.table.openRequests(); len(opened) != 2 || opened[1].Request.Address.String() != "198.51.9.7" || opened[1].Request.Query != "token=1" {
+				t.Errorf("%s: opened by %+v, want a check of the new address", d, opened)
+			}
+			g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend})
+			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.10.7"})
+			if n := len(g.table.openRequests()); n != 2 {
+				t.Errorf("%s: credentials that are denied opened a session", d)
+			}
 		}
 	}
 }

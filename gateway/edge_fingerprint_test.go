@@ -281,8 +281,8 @@ func TestServe_EdgeCheck_MatchByCookie(t *testing.T) {
 // tryCookie checks with a cookie that was set for /play/café/, token=1.
 func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
 	t.Helper()
-	with := func(uri, value string) edgeViewer { // from anywhere
-		return edgeViewer{uri: uri, scheme: scheme, address: "198.51.100.9", agent: "Safari", fields: []string{"Cookie: x=y; usher_ticket=" + value}}
+	with := func(uri, value string) edgeViewer { // in any player
+		return edgeViewer{uri: uri, scheme: scheme, agent: "Safari", fields: []string{"Cookie: x=y; usher_ticket=" + value}}
 	}
 	for _, uri := range []string{"/play/caf%C3%A9/seg-17.ts", "/play/caf%C3%A9/hd/index.m3u8", "/play/caf%c3%a9/seg-17.ts"} {
 		if got := g.wantCheck(t, d, 200, with(uri, value)); len(got.header.Values("Set-Cookie")) > 0 {

@@ -206,10 +206,11 @@ func TestServe_EdgeCheck_PublishIsAnotherSession(t *testing.T) {
 		t.Fatalf("%d open requests, want a viewer and a publisher", len(opened))
 	}
 	viewer, publisher := *opened[0].Request, *opened[1].Request
-	if viewer.Session == publisher.Session || viewer.Backend != "b" || publisher.Backend != "p" {
+	if viewer.Session == publisher.Session || viewer.Group == publisher.Group || viewer.Backend != "b" || publisher.Backend != "p" {
 		t.Errorf("sessions %v and %v, backends %s and %s", viewer.Session, publisher.Session, viewer.Backend, publisher.Backend)
 	}
-	viewer.Session, viewer.Backend, viewer.Edge = publisher.Session, publisher.Backend, publisher.Edge
+	viewer.Session, viewer.Group, viewer.Backend = publisher.Session, publisher.Group, publisher.Backend
+	viewer.Edge = publisher.Edge
 	if fmt.Sprintf("%+v", viewer) != fmt.Sprintf("%+v", publisher) || publisher.Query != "token=1" || publisher.Channel != "cam0" {
 		t.Errorf("checked\n%+v and\n%+v, want the same except the backend", viewer, publisher)
 	}
@@ -246,23 +247,28 @@ func TestServe_EdgeCheck_OneSessionForEachAddress(t *testing.T) {
 	}
 }
 
-func TestServe_EdgeCheck_CookieFromTooManyAddresses(t *testing.T) {
+func TestServe_EdgeCheck_CookieFromNewAddress_OpensSibling(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxyDialects() {
 		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
-		given := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.0.7"}).header.Get("Set-Cookie")
-		ticket, _, _ := strings.Cut(given, ";")
-		cookie := []string{"Cookie: " + ticket}
-		for i := range 6 {
-			address, want := fmt.Sprintf("198.51.%d.7", i), http.StatusOK
-			if i >= g.options.MaxAddresses {
-				want = http.StatusForbidden
+		given := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
+		text, _, _ := strings.Cut(given, ";")
+		cookie := []string{"Cookie: " + text}
+		for range 2 {
+			g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", fields: cookie})
+			got := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/seg-17.ts", address: "198.51.100.9", fields: cookie})
+			if other := got.header.Get("Set-Cookie"); other != "" {
+				t.Errorf("%s: the viewer's ticket is replaced by %s", d, other)
 			}
-			g.wantCheck(t, d, want, edgeViewer{uri: "/play/a001/seg-17.ts", address: address, fields: cookie})
 		}
-		got := g.wantCheck(t, d, http.StatusOK, edgeViewer{uri: "/play/a001/index.m3u8?token=1", address: "198.51.9.7", fields: cookie})
-		if own := got.header.Get("Set-Cookie"); own == "" || strings.HasPrefix(own, ticket) || len(g.table.openedIDs()) != 2 {
-			t.Errorf("%s: one too many with credentials: got cookie %q, %d sessions", d, own, len(g.table.openedIDs()))
+		opened := g.table.openRequests()
+		if len(opened) != 2 {
+			t.Fatalf("%s: %d open requests, want the root's and its sibling's", d, len(opened))
+		}
+		root, sibling := opened[0], opened[1]
+		if sibling.Root != root.Request.Session || sibling.Request.Session == root.Request.Session || sibling.HasCredentials ||
+			sibling.Request.Address.String() != "198.51.100.9" {
+			t.Errorf("%s: the sibling is opened by %+v of %+v", d, sibling, sibling.Request)
 		}
 	}
 }

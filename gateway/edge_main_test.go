@@ -87,7 +87,7 @@ func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteCon
 	g.table = &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	var err error
 	if g.Gateway, err = New(Options{
-		Config: c, Sessions: g.table.asSessions(), MaxAddresses: 3, RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
+		Config: c, Sessions: g.table.asSessions(), RetryAfter: 2 * time.Second, Logger: slog.New(g.log),
 	}); err != nil {
 		t.Fatalf("New: %v", err)
 	}

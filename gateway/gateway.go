@@ -37,8 +37,6 @@ type Options struct {
 	Sessions Sessions
 	// Origins are the fetchers by name, one for each of Config.Origins.
 	Origins map[string]*origin.Origin
-	// MaxAddresses is how many address prefixes may share a session.
-	MaxAddresses int
 	// MaxVariants is how many sessions, within IdleTimeout, one player may open that differ in one parameter; zero: any
 	// number.
 	MaxVariants int
@@ -69,8 +67,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -114,20 +112,11 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.unenforced.Close()
 	g.variants.Close()
 	for _, r := range g.routes {
 		r.entries.StopAllGoroutines()
 	}
-	g.unenforced.Close()
-}
-
-// Routes returns the names of the routes, in their order.
-func (g *Gateway) Routes() []string {
-	var names []string
-	for _, r := range g.routes {
-		names = append(names, r.name)
-	}
-	return names
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -143,6 +132,7 @@ type requestContext struct {
 	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
+	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
@@ -221,19 +211,11 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-	} else {
-		g.findTicket(rc)
-	}
-	if rc.claims.AdmitsNobody() { // its URIs are those of a viewer without one, and are written anew
-		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
-	}
+	g.readTicket(rc, text)
 	switch {
 	case rc.hasTicket:
-		rc.id = rc.claims.ID
 		rc.credentials = g.credentialsBesideTicket(rc)
-		return true
+		return g.bindTicket(rc, resp)
 	case rc.isTicketInPath:
 		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
 		return false
@@ -262,15 +244,6 @@ func refusalOfTicket(text string) string {
 	return "the ticket is not valid for this channel; open the playlist again"
 }
 
-// findTicket sets the first valid ticket in the query or the cookies, if there is one.
-func (g *Gateway) findTicket(rc *requestContext) {
-	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
-		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
-			return
-		}
-	}
-}
-
 // sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
 // Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
 // playlist, because nothing tells an entry from what it lists.
@@ -292,63 +265,12 @@ func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
-// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
-// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	depth, isExact := ticket.Hint(text)
-	for here, more := *t, true; more; more = here.nextMapping() {
-		if !here.bind(depth, isExact) {
-			continue
-		}
-		if c, ok := g.signer.Verify(text, here.scope()); ok {
-			*t = here
-			return c, true
-		}
-	}
-	return ticket.Claims{}, false
-}
-
-// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
-// A parameter that a playlist listed is the origin's, even if it looks like a credential.
-func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
-	if !rc.canOpenSession() {
-		return backends.Credentials{}
-	}
-	query := rc.request.Query
-	if query != "" {
-		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
-	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
-	if rc.target.route.missing(&c) != "" {
-		return backends.Credentials{}
-	}
-	return c
-}
-
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if
 // the viewer is allowed.
 func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
 	d, err := g.findOrOpenSession(ctx, rc)
 	if err != nil {
 		return g.rejectUnopened(err, resp)
-	}
-	prefix := backends.SubscriberPrefix(rc.viewer.address)
-	if !rc.session.Admit(prefix, rc.now, g.options.MaxAddresses) {
-		if rc.credentials.IsEmpty() {
-			resp.refuse(http.StatusForbidden, "the ticket is used from too many addresses; open the playlist with credentials")
-			return nil
-		}
-		// A viewer beyond the limit gets a session and a ticket of their own.
-		rc.id = g.hasher.identify(&rc.target, &rc.credentials, rc.request, prefix)
-		rc.claims, rc.hasTicket, rc.isTicketInPath = ticket.Claims{}, false, false
-		if !rc.canOpenSession() && g.options.Sessions.Find(rc.id) == nil {
-			resp.refuse(http.StatusForbidden, "the credentials are used from too many addresses; open the playlist again")
-			return nil
-		}
-		if d, err = g.findOrOpenSession(ctx, rc); err != nil {
-			return g.rejectUnopened(err, resp)
-		}
-		rc.session.Admit(prefix, rc.now, g.options.MaxAddresses)
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
 	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
@@ -374,7 +296,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	if rc.session != nil {
 		d := rc.session.Decision()
 		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) {
+		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}
@@ -382,12 +304,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	if err := g.variants.Refuse(opening, rc.now); err != nil {
 		return nil, err
 	}
-	s, err := g.options.Sessions.Open(ctx, session.OpenRequest{
-		Request:        g.newBackendRequest(rc),
-		HasCredentials: hasCredentials,
-		Ticket:         rc.claims.Ticket,
-		ExtraLifetime:  rc.target.route.extraLifetime(),
-	})
+	s, err := g.options.Sessions.Open(ctx, g.openRequest(rc, hasCredentials))
 	if err != nil {
 		return nil, err
 	}
@@ -420,6 +337,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),

@@ -526,14 +526,15 @@ func TestServe_BackendRequest(t *testing.T) {
 	want := backends.Request{
 		Session: got.Session, Route: "/play/{channel}/*", Channel: "café", Backend: "b",
 		Query: "token=a%2Bb&token=2", Headers: []backends.Header{{Name: "Authorization", Value: "Basic x"}},
-		Path: "/play/caf%C3%A9/index.m3u8", Scheme: "https", Host: "tv.example.com",
+		Group: got.Group,
+		Path:  "/play/caf%C3%A9/index.m3u8", Scheme: "https", Host: "tv.example.com",
 		UserAgent: "MAG250", Referer: "http://portal/", Address: got.Address,
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b backends.SessionID) bool { return a == b }),
 		cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Address" || p.String() == "Asking" }, cmp.Ignore())); diff != "" {
 		t.Errorf("request (-want +got):\n%s", diff)
 	}
-	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || !opened[0].HasCredentials {
+	if got.Address.String() != "203.0.113.7" || got.Session.IsZero() || got.Group.IsZero() || !opened[0].HasCredentials {
 		t.Errorf("address %v, session %v, credentials %v", got.Address, got.Session, opened[0].HasCredentials)
 	}
 	if q, err := g.BackendRequest(&Request{

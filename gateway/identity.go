@@ -65,6 +65,15 @@ func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Reques
 	return backends.SessionID(m.compute()[:16])
 }
 
+// groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
+// a viewer without credentials.
+func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request) backends.SessionID {
+	if c.IsEmpty() {
+		return backends.SessionID{}
+	}
+	return i.identify(t, c, req, netip.Prefix{})
+}
+
 // sibling returns the id of the session that a session's ticket opens at another prefix, and the tag of a ticket that was
 // issued to the session at that prefix.
 func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (backends.SessionID, ticket.Tag) {
@@ -74,7 +83,7 @@ func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (b
 	m.in = append(m.in, root[:]...)
 	m.in = appendPrefix(m.in, prefix)
 	sum := m.compute()
-	return backends.SessionID(sum[:16]), ticket.Tag(sum[16:20])
+	return backends.SessionID(sum[:16]), ticket.NewTag(sum[16:], prefix.Addr().Is6())
 }
 
 // compute returns the MAC over the input. The result is valid until the next call.
@@ -165,4 +174,41 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	}
 	set.seen[key] = now
 	return true
+}
+
+// readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
+func (g *Gateway) readTicket(rc *requestContext, text string) {
+	if rc.isTicketInPath {
+		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+	} else {
+		g.findTicket(rc)
+	}
+	if rc.claims.AdmitsNobody() { // as if there were none, and relative URIs must not inherit it
+		rc.claims, rc.hasTicket, rc.isTicketInPath, rc.isRefused = ticket.Claims{}, false, false, true
+	}
+}
+
+// findTicket sets the first valid ticket in the query or the cookies, if there is one.
+func (g *Gateway) findTicket(rc *requestContext) {
+	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			return
+		}
+	}
+}
+
+// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
+// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
+func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
+	depth, isExact := ticket.Hint(text)
+	for here, more := *t, true; more; more = here.nextMapping() {
+		if !here.bind(depth, isExact) {
+			continue
+		}
+		if c, ok := g.signer.Verify(text, here.scope()); ok {
+			*t = here
+			return c, true
+		}
+	}
+	return ticket.Claims{}, false
 }

@@ -490,8 +490,8 @@ func TestSessionHasher_Golden(t *testing.T) {
 	i := newTestHasher(t)
 	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	for text, want := range map[string]string{
-		"192.0.2.7/32":  "KisMRX9Hs3c5s5Eh-Kk78Q 933fb41c",
-		"2001:db8::/64": "U7SIKSOOuGOfLyJQeba8hA 77e5b549",
+		"192.0.2.7/32":  "KisMRX9Hs3c5s5Eh-Kk78Q 133fb41c",
+		"2001:db8::/64": "U7SIKSOOuGOfLyJQeba8hA f7e5b549",
 		"":              "C_2Zxn21iwETromF1JQPLQ 02f90f9f",
 	} {
 		prefix, _ := netip.ParsePrefix(text)

@@ -53,8 +53,10 @@ type fakeSession struct {
 	inFlight, target atomic.Int64
 	lastSeen         atomic.Int64 // in Unix nanoseconds
 
+	request atomic.Pointer[backends.Request]
+
 	mu       sync.Mutex
-	prefixes []netip.Prefix
+	prefixes []netip.Prefix // that may use it though it is shared
 }
 
 func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
@@ -65,23 +67,23 @@ func (s *fakeSession) Begin()                                    { s.inFlight.Ad
 func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
 func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
+func (s *fakeSession) Request() *backends.Request                { return s.request.Load() }
 
 func (s *fakeSession) Seen(now time.Time, _ bool) {
 	s.seen.Add(1)
 	s.lastSeen.Store(now.UnixNano())
 }
 
-func (s *fakeSession) Admit(prefix netip.Prefix, _ time.Time, limit int) bool {
+func (s *fakeSession) Admit(prefix netip.Prefix, _ time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.Contains(s.prefixes, prefix) {
-		return true
-	}
-	if len(s.prefixes) == limit {
-		return false
-	}
+	return slices.Contains(s.prefixes, prefix)
+}
+
+func (s *fakeSession) admit(prefix netip.Prefix) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.prefixes = append(s.prefixes, prefix)
-	return true
 }
 
 // sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set.
@@ -122,8 +124,10 @@ func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.H
 		if s.ticket.IsZero() {
 			s.ticket = session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: r.key()}
 		}
+		s.request.Store(a.Request)
 		r.sessions[a.Request.Session] = s
 	}
+	s.admit(backends.SubscriberPrefix(a.Request.Address))
 	s.decision.Store(&d)
 	return s, nil
 }
@@ -285,7 +289,7 @@ func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *s
 	r := &sessionTable{sessions: map[backends.SessionID]*fakeSession{}}
 	e, err := New(Options{
 		Config: c, Sessions: r.asSessions(), Origins: origins,
-		MaxAddresses: 3, MaxVariants: 8, IdleTimeout: time.Minute, RetryAfter: 2 * time.Second, Logger: log,
+		MaxVariants: 8, IdleTimeout: time.Minute, RetryAfter: 2 * time.Second, Logger: log,
 	})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -363,6 +367,7 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	tk := session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: g.SigningKey()}
 	s := &fakeSession{ticket: tk}
 	s.decision.Store(&backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend})
+	s.request.Store(&backends.Request{Address: testAddress().Addr()})
 	g.table.mu.Lock()
 	g.table.sessions[id] = s
 	g.table.mu.Unlock()

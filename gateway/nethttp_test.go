@@ -417,7 +417,7 @@ func TestHandler_ManyViewersConcurrently(t *testing.T) {
 		all.Go(func() {
 			folder := []string{"/play", "/query", "/none"}[viewer%3]
 			for n := range 10 {
-				list := g.get(t, fmt.Sprintf("%s/a001/index.m3u8?token=%d&_HLS_msn=%d", folder, viewer, n%3), fromNetwork(viewer))
+				list := g.get(t, fmt.Sprintf("%s/a001/index.m3u8?token=%d&_HLS_msn=%d", folder, viewer, n%3), forwardedFor(fmt.Sprintf("198.51.%d.7", viewer)))
 				if list.status != 200 || len(uris(list.body)) != 2 {
 					t.Errorf("playlist: got %d %q", list.status, list.body)
 					return
@@ -426,7 +426,7 @@ func TestHandler_ManyViewersConcurrently(t *testing.T) {
 				if !strings.HasPrefix(uri, "/") {
 					uri = folder + "/a001/" + uri
 				}
-				if got := g.get(t, uri, fromNetwork(viewer)); got.status != 200 || got.body != segment {
+				if got := g.get(t, uri, forwardedFor(fmt.Sprintf("198.51.%d.7", viewer))); got.status != 200 || got.body != segment {
 					t.Errorf("%s: got %d %q", uri, got.status, got.body)
 				}
 			}

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -44,4 +46,53 @@ func (r *route) sessionPrefix(c *backends.Credentials, address netip.Addr) netip
 		return netip.Prefix{}
 	}
 	return backends.SubscriberPrefix(address)
+}
+
+// bindTicket finds the session of a valid ticket at the viewer's address: the ticket's own session, the root, or its sibling
+// there. If the route refuses new addresses it answers, and reports false. The address of a root that lives on this node is
+// known; otherwise the ticket tells.
+func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
+	policy := rc.target.route.config.OnNewAddress
+	rc.id = rc.claims.ID
+	if policy == ShareSession {
+		return true
+	}
+	prefix := backends.SubscriberPrefix(rc.viewer.address)
+	if s := g.options.Sessions.Find(rc.id); s != nil && backends.SubscriberPrefix(s.Request().Address) == prefix {
+		return true
+	}
+	sibling, tag := g.hasher.sibling(rc.id, prefix)
+	switch {
+	case tag == rc.claims.Tag:
+		return true
+	case policy == RefuseNewAddress && tag.IsIPv6() == rc.claims.Tag.IsIPv6():
+		resp.refuse(http.StatusForbidden, "the ticket was issued for another address, and on_new_address of this route is refuse; open the playlist again")
+		return false
+	}
+	rc.id, rc.root = sibling, rc.claims.ID
+	return true
+}
+
+// openRequest returns what opens the viewer's session.
+func (g *Gateway) openRequest(rc *requestContext, hasCredentials bool) session.OpenRequest {
+	o := session.OpenRequest{
+		Request:        g.newBackendRequest(rc),
+		HasCredentials: hasCredentials,
+		Ticket:         rc.claims.Ticket,
+		Root:           rc.root,
+		ExtraLifetime:  rc.target.route.extraLifetime(),
+	}
+	switch rc.target.route.config.OnNewAddress {
+	case ShareSession:
+		o.AddressID, _ = g.hasher.sibling(rc.id, backends.SubscriberPrefix(rc.viewer.address))
+	case RefuseNewAddress:
+		o.MaxAddresses = 1 // of each family
+	}
+	return o
+}
+
+// isAdmitted reports whether the viewer's address may use the session without opening it.
+func (rc *requestContext) isAdmitted() bool {
+	return rc.target.route.config.OnNewAddress != ShareSession ||
+		rc.session.Admit(backends.SubscriberPrefix(rc.viewer.address), rc.now)
 }

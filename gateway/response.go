@@ -98,14 +98,6 @@ func (resp *Response) retryLater(after time.Duration, why string) {
 	resp.refuse(http.StatusServiceUnavailable, why)
 }
 
-// challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.
-func (resp *Response) challenge(challenges, why string) {
-	for one := range strings.SplitSeq(challenges, "\n") {
-		resp.Set("Www-Authenticate", one)
-	}
-	resp.refuse(http.StatusUnauthorized, why)
-}
-
 // waiveRefusal turns a refusal into none if the viewer's route does not enforce it. It drops the fields that came with the
 // refusal. A publisher is refused as ever.
 func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore int) {
@@ -174,9 +166,26 @@ func (rc *requestContext) refusalReason(status int, d backends.Decision) enforce
 	}
 }
 
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
+}
+
 // UnenforcedRefusals returns how many sessions each route with enforce: false would have refused, by reason.
 func (g *Gateway) UnenforcedRefusals() map[string]map[enforcement.Reason]uint64 {
 	return g.unenforced.Counts()
+}
+
+// challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.
+func (resp *Response) challenge(challenges, why string) {
+	for one := range strings.SplitSeq(challenges, "\n") {
+		resp.Set("Www-Authenticate", one)
+	}
+	resp.refuse(http.StatusUnauthorized, why)
 }
 
 // applyDecision reports whether the decision allows the viewer. If it does not, it writes the refusal. A decision becomes
@@ -193,7 +202,11 @@ func (resp *Response) applyDecision(d *backends.Decision, rc *requestContext, re
 	case d.Verdict == backends.Denied:
 		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:
-		resp.retryLater(retryAfter, "access cannot be checked now; try again")
+		why := "access cannot be checked now; try again"
+		if d.Reason != "" {
+			why += " (" + d.Reason + ")"
+		}
+		resp.retryLater(retryAfter, why)
 	}
 	return false
 }

@@ -49,7 +49,7 @@ func (e BackendAnswered) apply(s step) Action {
 		a = s.deny(e.Decision)
 		a.Save = !e.IsSaved && !a.RevokeTicket && e.Decision.Source.IsAuthoritative()
 	default:
-		a = s.unanswered(e.Decision.Reason)
+		a = s.unanswered(e)
 	}
 	return s.releaseLease(a)
 }
@@ -89,10 +89,13 @@ func (s step) denyLocally(d backends.Decision) Action {
 }
 
 // unanswered keeps the decision that holds. A viewer who still waits is asked to retry.
-func (s step) unanswered(reason string) Action {
+func (s step) unanswered(e BackendAnswered) Action {
 	switch s.phase {
 	case openingChecking, retryLaterChecking:
-		return s.retryLater(retryLater, reason)
+		if s.isAdmittedUnanswered(e.IsFailure) {
+			return s.admitSibling(allowedFresh)
+		}
+		return s.retryLater(retryLater, e.Decision.Reason)
 	case deniedChecking:
 		s.phase = deniedRemembered
 		return Action{}
@@ -133,6 +136,8 @@ func (e WaitExpired) apply(s step) Action {
 		a := s.denyLocally(e.Fallback)
 		s.phase = either(isChecking, deniedChecking, deniedRemembered)
 		return a
+	case s.isAdmittedUnanswered(e.IsFailure):
+		return s.admitSibling(either(isChecking, allowedChecking, either(isLooking, allowedLooking, allowedFresh)))
 	default:
 		return s.retryLater(either(isChecking, retryLaterChecking, retryLater), e.Fallback.Reason)
 	}

@@ -23,6 +23,12 @@ type (
 		IsUnavailable bool
 		// Refused refuses the viewer whatever the record's decision is: a ban, or a user's limit. It is nil otherwise.
 		Refused *backends.Decision
+		// Overload names the bound that keeps a sibling from opening now; empty: none.
+		Overload string
+		// IsRootAllowed and IsRootDenied report that a sibling's root may play, or was denied. HasRootFacts reports that the
+		// root's credentials are the sibling's from now on. Root holds the user of the root's decision.
+		IsRootAllowed, IsRootDenied, HasRootFacts bool
+		Root                                      backends.Decision
 		// MayBeBanned reports that the store lost its data and this node does not yet know all bans again, so that a ticket alone
 		// admits nobody.
 		MayBeBanned bool
@@ -37,8 +43,9 @@ type (
 		Number int
 		// Decision is the answer. A pending one says that there is none, and its reason why.
 		Decision backends.Decision
-		// IsBackendDown reports that the backend is known to fail.
-		IsBackendDown bool
+		// IsBackendDown reports that the backend is known to fail. IsFailure reports that a pending decision is due to the
+		// backend, not to a bound of this node's.
+		IsBackendDown, IsFailure bool
 		// IsSaved reports that the store has what it must keep of the answer.
 		IsSaved bool
 	}
@@ -46,6 +53,8 @@ type (
 	WaitExpired struct {
 		// Fallback is what the outage policy decides. A pending one admits no viewer, and its reason says why.
 		Fallback backends.Decision
+		// IsFailure reports that the backend is to blame, not a bound of this node's.
+		IsFailure bool
 		// Ticket is the ticket that the viewer presented; zero without one.
 		Ticket Ticket
 		// MayBeBanned is LeaseAnswered's.

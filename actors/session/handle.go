@@ -20,8 +20,9 @@ type Handle interface {
 	Expires() time.Time
 	// Ticket returns what the session's tickets say.
 	Ticket() Ticket
-	// Admit reports whether a subscriber prefix may use the session. At most limit prefixes share one session.
-	Admit(prefix netip.Prefix, now time.Time, limit int) bool
+	// Admit reports whether a viewer at the subscriber prefix may use a session that is shared among addresses, without
+	// opening it. Any viewer may use a session that is not.
+	Admit(prefix netip.Prefix, now time.Time) bool
 	// Seen counts a request for a playlist or for media.
 	Seen(now time.Time, isPlaylist bool)
 	// Begin notes that a request is being answered, so that its viewer is not silent until End.

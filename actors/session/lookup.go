@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	"usher/backends"
@@ -25,6 +26,7 @@ func (OpenRequested) apply(s step) Action {
 func (e LeaseAnswered) apply(s step) Action {
 	var a Action
 	hasSlot := false
+	s.learnRoot(e)
 	switch {
 	case s.phase == openingLeasing && e.Kind == LookupForOpening:
 		a = s.onFirstLookup(e)
@@ -41,32 +43,32 @@ func (e LeaseAnswered) apply(s step) Action {
 	return s.withRevision(a, e.Revision)
 }
 
+// learnRoot keeps what the answer says of a sibling's root.
+func (s step) learnRoot(e LeaseAnswered) {
+	s.isRootAllowed, s.isRootDenied = s.isRootAllowed || e.IsRootAllowed, e.IsRootDenied || s.isRootDenied && !e.IsRootAllowed
+	if s.phase == openingLeasing {
+		s.Decision = e.Root
+	}
+}
+
 func (s step) isLooking() bool {
 	return s.phase == allowedLooking || s.phase == recheckLooking || s.phase == recheckSlotMissed
 }
 
 // onFirstLookup continues the session that the store knows, or opens a new one.
 func (s step) onFirstLookup(e LeaseAnswered) Action {
-	r := e.Record
-	switch {
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused)
-	case e.Found && s.isTicketRevoked(e.Ticket, r):
-		return s.refuse("the ticket's session was denied", ClosedDenied)
+	if a, isOver := s.endOpening(e); isOver {
+		return a
 	}
+	r := e.Record
 	if e.Found {
 		s.HasCredentials = s.HasCredentials || r.Request != nil
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}
 	}
-	if !s.WasAllowed && e.Ticket.Opened.After(r.RevokedBefore) {
-		// A session has one ticket for life, also without a record.
-		s.opened, s.KeyID = e.Ticket.Opened.Unix(), e.Ticket.KeyID
-	}
-	if !s.Opened().After(r.RevokedBefore) {
-		s.opened = r.RevokedBefore.Unix() + 1 // or the new ticket would equal the revoked one
-	}
+	s.setOpened(e.Ticket, r)
+	s.HasCredentials = s.HasCredentials || e.HasRootFacts
 	if s.HasCredentials && !s.isTicketBetter(e.Ticket) {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
@@ -75,6 +77,34 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 		return s.retryLater(retryLater, awaitsBans)
 	}
 	return s.admitByTicket(allowedFresh, e.Ticket)
+}
+
+// endOpening ends an opening whatever the record's decision is.
+func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
+	switch {
+	case e.Refused != nil:
+		return s.denyLocally(*e.Refused), true
+	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
+		return s.refuse(rootWasDenied, closedDenied), true
+	case e.Overload != "":
+		return s.retryLater(retryLater, e.Overload), true
+	default:
+		return Action{}, false
+	}
+}
+
+// rootWasDenied is why a ticket admits nobody any more.
+const rootWasDenied = "the ticket's session was denied"
+
+// setOpened sets when a session without a usable record was opened. It has one ticket for life, also without a record, so
+// the ticket tells. A sibling has no ticket of its own.
+func (s step) setOpened(t Ticket, r Record) {
+	if !s.isSibling() && !s.WasAllowed && t.Opened.After(r.RevokedBefore) {
+		s.opened, s.KeyID = uint32(t.Opened.Unix()), t.KeyID
+	}
+	if !s.Opened().After(r.RevokedBefore) {
+		s.opened = uint32(r.RevokedBefore.Unix() + 1) // or the new ticket would equal the revoked one
+	}
 }
 
 // awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
@@ -97,24 +127,58 @@ func (s step) isTicketRevoked(t Ticket, r Record) bool {
 
 // isTicketBetter reports whether a check could only bring a false No, while the ticket admits the viewer.
 func (s step) isTicketBetter(t Ticket) bool {
-	return s.ticketHolds(t) && s.opened == t.Opened.Unix() && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken
+	isOfTicket := s.isSibling() || s.Opened().Unix() == t.Opened.Unix()
+	return s.ticketHolds(t) && isOfTicket && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken
 }
 
-// ticketHolds reports whether the ticket admits a session without a record.
+// ticketHolds reports whether the ticket admits a session without a record. The ticket of a root that lives holds for as
+// long, and one of a root that was denied admits no sibling.
 func (s step) ticketHolds(t Ticket) bool {
-	return !t.IsZero() && !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor
+	switch {
+	case t.IsZero(), s.isRootDenied:
+		return false
+	case s.isRootAllowed:
+		return true
+	default:
+		return !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor
+	}
 }
 
 // admitByTicket admits a session without a record by its ticket alone.
 func (s step) admitByTicket(next phase, t Ticket) Action {
-	if !s.ticketHolds(t) {
+	switch {
+	case s.ticketHolds(t):
+	case s.isRootDenied:
+		return s.refuse(rootWasDenied, closedDenied)
+	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
 	s.phase, s.WasAllowed = next, true
-	s.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}
+	s.Decision = s.ticketDecision()
 	s.Expires = s.renewalAt(s.Clamped(0))
 	s.ValidUntil = s.Expires
 	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
+}
+
+// ticketDecision admits a viewer by a ticket alone. A sibling counts against the limit of its root's user.
+func (s step) ticketDecision() backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Allowed, Source: backends.FromTicket,
+		UserID: s.Decision.UserID, User: s.Decision.User, MaxSessions: s.Decision.MaxSessions, Unique: s.Decision.Unique,
+	}
+}
+
+// admitSibling admits a sibling about which nobody answers, because its root may play. It is asked about as soon as that is
+// possible.
+func (s step) admitSibling(next phase) Action {
+	s.phase, s.WasAllowed, s.Decision = next, true, s.ticketDecision()
+	s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
+	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
+}
+
+// isAdmittedUnanswered reports whether a sibling is admitted though the backend has failed.
+func (s step) isAdmittedUnanswered(isFailure bool) bool {
+	return isFailure && s.isSibling() && s.ticketHolds(Ticket{Opened: time.Unix(int64(s.rootOpened), 0)})
 }
 
 // refuse denies the waiting requests and remembers nothing, so that credentials can open the session anew.
@@ -142,7 +206,7 @@ func (s step) adopt(r Record) (a Action, isAdopted bool) {
 
 // adoptAllowed lets a session go on that was allowed, if its decision is valid or about to be renewed.
 func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
-	s.opened, s.KeyID, s.WasAllowed = r.Opened.Unix(), r.KeyID, true
+	s.opened, s.KeyID, s.WasAllowed = uint32(r.Opened.Unix()), r.KeyID, true
 	s.takeDecision(r)
 	s.CheckNumber++
 	next, a := allowedFresh, Action{Publish: true}
@@ -185,7 +249,11 @@ func (s step) takeDecision(r Record) {
 func (s step) onLookup(e LeaseAnswered) Action {
 	hasMissedSlot := s.phase == recheckSlotMissed
 	s.phase = either(s.phase == allowedLooking, allowedFresh, recheckQueued)
+	ticket := s.agreeOnTicket(e)
 	a := s.afterLookup(e)
+	if s.phase.isAllowed() {
+		a.Publish, a.Save = a.Publish || ticket.Publish, a.Save || ticket.Save
+	}
 	if hasMissedSlot && s.phase == recheckQueued {
 		a.Enqueue = priorityOf(s.Decision.Source)
 	}
@@ -197,7 +265,7 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 		return a
 	}
 	switch {
-	case !s.HasCredentials && e.Record.Request != nil:
+	case !s.HasCredentials && (e.Record.Request != nil || e.HasRootFacts):
 		return CredentialsArrived{}.apply(s)
 	case e.HeldElsewhere:
 		return Action{WakeAt: s.at(s.now + peerRenewDelay)}
@@ -210,6 +278,13 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 
 // onLease checks the session under the lease, unless another node has.
 func (s step) onLease(e LeaseAnswered) Action {
+	ticket := s.agreeOnTicket(e)
+	a := s.afterLease(e)
+	a.Publish = a.Publish || ticket.Publish // a check that follows stores the ticket
+	return a
+}
+
+func (s step) afterLease(e LeaseAnswered) Action {
 	if a, isDecided := s.takeNewer(e); isDecided {
 		return a
 	}
@@ -217,6 +292,25 @@ func (s step) onLease(e LeaseAnswered) Action {
 		return s.onSpentToken(s.now)
 	}
 	return s.startRecheck()
+}
+
+// agreeOnTicket has a session that several nodes opened, because they could not see each other's, have one ticket: that of the
+// latest opening, whose revocation covers the others. Among equal openings the key's id decides.
+func (s step) agreeOnTicket(e LeaseAnswered) Action {
+	r := e.Record
+	isRevoked := !r.Opened.After(r.RevokedBefore) || !s.Opened().After(r.RevokedBefore)
+	if !e.Found || r.Decision.Verdict != backends.Allowed || isRevoked {
+		return Action{}
+	}
+	switch order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID)); {
+	case order > 0:
+		s.opened, s.KeyID = uint32(r.Opened.Unix()), r.KeyID
+		return Action{Publish: true}
+	case order < 0:
+		return Action{Save: true}
+	default:
+		return Action{}
+	}
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.

@@ -37,6 +37,9 @@ func newModel(t *rapid.T) *model {
 		ID: idOf(rapid.IntRange(0, 99).Draw(t, "id")), Opened: t0(), KeyID: "a",
 		HasCredentials: rapid.Bool().Draw(t, "credentials"), ExtraLifetime: pick("extra_lifetime", 0, time.Minute),
 	}
+	if rapid.Bool().Draw(t, "sibling") {
+		o.RootOpened = in(-pick("root's age", 0, time.Minute, 7*time.Hour))
+	}
 	m := &model{testSession: &testSession{State: NewState(o), policy: p}, now: t0(), lastSeen: t0(), checks: map[int]bool{}}
 	if rapid.Bool().Draw(t, "ticket") || !o.HasCredentials {
 		m.ticket = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), KeyID: "t"}
@@ -68,9 +71,9 @@ func (m *model) draw(t *rapid.T) Event {
 		return m.drawLeaseAnswered(t)
 	case 2:
 		number := int(m.CheckNumber) - rapid.IntRange(0, 1).Draw(t, "older by")
-		return BackendAnswered{Number: number, Decision: drawDecision(t), IsBackendDown: rapid.Bool().Draw(t, "down")}
+		return BackendAnswered{Number: number, Decision: drawDecision(t), IsBackendDown: rapid.Bool().Draw(t, "down"), IsFailure: rapid.Bool().Draw(t, "failure")}
 	case 3:
-		return WaitExpired{Fallback: drawDecision(t), Ticket: m.ticket}
+		return WaitExpired{Fallback: drawDecision(t), Ticket: m.ticket, IsFailure: rapid.Bool().Draw(t, "failure")}
 	case 4:
 		return m.drawTimerFired(t)
 	case 5:
@@ -140,6 +143,11 @@ func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
 	case 2:
 		e.Revision = 4 + revision("lease")
 	}
+	if m.isSibling() && !e.IsUnavailable {
+		e.IsRootAllowed, e.HasRootFacts = rapid.Bool().Draw(t, "root allowed"), rapid.Bool().Draw(t, "root's facts")
+		e.IsRootDenied = !e.IsRootAllowed && rapid.Bool().Draw(t, "root denied")
+		e.Overload = rapid.SampledFrom([]string{"", "a bound"}).Draw(t, "bound")
+	}
 	if e.Found && rapid.Bool().Draw(t, "refused") {
 		e.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}
 	}
@@ -149,9 +157,13 @@ func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
 // restore is what the shell does before it reports that a session was restored. What is in flight still ends, but a slot is
 // lost with the state that held it.
 func (m *model) restore() {
+	var rootOpened time.Time
+	if m.isSibling() {
+		rootOpened = time.Unix(int64(m.rootOpened), 0)
+	}
 	m.State = NewState(Origin{
-		ID: m.ID, Opened: m.Opened(), KeyID: m.KeyID, HasCredentials: m.HasCredentials, ExtraLifetime: m.extraLifetime,
-		CheckNumber: int(m.CheckNumber),
+		ID: m.ID, Opened: m.Opened(), KeyID: m.KeyID, HasCredentials: m.HasCredentials, ExtraLifetime: time.Duration(m.extraLifetime) * time.Millisecond,
+		CheckNumber: int(m.CheckNumber), RootOpened: rootOpened,
 	})
 	m.isArmed, m.slots = false, 0
 }

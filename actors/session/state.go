@@ -69,11 +69,16 @@ type State struct {
 	// CheckNumber is the number of the newest check.
 	CheckNumber int32
 	// opened is the session's opening in Unix seconds, as its ticket says.
-	opened int64
+	opened uint32
+	// rootOpened is when the root of a sibling was opened, in Unix seconds: its ticket and its token are as old. Zero: the
+	// session is no sibling.
+	rootOpened uint32
 	// KeyID is the id of the key that signs its ticket.
 	KeyID string
-	// extraLifetime is OpenRequest.ExtraLifetime.
-	extraLifetime time.Duration
+	// extraLifetime is OpenRequest.ExtraLifetime, in milliseconds.
+	extraLifetime int32
+	// isRootAllowed and isRootDenied report what is known of a sibling's root while the sibling opens.
+	isRootAllowed, isRootDenied bool
 	// lastSeen is when the viewer was last seen, as the timer reported last; notSeen: not yet.
 	lastSeen time.Duration
 	// Decision is what holds for the viewer.
@@ -98,16 +103,23 @@ type Origin struct {
 	KeyID          string
 	HasCredentials bool
 	ExtraLifetime  time.Duration
+	// RootOpened is when the root of a sibling was opened; zero: the session is no sibling.
+	RootOpened time.Time
 	// CheckNumber is the number of the newest check that the session has made before, so that its answer is dropped.
 	CheckNumber int
 }
 
 // NewState returns the state of a session before its first event.
 func NewState(o Origin) State {
-	return State{
-		ID: o.ID, opened: o.Opened.Unix(), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
-		extraLifetime: o.ExtraLifetime, lastSeen: notSeen, CheckNumber: int32(o.CheckNumber),
+	s := State{
+		ID: o.ID, opened: uint32(o.Opened.Unix()), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
+		extraLifetime: int32(min(o.ExtraLifetime.Milliseconds(), math.MaxInt32)),
+		lastSeen:      notSeen, CheckNumber: int32(o.CheckNumber),
 	}
+	if !o.RootOpened.IsZero() {
+		s.rootOpened = uint32(o.RootOpened.Unix())
+	}
+	return s
 }
 
 // Step applies one event at the given time and returns what must be done. It does not allocate.
@@ -126,7 +138,10 @@ func (s *State) IsOpening() bool { return s.phase.isOpening() }
 func (s *State) IsAllowed() bool { return s.phase.isAllowed() }
 
 // Opened returns when the session was opened, to the second.
-func (s *State) Opened() time.Time { return time.Unix(s.opened, 0).UTC() }
+func (s *State) Opened() time.Time { return time.Unix(int64(s.opened), 0).UTC() }
+
+// isSibling reports whether the session was opened by the ticket of another one.
+func (s *State) isSibling() bool { return s.rootOpened != 0 }
 
 // CurrentDecision returns the decision on which a check may fall back; pending without one.
 func (s *State) CurrentDecision() backends.Decision {
@@ -230,7 +245,11 @@ func (s step) withRevision(a Action, lease uint64) Action {
 func (s step) tokenIsSpent() bool { return s.tokenIsSpentIn(0) }
 
 func (s step) tokenIsSpentIn(d time.Duration) bool {
-	return s.TokenLife > 0 && s.clock.Add(d).Sub(s.Opened()) > s.TokenLife
+	issued := s.Opened()
+	if s.isSibling() {
+		issued = time.Unix(int64(s.rootOpened), 0)
+	}
+	return s.TokenLife > 0 && s.clock.Add(d).Sub(issued) > s.TokenLife
 }
 
 // renewalAt returns a time a little before the validity is over. How much earlier differs between sessions and checks, so
@@ -271,5 +290,5 @@ func (s step) idleAfter() time.Duration {
 	if s.extraLifetime == 0 {
 		return s.IdleTimeout
 	}
-	return max(s.IdleTimeout, s.Clamped(s.Decision.ValidFor)+s.extraLifetime)
+	return max(s.IdleTimeout, s.Clamped(s.Decision.ValidFor)+time.Duration(s.extraLifetime)*time.Millisecond)
 }

@@ -57,7 +57,7 @@ next:
 func tableRows() (rows []row) {
 	for _, part := range [][]row{
 		openRows(), lookupRows(), unaskedLookupRows(), answerRows(), waitRows(), timerRows(), slotRows(), credentialRows(),
-		storeRows(), revocationRows(), restoreRows(),
+		storeRows(), revocationRows(), restoreRows(), siblingRows(),
 	} {
 		rows = append(rows, part...)
 	}

@@ -109,7 +109,7 @@ func cachedDecision(r *backends.Request) backends.Decision {
 func effectOf(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
-		return "every viewer is refused, paying viewers too"
+		return "viewers without a valid decision are refused, paying viewers too"
 	case backends.PolicyKeep:
 		return "unknown viewers are asked to retry, and running sessions are not re-checked"
 	default:

@@ -118,7 +118,7 @@ func TestFailOpen_LogsEachTransitionOnceWithItsEffect(t *testing.T) {
 	tests := map[backends.Policy]string{
 		backends.PolicyAllow: `effect="unknown viewers are admitted without a check, and running sessions are not re-checked"`,
 		backends.PolicyKeep:  `effect="unknown viewers are asked to retry, and running sessions are not re-checked"`,
-		backends.PolicyDeny:  `effect="every viewer is refused, paying viewers too"`,
+		backends.PolicyDeny:  `effect="viewers without a valid decision are refused, paying viewers too"`,
 	}
 	for policy, want := range tests {
 		t.Run(policy.String(), func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"usher/backends"
 )
@@ -96,6 +97,13 @@ func isHTML(text []byte) bool {
 func mayBePage(h http.Header) bool {
 	kind, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
 	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasPrefix(kind, "application/xhtml")
+}
+
+// noteLatePage raises the alarm for a page that came after the decision. The answers after it are read as before.
+func (c *Client) noteLatePage(text []byte) {
+	if p := c.pages.find(text); p != pageNone && c.brokenPage != BrokenPageIgnore {
+		c.alarms.Record(time.Now(), AlarmSet(0).With(backends.AlarmBrokenPage), "allowed, and later came "+p.String())
+	}
 }
 
 // readPage reads what the page that came with an allowing answer means.

@@ -10,11 +10,10 @@
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure
 //	                   headers.go    viewer's facts                         presets.go     its presets
 //	                   transport.go  connections                            response.go    headers
-//	                   redirects.go  if the table follows them              redirect_target.go  whom a redirect is for
-//	                   exchange.go   header now, body later                 answer_requirements.go, broken_page.go
-//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
-//	                   sent_trace.go whether a request was sent             alarms.go      what violates the contract
-//	                   http_trace.go what went over the wire, for "usher check"
+//	                   exchange.go   redirects; header now, body later      redirect_target.go  whom a redirect is for
+//	                   errors.go     kinds of failure                       answer_requirements.go, broken_page.go
+//	                   sent_trace.go whether a request was sent             challenge.go   WWW-Authenticate
+//	                   http_trace.go what went over the wire                alarms.go      what violates the contract
 //
 // Invariants:
 //   - A viewer's parameter or header never replaces one of Usher's or of the config, however it is spelled.

@@ -137,6 +137,36 @@ func TestClient_Do_LateBody_ConnectionReused(t *testing.T) {
 	})
 }
 
+// A page that comes after the decision raises the alarm still.
+func TestClient_Do_LatePage_Alarm(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]bool{"Fatal error: ": true, "<html><body>x": true, "no words here": false} {
+		t.Run(body, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := mustClient(t, nil)
+				s := &pipeServer{answer: func(w io.Writer, _ string) bool {
+					_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n")
+					time.Sleep(maxPageWait + 10*time.Millisecond)
+					_, _ = io.WriteString(w, "d\r\n"+body+"\r\n0\r\n\r\n")
+					return false
+				}}
+				s.serve(c)
+				if d, err := c.Decide(t.Context(), Call{}); err != nil || d.Verdict != backends.Allowed || d.ValidFor != 0 {
+					t.Fatalf("got %+v and error %v, want the yes of the header", d, err)
+				}
+				if raised := c.ContractAlarms().Active(); raised != 0 {
+					t.Errorf("got alarms %b before the page", raised)
+				}
+				time.Sleep(drainTimeout)
+				if got := c.ContractAlarms().Active().Has(backends.AlarmBrokenPage); got != want {
+					t.Errorf("alarm %t, want %t", got, want)
+				}
+			})
+		})
+	}
+}
+
 // Where an error page is a failure, the yes waits for the body's end or first byte, as long as the call lasts.
 func TestClient_Do_BrokenPageIsFailure_WaitsForFirstByte(t *testing.T) {
 	t.Parallel()

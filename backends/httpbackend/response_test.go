@@ -75,7 +75,8 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 			header("X-Location", "http://promo.example.com/", "X-Max-Sessions", "3"),
 			backends.Decision{
 				Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 200", Redirect: "http://promo.example.com/",
-			}, 0,
+			},
+			0,
 		},
 	}
 	for name, tt := range tests {

@@ -18,6 +18,9 @@ type banIndex struct {
 	// credentials are keyed by one hash of each ban, the one that the fewest bans have: many viewers present a
 	// "format=hls".
 	credentials map[string][]credentialsBan
+	// credentialsIn are the backends and channels to which these are limited: the credentials of other viewers need no
+	// hashing. The zero value means everywhere.
+	credentialsIn map[banScope]bool
 	// userScopes are the kinds of scope that bans of users have, so that a user is looked up once for each.
 	userScopes []scopeKind
 	// bits4 and bits6 are the lengths of the prefixes: an address is looked up once for each length, however many bans
@@ -44,7 +47,8 @@ func newBanIndex(bans map[string]session.Ban) *banIndex {
 		return nil
 	}
 	x := &banIndex{
-		users: make(map[banScope]session.Ban), credentials: make(map[string][]credentialsBan),
+		users: make(map[banScope]session.Ban),
+		credentials: make(map[string][]credentialsBan), credentialsIn: make(map[banScope]bool),
 		sessions: make(map[backends.SessionID]session.Ban), prefixes: make(map[netip.Prefix]session.Ban),
 	}
 	var ofCredentials []credentialsBan
@@ -55,6 +59,7 @@ func newBanIndex(bans map[string]session.Ban) *banIndex {
 			x.userScopes = appendNew(x.userScopes, scopeKind{b.Backend != "", b.Channel != ""})
 		case b.Credentials != "":
 			ofCredentials = append(ofCredentials, credentialsBan{strings.Split(b.Credentials, "."), b})
+			x.credentialsIn[banScope{backend: b.Backend, channel: b.Channel}] = true
 		case !b.Session.IsZero():
 			addLonger(x.sessions, b.Session, b)
 		case b.Prefix.IsValid():
@@ -111,10 +116,17 @@ func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func(
 	if b, found := x.matchUser(r, d, now); found {
 		return b, true
 	}
-	if len(x.credentials) == 0 {
+	if !x.bansCredentialsIn(r.Backend, r.Channel) {
 		return session.Ban{}, false
 	}
 	return x.matchCredentials(r, hashes(), now)
+}
+
+// bansCredentialsIn reports whether credentials are banned of viewers of the backend and the channel.
+func (x *banIndex) bansCredentialsIn(backend, channel string) bool {
+	in := x.credentialsIn
+	return len(in) > 0 && (in[banScope{}] || in[banScope{backend: backend}] || in[banScope{channel: channel}] ||
+		in[banScope{backend: backend, channel: channel}])
 }
 
 // holds reports whether a ban that matches the viewer has not ended, and is not limited to other backends or channels.

@@ -100,7 +100,7 @@ func (u *update) applyReport(p *report) session.StreamState {
 	switch {
 	case s != nil && p.isAssumed:
 		return s.state
-	case p.isJoin && u.rules.isBound && (s == nil || !s.counts(u.now, u.rules)) && u.wouldExceed(p):
+	case u.isBeyondBound(s, p):
 		u.remove(func(o stream) bool { return o.id == p.id })
 		return session.StreamEvicted
 	case s == nil:
@@ -113,6 +113,14 @@ func (u *update) applyReport(p *report) session.StreamState {
 	s.applyReport(p, u.now)
 	u.supersedeSameDevice(s, p.isJoin)
 	return s.state
+}
+
+// isBeyondBound reports whether a stream may not join. One that counts may go on; s is nil if the set does not hold it.
+func (u *update) isBeyondBound(s *stream, p *report) bool {
+	if !u.rules.isBound || !p.isJoin || s != nil && s.counts(u.now, u.rules) {
+		return false
+	}
+	return u.wouldExceed(p)
 }
 
 // readmit makes a reported stream that was evicted active again, if it still asks and the limit allows one more. It counts

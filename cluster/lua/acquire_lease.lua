@@ -10,7 +10,7 @@
 --
 -- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, for how long its
 --          decision still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is evicted; the revision of
---          the granted lease (0: none); 1 if another caller holds a lease
+--          the granted lease (0: none); 1 if another caller holds a lease; 1 if the session was closed
 --
 -- A decision answers the caller if it has not expired, its ticket was not revoked, and it is newer than the caller's.
 local session = KEYS[1]
@@ -23,7 +23,7 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's')
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c')
 local record, expires, revision, revokedBefore, evicted = f[2], f[3], f[4], f[5], f[6]
 local opened, authoritative, lastLease, leasedUntil, since = f[7], f[8], tonumber(f[9] or 0), tonumber(f[10] or 0), f[11]
 local readable = record and tonumber(f[1] or 0) <= version
@@ -31,7 +31,7 @@ local left = tonumber(expires or 0) - now
 
 local result = {
   now, 'ok', readable and record or '', left, readable and tonumber(revision or 0) or 0, tonumber(revokedBefore or 0),
-  evicted and 1 or 0, 0, 0,
+  evicted and 1 or 0, 0, 0, f[12] and 1 or 0,
 }
 
 local answers = readable and left > 0 and tonumber(opened or 0) > tonumber(revokedBefore or 0)

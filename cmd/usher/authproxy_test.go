@@ -150,7 +150,6 @@ func authProxy(t *testing.T, query string, addresses ...string) (status int) {
 // differ, the page of the kind gives the reason.
 func TestNode_PHP_SameAsAuthProxy(t *testing.T) {
 	t.Parallel()
-	php, _ := startPHP(t)
 	refused := "http://127.0.0.1:1/check"
 	reasons := string(page(t, "any"))
 	for name, test := range map[string]struct {
@@ -184,6 +183,7 @@ func TestNode_PHP_SameAsAuthProxy(t *testing.T) {
 			for i, script := range test.scripts {
 				address := refused
 				if script != "" {
+					php, _ := startPHP(t)
 					address = php + script
 				}
 				addresses, names = append(addresses, address), append(names, fmt.Sprintf("m%d", i))

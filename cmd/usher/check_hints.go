@@ -56,7 +56,7 @@ func transportHint(text string) string {
 func outageHint(p backends.Policy) string {
 	switch p {
 	case backends.PolicyDeny:
-		return "while the backend is unavailable, on_failure=deny refuses all viewers, subscribers too"
+		return "while the backend is unavailable, on_failure=deny refuses viewers without a valid decision, subscribers too"
 	case backends.PolicyKeep:
 		return "while the backend is unavailable, on_failure=keep answers 503 to new viewers"
 	default:

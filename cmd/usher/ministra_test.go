@@ -61,16 +61,27 @@ type ministraNode struct {
 	query  string
 }
 
-func newMinistraNode(t *testing.T, p *portal, origin string) *ministraNode {
+// newMinistraNode makes a node. more holds further settings of its route.
+func newMinistraNode(t *testing.T, p *portal, origin string, more ...string) *ministraNode {
+	t.Helper()
+	backend := fmt.Sprintf("{ kind: ministra, address: %q }", p.URL()+"/stalker_portal")
+	n := newBubbleNode(t, origin, backend, strings.Join(more, ""))
+	p.issued.Store(time.Now().UnixNano())
+	return &ministraNode{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
+}
+
+// newBubbleNode makes a node without listeners in a bubble of fake time, with that backend and further settings of its route.
+func newBubbleNode(t *testing.T, origin, backend, route string) *node {
 	t.Helper()
 	s := defaultSettings()
 	text := fmt.Sprintf(`
 identity: { secret: "0123456789abcdef" }
 tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
 origins: { stage: { url: %q } }
-backends: { portal: { kind: ministra, address: %q } }
-routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required: [ token ] } ]
-`, origin, p.URL()+"/stalker_portal")
+backends: { portal: %s }
+routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, required: [ token ], %s } ]
+cors: { allowed_origins: [ "https://tv.example.com" ] }
+`, origin, backend, route)
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
 		t.Fatal(err)
 	}
@@ -82,8 +93,7 @@ routes: [ { path: "/single/{channel}/*", origin: stage, backend: portal, require
 		go func() { _ = c.Run(t.Context()) }()
 	}
 	t.Cleanup(n.close)
-	p.issued.Store(time.Now().UnixNano())
-	return &ministraNode{node: n, portal: p, path: "/single/a001/index.m3u8", query: "token=" + ministraToken}
+	return n
 }
 
 // get passes a request of the viewer's to the gateway.
@@ -177,4 +187,58 @@ func TestNode_Ministra_AdmittedInOutage_PlaysOn(t *testing.T) {
 			t.Errorf("%d calls of the portal, the last with a token that it has forgotten; want one", got)
 		}
 	})
+}
+
+// TestNode_OnFailureDeny_ValidDecisionHolds refuses, in an outage, viewers without a valid decision: new ones at once, and one
+// who watches when their decision expires. A viewer whose token has outlived its life is not refused for the outage.
+func TestNode_OnFailureDeny_ValidDecisionHolds(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		tokenLife string
+		want      int // after the decision has expired
+	}{
+		"a token without an end": {"0s", http.StatusForbidden},
+		"a spent token":          {"5s", http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			m, origin := middleware(t), startOrigin(t)
+			m.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				w.Header().Set("Connection", "close")
+			})
+			synctest.Test(t, func(t *testing.T) {
+				backend := fmt.Sprintf("{ kind: httprequest, address: %q, on_failure: deny, validity: 3m, token_life: %s }", m.URL(), tc.tokenLife)
+				l := &ministraNode{node: newBubbleNode(t, origin, backend, ""), portal: &portal{Server: m}, path: "/single/a001/index.m3u8"}
+				want := func(status int, query string) {
+					t.Helper()
+					if got, why := l.get(t, l.path, query); got != status {
+						t.Errorf("%s at %v: %d %.100q, want %d", query, time.Now(), got, why, status)
+					}
+				}
+				want(http.StatusOK, "token=watching")
+				setMode(t, m, backendtest.Reset())
+				want(http.StatusForbidden, "token=new")
+				for range 5 {
+					<-time.After(30 * time.Second)
+					want(http.StatusOK, "token=watching")
+				}
+				<-time.After(40 * time.Second)
+				want(tc.want, "token=watching")
+				setMode(t, m, backendtest.Healthy())
+				for range 6 {
+					<-time.After(10 * time.Second)
+					_, _ = l.get(t, l.path, "token=watching")
+				}
+				want(http.StatusOK, "token=watching")
+				want(http.StatusOK, "token=new")
+			})
+		})
+	}
+}
+
+func setMode(t *testing.T, m *backendtest.Server, mode backendtest.Mode) {
+	t.Helper()
+	if err := m.SetMode(mode); err != nil {
+		t.Fatal(err)
+	}
 }

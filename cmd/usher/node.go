@@ -72,7 +72,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
-		MaxAddresses: s.Sessions.MaxAddresses, MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
+		MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
 		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})
 	if err != nil {

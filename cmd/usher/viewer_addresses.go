@@ -62,8 +62,8 @@ func (w *addressWatch) record(r *backends.Request) {
 	w.shared = address
 	if !w.isLogged {
 		w.isLogged = true
-		w.log.Warn("all viewers come from one private address; "+w.advice(),
-			slog.String("address", address.Addr().String()), slog.Any("trusted_proxies", w.trusted))
+		w.log.Warn("all viewers come from one private address; check trusted_proxies",
+			slog.String("address", address.Addr().String()), slog.Any("trusted_proxies", w.trusted), slog.String("advice", w.advice()))
 	}
 }
 

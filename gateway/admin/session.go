@@ -88,9 +88,13 @@ func (f *Filter) Matches(s *Session) bool {
 // mayMatch reports whether the filter may match a session, without a cost that counts for a million of them.
 func (f *Filter) mayMatch(h session.Handle) bool {
 	r, d := h.Request(), h.Decision()
-	return (f.Channel == "" || f.Channel == r.Channel) && (f.Backend == "" || f.Backend == r.Backend) &&
-		(f.Route == "" || f.Route == r.Route) && (f.User == "" || d != nil && (f.User == d.User || f.User == d.UserID)) &&
-		(!f.Address.IsValid() || f.Address.Contains(r.Address.Unmap())) && (f.ID == "" || f.ID == h.ID().String())
+	if d == nil {
+		d = new(backends.Decision)
+	}
+	is := func(want, value string) bool { return want == "" || want == value }
+	return is(f.Channel, r.Channel) && is(f.Backend, r.Backend) && is(f.Route, r.Route) &&
+		(is(f.User, d.User) || is(f.User, d.UserID)) && (!f.Address.IsValid() || f.Address.Contains(r.Address.Unmap())) &&
+		(f.ID == "" || f.ID == h.ID().String())
 }
 
 func (f *Filter) matchesAddress(address string) bool {

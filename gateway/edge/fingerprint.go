@@ -65,6 +65,11 @@ func (f *Fingerprints) Of(route, channel, folder string, address netip.Addr, age
 	return Fingerprint(h.Sum64())
 }
 
+// OfGroup returns the fingerprint of the viewers who show the same credentials on a channel.
+func (f *Fingerprints) OfGroup(group backends.SessionID) Fingerprint {
+	return Fingerprint(maphash.Bytes(f.seed, group[:]))
+}
+
 // Record remembers that a session was used with a fingerprint.
 func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
 	set, found := f.entries.GetIfPresent(key)

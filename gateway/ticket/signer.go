@@ -32,9 +32,25 @@ const MaxDepth = 31
 // domain separates a ticket's MAC from any other use of the same secret.
 const domain = "usher ticket 2"
 
-// Tag tells whether an address is the one for which a ticket was issued, without memory or store. The gateway derives it
-// of the session's id and subscriber prefix.
+// Tag tells whether an address is the one for which a ticket was issued, without memory or store. It is derived of the
+// session's id and subscriber prefix.
 type Tag [4]byte
+
+// NewTag returns the tag of a prefix, of which mac is a keyed hash of at least 4 bytes.
+func NewTag(mac []byte, isIPv6 bool) Tag {
+	t := Tag(mac[:4])
+	t[0] &^= tagIPv6
+	if isIPv6 {
+		t[0] |= tagIPv6
+	}
+	return t
+}
+
+// tagIPv6 is the bit of the first byte that tells the family of the address.
+const tagIPv6 = 0x80
+
+// IsIPv6 reports whether the ticket was issued for an IPv6 address.
+func (t Tag) IsIPv6() bool { return t[0]&tagIPv6 != 0 }
 
 // Scope is what a ticket is valid for.
 type Scope struct {
