@@ -296,21 +296,23 @@ func troubleshooting() map[string]func(s *manualNode) string {
 		"connection refused": check(backendtest.Refuse()),
 		"the request hangs":  check(backendtest.Hang()),
 		"wrong URL":          check(backendtest.Status(http.StatusNotFound)),
-		"wrong URL, by a host that does not exist": at("http://nosuchhost.invalid/check"),
-		"another server than the backend answers":  check(backendtest.Garbage()),
-		"the answer is a web page":                 page("<html><title>Welcome</title></html>"),
-		"the answer is an error page":              page("<html>Fatal error: Uncaught Error in check.php</html>"),
-		"on_failure=allow … free access":           check(backendtest.Refuse()),
-		"verdict denied":                           check(backendtest.Healthy(), "token=bad"),
-		"reason":                                   check(backendtest.Healthy(), "token=bad"),
-		"refused without a check":                  func(s *manualNode) string { return s.checkURL("/play/a001/seg.ts?token=good") },
-		"no route serves this path and host":       func(s *manualNode) string { return s.checkURL("/elsewhere?token=good") },
-		"denied by backend":                        gateway("/play/a001/index.m3u8?token=bad"),
-		"no ticket":                                gateway("/play/a001/seg-1.ts"),
-		"the ticket is not valid for this channel": gateway("/~a.none/play/a001/seg-1.ts"),
-		"no session matches this request":          func(s *manualNode) string { return s.edgeRefusal() },
-		"the backend's own log, by its status":     check(backendtest.Status(http.StatusInternalServerError)),
-		"a valid token, tested manually":           check(backendtest.Healthy()),
+		"wrong URL, by a host that does not exist":  at("http://nosuchhost.invalid/check"),
+		"another server than the backend answers":   check(backendtest.Garbage()),
+		"the answer is a web page":                  page("<html><title>Welcome</title></html>"),
+		"the answer is an error page":               page("<html>Fatal error: Uncaught Error in check.php</html>"),
+		"on_failure=allow … free access":            check(backendtest.Refuse()),
+		"verdict denied":                            check(backendtest.Healthy(), "token=bad"),
+		"reason":                                    check(backendtest.Healthy(), "token=bad"),
+		"refused without a check":                   func(s *manualNode) string { return s.checkURL("/play/a001/seg.ts?token=good") },
+		"no route serves this path and host":        func(s *manualNode) string { return s.checkURL("/elsewhere?token=good") },
+		"denied by backend":                         gateway("/play/a001/index.m3u8?token=bad"),
+		"no ticket":                                 gateway("/play/a001/seg-1.ts"),
+		"the ticket is not valid for this channel":  gateway("/~a.none/play/a001/seg-1.ts"),
+		"the ticket is for another entry":           gateway("/~a." + strings.Repeat("A", 48) + "B/play/a001/other/seg-1.ts"),
+		"the ticket was issued for another address": func(s *manualNode) string { return s.newAddressRefusal() },
+		"no session matches this request":           func(s *manualNode) string { return s.edgeRefusal() },
+		"the backend's own log, by its status":      check(backendtest.Status(http.StatusInternalServerError)),
+		"a valid token, tested manually":            check(backendtest.Healthy()),
 	}
 }
 
@@ -329,29 +331,46 @@ func (s *manualNode) checkURL(path string) string {
 	return out + errs
 }
 
+// newAddressRefusal plays at one address, and requests media from another on a route that refuses that.
+func (s *manualNode) newAddressRefusal() string {
+	s.t.Helper()
+	text := strings.NewReplacer("name: play", "name: play, on_new_address: refuse", "routes:", "trusted_proxies: [ 127.0.0.1/32 ]\nroutes:").Replace(s.text)
+	_, address, _ := launchNode(s.t, text, sdktrace.NewTracerProvider())
+	playlist := getWith(s.t, address+"/play/a001/index.m3u8?token=good", "X-Forwarded-For: 192.0.2.7")
+	return getWith(s.t, address+withTicket(s.t, playlist), "X-Forwarded-For: 198.51.100.9")
+}
+
+// getWith gets a URL with header fields, "Name: value", and returns the body.
+func getWith(t *testing.T, url string, fields ...string) string {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fields {
+		name, value, _ := strings.Cut(f, ": ")
+		r.Header.Set(name, value)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(body)
+}
+
 // edgeRefusal asks as nginx does about a segment whose viewer is unknown, and returns the refusal.
 func (s *manualNode) edgeRefusal() string {
 	s.t.Helper()
 	text := regexp.MustCompile(`(?m)^  - .*`).ReplaceAllLiteralString(s.text,
 		`  - { path: /auth, backend: portal, edge: { dialect: nginx, networks: [ 127.0.0.1/32 ], viewer_path: "/play/{channel}/*" } }`)
 	_, address, _ := launchNode(s.t, text, sdktrace.NewTracerProvider())
-	r, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, address+"/auth", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	r.Header.Set("X-Original-Uri", "/play/a001/seg-1.ts")
-	r.Header.Set("X-Real-Ip", "192.0.2.7")
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(r)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return string(body)
+	return getWith(s.t, address+"/auth", "X-Original-Uri: /play/a001/seg-1.ts", "X-Real-Ip: 192.0.2.7")
 }
 
 // checkTroubleshooting runs what the section "Troubleshooting" of README.md tells operators to run, and requires that they see
