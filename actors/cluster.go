@@ -68,9 +68,8 @@ type streamStore interface {
 	LeaveAddress(ctx context.Context, ticket string, id backends.SessionID) error
 	// SetEvicted marks the session as evicted, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, isEvicted bool) error
-	// RevokeSession refuses the session's tickets that were opened at that time or before, and the session itself for the
-	// given time; zero: not at all.
-	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, refuseFor time.Duration) error
+	// RevokeSession refuses the session's tickets that were opened at that time or before.
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time) error
 }
 
 // clusterClient bounds the calls that this node makes to its cluster, and logs those that fail. It is safe for concurrent

@@ -37,7 +37,7 @@ type Config struct {
 	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
 	Recheck    RecheckConfig `yaml:"recheck"`
-	// KickDuration is how long a kicked session is refused, if the operator does not say.
+	// KickDuration is how long a kick refuses its viewer, if the operator does not say.
 	KickDuration time.Duration `yaml:"kick_duration"`
 	PerUser      PerUserConfig `yaml:"per_user"`
 }
@@ -216,6 +216,9 @@ type Options struct {
 	HeartbeatInterval time.Duration
 	// SigningKey returns the id of the key that signs new tickets.
 	SigningKey func() string
+	// OnConstantUser is called, again and again while it holds, when the viewers of one user, whom the backend names, are at
+	// more than that many addresses at once on this node; nil: nobody is told. It must not block.
+	OnConstantUser func(backend, user string, addresses int)
 	// Tracer records spans; nil: none.
 	Tracer trace.Tracer
 	// Logger may be nil.
@@ -226,6 +229,9 @@ type Options struct {
 func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnConstantUser == nil {
+		o.OnConstantUser = func(string, string, int) {}
 	}
 	if o.StoreTimeout == 0 {
 		o.StoreTimeout = 100 * time.Millisecond

@@ -182,9 +182,17 @@ func (f *fakeCluster) LeaveAddress(_ context.Context, ticket string, id backends
 	return nil
 }
 
-func (f *fakeCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return nil }
+func (f *fakeCluster) SetEvicted(_ context.Context, id backends.SessionID, isEvicted bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r, found := f.records[id]; found {
+		r.IsEvicted = isEvicted
+		f.records[id] = r
+	}
+	return nil
+}
 
-func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time, time.Duration) error {
+func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Time) error {
 	return nil
 }
 

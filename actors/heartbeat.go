@@ -101,6 +101,9 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			if s.ticketUse != nil {
 				h.addresses.queueRenewal(s)
 			}
+			if isShared && s.isUnsaved.Load() {
+				h.send(s, session.MustReload{})
+			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
@@ -157,12 +160,8 @@ func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecor
 				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
 		}
 	}
-	reason := session.ClosedIdle
-	if d.Verdict == backends.Denied || c.Record.IsEvicted || !c.Record.Opened.After(c.Record.RevokedBefore) {
-		reason = session.ClosedDenied
-	}
 	h.log.Info("session closed",
-		slog.String("session", c.Record.ID.String()), slog.String("why", reason.String()),
+		slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),
 		slog.String("route", r.Route), slog.String("channel", r.Channel),
 		slog.String("user", d.User), slog.String("user_id", d.UserID),
 		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),

@@ -37,6 +37,7 @@ type Registry struct {
 	heartbeats  *heartbeatReporter
 	revocations *revoker
 	viewers     viewerCount
+	users       *userSpread
 }
 
 // NewRegistry starts a registry. Close ends it.
@@ -54,7 +55,8 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
-	r.revocations = &revoker{r.core}
+	r.revocations = &revoker{core: r.core}
+	r.users = newUserSpread(r.core, o.OnConstantUser)
 	for name, b := range o.Backends {
 		r.backends[name] = r.newBackendRuntime(name, start, b)
 	}
@@ -165,8 +167,19 @@ func (r *Registry) OnRevocation(v session.Revocation) { r.revocations.apply(v) }
 // does not block.
 func (r *Registry) OnLimitExceeded(userHash string) { r.streams.renewAll(userHash) }
 
-// OnRedisRecovered looks up the unverified sessions in the store, which may know them. It does not block.
-func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnverified() }
+// OnRedisRecovered looks up in the store the unverified sessions, which it may know, and those that it may lack. It does not
+// block.
+func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnstored() }
+
+// OnTicketReplaced looks a session up in the store, where its ticket is that of another node. It does not block.
+func (r *Registry) OnTicketReplaced(id backends.SessionID) {
+	if s := r.table.find(id); s != nil {
+		r.send(s, session.MustReload{})
+	}
+}
+
+// OnStateLost stores again what the store has lost and no other node stores. It does not block.
+func (r *Registry) OnStateLost() { r.revocations.evictAgain() }
 
 // RecheckAll looks up every session in the store, because revocations may have been missed. It does not block.
 func (r *Registry) RecheckAll() { r.revocations.reloadAll() }

@@ -265,3 +265,89 @@ func TestRegistry_CredentialsBanned_DeniedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_StateLost_EvictedStoredAgain: the store learns again that a session is evicted, and whose it is.
+func TestRegistry_StateLost_EvictedStoredAgain(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeCluster{isShared: true}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return allowedDecision(), nil
+		}), store, nil)
+		defer n.closeAndDrain()
+		for i := range 2 {
+			n.watch(t, openRequest(i))
+		}
+		opened := n.Find(idOf(0)).Ticket().Opened
+		n.OnRevocation(session.Revocation{Kind: session.RevokedEvicted, Session: idOf(0), Opened: opened, Decision: evictedDecision(&backends.Decision{})})
+		synctest.Wait()
+		store.mu.Lock()
+		store.records = nil
+		store.mu.Unlock()
+		n.OnStateLost()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		got := store.get(idOf(0))
+		if got.Decision.Verdict != backends.Allowed || !got.IsEvicted || got.Request == nil || !got.Opened.Equal(opened) {
+			t.Errorf("the store has %+v, want the evicted session with the backend's yes", got)
+		}
+		if other := store.get(idOf(1)); other.IsEvicted {
+			t.Errorf("another session is evicted: %+v", other)
+		}
+	})
+}
+
+// TestRegistry_SaveFailed_LookedUpAgain: a session that could not be stored is looked up with the next heartbeat, and stored.
+func TestRegistry_SaveFailed_LookedUpAgain(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isFailing atomic.Bool
+		isFailing.Store(true)
+		store := &fakeCluster{isShared: true}
+		store.beforeSave = func(context.Context) error {
+			if isFailing.Load() {
+				return backends.ErrStoreUnavailable
+			}
+			return nil
+		}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return allowedDecision(), nil
+		}), store, func(s *setup) { s.HeartbeatInterval = 20 * time.Second })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(0))
+		synctest.Wait()
+		if got := store.get(idOf(0)); got.Decision.Verdict != backends.Pending {
+			t.Fatalf("stored: %+v", got)
+		}
+		isFailing.Store(false)
+		time.Sleep(21 * time.Second)
+		synctest.Wait()
+		if got := store.get(idOf(0)); !got.Opened.Equal(n.Find(idOf(0)).Ticket().Opened) {
+			t.Errorf("stored: %+v", got)
+		}
+	})
+}
+
+// TestRegistry_TicketReplaced_Adopted: a session that another node stored with its own ticket takes that ticket.
+func TestRegistry_TicketReplaced_Adopted(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeCluster{isShared: true}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return allowedDecision(), nil
+		}), store, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(0))
+		synctest.Wait()
+		theirs := store.get(idOf(0))
+		theirs.Opened, theirs.KeyID = theirs.Opened.Add(time.Second), "b"
+		store.set(theirs)
+		n.OnTicketReplaced(idOf(0))
+		n.OnTicketReplaced(idOf(1)) // of no session here
+		synctest.Wait()
+		want := session.Ticket{Opened: theirs.Opened, KeyID: "b"}
+		if got := n.Find(idOf(0)).Ticket(); got != want {
+			t.Errorf("the ticket is %+v, want %+v", got, want)
+		}
+	})
+}

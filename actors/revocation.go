@@ -2,6 +2,7 @@ package actors
 
 import (
 	"log/slog"
+	"sync"
 	"time"
 
 	"usher/actors/session"
@@ -9,7 +10,15 @@ import (
 )
 
 // revoker ends the sessions of this node that others revoked.
-type revoker struct{ core }
+type revoker struct {
+	core
+
+	mu sync.Mutex
+	// pending are bans whose sessions are not yet denied. isRunning: a task denies them. A burst of bans is one pass over all
+	// sessions, not one each.
+	pending   map[string]session.Ban
+	isRunning bool
+}
 
 func (r *revoker) apply(v session.Revocation) {
 	switch v.Kind {
@@ -18,7 +27,7 @@ func (r *revoker) apply(v session.Revocation) {
 			r.applySessionBan(v.Ban)
 			return
 		}
-		r.life.tryRun(func() { r.applyBan(v.Ban) })
+		r.applyBan(v.Ban)
 	case session.RevokedUnbanned:
 		r.life.tryRun(r.liftBans)
 	default:
@@ -30,25 +39,56 @@ func (r *revoker) apply(v session.Revocation) {
 
 // applySessionBan denies the banned session, which needs no pass over all of them: a ban of a user leads to many of these.
 func (r *revoker) applySessionBan(b session.Ban) {
-	if s := r.table.find(b.Session); s != nil {
+	if s := r.table.find(b.Session); s != nil && !isBanDenial(s.Decision()) {
 		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(b)})
 	}
 }
 
-// applyBan denies the sessions that are banned now. It also bans the credentials that a banned user's viewers presented, so
-// that they stay out when the middleware cannot name the user.
+// applyBan has the sessions denied soon that are banned now.
 func (r *revoker) applyBan(b session.Ban) {
-	r.table.each(func(s *Session) bool {
-		ban, isBanned := r.cluster.Banned(s.Request(), s.Decision())
-		if !isBanned {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pending == nil {
+		r.pending = make(map[string]session.Ban)
+	}
+	r.pending[b.ID] = b
+	if !r.isRunning {
+		r.isRunning = r.life.tryRun(r.denyBanned)
+	}
+}
+
+// denyBanned denies the banned sessions until no ban is pending. It also bans the credentials that a banned user's viewers
+// presented, so that they stay out when the middleware cannot name the user.
+func (r *revoker) denyBanned() {
+	for {
+		r.mu.Lock()
+		bans := r.pending
+		r.pending = nil
+		if len(bans) == 0 || r.life.isEnding() {
+			r.isRunning = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		r.table.each(func(s *Session) bool {
+			ban, isBanned := r.cluster.Banned(s.Request(), s.Decision())
+			if !isBanned {
+				return !r.life.isEnding()
+			}
+			if !isBanDenial(s.Decision()) {
+				r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
+			}
+			if _, isNew := bans[ban.ID]; isNew && ban.User != "" && s.hasCredentials.Load() {
+				r.banCredentials(ban, s.Request())
+			}
 			return !r.life.isEnding()
-		}
-		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
-		if b.User != "" && ban.ID == b.ID && s.hasCredentials.Load() {
-			r.banCredentials(b, s.Request())
-		}
-		return !r.life.isEnding()
-	})
+		})
+	}
+}
+
+// isBanDenial reports whether a ban or a kick denied a session.
+func isBanDenial(d *backends.Decision) bool {
+	return d != nil && (d.Source == backends.FromBan || d.Source == backends.FromOperator)
 }
 
 func (r *revoker) banCredentials(of session.Ban, presented *backends.Request) {
@@ -59,14 +99,20 @@ func (r *revoker) banCredentials(of session.Ban, presented *backends.Request) {
 	}
 }
 
+// banDecision returns the decision on a viewer who is banned, or whose session an operator ended.
 func banDecision(b session.Ban) backends.Decision {
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBan, UserID: b.User, Reason: "banned: " + b.ID}
+	d := backends.Decision{Verdict: backends.Denied, Source: backends.FromBan, Reason: "banned: " + b.ID}
+	if b.IsKick {
+		d = session.Kicked(b.Reason)
+	}
+	d.UserID = b.User
+	return d
 }
 
-// liftBans closes the sessions that a ban denied. A viewer who is still banned is denied again at the next request.
+// liftBans closes the sessions that a ban or a kick denied. A viewer who is still banned is denied again at the next request.
 func (r *revoker) liftBans() {
 	r.table.each(func(s *Session) bool {
-		if d := s.Decision(); d != nil && d.Source == backends.FromBan {
+		if isBanDenial(s.Decision()) {
 			r.send(s, session.Unbanned{})
 		}
 		return !r.life.isEnding()
@@ -76,13 +122,32 @@ func (r *revoker) liftBans() {
 // reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second.
 const reloadPause = 500 * time.Microsecond
 
-func (r *revoker) reloadUnverified() {
+// reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
+func (r *revoker) reloadUnstored() {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
-			if d := s.Decision(); d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() {
+			d := s.Decision()
+			if d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() && !s.isUnsaved.Load() {
 				return !r.life.isEnding()
 			}
 			r.send(s, session.MustReload{})
+			return pause(r.life.ctx, reloadPause)
+		})
+	})
+}
+
+// evictAgain stores the evicted sessions again, which the store has lost: their tickets must not admit them as unknown ones.
+func (r *revoker) evictAgain() {
+	r.life.tryRun(func() {
+		r.table.each(func(s *Session) bool {
+			record := s.evicted.Load()
+			if record == nil {
+				return !r.life.isEnding()
+			}
+			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: *record}); err != nil {
+				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))
+			}
+			r.cluster.markEvicted(r.life.ctx, s.id)
 			return pause(r.life.ctx, reloadPause)
 		})
 	})

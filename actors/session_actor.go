@@ -188,6 +188,9 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	if a.session == nil {
 		return
 	}
+	if e, isRevoked := event.(session.Revoked); isRevoked && e.Kind == session.RevokedEvicted && a.state.IsAllowed() {
+		a.session.evicted.Store(new(a.record(a.state.Revision)))
+	}
 	do := a.state.Step(&a.session.policy.Policy, event, now)
 	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
@@ -221,9 +224,13 @@ func (a *sessionActor) publish(now time.Time) {
 	a.countUnverified(d, now)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
+	if d.Verdict == backends.Allowed {
+		s.evicted.Store(nil)
+	}
 	s.decision.Store(&d)
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
+	a.registry.users.add(s, &d)
 	a.registry.addresses.onDecision(s, &d)
 	a.trace.decided(&d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {

@@ -34,36 +34,43 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
-	r.life.run(func() {
-		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
-		findRoot := r.startFindRoot(ctx, s, kind)
-		result, storeDeadline, err := r.acquireLease(ctx, request)
-		if err != nil {
-			span.RecordError(err)
+	r.life.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
+}
+
+// answerLookup asks the store, and what else must be known to continue.
+func (r *Registry) answerLookup(
+	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
+) leaseAnswered {
+	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
+	findRoot := r.startFindRoot(ctx, s, kind)
+	result, storeDeadline, err := r.acquireLease(ctx, request)
+	if err != nil {
+		span.RecordError(err)
+	} else {
+		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+	}
+	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
+	span.End()
+	event := session.LeaseAnswered{
+		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
+		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()},
+	}
+	storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+	defer cancel()
+	if result.Found {
+		if result.Record.Request != nil {
+			s.setCredentials(result.Record.Request)
 		}
-		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
-		span.End()
-		event := session.LeaseAnswered{
-			Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
-			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: b.State()},
-		}
-		if result.Found {
-			if result.Record.Request != nil {
-				s.setCredentials(result.Record.Request)
-			}
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			event.Refused = r.refusalOf(storeCtx, s, &result.Record)
-			cancel()
-		} else if opening := s.opening.Load(); err == nil && opening.needsTicket(s) {
-			event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
-		}
-		if findRoot != nil {
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			r.applyRoot(storeCtx, s, <-findRoot, &event)
-			cancel()
-		}
-		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
-	})
+		event.Refused = r.refusalOf(storeCtx, s, &result.Record)
+	}
+	if findRoot != nil {
+		r.applyRoot(storeCtx, s, <-findRoot, &event)
+	}
+	opening := s.opening.Load()
+	if isUnknown := err == nil && !result.Found; isUnknown && event.Refused == nil && opening.needsTicket(s) {
+		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
+	}
+	return leaseAnswered{event: event, storeDeadline: storeDeadline}
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
@@ -123,6 +130,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
+		s.evicted.Store(record)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
@@ -186,6 +194,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
@@ -221,9 +230,8 @@ type rootFacts struct {
 	// isAllowed and isDenied report that the root may play, or that its backend, an operator or a ban denied it.
 	isAllowed, isDenied bool
 	// isPlaying reports that some node has seen the root's viewer within the idle timeout.
-	isPlaying   bool
-	lastSeen    time.Time
-	kickedUntil time.Time
+	isPlaying bool
+	lastSeen  time.Time
 }
 
 // startFindRoot looks up the root of a sibling while the sibling itself is looked up. It returns nil where nothing is needed
@@ -251,7 +259,7 @@ func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
 	if !result.Found {
 		return rootFacts{}
 	}
-	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now(), kickedUntil: record.KickedUntil}
+	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now()}
 	f.judge()
 	if !u.rootOpened.After(record.RevokedBefore) {
 		f.isAllowed, f.isDenied = false, true
@@ -294,13 +302,13 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	if e.Kind != session.LookupForOpening || e.Refused != nil {
 		return
 	}
-	if ban, isBanned := r.cluster.Banned(s.Request(), &e.Root); isBanned {
-		e.Refused = new(banDecision(ban))
-		return
-	}
-	if time.Now().Before(root.kickedUntil) {
-		e.Refused = new(session.Kicked())
-		return
+	asRoot := *s.Request()
+	asRoot.Session = s.ticketUse.root // a ban of the root's session is one of its ticket
+	for _, request := range []*backends.Request{s.Request(), &asRoot} {
+		if ban, isBanned := r.cluster.Banned(request, &e.Root); isBanned {
+			e.Refused = new(banDecision(ban))
+			return
+		}
 	}
 	err := r.addresses.join(ctx, s, &root)
 	switch {

@@ -51,6 +51,9 @@ func (a *sessionActor) writeToStore(do session.Action) {
 	}
 	r.life.run(func() {
 		outcome, err := r.cluster.saveDecision(update)
+		if update.Record.Decision.Verdict == backends.Allowed {
+			s.isUnsaved.Store(err != nil)
+		}
 		switch {
 		case outcome == session.OutcomeStale:
 			r.send(s, session.DecisionOutdated{})
@@ -73,6 +76,7 @@ func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now 
 	r, s := a.registry, a.session
 	a.countUnverified(backends.Decision{}, now)
 	a.countViewer(false)
+	r.users.add(s, nil)
 	a.trace.end()
 	r.timers.disarm(s)
 	s.isClosed.Store(true)

@@ -35,10 +35,16 @@ type Session struct {
 	isSettingCredentials atomic.Bool
 	isStarted            atomic.Bool // the actor has started once
 	isClosed             atomic.Bool // the actor has ended
+	// isUnsaved: the store may lack the session, since a write has failed.
+	isUnsaved atomic.Bool
+	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
+	evicted atomic.Pointer[session.Record]
 
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]
 	isCountedViewer bool          // viewerCount counts it; used by the actor alone
+
+	userCell atomic.Uint32 // where userSpread counts it; 0: nowhere
 
 	reportedSeen atomic.Int64               // the last heartbeat in the store, as lastSeen; 0: none
 	isNewInStore atomic.Bool                // that heartbeat was the first

@@ -353,7 +353,7 @@ func (l *streamLimits) evict(e session.EvictedStream) {
 	if v.Kind == session.RevokedEvicted {
 		err = l.cluster.SetEvicted(ctx, e.Session, true)
 	} else {
-		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened, 0)
+		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened)
 	}
 	if err != nil {
 		l.log.Warn("eviction not stored, the session may return on another node",

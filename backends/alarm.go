@@ -20,12 +20,15 @@ const (
 	AlarmAddressMoved
 	// AlarmBrokenPage is an allowing answer with a web page, or with an error page, in its body.
 	AlarmBrokenPage
+	// AlarmConstantUser is one user whose viewers are at very many addresses at once.
+	AlarmConstantUser
 )
 
 // String returns the alarm as logs and metrics show it.
 func (a Alarm) String() string {
 	return [...]string{
 		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer", "address_moved", "broken_page",
+		"constant_user",
 	}[a]
 }
 
@@ -40,6 +43,8 @@ func (a Alarm) Advice() string {
 		"set address to what detail names; if the redirect is for viewers, set redirects: viewer",
 		"check the backend's log and address: a page that fails may admit everybody; set require_header or require_body to what " +
 			"only a sound answer has, or broken_page",
+		"have X-UserId (or X-Session-Name) name each subscriber, or leave it out: viewers of one name share a stream limit, and a " +
+			"kick or ban of one hits them all; if it is one subscriber, the account is shared",
 	}[a]
 }
 
@@ -47,6 +52,6 @@ func (a Alarm) Advice() string {
 func AllAlarms() []Alarm {
 	return []Alarm{
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
-		AlarmAddressMoved, AlarmBrokenPage,
+		AlarmAddressMoved, AlarmBrokenPage, AlarmConstantUser,
 	}
 }

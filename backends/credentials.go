@@ -3,6 +3,7 @@ package backends
 import (
 	"encoding/binary"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -39,6 +40,53 @@ func (c Credentials) AppendCanonical(dst []byte) []byte {
 		dst = AppendField(dst, h.Value)
 	}
 	return dst
+}
+
+// Parts returns each parameter, header and cookie of the credentials once, in order, in a form that is the same for all
+// spellings that some middleware takes for one: letter case, escapes, space around a value, and what PHP makes of a name.
+// Whoever adds, repeats or reorders parameters still shows the same parts. It holds secrets.
+func (c Credentials) Parts() []string {
+	var parts []string
+	for pair := range strings.SplitSeq(c.Query, "&") {
+		if name, value, _ := strings.Cut(pair, "="); pair != "" {
+			parts = append(parts, credentialPart("q", phpName(UnescapeQuery(name)), UnescapeQuery(value)))
+		}
+	}
+	for _, h := range c.Headers {
+		switch scheme, rest, hasScheme := strings.Cut(h.Value, " "); {
+		case strings.EqualFold(h.Name, "Cookie"):
+			for cookie := range strings.SplitSeq(h.Value, ";") {
+				if name, value, _ := strings.Cut(cookie, "="); strings.TrimSpace(cookie) != "" {
+					parts = append(parts, credentialPart("c", name, value))
+				}
+			}
+		case hasScheme && strings.EqualFold(h.Name, "Authorization"):
+			parts = append(parts, credentialPart("h", h.Name, scheme+" "+strings.TrimSpace(rest)))
+		default:
+			parts = append(parts, credentialPart("h", h.Name, h.Value))
+		}
+	}
+	slices.Sort(parts)
+	return slices.Compact(parts)
+}
+
+func credentialPart(kind, name, value string) string {
+	part := AppendField([]byte(kind), normalized(name))
+	return string(AppendField(part, normalized(value)))
+}
+
+func normalized(text string) string { return strings.ToLower(strings.TrimSpace(text)) }
+
+// phpName returns the name under which PHP shows a parameter: without leading spaces, up to a NUL, and with "_" for a space,
+// a dot and an opening bracket without its end.
+func phpName(name string) string {
+	name, _, _ = strings.Cut(strings.TrimLeft(name, " "), "\x00")
+	if i := strings.IndexByte(name, '['); i >= 0 {
+		if strings.IndexByte(name[i:], ']') >= 0 {
+			name = name[:i]
+		}
+	}
+	return strings.NewReplacer(" ", "_", ".", "_", "[", "_").Replace(name)
 }
 
 // AppendField appends a text after its length, so that no two lists of fields give the same bytes.

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -63,4 +64,70 @@ func TestCredentials_AppendCanonical_Spelling(t *testing.T) {
 			t.Errorf("%s: gives the same bytes", name)
 		}
 	}
+}
+
+func TestCredentials_Parts(t *testing.T) {
+	t.Parallel()
+	sold := Credentials{Query: "token=abc&Format=HLS", Headers: []Header{{Name: "X-Key", Value: "1"}}}
+	cookie := func(value string) Credentials { return Credentials{Headers: []Header{{Name: "Cookie", Value: value}}} }
+	authorization := func(value string) Credentials {
+		return Credentials{Headers: []Header{{Name: "Authorization", Value: value}}}
+	}
+	for name, test := range map[string]struct {
+		banned, shown Credentials
+		want          bool
+	}{
+		"the same":                     {sold, sold, true},
+		"another order":                {sold, Credentials{Query: "Format=HLS&token=abc", Headers: sold.Headers}, true},
+		"more parameters":              {sold, Credentials{Query: "x=1&token=abc&Format=HLS&&y", Headers: sold.Headers}, true},
+		"more headers":                 {sold, Credentials{Query: sold.Query, Headers: append([]Header{{Name: "A", Value: "b"}}, sold.Headers...)}, true},
+		"repeated parameters":          {sold, Credentials{Query: "token=z&token=abc&token=abc&Format=HLS", Headers: sold.Headers}, true},
+		"escapes":                      {sold, Credentials{Query: "%74oken=%61bc&Format=HLS", Headers: sold.Headers}, true},
+		"other letters":                {sold, Credentials{Query: "TOKEN=ABC&format=hls", Headers: sold.Headers}, true},
+		"space around":                 {sold, Credentials{Query: "+token=abc+&Format=%20HLS", Headers: sold.Headers}, true},
+		"another value":                {sold, Credentials{Query: "token=abd&Format=HLS", Headers: sold.Headers}, false},
+		"a value in another parameter": {sold, Credentials{Query: "tok=abc&Format=HLS", Headers: sold.Headers}, false},
+		"fewer parameters":             {sold, Credentials{Query: "token=abc", Headers: sold.Headers}, false},
+		"no headers":                   {sold, Credentials{Query: sold.Query}, false},
+		"a header as a parameter":      {sold, Credentials{Query: sold.Query + "&X-Key=1"}, false},
+		"a name that PHP reads so":     {Credentials{Query: "my_token=a"}, Credentials{Query: "my.token=a"}, true},
+		"a list that PHP reads so":     {Credentials{Query: "token=a"}, Credentials{Query: "token[]=a"}, true},
+		"a name beyond its end in PHP": {Credentials{Query: "token=a"}, Credentials{Query: "token%00x=a"}, true},
+		"one of several cookies":       {cookie("sid=1"), cookie("theme=dark; sid=1"), true},
+		"another cookie":               {cookie("sid=1"), cookie("sid=2"), false},
+		"another scheme's letters":     {authorization("Basic YTpi"), authorization("basic  YTpi"), true},
+		"another scheme":               {authorization("Basic YTpi"), authorization("Bearer YTpi"), false},
+		"a value without a name":       {Credentials{Query: "abc"}, Credentials{Query: "abc="}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := containsAll(test.shown.Parts(), test.banned.Parts()); got != test.want {
+				t.Errorf("%q contains %q: %t, want %t", test.shown.Parts(), test.banned.Parts(), got, test.want)
+			}
+		})
+	}
+	if got := (Credentials{}).Parts(); len(got) > 0 {
+		t.Errorf("no credentials have the parts %q", got)
+	}
+}
+
+func containsAll(parts, wanted []string) bool {
+	return !slices.ContainsFunc(wanted, func(part string) bool { return !slices.Contains(parts, part) })
+}
+
+// FuzzCredentials_Parts requires that whatever a viewer adds to a query, its parts stay.
+func FuzzCredentials_Parts(f *testing.F) {
+	f.Add("token=abc", "x=1")
+	f.Add("a[]=1&b%00=%zz&+c", "token=z&&")
+	f.Fuzz(func(t *testing.T, query, more string) {
+		parts := Credentials{Query: query}.Parts()
+		if !slices.IsSorted(parts) || len(slices.Compact(slices.Clone(parts))) != len(parts) {
+			t.Errorf("%q: the parts %q are not a set in order", query, parts)
+		}
+		for _, longer := range []string{query + "&" + more, more + "&" + query} {
+			if got := (Credentials{Query: longer}).Parts(); !containsAll(got, parts) {
+				t.Errorf("%q has %q, and %q has %q", query, parts, longer, got)
+			}
+		}
+	})
 }

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"usher/actors/session"
 	"usher/backends"
-	"github.com/redis/go-redis/v9"
 	"usher/cluster/redistest"
 )
 
@@ -218,4 +218,3 @@ func TestNode_AwaitBans_Unavailable(t *testing.T) {
 		t.Errorf("in the outage: %v", err)
 	}
 }
-

@@ -9,6 +9,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/cluster/redistest"
 )
 
@@ -180,5 +181,103 @@ func BenchmarkNode_Banned(b *testing.B) {
 				n.Banned(r, d)
 			}
 		})
+	}
+}
+
+// TestNode_Banned_Scope bans users and credentials on a channel, at a backend, or everywhere.
+func TestNode_Banned_Scope(t *testing.T) {
+	t.Parallel()
+	sold := &backends.Request{Query: "token=sold"}
+	for _, subject := range []string{"a user", "credentials"} {
+		for name, test := range map[string]struct {
+			ban  session.Ban
+			want bool
+		}{
+			"everywhere":                    {ban: session.Ban{}, want: true},
+			"on its channel":                {ban: session.Ban{Channel: "a001"}, want: true},
+			"on another channel":            {ban: session.Ban{Channel: "a002"}},
+			"at its backend":                {ban: session.Ban{Backend: "portal"}, want: true},
+			"at another backend":            {ban: session.Ban{Backend: "other"}},
+			"at its backend on its channel": {ban: session.Ban{Backend: "portal", Channel: "a001"}, want: true},
+			"at its backend elsewhere":      {ban: session.Ban{Backend: "portal", Channel: "a002"}},
+		} {
+			t.Run(subject+" "+name, func(t *testing.T) {
+				t.Parallel()
+				n := newSingleNode(t)
+				b := test.ban
+				b.Until, b.User = time.Now().Add(time.Hour), "17"
+				if subject == "credentials" {
+					b.User, b.Credentials = "", n.Credentials(sold)
+				}
+				_, err := n.Ban(t.Context(), b)
+				must(t, err)
+				r := &backends.Request{Session: idOf(1), Backend: "portal", Channel: "a001", Query: "x=1&token=sold"}
+				if got, isBanned := n.Banned(r, &backends.Decision{UserID: "17"}); isBanned != test.want {
+					t.Errorf("banned: %t by %+v, want %t", isBanned, got, test.want)
+				}
+			})
+		}
+	}
+}
+
+// TestNode_Banned_OldKey bans credentials before the key of the hashes changes.
+func TestNode_Banned_OldKey(t *testing.T) {
+	t.Parallel()
+	open := func(keys ...setting.Key) *Node {
+		c := testConfig(&redistest.Server{Socket: "/nowhere"})
+		c.EncryptionKeys = keys
+		n, err := Open(Options{Config: c, ReviveFor: reviveFor, Limits: testRules})
+		must(t, err)
+		t.Cleanup(n.Close)
+		return n
+	}
+	first, second := setting.Key{ID: "a", Secret: "the first secret"}, setting.Key{ID: "b", Secret: "the second secret"}
+	sold := &backends.Request{Query: "token=sold&format=hls"}
+	ban := session.Ban{ID: "b1", Credentials: open(first).Credentials(sold), Until: time.Now().Add(time.Hour)}
+	for name, test := range map[string]struct {
+		keys []setting.Key
+		want bool
+	}{
+		"the same key":                    {[]setting.Key{first}, true},
+		"a new key, and the old one kept": {[]setting.Key{second, first}, true},
+		"a new key, the old one is gone":  {[]setting.Key{second}, false},
+		"a key that is added at the end":  {[]setting.Key{first, second}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := open(test.keys...)
+			n.bans.Add(time.Now(), ban)
+			if _, got := n.Banned(&backends.Request{Query: "x=1&format=hls&token=sold"}, nil); got != test.want {
+				t.Errorf("banned: %t, want %t", got, test.want)
+			}
+			if _, got := n.Banned(&backends.Request{Query: "format=hls&token=fine"}, nil); got {
+				t.Error("a viewer with one of two parts is banned")
+			}
+		})
+	}
+}
+
+// TestNode_Credentials_Bounded bans a viewer who presented very many parameters.
+func TestNode_Credentials_Bounded(t *testing.T) {
+	t.Parallel()
+	n := newSingleNode(t)
+	query := "token=a-long-value"
+	for i := range 200 {
+		query = fmt.Sprintf("p%d=%d&%s&q%d", i, i, query, i)
+	}
+	hashes := n.Credentials(&backends.Request{Query: query})
+	if got := strings.Count(hashes, ".") + 1; got != maxBannedParts {
+		t.Errorf("the ban has %d hashes, want %d", got, maxBannedParts)
+	}
+	_, err := n.Ban(t.Context(), session.Ban{Credentials: hashes, Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	if _, got := n.Banned(&backends.Request{Query: "x&" + query}, nil); !got {
+		t.Error("the viewer is not banned")
+	}
+	if _, got := n.Banned(&backends.Request{Query: strings.Replace(query, "a-long", "another", 1)}, nil); got {
+		t.Error("a viewer with another token is banned")
+	}
+	if strings.Contains(hashes, "token") || strings.Contains(hashes, "long") {
+		t.Errorf("the ban can be read: %s", hashes)
 	}
 }

@@ -323,10 +323,32 @@ func TestStore_SaveDecision(t *testing.T) {
 			}
 		},
 		"a decision without a lease does not replace one that holds": func(n storePair) {
-			revision := n.lease(n.a, 1, 0)
-			n.save(n.a, withRevision(revision, deniedRecord(1, openedAgo(1))), false, session.OutcomeStored)
-			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeKept)
+			revision, o := n.lease(n.a, 1, 0), openedAgo(2)
+			n.save(n.a, withRevision(revision, deniedRecord(1, o)), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, o), false, session.OutcomeKept)
+			n.save(n.b, allowedRecord(1, o.Add(time.Minute)), false, session.OutcomeStale) // it must look
 			n.want(n.a, 1, backends.Denied, backends.FromBackend)
+		},
+		"of openings apart from each other the latest counts": func(n storePair) {
+			first, last := openedAgo(3), openedAgo(2)
+			n.save(n.a, allowedRecord(1, first), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, last), false, session.OutcomeStored)
+			n.save(n.a, allowedRecord(1, first), false, session.OutcomeStale)
+			n.save(n.a, fallbackRecord(1, first), false, session.OutcomeStale)
+			revision := n.lease(n.a, 1, 1)
+			n.save(n.a, withRevision(revision, allowedRecord(1, first)), false, session.OutcomeStale)
+			if got := n.want(n.a, 1, backends.Allowed, backends.FromBackend); !got.Opened.Equal(last) {
+				n.t.Errorf("opened %v, want %v", got.Opened, last)
+			}
+			if next := n.lease(n.b, 1, revision); next <= revision {
+				n.t.Errorf("the lease was not released: %d after %d", next, revision)
+			}
+		},
+		"an opening that has expired counts no more": func(n storePair) {
+			r := allowedRecord(1, openedAgo(2))
+			r.Expires = time.Now().Add(-time.Second)
+			n.save(n.a, r, false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, openedAgo(3)), false, session.OutcomeStored)
 		},
 		"a decision without a lease is stored if there is none": func(n storePair) {
 			n.save(n.b, allowedRecord(1, openedAgo(1)), false, session.OutcomeStored)
@@ -355,32 +377,24 @@ func TestStore_SaveDecision(t *testing.T) {
 		"an allowed decision with a revoked ticket does not hold": func(n storePair) {
 			o := openedAgo(5)
 			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
-			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o, 0))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), o))
 			if got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); got.Revision == 0 || !got.Record.RevokedBefore.Equal(o) {
 				n.t.Errorf("got %+v, want a lease and the revoked ticket", got)
 			}
 		},
-		"a kick denies for its duration": func(n storePair) {
+		"all tickets that exist are revoked": func(n storePair) {
 			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
-			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}))
 			got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-			left := time.Until(got.Record.KickedUntil)
-			if got.Revision != 0 || left > 5*time.Minute || left < 5*time.Minute-redistest.Timeout || got.Record.RevokedBefore.Before(openedAgo(4)) {
+			if got.Revision == 0 || got.Record.RevokedBefore.Before(openedAgo(4)) {
 				n.t.Errorf("got %+v", got)
 			}
 		},
-		"a kick that is over leaves the ticket revoked": func(n storePair) {
-			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 20*time.Millisecond))
-			redistest.Eventually(n.t, "a lease", func() bool {
-				got := n.acquire(n.b, session.LeaseRequest{ID: idOf(1), Lease: leaseFor})
-				return got.Revision != 0 && got.Found && !got.Record.RevokedBefore.IsZero()
-			})
-		},
-		"a kick survives the decision of a lease": func(n storePair) {
+		"a tombstone survives the decision of a lease": func(n storePair) {
 			revision := n.lease(n.a, 1, 0)
-			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}, 5*time.Minute))
+			must(n.t, n.b.RevokeSession(n.t.Context(), idOf(1), time.Time{}))
 			n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(0))), false, session.OutcomeStored)
-			if got := n.read(n.b, 1); time.Now().After(got.Record.KickedUntil) || got.Record.Opened.After(got.Record.RevokedBefore) {
+			if got := n.read(n.b, 1); got.Record.Opened.After(got.Record.RevokedBefore) {
 				n.t.Errorf("got %+v", got)
 			}
 		},

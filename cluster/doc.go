@@ -20,15 +20,15 @@
 //	key                       type    expires after             written by               what it holds; what its loss costs
 //	usher:session:{session}   hash    decision + session_ttl    acquire_lease            a session; the backend is asked
 //	                                                            store_decision           again
-//	                                                            kick_session
+//	                                                            revoke_session
 //	                                                            mark_evicted
 //	                                                            add_counters
 //	                                                            close_session
 //	usher:last-seen:{0…63}    zset    session_ttl               session_heartbeat        when each session was last seen;
 //	                                                            expire_scan              restored by the next heartbeat
 //	                                                            expire_ack
-//	usher:user:{user}         hash    2 × the longest silence   store_streams            v version, s a user's streams; exact
-//	                                  of a stream                                        again after a grace period
+//	usher:user:{user}         hash    2 × the longest silence   store_streams            v version, s a user's streams; each node
+//	                                  of a stream, 2 minutes                             restores those that it knows
 //	usher:addresses:{session} hash    2 × idle_timeout          store_streams            the same of the addresses that use the
 //	                                                                                     session's ticket; exact again after the
 //	                                                                                     next heartbeat
@@ -58,7 +58,7 @@
 //	a session's fields        v version of the record · r the record, encrypted · o when it was opened, Unix seconds ·
 //	                          e when the decision ends · a 1 if the decision is a backend's · f its revision · l the newest
 //	                          lease · u when that lease ends · w another node waits · b tickets opened until then are
-//	                          revoked, Unix seconds · k when the kick ends · x it is evicted · s when the current period
+//	                          revoked, Unix seconds · x it is evicted · s when the current period
 //	                          began · c it has no current period · nr nb ns nh requests, bytes, ms without a backend's
 //	                          answer, history of decisions
 //
@@ -73,6 +73,8 @@
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
+//   - A kick is a tombstone of its session and a ban that ends soon. Credentials are banned as keyed hashes, one for each
+//     part of them, and a ban matches whoever presents all of its parts.
 //   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
 //     overwritten; its tombstones still count.
 //   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.
@@ -82,8 +84,8 @@
 //     written again: the next re-checks do that when they are due.
 //
 // Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
-// stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer;
-// the limit is exact again after a grace period. The counters of a killed node are lost, from the last close of each
+// stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The
+// counters of a killed node are lost, from the last close of each
 // session on.
 //
 // Decided: a session is one hash, so that a lookup, a lease, a revoked ticket and a kick are one round trip. The last-seen

@@ -68,8 +68,8 @@ type memoryEntry struct {
 	counters session.Counters
 }
 
-// tombstone denies a session.
-type tombstone struct{ revokedBefore, kickedUntil time.Time }
+// tombstone refuses a session's tickets that were opened at that time or before.
+type tombstone struct{ revokedBefore time.Time }
 
 // NewMemory makes a store that remembers sessions and revoked tickets for as long as a ticket may be revived.
 func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules) (*Memory, error) {
@@ -153,10 +153,10 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
 	result.Record.IsClosed = e.isClosed
 	if t, found := m.tombstones.GetIfPresent(r.ID); found {
-		result.Record.RevokedBefore, result.Record.KickedUntil, result.Found = t.revokedBefore, t.kickedUntil, true
+		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
 	}
 	switch {
-	case e.answers(&result.Record, r.KnownRevision, now), now.Before(result.Record.KickedUntil):
+	case e.answers(&result.Record, r.KnownRevision, now):
 	case now.Before(e.leasedUntil) && (!takeOver || r.Lease == 0):
 		result.HeldElsewhere = true
 		if e.released == nil {
@@ -193,7 +193,7 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 	}
 	outcome := e.update(u, m.lastRevoked(r.ID), now)
 	if u.RevokeTicket {
-		m.revokeTicket(r.ID, r.Opened, time.Time{})
+		m.revokeTicket(r.ID, r.Opened)
 	}
 	if r.Revision > 0 {
 		e.lease, e.leasedUntil = r.Revision, time.Time{}
@@ -209,15 +209,21 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 // update stores a decision, unless a better one holds.
 func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.Time) session.UpdateOutcome {
 	old, r := &e.record, u.Record
-	holds := e.hasRecord && old.Decision.Source.IsAuthoritative() && holdsAt(old, revokedBefore, now)
-	switch {
+	hasTicket := e.hasRecord && holdsAt(old, revokedBefore, now)
+	holds := hasTicket && old.Decision.Source.IsAuthoritative()
+	isUnleased := r.Revision == 0 && !u.RevokeTicket
+	switch order := r.Opened.Compare(old.Opened); {
 	case r.Decision.Verdict == backends.Pending:
 		return session.OutcomeStored
-	case holds && !r.Decision.Source.IsAuthoritative(), holds && r.Revision == 0 && !u.RevokeTicket:
+	case hasTicket && order < 0 && !u.RevokeTicket:
+		return session.OutcomeStale // it was opened later elsewhere
+	case holds && !r.Decision.Source.IsAuthoritative(), holds && isUnleased && order == 0:
 		return session.OutcomeKept
+	case holds && isUnleased && old.Revision > 0:
+		return session.OutcomeStale // it must look, and take the decision
 	}
 	r.IsEvicted = old.IsEvicted && (!e.hasRecord || old.Opened.Equal(r.Opened))
-	r.RevokedBefore, r.KickedUntil = time.Time{}, time.Time{} // the tombstone has those
+	r.RevokedBefore = time.Time{} // the tombstone has it
 	switch {
 	case e.isClosed:
 		e.since, e.isClosed = now, false
@@ -237,22 +243,16 @@ func (m *Memory) lastRevoked(id backends.SessionID) time.Time {
 }
 
 // revokeTicket extends the tombstone of a session. The caller holds the shard's lock.
-func (m *Memory) revokeTicket(id backends.SessionID, opened, kickedUntil time.Time) {
-	t := new(tombstone)
-	if old, found := m.tombstones.GetIfPresent(id); found {
+func (m *Memory) revokeTicket(id backends.SessionID, opened time.Time) {
+	t := &tombstone{revokedBefore: opened}
+	if old, found := m.tombstones.GetIfPresent(id); found && old.revokedBefore.After(opened) {
 		*t = *old
-	}
-	if opened.After(t.revokedBefore) {
-		t.revokedBefore = opened
-	}
-	if kickedUntil.After(t.kickedUntil) {
-		t.kickedUntil = kickedUntil
 	}
 	m.tombstones.Set(id, t)
 }
 
-// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before.
-func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
+// RevokeSession revokes the session's tickets that were opened at that time or before; zero: all that exist.
+func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened time.Time) error {
 	now, shard := time.Now(), m.shardOf(id)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
@@ -262,11 +262,7 @@ func (m *Memory) RevokeSession(_ context.Context, id backends.SessionID, opened 
 			opened = e.record.Opened
 		}
 	}
-	var until time.Time
-	if d > 0 {
-		until = now.Add(d)
-	}
-	m.revokeTicket(id, opened, until)
+	m.revokeTicket(id, opened)
 	return nil
 }
 

@@ -43,6 +43,10 @@ type Handlers struct {
 	RecheckAll func()
 	// OnRedisRecovered is called after each outage of Redis.
 	OnRedisRecovered func()
+	// OnStateLost is called when Redis lost its data.
+	OnStateLost func()
+	// OnTicketReplaced is called when a session was stored with another ticket than before: it must be looked up again.
+	OnTicketReplaced func(backends.SessionID)
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
@@ -104,8 +108,9 @@ func (n *Node) join(local *Memory) error {
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
-		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: r.denyAgain, OnDecision: r.waiters.notify,
-		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
+		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
+		OnTicketReplaced: n.ticketReplaced,
+		OnLimitExceeded:  n.limitExceeded, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
@@ -193,22 +198,6 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 	return n.broker.Publish(ctx, v)
 }
 
-// Kick ends a session on all nodes, if it was opened at that time or before; zero: whenever it was opened. For that long
-// the session is denied, whatever its viewer presents. With an error, this node has applied it, and the others do when
-// Redis has recovered.
-func (n *Node) Kick(
-	ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision,
-) error {
-	storeErr := n.RevokeSession(ctx, id, opened, d)
-	revokeErr := n.Revoke(ctx, session.Revocation{
-		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: decision, Until: time.Now().Add(d),
-	})
-	if storeErr != nil {
-		return storeErr
-	}
-	return revokeErr
-}
-
 // revoked applies a revocation to this node.
 func (n *Node) revoked(v session.Revocation) {
 	now := time.Now()
@@ -237,9 +226,23 @@ func (n *Node) recheckAll() {
 	}
 }
 
+// stateLost writes again what this node knows of what Redis lost.
+func (n *Node) stateLost(recent []events.Issued) {
+	n.redis.denyAgain(recent)
+	if f := n.handlers.Load().OnStateLost; f != nil {
+		f()
+	}
+}
+
 func (n *Node) redisRecovered() {
 	if f := n.handlers.Load().OnRedisRecovered; f != nil {
 		f()
+	}
+}
+
+func (n *Node) ticketReplaced(id backends.SessionID) {
+	if f := n.handlers.Load().OnTicketReplaced; f != nil {
+		f(id)
 	}
 }
 

@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"usher/actors/session"
@@ -14,13 +18,31 @@ import (
 // disconnected for less does not bring the ban back.
 const unbannedTTL = 30 * 24 * time.Hour
 
-// Credentials returns a keyed hash of what a viewer presented, the same on all nodes. It is empty if the viewer presented
-// nothing.
+// maxBannedParts is how many parts of a viewer's credentials a ban has at most.
+const maxBannedParts = 16
+
+// Credentials returns what a ban of the viewer's credentials holds: keyed hashes of their parts, the same on all nodes. It is
+// empty if the viewer presented nothing. Of more than maxBannedParts it takes the longest, which tell viewers apart best.
 func (n *Node) Credentials(r *backends.Request) string {
-	if r.Credentials().IsEmpty() {
-		return ""
+	parts := r.Credentials().Parts()
+	slices.SortStableFunc(parts, func(a, b string) int { return len(b) - len(a) })
+	hashes := parts[:min(len(parts), maxBannedParts)]
+	for i, part := range hashes {
+		hashes[i] = n.cipher.Hash(credentialsPurpose, part)
 	}
-	return n.cipher.Hash("credentials", string(r.Credentials().AppendCanonical(nil)))
+	slices.Sort(hashes)
+	return strings.Join(hashes, ".")
+}
+
+const credentialsPurpose = "credentials"
+
+// credentialHashes returns the hashes, under all keys, of the parts of what a viewer presented.
+func (n *Node) credentialHashes(r *backends.Request) []string {
+	var hashes []string
+	for _, part := range r.Credentials().Parts() {
+		hashes = append(hashes, n.cipher.Hashes(credentialsPurpose, part)...)
+	}
+	return hashes
 }
 
 // Banned returns the ban of a viewer. The decision may be nil if there is none yet. It takes no round trip, and unless
@@ -30,12 +52,7 @@ func (n *Node) Banned(r *backends.Request, d *backends.Decision) (session.Ban, b
 	if n.bans.IsEmpty() {
 		return session.Ban{}, false
 	}
-	ban, isBanned := n.bans.Match(r, d, func() []string {
-		if r.Credentials().IsEmpty() {
-			return nil
-		}
-		return n.cipher.Hashes("credentials", string(r.Credentials().AppendCanonical(nil)))
-	})
+	ban, isBanned := n.bans.Match(r, d, func() []string { return n.credentialHashes(r) })
 	if isBanned && ban.Session.IsZero() && !ban.Prefix.IsValid() && !r.Session.IsZero() {
 		n.addTombstone(ban, r.Session)
 	}
@@ -69,30 +86,77 @@ func (n *Node) Bans() []session.Ban { return n.bans.List(time.Now()) }
 // error, the ban is valid and this node has applied it; the others do when Redis has recovered. Other errors say what is
 // wrong with the ban.
 func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
+	return n.ban(ctx, b, nil)
+}
+
+// ban also bans the credentials of the banned user's viewer who presented them, if any.
+func (n *Node) ban(ctx context.Context, b session.Ban, presented *backends.Request) (session.Ban, error) {
 	b, err := n.bans.Validate(b, time.Now())
 	if err != nil {
 		return session.Ban{}, err
 	}
-	n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+	all := []session.Ban{b}
+	if caused, isCaused := n.causedBan(b, presented); isCaused {
+		all = append(all, caused)
+	}
+	for _, each := range all {
+		n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: each})
+	}
 	if n.broker == nil {
 		return b, nil
 	}
-	return b, n.broker.StoreBan(ctx, b)
+	return b, n.broker.StoreBans(ctx, all...)
+}
+
+// causedBan returns the ban of the credentials that the viewer of a banned user presented.
+func (n *Node) causedBan(cause session.Ban, presented *backends.Request) (caused session.Ban, isCaused bool) {
+	if cause.User == "" || presented == nil {
+		return session.Ban{}, false
+	}
+	credentials := n.Credentials(presented)
+	if credentials == "" {
+		return session.Ban{}, false
+	}
+	caused, err := n.bans.Validate(session.Ban{
+		Credentials: credentials, Backend: cause.Backend, Channel: cause.Channel, Until: cause.Until,
+		Reason: cause.Reason, IsKick: cause.IsKick, Cause: cause.ID,
+	}, time.Now())
+	return caused, err == nil
 }
 
 // BanCredentials bans the credentials that a banned user's viewer presented, so that the viewer stays out when the
 // middleware cannot name the user. It returns no error while Redis is unavailable: this node has applied it, and the
 // others do when Redis has recovered.
 func (n *Node) BanCredentials(ctx context.Context, cause session.Ban, presented *backends.Request) error {
-	credentials := n.Credentials(presented)
-	if credentials == "" {
+	caused, isCaused := n.causedBan(cause, presented)
+	if !isCaused {
 		return nil
 	}
-	_, err := n.Ban(ctx, session.Ban{Credentials: credentials, Until: cause.Until, Reason: cause.Reason, Cause: cause.ID})
+	_, err := n.Ban(ctx, caused)
 	if errors.Is(err, backends.ErrStoreUnavailable) {
 		return nil
 	}
 	return err
+}
+
+// Kick ends a session that was opened at that time on all nodes, and revokes all its tickets; zero: the time is unknown. The
+// ban refuses its viewer for a while. If it is one of a user, the credentials that the session's viewer presented are banned
+// too; nil: they are unknown. Kick returns the ban with its id. With ErrStoreUnavailable, or ctx's error, this node has
+// applied it, and the others do when Redis has recovered.
+func (n *Node) Kick(
+	ctx context.Context, id backends.SessionID, opened time.Time, b session.Ban, presented *backends.Request,
+) (session.Ban, error) {
+	b.IsKick = true
+	v := session.Revocation{
+		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: session.Kicked(b.Reason), Until: b.Until,
+	}
+	var storeErr, revokeErr error
+	var writes sync.WaitGroup // at once, since the kick is to hold soon
+	writes.Go(func() { storeErr = n.RevokeSession(ctx, id, time.Time{}) })
+	writes.Go(func() { revokeErr = n.Revoke(ctx, v) })
+	b, banErr := n.ban(ctx, b, presented)
+	writes.Wait()
+	return b, cmp.Or(banErr, storeErr, revokeErr)
 }
 
 // Unban removes a ban and those that it caused. It reports whether a ban has the id. With an error this node has applied

@@ -167,8 +167,9 @@ func TestNode_Revoke_ReachesAllNodesOnce(t *testing.T) {
 	_, peers := startPeers(t, 3)
 	var want []string
 	for i := range 60 {
-		must(t, peers[i%3].Kick(t.Context(), idOf(i), time.Time{}, time.Minute, denial("test")))
-		want = append(want, "kicked "+idOf(i).String())
+		ban, err := peers[i%3].Kick(t.Context(), idOf(i), time.Time{}, session.Ban{Session: idOf(i), Until: time.Now().Add(time.Minute)}, nil)
+		must(t, err)
+		want = append(want, "banned "+ban.ID, "kicked "+idOf(i).String())
 	}
 	for kind := session.RevokedDenied; kind <= session.RevokedSuperseded; kind++ {
 		v := session.Revocation{Kind: kind, Session: idOf(100 + int(kind)), Opened: openedAgo(1), Decision: denial("x")}
@@ -177,7 +178,7 @@ func TestNode_Revoke_ReachesAllNodesOnce(t *testing.T) {
 	}
 	wantAllReceive(t, peers, want...)
 	for _, p := range peers {
-		if got, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || time.Now().After(got.Record.KickedUntil) {
+		if got, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); err != nil || got.Record.RevokedBefore.IsZero() {
 			t.Errorf("%s: %+v, %v", p.Name(), got, err)
 		}
 	}
@@ -210,14 +211,15 @@ func TestNode_RedisFrozen_OthersCatchUp(t *testing.T) {
 		_, _ = a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
 		return a.RedisDown()
 	})
-	if err := a.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")); !errors.Is(err, backends.ErrStoreUnavailable) {
-		t.Errorf("a kick: %v", err)
+	kick, err := a.Kick(t.Context(), idOf(1), time.Time{}, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Hour)}, nil)
+	if !errors.Is(err, backends.ErrStoreUnavailable) || kick.ID == "" {
+		t.Errorf("a kick: %+v, %v", kick, err)
 	}
 	ban, err := a.Ban(t.Context(), session.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
 	if !errors.Is(err, backends.ErrStoreUnavailable) || ban.ID == "" {
 		t.Errorf("a ban: %+v, %v", ban, err)
 	}
-	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID}
+	want := []string{"banned " + kick.ID, "kicked " + idOf(1).String(), "banned " + ban.ID}
 	wantAllReceive(t, []*peer{a}, want...)
 	if heard := b.received(); len(heard) > 0 {
 		t.Errorf("the other one received %q", heard)
@@ -225,7 +227,7 @@ func TestNode_RedisFrozen_OthersCatchUp(t *testing.T) {
 	server.Signal(syscall.SIGCONT)
 	wantAllReceive(t, []*peer{a, b}, want...)
 	fresh, _ := startPeer(t, c, "fresh", nil)
-	redistest.Eventually(t, "a new node knows the ban", func() bool { return len(fresh.Bans()) == 1 })
+	redistest.Eventually(t, "a new node knows both bans", func() bool { return len(fresh.Bans()) == 2 })
 }
 
 func TestNode_Flush_KeepsBans(t *testing.T) {
@@ -363,11 +365,12 @@ func TestNode_SingleNode(t *testing.T) {
 	p, _ := startPeer(t, DefaultConfig(), "alone", nil)
 	ctx := t.Context()
 	redistest.Eventually(t, "it runs", func() bool { return p.Node.handlers.Load().OnRevocation != nil })
-	must(t, p.Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
+	kick, err := p.Kick(ctx, idOf(1), time.Time{}, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Hour)}, nil)
+	must(t, err)
 	ban, err := p.Ban(ctx, session.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	unban(t, p.Node, ban.ID)
-	want := []string{"kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
+	want := []string{"banned " + kick.ID, "kicked " + idOf(1).String(), "banned " + ban.ID, "unbanned " + ban.ID}
 	if diff := cmp.Diff(want, p.received()); diff != "" {
 		t.Errorf("received (-want +got):\n%s", diff)
 	}
@@ -412,7 +415,8 @@ func BenchmarkNode_Kick(b *testing.B) {
 	var took []time.Duration
 	for i := 0; b.Loop(); i++ {
 		began := time.Now()
-		must(b, peers[0].Kick(b.Context(), idOf(i), time.Time{}, time.Minute, denial("x")))
+		_, err := peers[0].Kick(b.Context(), idOf(i), time.Time{}, session.Ban{Session: idOf(i), Until: time.Now().Add(time.Minute)}, nil)
+		must(b, err)
 		what := "kicked " + idOf(i).String()
 		for _, p := range peers {
 			for got := ""; got != what; got = p.lastReceived() {
@@ -437,7 +441,7 @@ func TestNode_Flush_DeniesAgain(t *testing.T) {
 		return first.Live() == 1 && server.Client.HExists(t.Context(), "usher:{all}:state", "epoch").Val()
 	})
 	second, _ := startPeer(t, testConfig(server), "second", nil)
-	must(t, second.Kick(t.Context(), idOf(1), time.Time{}, time.Hour, denial("x")))
+	endSession(t, second, 1)
 	must(t, second.Revoke(t.Context(), session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
 	wantAllReceive(t, []*peer{first, second}, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	for round := range 3 {
@@ -458,7 +462,7 @@ func TestNode_Failover_DeniesAgain(t *testing.T) {
 	must(t, peers[0].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(9), Opened: openedAgo(1), Decision: denial("x")}))
 	wantAllReceive(t, peers, "denied "+idOf(9).String())
 	before := server.Client.HGet(ctx, "usher:{all}:state", "last").Val()
-	must(t, peers[1].Kick(ctx, idOf(1), time.Time{}, time.Hour, denial("x")))
+	endSession(t, peers[1], 1)
 	must(t, peers[1].Revoke(ctx, session.Revocation{Kind: session.RevokedDenied, Session: idOf(2), Opened: at, Decision: denial("x")}))
 	wantAllReceive(t, peers, "kicked "+idOf(1).String(), "denied "+idOf(2).String())
 	lost := server.Client.XRange(ctx, "usher:{all}:revocations", "("+before, "+").Val()
@@ -513,6 +517,15 @@ func waitForHeartbeat(t *testing.T, server *redistest.Server, p *peer) {
 	redistest.Eventually(t, "a heartbeat of "+p.Name(), func() bool { return last() > before })
 }
 
+// endSession does what a kick does, except for its ban.
+func endSession(t *testing.T, p *peer, i int) {
+	t.Helper()
+	must(t, p.RevokeSession(t.Context(), idOf(i), time.Time{}))
+	must(t, p.Revoke(t.Context(), session.Revocation{
+		Kind: session.RevokedKicked, Session: idOf(i), Decision: denial("x"), Until: time.Now().Add(time.Hour),
+	}))
+}
+
 // wantDeniedAgain waits until Redis denies sessions 1 and 2 again and has their revocations in the stream, and checks that
 // the loss was logged. Session 2 was opened at that time.
 func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer, at time.Time, losses int) {
@@ -530,7 +543,7 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 		must(t, err)
 		revoked, err := looks.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
 		must(t, err)
-		return time.Now().Before(kicked.Record.KickedUntil) && revoked.Record.RevokedBefore.Equal(at)
+		return !kicked.Record.RevokedBefore.IsZero() && revoked.Record.RevokedBefore.Equal(at)
 	})
 	redistest.Eventually(t, "the revocations are in the stream again", func() bool {
 		count := 0

@@ -40,7 +40,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	t.Parallel()
 	want := fullRecord()
 	beside := map[string]bool{ // what scripts read, and what is not stored
-		"Expires": true, "Revision": true, "RevokedBefore": true, "KickedUntil": true, "IsEvicted": true, "IsClosed": true,
+		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true, "IsClosed": true,
 		"OnSent": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {

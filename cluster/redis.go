@@ -41,8 +41,8 @@ type redisLimits = limits.Redis
 
 // sessionScripts are the scripts on sessions, named as their files.
 type sessionScripts struct {
-	acquireLease, storeDecision, kickSession, markEvicted, addCounters *redisclient.Script
-	sessionHeartbeat, expireScan, expireAck, closeSession              *redisclient.Script
+	acquireLease, storeDecision, revokeSession, markEvicted, addCounters *redisclient.Script
+	sessionHeartbeat, expireScan, expireAck, closeSession                *redisclient.Script
 }
 
 func loadSessionScripts() sessionScripts {
@@ -50,7 +50,7 @@ func loadSessionScripts() sessionScripts {
 	loadForSessions := func(name string) *redisclient.Script { return redisclient.LoadSessionScript(luaFiles, name) }
 	return sessionScripts{
 		acquireLease: loadForSessions("acquire_lease"), storeDecision: loadForSessions("store_decision"),
-		markEvicted: loadForSessions("mark_evicted"), kickSession: load("kick_session"), addCounters: load("add_counters"),
+		markEvicted: loadForSessions("mark_evicted"), revokeSession: load("revoke_session"), addCounters: load("add_counters"),
 		sessionHeartbeat: load("session_heartbeat"), expireScan: load("expire_scan"), expireAck: load("expire_ack"),
 		closeSession: load("close_session"),
 	}
@@ -125,18 +125,18 @@ func (r *Redis) tryAcquire(ctx context.Context, q session.LeaseRequest, takeOver
 	if err != nil {
 		return session.LeaseResult{}, fmt.Errorf("acquire the lease of session %s: %w", q.ID, err)
 	}
-	if len(reply) != 11 {
+	if len(reply) != 10 {
 		return session.LeaseResult{}, fmt.Errorf("BUG: script acquire_lease returned %d fields", len(reply))
 	}
-	record, found := r.parseRecord(q.ID, reply[2:8], time.Now())
-	record.IsClosed = redisclient.Int(reply[10]) == 1
+	record, found := r.parseRecord(q.ID, reply[2:7], time.Now())
+	record.IsClosed = redisclient.Int(reply[9]) == 1
 	return session.LeaseResult{
-		Record: record, Found: found, Revision: uint64(redisclient.Int(reply[8])),
-		HeldElsewhere: redisclient.Int(reply[9]) == 1,
+		Record: record, Found: found, Revision: uint64(redisclient.Int(reply[7])),
+		HeldElsewhere: redisclient.Int(reply[8]) == 1,
 	}, nil
 }
 
-// parseRecord reads the six fields that scripts return of a session.
+// parseRecord reads the five fields that scripts return of a session.
 func (r *Redis) parseRecord(id backends.SessionID, f []any, now time.Time) (record session.Record, found bool) {
 	record = session.Record{ID: id}
 	if encrypted := redisclient.Text(f[0]); encrypted != "" {
@@ -145,14 +145,11 @@ func (r *Redis) parseRecord(id backends.SessionID, f []any, now time.Time) (reco
 			record, found = stored, true
 			record.Expires = now.Add(time.Duration(redisclient.Int(f[1])) * time.Millisecond)
 			record.Revision = uint64(redisclient.Int(f[2]))
-			record.IsEvicted = redisclient.Int(f[5]) == 1
+			record.IsEvicted = redisclient.Int(f[4]) == 1
 		}
 	}
 	if revokedBefore := redisclient.Int(f[3]); revokedBefore > 0 {
 		record.RevokedBefore, found = time.Unix(revokedBefore, 0).UTC(), true
-	}
-	if kickLeft := redisclient.Int(f[4]); kickLeft > 0 {
-		record.KickedUntil, found = now.Add(time.Duration(kickLeft)*time.Millisecond), true
 	}
 	return record, found
 }
@@ -224,22 +221,22 @@ func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	return outcome, nil
 }
 
-// RevokeSession denies the session for that long, and revokes the tickets that were opened at that time or before. While Redis is
+// RevokeSession revokes the session's tickets that were opened at that time or before; zero: all that exist. While Redis is
 // unavailable only this node applies it, and it is written after the outage.
-func (r *Redis) RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
-	err := r.sendKick(ctx, id, opened, d)
+func (r *Redis) RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time) error {
+	err := r.sendTombstone(ctx, id, opened)
 	if err != nil {
-		_ = r.local.RevokeSession(ctx, id, opened, d)
-		r.deferred.deferKick(id, opened, time.Now().Add(d))
+		_ = r.local.RevokeSession(ctx, id, opened)
+		r.deferred.deferTombstone(id, opened)
 	}
 	return err
 }
 
-func (r *Redis) sendKick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error {
-	_, err := r.client.RunWithExpiry(ctx, r.scripts.kickSession, r.sessionKey(id),
-		redisclient.UnixOrZero(opened), d.Milliseconds(), r.reviveFor.Milliseconds())
+func (r *Redis) sendTombstone(ctx context.Context, id backends.SessionID, opened time.Time) error {
+	_, err := r.client.RunWithExpiry(ctx, r.scripts.revokeSession, r.sessionKey(id),
+		redisclient.UnixOrZero(opened), r.reviveFor.Milliseconds())
 	if err != nil {
-		return fmt.Errorf("kick session %s: %w", id, err)
+		return fmt.Errorf("revoke session %s: %w", id, err)
 	}
 	return nil
 }

@@ -32,12 +32,11 @@ type deferredWrites struct {
 type deferredWrite struct {
 	// revokedTicket is the update that revoked a ticket, or nil.
 	revokedTicket *session.DecisionUpdate
-	// isKicked: the session was kicked. kickOpened and kickUntil are the kick's; without an end it only revokes tickets.
-	isKicked              bool
-	kickOpened, kickUntil time.Time
-	hasCounters           bool
-	counters              session.Counters
-	lastSeen              time.Time
+	// revokedBefore refuses the tickets that were opened at that time or before; zero: none is refused.
+	revokedBefore time.Time
+	hasCounters   bool
+	counters      session.Counters
+	lastSeen      time.Time
 }
 
 func newDeferredWrites() *deferredWrites {
@@ -64,20 +63,16 @@ func (d *deferredWrites) deferRevokedTicket(u session.DecisionUpdate) {
 	d.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &u })
 }
 
-func (d *deferredWrites) deferKick(id backends.SessionID, opened, until time.Time) {
+func (d *deferredWrites) deferTombstone(id backends.SessionID, opened time.Time) {
 	if opened.IsZero() {
 		opened = time.Now() // a session that is opened after the outage is another one
 	}
-	d.edit(id, func(w *deferredWrite) { w.mergeKick(opened, until) })
+	d.edit(id, func(w *deferredWrite) { w.mergeTombstone(opened) })
 }
 
-func (w *deferredWrite) mergeKick(opened, until time.Time) {
-	w.isKicked = true
-	if opened.After(w.kickOpened) {
-		w.kickOpened = opened
-	}
-	if until.After(w.kickUntil) {
-		w.kickUntil = until
+func (w *deferredWrite) mergeTombstone(opened time.Time) {
+	if opened.After(w.revokedBefore) {
+		w.revokedBefore = opened
 	}
 }
 
@@ -111,9 +106,7 @@ func (d *deferredWrites) putBack(id backends.SessionID, w *deferredWrite) {
 		if now.revokedTicket == nil {
 			now.revokedTicket = w.revokedTicket
 		}
-		if w.isKicked {
-			now.mergeKick(w.kickOpened, w.kickUntil)
-		}
+		now.mergeTombstone(w.revokedBefore)
 		if w.hasCounters {
 			now.counters, now.hasCounters = sumCounters(w.counters, now.counters), true
 		}
@@ -132,7 +125,7 @@ func (r *Redis) denyAgain(recent []events.Issued) {
 			if opened.IsZero() {
 				opened = issued.At
 			}
-			r.deferred.deferKick(v.Session, opened, v.Until) // without an end it only revokes tickets
+			r.deferred.deferTombstone(v.Session, opened)
 		default: // bans are written with the other bans, and streams are reported with the next heartbeats
 		}
 	}
@@ -203,11 +196,11 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 		}
 		w.revokedTicket = nil
 	}
-	if w.isKicked {
-		if err := r.sendKick(ctx, id, w.kickOpened, max(0, time.Until(w.kickUntil))); err != nil {
+	if !w.revokedBefore.IsZero() {
+		if err := r.sendTombstone(ctx, id, w.revokedBefore); err != nil {
 			return err
 		}
-		w.isKicked = false
+		w.revokedBefore = time.Time{}
 	}
 	if !w.hasCounters {
 		return nil

@@ -45,7 +45,7 @@ func writeEveryKey(n storePair) {
 	n.save(n.a, withRevision(n.lease(n.a, 3, 0), deniedRecord(3, openedAgo(5))), true, session.OutcomeStored)
 	n.save(n.a, withRevision(n.lease(n.a, 4, 0), deniedRecord(4, openedAgo(5))), false, session.OutcomeStored)
 	n.save(n.a, fallbackRecord(5, openedAgo(5)), false, session.OutcomeStored)
-	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}, time.Hour))
+	must(n.t, n.a.RevokeSession(ctx, idOf(6), time.Time{}))
 	must(n.t, n.a.SetEvicted(ctx, idOf(2), true))
 	must(n.t, n.a.AddCounters(ctx, idOf(7), session.Counters{Requests: 1}))
 	_, err := n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(2), LastSeen: time.Now().Add(-time.Hour)}, {ID: idOf(3), LastSeen: time.Now()}})
@@ -113,9 +113,9 @@ func TestRedis_NewerRecord_Kept(t *testing.T) {
 	if again := n.acquire(n.a, session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); again.HeldElsewhere || again.Revision == 0 {
 		t.Errorf("the lease was not released: %+v", again)
 	}
-	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{}, time.Hour)) // tombstones have no version
-	if got := n.read(n.a, 1); !got.Found || got.Record.KickedUntil.IsZero() || got.Record.RevokedBefore.IsZero() {
-		t.Errorf("got %+v, want the kick", got)
+	must(t, n.a.RevokeSession(t.Context(), idOf(1), time.Time{})) // tombstones have no version
+	if got := n.read(n.a, 1); !got.Found || got.Record.RevokedBefore.IsZero() {
+		t.Errorf("got %+v, want the tombstone", got)
 	}
 }
 
@@ -262,8 +262,8 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 		t.Errorf("the node forgot its own decision: %+v, %v", got, err)
 	}
 	n.save(n.a, deniedRecord(1, o), true, session.OutcomeStored) // it is deferred
-	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}, time.Hour); !errors.Is(err, backends.ErrStoreUnavailable) {
-		t.Errorf("a kick: %v", err)
+	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}); !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Errorf("a tombstone: %v", err)
 	}
 	for i := 1; i <= 2; i++ {
 		if got, _ := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(i)}); got.Record.RevokedBefore.IsZero() {
@@ -278,10 +278,10 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 	}
 
 	server.Signal(syscall.SIGCONT)
-	redistest.Eventually(t, "the revoked ticket and the kick are stored", func() bool {
+	redistest.Eventually(t, "the revoked ticket and the tombstone are stored", func() bool {
 		one, err1 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		two, err2 := other.AcquireLease(ctx, session.LeaseRequest{ID: idOf(2)})
-		return err1 == nil && err2 == nil && one.Record.RevokedBefore.Equal(o) && time.Now().Before(two.Record.KickedUntil)
+		return err1 == nil && err2 == nil && one.Record.RevokedBefore.Equal(o) && !two.Record.RevokedBefore.IsZero()
 	})
 	redistest.Eventually(t, "the closing record has all counters", func() bool {
 		over, _ := other.ExpireIdle(ctx, time.Minute, 10)

@@ -17,9 +17,9 @@ type Store interface {
 	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
 	// SaveDecision stores a decision under the revision of its lease, and releases the lease.
 	SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error)
-	// RevokeSession denies the session for that long, whatever its viewer presents, and revokes the tickets that were opened at
-	// that time or before. If opened is zero, it revokes all that exist.
-	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration) error
+	// RevokeSession revokes the session's tickets that were opened at that time or before. If opened is zero, it revokes all
+	// that exist.
+	RevokeSession(ctx context.Context, id backends.SessionID, opened time.Time) error
 	// SetEvicted marks the session as evicted by the stream limit, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, evicted bool) error
 	// AddCounters adds to the counters of a session.

@@ -38,6 +38,7 @@ missing_packages() {
 		/usr/bin/redis-cli                  redis-tools      sets up a Redis Cluster
 		/usr/sbin/ip                        iproute2         disconnects a node's network, which needs root
 		chromium                            chromium         is a browser's player
+		php                                 php-cli          runs the scripts of middlewares
 	END
 }
 

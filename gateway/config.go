@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/enforcement"
 )
 
 // Config configures a node's public listener.
@@ -174,6 +175,16 @@ func (c Config) isCredential(parameter string) bool {
 		})
 }
 
+// unenforcedRoutes returns the names of the routes that refuse nobody.
+func (c Config) unenforcedRoutes() []string {
+	var names []string
+	for _, r := range c.Routes {
+		if r.Enforce == enforcement.Unenforced {
+			names = append(names, r.name())
+		}
+	}
+	return names
+}
 
 func (c Config) validateListener() error {
 	var errs []error

@@ -152,3 +152,20 @@ func hasParameter(query, name string) bool {
 	}
 	return false
 }
+
+// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
+// A parameter that a playlist listed is the origin's, even if it looks like a credential.
+func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
+	if !rc.canOpenSession() {
+		return backends.Credentials{}
+	}
+	query := rc.request.Query
+	if query != "" {
+		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
+	}
+	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
+	if rc.target.route.missing(&c) != "" {
+		return backends.Credentials{}
+	}
+	return c
+}

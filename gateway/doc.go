@@ -8,21 +8,28 @@
 // the listener (server.go).
 //
 // Package edge holds the endpoints and dialects of edges, package hls rewrites playlists, package origin fetches and
-// caches, and package urlpath says which paths may be routed.
+// caches, package urlpath says which paths may be routed, package ticket signs tickets, and package variants bounds
+// the sessions that one player opens by a changing parameter.
 //
 // Invariants:
 //   - Only playlists open sessions. Every other request needs a ticket; without one it costs no backend a call, in an
 //     outage too.
 //   - A ticket is verified before any lookup. A forged one costs one MAC for each mapping that matches the path.
+//   - A ticket opens the folder of the entry that its viewer opened, and what is below it; anything else only where a
+//     playlist lists it.
 //   - A fault that passes is never a 4xx on a media route, because players give up for good on those.
 //   - Neither tickets nor credentials reach an origin. An origin's address never comes from the viewer.
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
 // Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned,
-// because no player makes them up; package urlpath says which. A session's id is a hash of decoded pairs, because a player that adds a directive rewrites the whole query.
-// A parameter that a playlist listed is the origin's and never a credential. A parameter that no playlist listed never
-// reaches the origin, except on URIs with our ticket until the node has seen a playlist that could list it. Where patterns
-// of a route overlap, the ticket decides which one applies. All responses have CORS fields, because players give up on a
+// because no player makes them up; package urlpath says which. A session's id is a hash of decoded pairs, because a player
+// that adds a directive rewrites the whole query. A parameter that a playlist listed is the origin's and never a credential.
+// A parameter that no playlist listed never reaches the origin, except on URIs with our ticket until the node has seen a
+// playlist that could list it. Where patterns of a route overlap, the ticket decides which one applies. A URI that a
+// playlist lists outside the entry's folder gets a ticket of its own folder, with the session of the playlist's ticket: it
+// is remembered nowhere, and the same on every node. If that folder is above the entry's it is opened alone, because other
+// entries are below it. A ticket says how deep its folder is, so that it costs one MAC however deep the path is. An edge
+// shows no playlists, so that nothing outside the entry's folder is open there. All responses have CORS fields, because players give up on a
 // 503 that they cannot read. A denial with a challenge is 401 where credentials would open a session, and 403 elsewhere. The
 // answer to a challenge is another session, so that it never waits until the denial is forgotten.
 //

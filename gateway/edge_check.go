@@ -2,14 +2,17 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 )
@@ -37,7 +40,7 @@ func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, re
 	}
 	body, err := edge.ReadBody(req.Body)
 	if err != nil {
-		rejectUnreadable(endpoint, err, resp)
+		g.rejectUnreadable(endpoint, edgeAddr, err, resp)
 		return nil
 	}
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
@@ -47,7 +50,7 @@ func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, re
 	}
 	if err := endpoint.Dialect().Decode(&check.incoming, &check.request); err != nil {
 		endpoint.WarnUnreadable(g.options.Logger, edgeAddr, err)
-		rejectUnreadable(endpoint, err, resp)
+		g.rejectUnreadable(endpoint, edgeAddr, err, resp)
 		return nil
 	}
 	return g.answerEdge(ctx, check, endpoint.Dialect(), edgeAddr, req.Path, resp)
@@ -93,12 +96,35 @@ func (g *Gateway) isEdgeOrProxy(address netip.Addr) bool {
 // rejectUnlistedEdge refuses an edge outside the endpoint's networks and warns the operator, who most likely forgot to list
 // it. The endpoint may be nil.
 func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, resp *Response) {
-	resp.refuse(http.StatusForbidden, "this address may not ask; add it to routes[].edge.networks")
 	endpoint.WarnUnlisted(g.options.Logger, address)
+	if g.waiveAtEndpoint(endpoint, address, enforcement.UnlistedEdge, resp) {
+		encodeForEdge(endpoint.Dialect(), &requestContext{}, resp)
+		return
+	}
+	resp.refuse(http.StatusForbidden, "this address may not ask; add it to routes[].edge.networks")
+}
+
+// waiveAtEndpoint answers yes to an edge that cannot be told about a viewer, if the endpoint's route does not enforce
+// anything. It reports whether it did.
+func (g *Gateway) waiveAtEndpoint(endpoint *edge.Endpoint, edgeAddr netip.Addr, reason enforcement.Reason, resp *Response) bool {
+	i := slices.IndexFunc(g.routes, func(r *route) bool { return endpoint != nil && r.endpoint == endpoint })
+	if i < 0 || g.routes[i].config.Enforce == enforcement.Enforced {
+		return false
+	}
+	g.unenforced.Record(enforcement.Refusal{
+		Route: g.routes[i].name, Session: backends.SessionID(edgeAddr.As16()), Reason: reason,
+		Facts: []slog.Attr{slog.String("edge", edgeAddr.String())},
+	})
+	resp.Status = http.StatusOK
+	return true
 }
 
 // rejectUnreadable refuses an edge's request that cannot be decoded, in the edge's dialect.
-func rejectUnreadable(endpoint *edge.Endpoint, err error, resp *Response) {
+func (g *Gateway) rejectUnreadable(endpoint *edge.Endpoint, edgeAddr netip.Addr, err error, resp *Response) {
+	if g.waiveAtEndpoint(endpoint, edgeAddr, enforcement.UnreadableCheck, resp) {
+		encodeForEdge(endpoint.Dialect(), &requestContext{}, resp)
+		return
+	}
 	resp.refuse(endpoint.Dialect().Encode(edge.CheckResult{Status: http.StatusForbidden}, resp), err.Error())
 }
 
@@ -112,8 +138,8 @@ func (g *Gateway) answerEdge(
 	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
 	switch {
 	case !found:
-		resp.refuse(http.StatusForbidden, "no route serves this path and host")
-		g.warnUnrouted(d, edgeAddr, at)
+		g.rejectUnrouted(d, edgeAddr, at, resp)
+	case !urlpath.IsClean(t.path) && g.waiveAtEndpoint(t.route.endpoint, edgeAddr, enforcement.UncleanPath, resp):
 	case !urlpath.IsClean(t.path):
 		resp.refuse(http.StatusForbidden, urlpath.Unclean)
 	default:
@@ -146,6 +172,17 @@ func (g *Gateway) findEdgeTarget(d edge.Dialect, edgeAddr netip.Addr, at string,
 	return target{}, false
 }
 
+// rejectUnrouted refuses a viewer for whose path the edge has no route, and warns the operator.
+func (g *Gateway) rejectUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string, resp *Response) {
+	g.warnUnrouted(d, edgeAddr, at)
+	for _, r := range g.routes {
+		if r.endpoint.Matches(d, edgeAddr, at) && g.waiveAtEndpoint(r.endpoint, edgeAddr, enforcement.NoRoute, resp) {
+			return
+		}
+	}
+	resp.refuse(http.StatusForbidden, "no route serves this path and host")
+}
+
 // warnUnrouted warns that viewers of the edge ask for what none of its routes serves.
 func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 	for _, r := range g.routes {
@@ -157,13 +194,22 @@ func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
 
 // admitAtEdge decides on a viewer of an edge. It writes the response that a viewer who asks for media would get.
 func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Response) error {
-	if answerUnchecked(rc, resp) || !g.identifyAtEdge(rc, resp) {
+	if answerUnchecked(rc, resp) {
 		return nil
 	}
-	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
-		return err
+	before := resp.numFields
+	if g.identifyAtEdge(rc, resp) {
+		if err := g.authorize(ctx, rc, resp); err != nil {
+			return err
+		}
+	}
+	if g.waiveRefusal(rc, resp, before); resp.Status != 0 {
+		return nil
 	}
 	resp.Status = http.StatusOK
+	if rc.isRefused {
+		return nil
+	}
 	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
 		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
 		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
@@ -171,11 +217,11 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
-			g.fingerprints.Record(g.fingerprint(rc), rc.id)
+			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id)
 		}
 	case edge.MatchByCookie:
 		if !rc.hasTicket {
-			g.setCookies(rc, resp)
+			g.setCookies(rc, nil, resp)
 		}
 	}
 	return nil
@@ -187,7 +233,7 @@ func answerUnchecked(rc *requestContext, resp *Response) bool {
 	switch {
 	case rc.request.Method == http.MethodOptions: // a browser's preflight shows no credentials, and learns nothing
 		resp.Status = http.StatusOK
-	case rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
+	case r.config.Enforce == enforcement.Enforced && rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
 		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
 	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
 		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
@@ -199,10 +245,9 @@ func answerUnchecked(rc *requestContext, resp *Response) bool {
 	return true
 }
 
-// fingerprint returns the viewer's fingerprint.
-func (g *Gateway) fingerprint(rc *requestContext) edge.Fingerprint {
-	t := &rc.target
-	return g.fingerprints.Of(t.route.name, t.channel, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
+// fingerprint returns the viewer's fingerprint on a target.
+func (g *Gateway) fingerprint(rc *requestContext, t *target) edge.Fingerprint {
+	return g.fingerprints.Of(t.route.name, t.channel, t.folder, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
 }
 
 // newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
@@ -243,14 +288,14 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		return true
 	case !rc.canOpenSession():
 		why := "no session matches this request; open the playlist first"
-		if rc.hasBadTicket {
-			why = invalidTicket + "; open the playlist again"
+		if rc.badTicket != "" {
+			why = refusalOfTicket(rc.badTicket)
 		}
 		resp.refuse(http.StatusForbidden, why)
 	case missing != "":
 		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
 	default:
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+		rc.id = g.sessionOfCredentials(rc)
 		return true
 	}
 	return false
@@ -261,10 +306,7 @@ func (g *Gateway) matchByTicket(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
 		return false
 	}
-	if text := ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets); text != "" {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-		rc.hasBadTicket = !rc.hasTicket
-	}
+	g.findTicket(rc)
 	return rc.hasTicket
 }
 
@@ -274,32 +316,53 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	if rc.credentials.IsEmpty() {
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.id = g.sessionOfCredentials(rc)
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
 }
 
-// playsElsewhere reports whether the node has seen the same credentials play at another address.
+// playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
+// above it. Then it sets the session that they open here.
 func (g *Gateway) playsElsewhere(rc *requestContext) bool {
 	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
 		return false
 	}
-	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	group := g.fingerprints.OfGroup(g.hasher.groupID(&rc.target, &rc.credentials, rc.request))
-	_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
-	return s != nil && s.Decision().Verdict == backends.Allowed
+	plays := func(t *target) bool {
+		var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
+		group := g.fingerprints.OfGroup(g.hasher.groupID(t, &rc.credentials, rc.request))
+		_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
+		return s != nil && s.Decision().Verdict == backends.Allowed
+	}
+	for above := range rc.target.above() {
+		if plays(&above) {
+			rc.target, rc.id = above, g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			return true
+		}
+	}
+	return plays(&rc.target)
 }
 
-// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one.
+// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or
+// of one above it.
 func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
 	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
 		return false
 	}
+	for above := range rc.target.above() {
+		if g.matchFingerprintOf(rc, &above, true) {
+			return true
+		}
+	}
+	return g.matchFingerprintOf(rc, &rc.target, false)
+}
+
+// matchFingerprintOf sets the session of the fingerprint on that target, and reports whether there is one.
+func (g *Gateway) matchFingerprintOf(rc *requestContext, t *target, mustAllow bool) bool {
 	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc)), g.options.Sessions.Find)
-	if s == nil {
+	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc, t)), g.options.Sessions.Find)
+	if s == nil || mustAllow && s.Decision().Verdict != backends.Allowed {
 		return false
 	}
-	rc.id, rc.credentials = id, backends.Credentials{}
+	rc.id, rc.credentials, rc.target = id, backends.Credentials{}, *t
 	rc.claims = ticket.Claims{ID: id, Ticket: s.Ticket()}
 	return true
 }

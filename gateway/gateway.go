@@ -14,6 +14,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
@@ -58,6 +59,7 @@ type Gateway struct {
 	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
+	unenforced   *enforcement.Recorder
 }
 
 // New makes a gateway of a valid config.
@@ -65,7 +67,8 @@ func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
 		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
-		variants: variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
+		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
@@ -109,7 +112,11 @@ func (g *Gateway) Close() {
 	g.listed.queries.StopAllGoroutines()
 	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
+	g.unenforced.Close()
 	g.variants.Close()
+	for _, r := range g.routes {
+		r.entries.StopAllGoroutines()
+	}
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -121,15 +128,16 @@ type requestContext struct {
 	target         target
 	viewer         client
 	isPlaylist     bool
-	hasTicket      bool // the ticket is valid
-	hasBadTicket   bool // there is one that is not, of another channel for example
-	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
+	hasTicket      bool   // the ticket is valid
+	badTicket      string // one that is not valid, of another channel for example
+	isTicketInPath bool   // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
 	id             backends.SessionID
 	now            time.Time
+	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }
 
 func newRequestContext(req *Request, t target, viewer client) requestContext {
@@ -172,17 +180,28 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if !g.identify(rc, text, resp) {
-		return nil
-	}
-	if err := g.authorize(ctx, rc, resp); err != nil || resp.Status != 0 {
+	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
 		return err
 	}
-	resp.begin(rc.session)
+	if rc.session != nil {
+		resp.begin(rc.session)
+	}
 	if rc.isPlaylist {
 		return g.servePlaylist(ctx, rc, resp)
 	}
 	return g.serveMedia(ctx, rc, resp)
+}
+
+// admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
+func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, resp *Response) error {
+	before := resp.numFields
+	if g.identify(rc, ticket, resp) {
+		if err := g.authorize(ctx, rc, resp); err != nil {
+			return err
+		}
+	}
+	g.waiveRefusal(rc, resp, before)
+	return nil
 }
 
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
@@ -193,65 +212,50 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	if !rc.isTicketInPath {
-		text = ticketInQueryOrCookie(&rc.target, rc.request, &g.options.Config.Tickets)
-	}
-	if text != "" || rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
-		rc.hasBadTicket = !rc.hasTicket
-	}
+	g.readTicket(rc, text)
 	switch {
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return g.bindTicket(rc, resp)
-	case rc.isTicketInPath, rc.hasBadTicket && !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, invalidTicket+"; open the playlist again")
+	case rc.isTicketInPath, rc.badTicket != "" && !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, refusalOfTicket(rc.badTicket))
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
+	if rc.isRefused && rc.credentials.IsEmpty() {
+		resp.refuse(http.StatusForbidden, "the ticket admits nobody, because its viewer was refused; open the playlist with credentials")
+		return false
+	}
 	if name := r.missing(&rc.credentials); name != "" {
 		resp.refuse(http.StatusForbidden, rc.whyMissing(name))
 		return false
 	}
-	rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.id = g.sessionOfCredentials(rc)
 	return true
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // canOpenSession reports whether credentials open a session on this path.
 func (rc *requestContext) canOpenSession() bool {
 	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
-}
-
-// verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
-// and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
-func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	for here, more := *t, true; more; more = here.nextMapping() {
-		if c, ok := g.signer.Verify(text, here.scope()); ok {
-			*t = here
-			return c, true
-		}
-	}
-	return ticket.Claims{}, false
-}
-
-// credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
-// A parameter that a playlist listed is the origin's, even if it looks like a credential.
-func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
-	if !rc.canOpenSession() {
-		return backends.Credentials{}
-	}
-	query := rc.request.Query
-	if query != "" {
-		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
-	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
-	if rc.target.route.missing(&c) != "" {
-		return backends.Credentials{}
-	}
-	return c
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if
@@ -276,8 +280,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 
 // claimsOf returns what the ticket of a session says that was opened without one.
 func (g *Gateway) claimsOf(rc *requestContext) ticket.Claims {
-	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
-	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: tag}
+	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: g.sessionTag(rc)}
 }
 
 // findOrOpenSession sets the viewer's session and returns its decision.
@@ -290,11 +293,9 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 			return d, nil
 		}
 	}
-	opening, isCounted := rc.opening()
-	if isCounted {
-		if err := g.variants.Refuse(&opening, rc.now); err != nil {
-			return nil, err
-		}
+	opening := rc.opening()
+	if err := g.variants.Refuse(opening, rc.now); err != nil {
+		return nil, err
 	}
 	s, err := g.options.Sessions.Open(ctx, g.openRequest(rc, hasCredentials))
 	if err != nil {
@@ -302,22 +303,24 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	}
 	rc.session = s
 	d := s.Decision()
-	if isCounted {
-		g.variants.Opened(&opening, d, time.Now())
+	g.variants.Opened(opening, d, time.Now())
+	if rc.claims.IsZero() && d != nil && d.Verdict == backends.Allowed {
+		rc.target.warnOfEntries(g.options.Logger)
 	}
 	return d, nil
 }
 
-// opening returns what the opening of a session has in common with others, and whether it counts among them: tickets, and
-// edges that keep sessions themselves, do not.
-func (rc *requestContext) opening() (variants.Opening, bool) {
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
 	t := &rc.target
-	e := t.route.endpoint
-	isCounted := rc.session == nil && rc.claims.IsZero() && (e == nil || !e.Dialect().KeepsSessions())
-	return variants.Opening{
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
 		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
-		Route: t.route.name, Channel: t.channel, Credentials: &rc.credentials, IsNamed: t.namesCredential,
-	}, isCounted
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }
 
 // newBackendRequest returns what a backend is asked about the viewer.

@@ -14,6 +14,8 @@ import (
 
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/hls"
+	"usher/gateway/ticket"
 )
 
 func newTestHasher(t testing.TB) *sessionHasher {
@@ -78,7 +80,7 @@ func TestSessionHasher_SessionID_SameViewer(t *testing.T) {
 		"from another host of their /64":      {func(a *identityCase) { a.address = "2001:db8::1" }, func(a *identityCase) { a.address = "2001:db8::2:3" }},
 		"with another player":                 {func(a *identityCase) {}, func(a *identityCase) { a.agent = "hls.js" }},
 		"with another playback":               {func(a *identityCase) {}, func(a *identityCase) { a.playback = "P2" }},
-		"for another of its files":            {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
+		"for another of its files":            {func(a *identityCase) {}, func(a *identityCase) { a.path = "/play/a001/low.m3u8" }},
 		"with a ticket beside":                {func(a *identityCase) {}, func(a *identityCase) { a.query += "&ticket=x" }},
 		"with a delivery directive":           {func(a *identityCase) {}, func(a *identityCase) { a.query += "&_HLS_msn=7&_HLS_part=1" }},
 		"with media data":                     {func(a *identityCase) {}, func(a *identityCase) { a.query += "&CMCD=bl%3D100" }},
@@ -115,6 +117,7 @@ func TestSessionHasher_SessionID_TellsApart(t *testing.T) {
 		"the secret":                {nil, func(a *identityCase) { a.secret = "another secret, as long" }},
 		"the route":                 {nil, func(a *identityCase) { a.route.Name = "other" }},
 		"the channel":               {nil, func(a *identityCase) { a.path = "/play/a002/index.m3u8" }},
+		"the entry's folder":        {nil, func(a *identityCase) { a.path = "/play/a001/hd/index.m3u8" }},
 		"the channel's case":        {nil, func(a *identityCase) { a.path = "/play/A001/index.m3u8" }},
 		"the credentials":           {nil, func(a *identityCase) { a.query = "token=124" }},
 		"one more credential":       {nil, func(a *identityCase) { a.query = "token=123&x=" }},
@@ -353,22 +356,35 @@ func TestTicketInPath(t *testing.T) {
 	}
 }
 
-func TestCookieValue(t *testing.T) {
+func TestTicketsInQueryOrCookies(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ field, want string }{
-		"alone":             {"usher_ticket=a.b", "a.b"},
-		"among others":      {"x=1; usher_ticket=a.b; y=2", "a.b"},
-		"without spaces":    {"x=1;usher_ticket=a.b;y=2", "a.b"},
-		"the first of two":  {"usher_ticket=a; usher_ticket=b", "a"},
-		"not a longer name": {"my_usher_ticket=a; usher_ticket2=b", ""},
-		"not without value": {"usher_ticket", ""},
-		"no field":          {"", ""},
+	many := strings.Repeat("usher_ticket=a; ", 100)
+	cases := map[string]struct {
+		cookie, query string
+		ticketIn      hls.TicketTransport
+		want          []string
+	}{
+		"a cookie alone":          {"usher_ticket=a.b", "", hls.TicketInCookie, []string{"a.b"}},
+		"among others":            {"x=1; usher_ticket=a.b; y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"without spaces":          {"x=1;usher_ticket=a.b;y=2", "", hls.TicketInCookie, []string{"a.b"}},
+		"one for each folder":     {"usher_ticket=a; usher_ticket=b", "", hls.TicketInCookie, []string{"a", "b"}},
+		"not too many":            {many, "", hls.TicketInCookie, slices.Repeat([]string{"a"}, maxTicketCookies)},
+		"not a longer name":       {"my_usher_ticket=a; usher_ticket2=b", "", hls.TicketInCookie, nil},
+		"not without value":       {"usher_ticket; usher_ticket=", "", hls.TicketInCookie, nil},
+		"no field":                {"", "", hls.TicketInCookie, nil},
+		"not another route's":     {"usher_ticket=a", "ticket=b", hls.TicketInPath, nil},
+		"a parameter":             {"usher_ticket=a", "x=1&ticket=b&ticket=c", hls.TicketInQuery, []string{"b"}},
+		"a parameter of no value": {"", "ticket=", hls.TicketInQuery, nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := cookieValue(tc.field, "usher_ticket"); got != tc.want {
-				t.Errorf("cookie(%q): got %q, want %q", tc.field, got, tc.want)
+			req := &Request{Query: tc.query, Header: http.Header{"Cookie": {tc.cookie}}}
+			at := &target{route: &route{config: RouteConfig{TicketIn: tc.ticketIn}}}
+			c := DefaultConfig().Tickets
+			got := slices.Collect(ticketsInQueryOrCookies(at, req, &c))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("tickets (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -464,25 +480,52 @@ func TestSessionHasher_Golden(t *testing.T) {
 	bare := a
 	bare.query = ""
 	for name, tc := range map[string]struct{ got, want string }{
-		"a viewer with credentials":    {a.newID(t).String(), "sum-e_P9VZMCZ2Zi32aEMw"},
-		"a viewer of a shared session": {share.newID(t).String(), "NmxztecjC_Uspaq9p-4I0A"},
-		"a viewer without credentials": {bare.newID(t).String(), "rrPC6lKnJd32T4RfxIiwKw"},
+		"a viewer with credentials":    {a.newID(t).String(), "hPO9f1gWjMVSnJSbiXCnFQ"},
+		"a viewer of a shared session": {share.newID(t).String(), "PnXgGN-2Q_Sw4kg8b2uMSA"},
+		"a viewer without credentials": {bare.newID(t).String(), "tBYXDe7OaHIGND7T7kg6IQ"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: got session %s, want %s", name, tc.got, tc.want)
 		}
 	}
 	i := newTestHasher(t)
-	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	for text, want := range map[string]string{
-		"192.0.2.7/32":  "KisMRX9Hs3c5s5Eh-Kk78Q 133fb41c",
-		"2001:db8::/64": "U7SIKSOOuGOfLyJQeba8hA f7e5b549",
-		"":              "C_2Zxn21iwETromF1JQPLQ 02f90f9f",
-	} {
+	for text, want := range map[string]string{"192.0.2.7/32": "7367fd93", "2001:db8::/64": "a6113ae9", "": "522714e8"} {
 		prefix, _ := netip.ParsePrefix(text)
-		id, tag := i.sibling(root, prefix)
-		if got := fmt.Sprintf("%s %x", id, tag); got != want {
-			t.Errorf("sibling at %q: got %s, want %s", text, got, want)
+		if got := fmt.Sprintf("%x", i.tag(prefix)); got != want {
+			t.Errorf("tag of %q: got %s, want %s", text, got, want)
 		}
+	}
+	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	if got, want := i.sibling(root, ticket.Tag{1, 2, 3, 4}, ticket.Tag{5, 6, 7, 8}).String(), "PFlUh7UQ60c3zKjSnqoIhg"; got != want {
+		t.Errorf("sibling: got %s, want %s", got, want)
+	}
+}
+
+// TestSessionHasher_Sibling finds the session that the same credentials open at another address.
+func TestSessionHasher_Sibling(t *testing.T) {
+	t.Parallel()
+	i := newTestHasher(t)
+	addresses := []string{"192.0.2.7", "192.0.2.8", "2001:db8:0:1::7", "2001:db8:0:2::7"}
+	ids := map[string]backends.SessionID{}
+	tag := func(address string) ticket.Tag {
+		return i.tag(backends.SubscriberPrefix(netip.MustParseAddr(address)))
+	}
+	for _, address := range addresses {
+		a := someViewer()
+		a.address = address
+		ids[address] = a.idBy(t, i)
+		if got, want := tag(address).IsIPv6(), strings.Contains(address, ":"); got != want {
+			t.Errorf("%s: the tag says IPv6 %v", address, got)
+		}
+	}
+	for _, from := range addresses {
+		for _, to := range addresses {
+			if got := i.sibling(ids[from], tag(from), tag(to)); got != ids[to] {
+				t.Errorf("from %s to %s: got %s, want %s", from, to, got, ids[to])
+			}
+		}
+	}
+	if len(ids) != len(addresses) {
+		t.Errorf("%d sessions at %d addresses", len(ids), len(addresses))
 	}
 }

@@ -375,8 +375,7 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	g.table.mu.Lock()
 	g.table.sessions[id] = s
 	g.table.mu.Unlock()
-	_, tag := g.hasher.sibling(id, testAddress())
-	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: tag}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
+	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: g.hasher.tag(testAddress())}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
 }
 
 // waitFor waits until a condition holds.

@@ -26,7 +26,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	if err != nil {
 		return g.originFailed(err, rc, resp)
 	}
-	if rc.session == nil && isPlaylistType(s.ContentType) {
+	if rc.session == nil && !rc.isRefused && isPlaylistType(s.ContentType) {
 		_ = s.Close()
 		resp.refuse(http.StatusForbidden, "this is a playlist; only names that end in .m3u8 are served as one")
 		return nil

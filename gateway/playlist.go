@@ -29,12 +29,16 @@ type templateKey struct {
 	// rewriting.
 	path           string
 	isTicketInPath bool
+	// folder and isExact are what the playlist's own ticket opens.
+	folder  string
+	isExact bool
 }
 
 func (rc *requestContext) templateKey() templateKey {
-	k := templateKey{route: rc.target.route, isTicketInPath: rc.isTicketInPath}
+	t := &rc.target
+	k := templateKey{route: t.route, isTicketInPath: rc.isTicketInPath, folder: t.folder, isExact: t.isExact}
 	if rc.isTicketInPath || !k.route.acceptsTicketInPath() {
-		k.path = rc.target.path
+		k.path = t.path
 	}
 	return k
 }
@@ -65,7 +69,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
 	}
-	if info := made.Info(); !info.IsMultivariant && info.TargetDuration > 0 {
+	if info := made.Info(); rc.session != nil && !info.IsMultivariant && info.TargetDuration > 0 {
 		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
 	}
 	g.renderPlaylist(rc, made.Template, p.Object, resp)
@@ -79,15 +83,25 @@ func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origi
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
 	} else {
-		ticket := g.signer.Sign(rc.claims, rc.target.scope())
-		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(len(ticket))), ticket)
+		var room [4]string
+		tickets := g.appendTickets(room[:0], rc, tpl.Scopes())
+		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(tickets...)), tickets...)
 	}
 	resp.Set("Content-Type", playlistContentType(o.ContentType))
 	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
 	if ticketIn == hls.TicketInCookie {
-		g.setCookies(rc, resp)
+		g.setCookies(rc, tpl.Scopes(), resp)
 	}
+}
+
+// appendTickets appends the session's ticket for the target, and one for each of the scopes.
+func (g *Gateway) appendTickets(tickets []string, rc *requestContext, scopes []string) []string {
+	tickets = append(tickets, g.signer.Sign(rc.claims, rc.target.scope()))
+	for _, text := range scopes {
+		tickets = append(tickets, g.signer.Sign(rc.claims, rc.target.listedScope(text)))
+	}
+	return tickets
 }
 
 // rewrite parses a playlist once for all viewers of a route.
@@ -105,6 +119,7 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath strin
 		QueryParameter: g.options.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:     t.route.isSameOrigin,
+		TicketScope:    t.ticketScope(),
 	})
 	if err != nil {
 		return &rewriting{err: err}
@@ -185,9 +200,9 @@ func knownDirective(pair string) bool {
 }
 
 // setCookies sets the ticket's cookie for everything that the channel's playlists may list, one for each mapping of the
-// route, so that cookies of two channels never mix. Browsers keep a Secure cookie only from HTTPS, and send one to a
+// route, and one for each folder outside the entry's that this playlist lists, so that cookies of two channels never mix. Browsers keep a Secure cookie only from HTTPS, and send one to a
 // player on another site only if it is SameSite=None and Partitioned.
-func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
+func (g *Gateway) setCookies(rc *requestContext, scopes []string, resp *Response) {
 	t := &rc.target
 	c := http.Cookie{
 		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
@@ -199,10 +214,14 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	}
 	for i := range t.route.mappings {
 		// A mapping with variables that this path lacks is skipped: the viewer got its cookie where the path has them.
-		if path, ok := t.route.mappings[i].viewer.folder(t.mapping.viewer, t.match); ok {
+		if path, ok := t.folderPath(t.route.mappings[i].viewer); ok {
 			c.Path = path
 			resp.Set("Set-Cookie", c.String())
 		}
+	}
+	for _, text := range scopes {
+		c.Path, c.Value = text[1:], g.signer.Sign(rc.claims, t.listedScope(text))
+		resp.Set("Set-Cookie", c.String())
 	}
 }
 

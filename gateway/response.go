@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"cmp"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -8,7 +10,9 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/enforcement"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
 )
 
 // maxFields bounds a response's header fields.
@@ -92,6 +96,85 @@ func (resp *Response) refuse(status int, why string) {
 func (resp *Response) retryLater(after time.Duration, why string) {
 	resp.Set("Retry-After", strconv.Itoa(max(1, int(after/time.Second))))
 	resp.refuse(http.StatusServiceUnavailable, why)
+}
+
+// waiveRefusal turns a refusal into none if the viewer's route does not enforce it. It drops the fields that came with the
+// refusal. A publisher is refused as ever.
+func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore int) {
+	r := rc.target.route
+	if resp.Status == 0 || r.config.Enforce == enforcement.Enforced || rc.request.isPublish {
+		return
+	}
+	if rc.id.IsZero() {
+		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	}
+	if !rc.isRefused { // else the playlist with the ticket was recorded
+		g.recordRefusal(rc, resp)
+	}
+	if !rc.hasTicket {
+		rc.claims = g.claimsOfRefused(rc, resp.Status)
+	}
+	rc.session, rc.isRefused = nil, true
+	resp.Status, resp.Body, resp.numFields = 0, nil, fieldsBefore
+}
+
+// claimsOfRefused returns what the ticket of a viewer says who is served although they were refused: nothing that outlives
+// the waiver, unless they could not be asked about and may well be good.
+func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims {
+	if status != http.StatusServiceUnavailable {
+		return ticket.Nobody(rc.id)
+	}
+	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: g.sessionTag(rc)}
+}
+
+// recordRefusal logs and counts a refusal that is not carried out.
+func (g *Gateway) recordRefusal(rc *requestContext, resp *Response) {
+	var d backends.Decision
+	if rc.session != nil && rc.session.Decision() != nil {
+		d = *rc.session.Decision()
+	}
+	g.unenforced.Record(enforcement.Refusal{
+		Route: rc.target.route.name, Session: rc.id, Reason: rc.refusalReason(resp.Status, d),
+		Facts: []slog.Attr{
+			slog.String("channel", rc.target.channel), slog.String("user", cmp.Or(d.User, d.UserID)),
+			slog.String("source", d.Source.String()), slog.String("address", rc.viewer.address.String()),
+			slog.String("why", cmp.Or(d.Reason, strings.TrimSpace(string(resp.Body)))),
+		},
+	})
+}
+
+// refusalReason returns why a viewer was refused.
+func (rc *requestContext) refusalReason(status int, d backends.Decision) enforcement.Reason {
+	switch r := rc.target.route; {
+	case d.Verdict == backends.Denied:
+		return enforcement.DeniedBy(d.Source)
+	case d.Verdict == backends.Allowed:
+		return enforcement.Addresses
+	case status == http.StatusServiceUnavailable:
+		return enforcement.Unchecked
+	case rc.isTicketInPath && !rc.hasTicket:
+		return enforcement.BadTicket
+	case rc.hasTicket:
+		return enforcement.Addresses
+	case rc.canOpenSession() && r.missing(&rc.credentials) != "":
+		return enforcement.MissingCredential
+	default:
+		return enforcement.NoTicket
+	}
+}
+
+// Routes returns the names of the routes, in their order.
+func (g *Gateway) Routes() []string {
+	var names []string
+	for _, r := range g.routes {
+		names = append(names, r.name)
+	}
+	return names
+}
+
+// UnenforcedRefusals returns how many sessions each route with enforce: false would have refused, by reason.
+func (g *Gateway) UnenforcedRefusals() map[string]map[enforcement.Reason]uint64 {
+	return g.unenforced.Counts()
 }
 
 // challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.

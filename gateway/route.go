@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"usher/gateway/edge"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
@@ -29,6 +31,9 @@ type route struct {
 	identity     identityFields
 	// hasWarnedUnmapped reports that a warning was written of a playlist's URI that no mapping matches.
 	hasWarnedUnmapped atomic.Bool
+	// entries holds the folder in which each channel was opened, until a warning was written of one opened in two.
+	entries          *otter.Cache[string, string]
+	hasWarnedEntries atomic.Bool
 }
 
 // pathMapping maps viewers' paths to paths on the origin.
@@ -40,6 +45,9 @@ type pathMapping struct {
 // identityFields tell sessions apart beside credentials.
 type identityFields struct{ agent, playback bool }
 
+// maxEntries bounds how many channels of a route are watched for a second entry.
+const maxEntries = 10_000
+
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
@@ -49,6 +57,7 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
 	}
+	r.entries = otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries})
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
@@ -140,8 +149,12 @@ type target struct {
 	opensSession bool // credentials open a session here
 	match        match
 	channel      string
-	folder       string // the folder below the channel to which the session is bound; empty: none
-	path         string // the viewer's, without ticket
+	// folder is the folder below the channel that the session or its ticket opens, with all below it; empty: the whole
+	// channel. It is the entry's until a ticket says another one. depth and isExact are as in [ticket.Scope].
+	folder  string
+	depth   int
+	isExact bool
+	path    string // the viewer's, without ticket
 }
 
 // nextMapping sets the next mapping of the route that matches the path too, and reports whether there is one.
@@ -157,6 +170,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 				route: r, mapping: p, index: i, opensSession: i == 0, match: m, path: t.path,
 				channel: unescape(p.viewer.value(m, channelVariable)),
 			}
+			t.enter()
 			return true
 		}
 	}
@@ -165,7 +179,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 
 // scope returns what a ticket for the target is valid for.
 func (t *target) scope() ticket.Scope {
-	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder}
+	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Depth: t.depth, IsExact: t.isExact}
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.
@@ -214,9 +228,9 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	}
 	switch {
 	case q.Channel != "":
-		t.channel = q.Channel
+		t.channel, t.folder, t.depth = q.Channel, "", 0
 	case r.config.Edge.ViewerPath == "":
-		t.channel = t.path
+		t.channel, t.folder, t.depth = t.path, "", 0
 	}
 	return t, true
 }
@@ -271,15 +285,16 @@ func (r *route) locate(ref string) (string, bool) {
 		if !ok {
 			continue
 		}
+		viewers := path
 		if !p.isIdentity {
-			if path, ok = p.viewer.expand(p.origin, m); !ok {
+			if viewers, ok = p.viewer.expand(p.origin, m); !ok {
 				continue
 			}
 		}
 		if hasQuery {
-			path += "?" + query
+			viewers += "?" + query
 		}
-		return path, true
+		return viewers, true
 	}
 	return "", false
 }

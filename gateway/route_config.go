@@ -10,6 +10,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 )
 
@@ -50,6 +51,8 @@ type RouteConfig struct {
 	// plays one stream, so zapping never counts as several streams. If empty, each address counts as a device. The fields
 	// are not credentials unless Credentials names them as well.
 	DeviceFields []string `yaml:"device_fields"`
+	// Enforce is whether viewers who may not watch are refused. If not, they are served, logged and counted.
+	Enforce enforcement.Mode `yaml:"enforce"`
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which an edge asks whether a viewer may watch. If nil the route serves media.
@@ -99,6 +102,10 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 // warnings says what the route's allowed settings cost.
 func (r RouteConfig) warnings(key string) error {
 	var errs []error
+	if r.Enforce == enforcement.Unenforced {
+		errs = append(errs, fmt.Errorf("%s.enforce: false serves every viewer, banned and kicked ones too, and logs who would be refused; "+
+			"set it to true once the log is as expected", key))
+	}
 	if r.TicketIn == hls.TicketInNone {
 		errs = append(errs, fmt.Errorf("%s.ticket_in: none serves segments and keys to everybody who knows their URIs; "+
 			"let what stands in front of this node check a token of its own", key))

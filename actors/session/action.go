@@ -46,7 +46,7 @@ type CloseReason uint8
 const (
 	NotClosing          CloseReason = iota
 	ClosedIdle                      // the viewer has stopped asking
-	ClosedDenied                    // a running session was denied
+	closedDenied                    // a running session was denied
 	closedForgotten                 // a remembered denial, or a retry, has expired
 	closedUnknownTicket             // no record, and the ticket does not admit
 	closedSuperseded                // the viewer plays another channel

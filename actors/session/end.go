@@ -28,9 +28,9 @@ func (e Revoked) apply(s step) Action {
 	return s.releaseLease(a)
 }
 
-// apply forgets the denial of a viewer who was banned.
+// apply forgets the denial of a viewer who was banned or kicked.
 func (Unbanned) apply(s step) Action {
-	if s.phase.isDenied() && s.Decision.Source == backends.FromBan {
+	if s.phase.isDenied() && (s.Decision.Source == backends.FromBan || s.Decision.Source == backends.FromOperator) {
 		return s.end(closedForgotten)
 	}
 	return Action{}

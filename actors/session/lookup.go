@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"time"
 
 	"usher/backends"
@@ -100,12 +101,10 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 // endOpening ends an opening whatever the record's decision is.
 func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
 	switch {
-	case e.Found && s.clock.Before(e.Record.KickedUntil):
-		return s.denyLocally(Kicked()), true
-	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
-		return s.refuse(rootWasDenied, ClosedDenied), true
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
+	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
+		return s.refuse(rootWasDenied, closedDenied), true
 	case e.Overload != "":
 		return s.retryLater(retryLater, e.Overload), true
 	default:
@@ -130,9 +129,13 @@ func (s step) setOpened(t Ticket, r Record) {
 // awaitsBans is why a viewer of whom only the ticket is known is asked to retry.
 const awaitsBans = "redis lost its data and the bans are being restored"
 
-// Kicked returns the decision on a viewer whose session an operator ended.
-func Kicked() backends.Decision {
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: "ended by an operator"}
+// Kicked returns the decision on a viewer whose session an operator ended, who may give a reason.
+func Kicked(reason string) backends.Decision {
+	d := backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator, Reason: "ended by an operator"}
+	if reason != "" {
+		d.Reason += ": " + reason
+	}
+	return d
 }
 
 // isTicketRevoked reports whether the ticket belongs to a session that was denied while it ran. A viewer with credentials is
@@ -165,7 +168,7 @@ func (s step) admitByTicket(next phase, t Ticket) Action {
 	switch {
 	case s.ticketHolds(t):
 	case s.isRootDenied:
-		return s.refuse(rootWasDenied, ClosedDenied)
+		return s.refuse(rootWasDenied, closedDenied)
 	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
@@ -265,7 +268,11 @@ func (s step) takeDecision(r Record) {
 func (s step) onLookup(e LeaseAnswered) Action {
 	hasMissedSlot := s.phase == recheckSlotMissed
 	s.phase = either(s.phase == allowedLooking, allowedFresh, recheckQueued)
+	ticket := s.agreeOnTicket(e)
 	a := s.afterLookup(e)
+	if s.phase.isAllowed() {
+		a.Publish, a.Save = a.Publish || ticket.Publish, a.Save || ticket.Save
+	}
 	if hasMissedSlot && s.phase == recheckQueued {
 		a.Enqueue = priorityOf(s.Decision.Source)
 	}
@@ -290,6 +297,13 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 
 // onLease checks the session under the lease, unless another node has.
 func (s step) onLease(e LeaseAnswered) Action {
+	ticket := s.agreeOnTicket(e)
+	a := s.afterLease(e)
+	a.Publish = a.Publish || ticket.Publish // a check that follows stores the ticket
+	return a
+}
+
+func (s step) afterLease(e LeaseAnswered) Action {
 	if a, isDecided := s.takeNewer(e); isDecided {
 		return a
 	}
@@ -297,6 +311,25 @@ func (s step) onLease(e LeaseAnswered) Action {
 		return s.onSpentToken(s.now)
 	}
 	return s.startRecheck()
+}
+
+// agreeOnTicket has a session that several nodes opened, because they could not see each other's, have one ticket: that of the
+// latest opening, whose revocation covers the others. Among equal openings the key's id decides.
+func (s step) agreeOnTicket(e LeaseAnswered) Action {
+	r := e.Record
+	isRevoked := !r.Opened.After(r.RevokedBefore) || !s.Opened().After(r.RevokedBefore)
+	if !e.Found || r.Decision.Verdict != backends.Allowed || isRevoked {
+		return Action{}
+	}
+	switch order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID)); {
+	case order > 0:
+		s.opened, s.KeyID = uint32(r.Opened.Unix()), r.KeyID
+		return Action{Publish: true}
+	case order < 0:
+		return Action{Save: true}
+	default:
+		return Action{}
+	}
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.
@@ -318,16 +351,14 @@ func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
 	}
 }
 
-// refusedBy returns why a session that runs must end: a kick, a revoked ticket, a ban or a limit.
+// refusedBy returns why a session that runs must end: a ban, a kick, a limit or a revoked ticket.
 func (s step) refusedBy(e LeaseAnswered) (d backends.Decision, isRefused bool) {
 	r := e.Record
 	switch {
-	case e.Found && s.clock.Before(r.KickedUntil):
-		return Kicked(), true
-	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
-		return refusalOf(r), true
 	case e.Refused != nil:
 		return *e.Refused, true
+	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
+		return refusalOf(r), true
 	default:
 		return backends.Decision{}, false
 	}

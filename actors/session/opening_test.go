@@ -60,7 +60,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		},
 		"a revoked ticket is refused": {
 			ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
-			want: Action{Publish: true, Close: ClosedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
+			want: Action{Publish: true, Close: closedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a revoked ticket with credentials is checked, and opens anew": {
 			request: true, ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),

@@ -134,9 +134,6 @@ func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
 	if rapid.Bool().Draw(t, "ticket revoked") {
 		r.RevokedBefore = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "revocation's age"))
 	}
-	if rapid.Bool().Draw(t, "kicked") {
-		r.KickedUntil = m.now.Add(rapid.SampledFrom([]time.Duration{-time.Hour, time.Hour}).Draw(t, "kick"))
-	}
 	e := LeaseAnswered{
 		Kind: rapid.SampledFrom(m.lookups).Draw(t, "lookup"), LeaseResult: LeaseResult{Record: r, Found: rapid.Bool().Draw(t, "found")},
 		Ticket: m.ticket, Timer: m.drawTimerFired(t),
@@ -317,7 +314,7 @@ func (m *model) mayDeny(e Event, before State) bool {
 		return e.Opened.IsZero() || !before.Opened().After(e.Opened)
 	case LeaseAnswered:
 		r := &e.Record
-		return e.Found && (m.now.Before(r.KickedUntil) || !before.Opened().After(r.RevokedBefore) || e.Refused != nil ||
+		return e.Found && (!before.Opened().After(r.RevokedBefore) || e.Refused != nil ||
 			r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && r.Revision > before.Revision) ||
 			e.Timer.Fallback.Verdict == backends.Denied || m.mayTokenDeny()
 	case TimerFired:

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strings"
 	"time"
 
 	"usher/backends"
@@ -29,8 +30,6 @@ type Record struct {
 	// RevokedBefore refuses every ticket of the session that was opened at that time or before, because the session was denied
 	// while it ran; zero: none is refused.
 	RevokedBefore time.Time
-	// KickedUntil is until when the session is refused, whatever its viewer presents; zero: it is not.
-	KickedUntil time.Time
 	// IsEvicted reports that the user's limit evicted the session. It may play again when a stream is free.
 	IsEvicted bool
 	// IsClosed reports that no node had seen the viewer for the idle timeout when the session was read.
@@ -54,6 +53,21 @@ type ClosingRecord struct {
 	Since time.Time
 	// LastSeen is when any node last saw its viewer.
 	LastSeen time.Time
+}
+
+// Reason returns why the session ended, as far as the store tells: it knows that the tickets of a superseded session are
+// revoked, and the nodes' history says by whom.
+func (c *ClosingRecord) Reason() CloseReason {
+	switch r := &c.Record; {
+	case r.Decision.Verdict == backends.Denied, r.IsEvicted:
+		return closedDenied
+	case r.Opened.After(r.RevokedBefore):
+		return ClosedIdle
+	case strings.HasSuffix(c.Counters.History, backends.Denied.String()+"/"+backends.FromLimit.String()):
+		return closedSuperseded
+	default:
+		return closedDenied
+	}
 }
 
 // Heartbeat reports when a node last saw a session's viewer.

@@ -15,7 +15,7 @@ type Revocation struct {
 	Opened  time.Time
 	// Decision is the session's decision from now on.
 	Decision backends.Decision
-	// Until is when a kick ends, by this node's clock.
+	// Until is when a kick ends, by this node's clock. Its ban refuses the viewer until then.
 	Until time.Time
 	// Ban is the ban that begins or ends.
 	Ban Ban
@@ -28,7 +28,7 @@ type RevocationKind uint8
 const (
 	// RevokedDenied means that a backend denied a running session.
 	RevokedDenied RevocationKind = iota + 1
-	// RevokedKicked means that an operator ended a session, which is refused for a while.
+	// RevokedKicked means that an operator ended a session. Its viewer is under a ban for a while.
 	RevokedKicked
 	// RevokedEvicted means that the user's stream limit was exceeded.
 	RevokedEvicted
@@ -50,13 +50,18 @@ type Ban struct {
 	ID string
 	// User is a user's id or name, as the middleware knows them.
 	User string
-	// Credentials is a keyed hash of what a viewer presents.
+	// Credentials are keyed hashes of what a viewer presents, separated by dots. A viewer who presents all of it is banned,
+	// whatever they present beside it.
 	Credentials string
 	Prefix      netip.Prefix
 	Session     backends.SessionID
+	// Backend and Channel limit the ban to viewers of that backend or channel; empty: they do not.
+	Backend, Channel string
 	// Until is when the ban ends, by this node's clock.
 	Until  time.Time
 	Reason string
+	// IsKick reports that the ban follows from a kick, which ends soon.
+	IsKick bool
 	// Cause is the id of the ban from which this one follows. A ban of a user also bans the credentials with which the user is
 	// seen, so that it holds while no backend can name the user.
 	Cause string

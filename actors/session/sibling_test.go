@@ -62,8 +62,8 @@ func siblingRows() []row {
 	overloaded := BackendAnswered{Decision: PendingDecision(overload())}
 	late := WaitExpired{Fallback: failed.Decision, IsFailure: true, Ticket: rootTicket(time.Hour)}
 	busy := WaitExpired{Fallback: PendingDecision(overload()), Ticket: rootTicket(time.Hour)}
-	refused := Action{Publish: true, Close: ClosedDenied}
-	kicked := siblingOpening(func(e *LeaseAnswered) { e.Refused = new(Kicked()) })
+	refused := Action{Publish: true, Close: closedDenied}
+	kicked := siblingOpening(func(e *LeaseAnswered) { e.Refused = new(Kicked("")) })
 	return []row{
 		{story: "a sibling is asked about with its root's facts", phase: openingLeasing, event: facts, next: openingChecking, given: hour, want: check},
 		{story: "a sibling is asked about with credentials of its own", phase: openingLeasing, event: siblingOpening(nil), next: openingChecking, given: asSibling(time.Hour, withCredentials), want: check},

@@ -52,7 +52,7 @@ func refusedByPolicy() backends.Decision {
 func overload() error { return backends.NewOverload("backends.portal.max_in_flight", 1) }
 
 // kick is what an operator does to a session.
-func kick() Revoked { return Revoked{Kind: RevokedKicked, Decision: Kicked()} }
+func kick() Revoked { return Revoked{Kind: RevokedKicked, Decision: Kicked("")} }
 
 // remembered is the store's answer to an opening whose session it knows.
 func remembered(r Record) LeaseAnswered {

@@ -74,7 +74,7 @@ func TestStep_Opening(t *testing.T) {
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{9 * s, BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(24 * s)}},
-				{24 * s, seen(24*s, backends.BreakerClosed), closed, Action{Close: ClosedDenied}},
+				{24 * s, seen(24*s, backends.BreakerClosed), closed, Action{Close: closedDenied}},
 			},
 		},
 		"a check that hangs for longer than its fallback holds keeps the timer slow": {
@@ -229,7 +229,7 @@ func TestStep_Denial(t *testing.T) {
 			start: recheckChecking,
 			moves: []move{
 				{0, BackendAnswered{Decision: refusedByPolicy(), IsBackendDown: true}, deniedRemembered, Action{Publish: true, WakeAt: in(15 * s)}},
-				{15 * s, seen(15*s, backends.BreakerOpen), closed, Action{Close: ClosedDenied}},
+				{15 * s, seen(15*s, backends.BreakerOpen), closed, Action{Close: closedDenied}},
 			},
 		},
 	})

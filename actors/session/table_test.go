@@ -117,7 +117,9 @@ func lookupRows() []row {
 	found := LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: TimerFired{LastSeen: t0()}}
 	lost, held, kicked, newer := found, found, found, found
 	lost.Found, held.HeldElsewhere = false, true
-	kicked.Record.KickedUntil = in(time.Hour)
+	kicked.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator}
+	kickedOpening := remembered(Record{RevokedBefore: in(0)}) // its ticket is revoked as well
+	kickedOpening.Refused = kicked.Refused
 	newer.Record.Revision, newer.Record.Decision, newer.Record.Expires = 3, yes(), in(time.Hour)
 	unsure := LeaseAnswered{Kind: LookupForOpening, MayBeBanned: true, Ticket: Ticket{Opened: t0(), KeyID: "a"}}
 	due := func(e LeaseAnswered, revision uint64) LeaseAnswered {
@@ -135,7 +137,7 @@ func lookupRows() []row {
 	takeSlotBack.ReturnSlot = true
 	return []row{
 		{story: "an opening without a record is checked", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
-		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: remembered(Record{KickedUntil: in(time.Hour)}), next: deniedRemembered, want: kick},
+		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: kickedOpening, next: deniedRemembered, want: kick},
 		{
 			story: "a ticket alone admits nobody before all bans are known", phase: openingLeasing, event: unsure, next: retryLater,
 			given: byTicketAlone, want: Action{Publish: true, WakeAt: in(time.Second)},

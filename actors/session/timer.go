@@ -38,7 +38,7 @@ func (s step) onDenialTimer(e TimerFired) Action {
 	case e.Breaker != backends.BreakerClosed && (s.Decision.Source == backends.FromBackend || s.Decision.Source == backends.FromLocal):
 		return s.keepDenial(e)
 	case s.WasAllowed:
-		return s.end(ClosedDenied)
+		return s.end(closedDenied)
 	default:
 		return s.end(closedForgotten)
 	}

@@ -143,28 +143,42 @@ func describeOutcome(d backends.Decision, err error) string {
 	}
 }
 
-// One viewer's input that makes a member fail does not open its breaker, and gains nothing while the other member
-// answers.
+// TestBackend_OneViewersFailuresKeepBreakerClosed has a member fail for one viewer, whom the other one denies. What has no
+// answer follows on_failure, for that viewer alone.
 func TestBackend_OneViewersFailuresKeepBreakerClosed(t *testing.T) {
 	t.Parallel()
-	bad := requestFrom(1).Address
-	failing := backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-		if r.Address == bad {
-			return failingWith(backends.FailureStatus)(ctx, r)
-		}
-		return denyingBackend("y", "")(ctx, r)
-	})
-	c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failing)
-	if got := describeOutcome(c.Check(t.Context(), requestFrom(2))); got != "denied backend" {
-		t.Fatalf("got %s for another viewer, want both members' No", got)
+	tests := map[string]struct {
+		failure backends.Failure
+		want    string
+	}{
+		"a status":  {backends.Failure{Kind: backends.FailureStatus, Status: 503}, "failure"},
+		"garbage":   {backends.Failure{Kind: backends.FailureMalformed}, "failure"},
+		"a reset":   {backends.Failure{Kind: backends.FailureTransport, WasSent: true}, "allowed fail-open"},
+		"a timeout": {backends.Failure{Kind: backends.FailureTimeout, WasSent: true}, "allowed fail-open"},
 	}
-	for range 100 {
-		if got := describeOutcome(c.Check(t.Context(), requestFrom(1))); got != "failure" {
-			t.Fatalf("got %s, want a failure that allows no viewer", got)
-		}
-	}
-	if chains[1].IsDown() || c.IsDown() {
-		t.Error("one viewer opened the breaker")
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad := requestFrom(1).Address
+			failing := backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+				if r.Address == bad {
+					return backends.Decision{}, &tt.failure
+				}
+				return denyingBackend("y", "")(ctx, r)
+			})
+			c, chains := newChains(t, backends.PolicyAllow, nil, denyingBackend("x", ""), failing)
+			for range 100 {
+				if got := describeOutcome(c.Check(t.Context(), requestFrom(2))); got != "denied backend" {
+					t.Fatalf("got %s for another viewer, want both members' No", got)
+				}
+				if got := describeOutcome(c.Check(t.Context(), requestFrom(1))); got != tt.want {
+					t.Fatalf("got %s, want %s", got, tt.want)
+				}
+			}
+			if chains[1].IsDown() || c.IsDown() {
+				t.Error("one viewer opened the breaker")
+			}
+		})
 	}
 }
 

@@ -19,7 +19,7 @@
 //	no opinion              from all: the backend that contains this one decides; a standalone backend denies
 //
 // So one member's denial beside another member's failure follows on_failure: the failed member might have allowed the
-// viewer. Auth-proxy denies then, which is on_failure: deny.
+// viewer. Auth-proxy denies then, which is on_failure: deny. deploy/backends/any.yaml lists what else differs from it.
 //
 // Invariants:
 //   - What a viewer or a flood adds to the members' results ranks no higher than a denial. A network failure allows only

@@ -18,8 +18,8 @@ type resultRank uint8
 const (
 	rankPending resultRank = iota
 	rankDenied
-	rankFailed      // a failure that the viewer's own input may have caused
-	rankUnreachable // a failure that no viewer can cause
+	rankFailed      // an answer outside of the contract, which the viewer's own input may have caused
+	rankUnreachable // no answer at all, as in an outage
 	rankOverloaded
 	rankAllowed
 )

@@ -66,7 +66,12 @@ type contract struct {
 func (c contract) start(t *testing.T) (*Server, backends.Backend) {
 	t.Helper()
 	cfg := DefaultConfig()
-	cfg.Users = map[string]User{GoodToken: {ID: "u1", Name: "alice", ValidFor: 10 * time.Minute}}
+	cfg.Users = map[string]User{GoodToken: goodUser()}
+	for i := range concurrentViewers {
+		if token, u := viewer(i); u != (User{}) {
+			cfg.Users[token] = u
+		}
+	}
 	s := New(cfg)
 	if err := s.Start(); err != nil {
 		t.Fatalf("start the middleware: %v", err)
@@ -147,9 +152,35 @@ func wantNoSecret(t *testing.T, err error) {
 	}
 }
 
-func (c contract) allowed(t *testing.T, _ *Server, b backends.Backend) {
+// goodUser is who owns GoodToken.
+func goodUser() User {
+	return User{ID: "u1", Name: "alice", ValidFor: 10 * time.Minute, MaxSessions: 2}
+}
+
+// concurrentViewers is how many viewers ask at once.
+const concurrentViewers = 64
+
+// viewer returns the token of one of them, and its user; every second one is unknown.
+func viewer(i int) (token string, u User) {
+	if i%2 == 1 {
+		return fmt.Sprintf("%s-%d", BadToken, i), User{}
+	}
+	return fmt.Sprintf("%s-%d", GoodToken, i), User{
+		ID: fmt.Sprint("id-", i), Name: fmt.Sprint("name-", i), ValidFor: time.Duration(i+20) * time.Second, MaxSessions: i + 2,
+	}
+}
+
+// grantOf returns what an allowance says of a user. A product's own dialect may not say it.
+func grantOf(d backends.Decision) User {
+	return User{ID: d.UserID, Name: d.User, ValidFor: d.ValidFor, MaxSessions: int(d.MaxSessions), Unique: d.Unique}
+}
+
+func (c contract) allowed(t *testing.T, s *Server, b backends.Backend) {
 	d, err := check(t, b, GoodToken)
 	wantVerdict(t, d, err, backends.Allowed)
+	if got := grantOf(d); !s.isDialectSet && got != goodUser() {
+		t.Errorf("got %+v, want all that the answer says, %+v", got, goodUser())
+	}
 }
 
 func (c contract) denied(t *testing.T, _ *Server, b backends.Backend) {
@@ -340,21 +371,22 @@ func (c contract) cancelled(t *testing.T, s *Server, b backends.Backend) {
 
 func (c contract) concurrent(t *testing.T, s *Server, b backends.Backend) {
 	var group sync.WaitGroup
-	for i := range 64 {
+	for i := range concurrentViewers {
 		group.Go(func() {
-			token, want := GoodToken, backends.Allowed
-			if i%2 == 1 {
-				token, want = BadToken, backends.Denied
+			token, user := viewer(i)
+			want := backends.Allowed
+			if user == (User{}) {
+				want = backends.Denied
 			}
 			d, err := check(t, b, token)
-			if err != nil || d.Verdict != want {
-				t.Errorf("viewer %d: got %s and error %v, want %s", i, d.Verdict, err, want)
+			if err != nil || d.Verdict != want || !s.isDialectSet && want == backends.Allowed && grantOf(d) != user {
+				t.Errorf("viewer %d: got %s of %+v and error %v, want %s of %+v", i, d.Verdict, grantOf(d), err, want, user)
 			}
 		})
 	}
 	group.Wait()
-	if s.Calls() != 64 {
-		t.Errorf("got %d calls, want 64", s.Calls())
+	if s.Calls() != concurrentViewers {
+		t.Errorf("got %d calls, want %d", s.Calls(), concurrentViewers)
 	}
 }
 

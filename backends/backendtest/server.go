@@ -58,6 +58,8 @@ type Server struct {
 	users   map[string]User
 	headers http.Header
 	dialect Dialect
+	// isDialectSet is false while the server answers as Astra's middlewares do, with all facts of the user.
+	isDialectSet bool
 	// certificate is nil for a server without TLS.
 	certificate *tls.Certificate
 
@@ -169,7 +171,7 @@ func (s *Server) SetHeader(name, value string) {
 func (s *Server) SetDialect(d Dialect) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.dialect = d
+	s.dialect, s.isDialectSet = d, true
 }
 
 // Close stops listening, ends every call, and waits for them.

@@ -64,7 +64,7 @@ func TestServer_SetModeFor_LeavesOthersAlone(t *testing.T) {
 		}
 	}
 	s.SetModeFor("", Healthy())
-	if resp, err := get(t.Context(), s.URL()+"/?token=evil"); err != nil || resp.StatusCode != 403 {
+	if resp, err := get(t.Context(), s.URL()+"/?token=evil"); err != nil || resp.StatusCode != http.StatusForbidden {
 		t.Errorf("after its end: got %v and error %v, want status 403", resp, err)
 	}
 }

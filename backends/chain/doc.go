@@ -4,27 +4,41 @@
 // backends; then [Chain.Run] once, and [Chain.Check] and [Chain.Fallback] for each check. A check travels from left to
 // right, as the constructors list the decorators:
 //
-//	New:      FailOpen ─► Bulkhead ─► Breaker ─► tracing ─► adapter ─► middleware
-//	             │            │          │          └─ one span for each call that goes out
-//	             │            │          └─ rejects while the backend fails, ends each call after timeout, probes
-//	             │            └─ bounds the calls in flight, openings and re-checks apart
+//	New:      FailOpen ─► notFound ─► Bulkhead ─► Breaker ─► tracing ─► adapter ─► middleware
+//	             │           │           │           │         └─ one span for each call that goes out
+//	             │           │           │           └─ rejects while the backend fails, ends each call after timeout, probes
+//	             │           │           └─ bounds the calls in flight, openings and re-checks apart
+//	             │           └─ denies for a 404 that concerns one viewer
 //	             └─ applies on_failure: what holds without an answer
 //
 //	NewLocal: FailOpen ─► deniesPending ─► tracing ─► notifiesOnSent ─► adapter ─► chains of its members, if any
 //
-// Files: chain.go and local.go (constructors), failopen.go, bulkhead.go, breaker.go and breaker_call.go (with
-// failure_dedup.go and broadcast.go), tracing.go, config.go and the other *_config.go.
+// Files: chain.go and local.go (constructors), failopen.go, not_found.go, bulkhead.go (with slot_queue.go), breaker.go,
+// breaker_call.go and breaker_opinion.go (with call_history.go, failure_dedup.go, recent_addresses.go and broadcast.go),
+// tracing.go, config.go and the other *_config.go.
 //
 // Invariants:
 //   - A denial passes through every decorator unchanged. Only an error is counted, or replaced by a fallback.
 //   - A [backends.Overload] and a viewer who leaves move no breaker and admit no viewer.
-//   - No viewer can cause a failure that admits them: what a request can cause (a status, a malformed answer, a panic)
-//     counts once per subscriber prefix and window, and admits no viewer while the breaker is closed.
+//   - No single viewer opens the breaker. A failure to connect counts always. Any other one may be the request's own doing
+//     (a status, a malformed answer, a panic, a reset or a timeout after it was sent): it counts once per subscriber prefix
+//     and window while other prefixes get answers in it. Before the failures of fewer than three prefixes open the breaker,
+//     an answered request is asked again and must fail too. Where nobody was ever answered, every failure counts.
+//   - A backend that fails for everybody behind one address opens the breaker with as many failures, and as soon, as one
+//     that fails for many addresses.
+//   - A status, a malformed answer and a panic admit no viewer while the breaker is closed.
+//   - One viewer's wrong path (404) is one failure, however often they ask.
+//   - While other prefixes ask, one prefix holds at most three quarters of the slots.
 //   - A probe ends in time even if the adapter ignores its context.
 //
 // Decided: the bulkhead stands outside the breaker, because a breaker that opens must release the checks that wait for a
 // slot. Consecutive failures are counted here, because gobreaker's count forgets those that left its window, and five
-// calls that hang one after another would never reach it. Probes run in the background, so that no opening waits for one.
+// calls that hang one after another would never reach it. Probes and second opinions run in the background, so that no
+// viewer waits for one. A second opinion begins when a call has waited for half of its timeout, so that it ends with the
+// calls that it is about. It asks as a re-check, and a denial is an answer: its credentials may be old. In a half-open
+// breaker each prefix counts once per window, so that the viewer who fails one probe does not fail the next. A reset or a
+// timeout admits the viewer who may have caused it: no sign tells them from the first viewer of an outage, who must not
+// wait. A 404 is not held back for another viewer's answer: the viewer's next try finds it.
 //
 // Refused: retries inside a check; the session's timer checks again, and players retry by themselves.
 package chain

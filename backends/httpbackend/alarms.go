@@ -15,10 +15,10 @@ import (
 const alarmClearAfter = time.Minute
 
 // numAlarms is the number of alarms.
-const numAlarms = int(backends.AlarmBrokenPage) + 1
+const numAlarms = int(backends.AlarmConstantUser) + 1
 
 // AlarmSet is a set of alarms. The zero value is empty.
-type AlarmSet uint8
+type AlarmSet uint16
 
 // With returns the set with a added.
 func (s AlarmSet) With(a backends.Alarm) AlarmSet { return s | 1<<a }
@@ -47,7 +47,7 @@ func NewAlarms(name string, log *slog.Logger) *Alarms {
 // value, which may be a viewer's token.
 func (r *Alarms) Record(now time.Time, raised AlarmSet, detail string) {
 	for rest := raised; rest != 0; rest &= rest - 1 {
-		r.counts[bits.TrailingZeros8(uint8(rest))].Add(1)
+		r.counts[bits.TrailingZeros16(uint16(rest))].Add(1)
 	}
 	if raised == 0 && r.active.Load() == 0 {
 		return
@@ -57,6 +57,14 @@ func (r *Alarms) Record(now time.Time, raised AlarmSet, detail string) {
 	for _, a := range backends.AllAlarms() {
 		r.update(now, a, raised.Has(a), detail)
 	}
+}
+
+// Raise records an alarm that no single answer raises. It clears no other.
+func (r *Alarms) Raise(now time.Time, a backends.Alarm, detail string) {
+	r.counts[a].Add(1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.update(now, a, true, detail)
 }
 
 // update begins or ends one alarm. The caller holds mu.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"usher/backends"
 )
@@ -63,14 +64,14 @@ func newPageFinder() pageFinder {
 
 // errorSigns matches what only a program that failed, or a web server in its place, writes:
 //   - PHP's errors, in HTML and in text. A header that PHP could not send is among them, since it may be the refusal;
-//   - stack traces of PHP, Python, Java, .NET, Node.js and Go;
-//   - the titles of error pages: nginx and Apache begin with the status, IIS and ASP.NET with words.
+//   - stack traces of PHP, Python, Java, .NET, Node.js and Go, and Perl's software error;
+//   - the titles of error pages: most begin with the status, some with words.
 const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|cannot modify header information|headers already sent` +
 	`|uncaught (?:\w+\\)*\w*(?:error|exception)\b|unhandled exception|exception in thread "` +
 	`|stack trace:|traceback \(most recent call last\)|\n\s+at [\w.$<> ]+ ?\([^)\n]*:\d+\)|goroutine \d+ \[` +
-	`|<title>\s*(?:[45]\d\d\b|http error [45]|server error|internal server error|service unavailable|runtime error|iis [\d.]+ detailed error)` +
-	`|server error in '[^'\n]*' application`
+	`|<(?:title|h1)>\s*(?:(?:http )?(?:status |error )?[45]\d\d\b|internal server error|service unavailable|server error|runtime error|iis [\d.]+ detailed error)` +
+	`|server error in '[^'\n]*' application|<h1>software error:`
 
 // find returns what the beginning of a body looks like.
 func (f pageFinder) find(text []byte) page {
@@ -96,6 +97,13 @@ func isHTML(text []byte) bool {
 func mayBePage(h http.Header) bool {
 	kind, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
 	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasPrefix(kind, "application/xhtml")
+}
+
+// noteLatePage raises the alarm for a page that came after the decision. The answers after it are read as before.
+func (c *Client) noteLatePage(text []byte) {
+	if p := c.pages.find(text); p != pageNone && c.brokenPage != BrokenPageIgnore {
+		c.alarms.Record(time.Now(), AlarmSet(0).With(backends.AlarmBrokenPage), "allowed, and later came "+p.String())
+	}
 }
 
 // readPage reads what the page that came with an allowing answer means.

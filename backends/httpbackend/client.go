@@ -131,29 +131,47 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 		return Response{}, c.classifyError(ctx, err)
 	}
 	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0}
-	var text []byte
-	isAllowing := c.statuses.meaningOf(a.Status).outcome == OutcomeAllow
-	switch {
-	case isAllowing && (call.NeedsBody || c.requirements.body != nil):
-		text, err = c.readWhole(x)
-		a.Body = text
-	case isAllowing && c.brokenPage == BrokenPageFailure && !x.isEmpty():
-		text, err = c.readStart(ctx, x)
-	case traced.isEnabled(): // for an operator, who wants to see the body
-		text = c.peek(ctx, x, drainTimeout)
-	case isAllowing && c.mayBeBroken(a):
-		text = c.peek(ctx, x, pageWait(ctx))
-	default:
-		c.drain(x)
+	if traced.isEnabled() && !c.waitsForBody(a, call) {
+		traced.finish(a, c.peek(ctx, x, drainTimeout, func([]byte) {})) // for an operator, who wants to see the body
+		return a, nil
 	}
+	text, err := c.readBody(ctx, x, &a, call)
 	traced.finish(a, text)
 	if err != nil {
 		return Response{}, c.failureOf(ctx, err)
 	}
-	if isAllowing && !call.NeedsBody && c.mayBeBroken(a) {
+	return a, nil
+}
+
+// isAllowing reports whether the answer's status allows.
+func (c *Client) isAllowing(a Response) bool {
+	return c.statuses.meaningOf(a.Status).outcome == OutcomeAllow
+}
+
+// waitsForBody reports whether the decision on an answer needs more than its header.
+func (c *Client) waitsForBody(a Response, call Call) bool {
+	return c.isAllowing(a) && (call.NeedsBody || c.requirements.body != nil || c.mayBeBroken(a))
+}
+
+// readBody reads as much of the body as the decision needs, and leaves the rest for later. It sets what it means for the
+// answer.
+func (c *Client) readBody(ctx context.Context, x *exchange, a *Response, call Call) (text []byte, err error) {
+	switch {
+	case !c.waitsForBody(*a, call):
+		c.drain(x)
+		return nil, nil
+	case call.NeedsBody || c.requirements.body != nil:
+		text, err = c.readWhole(x)
+		a.Body = text
+	case c.brokenPage == BrokenPageFailure && !x.isEmpty():
+		text, err = c.readStart(ctx, x)
+	default:
+		text = c.peek(ctx, x, pageWait(ctx), c.noteLatePage)
+	}
+	if !call.NeedsBody && c.mayBeBroken(*a) {
 		a.page = c.pages.find(text[:min(len(text), maxPage)])
 	}
-	return a, nil
+	return text, err
 }
 
 // mayBeBroken reports whether an allowing answer may come with a broken page that somebody wants to know of.

@@ -85,6 +85,9 @@ func (c Config) Validate() error {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
 		}
 	}
+	if c.OnUnmetRequirement == UnmetRequirementDeny && c.RequireHeader == "" && c.RequireBody == "" {
+		errs = append(errs, errors.New("on_unmet_requirement: deny needs require_header or require_body"))
+	}
 	if c.ResponseHeaderTimeout < 0 {
 		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}

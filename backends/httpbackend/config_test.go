@@ -33,6 +33,14 @@ func TestConfig_Validate(t *testing.T) {
 				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
 			},
 		},
+		"a negative bound of the header": {
+			func(c *httpbackend.Config) { c.ResponseHeaderTimeout = -1 },
+			[]string{"response_header_timeout: -1ns must be 0 (none) or above"},
+		},
+		"a meaning of requirements without any": {
+			func(c *httpbackend.Config) { c.OnUnmetRequirement = httpbackend.UnmetRequirementDeny },
+			[]string{"on_unmet_requirement: deny needs require_header or require_body"},
+		},
 		"headers that cannot be set": {
 			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"Host": "x"} },
 			[]string{"headers.Host: not a header that can be set"},

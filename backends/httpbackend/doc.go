@@ -10,20 +10,24 @@
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure
 //	                   headers.go    viewer's facts                         presets.go     its presets
 //	                   transport.go  connections                            response.go    headers
-//	                   redirects.go  if the table follows them              answer_requirements.go
-//	                   errors.go     kinds of failure                       challenge.go   WWW-Authenticate
-//	                                                                        alarms.go      what violates the contract
-//	                   http_trace.go what went over the wire, for "usher check"
+//	                   exchange.go   redirects; header now, body later      redirect_target.go  whom a redirect is for
+//	                   errors.go     kinds of failure                       answer_requirements.go, broken_page.go
+//	                   sent_trace.go whether a request was sent             challenge.go   WWW-Authenticate
+//	                   http_trace.go what went over the wire                alarms.go      what violates the contract
 //
 // Invariants:
 //   - A viewer's parameter or header never replaces one of Usher's or of the config, however it is spelled.
 //   - A viewer cannot make a call fail by what they send: controls and size are cut to what HTTP can carry.
 //   - No error, alarm or trace holds a credential of the config; no error or alarm holds one of a viewer.
-//   - An answer is bounded before it is read.
-//   - An invalid header never makes a failure of an answer.
+//   - An answer is bounded before it is read, in bytes and in time, and so is what is left of it after the decision.
+//   - The header of a denial or a failure decides. Only an allowing answer waits for its body.
+//   - A header that cannot be read never makes a failure of an answer.
 //
-// Decided: a 403 that names a target on the backend's own host stays a denial; a 3xx that does is a failure, since its
-// status says nothing about the viewer. require_header and require_body concern allowing answers alone.
+// Decided: a redirect to media or to another authority denies and redirects; one that is about the check itself (its own
+// path elsewhere, https, a page of the backend's own, or most answers of a minute) is a failure, since it says nothing
+// about the viewer. Beside 401 and 403 the status stands. A viewer gets the target as sent. An allowing answer waits a tenth
+// of the time left for the beginning of a text body, because what a page says of an error can shorten its validity only
+// before the decision; with broken_page: failure it waits for the first byte. A page in an answer without a yes is nothing new.
 //
 // Refused: HTTP/2 and proxies towards a middleware (see newTransport); retries (see package chain).
 package httpbackend

@@ -2,9 +2,12 @@ package httpbackend
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -27,6 +30,62 @@ type exchange struct {
 	resp   *http.Response
 	cancel context.CancelCauseFunc
 	detach func() bool // makes the exchange independent of the call's context
+}
+
+// maxRedirects is how many redirects of one call are followed, as many as Go's own client follows.
+const maxRedirects = 10
+
+// send makes the call and follows redirects where the status table says so. hops is how many it followed.
+func (c *Client) send(ctx context.Context, r *http.Request) (x *exchange, hops int, err error) {
+	for ; ; hops++ {
+		x, err = c.exchange(ctx, r)
+		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
+			return x, hops, err
+		}
+		next := nextHop(r, x.resp)
+		if next == nil {
+			return x, hops, nil
+		}
+		c.drain(x)
+		if hops == maxRedirects {
+			return nil, hops, errTooManyRedirects
+		}
+		r = c.redirectedRequest(ctx, r, next)
+	}
+}
+
+var errTooManyRedirects = errors.New("more than 10 redirects")
+
+// nextHop returns the target of a redirect, or nil if it is no http or https address.
+func nextHop(r *http.Request, resp *http.Response) *url.URL {
+	location := resp.Header.Get("Location")
+	if location == "" {
+		return nil
+	}
+	next, err := r.URL.Parse(location)
+	if err != nil || next.Scheme != "http" && next.Scheme != "https" || next.Hostname() == "" {
+		return nil
+	}
+	next.RawQuery = escapeUnsafe(next.RawQuery)
+	return next
+}
+
+// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers nor the
+// viewer's credentials in headers.
+func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
+	to := r.Clone(ctx)
+	to.URL, to.Host = withoutUser(next), next.Host
+	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
+		return to
+	}
+	for name := range c.headers {
+		if name != "User-Agent" {
+			delete(to.Header, name)
+		}
+	}
+	to.Header.Del("Authorization")
+	to.Header.Del("Cookie")
+	return to
 }
 
 // exchange sends one request and returns when the answer's header has arrived.
@@ -82,21 +141,29 @@ func (c *Client) readStart(ctx context.Context, x *exchange) ([]byte, error) {
 		timer.Stop()
 	}
 	c.drain(x)
-	if n == 0 && err != io.EOF { //nolint:errorlint // a Reader's end is io.EOF itself
+	if n == 0 && err != io.EOF {
 		return nil, err
 	}
 	return text[:n], nil
 }
 
-// peek returns what arrives of the body's beginning within that time, and drains the rest.
-func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration) []byte {
+// peek returns what arrives of the body's beginning within that time, and drains the rest. If more arrives afterwards,
+// it calls late with all of the beginning.
+func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration, late func(text []byte)) []byte {
 	var (
-		mu   sync.Mutex
-		text []byte
+		mu     sync.Mutex
+		text   []byte
+		isLate bool
 	)
 	ended := make(chan struct{})
 	isStarted := c.readLater(x, func(body io.Reader) {
-		defer close(ended)
+		defer func() {
+			mu.Lock()
+			defer mu.Unlock()
+			if close(ended); isLate {
+				late(text)
+			}
+		}()
 		_, _ = io.Copy(writerFunc(func(chunk []byte) (int, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -116,6 +183,11 @@ func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration) []by
 	}
 	mu.Lock()
 	defer mu.Unlock()
+	select {
+	case <-ended:
+	default:
+		isLate = true
+	}
 	return slices.Clone(text)
 }
 

@@ -75,7 +75,8 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 			header("X-Location", "http://promo.example.com/", "X-Max-Sessions", "3"),
 			backends.Decision{
 				Verdict: backends.Denied, Source: backends.FromBackend, Reason: "backend answered 200", Redirect: "http://promo.example.com/",
-			}, 0,
+			},
+			0,
 		},
 	}
 	for name, tt := range tests {
@@ -89,6 +90,24 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The alarm names every header that cannot be read, and what holds instead; never a value.
+func TestStatusTable_Classify_BadHeaders_AllNamed(t *testing.T) {
+	t.Parallel()
+	r := mustTable(t, PresetAstra, nil).Classify("portal", ownAddress(), Response{Status: 200, Header: header(
+		"X-AuthDuration", "5ecret", "X-Max-Sessions", "5ecret", "X-Unique", "5ecret", "X-UserId", "5ecret\x00", "X-Session-Name", "5ecret\x00",
+		"X-Location", "5ecret 5ecret",
+	)})
+	want := "X-Session-Name is not printable UTF-8 of at most 256 bytes: it is shown in part; " +
+		"X-UserId is not printable UTF-8 of at most 256 bytes: the user's streams are counted by X-Session-Name or the credentials; " +
+		"X-AuthDuration is no number from 1 to 31622400: the decision holds for validity; " +
+		"X-Max-Sessions is no number from 0 to 1000000: sessions.per_user.max_streams holds; " +
+		"X-Unique is neither true nor false: the user may play several streams; " +
+		"Location or X-Location is no http or https address: the viewer is not redirected"
+	if r.Detail != want || r.Raised != AlarmSet(0).With(backends.AlarmBadHeader) || r.Decision.Verdict != backends.Allowed {
+		t.Errorf("got %s with alarms %b and detail\n%s\nwant\n%s", r.Decision.Verdict, r.Raised, r.Detail, want)
 	}
 }
 

@@ -131,10 +131,46 @@ func TestOutcome_Text(t *testing.T) {
 			t.Errorf("%q read as %s with error %v", text, got, err)
 		}
 	}
+	for want := RedirectsByTarget; want <= RedirectsFollow; want++ {
+		text, _ := want.MarshalText()
+		var got Redirects
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %s with error %v", text, got, err)
+		}
+	}
+	for want := BrokenPageAlarm; want <= BrokenPageIgnore; want++ {
+		text, _ := want.MarshalText()
+		var got BrokenPage
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %s with error %v", text, got, err)
+		}
+	}
+	for want := UnmetRequirementFailure; want <= UnmetRequirementDeny; want++ {
+		text, _ := want.MarshalText()
+		var got UnmetRequirement
+		if err := got.UnmarshalText(text); err != nil || got != want {
+			t.Errorf("%q read as %s with error %v", text, got, err)
+		}
+	}
 	var (
 		p Preset
 		o Outcome
+		r Redirects
+		b BrokenPage
+		u UnmetRequirement
 	)
+	for name, read := range map[string]struct {
+		unmarshal func([]byte) error
+		want      string
+	}{
+		"redirects":            {r.UnmarshalText, `redirects "no": want viewer, failure or follow, or nothing to decide by where it leads`},
+		"broken_page":          {b.UnmarshalText, `broken_page "no": want ignore, alarm or failure`},
+		"on_unmet_requirement": {u.UnmarshalText, `on_unmet_requirement "no": want failure or deny`},
+	} {
+		if got := errorText(read.unmarshal([]byte("no"))); got != read.want {
+			t.Errorf("%s: got %q, want %q", name, got, read.want)
+		}
+	}
 	if got, want := errorText(p.UnmarshalText([]byte("nginx"))), `preset "nginx": want astra, alta, flussonic or auth-proxy`; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

@@ -80,6 +80,7 @@ func TestCheck_Claims(t *testing.T) {
 		"sessions":               {sessions, jwt.MapClaims{"n": 2}, valid},
 		"sessions as text":       {sessions, jwt.MapClaims{"n": "2"}, valid},
 		"no sessions named":      {sessions, nil, valid},
+		"no sessions at all":     {sessions, jwt.MapClaims{"n": 0}, valid},
 		"sessions below zero":    {sessions, jwt.MapClaims{"n": -1}, badCount},
 		"too many sessions":      {sessions, jwt.MapClaims{"n": 1_000_001}, badCount},
 		"half a session":         {sessions, jwt.MapClaims{"n": 1.5}, badCount},
@@ -141,6 +142,7 @@ func TestCheck_UserClaims(t *testing.T) {
 	}{
 		"all claims":                         {jwt.MapClaims{"n": 4}, "42", "alice", 4},
 		"a number is kept to its last digit": {jwt.MapClaims{"sub": 9007199254740993}, "9007199254740993", "alice", 0},
+		"no limit":                           {jwt.MapClaims{"n": 0}, "42", "alice", 0},
 		"nothing":                            {jwt.MapClaims{"sub": nil, "name": nil}, "", "", 0},
 		"a name is sanitized": {
 			jwt.MapClaims{"name": " a\x1b[31m\u202el\ufffdice\n"}, "42", "a[31mlice", 0,

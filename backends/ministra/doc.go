@@ -30,7 +30,9 @@
 //   - Every check is one GET, answered by the portal: the adapter caches nothing, so no token's life is wasted.
 //   - The viewer's query is passed on byte for byte.
 //
-// Decided: an address whose path ends in .php is complete, and nothing is appended to it. An empty token is checked
+// Decided: a script that fails answers 200 with PHP's error in its body, and without display_errors 500. So the body of a
+// yes, which is empty, is waited for to its end or first byte, and an error page is a failure (broken_page: failure).
+// An address whose path ends in .php is complete, and nothing is appended to it. An empty token is checked
 // like any other, since only the portal knows what it calls empty; `required` of a route saves the call.
 // Refused: the portal's other links (Wowza, nginx, Nimble, EdgeCast, Akamai), whose servers check them by themselves.
 package ministra

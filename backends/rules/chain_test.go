@@ -3,6 +3,7 @@ package rules
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,6 +114,39 @@ func TestBackend_OnFailure(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// One viewer's request that makes the backend fail passes nobody else on.
+func TestBackend_OneViewersFailuresLeadNobodyElsePast(t *testing.T) {
+	t.Parallel()
+	for name, failure := range map[string]backends.Failure{
+		"a status":  {Kind: backends.FailureStatus, Status: 503},
+		"garbage":   {Kind: backends.FailureMalformed},
+		"a reset":   {Kind: backends.FailureTransport, WasSent: true},
+		"a timeout": {Kind: backends.FailureTimeout, WasSent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad, other := backendtest.NewRequest("bad"), backendtest.NewRequest("123")
+			bad.Address = netip.MustParseAddr("198.51.100.66")
+			member := backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+				if r.Address == bad.Address {
+					return backends.Decision{}, &failure
+				}
+				return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
+			})
+			c, chains := newChains(t, backends.PolicyAllow, nil, `{ rules: [{ backend: a, on_failure: pass }], default: allow }`, member)
+			for range 100 {
+				if d, err := c.Check(t.Context(), other); err != nil || d.Verdict != backends.Denied {
+					t.Fatalf("got %s and error %v for another viewer, want the member's No", d.Verdict, err)
+				}
+				_, _ = c.Check(t.Context(), bad)
+			}
+			if chains[0].IsDown() {
+				t.Error("one viewer opened the breaker")
+			}
+		})
 	}
 }
 

@@ -33,8 +33,9 @@
 // next rule follows. default: pass is no opinion: the backend that contains this one decides; a standalone one denies.
 //
 // Invariants:
-//   - An overload ends the check, and on_failure: pass applies only to failures that no viewer can cause
-//     ([backends.Failure.IsTransport], an open breaker). So neither a flood nor unusual input leads past a rule.
+//   - An overload ends the check, and on_failure: pass applies only where there is no answer at all
+//     ([backends.Failure.IsTransport], an open breaker). So neither a flood nor a request that is answered with an error
+//     leads past a rule. One that makes the backend hang or break off does, as an outage would.
 //   - Once a failure was passed on, the decision of a rule or the default is a fallback (source fail-open): a viewer with
 //     a decision keeps it instead of being allowed anew, an unknown viewer is allowed, and all are re-checked soon.
 //   - Host, Referer and User-Agent are viewer input: they stop only viewers who do not forge them.

@@ -87,7 +87,7 @@ func (r *rule) check(ctx context.Context, request *backends.Request) outcome {
 }
 
 // handleFailure applies on_failure. A canceled check and an overload are no failures, so they end the check: if an
-// overload were passed on, a flood would lead past this rule. So would viewer input that makes the backend fail.
+// overload were passed on, a flood would lead past this rule. So would viewer input that the backend answers with an error.
 func (r *rule) handleFailure(err error) outcome {
 	failure := backends.AsFailure(err)
 	switch {

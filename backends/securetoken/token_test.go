@@ -55,6 +55,8 @@ func TestParseToken_Malformed(t *testing.T) {
 		"a time with a sign":                  hash + "-a5cd6c00-+669890000-1669810000",
 		"a time with a space":                 hash + "-a5cd6c00-1669890000-166981000 ",
 		"a time with a letter":                hash + "-a5cd6c00-16698900e0-1669810000",
+		"a time with the character after 9":   hash + "-a5cd6c00-16698900:0-1669810000",
+		"a time with the character before 0":  hash + "-a5cd6c00-1669890000-16698/0000",
 		"a time in other digits":              hash + "-a5cd6c00-1669890000-١٦٦٩٨",
 		"something after it":                  vector2 + "-",
 		"a JSON web token, with hyphens even": "eyJhbGciOiJIUzI1NiJ9.e30-x.c-d-e",

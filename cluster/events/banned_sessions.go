@@ -21,7 +21,7 @@ const (
 // Tombstone returns the ban of a session that a ban of a user or of credentials refused. It refuses the session's tickets
 // also where nobody knows any more who the viewer is. It ends with its cause, and no later than that.
 func Tombstone(of session.Ban, id backends.SessionID, latest time.Time) session.Ban {
-	t := session.Ban{Session: id, Until: of.Until, Reason: of.Reason, Cause: of.Cause}
+	t := session.Ban{Session: id, Until: of.Until, Reason: of.Reason, IsKick: of.IsKick, Cause: of.Cause}
 	if t.Cause == "" {
 		t.Cause = of.ID
 	}

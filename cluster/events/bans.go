@@ -18,8 +18,11 @@ import (
 )
 
 const (
-	// maxBans bounds the bans: every node has all of them in memory, and each change builds the index anew.
+	// maxBans bounds the bans: every node has all of them in memory.
 	maxBans = 100_000
+	// maxRecent is how many bans may be new before the index of all is built anew, which takes longer the more there are:
+	// kicks of many sessions come one by one.
+	maxRecent = 256
 	// maxBanDuration rejects obvious typos.
 	maxBanDuration = 10 * 366 * 24 * time.Hour
 )
@@ -33,18 +36,23 @@ func NewID() string { return strings.ToLower(rand.Text()[:12]) }
 // safe for concurrent use.
 type Bans struct {
 	// index is read for every opening. It is nil if there are no bans.
-	index atomic.Pointer[banIndex]
+	index atomic.Pointer[banIndexes]
 	// sessions are the tombstones of what the bans refused.
 	sessions bannedSessions
 
 	mu     sync.Mutex
 	active map[string]session.Ban
+	// recent are the active bans that are not in the index of the others.
+	recent map[string]session.Ban
 	// unbanned has the ids of bans that were removed, and until when they are remembered.
 	unbanned map[string]time.Time
 	// isUnsynced: this node and Redis may know different bans. Once they know the same, each change comes by the stream of
 	// revocations.
 	isUnsynced bool
 }
+
+// banIndexes find the ban of a viewer among the recent bans and the others. Either is nil if there are none.
+type banIndexes struct{ recent, others *banIndex }
 
 // NewBans returns an empty set of bans.
 func NewBans() *Bans {
@@ -79,7 +87,9 @@ func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
 	switch {
 	case ban.ID != "":
 	case ban.Cause != "": // many nodes see the same credentials, and their bans are one
-		sum := sha256.Sum256([]byte(ban.User + "\x00" + ban.Credentials + "\x00" + ban.Prefix.String() + "\x00" + ban.Session.String()))
+		sum := sha256.Sum256([]byte(strings.Join([]string{
+			ban.User, ban.Credentials, ban.Prefix.String(), ban.Session.String(), ban.Backend, ban.Channel,
+		}, "\x00")))
 		ban.ID = ban.Cause + "-" + hex.EncodeToString(sum[:6])
 	default:
 		ban.ID = NewID()
@@ -100,7 +110,7 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var added []session.Ban
-	isIndexOld := false
+	before := len(b.active)
 	for _, ban := range bans {
 		if _, known := b.active[ban.ID]; known || !ban.Until.After(now) || b.isUnbanned(ban) {
 			continue
@@ -111,13 +121,34 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 			}
 			continue
 		}
-		b.active[ban.ID], isIndexOld = ban, true
+		if b.recent == nil {
+			b.recent = make(map[string]session.Ban)
+		}
+		b.active[ban.ID], b.recent[ban.ID] = ban, ban
 		added = append(added, ban)
 	}
-	if isIndexOld {
-		b.index.Store(newBanIndex(b.active))
+	switch {
+	case len(b.active) == before:
+	case len(b.recent) > maxRecent:
+		b.rebuild()
+	default:
+		indexes := banIndexes{recent: newBanIndex(b.recent)}
+		if old := b.index.Load(); old != nil {
+			indexes.others = old.others
+		}
+		b.index.Store(&indexes)
 	}
 	return added
+}
+
+// rebuild indexes all bans anew. The caller holds the lock.
+func (b *Bans) rebuild() {
+	b.recent = nil
+	if len(b.active) == 0 {
+		b.index.Store(nil)
+		return
+	}
+	b.index.Store(&banIndexes{others: newBanIndex(b.active)})
 }
 
 func (b *Bans) isUnbanned(ban session.Ban) bool {
@@ -139,7 +170,7 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 		}
 	}
 	if len(removed) > 0 {
-		b.index.Store(newBanIndex(b.active))
+		b.rebuild()
 	}
 	return append(removed, b.sessions.remove(func(t session.Ban) bool { return t.Cause == id })...)
 }
@@ -153,7 +184,7 @@ func (b *Bans) expire(now time.Time) {
 	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
 	maps.DeleteFunc(b.unbanned, func(_ string, until time.Time) bool { return !until.After(now) })
 	if len(b.active) != before {
-		b.index.Store(newBanIndex(b.active))
+		b.rebuild()
 	}
 }
 
@@ -186,8 +217,13 @@ func (b *Bans) IsEmpty() bool { return b.index.Load() == nil && b.sessions.count
 // keys. Match does not allocate unless credentials are banned, and takes no lock unless bans have refused sessions.
 func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
 	if index := b.index.Load(); index != nil {
-		if ban, isBanned := index.match(r, d, hashes); isBanned {
-			return ban, true
+		for _, x := range [...]*banIndex{index.others, index.recent} {
+			if x == nil {
+				continue
+			}
+			if ban, isBanned := x.match(r, d, hashes); isBanned {
+				return ban, true
+			}
 		}
 	}
 	return b.sessions.match(r.Session, time.Now())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ type Options struct {
 	OnStateLost func(recent []Issued)
 	// OnDecision is called when a decision that other nodes wait for was stored.
 	OnDecision func(backends.SessionID)
+	// OnTicketReplaced is called when a session was stored with another ticket than before.
+	OnTicketReplaced func(backends.SessionID)
 	// OnLimitExceeded is called when a user begins to exceed the stream limit.
 	OnLimitExceeded func(userHash string)
 	// Answer answers a request of a node.
@@ -64,6 +67,7 @@ type Broker struct {
 	rpc             *nodeRPC
 	restoration     *restoration
 	onDecision      func(backends.SessionID)
+	onTicket        func(backends.SessionID)
 	onLimitExceeded func(userHash string)
 	log             *slog.Logger
 
@@ -79,7 +83,7 @@ type Broker struct {
 func New(o Options) *Broker {
 	clock := new(redisclient.Clock)
 	b := &Broker{
-		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision,
+		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision, onTicket: o.OnTicketReplaced,
 		onLimitExceeded: o.OnLimitExceeded, log: o.Logger, wake: make(chan struct{}, 1),
 		wakeOnly: make(chan struct{}, 1), restoration: newRestoration(),
 	}
@@ -135,7 +139,13 @@ func (b *Broker) onMessage(ctx context.Context, channel, payload string) {
 	case k.RevocationChannel():
 		b.revocations.onMessage(payload)
 	case k.DecisionChannel():
-		if id, err := backends.ParseSessionID(payload); err == nil {
+		payload, isTicket := strings.CutSuffix(payload, " ticket")
+		id, err := backends.ParseSessionID(payload)
+		switch {
+		case err != nil:
+		case isTicket:
+			b.onTicket(id)
+		default:
 			b.onDecision(id)
 		}
 	case k.LimitChannel():
@@ -267,10 +277,10 @@ func (b *Broker) Publish(ctx context.Context, r session.Revocation) error {
 	return b.revocations.publish(ctx, r)
 }
 
-// StoreBan writes a ban of this node and sends it to the other nodes. With an error, that happens when Redis has
+// StoreBans writes bans of this node and sends them to the other nodes. With an error, that happens when Redis has
 // recovered.
-func (b *Broker) StoreBan(ctx context.Context, ban session.Ban) error {
-	err := b.bans.storeBans(ctx, b.client.Run, []session.Ban{ban})
+func (b *Broker) StoreBans(ctx context.Context, bans ...session.Ban) error {
+	err := b.bans.storeBans(ctx, b.client.Run, bans)
 	if err != nil {
 		b.bans.bans.markUnsynced()
 	}

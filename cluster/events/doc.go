@@ -4,7 +4,7 @@
 //	                ┌──────────────────── Broker ────────────────────┐
 //	Publish ────────┤ revocationStream ── publish ───────────────────┼──► stream and channel of revocations
 //	                │      ▲    └──────── replay after a gap ────────┼─── stream
-//	StoreBan ───────┤ banSync ─────────── each side gets what lacks ─┼──► bans
+//	StoreBans ──────┤ banSync ─────────── each side gets what lacks ─┼──► bans
 //	Call ───────────┤ nodeRPC ─────────── request, reply ────────────┼──► a channel for each node
 //	                │ nodeRegistry ────── heartbeat, twice a second ─┼──► nodes
 //	                └────────────────────────────────────────────────┘

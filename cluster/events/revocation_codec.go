@@ -52,8 +52,11 @@ type banMessage struct {
 	Credentials string `json:"c,omitempty"`
 	Prefix      string `json:"p,omitempty"`
 	Session     string `json:"s,omitempty"`
+	Backend     string `json:"b,omitempty"`
+	Channel     string `json:"h,omitempty"`
 	Reason      string `json:"r,omitempty"`
 	Cause       string `json:"e,omitempty"`
+	IsKick      bool   `json:"k,omitempty"`
 }
 
 // encodeRevocation encodes a revocation as it is at now.
@@ -136,7 +139,10 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 }
 
 func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
-	m := banMessage{Version: messageVersion, User: b.User, Credentials: b.Credentials, Reason: b.Reason, Cause: b.Cause}
+	m := banMessage{
+		Version: messageVersion, User: b.User, Credentials: b.Credentials, Backend: b.Backend, Channel: b.Channel,
+		Reason: b.Reason, Cause: b.Cause, IsKick: b.IsKick,
+	}
 	if b.Prefix.IsValid() {
 		m.Prefix = b.Prefix.String()
 	}
@@ -155,7 +161,10 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion {
 		return session.Ban{}, errUnknownMessage
 	}
-	b := session.Ban{ID: id, User: m.User, Credentials: m.Credentials, Reason: m.Reason, Cause: m.Cause}
+	b := session.Ban{
+		ID: id, User: m.User, Credentials: m.Credentials, Backend: m.Backend, Channel: m.Channel,
+		Reason: m.Reason, Cause: m.Cause, IsKick: m.IsKick,
+	}
 	if m.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
 			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)

@@ -43,8 +43,10 @@
 //
 // Invariants:
 //   - Memory and Redis run the same code: only where the set is kept differs.
-//   - No update is lost: a set is stored under a new random version, or not at all. A missing set has no version, so that a
-//     node that read one before a flush does not restore it.
+//   - No update is lost: a set is stored under a new random version, or not at all.
+//   - A set that the store has lost is restored by the first node that reports one of its streams, as that node knew it: who
+//     played plays on, and who was evicted stays so, though their session is opened anew. So an empty set is stored too, for as
+//     long as nodes remember what was in it: a missing one is a loss.
 //   - A call ends after a few tries. A stream that could not be counted plays on and is reported again within a second.
 //   - A stream that a store has lost joins again with its opening time, and is not refused for that.
 //   - All that is stored of a user expires by itself.

@@ -48,7 +48,8 @@ type change struct {
 	isExceeded bool
 }
 
-// versioned is the encoded streams of a user. Both are empty if there are none.
+// versioned is the encoded streams of a user. Without streams there is still a version for a while. Without a version the
+// store knows nothing of the user, or has lost it.
 type versioned struct{ version, set string }
 
 // neverStored is a version that no set has: a call with it only reads.
@@ -67,8 +68,10 @@ type shared struct {
 }
 
 // sharedUser is the streams of a user as this node last read or wrote them. If another node has changed them since, or if
-// the answer to a write was lost, the next write fails and returns the current ones.
+// the answer to a write was lost, the next write fails and returns the current ones. If the store has lost them, this node's
+// are restored, so that each stream keeps its place, also an evicted one.
 type sharedUser struct {
+	// version is neverStored if the answer to a write was lost.
 	version string
 	set     streamSet
 
@@ -159,18 +162,19 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 		}
 		now, known := h.store.now(user)
 		set, got := u.set.apply(reports, now, &h.rules)
-		c := change{user: user, was: u.version, ttl: got.ttl, isExceeded: got.isExceeded}
+		c := change{
+			user: user, was: u.version, to: versioned{h.newVersion(), string(set.encode())}, ttl: max(got.ttl, cacheTTL),
+			isExceeded: got.isExceeded,
+		}
 		switch {
 		case !known, got.isFull && !isCurrent:
 			c.was = neverStored
 		case got.isFull:
 			return session.LimitResult{}, h.markFull(user, u)
-		case len(set) > 0:
-			c.to = versioned{h.newVersion(), string(set.encode())}
 		}
 		current, isStored, err := h.store.swap(context.Background(), c)
 		if err != nil {
-			u.version, u.set = "", nil // it may have been stored
+			u.version = neverStored // it may have been stored
 			return session.LimitResult{}, err
 		}
 		u.answers.Add(1)
@@ -178,11 +182,13 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 			u.version, u.set = c.to.version, set
 			return got.LimitResult, nil
 		}
-		if u.set, err = decode([]byte(current.set)); err != nil {
-			u.version, u.set = "", nil
-			return session.LimitResult{}, err
+		if isCurrent = true; current.version != "" {
+			if u.set, err = decode([]byte(current.set)); err != nil {
+				u.version, u.set = "", nil
+				return session.LimitResult{}, err
+			}
 		}
-		u.version, isCurrent = current.version, true
+		u.version = current.version
 	}
 	return contended(reports), nil
 }

@@ -9,9 +9,8 @@
 -- ARGV[6]  "1": the caller will wait for another holder's decision
 --
 -- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, for how long its
---          decision still holds in ms, its revision, revoked-before in Unix seconds, for how long the kick still holds in
---          ms, 1 if it is evicted; the revision of the granted lease (0: none); 1 if another caller holds a lease; 1 if the
---          session was closed
+--          decision still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is evicted; the revision of
+--          the granted lease (0: none); 1 if another caller holds a lease; 1 if the session was closed
 --
 -- A decision answers the caller if it has not expired, its ticket was not revoked, and it is newer than the caller's.
 local session = KEYS[1]
@@ -24,15 +23,15 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'k', 'x', 'o', 'a', 'l', 'u', 's', 'c')
-local record, expires, revision, revokedBefore, kickedUntil, evicted = f[2], f[3], f[4], f[5], f[6], f[7]
-local opened, authoritative, lastLease, leasedUntil, since = f[8], f[9], tonumber(f[10] or 0), tonumber(f[11] or 0), f[12]
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c')
+local record, expires, revision, revokedBefore, evicted = f[2], f[3], f[4], f[5], f[6]
+local opened, authoritative, lastLease, leasedUntil, since = f[7], f[8], tonumber(f[9] or 0), tonumber(f[10] or 0), f[11]
 local readable = record and tonumber(f[1] or 0) <= version
 local left = tonumber(expires or 0) - now
 
 local result = {
   now, 'ok', readable and record or '', left, readable and tonumber(revision or 0) or 0, tonumber(revokedBefore or 0),
-  math.max(0, tonumber(kickedUntil or 0) - now), evicted and 1 or 0, 0, 0, f[13] and 1 or 0,
+  evicted and 1 or 0, 0, 0, f[12] and 1 or 0,
 }
 
 local answers = readable and left > 0 and tonumber(opened or 0) > tonumber(revokedBefore or 0)
@@ -44,11 +43,8 @@ if answers then
   end
   return result
 end
-if tonumber(kickedUntil or 0) > now then
-  return result
-end
 if leasedUntil > now and not takeOver then
-  result[10] = 1
+  result[9] = 1
   if waits then
     redis.call('HSET', session, 'w', 1)
   end
@@ -60,6 +56,6 @@ if lease > 0 then
   if redis.call('PTTL', session) < 2 * lease then
     redis.call('PEXPIRE', session, 2 * lease)
   end
-  result[9] = lastLease
+  result[8] = lastLease
 end
 return result

@@ -6,17 +6,16 @@
 -- ARGV[2]  for how long it is remembered at least that the period ended, in ms
 --
 -- Result   {1} if the session was closed before. Otherwise a list: 0; of the session: the record, for how long its decision
---          still holds in ms, its revision, revoked-before in Unix seconds, for how long the kick still holds in ms, 1 if it
---          is evicted; how long ago the period began in ms (-1: unknown); requests, bytes, time without a backend's answer
---          in ms, the history of decisions
+--          still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is evicted; how long ago the period
+--          began in ms (-1: unknown); requests, bytes, time without a backend's answer in ms, the history of decisions
 local session = KEYS[1]
 local version, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 
-local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'k', 'x', 's', 'nr', 'nb', 'ns', 'nh', 'c')
-if f[13] then
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 's', 'nr', 'nb', 'ns', 'nh', 'c')
+if f[12] then
   return {1}
 end
 local readable = f[2] and tonumber(f[1] or 0) <= version
@@ -27,6 +26,6 @@ if redis.call('PTTL', session) < ttl then
 end
 return {
   0, readable and f[2] or '', tonumber(f[3] or 0) - now, readable and tonumber(f[4] or 0) or 0, tonumber(f[5] or 0),
-  math.max(0, tonumber(f[6] or 0) - now), f[7] and 1 or 0, f[8] and now - tonumber(f[8]) or -1,
-  tonumber(f[9] or 0), tonumber(f[10] or 0), tonumber(f[11] or 0), f[12] or '',
+  f[6] and 1 or 0, f[7] and now - tonumber(f[7]) or -1,
+  tonumber(f[8] or 0), tonumber(f[9] or 0), tonumber(f[10] or 0), f[11] or '',
 }

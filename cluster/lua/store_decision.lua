@@ -13,10 +13,13 @@
 -- ARGV[9]  "1": revoke the tickets that were opened then or before
 -- ARGV[10] for how long such tickets could be used, in ms
 -- ARGV[11] the channel of decisions
--- ARGV[12] the message of this decision
+-- ARGV[12] the message of this decision; " ticket" follows it if the session's ticket is another one now
 --
 -- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds) or "stale" (a newer lease was
---          granted, and nothing was changed)
+--          granted, or the session was opened later elsewhere; no decision was stored)
+--
+-- If nodes could not see each other's openings of a session, the latest one is the session's: revoking its ticket revokes the
+-- others too.
 local session = KEYS[1]
 local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -29,11 +32,13 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w')
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f')
 local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
-local revokedBefore, lastLease = tonumber(f[5] or 0), tonumber(f[6] or 0)
+local revokedBefore, lastLease, storedOpened = tonumber(f[5] or 0), tonumber(f[6] or 0), tonumber(f[3] or 0)
 local isNewerVersion = tonumber(f[1] or 0) > version
-local holds = isAuthoritative and expires > now and tonumber(f[3] or 0) > revokedBefore
+local isUnleased = tonumber(f[8] or 0) == 0
+local hasTicket = expires > now and storedOpened > revokedBefore
+local holds = isAuthoritative and hasTicket
 
 -- extendTTL makes the key live for at least that long, and never shorter than before.
 local function extendTTL(ms)
@@ -48,14 +53,18 @@ end
 local outcome = 'stored'
 if isNewerVersion then
   outcome = 'kept'
+elseif kind ~= 'release' and hasTicket and opened < storedOpened and not revokeTicket then
+  outcome = 'stale'
 elseif kind == 'fallback' and holds then
   outcome = 'kept'
   extendTTL(holdsFor + rememberFor)
-elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket then
-  outcome = 'kept'
+elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket
+    and not (isUnleased and opened > storedOpened) then
+  outcome = opened == storedOpened and 'kept' or 'stale'
 elseif kind ~= 'release' then
-  if f[3] and tonumber(f[3]) ~= opened then
+  if f[3] and storedOpened ~= opened then
     redis.call('HDEL', session, 'x') -- it was opened anew
+    redis.call('PUBLISH', channel, message .. ' ticket')
   end
   redis.call('HSET', session, 'v', version, 'r', record, 'o', opened, 'e', now + holdsFor,
     'a', kind == 'authoritative' and 1 or 0, 'f', revision)

@@ -157,7 +157,11 @@ func (b *breaker) onTransition(isDown bool) {
 		if last := b.lastError.Load(); last != nil {
 			cause = *last
 		}
-		b.log.Warn("redis unavailable, serving from local state", slog.Any("error", cause))
+		attributes := []any{slog.Any("error", cause)}
+		if advice := adviceOn(cause); advice != "" {
+			attributes = append(attributes, slog.String("advice", advice))
+		}
+		b.log.Warn("redis unavailable, serving from local state", attributes...)
 		return
 	}
 	b.log.Info("redis recovered", slog.Duration("outage", time.Since(b.downSince)))

@@ -33,7 +33,8 @@ func (k Keyspace) Addresses(session string) string { return k.Prefix + ":address
 // Shared returns the name of a key that all nodes share. These few keys lie in one hash slot.
 func (k Keyspace) Shared(name string) string { return k.Prefix + ":{all}:" + name }
 
-// DecisionChannel returns the channel of decisions that other nodes wait for: a message is a session's id.
+// DecisionChannel returns the channel of decisions that other nodes wait for: a message is a session's id. " ticket" follows it
+// if the session has another ticket now.
 func (k Keyspace) DecisionChannel() string { return k.Prefix + ":decisions" }
 
 // LimitChannel returns the channel of stream limits that were exceeded: a message is a user's hash, and every node then

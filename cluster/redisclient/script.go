@@ -20,8 +20,12 @@ func LoadScript(files embed.FS, name string) *Script {
 	if err != nil {
 		panic("BUG: " + err.Error())
 	}
-	sum := sha1.Sum(source) //nolint:gosec // as above
-	return &Script{name: name, source: string(source), sha: hex.EncodeToString(sum[:])}
+	return newScript(name, string(source))
+}
+
+func newScript(name, source string) *Script {
+	sum := sha1.Sum([]byte(source)) //nolint:gosec // as above
+	return &Script{name: name, source: source, sha: hex.EncodeToString(sum[:])}
 }
 
 // LoadSessionScript is LoadScript for a script that sessions wait for: its round trips count in [Client.RoundTrips].

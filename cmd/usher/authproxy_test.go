@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,6 +108,105 @@ func TestNode_AuthProxyRequest(t *testing.T) {
 	}
 	if seen.Header.Get("X-Session-Id") == "" || slices.Contains(seen.Header.Values("User-Agent"), "astra") {
 		t.Errorf("headers: %v", seen.Header)
+	}
+}
+
+// authProxy answers as auth-proxy does, by its source (github.com/cesbo/auth-proxy, commit 7f5aca6): it asks every backend
+// at once, with the path of its address and the viewer's query, and the first 200 wins.
+func authProxy(t *testing.T, query string, addresses ...string) (status int) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 3 * time.Second, ResponseHeaderTimeout: 2 * time.Second, IdleConnTimeout: 90 * time.Second,
+		MaxResponseHeaderBytes: 2 << 10, DisableKeepAlives: true,
+	}}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	allowed := make(chan bool, len(addresses))
+	for _, address := range addresses {
+		path, _, _ := strings.Cut(address, "?")
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, path+"?"+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("X-Real-Ip", "192.0.2.7")
+		go func() {
+			resp, err := client.Do(r)
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+			allowed <- err == nil && resp.StatusCode == http.StatusOK
+		}()
+	}
+	for range addresses {
+		if <-allowed {
+			return http.StatusOK
+		}
+	}
+	return http.StatusForbidden
+}
+
+// TestNode_PHP_SameAsAuthProxy asks the same scripts through auth-proxy and through a node in its place. Where the statuses
+// differ, the page of the kind gives the reason.
+func TestNode_PHP_SameAsAuthProxy(t *testing.T) {
+	t.Parallel()
+	refused := "http://127.0.0.1:1/check"
+	reasons := string(page(t, "any"))
+	for name, test := range map[string]struct {
+		scripts []string
+		query   string
+		want    int
+		// because stands in the page if auth-proxy's status is another.
+		because string
+	}{
+		"a listed address":                   {[]string{"/addresses.php"}, "token=1", 200, ""},
+		"no backend allows":                  {[]string{"/slow.php", "/key.php"}, "token=1", 403, ""},
+		"one of two allows":                  {[]string{"/slow.php", "/addresses.php"}, "token=1", 200, ""},
+		"an answer after more than a second": {[]string{"/late.php"}, "token=1200", 200, ""},
+		"an answer after three":              {[]string{"/late.php"}, "token=3000", 403, ""},
+		"the slow one of two allows":         {[]string{"/late.php", "/key.php"}, "token=1200", 200, ""},
+		"a promo channel for nobody":         {[]string{"/promo.php"}, "token=expired", 403, ""},
+		"no promo channel for a subscriber":  {[]string{"/promo.php"}, "token=good", 200, ""},
+		"a fatal error with status 200":      {[]string{"/fatal.php"}, "token=1", 200, ""},
+		"a 403 before a slow body":           {[]string{"/slow.php"}, "token=1", 403, ""},
+		"a script that is not there":         {[]string{"/none.php"}, "token=1", 403, ""},
+		"an outage":                          {[]string{""}, "token=1", 403, ""},
+		"an outage of one":                   {[]string{"", "/addresses.php"}, "token=1", 200, ""},
+		"a key in the address":               {[]string{"/key.php?key=k"}, "token=1", 200, "auth-proxy drops the query of a configured address."},
+		"a login page":                       {[]string{"/login.php"}, "token=1", 403, "auth-proxy admits viewers by a login page"},
+		"many headers":                       {[]string{"/big.php"}, "token=1", 200, "auth-proxy refuses a response with more than 2 KB of headers."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var addresses, names []string
+			members := ""
+			for i, script := range test.scripts {
+				address := refused
+				if script != "" {
+					php, _ := startPHP(t)
+					address = php + script
+				}
+				addresses, names = append(addresses, address), append(names, fmt.Sprintf("m%d", i))
+				members += fmt.Sprintf("  %s: { kind: httprequest, preset: auth-proxy, address: %q }\n", names[i], address)
+			}
+			address, _ := startNode(t, fmt.Sprintf(`
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ { id: a, secret: "0123456789abcdef" } ] }
+routes: [ { path: "/*", backend: all, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } } ]
+backends:
+  all: { kind: any, on_failure: deny, backends: [ %s ] }
+%s`, strings.Join(names, ", "), members), sdktrace.NewTracerProvider())
+			got, _ := askAsAstra(t, http.MethodGet, address+"/?"+test.query)
+			if got != test.want {
+				t.Errorf("Usher answers %d, want %d", got, test.want)
+			}
+			if theirs := authProxy(t, test.query, addresses...); (theirs == got) != (test.because == "") {
+				t.Errorf("auth-proxy answers %d and Usher %d", theirs, got)
+			}
+			if !strings.Contains(reasons, test.because) {
+				t.Errorf("the page does not say %q", test.because)
+			}
+		})
 	}
 }
 

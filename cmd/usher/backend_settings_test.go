@@ -4,6 +4,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/httpbackend"
+	"usher/backends/httprequest"
+	"usher/cmd/usher/config"
 )
 
 func TestRemoteSettings_Validate_NamesTokenLife(t *testing.T) {
@@ -15,5 +21,94 @@ func TestRemoteSettings_Validate_NamesTokenLife(t *testing.T) {
 	s.TokenLife = 0
 	if err := s.Validate(); err != nil {
 		t.Errorf("token_life 0: %v", err)
+	}
+}
+
+// backendTimes are the settings that depend on a preset.
+type backendTimes struct{ Timeout, Answer, Interval, Dial, TLS, Header, Idle time.Duration }
+
+func TestBackendSettings_SetPreset(t *testing.T) {
+	t.Parallel()
+	usual := backendTimes{
+		2 * time.Second, time.Second, 10 * time.Second, time.Second, 2 * time.Second, 0, time.Minute,
+	}
+	product := backendTimes{
+		10 * time.Second, 10 * time.Second, time.Minute, 5 * time.Second, 3 * time.Second, 2 * time.Second, 90 * time.Second,
+	}
+	spelled := product
+	spelled.Timeout, spelled.Dial = 500*time.Millisecond, 100*time.Millisecond
+	tests := map[string]struct {
+		text string
+		env  []string
+		want backendTimes
+	}{
+		"no preset":                      {"", nil, usual},
+		"another preset":                 {"preset: alta", nil, usual},
+		"auth-proxy":                     {"preset: auth-proxy", nil, product},
+		"what the file says wins":        {"timeout: 500ms, preset: auth-proxy, dial_timeout: 100ms", nil, spelled},
+		"a preset of the environment":    {"", []string{"USHER_BACKENDS_PORTAL_PRESET=auth-proxy"}, usual},
+		"a time of the environment":      {"preset: auth-proxy", []string{"USHER_BACKENDS_PORTAL_TIMEOUT=500ms", "USHER_BACKENDS_PORTAL_DIAL_TIMEOUT=100ms"}, spelled},
+		"a preset that a variable names": {"preset: \"${PRESET}\"", []string{"PRESET=auth-proxy"}, product},
+		"a preset by default":            {"preset: \"${PRESET:-auth-proxy}\"", nil, product},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := checkSettings("  portal: { kind: httprequest, address: \"http://127.0.0.1:9/\", " + tt.text + " }\n")
+			s := defaultSettings()
+			if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{Variables: tt.env}); err != nil {
+				t.Fatal(err)
+			}
+			b := s.Backends["portal"].Settings.(*settingsOf[remoteSettings, httprequest.Config]) //nolint:forcetypeassert // of that kind
+			got := backendTimes{
+				b.Common.Chain.Timeout, b.Common.Chain.Bulkhead.AnswerDeadline, b.Common.Chain.Breaker.Interval,
+				b.Own.HTTP.DialTimeout, b.Own.HTTP.TLSTimeout, b.Own.HTTP.ResponseHeaderTimeout, b.Own.HTTP.IdleTimeout,
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("times (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestBackendSettings_SetPreset_EveryHTTPKind(t *testing.T) {
+	t.Parallel()
+	for name, k := range kinds() {
+		if _, isRemote := k.defaults().common().(remoteSettings); !isRemote {
+			continue
+		}
+		settings := k.defaults()
+		settings.setPreset(httpbackend.PresetAuthProxy)
+		common := settings.common().(remoteSettings) //nolint:forcetypeassert // checked above
+		text := checkSettings("  portal: { kind: " + name + ", preset: auth-proxy, address: \"http://127.0.0.1:9/\" }\n")
+		if _, err := config.Parse("usher.yaml", []byte(text), defaultSettings(), config.Environment{}); err != nil || common.Chain.Timeout != authProxyTimeout {
+			t.Errorf("%s: timeout %s and error %v, want %s and defaults that are valid", name, common.Chain.Timeout, err, authProxyTimeout)
+		}
+	}
+}
+
+func TestSettings_AnswerDeadline_LongestOfMembers(t *testing.T) {
+	t.Parallel()
+	s := defaultSettings()
+	text := checkSettings(`
+  portal: { kind: any, backends: [ fast, inner ] }
+  inner: { kind: rules, rules: [ { backend: slow } ], default: deny }
+  own: { kind: any, backends: [ slow ], answer_deadline: 3s }
+  alone: { kind: rules, rules: [ { addresses: [ 192.0.2.0/24 ], action: allow } ], default: deny }
+  fast: { kind: httprequest, address: "http://127.0.0.1:9/", answer_deadline: 500ms }
+  slow: { kind: httprequest, address: "http://127.0.0.1:9/", preset: auth-proxy }
+`)
+	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]time.Duration{
+		"portal": 10 * time.Second, "inner": 10 * time.Second, "own": 3 * time.Second, "alone": time.Second, "fast": 500 * time.Millisecond,
+	} {
+		if got := s.answerDeadline(name, len(s.Backends)); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	if err := (compositeSettings{AnswerDeadline: -1, RecheckRate: 1}).Validate(); err == nil || !strings.HasPrefix(err.Error(), "answer_deadline: -1ns") {
+		t.Errorf("got %v, want an error that begins with answer_deadline: -1ns", err)
 	}
 }

@@ -22,7 +22,7 @@ func failureHint(err error, timeout time.Duration) string {
 	case f.Kind == backends.FailureTransport:
 		return text + transportHint(text)
 	case f.Status == 404:
-		return text + ": wrong URL; check the path in address"
+		return text + ": wrong URL; check the path in address. If other viewers get answers, this viewer's URL is wrong, and they are denied"
 	case f.Status == 429:
 		return text + ": it gets too many requests; check max_in_flight and recheck_rate"
 	case f.Kind == backends.FailureStatus:

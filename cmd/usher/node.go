@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -33,9 +34,12 @@ type node struct {
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
 	registry *actors.Registry
+	viewers  *addressWatch // the registry as the gateway sees it
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
+	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
+	userAlarms sync.Map
 }
 
 // newNode builds a node. It does not serve yet, but has background work until close.
@@ -63,9 +67,11 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
+		OnConstantUser: n.onConstantUser,
 	})
+	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
-		Config: s.Gateway, Origins: n.origins, Sessions: n.registry,
+		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
 		MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
 		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
 	})

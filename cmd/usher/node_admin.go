@@ -31,7 +31,8 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Backends: n.backends,
+		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Warnings: n.viewers.warnings,
+		Backends: n.backends, Routes: n.routes,
 		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
@@ -46,6 +47,35 @@ func (n *node) backends() []admin.Backend {
 		})
 	}
 	return all
+}
+
+// routes returns all routes as the API shows them.
+func (n *node) routes() []admin.Route {
+	refusals := n.gateway.UnenforcedRefusals()
+	var all []admin.Route
+	for _, name := range n.gateway.Routes() {
+		r := admin.Route{Name: name, Enforce: refusals[name] == nil}
+		for reason, count := range refusals[name] {
+			if r.UnenforcedRefusals == nil {
+				r.UnenforcedRefusals = map[string]uint64{}
+			}
+			r.UnenforcedRefusals[string(reason)] = count
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// onConstantUser raises the alarm of a user whose viewers are at too many addresses. A backend that calls no middleware is
+// logged alone.
+func (n *node) onConstantUser(backend, user string, addresses int) {
+	alarms := n.adapters[backend].alarms
+	if alarms == nil {
+		own, _ := n.userAlarms.LoadOrStore(backend, httpbackend.NewAlarms(backend, n.logger))
+		alarms, _ = own.(*httpbackend.Alarms)
+	}
+	alarms.Raise(time.Now(), backends.AlarmConstantUser,
+		fmt.Sprintf("the viewers of user %q are at more than %d addresses at once", user, addresses))
 }
 
 // violationsView returns the state of every contract violation; nil for a backend that calls no middleware.

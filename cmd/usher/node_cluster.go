@@ -23,9 +23,10 @@ func (n *node) openCluster() (err error) {
 func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
-		OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnStateLost:      n.registry.OnStateLost,
+		OnTicketReplaced: n.registry.OnTicketReplaced, OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, n.registry.Each, question)
+			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},
 	})
 }

@@ -409,7 +409,7 @@ func TestCluster_Kick_HoldsOnAllNodes(t *testing.T) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watch(1, 0, ticket)
 		for _, n := range c.nodes {
-			n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: session.Kicked()})
+			n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: backends.SessionID{15: 1}, Decision: session.Kicked("")})
 		}
 		synctest.Wait()
 		for i := range c.nodes {

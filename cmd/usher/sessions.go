@@ -1,11 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"time"
@@ -18,9 +14,9 @@ import (
 type sessionsCommand struct {
 	List  sessionsList  `cmd:"" help:"List live sessions."`
 	Show  sessionsShow  `cmd:"" help:"Show one session."`
-	Kick  sessionsKick  `cmd:"" help:"End sessions, and refuse them for a time."`
+	Kick  sessionsKick  `cmd:"" help:"End sessions, and refuse their users for a time."`
 	Ban   sessionsBan   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
-	Unban sessionsUnban `cmd:"" help:"Remove a ban."`
+	Unban sessionsUnban `cmd:"" help:"Remove a ban, or what is left of a kick."`
 	Bans  sessionsBans  `cmd:"" help:"List bans."`
 	Nodes sessionsNodes `cmd:"" help:"List the nodes."`
 }
@@ -87,117 +83,6 @@ type sessionsShow struct {
 func (c sessionsShow) Run(r runtime) error {
 	var s admin.Session
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
-}
-
-// durationFlags are the duration of a kick or ban, and its reason.
-type durationFlags struct {
-	Duration time.Duration `help:"How long it lasts, such as 24h. Default of a kick: sessions.kick_duration."`
-	Reason   string        `help:"The reason, for the log and the session."`
-}
-
-func (b durationFlags) fields() map[string]any {
-	fields := map[string]any{"reason": b.Reason}
-	if b.Duration != 0 {
-		fields["duration"] = b.Duration.String()
-	}
-	return fields
-}
-
-type sessionsKick struct {
-	adminFlags
-	filterFlags
-	durationFlags
-	IDs []string `arg:"" optional:"" name:"id" help:"The ids of the sessions; without ids the flags select them."`
-}
-
-// Run ends the sessions of the given ids, or all that match the flags.
-func (c sessionsKick) Run(r runtime) error {
-	filter := c.query()
-	switch {
-	case len(c.IDs) == 0 && len(filter) == 0:
-		return errors.New("no sessions selected; want ids, or flags such as --user")
-	case len(c.IDs) > 0 && len(filter) > 0:
-		return errors.New("ids and flags that select sessions exclude each other")
-	case len(c.IDs) == 0:
-		return c.kickMatching(r, filter)
-	}
-	notFound := error(nil)
-	for _, id := range c.IDs {
-		var kicked admin.KickResult
-		err := c.send(r, "POST", "sessions/"+url.PathEscape(id)+"/kick", c.fields(), &kicked, func() error {
-			return printLine(r, "kicked %s\n", id)
-		})
-		if err != nil && !errors.Is(err, errNegative) {
-			return err
-		}
-		notFound = cmp.Or(notFound, err)
-	}
-	return notFound
-}
-
-func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
-	fields := c.fields()
-	for name := range filter {
-		fields[name] = filter.Get(name)
-	}
-	if c.Address != "" {
-		p, err := prefixOf(c.Address)
-		if err != nil {
-			return err
-		}
-		fields["address"] = p.String()
-	}
-	var kicked admin.KickResult
-	err := c.send(r, "POST", "kick", fields, &kicked, func() error {
-		if err := printLine(r, "kicked %d of %d sessions\n", kicked.Kicked, kicked.Matched); err != nil {
-			return err
-		}
-		return warnUnreachable(r, kicked.Silent)
-	})
-	if err == nil && kicked.Kicked == 0 {
-		return errNegative
-	}
-	return err
-}
-
-// prefixOf parses an address or a prefix.
-func prefixOf(text string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return p, nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("--address=%s: want an address or a prefix", text)
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
-}
-
-type sessionsBan struct {
-	adminFlags
-	durationFlags
-	User          string `help:"The user to ban, by name or id." xor:"subject" required:""`
-	Session       string `help:"The session to ban." xor:"subject" required:""`
-	Address       string `help:"The address or prefix to ban." xor:"subject" required:""`
-	CredentialsOf string `help:"The session whose credentials to ban." xor:"subject" required:""`
-}
-
-// Run bans, and prints the ban's id.
-func (c sessionsBan) Run(r runtime) error {
-	if c.Duration == 0 {
-		return errors.New("--duration: missing; want a duration such as 24h")
-	}
-	fields := c.fields()
-	for name, value := range map[string]string{
-		"user": c.User, "session": c.Session, "address": c.Address, "credentials_of": c.CredentialsOf,
-	} {
-		if value != "" {
-			fields[name] = value
-		}
-	}
-	var ban admin.Ban
-	return c.send(r, "POST", "bans", fields, &ban, func() error {
-		return printLine(r, "banned %s until %s: %s\n", ban.Subject(), ban.Until.Format(time.RFC3339), ban.ID)
-	})
 }
 
 type sessionsUnban struct {

@@ -38,19 +38,10 @@ func (f adminFlags) call(
 	if err != nil {
 		return err
 	}
-	text := strings.TrimSpace(string(answer))
-	switch status {
-	case http.StatusOK, http.StatusAccepted:
-	case http.StatusNotFound:
-		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
-			return err
-		}
-		return errNegative
-	case http.StatusUnauthorized:
-		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
-	default:
-		return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)
+	if err := f.refusal(r, status, answer); err != nil {
+		return err
 	}
+	text := strings.TrimSpace(string(answer))
 	if pending := header.Get("X-Usher-Pending"); pending != "" {
 		if _, err := fmt.Fprintln(r.err, "warning:", pending); err != nil {
 			return err
@@ -64,6 +55,28 @@ func (f adminFlags) call(
 		return err
 	}
 	return show()
+}
+
+// refusal returns the error that a response tells, or nil.
+func (f adminFlags) refusal(r runtime, status int, answer []byte) error {
+	text := strings.TrimSpace(string(answer))
+	switch status {
+	case http.StatusOK, http.StatusAccepted:
+		return nil
+	case http.StatusNotFound:
+		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
+			return err
+		}
+		return errNegative
+	case http.StatusUnauthorized:
+		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
+	case http.StatusConflict:
+		var refused struct{ Error string }
+		if err := json.Unmarshal(answer, &refused); err == nil && refused.Error != "" {
+			return errors.New(refused.Error)
+		}
+	}
+	return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)
 }
 
 func (f adminFlags) exchange(

@@ -93,6 +93,9 @@ func printBans(r runtime, bans []admin.Ban) error {
 	var rows [][]string
 	for _, b := range bans {
 		why := b.Reason
+		if b.IsKick {
+			why = strings.TrimSpace("kick " + why)
+		}
 		if b.Cause != "" {
 			why = strings.TrimSpace(why + " (follows from " + b.Cause + ")")
 		}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,8 +16,8 @@ import (
 // apiCall is a command's request to the API.
 type apiCall struct{ Line, Body string }
 
-// fakeAPI records every request, and gives each the same answer.
-func fakeAPI(t *testing.T, status int, answer string, pending bool) (address string, calls func() []apiCall) {
+// fakeAPI records every request, and gives each the same answer, except for dry runs.
+func fakeAPI(t *testing.T, status int, answer, impact string, pending bool) (address string, calls func() []apiCall) {
 	t.Helper()
 	var got []apiCall
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -29,6 +30,10 @@ func fakeAPI(t *testing.T, status int, answer string, pending bool) (address str
 			return
 		}
 		got = append(got, apiCall{r.Method + " " + r.URL.RequestURI(), string(body)})
+		if impact != "" && strings.Contains(string(body), `"dry_run":true`) {
+			_, _ = io.WriteString(w, impact+"\n")
+			return
+		}
 		if pending {
 			w.Header().Set("X-Usher-Pending", "other nodes follow later")
 		}
@@ -60,6 +65,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 		args    []string
 		status  int
 		answer  string
+		impact  string // of a dry run
 		pending bool
 		code    int
 		out     string
@@ -100,34 +106,92 @@ func TestSessionsCommand_Output(t *testing.T) {
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
 		"two kicks": {
-			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, answer: `{"matched":1,"kicked":1}`,
-			out: "kicked S1\nkicked S2\n", calls: []apiCall{
+			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, impact: `{"sessions":3,"addresses":2}`,
+			answer: `{"matched":3,"kicked":3,"addresses":2,"bans":["b1"]}`,
+			out:    "hits 6 sessions from 4 addresses\nkicked S1, refused until unban b1\nkicked S2, refused until unban b1\n", calls: []apiCall{
+				{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
 				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"duration":"10m0s","reason":"shared"}`},
 			},
 		},
 		"a kick of an unknown session": {
 			args: []string{"kick", "S1"}, status: 404, answer: "session S1: unknown", code: exitNegative, errs: "usher: session S1: unknown\n",
-			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"reason":""}`}},
+			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"reason":""}`}},
 		},
 		"a kick of all matching sessions": {
-			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, answer: `{"matched":3,"kicked":2,"unreachable_nodes":["n3"]}`,
-			out: "kicked 2 of 3 sessions\n", errs: "warning: other nodes follow later\nwarning: nodes that did not answer: n3\n",
-			calls: []apiCall{{"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`}},
+			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, impact: `{"sessions":3,"addresses":1,"unreachable_nodes":["n3"]}`,
+			answer: `{"matched":3,"kicked":2,"addresses":1,"bans":["b1","b2"],"unreachable_nodes":["n3"]}`,
+			out:    "hits 3 sessions from 1 address\nkicked 2 of 3 sessions, refused until unban b1 b2\n", errs: "warning: nodes that did not answer: n3\nwarning: other nodes follow later\n",
+			calls: []apiCall{
+				{"POST /api/v1/kick", `{"address":"::1/128","dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`},
+			},
 		},
 		"a kick without a match": {
-			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0}`, code: exitNegative,
-			out: "kicked 0 of 0 sessions\n", calls: []apiCall{{"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
+			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0,"bans":["b1"]}`, impact: `{"sessions":0,"addresses":0}`, code: exitNegative,
+			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions, refused until unban b1\n",
+			calls: []apiCall{{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
+		},
+		"a kick of many without --yes": {
+			args: []string{"kick", "--user", "guest"}, impact: `{"sessions":4000,"addresses":3000,"approximate":true}`, code: exitFailed,
+			out:   "hits about 4000 sessions from about 3000 addresses\n",
+			errs:  "usher: nothing is done, because it hits 4000 sessions; add --yes if that is meant\n",
+			calls: []apiCall{{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"guest"}`}},
+		},
+		"a kick of many": {
+			args: []string{"kick", "--user", "guest", "--yes"}, impact: `{"sessions":4000,"addresses":3000}`, answer: `{"matched":4000,"kicked":4000}`,
+			out: "hits 4000 sessions from 3000 addresses\nkicked 4000 of 4000 sessions\n",
+			calls: []apiCall{
+				{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"guest"}`}, {"POST /api/v1/kick", `{"expect":4420,"reason":"","user":"guest"}`},
+			},
+		},
+		"many kicks of one session each without --yes": {
+			args: append([]string{"kick"}, strings.Split(strings.Repeat("S", 21), "")...), impact: `{"sessions":1,"addresses":1}`, code: exitFailed,
+			out:   "hits 21 sessions from 21 addresses\n",
+			errs:  "usher: nothing is done, because it hits 21 sessions; add --yes if that is meant\n",
+			calls: slices.Repeat([]apiCall{{"POST /api/v1/sessions/S/kick", `{"dry_run":true,"reason":""}`}}, 21),
+		},
+		"a dry run of a kick": {
+			args: []string{"kick", "S1", "--dry-run"}, impact: `{"sessions":40,"addresses":1}`,
+			out:   "hits 40 sessions from 1 address\n",
+			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"reason":""}`}},
+		},
+		"a dry run of a ban as JSON": {
+			args: []string{"ban", "--address", "192.0.2.0/24", "--duration", "1h", "--dry-run", "--json"}, impact: `{"sessions":40,"addresses":1}`,
+			out:   `{"sessions":40,"addresses":1}` + "\n",
+			calls: []apiCall{{"POST /api/v1/bans", `{"address":"192.0.2.0/24","dry_run":true,"duration":"1h0m0s","reason":""}`}},
+		},
+		"a kick as JSON": {
+			args: []string{"kick", "S1", "--json"}, impact: `{"sessions":1,"addresses":1}`, answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}`,
+			out: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}` + "\n",
+			calls: []apiCall{
+				{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"reason":""}`}, {"POST /api/v1/sessions/S1/kick", `{"reason":""}`},
+			},
+		},
+		"a kick that meanwhile hits more": {
+			args: []string{"kick", "--user", "Ann"}, status: 409, impact: `{"sessions":20,"addresses":1}`, code: exitFailed,
+			answer: `{"error":"it would hit 21 sessions from 1 address: nothing is done","sessions":21,"addresses":1}`,
+			out:    "hits 20 sessions from 1 address\n", errs: "usher: it would hit 21 sessions from 1 address: nothing is done\n",
+			calls: []apiCall{{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
 		"a ban": {
-			args: []string{"ban", "--user", "Ann", "--duration", "24h"}, answer: `{"id":"b1","user":"Ann","until":"2026-03-02T12:00:00Z"}`,
-			out:   "banned user Ann until 2026-03-02T12:00:00Z: b1\n",
-			calls: []apiCall{{"POST /api/v1/bans", `{"duration":"24h0m0s","reason":"","user":"Ann"}`}},
+			args: []string{"ban", "--user", "Ann", "--duration", "24h"}, answer: `{"id":"b1","user":"Ann","until":"2026-03-02T12:00:00Z"}`, impact: `{"sessions":2,"addresses":1}`,
+			out: "hits 2 sessions from 1 address\nbanned user Ann until 2026-03-02T12:00:00Z: b1\n",
+			calls: []apiCall{
+				{"POST /api/v1/bans", `{"dry_run":true,"duration":"24h0m0s","reason":"","user":"Ann"}`}, {"POST /api/v1/bans", `{"duration":"24h0m0s","reason":"","user":"Ann"}`},
+			},
+		},
+		"a ban of many without --yes": {
+			args: []string{"ban", "--user", "guest", "--duration", "24h"}, impact: `{"sessions":21,"addresses":21}`, code: exitFailed,
+			out:   "hits 21 sessions from 21 addresses\n",
+			errs:  "usher: nothing is done, because it hits 21 sessions; add --yes if that is meant\n",
+			calls: []apiCall{{"POST /api/v1/bans", `{"dry_run":true,"duration":"24h0m0s","reason":"","user":"guest"}`}},
 		},
 		"a ban of credentials": {
 			args:   []string{"ban", "--credentials-of", "S1", "--duration", "1h", "--reason", "resold"},
-			answer: `{"id":"b1","credentials":"x","credentials_of":"S1","until":"2026-03-02T12:00:00Z"}`,
-			out:    "banned the credentials of session S1 until 2026-03-02T12:00:00Z: b1\n",
-			calls:  []apiCall{{"POST /api/v1/bans", `{"credentials_of":"S1","duration":"1h0m0s","reason":"resold"}`}},
+			answer: `{"id":"b1","credentials":"x","credentials_of":"S1","until":"2026-03-02T12:00:00Z"}`, impact: `{"sessions":1,"addresses":1}`,
+			out: "hits 1 session from 1 address\nbanned the credentials of session S1 until 2026-03-02T12:00:00Z: b1\n",
+			calls: []apiCall{
+				{"POST /api/v1/bans", `{"credentials_of":"S1","dry_run":true,"duration":"1h0m0s","reason":"resold"}`}, {"POST /api/v1/bans", `{"credentials_of":"S1","duration":"1h0m0s","reason":"resold"}`},
+			},
 		},
 		"the end of a ban": {
 			args: []string{"unban", "b1"}, answer: `{"unbanned":"b1"}`, out: "unbanned b1\n",
@@ -135,9 +199,11 @@ func TestSessionsCommand_Output(t *testing.T) {
 		},
 		"bans": {
 			args: []string{"bans"}, answer: `{"bans":[{"id":"b1","session":"S1","until":"2026-03-02T12:00:00Z"},` +
-				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"}]}`,
-			out: "BAN   SUBJECT      UNTIL                 REASON\nb1    session S1   2026-03-02T12:00:00Z  -\n" +
-				"b1-x  credentials  2026-03-02T12:00:00Z  resold (follows from b1)\n",
+				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"},` +
+				`{"id":"b2","user":"Ann","channel":"a001","kick":true,"until":"2026-03-02T12:00:00Z"}]}`,
+			out: "BAN   SUBJECT                   UNTIL                 REASON\nb1    session S1                2026-03-02T12:00:00Z  -\n" +
+				"b1-x  credentials               2026-03-02T12:00:00Z  resold (follows from b1)\n" +
+				"b2    user Ann on channel a001  2026-03-02T12:00:00Z  kick\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"no bans": {
@@ -167,7 +233,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 			if test.status == 0 {
 				test.status = http.StatusOK
 			}
-			address, calls := fakeAPI(t, test.status, test.answer, test.pending)
+			address, calls := fakeAPI(t, test.status, test.answer, test.impact, test.pending)
 			code, out, errs := runAtNoon(append(append([]string{"sessions"}, test.args...), "--admin", address, "--token", apiToken)...)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d", code, test.code)
@@ -186,7 +252,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 
 func TestSessionsCommand_Errors(t *testing.T) {
 	t.Parallel()
-	address, _ := fakeAPI(t, http.StatusOK, "{}", false)
+	address, _ := fakeAPI(t, http.StatusOK, "{}", "", false)
 	tests := map[string]struct {
 		args []string
 		want string

@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -36,6 +37,16 @@ type AlarmState struct {
 	Active bool `json:"active"`
 }
 
+// Route is a route in the API.
+type Route struct {
+	Name string `json:"name"`
+	// Enforce is false for a route that refuses nobody.
+	Enforce bool `json:"enforce"`
+	// UnenforcedRefusals are the sessions that such a route would have refused since the start, by reason. All reasons are in
+	// it.
+	UnenforcedRefusals map[string]uint64 `json:"unenforced_refusals,omitempty"`
+}
+
 // Sessions are the live sessions of this node. All methods are safe for concurrent use.
 type Sessions interface {
 	// Find returns the session, or nil.
@@ -44,14 +55,18 @@ type Sessions interface {
 	Len() int
 }
 
-// Options are the dependencies of the listener. Ready and Backends are safe for concurrent use.
+// Options are the dependencies of the listener. Ready, Warnings and Backends are safe for concurrent use.
 type Options struct {
 	Sessions Sessions
 	Cluster  Cluster
 	// Ready reports whether load balancers may send viewers to this node.
 	Ready func() bool
+	// Warnings returns what an operator should act on, a line each. Nil: nothing ever.
+	Warnings func() []string
 	// Backends lists the backends of this node.
 	Backends func() []Backend
+	// Routes lists the routes of this node. Nil: none are shown.
+	Routes func() []Route
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
@@ -79,6 +94,7 @@ func Handler(c Config, o Options) http.Handler {
 		"DELETE /api/v1/bans/{id}":        h.unban,
 		"GET /api/v1/nodes":               h.nodes,
 		"GET /api/v1/backends":            h.backends,
+		"GET /api/v1/routes":              h.routes,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}
@@ -90,7 +106,7 @@ type handler struct {
 	Options
 }
 
-// writeText responds with one line of text.
+// writeText responds with text, to which it adds the end of its line.
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
@@ -109,15 +125,24 @@ func writeJSON(w http.ResponseWriter, v any, pending ...error) {
 			break
 		}
 	}
-	_ = json.NewEncoder(w).Encode(v) // it fails only if the client has disconnected
+	_ = encodeJSON(w, v) // it fails only if the client has disconnected
 }
 
-func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
+func encodeJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+
+// ready responds whether the node is ready; with ?verbose also what an operator should act on. A warning never makes it
+// unready.
+func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
+	status, text := http.StatusOK, "ready"
 	if !h.Ready() {
-		writeText(w, http.StatusServiceUnavailable, "not ready: starting or draining")
-		return
+		status, text = http.StatusServiceUnavailable, "not ready: starting or draining"
 	}
-	writeText(w, http.StatusOK, "ready")
+	if h.Warnings != nil && r.URL.Query().Has("verbose") {
+		for _, warning := range h.Warnings() {
+			text += "\nwarning: " + warning
+		}
+	}
+	writeText(w, status, text)
 }
 
 // requireToken rejects requests without the bearer token.
@@ -159,6 +184,17 @@ func writeError(w http.ResponseWriter, err error) (failed bool) {
 	}
 	writeText(w, status, err.Error())
 	return true
+}
+
+// routes lists the routes, with what they would have refused.
+func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
+	var all []Route
+	if h.Routes != nil {
+		all = h.Routes()
+	}
+	writeJSON(w, struct {
+		Routes []Route `json:"routes"`
+	}{all})
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {

@@ -46,12 +46,13 @@ func (n *fakeNode) EachSession(yield func(Session) bool) {
 func (n *fakeNode) Find(id backends.SessionID) session.Handle { return nil }
 
 func (n *fakeNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
-	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+	return map[string][]byte{"": answerBody(ctx, n.EachSession, request)}, nil
 }
 
 // options returns the node as the listener's dependencies.
 func (n *fakeNode) options() Options {
-	return Options{Sessions: n, Cluster: n, Ready: n.Ready, Backends: n.Backends}
+	warnings := func() []string { return []string{"no viewers", "no beer"} }
+	return Options{Sessions: n, Cluster: n, Ready: n.Ready, Warnings: warnings, Backends: n.Backends}
 }
 
 func newFakeNode() *fakeNode {
@@ -147,6 +148,11 @@ func TestHandler_HealthAndReadiness_NoToken(t *testing.T) {
 		"alive though not ready":    {"/healthz", false, answer{200, "alive\n"}},
 		"ready":                     {"/readyz", true, answer{200, "ready\n"}},
 		"not ready, for a balancer": {"/readyz", false, answer{503, "not ready: starting or draining\n"}},
+		"ready, for an operator":    {"/readyz?verbose", true, answer{200, "ready\nwarning: no viewers\nwarning: no beer\n"}},
+		"not ready, for an operator": {
+			"/readyz?verbose=1", false,
+			answer{503, "not ready: starting or draining\nwarning: no viewers\nwarning: no beer\n"},
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -322,7 +328,7 @@ type countingNode struct {
 }
 
 func (n *countingNode) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
-	return map[string][]byte{"": answerQuery(ctx, n.EachSession, request)}, nil
+	return map[string][]byte{"": answerBody(ctx, n.EachSession, request)}, nil
 }
 
 func (n *countingNode) EachSession(yield func(Session) bool) {

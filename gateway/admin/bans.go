@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 )
 
@@ -19,6 +20,12 @@ type banRequest struct {
 	// For is the duration of the ban.
 	For    string `json:"duration"`
 	Reason string `json:"reason"`
+	confirmation
+}
+
+// filter matches the live sessions that the ban hits.
+func (b *banRequest) filter(p netip.Prefix) Filter {
+	return Filter{User: b.User, ID: b.Session, Address: p, CredentialsOf: b.CredentialsOf}
 }
 
 // parse validates the request and returns the ban, which ends at now plus the requested duration.
@@ -33,7 +40,7 @@ func (b *banRequest) parse(now time.Time) (Ban, error) {
 		return Ban{}, fmt.Errorf("ban: %w: it has %d of user, session, address and credentials_of; want exactly one", errInvalidInput, subjects)
 	}
 	d, err := parseDuration(b.For, maxBan)
-	if err = errors.Join(err, validateReason(b.Reason)); err != nil {
+	if err = errors.Join(err, validateReason(b.Reason), b.validate()); err != nil {
 		return Ban{}, err
 	}
 	if d == 0 {
@@ -61,14 +68,28 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	if writeError(w, err) {
 		return
 	}
-	ban, err := h.placeBan(r.Context(), requested)
-	h.audit(r, "ban", requested.Subject(), err, slog.String("ban", ban.ID), slog.Time("until", requested.Until),
-		slog.String("reason", requested.Reason))
+	wanted, err := h.sessionBan(r.Context(), requested)
+	if err != nil {
+		h.audit(r, "ban", requested.Subject(), err)
+		writeError(w, err)
+		return
+	}
+	impact := h.measure(r.Context(), body.filter(wanted.Prefix))
+	if h.writeImpact(w, r, "ban", requested.Subject(), body.confirmation, impact) {
+		return
+	}
+	ban, err := h.placeBan(r.Context(), wanted)
+	ban.CredentialsOf = requested.CredentialsOf
+	h.audit(r, "ban", requested.Subject(), err, append(impact.attributes(), slog.String("ban", ban.ID),
+		slog.Time("until", requested.Until), slog.String("reason", requested.Reason))...)
 	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return
 	}
-	writeJSON(w, ban, err)
+	writeJSON(w, struct {
+		Ban
+		Impact
+	}{ban, impact}, err)
 }
 
 func (h *handler) unban(w http.ResponseWriter, r *http.Request) {

@@ -29,10 +29,13 @@ type Cluster interface {
 	Ask(ctx context.Context, request []byte) (replies map[string][]byte, silent []string)
 	// AcquireLease reads a session.
 	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
-	// Credentials returns a keyed hash of what a viewer presented, or "" if that is nothing.
+	// Credentials returns keyed hashes of what a viewer presented, or "" if that is nothing.
 	Credentials(r *backends.Request) string
-	// Kick ends the session on all nodes, whenever it was opened if opened is zero, and denies it for d.
-	Kick(ctx context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision) error
+	// Kick ends the session on all nodes, whenever it was opened if opened is zero, and denies the viewers of the ban. If a
+	// user is banned, what presented holds is banned too; it may be nil. Kick assigns the ban's id.
+	Kick(
+		ctx context.Context, id backends.SessionID, opened time.Time, b session.Ban, presented *backends.Request,
+	) (session.Ban, error)
 	// Ban denies the viewers of the ban on all nodes until the ban ends, and assigns its id.
 	Ban(ctx context.Context, b session.Ban) (session.Ban, error)
 	// Unban ends a ban and the bans that follow from it. It reports whether a ban has the id.
@@ -57,36 +60,44 @@ type Ban struct {
 	Session string `json:"session,omitempty"`
 	// Address is a prefix.
 	Address string `json:"address,omitempty"`
-	// Credentials is a keyed hash of the viewer's credentials.
+	// Credentials are keyed hashes of the viewer's credentials.
 	Credentials string `json:"credentials,omitempty"`
 	// CredentialsOf is the id of a session with these credentials. A requested ban has it instead of Credentials.
-	CredentialsOf string    `json:"credentials_of,omitempty"`
-	Until         time.Time `json:"until"`
-	Reason        string    `json:"reason,omitempty"`
+	CredentialsOf string `json:"credentials_of,omitempty"`
+	// Backend and Channel limit the ban to viewers of that backend or channel; empty: they do not.
+	Backend string    `json:"backend,omitempty"`
+	Channel string    `json:"channel,omitempty"`
+	Until   time.Time `json:"until"`
+	Reason  string    `json:"reason,omitempty"`
+	// IsKick reports that the ban follows from a kick.
+	IsKick bool `json:"kick,omitempty"`
 	// Cause is the id of the ban that this one follows from: a banned user's credentials are banned, too.
 	Cause string `json:"cause,omitempty"`
 }
 
 // Subject describes the viewers that the ban denies.
 func (b Ban) Subject() string {
+	subject := "credentials"
 	switch {
 	case b.User != "":
-		return "user " + b.User
+		subject = "user " + b.User
 	case b.Session != "":
-		return "session " + b.Session
+		subject = "session " + b.Session
 	case b.Address != "":
-		return "address " + b.Address
+		subject = "address " + b.Address
 	case b.CredentialsOf != "":
-		return "the credentials of session " + b.CredentialsOf
-	default:
-		return "credentials"
+		subject = "the credentials of session " + b.CredentialsOf
 	}
+	if b.Channel != "" {
+		subject += " on channel " + b.Channel
+	}
+	return subject
 }
 
 func banOf(b session.Ban) Ban {
 	shown := Ban{
-		ID: b.ID, User: b.User, Credentials: b.Credentials, Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason,
-		Cause: b.Cause,
+		ID: b.ID, User: b.User, Credentials: b.Credentials, Backend: b.Backend, Channel: b.Channel,
+		Until: b.Until.UTC().Truncate(time.Second), Reason: b.Reason, IsKick: b.IsKick, Cause: b.Cause,
 	}
 	if !b.Session.IsZero() {
 		shown.Session = b.Session.String()
@@ -104,34 +115,8 @@ const queryTimeout = 2 * time.Second
 func (h *handler) findSessions(ctx context.Context, f Filter, limit int) SessionList {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	replies, silent := h.Cluster.Ask(ctx, encodeSessionQuery(f, limit))
+	replies, silent := h.Cluster.Ask(ctx, encodeQuery(listQueryKind, f, limit))
 	return mergeSessionLists(f, limit, replies, silent)
-}
-
-// kickSession ends the session on all nodes and denies it for d; zero means the configured duration.
-func (h *handler) kickSession(ctx context.Context, id backends.SessionID, d time.Duration, reason string) error {
-	if !h.sessionExists(ctx, id) {
-		return fmt.Errorf("session %s: %w", id, errNotFound)
-	}
-	if d == 0 {
-		d = h.KickDuration
-	}
-	decision := session.Kicked()
-	if reason != "" {
-		decision.Reason += ": " + reason
-	}
-	return asPending(h.Cluster.Kick(ctx, id, time.Time{}, d, decision))
-}
-
-// sessionExists reports whether a node holds the session, or the store remembers it.
-func (h *handler) sessionExists(ctx context.Context, id backends.SessionID) bool {
-	if h.Sessions.Find(id) != nil {
-		return true
-	}
-	if found, err := h.Cluster.AcquireLease(ctx, session.LeaseRequest{ID: id}); err == nil && found.Found {
-		return true
-	}
-	return h.findSessions(ctx, Filter{ID: id.String()}, 1).Matched > 0
 }
 
 // asPending marks an error of an unavailable store with errPending.
@@ -142,53 +127,69 @@ func asPending(err error) error {
 	return err
 }
 
-// placeBan denies the viewers of the ban on all nodes. With errPending the returned ban is valid.
-func (h *handler) placeBan(ctx context.Context, b Ban) (Ban, error) {
-	wanted := session.Ban{User: b.User, Until: b.Until, Reason: b.Reason}
-	var err error
+// sessionBan returns the requested ban as the cluster takes it.
+func (h *handler) sessionBan(ctx context.Context, b Ban) (wanted session.Ban, err error) {
+	wanted = session.Ban{User: b.User, Until: b.Until, Reason: b.Reason}
 	if b.Session != "" {
 		if wanted.Session, err = backends.ParseSessionID(b.Session); err != nil {
-			return Ban{}, fmt.Errorf("%w: session: %w", errInvalid, err)
+			return session.Ban{}, fmt.Errorf("%w: session: %w", errInvalid, err)
 		}
 	}
 	if b.Address != "" {
 		if wanted.Prefix, err = netip.ParsePrefix(b.Address); err != nil {
-			return Ban{}, fmt.Errorf("%w: address: %w", errInvalid, err)
+			return session.Ban{}, fmt.Errorf("%w: address: %w", errInvalid, err)
 		}
 	}
 	if b.CredentialsOf != "" {
 		if wanted.Credentials, err = h.credentialsOf(ctx, b.CredentialsOf); err != nil {
-			return Ban{}, err
+			return session.Ban{}, err
 		}
 	}
+	return wanted, nil
+}
+
+// placeBan denies the viewers of the ban on all nodes. With errPending the returned ban is valid.
+func (h *handler) placeBan(ctx context.Context, wanted session.Ban) (Ban, error) {
 	got, err := h.Cluster.Ban(ctx, wanted)
 	if err = asPending(err); err != nil && !errors.Is(err, errPending) {
 		return Ban{}, fmt.Errorf("%w: %w", errInvalid, err)
 	}
-	shown := banOf(got)
-	shown.CredentialsOf = b.CredentialsOf
-	return shown, err
+	return banOf(got), err
 }
 
-// credentialsOf returns the hash of the credentials that the session's viewer presented.
+// credentialsOf returns the hashes of the credentials that the session's viewer presented.
 func (h *handler) credentialsOf(ctx context.Context, name string) (string, error) {
 	id, err := backends.ParseSessionID(name)
 	if err != nil {
 		return "", fmt.Errorf("%w: credentials_of: %w", errInvalid, err)
 	}
-	if s := h.Sessions.Find(id); s != nil {
-		if hash := h.Cluster.Credentials(s.Request()); hash != "" {
-			return hash, nil
-		}
-	}
-	found, err := h.Cluster.AcquireLease(ctx, session.LeaseRequest{ID: id})
+	r, err := presentedTo(ctx, h.Sessions, h.Cluster, id)
 	if err != nil {
 		return "", err
 	}
-	if r := found.Record.Request; r != nil {
-		if hash := h.Cluster.Credentials(r); hash != "" {
-			return hash, nil
-		}
+	if r == nil {
+		return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer presented only a ticket", id, errNotFound)
 	}
-	return "", fmt.Errorf("credentials_of: session %s: %w, or its viewer presented only a ticket", id, errNotFound)
+	return h.Cluster.Credentials(r), nil
 }
+
+// sessionStore is the part of [Cluster] that reads a session.
+type sessionStore interface {
+	AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error)
+}
+
+// presentedTo returns a request with the credentials of the session's viewer, from this node or from the store; nil: they are
+// unknown.
+func presentedTo(ctx context.Context, here Sessions, store sessionStore, id backends.SessionID) (*backends.Request, error) {
+	if s := here.Find(id); s != nil && !s.Request().Credentials().IsEmpty() {
+		return s.Request(), nil
+	}
+	found, err := store.AcquireLease(ctx, session.LeaseRequest{ID: id, KnownRevision: anyRevision})
+	if r := found.Record.Request; r != nil && !r.Credentials().IsEmpty() {
+		return r, nil
+	}
+	return nil, err
+}
+
+// anyRevision reads a session without a sign of its viewer.
+const anyRevision = 1

@@ -22,39 +22,46 @@ import (
 
 // fakeCluster records the calls as text and returns preset results.
 type fakeCluster struct {
-	found SessionList
-	err   error
-	bans  []session.Ban
-	asked []string
+	found     SessionList
+	addresses int
+	record    session.Record
+	err       error
+	bans      []session.Ban
+	asked     []string
 }
 
-func (c *fakeCluster) record(format string, args ...any) {
+func (c *fakeCluster) note(format string, args ...any) {
 	c.asked = append(c.asked, fmt.Sprintf(format, args...))
 }
 
 func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte, []string) {
 	var q sessionQuery
 	if err := json.Unmarshal(request, &q); err != nil {
-		c.record("find: %v", err)
+		c.note("find: %v", err)
 	}
 	filter, err := json.Marshal(q.Filter)
 	if err != nil {
-		c.record("find: %v", err)
+		c.note("find: %v", err)
 	}
-	c.record("find %s %d", filter, q.Limit)
 	reply := nodeSessions{Total: encodedSketch{Count: c.found.Total}, Matched: encodedSketch{Count: c.found.Matched}}
+	if q.Kind == countQueryKind {
+		c.note("count %s", filter)
+		reply.Addresses.Count = c.addresses
+	} else {
+		c.note("find %s %d", filter, q.Limit)
+	}
 	for _, s := range c.found.Sessions {
 		if s.ID > q.Filter.After && len(reply.Sessions) == 0 { // a page has room for one
 			text, err := json.Marshal(s)
 			if err != nil {
-				c.record("find: %v", err)
+				c.note("find: %v", err)
 			}
 			reply.Sessions = append(reply.Sessions, text)
 		}
 	}
 	body, err := json.Marshal(reply)
 	if err != nil {
-		c.record("find: %v", err)
+		c.note("find: %v", err)
 	}
 	return map[string][]byte{"": body}, c.found.UnreachableNodes
 }
@@ -64,23 +71,32 @@ func (c *fakeCluster) AcquireLease(_ context.Context, r session.LeaseRequest) (s
 	if c.err != nil && !errors.Is(c.err, backends.ErrStoreUnavailable) {
 		return session.LeaseResult{}, c.err
 	}
-	return session.LeaseResult{Found: true, Record: session.Record{Request: &backends.Request{Session: r.ID}}}, nil
+	return session.LeaseResult{Found: true, Record: c.record}, nil
 }
 
-func (c *fakeCluster) Credentials(r *backends.Request) string { return "hash of " + r.Session.String() }
+func (c *fakeCluster) Credentials(r *backends.Request) string { return "hash of " + r.Query }
 
-func (c *fakeCluster) Kick(_ context.Context, id backends.SessionID, opened time.Time, d time.Duration, decision backends.Decision) error {
-	if !opened.IsZero() || decision.Verdict != backends.Denied {
-		c.record("kick of what was opened until %v with %v", opened, decision)
+func (c *fakeCluster) Kick(
+	_ context.Context, id backends.SessionID, opened time.Time, b session.Ban, presented *backends.Request,
+) (session.Ban, error) {
+	query := ""
+	if presented != nil {
+		query = " who presented " + presented.Query
 	}
-	c.record("kick %s %v %q", id, d, decision.Reason)
-	return c.err
+	c.note("kick %s of %s:", id, opened.Format(time.DateOnly)+query)
+	return c.ban(b)
 }
 
-func (c *fakeCluster) Ban(_ context.Context, b session.Ban) (session.Ban, error) {
-	left := time.Until(b.Until).Round(time.Minute)
+func (c *fakeCluster) Ban(_ context.Context, b session.Ban) (session.Ban, error) { return c.ban(b) }
+
+func (c *fakeCluster) ban(b session.Ban) (session.Ban, error) {
+	left := time.Until(b.Until).Round(time.Second)
 	b.Until = time.Time{}
-	c.record("ban %+v for %v", b, left)
+	text := "ban"
+	if b.IsKick {
+		text = "kick"
+	}
+	c.note("%s %q of %q on %s:%s for %v, reason %q", text, b.ID, banOf(b).Subject()+b.Credentials, b.Backend, b.Channel, left, b.Reason)
 	if c.err != nil && !errors.Is(c.err, backends.ErrStoreUnavailable) {
 		return session.Ban{}, c.err
 	}
@@ -89,7 +105,7 @@ func (c *fakeCluster) Ban(_ context.Context, b session.Ban) (session.Ban, error)
 }
 
 func (c *fakeCluster) Unban(_ context.Context, id string) (bool, error) {
-	c.record("unban %s", id)
+	c.note("unban %s", id)
 	if errors.Is(c.err, errNotFound) {
 		return false, nil
 	}
@@ -132,66 +148,162 @@ const (
 	another = "BAECAwQFBgcICQoLDA0ODw"
 )
 
+// annsRecord is a session in the store.
+var annsRecord = session.Record{
+	Opened:   time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC),
+	Decision: backends.Decision{Verdict: backends.Allowed, UserID: "17", User: "Ann"},
+	Request:  &backends.Request{Channel: "a001", Backend: "portal", Query: "token=x"},
+}
+
+func with(r session.Record, d backends.Decision) session.Record {
+	r.Decision = d
+	return r
+}
+
 func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		method, path, body string
 		found              SessionList
+		addresses          int
+		record             session.Record
 		err                error
 		status             int
 		answer             string
 		asked              []string
 		audited            []string
 	}{
-		"a kick": {
-			method: "POST", path: "sessions/" + anID + "/kick", body: `{"duration":"10m","reason":"shared"}`,
-			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 10m0s "ended by an operator: shared"`},
-			audited: []string{"action=kick", "target=" + anID, "result=done", "duration=10m", "reason=shared", "actor=192.0.2.1:1234"},
+		"a kick of a user's session": {
+			method: "POST", path: "sessions/" + anID + "/kick", body: `{"duration":"10m","reason":"shared"}`, record: annsRecord,
+			found: SessionList{Matched: 3}, addresses: 2,
+			status: 200, answer: `{"matched":3,"addresses":2,"kicked":3,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001","backend":"portal","user":"17"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
+				`kick "" of "user 17 on channel a001" on portal:a001 for 10m0s, reason "shared"`,
+			},
+			audited: []string{"action=kick", "target=" + anID, "result=done", `subject="user 17 on channel a001"`, "reason=shared", "actor=192.0.2.1:1234", "sessions=3", "addresses=2", "ban=b1"},
 		},
-		"a kick without a body": {
+		"a kick of a session whose user has a name alone": {
+			method: "POST", path: "sessions/" + anID + "/kick", record: with(annsRecord, backends.Decision{User: "Ann"}),
+			status: 200, answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001","backend":"portal","user":"Ann"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
+				`kick "" of "user Ann on channel a001" on portal:a001 for 5m0s, reason ""`,
+			},
+		},
+		"a kick of a session of an unknown user": {
+			method: "POST", path: "sessions/" + anID + "/kick", record: with(annsRecord, backends.Decision{}),
+			status: 200, answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001","backend":"portal","credentials_of":"` + anID + `"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
+				`kick "" of "credentials on channel a001hash of token=x" on portal:a001 for 5m0s, reason ""`,
+			},
+		},
+		"a kick of which nothing is known": {
 			method: "DELETE", path: "sessions/" + anID,
-			status: 200, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
+			status: 200, answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}`,
+			asked: []string{
+				`find {"id":"` + anID + `"} 1`, `count {"id":"` + anID + `"}`, "kick " + anID + " of 0001-01-01:",
+				`kick "" of "session ` + anID + `" on : for 5m0s, reason ""`,
+			},
 		},
 		"a kick that is published later": {
-			method: "POST", path: "sessions/" + anID + "/kick", err: backends.ErrStoreUnavailable,
-			status: 202, answer: `{"matched":1,"kicked":1}`, asked: []string{`kick ` + anID + ` 5m0s "ended by an operator"`},
+			method: "POST", path: "sessions/" + anID + "/kick", err: backends.ErrStoreUnavailable, record: annsRecord,
+			status: 202, answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001","backend":"portal","user":"17"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
+				`kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
+			},
+		},
+		"a kick that hits more than the default": {
+			method: "POST", path: "sessions/" + anID + "/kick", record: annsRecord, found: SessionList{Matched: 21, UnreachableNodes: []string{"n3"}}, addresses: 20,
+			status: 409, answer: `{"error":"it would hit 21 sessions from 20 addresses; nodes that did not respond: n3, and 20 are expected at most: nothing is done; if it is meant, set expect",` +
+				`"sessions":21,"addresses":20,"unreachable_nodes":["n3"]}`,
+			asked:   []string{`count {"channel":"a001","backend":"portal","user":"17"}`},
+			audited: []string{"action=kick", "sessions=21", "addresses=20", "unreachable_nodes=[n3]", "nothing is done"},
+		},
+		"a kick that hits as many as expected": {
+			method: "POST", path: "kick", body: `{"user":"17","expect":21}`, found: SessionList{Matched: 21}, addresses: 20,
+			status: 200, answer: `{"matched":21,"addresses":20,"kicked":21,"bans":["b1"]}`,
+			asked: []string{`count {"user":"17"}`, `kick "" of "user 17" on : for 5m0s, reason ""`},
+		},
+		"a kick that hits more than expected": {
+			method: "POST", path: "kick", body: `{"user":"17","expect":3}`, found: SessionList{Matched: 4}, addresses: 1,
+			status: 409, answer: `{"error":"it would hit 4 sessions from 1 address, and 3 are expected at most: nothing is done; if it is meant, set expect","sessions":4,"addresses":1}`,
+			asked: []string{`count {"user":"17"}`},
+		},
+		"a dry run of a kick": {
+			method: "POST", path: "sessions/" + anID + "/kick", body: `{"dry_run":true}`, record: annsRecord, found: SessionList{Matched: 4000}, addresses: 3000,
+			status: 200, answer: `{"sessions":4000,"addresses":3000}`, asked: []string{`count {"channel":"a001","backend":"portal","user":"17"}`},
+		},
+		"a dry run of a ban": {
+			method: "POST", path: "bans", body: `{"address":"192.0.2.0/24","duration":"1h","dry_run":true}`, found: SessionList{Matched: 40, UnreachableNodes: []string{"n3"}}, addresses: 30,
+			status: 200, answer: `{"sessions":40,"addresses":30,"unreachable_nodes":["n3"]}`, asked: []string{`count {"address":"192.0.2.0/24"}`},
+		},
+		"a ban that hits too many": {
+			method: "POST", path: "bans", body: `{"user":"Ann","duration":"1h"}`, found: SessionList{Matched: 40}, addresses: 30,
+			status: 409, answer: `{"error":"it would hit 40 sessions from 30 addresses, and 20 are expected at most: nothing is done; if it is meant, set expect","sessions":40,"addresses":30}`,
+			asked:   []string{`count {"user":"Ann"}`},
+			audited: []string{"action=ban", "sessions=40", "addresses=30"},
 		},
 		"a kick of an unknown session": {
 			method: "POST", path: "sessions/" + anID + "/kick", err: errNotFound,
 			status: 404, answer: "session " + anID + ": not found", asked: []string{`find {"id":"` + anID + `"} 1`},
 			audited: []string{"action=kick", `result="session ` + anID + `: not found"`},
 		},
-		"all sessions of a user": {
+		"a user": {
 			method: "POST", path: "kick", body: `{"user":"Ann","reason":"unpaid"}`,
-			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}, UnreachableNodes: []string{"n3"}},
-			status: 200, answer: `{"matched":2,"kicked":2,"unreachable_nodes":["n3"]}`,
+			found: SessionList{Matched: 2, UnreachableNodes: []string{"n3"}}, addresses: 2,
+			status: 200, answer: `{"matched":2,"addresses":2,"kicked":2,"bans":["b1"],"unreachable_nodes":["n3"]}`,
+			asked:   []string{`count {"user":"Ann"}`, `kick "" of "user Ann" on : for 5m0s, reason "unpaid"`},
+			audited: []string{`target="user Ann"`, "sessions=2", "ban=b1"},
+		},
+		"a user on a channel": {
+			method: "POST", path: "kick", body: `{"user":"Ann","channel":"a001"}`,
+			status: 200, answer: `{"matched":0,"addresses":0,"kicked":0,"bans":["b1"]}`,
+			asked: []string{`count {"channel":"a001","user":"Ann"}`, `kick "" of "user Ann on channel a001" on :a001 for 5m0s, reason ""`},
+		},
+		"a user while redis is unavailable": {
+			method: "POST", path: "kick", body: `{"user":"Ann"}`, err: backends.ErrStoreUnavailable,
+			status: 202, answer: `{"matched":0,"addresses":0,"kicked":0,"bans":["b1"]}`,
+			asked: []string{`count {"user":"Ann"}`, `kick "" of "user Ann" on : for 5m0s, reason ""`},
+		},
+		"a user where there are too many bans": {
+			method: "POST", path: "kick", body: `{"user":"Ann"}`, err: errors.New("ban: too many"), status: 400, answer: "invalid: ban: too many",
+			asked: []string{`count {"user":"Ann"}`, `kick "" of "user Ann" on : for 5m0s, reason ""`},
+		},
+		"all sessions on a channel, two of them of one user": {
+			method: "POST", path: "kick", body: `{"channel":"a001"}`, record: annsRecord,
+			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}},
+			status: 200, answer: `{"matched":2,"addresses":0,"kicked":2,"bans":["b1"]}`,
 			asked: []string{
-				`find {"user":"Ann"} 1000`, `kick ` + anID + ` 5m0s "ended by an operator: unpaid"`,
-				`find {"user":"Ann","after":"` + anID + `"} 1000`, `kick ` + another + ` 5m0s "ended by an operator: unpaid"`,
-				`find {"user":"Ann","after":"` + another + `"} 1000`,
+				`count {"channel":"a001"}`,
+				`find {"channel":"a001"} 1000`, "kick " + anID + " of 2026-03-01 who presented token=x:", `kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
+				`find {"channel":"a001","after":"` + anID + `"} 1000`, "kick " + another + " of 2026-03-01 who presented token=x:", `kick "b1" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
+				`find {"channel":"a001","after":"` + another + `"} 1000`,
 			},
 			audited: []string{"target=" + anID, "target=" + another},
 		},
 		"a ban of a user": {
 			method: "POST", path: "bans", body: `{"user":"Ann","duration":"24h","reason":"unpaid"}`,
-			status: 200, answer: `{"id":"b1","user":"Ann","until":"0001-01-01T00:00:00Z","reason":"unpaid"}`,
-			asked:   []string{`ban {ID: User:Ann Credentials: Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason:unpaid Cause:} for 24h0m0s`},
+			status: 200, answer: `{"id":"b1","user":"Ann","until":"0001-01-01T00:00:00Z","reason":"unpaid","sessions":0,"addresses":0}`,
+			asked:   []string{`count {"user":"Ann"}`, `ban "" of "user Ann" on : for 24h0m0s, reason "unpaid"`},
 			audited: []string{"action=ban", `target="user Ann"`, "ban=b1", "until="},
 		},
 		"a ban of an address": {
 			method: "POST", path: "bans", body: `{"address":"::ffff:192.0.2.9","duration":"1h"}`,
-			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z"}`,
-			asked: []string{`ban {ID: User: Credentials: Prefix:192.0.2.9/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
+			asked: []string{`count {"address":"192.0.2.9/32"}`, `ban "" of "address 192.0.2.9/32" on : for 1h0m0s, reason ""`},
 		},
 		"a ban that is published later": {
 			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: backends.ErrStoreUnavailable,
-			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z"}`,
-			asked: []string{`ban {ID: User: Credentials: Prefix:2001:db8::/32 Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
+			asked: []string{`count {"address":"2001:db8::/32"}`, `ban "" of "address 2001:db8::/32" on : for 1h0m0s, reason ""`},
 		},
 		"a ban of a session": {
 			method: "POST", path: "bans", body: `{"session":"` + anID + `","duration":"1h"}`,
-			status: 200, answer: `{"id":"b1","session":"` + anID + `","until":"0001-01-01T00:00:00Z"}`,
-			asked:   []string{`ban {ID: User: Credentials: Prefix:invalid Prefix Session:` + anID + ` Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			status: 200, answer: `{"id":"b1","session":"` + anID + `","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
+			asked:   []string{`count {"id":"` + anID + `"}`, `ban "" of "session ` + anID + `" on : for 1h0m0s, reason ""`},
 			audited: []string{`target="session ` + anID + `"`},
 		},
 		"a ban of no session": {
@@ -200,10 +312,14 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			audited: []string{`target="session x"`, "result="},
 		},
 		"a ban of credentials": {
-			method: "POST", path: "bans", body: `{"credentials_of":"` + anID + `","duration":"1h"}`,
-			status: 200, answer: `{"id":"b1","credentials":"hash of ` + anID + `","credentials_of":"` + anID + `","until":"0001-01-01T00:00:00Z"}`,
-			asked:   []string{`ban {ID: User: Credentials:hash of ` + anID + ` Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			method: "POST", path: "bans", body: `{"credentials_of":"` + anID + `","duration":"1h"}`, record: annsRecord,
+			status: 200, answer: `{"id":"b1","credentials":"hash of token=x","credentials_of":"` + anID + `","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
+			asked:   []string{`count {"credentials_of":"` + anID + `"}`, `ban "" of "credentialshash of token=x" on : for 1h0m0s, reason ""`},
 			audited: []string{`target="the credentials of session ` + anID + `"`},
+		},
+		"a ban of credentials that are unknown": {
+			method: "POST", path: "bans", body: `{"credentials_of":"` + anID + `","duration":"1h"}`,
+			status: 404, answer: "credentials_of: session " + anID + ": not found, or its viewer presented only a ticket",
 		},
 		"a ban of the credentials of no session": {
 			method: "POST", path: "bans", body: `{"credentials_of":"x","duration":"1h"}`,
@@ -212,7 +328,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 		"a ban that the cluster refuses": {
 			method: "POST", path: "bans", body: `{"user":"Ann","duration":"1h"}`, err: errors.New("ban: too many"),
 			status: 400, answer: "invalid: ban: too many",
-			asked: []string{`ban {ID: User:Ann Credentials: Prefix:invalid Prefix Session:AAAAAAAAAAAAAAAAAAAAAA Until:0001-01-01 00:00:00 +0000 UTC Reason: Cause:} for 1h0m0s`},
+			asked: []string{`count {"user":"Ann"}`, `ban "" of "user Ann" on : for 1h0m0s, reason ""`},
 		},
 		"the end of a ban": {
 			method: "DELETE", path: "bans/b7", status: 200, answer: `{"unbanned":"b7"}`, asked: []string{"unban b7"},
@@ -242,7 +358,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &fakeCluster{found: test.found, err: test.err}
+			c := &fakeCluster{found: test.found, addresses: test.addresses, record: test.record, err: test.err}
 			got, log := c.request(t, test.method, "/api/v1/"+test.path, test.body)
 			if diff := cmp.Diff(test.answer+"\n", got.body); diff != "" || got.status != test.status {
 				t.Errorf("status %d, want %d; answer (-want +got):\n%s", got.status, test.status, diff)
@@ -274,15 +390,17 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `body: invalid input: json: unknown field "four"`},
 		"two values":                {"POST", kick, `{}{}`, "body: invalid input: more than one JSON value"},
 		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBodyBytes) + `"}`, "body: invalid input: http: request body too large"},
+		"a negative bound":          {"POST", kick, `{"expect":-1}`, "expect: invalid input: -1; want a number of sessions"},
+		"a bound of a ban":          {"POST", "bans", `{"user":"a","duration":"1h","expect":-1}`, "expect: invalid input: -1; want a number of sessions"},
 		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: invalid input: "25h"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 bytes; want at most 200"},
-		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after"] or address`},
+		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after" "credentials_of"] or address`},
 		"a ban without a subject":   {"POST", "bans", `{"duration":"1h"}`, "ban: invalid input: it has 0 of user, session, address and credentials_of; want exactly one"},
 		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","duration":"1h"}`, "ban: invalid input: it has 2 of user, session, address and credentials_of; want exactly one"},
 		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `duration: invalid input: missing; want a duration such as "24h"`},
 		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","duration":"1h"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
-		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: invalid input; want id, channel, route, backend, user, verdict, source, node, q, after, address or limit"},
+		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: invalid input; want id, channel, route, backend, user, verdict, source, node, q, after, credentials_of, address or limit"},
 		"an address that is none":   {"GET", "sessions?address=here", "", `address: invalid input: "here"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
 		"a ban for eleven years":    {"POST", "bans", `{"user":"a","duration":"96360h"}`, `duration: invalid input: "96360h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 		"a ban that began long ago": {"POST", "bans", `{"user":"a","duration":"-1h"}`, `duration: invalid input: "-1h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},

@@ -11,20 +11,30 @@
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_redis_up                                      1 while Redis is available
 //	          usher_active_bans                                   active bans
+//	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
 //
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
+//	                            credentials_of=
 //	GET    sessions/{id}
-//	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…"}; also DELETE sessions/{id}
+//	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
-//	GET    bans
-//	POST   bans                 one of user, session, address, credentials_of; duration; reason
-//	DELETE bans/{id}
+//	GET    bans                 also what kicks still refuse
+//	POST   bans                 one of user, session, address, credentials_of; duration; reason, expect, dry_run
+//	DELETE bans/{id}            ends a ban or a kick
 //	GET    nodes
-//	GET    backends             of this node
+//	GET    backends, routes     of this node
+//
+// A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
+// session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on
+// every channel, by user and channel on that one. A kick by any other filter kicks each matching session.
+//
+// A kick or a ban first counts the sessions and the addresses that it hits, over all nodes. If there are more sessions than
+// expect, or 20 without it, it gets 409 with the numbers, and nothing is done. A dry run gets the numbers alone. Nodes that
+// did not respond are named in unreachable_nodes.
 //
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
 // recovered.
@@ -33,12 +43,16 @@
 //   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, removing all nodes from the
 //     load balancer would be the worse outage.
 //   - The API requires the bearer token. Health and readiness do not, because load balancers call them.
-//   - Every change logs a record "audit" with actor, action, target and result.
+//   - Every change logs a record "audit" with actor, action, target and result; of kicks and bans with the numbers.
 //   - No response contains a viewer's token, ticket or query.
-//   - Metric labels are the names of backends and closed sets, so viewers cannot create series.
+//   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// Decided: credentials are compared as a set of parameters, headers and cookies. Who is banned may add, repeat, reorder or
+// respell some, and is still refused; who presents fewer is not, unless the backend names the user. A filter by credentials
+// travels as the id of a session, so that only keyed hashes of credentials leave a node.
 //
 // Decided: /metrics requires no token either. It holds counts and names from the config and no data of viewers. The
 // listener is never public, and a scraper with the API's token could use the whole API.

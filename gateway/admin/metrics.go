@@ -33,7 +33,8 @@ func metrics(o Options) http.Handler {
 type nodeCollector struct {
 	Options
 
-	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips *prometheus.Desc
+	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
+	unenforced *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -43,6 +44,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
 		redisUp: prometheus.NewDesc("usher_redis_up",
 			"1 while Redis is available, else 0. Always 1 without Redis.", nil, nil),
+		unenforced: prometheus.NewDesc("usher_unenforced_refusals_total",
+			"Sessions that a route with enforce: false would have refused.", []string{"route", "reason"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
 			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
@@ -62,7 +65,7 @@ func newNodeCollector(o Options) *nodeCollector {
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced} {
 		out <- d
 	}
 }
@@ -75,6 +78,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
 	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
+	c.collectRoutes(out)
 	for _, b := range c.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
@@ -87,6 +91,18 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 			a := b.ContractViolations[name]
 			out <- metric(c.violations, prometheus.CounterValue, float64(a.Count), b.Name, name)
 			out <- gauge(c.violation, boolValue(a.Active), b.Name, name)
+		}
+	}
+}
+
+// collectRoutes writes what routes would have refused, a series for each route that refuses nobody and each reason.
+func (c *nodeCollector) collectRoutes(out chan<- prometheus.Metric) {
+	if c.Routes == nil {
+		return
+	}
+	for _, r := range c.Routes() {
+		for reason, n := range r.UnenforcedRefusals {
+			out <- metric(c.unenforced, prometheus.CounterValue, float64(n), r.Name, reason)
 		}
 	}
 }

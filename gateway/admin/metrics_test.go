@@ -68,6 +68,7 @@ usher_backend_breaker_state{backend="portal",state="open"} 0
 usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violation{backend="portal",violation="broken_page"} 0
+usher_backend_contract_violation{backend="portal",violation="constant_user"} 0
 usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
@@ -77,6 +78,7 @@ usher_backend_contract_violation{backend="portal",violation="wrong_address"} 1
 usher_backend_contract_violations_total{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violations_total{backend="portal",violation="broken_page"} 0
+usher_backend_contract_violations_total{backend="portal",violation="constant_user"} 0
 usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3

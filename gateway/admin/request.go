@@ -104,7 +104,7 @@ func parseFilter(query url.Values) (f Filter, limit int, err error) {
 }
 
 func filterParameters() []string {
-	return []string{"id", "channel", "route", "backend", "user", "verdict", "source", "node", "q", "after"}
+	return []string{"id", "channel", "route", "backend", "user", "verdict", "source", "node", "q", "after", "credentials_of"}
 }
 
 // field returns the text field of a parameter, or nil if there is none.
@@ -130,6 +130,8 @@ func (f *Filter) field(name string) *string {
 		return &f.Query
 	case "after":
 		return &f.After
+	case "credentials_of":
+		return &f.CredentialsOf
 	default:
 		return nil
 	}

@@ -30,6 +30,12 @@ type Session struct {
 	Nodes []string `json:"nodes,omitempty"`
 }
 
+// prefix returns the subscriber prefix of the viewer.
+func (s *Session) prefix() netip.Prefix {
+	address, _ := netip.ParseAddr(s.Address)
+	return backends.SubscriberPrefix(address)
+}
+
 // NewSession returns a session as it is now.
 func NewSession(s session.Handle) Session {
 	r := s.Request()
@@ -63,17 +69,32 @@ type Filter struct {
 	After string `json:"after,omitempty"`
 	// Node is the name of the only node whose sessions match.
 	Node string `json:"node,omitempty"`
+	// CredentialsOf is the id of a session. Sessions match whose viewers presented its credentials, whatever else they
+	// presented.
+	CredentialsOf string `json:"credentials_of,omitempty"`
 }
 
 // IsZero reports whether the filter matches every session.
 func (f *Filter) IsZero() bool { return *f == Filter{After: f.After} }
 
-// Matches reports whether the filter matches the session. It ignores After and Node.
+// Matches reports whether the filter matches the session. It ignores After, Node and CredentialsOf.
 func (f *Filter) Matches(s *Session) bool {
 	is := func(want, value string) bool { return want == "" || want == value }
 	return is(f.ID, s.ID) && is(f.Channel, s.Channel) && is(f.Route, s.Route) && is(f.Backend, s.Backend) &&
 		(is(f.User, s.User) || is(f.User, s.UserID)) && is(f.Verdict, s.Verdict) && is(f.Source, s.Source) &&
 		f.matchesAddress(s.Address) && f.matchesPrefix(s)
+}
+
+// mayMatch reports whether the filter may match a session, without a cost that counts for a million of them.
+func (f *Filter) mayMatch(h session.Handle) bool {
+	r, d := h.Request(), h.Decision()
+	if d == nil {
+		d = new(backends.Decision)
+	}
+	is := func(want, value string) bool { return want == "" || want == value }
+	return is(f.Channel, r.Channel) && is(f.Backend, r.Backend) && is(f.Route, r.Route) &&
+		(is(f.User, d.User) || is(f.User, d.UserID)) && (!f.Address.IsValid() || f.Address.Contains(r.Address.Unmap())) &&
+		(f.ID == "" || f.ID == h.ID().String())
 }
 
 func (f *Filter) matchesAddress(address string) bool {
@@ -102,7 +123,7 @@ type SessionList struct {
 	Total int `json:"total"`
 	// Matched counts the live sessions that match the filter.
 	Matched int `json:"matched"`
-	// Approximate reports that Total and Matched are estimates, with a standard error of 3 %.
+	// Approximate reports that these counts are estimates, with a standard error of 3 %.
 	Approximate bool `json:"approximate,omitempty"`
 	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`

@@ -7,17 +7,22 @@ import (
 	"encoding/json"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
 	"usher/actors/session"
+	"usher/backends"
 )
 
 // maxListBytes bounds the sessions in one node's response. Messages between nodes are at most a megabyte.
 const maxListBytes = 512 << 10
 
-// sessionQueryKind is the only kind of query.
-const sessionQueryKind = "sessions"
+// The kinds of query. A count is of the matching sessions alone, and costs a node less than a list.
+const (
+	listQueryKind  = "sessions"
+	countQueryKind = "count"
+)
 
 // sessionQuery is the query that a node sends to all nodes.
 type sessionQuery struct {
@@ -28,44 +33,96 @@ type sessionQuery struct {
 
 // nodeSessions is the response of one node.
 type nodeSessions struct {
-	Total    encodedSketch     `json:"total"`
-	Matched  encodedSketch     `json:"matched"`
-	Sessions []json.RawMessage `json:"sessions"` // those with the smallest ids, in order
+	Total   encodedSketch `json:"total"`
+	Matched encodedSketch `json:"matched"`
+	// Addresses are the subscriber prefixes of the matching sessions, in the response to a count.
+	Addresses encodedSketch     `json:"addresses"`
+	Sessions  []json.RawMessage `json:"sessions"` // those with the smallest ids, in order
 	// HasMore reports that there are others, all after the last of Sessions.
 	HasMore bool `json:"more,omitempty"`
 }
 
-// encodeSessionQuery returns the query for the sessions of all nodes. Each node responds by [AnswerSessionQuery], and
+// encodeQuery returns the query for the sessions of all nodes. Each node responds by [AnswerSessionQuery], and
 // mergeSessionLists merges the responses.
-func encodeSessionQuery(f Filter, limit int) []byte {
-	body, err := json.Marshal(sessionQuery{Kind: sessionQueryKind, Filter: f, Limit: limit})
+func encodeQuery(kind string, f Filter, limit int) []byte {
+	body, err := json.Marshal(sessionQuery{Kind: kind, Filter: f, Limit: limit})
 	if err != nil {
 		panic("BUG: " + err.Error()) // it holds only strings and numbers
 	}
 	return body
 }
 
-// AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
-// node does not understand the request, for example one of a newer version.
-func AnswerSessionQuery(ctx context.Context, sessions iter.Seq[session.Handle], asked []byte) []byte {
-	return answerQuery(ctx, func(yield func(Session) bool) {
-		sessions(func(s session.Handle) bool { return yield(NewSession(s)) })
-	}, asked)
-}
-
-func answerQuery(ctx context.Context, sessions iter.Seq[Session], asked []byte) []byte {
-	var q sessionQuery
+// decodeQuery returns a query that this version understands.
+func decodeQuery(asked []byte) (q sessionQuery, isKnown bool) {
 	d := json.NewDecoder(bytes.NewReader(asked))
 	d.DisallowUnknownFields() // a filter with an unknown field would match too much
-	if err := d.Decode(&q); err != nil || q.Kind != sessionQueryKind || q.Limit < 1 || q.Limit > maxLimit {
+	err := d.Decode(&q)
+	isKnown = err == nil && (q.Kind == listQueryKind || q.Kind == countQueryKind) && q.Limit >= 1 && q.Limit <= maxLimit
+	return q, isKnown
+}
+
+// NodeSessions are the live sessions of a node, and how it reads any session.
+type NodeSessions interface {
+	Sessions
+	// Each calls yield for every session until it returns false.
+	Each(yield func(session.Handle) bool)
+}
+
+// AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
+// node does not understand the request, for example one of a newer version. A filter by credentials names a session that has
+// them, so that they do not travel: the node reads them from its sessions or from the store.
+func AnswerSessionQuery(ctx context.Context, here NodeSessions, store sessionStore, asked []byte) []byte {
+	q, isKnown := decodeQuery(asked)
+	if !isKnown {
 		return nil
 	}
-	total, matched, rest := newSketch(), newSketch(), 0
+	var wanted []string
+	if of := q.Filter.CredentialsOf; of != "" {
+		id, err := backends.ParseSessionID(of)
+		if err != nil {
+			return nil
+		}
+		presented, err := presentedTo(ctx, here, store, id)
+		switch {
+		case presented != nil:
+			wanted = presented.Credentials().Parts()
+		case err != nil:
+			return nil // nobody knows whether sessions match
+		}
+	}
+	return answerQuery(ctx, func(yield func(Session, bool) bool) {
+		here.Each(func(s session.Handle) bool {
+			if q.Kind == countQueryKind && !q.Filter.mayMatch(s) {
+				return ctx.Err() == nil
+			}
+			hasCredentials := q.Filter.CredentialsOf == "" || len(wanted) > 0 && includesAll(s.Request().Credentials().Parts(), wanted)
+			return yield(NewSession(s), hasCredentials)
+		})
+	}, q)
+}
+
+// includesAll reports whether the parts of a viewer's credentials include all that are wanted. Both are in order.
+func includesAll(parts, wanted []string) bool {
+	for _, part := range wanted {
+		if _, found := slices.BinarySearch(parts, part); !found {
+			return false
+		}
+	}
+	return true
+}
+
+// answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter.
+func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessionQuery) []byte {
+	total, matched, addresses, rest := newSketch(), newSketch(), newSketch(), 0
+	prefixes := make(map[netip.Prefix]struct{})
 	found := smallest[Session]{limit: q.Limit, compare: compareSessionIDs}
-	sessions(func(s Session) bool {
+	sessions(func(s Session, hasCredentials bool) bool {
 		total.add(s.ID)
-		if q.Filter.Matches(&s) {
+		if hasCredentials && q.Filter.Matches(&s) {
 			matched.add(s.ID)
+			if q.Kind == countQueryKind {
+				prefixes[s.prefix()] = struct{}{}
+			}
 			if s.ID > q.Filter.After {
 				rest++
 				found.add(s)
@@ -73,7 +130,10 @@ func answerQuery(ctx context.Context, sessions iter.Seq[Session], asked []byte) 
 		}
 		return ctx.Err() == nil
 	})
-	a := nodeSessions{Total: total.encode(), Matched: matched.encode()}
+	for p := range prefixes {
+		addresses.add(p.String())
+	}
+	a := nodeSessions{Total: total.encode(), Matched: matched.encode(), Addresses: addresses.encode()}
 	size := 0
 	for _, s := range found.sorted() {
 		text, err := json.Marshal(s)
@@ -99,28 +159,46 @@ func compareSessionIDs(a, b Session) int { return cmp.Compare(a.ID, b.ID) }
 // with the sum of its counters and the decision of the node that saw it last. A node with an unreadable response counts
 // as silent, too.
 func mergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []string) SessionList {
-	m := merger{sessions: map[string]*Session{}, silent: slices.Clone(silent)}
+	m := mergeAnswers(f, answers, silent)
+	list := SessionList{Sessions: m.listed(limit)}
+	total, isTotalExact := countUnion(m.totals)
+	matched, isMatchedExact := countUnion(m.matches)
+	list.Total, list.Matched, list.Approximate = total, matched, !isTotalExact || !isMatchedExact
+	list.UnreachableNodes = m.silentNodes(f)
+	return list
+}
+
+// mergeCounts merges the responses of nodes to a count, as mergeSessionLists does those to a list.
+func mergeCounts(f Filter, answers map[string][]byte, silent []string) Impact {
+	m := mergeAnswers(f, answers, silent)
+	sessions, isExact := countUnion(m.matches)
+	addresses, _ := countUnion(m.addresses)
+	return Impact{Sessions: sessions, Addresses: addresses, Approximate: !isExact, UnreachableNodes: m.silentNodes(f)}
+}
+
+func mergeAnswers(f Filter, answers map[string][]byte, silent []string) *merger {
+	m := &merger{sessions: map[string]*Session{}, silent: slices.Clone(silent)}
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		if f.Node == "" || f.Node == node {
 			m.add(node, answers[node])
 		}
 	}
-	list := SessionList{Sessions: m.listed(limit)}
-	total, isTotalExact := countUnion(m.totals)
-	matched, isMatchedExact := countUnion(m.matches)
-	list.Total, list.Matched, list.Approximate = total, matched, !isTotalExact || !isMatchedExact
+	return m
+}
+
+// silentNodes returns the names of the nodes that did not answer and whose sessions may match.
+func (m *merger) silentNodes(f Filter) []string {
 	if f.Node != "" {
 		m.silent = slices.DeleteFunc(m.silent, func(node string) bool { return node != f.Node })
 	}
 	slices.Sort(m.silent)
-	list.UnreachableNodes = slices.Compact(m.silent)
-	return list
+	return slices.Compact(m.silent)
 }
 
 // merger collects the responses of nodes.
 type merger struct {
-	totals, matches []encodedSketch
-	sessions        map[string]*Session
+	totals, matches, addresses []encodedSketch
+	sessions                   map[string]*Session
 	// last is the id up to which all nodes have listed their sessions; empty means that every list is complete.
 	last   string
 	silent []string
@@ -134,6 +212,7 @@ func (m *merger) add(node string, body []byte) {
 		return
 	}
 	m.totals, m.matches = append(m.totals, a.Total), append(m.matches, a.Matched)
+	m.addresses = append(m.addresses, a.Addresses)
 	for _, s := range sessions {
 		mergeSession(m.sessions, s, node)
 	}

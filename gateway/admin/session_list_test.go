@@ -1,7 +1,9 @@
 package admin
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -13,12 +15,23 @@ import (
 	"pgregory.net/rapid"
 )
 
+// answerBody answers a query as it travels.
+func answerBody(ctx context.Context, sessions iter.Seq[Session], asked []byte) []byte {
+	q, isKnown := decodeQuery(asked)
+	if !isKnown {
+		return nil
+	}
+	return answerQuery(ctx, func(yield func(Session, bool) bool) {
+		sessions(func(s Session) bool { return yield(s, true) })
+	}, q)
+}
+
 // mergeNodes queries nodes and merges their responses.
 func mergeNodes(t testing.TB, f Filter, limit int, nodes map[string]*fakeNode, silent ...string) SessionList {
 	t.Helper()
 	answers := map[string][]byte{}
 	for name, n := range nodes {
-		answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
+		answers[name] = answerBody(t.Context(), n.EachSession, encodeQuery(listQueryKind, f, limit))
 	}
 	return mergeSessionLists(f, limit, answers, silent)
 }
@@ -54,12 +67,12 @@ func TestMergeSessionLists_SameSessionOnSeveralNodes(t *testing.T) {
 
 func TestMergeSessionLists_UnreadableResponse_NodeIsSilent(t *testing.T) {
 	t.Parallel()
-	got := mergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10))}, nil)
+	got := mergeSessionLists(Filter{}, 10, map[string][]byte{"old": nil, "odd": []byte("{"), "good": answerBody(t.Context(), newFakeNode().EachSession, encodeQuery(listQueryKind, Filter{}, 10))}, nil)
 	if diff := cmp.Diff([]string{"odd", "old"}, got.UnreachableNodes); diff != "" || got.Matched != 3 {
 		t.Errorf("matched %d, silent (-want +got):\n%s", got.Matched, diff)
 	}
 	for _, query := range []string{"", "{}", `{"ask":"secrets","limit":1}`, `{"ask":"sessions","limit":0}`, `{"ask":"sessions","limit":1,"filter":{"planet":"x"}}`} {
-		if said := answerQuery(t.Context(), newFakeNode().EachSession, []byte(query)); said != nil {
+		if said := answerBody(t.Context(), newFakeNode().EachSession, []byte(query)); said != nil {
 			t.Errorf("the query %q is answered: %s", query, said)
 		}
 	}
@@ -87,7 +100,7 @@ func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 		f := Filter{After: after}
 		answers := map[string][]byte{}
 		for name, n := range nodes {
-			answers[name] = answerQuery(t.Context(), n.EachSession, encodeSessionQuery(f, limit))
+			answers[name] = answerBody(t.Context(), n.EachSession, encodeQuery(listQueryKind, f, limit))
 		}
 		got := mergeSessionLists(f, limit, answers, nil)
 		var want []string
@@ -141,7 +154,7 @@ func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
 	for i := range maxLimit {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: strings.Repeat("x", 4000)})
 	}
-	answer := answerQuery(t.Context(), n.EachSession, encodeSessionQuery(Filter{}, maxLimit))
+	answer := answerBody(t.Context(), n.EachSession, encodeQuery(listQueryKind, Filter{}, maxLimit))
 	if len(answer) > maxListBytes+64<<10 {
 		t.Errorf("the answer has %d bytes", len(answer))
 	}
@@ -180,9 +193,9 @@ func TestFilterMatches(t *testing.T) {
 
 func FuzzMergeSessionLists(f *testing.F) {
 	f.Add([]byte(`{"total":{"count":1,"hashes":""},"matched":{},"sessions":[{"id":"a"}],"more":true}`))
-	f.Add(answerQuery(f.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 10)))
+	f.Add(answerBody(f.Context(), newFakeNode().EachSession, encodeQuery(listQueryKind, Filter{}, 10)))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got := mergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": answerQuery(t.Context(), newFakeNode().EachSession, encodeSessionQuery(Filter{}, 5))}, nil)
+		got := mergeSessionLists(Filter{}, 5, map[string][]byte{"n1": body, "n2": answerBody(t.Context(), newFakeNode().EachSession, encodeQuery(listQueryKind, Filter{}, 5))}, nil)
 		if len(got.Sessions) > 5 {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}

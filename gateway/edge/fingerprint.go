@@ -22,7 +22,7 @@ const (
 	MaxSessionsPerFingerprint = 8
 )
 
-// Fingerprint is a hash of a viewer's address, player and channel, for requests that show nothing else. Its values are
+// Fingerprint is a hash of a viewer's address, player, channel and folder, for requests that show nothing else. Its values are
 // the node's own.
 type Fingerprint uint64
 
@@ -50,12 +50,12 @@ func NewFingerprints() *Fingerprints {
 func (f *Fingerprints) Close() { f.entries.StopAllGoroutines() }
 
 // Of returns the fingerprint of a viewer. A viewer who publishes has another one than a viewer who watches.
-func (f *Fingerprints) Of(route, channel string, address netip.Addr, agent string, isPublish bool) Fingerprint {
+func (f *Fingerprints) Of(route, channel, folder string, address netip.Addr, agent string, isPublish bool) Fingerprint {
 	var h maphash.Hash
 	h.SetSeed(f.seed)
 	raw := address.As16()
 	_, _ = h.Write(raw[:])
-	for _, text := range [...]string{route, channel, agent} {
+	for _, text := range [...]string{route, channel, folder, agent} {
 		_, _ = h.WriteString(text)
 		_ = h.WriteByte(0)
 	}

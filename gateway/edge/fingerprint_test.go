@@ -16,7 +16,7 @@ func TestFingerprints_Of_TellsApart(t *testing.T) {
 			for _, agent := range []string{"", "a", "ca"} {
 				for _, address := range []string{"192.0.2.7", "192.0.2.8", "::192.0.2.7", "2001:db8::7"} {
 					what := fmt.Sprint(route, "|", channel, "|", agent, "|", address)
-					key := f.Of(route, channel, netip.MustParseAddr(address), agent, false)
+					key := f.Of(route, channel, "", netip.MustParseAddr(address), agent, false)
 					if other, taken := seen[key]; taken {
 						t.Errorf("%s looks like %s", what, other)
 					}

@@ -56,7 +56,7 @@ func BenchmarkAppend(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				room := make([]byte, 0, template.Size(len(ticket)))
+				room := make([]byte, 0, template.Size(ticket))
 				b.ReportAllocs()
 				b.SetBytes(int64(cap(room)))
 				for b.Loop() {

@@ -11,7 +11,8 @@
 //   - A URI is rewritten only if it is on the playlist's origin and a route serves it. Foreign hosts and other schemes
 //     (skd, data, urn, …) never receive a ticket.
 //   - A rewritten URI never names a scheme or host, so it works behind any load balancer, name and TLS terminator.
-//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body.
+//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body. Only URIs
+//     that this ticket does not open are written with their own, path-absolute.
 //   - The same playlist and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
 //
 // Decided:
@@ -19,6 +20,8 @@
 //     and the tags that the model does not know.
 //   - References are resolved by RFC 3986 on the text itself, so percent-encoding and non-ASCII stay byte-exact. A
 //     reference that climbs above the root is valid at the origin, but would climb out of a ticket: it is rewritten.
+//   - Which ticket a URI needs is the caller's to say (Options.TicketScope). A template holds the scopes, not the tickets, so
+//     that all viewers share it.
 //   - An empty URI, or a fragment alone, names the playlist itself and stays unchanged: it works with every transport.
 //   - {$variables} (EXT-X-DEFINE) keep their text wherever only a prefix or a parameter is added. A variable that the
 //     playlist does not define (IMPORT, QUERYPARAM) is opaque: a URI that begins with one could lead anywhere and stays

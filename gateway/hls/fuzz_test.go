@@ -44,8 +44,8 @@ func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	one, two := strings.Repeat("\x00", 8), strings.Repeat("\x01", 8)
 	first, second := template.Append(nil, one), template.Append(nil, two)
 	checkTickets(t, m, body, first, second)
-	if len(first) != template.Size(len(one)) {
-		t.Errorf("%d bytes, Size says %d", len(first), template.Size(len(one)))
+	if len(first) != template.Size(one) {
+		t.Errorf("%d bytes, Size says %d", len(first), template.Size(one))
 	}
 	if got, want := bytes.Count(first, []byte("\n")), bytes.Count(body, []byte("\n")); got != want {
 		t.Errorf("%d lines became %d", want, got)

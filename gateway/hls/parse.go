@@ -45,6 +45,11 @@ type Options struct {
 	// then stays unchanged, also if the result is not path-absolute or cannot be written in a playlist. Nil serves
 	// nothing. It must return the same result for the same reference.
 	Locate func(originRef string) (viewerRef string, ok bool)
+	// TicketScope returns the scope of the ticket that a viewer's reference needs, as Locate returned it, if the playlist's
+	// own ticket does not open it; else "". The text has a meaning for the caller only. URIs that need another ticket are
+	// written with it, also below a ticket. Nil: the playlist's own ticket opens everything. It must return the same result
+	// for the same reference.
+	TicketScope func(viewerRef string) string
 	// SameOrigin reports whether scheme and host belong to the origin whose references Locate maps. Both are in lower
 	// case; the host has its port unless that is the scheme's default. Nil accepts only the scheme and host of Origin.
 	SameOrigin func(scheme, host string) bool

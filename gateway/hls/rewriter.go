@@ -11,11 +11,13 @@ var errParameter = errors.New("Options.QueryParameter is empty, and TicketInQuer
 
 // rewriter builds a Template. It copies the playlist up to each URI and writes the viewer's URI in its place.
 type rewriter struct {
-	text   string
-	copied int // text[:copied] is in out already
-	out    []byte
-	// ticketOffsets are the offsets in out at which a ticket is inserted, ascending.
-	ticketOffsets []int32
+	text    string
+	copied  int // text[:copied] is in out already
+	out     []byte
+	tickets []insertion // offsets are in out
+	scopes  []string
+	// scopeNumbers are the positions in scopes, counted from 1.
+	scopeNumbers map[string]int32
 
 	options Options
 	origin  playlistOrigin
@@ -35,6 +37,8 @@ type reference struct {
 	target string
 	// resolvesToTarget reports that the unchanged URI, resolved against the path of the viewer's request, gives target.
 	resolvesToTarget bool
+	// ticket is the ticket that the target needs, as in insertion.
+	ticket int32
 	// climbsAboveRoot reports that it does so only because dot segments above the root are dropped.
 	climbsAboveRoot bool
 }
@@ -61,7 +65,7 @@ func (w *rewriter) buildTemplate(info Info) *Template {
 	w.copyTo(len(w.text))
 	slices.Sort(w.listedQueries)
 	return &Template{
-		body: slices.Clip(w.out), ticketOffsets: w.ticketOffsets, info: info,
+		body: slices.Clip(w.out), tickets: w.tickets, scopes: w.scopes, info: info,
 		listedQueries: slices.Clip(slices.Compact(w.listedQueries)),
 	}
 }
@@ -99,7 +103,7 @@ func (w *rewriter) writeWithoutTicket(span uriSpan, ref *reference) {
 // needs relative references only.
 func (w *rewriter) writeBelowTicket(span uriSpan, ref *reference) {
 	switch {
-	case !w.options.UnderTicket:
+	case !w.options.UnderTicket, ref.ticket != 0:
 		w.writeTicketInPath(span, ref)
 	case ref.form != relative || !ref.resolvesToTarget || ref.climbsAboveRoot:
 		w.replaceURI(span, ref.withVariables(w.requestBase.relative(ref.target)+ref.fragment))
@@ -129,7 +133,29 @@ func (w *rewriter) resolveReference(uri string, within uriContext) (reference, b
 		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, target)
 	}
 	w.recordQuery(source)
+	ref.ticket = w.ticketFor(target)
 	return ref, true
+}
+
+// ticketFor returns the ticket that a target needs, as in insertion.
+func (w *rewriter) ticketFor(target string) int32 {
+	if w.options.TicketScope == nil {
+		return 0
+	}
+	scope := w.options.TicketScope(target)
+	if scope == "" {
+		return 0
+	}
+	number, found := w.scopeNumbers[scope]
+	if !found {
+		if w.scopeNumbers == nil {
+			w.scopeNumbers = map[string]int32{}
+		}
+		w.scopes = append(w.scopes, scope)
+		number = int32(len(w.scopes))
+		w.scopeNumbers[scope] = number
+	}
+	return number
 }
 
 // recordQuery records a reference on the origin if it has a query, in the form in which the viewer's request returns it.
@@ -145,7 +171,7 @@ func (w *rewriter) recordQuery(source string) {
 // writeTicketInPath writes the reference after "/~<ticket>".
 func (w *rewriter) writeTicketInPath(span uriSpan, ref *reference) {
 	w.replaceURI(span, "/~")
-	w.markTicket()
+	w.markTicket(ref)
 	if ref.form == relative {
 		w.out = append(w.out, ref.withVariables(ref.target+ref.fragment)...)
 		return
@@ -164,7 +190,7 @@ func (w *rewriter) writeTicketInQuery(span uriSpan, ref *reference) {
 		w.replaceURI(span, ref.withVariables(uri))
 		w.out = append(w.out, querySeparator(uri)...)
 		w.out = append(append(w.out, w.options.QueryParameter...), '=')
-		w.markTicket()
+		w.markTicket(ref)
 		return
 	}
 	whole := uri + ref.fragment
@@ -173,7 +199,7 @@ func (w *rewriter) writeTicketInQuery(span uriSpan, ref *reference) {
 	}
 	before, after := splitAtParameter(uri, w.options.QueryParameter)
 	w.replaceURI(span, before)
-	w.markTicket()
+	w.markTicket(ref)
 	w.out = append(append(w.out, after...), ref.fragment...)
 }
 
@@ -190,8 +216,10 @@ func (w *rewriter) copyTo(offset int) {
 	w.copied = offset
 }
 
-// markTicket marks the current end of the output as an offset of the ticket.
-func (w *rewriter) markTicket() { w.ticketOffsets = append(w.ticketOffsets, int32(len(w.out))) }
+// markTicket marks the current end of the output as the offset of the reference's ticket.
+func (w *rewriter) markTicket(ref *reference) {
+	w.tickets = append(w.tickets, insertion{int32(len(w.out)), ref.ticket})
+}
 
 // withVariables returns uri with the playlist's own variables where their text is unchanged. A URI that began with a root
 // or a host keeps the values instead once something is written before it.

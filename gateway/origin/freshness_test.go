@@ -20,6 +20,8 @@ func TestMedia_FreshnessByHeader(t *testing.T) {
 		"max-age":                            {map[string]string{"Cache-Control": "public, max-age=5"}, 5 * time.Second},
 		"s-maxage is for us":                 {map[string]string{"Cache-Control": "max-age=5, s-maxage=7"}, 7 * time.Second},
 		"Age is subtracted":                  {map[string]string{"Cache-Control": "max-age=5", "Age": "2"}, 3 * time.Second},
+		"Age is subtracted from s-maxage":    {map[string]string{"Cache-Control": "max-age=60, s-maxage=7", "Age": "2"}, 5 * time.Second},
+		"older than its s-maxage":            {map[string]string{"Cache-Control": "max-age=60, s-maxage=7", "Age": "7"}, 0},
 		"older than its max-age":             {map[string]string{"Cache-Control": "max-age=5", "Age": "5"}, 0},
 		"no-store":                           {map[string]string{"Cache-Control": "no-store"}, 0},
 		"private":                            {map[string]string{"Cache-Control": "Private, max-age=60"}, 0},

@@ -226,3 +226,54 @@ func FuzzMatchesAny(f *testing.F) {
 		}
 	})
 }
+
+// TestParseContentRange shows what counts as a Content-Range: the total may be unknown, as "*".
+func TestParseContentRange(t *testing.T) {
+	t.Parallel()
+	for field, want := range map[string]contentRange{
+		"bytes 0-9/10":  {0, 10, 10},
+		"BYTES 5-9/100": {5, 10, 100},
+		"bytes 0-9/*":   {0, 10, -1},
+		"bytes 7-7/*":   {7, 8, -1},
+	} {
+		if got, ok := parseContentRange(field); !ok || got != want {
+			t.Errorf("%q: got %+v, %t; want %+v", field, got, ok, want)
+		}
+	}
+	for _, field := range []string{
+		"", "bytes", "bytes */10", "bytes */*", "bytes 0-9", "bytes 0-/10", "bytes -9/10", "bytes 5-2/*", "bytes 0-10/10", "bytes 0-9/**",
+		"bytes 0-9223372036854775807/*", "items 0-9/10", "bytes 0-9/-1",
+	} {
+		if got, ok := parseContentRange(field); ok {
+			t.Errorf("%q: got %+v, want none", field, got)
+		}
+	}
+}
+
+// TestMedia_PartOfUnknownTotal_IsNotTheWhole fetches a part whose Content-Range has no total, and then the object.
+func TestMedia_PartOfUnknownTotal_IsNotTheWhole(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Content-Range", "bytes 2-4/*")
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = io.WriteString(w, "234")
+			return
+		}
+		_, _ = io.WriteString(w, "0123456789")
+	})})
+	for range 2 {
+		s, got := mustMedia(t, o, Request{Path: "/seg.mp4", Range: "bytes=2-4"})
+		if s.Status != http.StatusPartialContent || s.ContentRange != "bytes 2-4/*" || got != "234" {
+			t.Errorf("the part: got %d, Content-Range %q, %q", s.Status, s.ContentRange, got)
+		}
+	}
+	if s, got := mustMedia(t, o, Request{Path: "/seg.mp4"}); s.Status != http.StatusOK || got != "0123456789" {
+		t.Errorf("the whole: got %d, %q", s.Status, got)
+	}
+	if got := requests.Load(); got != 2 {
+		t.Errorf("origin requests: got %d, want one for the part and one for the whole", got)
+	}
+}

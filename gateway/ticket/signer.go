@@ -55,8 +55,13 @@ func (t Tag) IsIPv6() bool { return t[0]&tagIPv6 != 0 }
 // Scope is what a ticket is valid for.
 type Scope struct {
 	Route, Channel string
-	// Folder is the folder below the channel that the ticket opens; empty: all of them.
+	// Folder is the folder below the channel that the ticket opens, with all below it; empty: the whole channel.
 	Folder string
+	// Depth is how many names Folder has or, where the channel itself has folders, how many slashes the channel has. The
+	// ticket says it, so that Verify knows which of a path's folders is meant. It is at most MaxDepth.
+	Depth int
+	// IsExact leaves out what is below Folder.
+	IsExact bool
 }
 
 // Claims are what a verified ticket says.
@@ -65,6 +70,15 @@ type Claims struct {
 	session.Ticket
 	Tag Tag
 }
+
+// Nobody returns the claims of a ticket that admits nobody: it stands where players expect one, in the URIs of a viewer who
+// is served although they were refused.
+func Nobody(id backends.SessionID) Claims {
+	return Claims{ID: id, Ticket: session.Ticket{Opened: time.Unix(0, 0)}}
+}
+
+// AdmitsNobody reports whether a ticket was signed for claims of [Nobody].
+func (c Claims) AdmitsNobody() bool { return !c.IsZero() && c.Opened.Unix() == 0 }
 
 // Signer signs and verifies tickets. It is safe for concurrent use.
 type Signer struct {
@@ -119,13 +133,41 @@ func (s *Signer) Sign(c Claims, scope Scope) string {
 	copy(m.raw[macOffset:], m.compute(k.id, scope))
 	var text [Chars]byte
 	base64.RawURLEncoding.Encode(text[:], m.raw[:])
-	return k.id + "." + string(text[:])
+	return k.id + "." + string(text[:]) + scope.hint()
+}
+
+// hint returns the character at the end of a ticket that says its depth and whether it is exact; none for the whole channel.
+func (s Scope) hint() string {
+	n := s.Depth
+	if s.IsExact {
+		n += MaxDepth + 1
+	}
+	if n == 0 {
+		return ""
+	}
+	return hints[n : n+1]
+}
+
+// hints are the characters of hints, in order.
+const hints = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+
+// Hint returns what a ticket says of the depth of its scope, and whether it is exact. Both are verified with the scope.
+func Hint(text string) (depth int, isExact bool) {
+	_, body, _ := strings.Cut(text, ".")
+	if len(body) != Chars+1 {
+		return 0, false
+	}
+	n := max(0, strings.IndexByte(hints, body[Chars]))
+	return n % (MaxDepth + 1), n > MaxDepth
 }
 
 // Verify parses a ticket and reports whether it is valid for the scope.
 func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
 	id, body, found := strings.Cut(text, ".")
-	if !found || len(body) != Chars {
+	if !found || !strings.HasSuffix(body, scope.hint()) {
+		return Claims{}, false
+	}
+	if body = body[:len(body)-len(scope.hint())]; len(body) != Chars {
 		return Claims{}, false
 	}
 	k := s.keys[id]
@@ -153,6 +195,9 @@ func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
 // compute returns the MAC over what the raw ticket says, for the scope. The result is valid until the next call.
 func (m *mac) compute(keyID string, scope Scope) []byte {
 	m.in = append(m.in[:0], domain...)
+	if scope.IsExact {
+		m.in = append(m.in, "exact"...)
+	}
 	m.in = backends.AppendField(m.in, keyID)
 	m.in = backends.AppendField(m.in, scope.Route)
 	m.in = backends.AppendField(m.in, scope.Channel)

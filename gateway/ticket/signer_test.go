@@ -25,7 +25,7 @@ func someClaims() (Claims, Scope) {
 		Ticket: session.Ticket{Opened: time.Unix(1_790_000_000, 0), KeyID: "a"},
 		Tag:    Tag{0xfe, 0xdc, 0xba, 0x98},
 	}
-	return c, Scope{"/play/{channel}/*", "a001", "hd"}
+	return c, Scope{Route: "/play/{channel}/*", Channel: "a001", Folder: "hd", Depth: 1}
 }
 
 func TestSigner_Sign_Verifies(t *testing.T) {
@@ -76,7 +76,7 @@ func TestSigner_Sign_SameOnEveryNode(t *testing.T) {
 func TestSigner_Golden(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
-	const want = "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vflo"
+	const want = "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vfloB"
 	if got := newTestSigner("a").Sign(c, s); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -102,12 +102,17 @@ func TestSigner_Verify_Invalid(t *testing.T) {
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
 		"without its key and the dot":           {ring, body, s, false},
-		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, s.Folder}, false},
-		"for another channel":                   {ring, good, Scope{s.Route, "a002", s.Folder}, false},
-		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, "sd"}, false},
-		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, ""}, false},
-		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", "d"}, false},
-		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], s.Folder}, false},
+		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, s.Folder, 1, false}, false},
+		"for another channel":                   {ring, good, Scope{s.Route, "a002", s.Folder, 1, false}, false},
+		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, "sd", 1, false}, false},
+		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, "", 0, false}, false},
+		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", "d", 1, false}, false},
+		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], s.Folder, 1, false}, false},
+		"for the folder alone":                  {ring, good, Scope{s.Route, s.Channel, s.Folder, 1, true}, false},
+		"for a deeper one":                      {ring, good, Scope{s.Route, s.Channel, s.Folder, 2, false}, false},
+		"without its depth":                     {ring, good[:len(good)-1], s, false},
+		"with another depth":                    {ring, good[:len(good)-1] + "C", s, false},
+		"with the depth of a folder alone":      {ring, good[:len(good)-1] + "h", s, false},
 		"empty":                                 {ring, "", s, false},
 		"a dot alone":                           {ring, ".", s, false},
 		"one character short":                   {ring, good[:len(good)-1], s, false},
@@ -172,12 +177,37 @@ func TestMAC_HasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	_, body, _ := strings.Cut(newTestSigner("a").Sign(c, s), ".")
-	raw, err := base64.RawURLEncoding.DecodeString(body)
+	raw, err := base64.RawURLEncoding.DecodeString(body[:Chars])
 	if err != nil {
 		t.Fatalf("decode: %v", err)
 	}
 	if bits := 8 * (len(raw) - len(c.ID) - 4 - len(c.Tag)); bits < 96 {
 		t.Errorf("MAC: got %d bits, want 96 or more", bits)
+	}
+}
+
+func TestHint(t *testing.T) {
+	t.Parallel()
+	ring := newTestSigner("a")
+	c, s := someClaims()
+	seen := map[string]bool{}
+	for depth := range MaxDepth + 1 {
+		for _, isExact := range []bool{false, true} {
+			s.Depth, s.IsExact = depth, isExact
+			text := ring.Sign(c, s)
+			if gotDepth, gotExact := Hint(text); gotDepth != depth || gotExact != isExact || seen[text] {
+				t.Errorf("depth %d, exact %v: %s says %d, %v", depth, isExact, text, gotDepth, gotExact)
+			}
+			if _, ok := ring.Verify(text, s); !ok {
+				t.Errorf("depth %d, exact %v: not valid", depth, isExact)
+			}
+			seen[text] = true
+		}
+	}
+	for _, text := range []string{"", "a", "a.", "a." + strings.Repeat("A", Chars), "a." + strings.Repeat("A", Chars) + "!"} {
+		if depth, isExact := Hint(text); depth != 0 || isExact {
+			t.Errorf("Hint(%q): got %d, %v, want none", text, depth, isExact)
+		}
 	}
 }
 
@@ -199,8 +229,9 @@ func FuzzVerify(f *testing.F) {
 		f.Add(seed, s.Route, s.Channel, s.Folder)
 	}
 	f.Fuzz(func(t *testing.T, text, route, channel, folder string) {
-		got, ok := ring.Verify(text, Scope{route, channel, folder})
-		if ok && ring.Sign(got, Scope{route, channel, folder}) != text {
+		depth, isExact := Hint(text)
+		got, ok := ring.Verify(text, Scope{route, channel, folder, depth, isExact})
+		if ok && ring.Sign(got, Scope{route, channel, folder, depth, isExact}) != text {
 			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
 		if ok && (text != good || route != s.Route || channel != s.Channel || folder != s.Folder) {

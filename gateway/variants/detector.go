@@ -78,9 +78,9 @@ func (d *Detector) Close() {
 }
 
 // Refuse returns an overload if the opening is one of too many that differ in one parameter. The first time for each route
-// and parameter it warns the operator.
+// and parameter it warns the operator. A nil opening counts never.
 func (d *Detector) Refuse(o *Opening, now time.Time) error {
-	if d.limit == 0 {
+	if o == nil || d.limit == 0 {
 		return nil
 	}
 	for name, key := range o.suspects(d.seed) {
@@ -97,7 +97,7 @@ func (d *Detector) Refuse(o *Opening, now time.Time) error {
 // Opened counts an opening that was decided on.
 func (d *Detector) Opened(o *Opening, decision *backends.Decision, now time.Time) {
 	isAnswer := decision != nil && (decision.Source == backends.FromBackend || decision.Source == backends.FromLocal)
-	if d.limit == 0 || !isAnswer {
+	if o == nil || d.limit == 0 || !isAnswer {
 		return
 	}
 	for name, key := range o.suspects(d.seed) {

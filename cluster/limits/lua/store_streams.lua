@@ -5,7 +5,7 @@
 -- ARGV[2]  the version that was read; empty: there were no streams. A set that is missing has no version, so that it differs
 --          from every version that was read
 -- ARGV[3]  the new version
--- ARGV[4]  the new streams; empty: there are none
+-- ARGV[4]  the new streams; empty: there are none, which is remembered too, so that no node takes it for a loss
 -- ARGV[5]  their TTL in ms
 -- ARGV[6]  the channel for a message that the limit begins to be exceeded
 -- ARGV[7]  that message; empty: none
@@ -22,12 +22,8 @@ local version = current[1] or ''
 if version ~= ARGV[2] then
   return {now, 'changed', version, current[2] or ''}
 end
-if ARGV[4] == '' then
-  redis.call('HDEL', KEYS[1], 'v', 's')
-else
-  redis.call('HSET', KEYS[1], 'v', ARGV[3], 's', ARGV[4])
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
-end
+redis.call('HSET', KEYS[1], 'v', ARGV[3], 's', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
 if ARGV[7] ~= '' then
   redis.call('PUBLISH', ARGV[6], ARGV[7])
 end

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -161,6 +162,59 @@ func TestCluster_Zapping_NeverRefused(t *testing.T) {
 				v.client.CloseIdleConnections()
 			}
 			c.wantNoRefusal(t)
+		})
+	}
+}
+
+// TestCluster_LimitOfOne_RedisLosesData has two viewers of one user with a limit of one. Whoever plays before Redis loses its data
+// plays on, and the other one does not.
+func TestCluster_LimitOfOne_RedisLosesData(t *testing.T) {
+	t.Parallel()
+	flush := func(t *testing.T, r *redisServer) { r.do(t, "FLUSHALL") }
+	restart := func(t *testing.T, r *redisServer) {
+		r.signal(syscall.SIGKILL)
+		r.wait(t)
+		r.start(t)
+	}
+	for name, test := range map[string]struct {
+		policy string
+		lose   func(t *testing.T, r *redisServer)
+		plays  int
+	}{
+		"evict-oldest, flushed":         {"evict-oldest", flush, 1},
+		"evict-oldest, restarted empty": {"evict-oldest", restart, 1},
+		"reject-new, restarted empty":   {"reject-new", restart, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startRedis(t)
+			c := startCluster(t, 2, clusterSetup{
+				redis: r.standalone(), binary: plainBinary(t),
+				sessions: fmt.Sprintf("denial_ttl: 1s, per_user: { policy: %s, grace_period: 4s, zap_timeout: 4s }", test.policy),
+			})
+			setStreamLimit(c.middleware, "sharer", 1, "good-0", "good-1")
+			viewers := c.viewers(t, 2, false)
+			startWatching(t, viewers[:1])
+			awaitSegments(t, viewers[:1], 5) // three come at once, and it must be older by a second
+			startWatching(t, viewers[1:])
+			want := []int{test.plays}
+			settled := 0
+			eventually(t, 2*waitTimeout, "the limit holds", func() error {
+				if now := c.playing(t, viewers); !slices.Equal(now, want) {
+					settled = 0
+					return fmt.Errorf("viewers %v play", now)
+				}
+				if settled++; settled < 2 {
+					return fmt.Errorf("not for long yet")
+				}
+				return nil
+			})
+			test.lose(t, r)
+			for i := range 8 {
+				if now := c.playing(t, viewers); !slices.Equal(now, want) {
+					t.Fatalf("%d s after the loss viewers %v play, want %v", 3*(i+1), now, want)
+				}
+			}
 		})
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"usher/backends/backendtest"
 )
 
-// quickBackendTimes has a middleware given up soon. A healthy one has half a second to answer.
-const quickBackendTimes = "timeout: 1s, answer_deadline: 500ms, breaker: { interval: 5s, bucket_period: 500ms }"
+// quickBackendTimes has a middleware given up soon. A healthy one has that long to answer.
+const quickBackendTimes = "timeout: 1500ms, answer_deadline: 1500ms, breaker: { interval: 7500ms, bucket_period: 500ms }"
 
 // evil is the node of a test in which one address makes the middleware fail.
 type evil struct {
@@ -156,5 +156,89 @@ func TestNode_MiddlewareFailsForOneAddress_BreakerOpens(t *testing.T) {
 				t.Errorf("a viewer in the outage: %d, %v; want 200", status, err)
 			}
 		})
+	}
+}
+
+// TestNode_OnePrivateAddress_Warns has all viewers come from one private address, as behind a proxy that is not listed.
+func TestNode_OnePrivateAddress_Warns(t *testing.T) {
+	t.Parallel()
+	e := startEvil(t)
+	for i := range 50 {
+		if status, err := e.open(t.Context(), e.client, fmt.Sprintf("good%d", i)); err != nil || status != http.StatusOK {
+			t.Fatalf("viewer %d: %d, %v", i, status, err)
+		}
+	}
+	const want = "all viewers come from one private address"
+	if !strings.Contains(e.errs.String(), want) || !strings.Contains(e.errs.String(), `trusted_proxies":["127.0.0.1/32"]`) {
+		t.Errorf("no warning in the log:\n%s", e.errs)
+	}
+	status, body, err := fetch(e.node.client, e.admin+"/readyz?verbose")
+	if err != nil || status != http.StatusOK || !strings.Contains(string(body), want+", 127.0.66.66: ") || !strings.Contains(string(body), "trusted_proxies") {
+		t.Errorf("readyz?verbose: %d %s, %v; want ready and the warning", status, body, err)
+	}
+}
+
+// TestNode_NotFound_ConcernsOneViewer has the middleware answer 404 for one viewer's URL, and others get their answers: the
+// viewer is denied, and allowed once the URL is right. A viewer who watches stays.
+func TestNode_NotFound_ConcernsOneViewer(t *testing.T) {
+	t.Parallel()
+	m := startMiddleware(t)
+	n := startNode(t, setup{
+		origin: startStage(t, nil), middleware: m.URL(), backend: "validity: 2s", sessions: "recheck: { min: 1s }, denial_ttl: 2s, retry_after: 1s",
+	})
+	e := &evil{node: n, middleware: m, client: newClient(t, "127.0.66.66")}
+	await := func(token string, want int) {
+		t.Helper()
+		eventually(t, waitTimeout, fmt.Sprintf("%s gets %d", token, want), func() error {
+			e.wantChecked(t)
+			status, err := e.open(t.Context(), e.client, token)
+			if err == nil && status != want {
+				err = fmt.Errorf("status %d", status)
+			}
+			return err
+		})
+	}
+	await("good404-watching", http.StatusOK)
+	m.SetModeFor("token=good404", backendtest.Status(http.StatusNotFound))
+	before := m.Calls()
+	if status, err := e.open(t.Context(), e.client, "good404-wrong"); err != nil || status != http.StatusServiceUnavailable {
+		t.Errorf("before others are answered: %d, %v; want 503", status, err)
+	}
+	await("good404-wrong", http.StatusForbidden)
+	eventually(t, waitTimeout, "the viewer who watches is re-checked twice", func() error {
+		e.wantChecked(t)
+		if status, err := e.open(t.Context(), e.client, "good404-watching"); err != nil || status != http.StatusOK {
+			t.Fatalf("the viewer who watches: %d, %v; want 200", status, err)
+		}
+		rechecks := 0
+		for _, r := range m.Requests()[before:] {
+			if strings.Contains(r.RawQuery, "good404-watching") {
+				rechecks++
+			}
+		}
+		if rechecks < 2 {
+			return fmt.Errorf("%d re-checks", rechecks)
+		}
+		return nil
+	})
+	m.SetModeFor("", backendtest.Healthy())
+	await("good404-wrong", http.StatusOK)
+	e.wantClosed(t)
+}
+
+// TestNode_NotFound_ForEverybody_IsAnOutage has the address be wrong, as the seed lists among the reasons of free access.
+func TestNode_NotFound_ForEverybody_IsAnOutage(t *testing.T) {
+	t.Parallel()
+	e := startEvil(t)
+	setMode(t, e.middleware, backendtest.Status(http.StatusNotFound))
+	for i := range 5 {
+		v := newViewer(t, i, "")
+		if status, err := e.open(t.Context(), v.client, "bad"); err != nil || status != http.StatusServiceUnavailable && i < 4 {
+			t.Errorf("viewer %d: %d, %v; want 503", i, status, err)
+		}
+	}
+	e.awaitBreaker(t, "open")
+	if status, err := e.open(t.Context(), e.client, "bad"); err != nil || status != http.StatusOK {
+		t.Errorf("a viewer in the outage: %d, %v; want 200", status, err)
 	}
 }

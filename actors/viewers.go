@@ -1,0 +1,134 @@
+package actors
+
+import (
+	"cmp"
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"usher/backends"
+)
+
+// viewerCount counts the viewers whose decision is allowed, for backends that ask for it. Its zero value counts none. It is
+// safe for concurrent use.
+type viewerCount struct {
+	mu        sync.Mutex
+	byChannel map[string]int
+	total     int
+}
+
+// add counts a viewer of the channel, or removes one.
+func (c *viewerCount) add(channel string, isWatching bool) {
+	delta := -1
+	if isWatching {
+		delta = 1
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byChannel == nil {
+		c.byChannel = make(map[string]int)
+	}
+	c.total += delta
+	if c.byChannel[channel] += delta; c.byChannel[channel] == 0 {
+		delete(c.byChannel, channel) // viewers choose channel names, so empty ones must not stay
+	}
+}
+
+// count returns the viewers of the channel, and of all channels.
+func (c *viewerCount) count(channel string) (ofChannel, total int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byChannel[channel], c.total
+}
+
+const (
+	// maxUserAddresses is the most addresses at which the viewers of one user are at once without an alarm.
+	maxUserAddresses = 200
+	// userScanInterval is the least time between two passes over all sessions.
+	userScanInterval = 30 * time.Second
+	// userCells bounds the memory of userSpread to 256 kB, however many users there are. With a million users some twenty
+	// share a cell.
+	userCells = 1 << 16
+)
+
+// userSpread finds users whose viewers are at very many addresses at once: the backend names many viewers alike, or an
+// account is shared. It counts the sessions of each cell of users, and looks at sessions one by one only where a cell has
+// more than one user may have addresses. It is safe for concurrent use.
+type userSpread struct {
+	core
+	report func(backend, user string, addresses int)
+	seed   maphash.Seed
+	cells  []atomic.Int32
+
+	mu sync.Mutex
+	// isScheduled: a pass is about to be made. lastScan is when the last one began.
+	isScheduled bool
+	lastScan    time.Time
+}
+
+func newUserSpread(c core, report func(backend, user string, addresses int)) *userSpread {
+	return &userSpread{core: c, report: report, seed: maphash.MakeSeed(), cells: make([]atomic.Int32, userCells)}
+}
+
+// userKey is a user as a backend names them: by id, or by name if it gives none.
+type userKey struct{ backend, user string }
+
+// add counts the session for its user, and no longer for the one before. The session's actor calls it with each decision;
+// nil: the session ends.
+func (u *userSpread) add(s *Session, d *backends.Decision) {
+	cell := uint32(0)
+	if d != nil && d.Verdict == backends.Allowed && (d.UserID != "" || d.User != "") {
+		cell = 1 + uint32(maphash.Comparable(u.seed, userKey{s.backend, cmp.Or(d.UserID, d.User)})%userCells)
+	}
+	before := s.userCell.Swap(cell)
+	if before == cell {
+		return
+	}
+	if before != 0 {
+		u.cells[before-1].Add(-1)
+	}
+	if cell != 0 && u.cells[cell-1].Add(1) > maxUserAddresses {
+		u.schedule()
+	}
+}
+
+// schedule has a pass made now, or as soon as the interval is over.
+func (u *userSpread) schedule() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.isScheduled {
+		return
+	}
+	u.isScheduled = true
+	time.AfterFunc(max(0, userScanInterval-time.Since(u.lastScan)), func() { u.life.tryRun(u.scan) })
+}
+
+// scan reports the users of full cells whose viewers are at too many addresses. While there are such it scans again.
+func (u *userSpread) scan() {
+	u.mu.Lock()
+	u.isScheduled, u.lastScan = false, time.Now()
+	u.mu.Unlock()
+	addresses := make(map[userKey]map[netip.Prefix]struct{})
+	u.table.each(func(s *Session) bool {
+		cell, d := s.userCell.Load(), s.Decision()
+		if cell == 0 || d == nil || u.cells[cell-1].Load() <= maxUserAddresses {
+			return !u.life.isEnding()
+		}
+		key := userKey{s.backend, cmp.Or(d.UserID, d.User)}
+		if addresses[key] == nil {
+			addresses[key] = make(map[netip.Prefix]struct{})
+		}
+		if len(addresses[key]) <= maxUserAddresses {
+			addresses[key][backends.SubscriberPrefix(s.Request().Address)] = struct{}{}
+		}
+		return !u.life.isEnding()
+	})
+	for key, at := range addresses {
+		if len(at) > maxUserAddresses {
+			u.report(key.backend, key.user, maxUserAddresses)
+			u.schedule()
+		}
+	}
+}

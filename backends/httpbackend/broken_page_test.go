@@ -1,0 +1,78 @@
+package httpbackend
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+func TestPageFinder_Find(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		text string
+		want page
+	}{
+		"nothing":                        {"", pageNone},
+		"white space":                    {" \r\n\t", pageNone},
+		"a word":                         {"OK", pageNone},
+		"JSON":                           {`{"allowed":true,"error":0,"html":"none"}`, pageNone},
+		"words about errors":             {"no error; a fatal mistake in the parser", pageNone},
+		"a comment in XML":               {"<?xml version='1.0'?><user id='7'/>", pageNone},
+		"a page":                         {"<!DOCTYPE html><p>It works!", pageHTML},
+		"a page after white space":       {"\n\n  <html><body>Log in</body></html>", pageHTML},
+		"XHTML":                          {"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>", pageHTML},
+		"nginx's welcome":                {"<!DOCTYPE html>\n<html>\n<head>\n<title>Welcome to nginx!</title>", pageHTML},
+		"PHP's warning":                  {"<br />\n<b>Warning</b>:  Undefined variable $user in <b>/srv/check.php</b> on line <b>3</b><br />", pageHTML},
+		"PHP's fatal error":              {"<br />\n<b>Fatal error</b>:  Uncaught Error: Class &quot;Stb&quot; not found in /srv/check.php:3", pageError},
+		"PHP's fatal error in text":      {"\nFatal error: Uncaught Error: Class \"Stb\" not found in /srv/check.php:3", pageError},
+		"PHP's fatal error with its log": {"PHP Fatal error:  Allowed memory size of 134217728 bytes exhausted", pageError},
+		"PHP's parse error":              {"<br />\n<b>Parse error</b>:  syntax error, unexpected end of file", pageError},
+		"PHP could not send the 403":     {"<b>Warning</b>:  Cannot modify header information - headers already sent by (output started at", pageError},
+		"PHP's stack trace":              {"#0 {main} thrown\nStack trace:\n#0 /srv/check.php(3)", pageError},
+		"an uncaught exception":          {"Uncaught PDOException: SQLSTATE[HY000] [2002] Connection refused", pageError},
+		"one with a namespace":           {"PHP Uncaught Doctrine\\DBAL\\Exception\\ConnectionException in", pageError},
+		"Python's":                       {"Traceback (most recent call last):\n  File \"check.py\", line 3", pageError},
+		"Java's":                         {"java.lang.NullPointerException\n\tat com.example.Check.doGet(Check.java:42)\n", pageError},
+		"Node's":                         {"TypeError: x is not a function\n    at Object.<anonymous> (/srv/check.js:3:1)", pageError},
+		"Go's":                           {"panic: runtime error\n\ngoroutine 1 [running]:\nmain.main()", pageError},
+		"ASP.NET's":                      {"<title>Runtime Error</title><h1>Server Error in '/' Application.", pageError},
+		"nginx's 404":                    {"<html>\r\n<head><title>404 Not Found</title></head>\r\n<body>\r\n<center><h1>404 Not Found", pageError},
+		"nginx's 502":                    {"<html>\r\n<head><title>502 Bad Gateway</title></head>", pageError},
+		"Apache's 500":                   {"<!DOCTYPE HTML PUBLIC \"-//IETF//DTD HTML 2.0//EN\">\n<html><head>\n<title>500 Internal Server Error</title>", pageError},
+		"IIS's 404":                      {"<!DOCTYPE html><html><head><title>404 - File or directory not found.</title>", pageError},
+		"Tomcat's 500":                   {"<!doctype html><html lang=\"en\"><head><title>HTTP Status 500 – Internal Server Error</title>", pageError},
+		"Jetty's 503":                    {"<html><head><title>Error 503 Service Unavailable</title></head>", pageError},
+		"HAProxy's 503":                  {"<html><body><h1>503 Service Unavailable</h1>\nNo server is available", pageError},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := newPageFinder().find([]byte(tt.text)); got != tt.want {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// What is around a sign of an error hides none, nor does its case.
+func FuzzPageFinder_Find(f *testing.F) {
+	for _, seed := range []string{
+		"", "OK", `{"error":0}`, "<html>", "<b>Fatal error</b>: x", "<title>404", "\n at a (b:1)", "<?xml?>", "\x00\xff<br>", "Traceback (most recent",
+	} {
+		f.Add([]byte(seed), []byte(" "))
+	}
+	finder := newPageFinder()
+	f.Fuzz(func(t *testing.T, text, more []byte) {
+		got := finder.find(text)
+		if len(bytes.TrimSpace(text)) == 0 && got != pageNone {
+			t.Errorf("%q: got %s for an empty body", text, got)
+		}
+		if got == pageError && finder.find(bytes.Join([][]byte{more, text, more}, []byte("\n"))) != pageError {
+			t.Errorf("%q: an error page is none between %q", text, more)
+		}
+		if ascii := strings.ToUpper(string(text)); got == pageError && isPrintableASCII(strings.Join(strings.Fields(ascii), "")) &&
+			finder.find([]byte(ascii)) != pageError {
+			t.Errorf("%q: an error page is none in capitals", text)
+		}
+	})
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors"
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// TestCluster_SupersededSession_IsNoKick has a viewer zap on one device: nothing says that an operator ended the session.
+func TestCluster_SupersededSession_IsNoKick(t *testing.T) {
+	t.Parallel()
+	log := new(logBuffer)
+	withNodes(t, 2, func(o *actors.Options, p *fakePortal) {
+		p.user.UserID, p.user.MaxSessions = "17", 1
+		o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	}, func(c *nodeGroup) {
+		open := func(node int, channel string, ticket session.Ticket) session.Handle {
+			c.t.Helper()
+			r := session.OpenRequest{Ticket: ticket, HasCredentials: ticket.IsZero(), Request: &backends.Request{
+				Session: backends.SessionID{0: channel[0]}, Route: "play", Channel: channel, Backend: "portal", Device: "stb",
+			}}
+			if r.HasCredentials {
+				r.Request.Query = "token=s3cret"
+			}
+			s, err := c.nodes[node].Open(c.t.Context(), r)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			for range 2 {
+				s.Seen(time.Now(), true)
+			}
+			synctest.Wait()
+			return s
+		}
+		first := open(0, "a", session.Ticket{})
+		ticket := first.Ticket()
+		open(1, "a", ticket)
+		time.Sleep(time.Second)
+		open(1, "b", session.Ticket{})
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if d := first.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+			c.t.Fatalf("the first channel is %v by %v: %s", d.Verdict, d.Source, d.Reason)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		for node := range c.nodes {
+			if d := open(node, "a", ticket).Decision(); d.Verdict != backends.Denied || d.Source == backends.FromOperator {
+				c.t.Errorf("node %d: the old ticket is %v by %v: %s", node, d.Verdict, d.Source, d.Reason)
+			}
+		}
+		if d := open(0, "a", session.Ticket{}).Decision(); d.Verdict != backends.Allowed {
+			c.t.Errorf("back on the first channel the viewer is %v by %v: %s", d.Verdict, d.Source, d.Reason)
+		}
+	})
+	closed := log.lines(`msg="session closed"`)
+	if len(closed) == 0 || !strings.Contains(closed[0], "channel=a ") || !strings.Contains(closed[0], "why=superseded") {
+		t.Errorf("closing records: %q; want that of channel a, superseded", closed)
+	}
+	if found := append(log.lines("operator"), log.lines("kick")...); len(found) > 0 {
+		t.Errorf("the log tells of a kick: %q", found)
+	}
+}

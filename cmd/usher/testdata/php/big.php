@@ -1,0 +1,3 @@
+<?php
+// Allows with more headers than some clients take.
+header('X-Filler: ' . str_repeat('x', 4000));

@@ -1,0 +1,114 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+)
+
+// DefaultExpect is how many sessions a kick or a ban may hit unless the request says that it expects more.
+const DefaultExpect = 20
+
+// errUnexpected means that a kick or a ban would hit more sessions than its request expects.
+var errUnexpected = errors.New("nothing is done")
+
+// Impact is what a kick or a ban hits.
+type Impact struct {
+	// Sessions counts the live sessions of all nodes, Addresses the subscriber prefixes that they are from.
+	Sessions  int `json:"sessions"`
+	Addresses int `json:"addresses"`
+	// Approximate reports that the numbers are estimates, with a standard error of 3 %.
+	Approximate bool `json:"approximate,omitempty"`
+	// UnreachableNodes are the names of the nodes that did not respond. What only they hold is not counted.
+	UnreachableNodes []string `json:"unreachable_nodes,omitempty"`
+}
+
+// String describes the impact for operators.
+func (i Impact) String() string {
+	about := ""
+	if i.Approximate {
+		about = "about "
+	}
+	text := fmt.Sprintf("%s%s from %s%s", about, count(i.Sessions, "session", "sessions"), about, count(i.Addresses, "address", "addresses"))
+	if len(i.UnreachableNodes) > 0 {
+		text += "; nodes that did not respond: " + strings.Join(i.UnreachableNodes, ", ")
+	}
+	return text
+}
+
+func count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", many)
+}
+
+// attributes are the impact in the audit log.
+func (i Impact) attributes() []slog.Attr {
+	all := []slog.Attr{slog.Int("sessions", i.Sessions), slog.Int("addresses", i.Addresses)}
+	if len(i.UnreachableNodes) > 0 {
+		all = append(all, slog.Any("unreachable_nodes", i.UnreachableNodes))
+	}
+	return all
+}
+
+// confirmation is the part of a request for a kick or a ban that bounds its impact.
+type confirmation struct {
+	// Expect is how many sessions the caller expects it to hit at most; zero: DefaultExpect.
+	Expect int `json:"expect"`
+	// DryRun asks for the impact alone.
+	DryRun bool `json:"dry_run"`
+}
+
+func (c *confirmation) validate() error {
+	if c.Expect < 0 {
+		return fmt.Errorf("expect: %w: %d; want a number of sessions", errInvalidInput, c.Expect)
+	}
+	return nil
+}
+
+// check returns errUnexpected if the impact is more than the caller expects.
+func (c *confirmation) check(i Impact) error {
+	if expected := cmp.Or(c.Expect, DefaultExpect); i.Sessions > expected {
+		return fmt.Errorf("it would hit %v, and %d are expected at most: %w; if it is meant, set expect", i, expected, errUnexpected)
+	}
+	return nil
+}
+
+// measure counts what a kick or a ban of the matching sessions would hit.
+func (h *handler) measure(ctx context.Context, f Filter) Impact {
+	f.After = ""
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	replies, silent := h.Cluster.Ask(ctx, encodeQuery(countQueryKind, f, 1))
+	return mergeCounts(f, replies, silent)
+}
+
+// refused is the response to a request that would hit more than expected.
+type refused struct {
+	Error string `json:"error"`
+	Impact
+}
+
+// writeImpact responds with the impact alone, if the request asks for that or would hit more than expected. Then nothing else
+// must be done.
+func (h *handler) writeImpact(w http.ResponseWriter, r *http.Request, action, target string, c confirmation, i Impact) (done bool) {
+	if c.DryRun {
+		writeJSON(w, i)
+		return true
+	}
+	err := c.check(i)
+	if err == nil {
+		return false
+	}
+	h.audit(r, action, target, err, i.attributes()...)
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusConflict)
+	_ = encodeJSON(w, refused{err.Error(), i}) // it fails only if the client has disconnected
+	return true
+}

@@ -1,0 +1,265 @@
+package admin
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// kickRequest is the body of a request for a kick.
+type kickRequest struct {
+	// For is how long the viewer is refused; empty means the configured duration.
+	For    string `json:"duration"`
+	Reason string `json:"reason"`
+	confirmation
+}
+
+// parse returns the ban that the kick demands, without its subject.
+func (k *kickRequest) parse(h *handler) (session.Ban, error) {
+	d, err := parseDuration(k.For, maxKick)
+	if err = errors.Join(err, validateReason(k.Reason), k.validate()); err != nil {
+		return session.Ban{}, err
+	}
+	return session.Ban{Until: time.Now().Add(cmp.Or(d, h.KickDuration)), Reason: k.Reason, IsKick: true}, nil
+}
+
+// KickResult is the result of a kick.
+type KickResult struct {
+	// Matched counts the sessions that match, Addresses the subscriber prefixes that they are from.
+	Matched   int `json:"matched"`
+	Addresses int `json:"addresses"`
+	// Kicked counts the sessions that were ended.
+	Kicked int `json:"kicked"`
+	// Bans are the ids of the bans that refuse the viewers for a while. Removing them readmits the viewers.
+	Bans []string `json:"bans,omitempty"`
+	// Silent are the names of the nodes that did not respond.
+	Silent []string `json:"unreachable_nodes,omitempty"`
+}
+
+func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
+	var k kickRequest
+	if writeError(w, decodeBody(w, r, &k)) {
+		return
+	}
+	wanted, err := k.parse(h)
+	if writeError(w, err) {
+		return
+	}
+	id, err := backends.ParseSessionID(r.PathValue("id"))
+	if err != nil {
+		writeError(w, fmt.Errorf("id: %w: %w", errInvalidInput, err))
+		return
+	}
+	v, err := h.findViewer(r.Context(), id)
+	if err != nil {
+		h.audit(r, "kick", id.String(), err)
+		writeError(w, err)
+		return
+	}
+	impact := h.measure(r.Context(), v.filter())
+	impact.Sessions, impact.Addresses = max(1, impact.Sessions), max(1, impact.Addresses)
+	if h.writeImpact(w, r, "kick", id.String(), k.confirmation, impact) {
+		return
+	}
+	got, err := h.kickViewer(r, v, wanted, impact.attributes()...)
+	if err != nil && !errors.Is(err, errPending) {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, KickResult{
+		Matched: impact.Sessions, Addresses: impact.Addresses, Kicked: impact.Sessions, Bans: []string{got.ID},
+		Silent: impact.UnreachableNodes,
+	}, err)
+}
+
+// viewer is who is refused when their session is kicked.
+type viewer struct {
+	id     backends.SessionID
+	opened time.Time // zero: unknown
+	// user is their id, or their name if they have none; empty: the backend has not named them.
+	user, backend, channel string
+	// presented is a request with their credentials; nil: they are unknown.
+	presented *backends.Request
+}
+
+// filter matches the sessions that the viewer's kick ends.
+func (v *viewer) filter() Filter {
+	f := Filter{User: v.user, Backend: v.backend, Channel: v.channel}
+	switch {
+	case v.channel == "" || v.user == "" && v.presented == nil:
+		f = Filter{ID: v.id.String()}
+	case v.user == "":
+		f.CredentialsOf = v.id.String()
+	}
+	return f
+}
+
+// limit names the viewer as the ban's subject: the user, or what they presented if no user is known, on their channel. If
+// neither is known it is their session.
+func (v *viewer) limit(b *session.Ban, credentials func(*backends.Request) string) {
+	b.User, b.Backend, b.Channel = v.user, v.backend, v.channel
+	switch {
+	case v.channel == "" || v.user == "" && v.presented == nil:
+		b.User, b.Backend, b.Channel, b.Session = "", "", "", v.id
+	case v.user == "":
+		b.Credentials = credentials(v.presented)
+	}
+}
+
+// findViewer returns whose session it is, as this node, the store or another node knows it.
+func (h *handler) findViewer(ctx context.Context, id backends.SessionID) (*viewer, error) {
+	v := &viewer{id: id}
+	isFound := false
+	if s := h.Sessions.Find(id); s != nil {
+		isFound, v.opened = true, s.Ticket().Opened
+		v.add(s.Request(), s.Decision())
+	}
+	if v.user == "" || v.presented == nil {
+		found, err := h.Cluster.AcquireLease(ctx, session.LeaseRequest{ID: id, KnownRevision: anyRevision})
+		if err == nil && found.Found {
+			isFound = true
+			if found.Record.Opened.After(v.opened) {
+				v.opened = found.Record.Opened
+			}
+			v.add(found.Record.Request, &found.Record.Decision)
+		}
+	}
+	if v.channel != "" {
+		return v, nil
+	}
+	for _, s := range h.findSessions(ctx, Filter{ID: id.String()}, 1).Sessions {
+		isFound = true
+		v.user, v.backend, v.channel = cmp.Or(s.UserID, s.User), s.Backend, s.Channel
+	}
+	if !isFound {
+		return nil, fmt.Errorf("session %s: %w", id, errNotFound)
+	}
+	return v, nil
+}
+
+// add adds what a request and a decision tell of the viewer. Either may be nil.
+func (v *viewer) add(r *backends.Request, d *backends.Decision) {
+	if r != nil {
+		v.backend, v.channel = r.Backend, r.Channel
+		if v.presented == nil && !r.Credentials().IsEmpty() {
+			v.presented = r
+		}
+	}
+	if d != nil && v.user == "" {
+		v.user = cmp.Or(d.UserID, d.User)
+	}
+}
+
+// kickViewer ends the viewer's session and refuses them. With errPending the returned ban is valid.
+func (h *handler) kickViewer(r *http.Request, v *viewer, wanted session.Ban, attributes ...slog.Attr) (session.Ban, error) {
+	v.limit(&wanted, h.Cluster.Credentials)
+	got, err := h.Cluster.Kick(r.Context(), v.id, v.opened, wanted, v.presented)
+	err = asPending(err)
+	h.audit(r, "kick", v.id.String(), err, append(attributes, slog.String("ban", got.ID), slog.String("subject", banOf(got).Subject()),
+		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
+	return got, err
+}
+
+// kickAll ends all matching sessions, and refuses their viewers.
+func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
+	var k struct {
+		kickRequest
+		Filter
+	}
+	if writeError(w, decodeBody(w, r, &k)) {
+		return
+	}
+	wanted, err := k.parse(h)
+	if writeError(w, err) {
+		return
+	}
+	if k.Filter.IsZero() {
+		writeError(w, fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters()))
+		return
+	}
+	impact := h.measure(r.Context(), k.Filter)
+	if h.writeImpact(w, r, "kick", "all that match", k.confirmation, impact) {
+		return
+	}
+	done := KickResult{Matched: impact.Sessions, Addresses: impact.Addresses, Silent: impact.UnreachableNodes}
+	if k.Filter == (Filter{User: k.User, Backend: k.Backend, Channel: k.Channel}) && k.User != "" {
+		err = h.kickUser(r, wanted, k.Filter, impact, &done)
+	} else {
+		err = h.kickMatching(r, wanted, k.Filter, &done)
+	}
+	if err != nil && !errors.Is(err, errPending) {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, done, err)
+}
+
+// kickUser refuses a user, whatever else their viewers show, on every channel unless the filter names one.
+func (h *handler) kickUser(r *http.Request, wanted session.Ban, f Filter, impact Impact, done *KickResult) error {
+	wanted.User, wanted.Backend, wanted.Channel = f.User, f.Backend, f.Channel
+	got, err := h.Cluster.Ban(r.Context(), wanted)
+	err = asPending(err)
+	h.audit(r, "kick", banOf(wanted).Subject(), err, append(impact.attributes(), slog.String("ban", got.ID),
+		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
+	if err != nil && !errors.Is(err, errPending) {
+		return fmt.Errorf("%w: %w", errInvalid, err)
+	}
+	done.Kicked, done.Bans = done.Matched, []string{got.ID}
+	return err
+}
+
+// kickMatching kicks the matching sessions, one page after the other. An error of one does not stop the others: the session
+// may have ended meanwhile.
+func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, done *KickResult) (pending error) {
+	ids := make(map[session.Ban]string) // of the bans so far, by what they refuse
+	for {
+		found := h.findSessions(r.Context(), f, maxLimit)
+		done.Matched, done.Silent = max(done.Matched, found.Matched), found.UnreachableNodes
+		if len(found.Sessions) == 0 {
+			return pending
+		}
+		for _, s := range found.Sessions {
+			f.After = s.ID
+			ban, err := h.kickOne(r, s.ID, wanted, ids)
+			if errors.Is(err, errPending) {
+				pending, err = err, nil
+			}
+			if err != nil {
+				continue
+			}
+			done.Kicked++
+			if ban != "" {
+				done.Bans = append(done.Bans, ban)
+			}
+		}
+	}
+}
+
+// kickOne kicks one of many sessions. It returns the id of the ban if it is new.
+func (h *handler) kickOne(r *http.Request, target string, wanted session.Ban, ids map[session.Ban]string) (ban string, err error) {
+	id, err := backends.ParseSessionID(target)
+	if err != nil {
+		return "", err
+	}
+	v, err := h.findViewer(r.Context(), id)
+	if err != nil {
+		h.audit(r, "kick", target, err)
+		return "", err
+	}
+	subject := session.Ban{}
+	v.limit(&subject, h.Cluster.Credentials)
+	wanted.ID = ids[subject]
+	got, err := h.kickViewer(r, v, wanted)
+	if wanted.ID != "" {
+		return "", err
+	}
+	ids[subject] = got.ID
+	return got.ID, err
+}
