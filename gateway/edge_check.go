@@ -284,9 +284,13 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+		why := "no session matches this request; open the playlist first"
+		if rc.badTicket != "" {
+			why = refusalOfTicket(rc.badTicket) + "; open the playlist again"
+		}
+		resp.refuse(http.StatusForbidden, why)
 	case missing != "":
-		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
 	default:
 		rc.id = g.sessionOfCredentials(rc)
 		return true

@@ -17,6 +17,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/edge"
 	"usher/gateway/ticket"
+	"usher/gateway/variants"
 )
 
 // The domains separate the uses of the identity secret.
@@ -226,10 +227,41 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	return true
 }
 
+// isListed reports whether a ticket opens the target's path alone, as on a URI that a playlist lists although such a path is
+// not clean. text is the ticket in the path, or empty.
+func (g *Gateway) isListed(t target, req *Request, text string) bool {
+	isOfPath := func(text string) bool {
+		if kind, _ := ticket.Hint(text); kind != ticket.PathAlone {
+			return false
+		}
+		_, ok := g.verify(text, &t)
+		return ok
+	}
+	if t.route.endpoint != nil || text != "" {
+		return t.route.endpoint == nil && isOfPath(text)
+	}
+	for text := range ticketsInQueryOrCookies(&t, req, &g.options.Config.Tickets) {
+		if isOfPath(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
+func refusalOfTicket(text string) string {
+	if kind, depth := ticket.Hint(text); depth > 0 || kind != ticket.Tree {
+		return "the ticket is for another entry of the channel, or for another channel"
+	}
+	return "the ticket is not valid for this channel"
+}
+
 // readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
 func (g *Gateway) readTicket(rc *requestContext, text string) {
 	if rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); !rc.hasTicket {
+			rc.badTicket = text
+		}
 	} else {
 		g.findTicket(rc)
 	}
@@ -242,17 +274,35 @@ func (g *Gateway) readTicket(rc *requestContext, text string) {
 func (g *Gateway) findTicket(rc *requestContext) {
 	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
 		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			rc.badTicket = ""
 			return
 		}
+		rc.badTicket = text
 	}
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
 func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	depth, isExact := ticket.Hint(text)
+	kind, depth := ticket.Hint(text)
 	for here, more := *t, true; more; more = here.nextMapping() {
-		if !here.bind(depth, isExact) {
+		if !here.bind(kind, depth) {
 			continue
 		}
 		if c, ok := g.signer.Verify(text, here.scope()); ok {
@@ -261,4 +311,53 @@ func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
 		}
 	}
 	return ticket.Claims{}, false
+}
+
+// whyMissing tells a viewer that a required credential is missing, and that their ticket does not stand in for it.
+func (rc *requestContext) whyMissing(credential string) string {
+	why := "the credential " + credential + " is missing"
+	if rc.badTicket != "" {
+		why = refusalOfTicket(rc.badTicket) + ", and " + why
+	}
+	return why
+}
+
+// isRefusedByBackend reports whether a backend has refused the viewer, and no operator, ban or limit.
+func isRefusedByBackend(d *backends.Decision) bool {
+	return d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
+}
+
+// isSettledBy reports whether a session's decision holds for the request. A session that was admitted by ticket alone is
+// checked once credentials arrive, and a denial of credentials may not concern the ticket.
+func (rc *requestContext) isSettledBy(d *backends.Decision, hasCredentials bool) bool {
+	return (d.Source != backends.FromTicket || !hasCredentials) && (!rc.hasTicket || !isRefusedByBackend(d))
+}
+
+// leaveTicket makes the request one of the credentials beside its ticket, if the ticket's session was refused and they are
+// others: the answer to a challenge, or a new token. It reports whether it did.
+func (g *Gateway) leaveTicket(rc *requestContext, d *backends.Decision) bool {
+	isRefused := isRefusedByBackend(d) || d.Verdict == backends.Denied && d.Source == backends.FromTicket
+	if !rc.hasTicket || !isRefused || rc.credentials.IsEmpty() {
+		return false
+	}
+	id := g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	if id == rc.id {
+		return false
+	}
+	rc.id, rc.root, rc.claims = id, backends.SessionID{}, ticket.Claims{}
+	rc.hasTicket, rc.isTicketInPath = false, false // playlists list the new session's ticket
+	return true
+}
+
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
+	t := &rc.target
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }

@@ -86,7 +86,8 @@ func (s *fakeSession) admit(prefix netip.Prefix) {
 	s.prefixes = append(s.prefixes, prefix)
 }
 
-// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set.
+// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set, and
+// remembers denials.
 type sessionTable struct {
 	decideFunc func(session.OpenRequest) (backends.Decision, error)
 	key        func() string
@@ -119,6 +120,9 @@ func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.H
 		}
 	}
 	s := r.sessions[a.Request.Session]
+	if s != nil && s.Decision() != nil && s.Decision().Verdict == backends.Denied {
+		return s, nil // a denial is remembered
+	}
 	if s == nil {
 		s = &fakeSession{ticket: a.Ticket}
 		if s.ticket.IsZero() {

@@ -22,7 +22,7 @@ const (
 	NoTicket Reason = "no_ticket"
 	// BadTicket is a ticket that is not valid here.
 	BadTicket Reason = "bad_ticket"
-	// Addresses is a ticket used from too many addresses, or from another one where that is refused.
+	// Addresses is a ticket used from another address than its own where the route refuses that.
 	Addresses Reason = "addresses"
 	// Unchecked is a viewer about whom nobody could be asked: an outage under on_failure: keep, or a bound of this node.
 	Unchecked Reason = "unchecked"
