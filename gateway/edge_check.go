@@ -317,36 +317,6 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
 }
 
-// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them.
-func (g *Gateway) recordGroup(rc *requestContext) {
-	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
-		return
-	}
-	group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
-	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
-}
-
-// playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
-// above it. Then it sets the session that they open here.
-func (g *Gateway) playsElsewhere(rc *requestContext) bool {
-	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
-		return false
-	}
-	plays := func(t *target) bool {
-		var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-		group := g.fingerprints.OfGroup(g.hasher.groupID(t, &rc.credentials, rc.request))
-		_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
-		return s != nil && s.Decision().Verdict == backends.Allowed
-	}
-	for above := range rc.target.above() {
-		if plays(&above) {
-			rc.target, rc.id = above, g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
-			return true
-		}
-	}
-	return plays(&rc.target)
-}
-
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or
 // of one above it.
 func (g *Gateway) matchByFingerprint(rc *requestContext) bool {

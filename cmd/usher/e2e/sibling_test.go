@@ -59,7 +59,7 @@ func at(address string) func() string { return func() string { return address } 
 func wantStatusAt(t *testing.T, address, url string, want int) {
 	t.Helper()
 	if status, body, err := fetch(newClientAt(t, at(address)), url); err != nil || status != want {
-		t.Errorf("%s from %s: got %d %q, %v; want %d", url, address, status, body, err, want)
+		t.Errorf("%s from %s: got %d %.100q, %v; want %d", url, address, status, body, err, want)
 	}
 }
 
