@@ -207,9 +207,14 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		return nil
 	}
 	resp.Status = http.StatusOK
-	if rc.isRefused {
-		return nil
+	if !rc.isRefused {
+		g.rememberAtEdge(rc, resp)
 	}
+	return nil
+}
+
+// rememberAtEdge lets later requests of an allowed viewer, which may show no credentials, be matched to their session.
+func (g *Gateway) rememberAtEdge(rc *requestContext, resp *Response) {
 	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
 		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
 		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
@@ -224,7 +229,6 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 			g.setCookies(rc, nil, resp)
 		}
 	}
-	return nil
 }
 
 // answerUnchecked answers what needs no decision, and reports whether it did.
