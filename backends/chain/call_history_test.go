@@ -89,3 +89,51 @@ func TestCallHistory_IsNewWrongPath_OncePerSessionAndBounded(t *testing.T) {
 		t.Errorf("%d sessions are remembered, want maxRemembered=%d", len(h.wrongPaths), maxRemembered)
 	}
 }
+
+// TestCallHistory_IsWide_ByFailuresToConnect shows how many failures to connect no single viewer can have caused.
+func TestCallHistory_IsWide_ByFailuresToConnect(t *testing.T) {
+	t.Parallel()
+	least := min(wideOutage, 3)
+	for name, test := range map[string]struct {
+		inWindow, before int
+		want             bool
+	}{
+		"enough in the window":        {least, 0, true},
+		"one too few":                 {least - 1, 0, false},
+		"one too few, and older ones": {least - 1, 1, false},
+		"none":                        {0, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, now := newTestHistory(), time.Now()
+			h.recordAnswer(openingFrom(1), 0, now.Add(-9*time.Second))
+			refused := &backends.Failure{Kind: backends.FailureTransport, Backend: "b"}
+			for range test.before {
+				h.recordFailure(refused, openingFrom(1), false, now.Add(-11*time.Second))
+			}
+			for range test.inWindow {
+				h.recordFailure(refused, openingFrom(1), false, now)
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if got := h.isWide(now); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// TestCallHistory_IsWide_LowThreshold has a breaker that opens after two failures, which no third one must follow.
+func TestCallHistory_IsWide_LowThreshold(t *testing.T) {
+	t.Parallel()
+	h, now := newCallHistory(10*time.Second, 2), time.Now()
+	h.recordAnswer(openingFrom(1), 0, now)
+	for range 2 {
+		h.recordFailure(&backends.Failure{Kind: backends.FailureTransport, Backend: "b"}, openingFrom(1), false, now)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.isWide(now) {
+		t.Error("two failures to connect are not wide where two open the breaker")
+	}
+}
