@@ -41,6 +41,7 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		"a short zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 1 }, "per_user.zap_timeout: 1ns is too short; want at least 1s"},
 		"the zap timeout of what plays": {func(c *Config) { c.PerUser.ZapTimeout = 0 }, ""},
 		"no eviction time":              {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"a negative bound of variants":  {func(c *Config) { c.MaxVariants = -1 }, "max_variants: -1 is negative; 0 is no bound"},
 		"a negative limit":              {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
 		"all problems at once": {
 			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },

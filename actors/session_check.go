@@ -34,38 +34,43 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
-	r.life.run(func() {
-		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
-		findRoot := r.startFindRoot(ctx, s, kind)
-		result, storeDeadline, err := r.acquireLease(ctx, request)
-		if err != nil {
-			span.RecordError(err)
-		} else {
-			s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+	r.life.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
+}
+
+// answerLookup asks the store, and what else must be known to continue.
+func (r *Registry) answerLookup(
+	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
+) leaseAnswered {
+	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
+	findRoot := r.startFindRoot(ctx, s, kind)
+	result, storeDeadline, err := r.acquireLease(ctx, request)
+	if err != nil {
+		span.RecordError(err)
+	} else {
+		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+	}
+	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
+	span.End()
+	event := session.LeaseAnswered{
+		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
+		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()},
+	}
+	storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+	defer cancel()
+	if result.Found {
+		if result.Record.Request != nil {
+			s.setCredentials(result.Record.Request)
 		}
-		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
-		span.End()
-		event := session.LeaseAnswered{
-			Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
-			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: b.State()},
-		}
-		if result.Found {
-			if result.Record.Request != nil {
-				s.setCredentials(result.Record.Request)
-			}
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			event.Refused = r.refusalOf(storeCtx, s, &result.Record)
-			cancel()
-		} else if opening := s.opening.Load(); err == nil && opening.needsTicket(s) {
-			event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
-		}
-		if findRoot != nil {
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			r.applyRoot(storeCtx, s, <-findRoot, &event)
-			cancel()
-		}
-		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
-	})
+		event.Refused = r.refusalOf(storeCtx, s, &result.Record)
+	}
+	if findRoot != nil {
+		r.applyRoot(storeCtx, s, <-findRoot, &event)
+	}
+	opening := s.opening.Load()
+	if isUnknown := err == nil && !result.Found; isUnknown && event.Refused == nil && opening.needsTicket(s) {
+		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
+	}
+	return leaseAnswered{event: event, storeDeadline: storeDeadline}
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -216,5 +219,86 @@ func TestNode_AwaitBans_Unavailable(t *testing.T) {
 	})
 	if err := peers[0].AwaitBans(t.Context()); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("in the outage: %v", err)
+	}
+}
+
+// withStateDir has a node keep its bans in a folder.
+func withStateDir(dir string) func(*Options) {
+	return func(o *Options) { o.Config.StateDir = dir }
+}
+
+// TestNode_StateDir_AllLost bans a user, then ends all nodes and empties Redis. The bans, what they refused and what was unbanned
+// are known again.
+func TestNode_StateDir_AllLost(t *testing.T) {
+	t.Parallel()
+	server, dir := redistest.Start(t), t.TempDir()
+	p, stop := startPeer(t, testConfig(server), "a", withStateDir(dir))
+	kept := banAnn(t, p, idOf(1))
+	lifted, err := p.Ban(t.Context(), session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	unban(t, p.Node, lifted.ID)
+	ended, err := p.Ban(t.Context(), session.Ban{User: "Cid", Until: time.Now().Add(50 * time.Millisecond)})
+	must(t, err)
+	redistest.Eventually(t, "the short one ends", func() bool { return len(p.Bans()) == 1 })
+	stop()
+	must(t, server.Client.FlushAll(t.Context()).Err())
+	again, stop := startPeer(t, testConfig(server), "a", withStateDir(dir))
+	if !again.isRefused(idOf(1)) {
+		t.Error("the session is not refused after the restart")
+	}
+	if bans := again.Bans(); len(bans) != 1 || bans[0].ID != kept.ID || bans[0].Reason != "unpaid" || bans[0].Until.Sub(kept.Until).Abs() > time.Second {
+		t.Errorf("the bans are %+v, want %+v alone, and not %s", bans, kept, ended.ID)
+	}
+	other, _ := startPeer(t, testConfig(server), "b", nil)
+	wantRefused(t, idOf(1), other)
+	if left := again.bans.Add(time.Now(), lifted); len(left) > 0 {
+		t.Error("an unbanned one came back")
+	}
+	unban(t, again.Node, kept.ID)
+	stop()
+	last, _ := startPeer(t, testConfig(server), "a", withStateDir(dir))
+	if last.isRefused(idOf(1)) || len(last.Bans()) > 0 {
+		t.Errorf("after the end of the ban: %+v", last.Bans())
+	}
+}
+
+// TestNode_StateDir_SingleNode restarts a node without Redis.
+func TestNode_StateDir_SingleNode(t *testing.T) {
+	t.Parallel()
+	dir, seller := t.TempDir(), &backends.Request{Query: "token=sold"}
+	p, stop := startPeer(t, DefaultConfig(), "alone", withStateDir(dir))
+	banAnn(t, p, idOf(1))
+	_, err := p.Ban(t.Context(), session.Ban{Credentials: p.Credentials(seller), Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	if _, err := Open(Options{Config: p.o.Config, ReviveFor: reviveFor, Limits: testRules}); err == nil || !strings.Contains(err.Error(), "another process uses it") {
+		t.Errorf("a second node with the same folder: %v", err)
+	}
+	stop()
+	again, _ := startPeer(t, DefaultConfig(), "alone", withStateDir(dir))
+	if _, isBanned := again.Banned(seller, nil); !isBanned || !again.isRefused(idOf(1)) || len(again.Bans()) != 2 {
+		t.Errorf("after the restart the bans are %+v", again.Bans())
+	}
+}
+
+// TestNode_StateDir_CrashAndDamage takes the file as a crash leaves it, and a file that is none.
+func TestNode_StateDir_CrashAndDamage(t *testing.T) {
+	t.Parallel()
+	dir, crashed := t.TempDir(), t.TempDir()
+	p, _ := startPeer(t, DefaultConfig(), "alone", withStateDir(dir))
+	banAnn(t, p, idOf(1))
+	redistest.Eventually(t, "a copy of the file has the ban", func() bool {
+		text, err := os.ReadFile(filepath.Join(dir, "bans.db"))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(crashed, "bans.db"), text, 0o600))
+		n, err := Open(Options{Config: Config{StateDir: crashed, Memory: MemoryConfig{MaxSessions: 10}}, ReviveFor: reviveFor, Limits: testRules})
+		must(t, err)
+		defer n.Close()
+		_, isBanned := n.Banned(&backends.Request{Session: idOf(1)}, nil)
+		return isBanned
+	})
+	must(t, os.WriteFile(filepath.Join(crashed, "bans.db"), []byte(strings.Repeat("no database", 1000)), 0o600))
+	_, err := Open(Options{Config: Config{StateDir: crashed, Memory: MemoryConfig{MaxSessions: 10}}, ReviveFor: reviveFor, Limits: testRules})
+	if err == nil || !strings.Contains(err.Error(), "cluster.state_dir") {
+		t.Errorf("a damaged file: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"usher/backends/setting"
@@ -25,6 +26,8 @@ type Config struct {
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
 	// SessionTTL is how long a session is remembered after its decision has expired.
 	SessionTTL time.Duration `yaml:"session_ttl"`
+	// StateDir is the folder in which the node keeps the bans over a restart; empty: none. Every node has its own.
+	StateDir string `yaml:"state_dir"`
 	// Memory bounds what a node remembers of ended sessions while it has no Redis.
 	Memory MemoryConfig `yaml:"memory"`
 }
@@ -45,11 +48,21 @@ func (c Config) Enabled() bool { return len(c.Redis.Addresses) > 0 }
 
 // Validate reports every setting that cannot work, by its path below the cluster's.
 func (c Config) Validate() error {
-	errs := []error{c.validateKeys(), c.validateTimes()}
+	errs := []error{c.validateKeys(), c.validateTimes(), c.validateStateDir()}
 	if c.Enabled() {
 		errs = append(errs, c.Redis.Validate())
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) validateStateDir() error {
+	if c.StateDir == "" {
+		return nil
+	}
+	if info, err := os.Stat(c.StateDir); err != nil || !info.IsDir() {
+		return fmt.Errorf("state_dir: %q is no folder; make it, writable for the user that runs usher", c.StateDir)
+	}
+	return nil
 }
 
 func (c Config) validateKeys() error {

@@ -35,15 +35,16 @@
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above
-//	usher:{all}:state         hash    a day or revive_for       node_heartbeat           the epoch, the last revocation, the
-//	                                                            publish_revocations      version of the bans; a new epoch
-//	                                                            store_bans               begins
+//	usher:{all}:state         hash    a day or revive_for       node_heartbeat           the epoch and when it began, the last
+//	                                                            publish_revocations      revocation; a new epoch begins
+//	                                                            store_bans
 //	                                                            remove_bans
 //	usher:{all}:revocations   stream  a day or revive_for       publish_revocations      the last 100,000; nodes issue those
 //	                                                            store_bans               of their last 5 minutes again, and
 //	                                                            remove_bans              deny those sessions again
-//	usher:{all}:bans          hash    the last ban's end        store_bans               bans, encrypted; every node stores
-//	                                                            remove_bans              again those that it knows
+//	usher:{all}:bans          hash    the last ban's end        store_bans               bans and their tombstones, encrypted;
+//	                                                            remove_bans              every node stores again those that
+//	                                                                                     it knows
 //	usher:{all}:ban-expiries  zset    the last ban's end        store_bans               when each ban ends; as above
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
@@ -80,13 +81,27 @@
 //   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.
 //   - What describes viewers is encrypted, and users are keyed hashes: Redis learns how many there are and no more.
 //   - Each revocation is applied once on every node; see package events.
-//   - After an outage each node writes what denies viewers and what it counted, a few pipelines at once. Decisions are not
-//     written again: the next re-checks do that when they are due.
+//   - After an outage each node writes what denies viewers and what it counted, a few pipelines at once. Of decisions it looks
+//     up those that it could not store, and stores them if Redis lacks them.
+//   - A ban holds for every ticket of every session that it refused, on all nodes, while one node lives that knows the ban. Each
+//     refusal leaves a tombstone: the session's id with the ban's. It ends with its ban or with its removal, and when no ticket
+//     can admit by itself any more (tickets.revive_for). Nothing else of the session is denied by it.
+//   - After Redis lost its data a ticket that no record knows admits nobody until each live node has written its bans and
+//     tombstones again, which takes less than a second. It is held until then, for three quarters of answer_deadline, and
+//     gets 503 with Retry-After after that. After that it admits as before, and its session is matched with the bans as soon as
+//     its credentials or its user are known.
+//   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
+//     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
+//     the next heartbeat. The others stay valid, and are revoked with it.
+//
+// Decided: what a ban cannot refuse is a session that no node and no store remembers, of which only the ticket is shown: one that
+// was idle when the ban began, and whose record Redis lost since. It plays until its viewer shows credentials, or its ticket is
+// older than tickets.revive_for. Likewise nothing is known of bans that all nodes and Redis have lost at once, unless a node keeps
+// them in cluster.state_dir. 10,000 tombstones are kept of one ban, and 100,000 in all.
 //
 // Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
 // stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The
-// counters of a killed node are lost, from the last close of each
-// session on.
+// counters of a killed node are lost, from the last close of each session on.
 //
 // Decided: a session is one hash, so that a lookup, a lease, a revoked ticket and a kick are one round trip. The last-seen
 // times lie in 64 sorted sets, so that no script takes long and all masters of a Redis Cluster hold a part.

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +68,10 @@ type Node struct {
 	memory   *Memory        // of a single node
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
+
+	file       *events.BanFile // nil: bans are not kept over a restart
+	background sync.WaitGroup  // writes the file
+	stop       context.CancelFunc
 }
 
 // Open makes a node. It connects on first use, so an unavailable Redis is no error. Close ends the node.
@@ -84,15 +90,58 @@ func Open(o Options) (*Node, error) {
 		return nil, err
 	}
 	local.OnExceeded = func(user string) { n.limitExceeded(n.cipher.UserHash(user)) }
-	if o.Config.Enabled() {
-		if err := n.join(local); err != nil {
-			return nil, err
-		}
-		return n, nil
+	if err := n.openFile(); err != nil {
+		local.Close()
+		return nil, err
 	}
+	if o.Config.Enabled() {
+		err = n.join(local)
+	} else {
+		err = n.stayAlone(local)
+	}
+	if err != nil {
+		local.Close()
+		return nil, err
+	}
+	return n, n.loadFile()
+}
+
+// stayAlone makes the node a single one.
+func (n *Node) stayAlone(local *Memory) (err error) {
 	n.memory, n.Store = local, local
-	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: setting.Secret(rand.Text())}})
-	return n, err
+	secret := setting.Secret(rand.Text())
+	if n.file != nil { // what it has encrypted and hashed must be known after a restart
+		if secret, err = n.file.Secret(); err != nil {
+			return fmt.Errorf("cluster.state_dir: %w", err)
+		}
+	}
+	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: secret}})
+	return err
+}
+
+// openFile opens the file of bans, if there is to be one.
+func (n *Node) openFile() (err error) {
+	if dir := n.o.Config.StateDir; dir != "" {
+		if n.file, err = events.OpenBanFile(filepath.Join(dir, "bans.db"), n.o.Logger); err != nil {
+			return fmt.Errorf("cluster.state_dir: %w", err)
+		}
+	}
+	return nil
+}
+
+// loadFile takes the bans from the file, and has what changes written to it.
+func (n *Node) loadFile() error {
+	if n.file == nil {
+		return nil
+	}
+	if err := n.file.Load(n.cipher, n.bans, time.Now()); err != nil {
+		n.Close()
+		return fmt.Errorf("cluster.state_dir: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.background.Go(func() { n.file.Run(ctx, n.cipher, n.bans) })
+	return nil
 }
 
 // join makes the node one of a cluster.
@@ -101,7 +150,6 @@ func (n *Node) join(local *Memory) error {
 		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger,
 	})
 	if err != nil {
-		local.Close()
 		return fmt.Errorf("cluster.%w", err)
 	}
 	n.redis, n.Store, n.cipher = r, r, r.cipher
@@ -119,6 +167,10 @@ func (n *Node) join(local *Memory) error {
 
 // Close ends the node's background work and its connections, after Run has returned. It must not be used afterwards.
 func (n *Node) Close() {
+	if n.stop != nil {
+		n.stop()
+		n.background.Wait()
+	}
 	if n.redis != nil {
 		n.redis.Close()
 		return

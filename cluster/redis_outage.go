@@ -19,6 +19,8 @@ const (
 	maxDeferred = 200_000
 	// concurrentFlushes is how many sessions are written at once after an outage: a few pipelines.
 	concurrentFlushes = 128
+	// flushRetryInterval is how often deferred writes are tried again.
+	flushRetryInterval = time.Second
 )
 
 // deferredWrites are what is written to Redis after an outage. It is safe for concurrent use.
@@ -100,6 +102,12 @@ func (d *deferredWrites) takeAll() (writes map[backends.SessionID]*deferredWrite
 	return writes, dropped
 }
 
+func (d *deferredWrites) isEmpty() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.writes) == 0
+}
+
 // putBack defers again what could not be written.
 func (d *deferredWrites) putBack(id backends.SessionID, w *deferredWrite) {
 	d.edit(id, func(now *deferredWrite) {
@@ -140,15 +148,22 @@ func (r *Redis) requestFlush() {
 	}
 }
 
-// flushOnRequest writes the deferred writes whenever that is requested, until ctx ends.
+// flushOnRequest writes the deferred writes whenever that is requested, and what a single write left behind that failed while
+// Redis served others, until ctx ends.
 func (r *Redis) flushOnRequest(ctx context.Context) {
+	retry := time.NewTicker(flushRetryInterval)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.flushRequested:
-			r.flushDeferred(ctx)
+		case <-retry.C:
+			if r.IsDown() || r.deferred.isEmpty() {
+				continue
+			}
 		}
+		r.flushDeferred(ctx)
 	}
 }
 
@@ -177,7 +192,7 @@ func (r *Redis) flushDeferred(ctx context.Context) {
 		return true
 	})
 	if err != nil {
-		r.log.Info("deferred writes failed, trying again when redis has recovered", slog.Any("error", err))
+		r.log.Info("deferred writes failed, trying again soon", slog.Any("error", err))
 		return
 	}
 	r.local.clear()
@@ -202,21 +217,18 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 		}
 		w.revokedBefore = time.Time{}
 	}
-	if !w.hasCounters {
+	if w.hasCounters {
+		err := r.sendCounters(ctx, id, w.counters)
+		if err != nil && errors.Is(err, backends.ErrStoreUnavailable) && r.IsDown() {
+			return err
+		}
+		if w.hasCounters = false; err != nil { // they may have been added
+			return err
+		}
+	}
+	if w.lastSeen.IsZero() {
 		return nil
 	}
-	if err := r.sendCounters(ctx, id, w.counters); err != nil {
-		if errors.Is(err, backends.ErrStoreUnavailable) && r.IsDown() {
-			return err
-		}
-		w.hasCounters = false // they may have been added
-		return err
-	}
-	w.hasCounters = false
-	if !w.lastSeen.IsZero() {
-		if _, err := r.sendHeartbeats(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.lastSeen}}); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := r.sendHeartbeats(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.lastSeen}})
+	return err
 }

@@ -207,18 +207,10 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		return nil
 	}
 	resp.Status = http.StatusOK
-	if !rc.isRefused {
-		g.rememberAtEdge(rc, resp)
+	if rc.isRefused {
+		return nil
 	}
-	return nil
-}
-
-// rememberAtEdge lets later requests of an allowed viewer, which may show no credentials, be matched to their session.
-func (g *Gateway) rememberAtEdge(rc *requestContext, resp *Response) {
-	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
-		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
-		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
-	}
+	g.recordGroup(rc)
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
@@ -229,6 +221,7 @@ func (g *Gateway) rememberAtEdge(rc *requestContext, resp *Response) {
 			g.setCookies(rc, nil, resp)
 		}
 	}
+	return nil
 }
 
 // answerUnchecked answers what needs no decision, and reports whether it did.
@@ -291,9 +284,13 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+		why := "no session matches this request; open the playlist first"
+		if rc.badTicket != "" {
+			why = refusalOfTicket(rc.badTicket) + "; open the playlist again"
+		}
+		resp.refuse(http.StatusForbidden, why)
 	case missing != "":
-		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
 	default:
 		rc.id = g.sessionOfCredentials(rc)
 		return true
@@ -320,15 +317,34 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
 }
 
-// playsElsewhere reports whether the node has seen the same credentials play at another address.
+// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them.
+func (g *Gateway) recordGroup(rc *requestContext) {
+	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
+		return
+	}
+	group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
+	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
+}
+
+// playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
+// above it. Then it sets the session that they open here.
 func (g *Gateway) playsElsewhere(rc *requestContext) bool {
 	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
 		return false
 	}
-	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	group := g.fingerprints.OfGroup(g.hasher.groupID(&rc.target, &rc.credentials, rc.request))
-	_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
-	return s != nil && s.Decision().Verdict == backends.Allowed
+	plays := func(t *target) bool {
+		var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
+		group := g.fingerprints.OfGroup(g.hasher.groupID(t, &rc.credentials, rc.request))
+		_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
+		return s != nil && s.Decision().Verdict == backends.Allowed
+	}
+	for above := range rc.target.above() {
+		if plays(&above) {
+			rc.target, rc.id = above, g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			return true
+		}
+	}
+	return plays(&rc.target)
 }
 
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or

@@ -7,6 +7,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/ticket"
 )
 
 // NewAddressPolicy is what a ticket opens that is used from another address than the one for which it was issued.
@@ -49,19 +50,14 @@ func (r *route) sessionPrefix(c *backends.Credentials, address netip.Addr) netip
 }
 
 // bindTicket finds the session of a valid ticket at the viewer's address: the ticket's own session, the root, or its sibling
-// there. If the route refuses new addresses it answers, and reports false. The address of a root that lives on this node is
-// known; otherwise the ticket tells.
+// there. If the route refuses new addresses it answers, and reports false. The ticket tells which address is its own.
 func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
 	policy := rc.target.route.config.OnNewAddress
 	rc.id = rc.claims.ID
 	if policy == ShareSession {
 		return true
 	}
-	prefix := backends.SubscriberPrefix(rc.viewer.address)
-	if s := g.options.Sessions.Find(rc.id); s != nil && backends.SubscriberPrefix(s.Request().Address) == prefix {
-		return true
-	}
-	sibling, tag := g.hasher.sibling(rc.id, prefix)
+	tag := g.hasher.tag(backends.SubscriberPrefix(rc.viewer.address))
 	switch {
 	case tag == rc.claims.Tag:
 		return true
@@ -69,7 +65,7 @@ func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
 		resp.refuse(http.StatusForbidden, "the ticket was issued for another address, and on_new_address of this route is refuse; open the playlist again")
 		return false
 	}
-	rc.id, rc.root = sibling, rc.claims.ID
+	rc.id, rc.root = g.hasher.sibling(rc.claims.ID, rc.claims.Tag, tag), rc.claims.ID
 	return true
 }
 
@@ -84,11 +80,20 @@ func (g *Gateway) openRequest(rc *requestContext, hasCredentials bool) session.O
 	}
 	switch rc.target.route.config.OnNewAddress {
 	case ShareSession:
-		o.AddressID, _ = g.hasher.sibling(rc.id, backends.SubscriberPrefix(rc.viewer.address))
+		own := rc.claims.Tag
+		if rc.claims.IsZero() {
+			own = g.sessionTag(rc)
+		}
+		o.AddressID = g.hasher.sibling(rc.id, own, g.hasher.tag(backends.SubscriberPrefix(rc.viewer.address)))
 	case RefuseNewAddress:
 		o.MaxAddresses = 1 // of each family
 	}
 	return o
+}
+
+// sessionTag returns the tag of the session that a viewer's credentials open.
+func (g *Gateway) sessionTag(rc *requestContext) ticket.Tag {
+	return g.hasher.tag(rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
 }
 
 // isAdmitted reports whether the viewer's address may use the session without opening it.

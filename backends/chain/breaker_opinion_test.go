@@ -148,6 +148,29 @@ func TestBreaker_OneAddress_OpensAsFastAsMany(t *testing.T) {
 	}
 }
 
+// TestBreaker_SlowBackend_IsAskedOncePerCheck has a backend answer late but in time, for fewer viewers at once than open the
+// breaker.
+func TestBreaker_SlowBackend_IsAskedOncePerCheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			time.Sleep(testTimeout * 9 / 10)
+			return allow(ctx, r)
+		}}
+		b := newTestBreaker(s)
+		for range 10 {
+			var group sync.WaitGroup
+			for i := range 4 {
+				group.Go(func() { _, _ = b.Check(t.Context(), openingFrom(i)) })
+			}
+			group.Wait()
+		}
+		if asked := s.calls(); asked != 40 || b.history.overdue != 0 {
+			t.Errorf("got %d calls for 40 checks and %d overdue after all were answered, want 40 and none", asked, b.history.overdue)
+		}
+	})
+}
+
 // TestBreaker_ThreeAddresses_NeedNoSecondOpinion has three viewers fail where nobody gets an answer.
 func TestBreaker_ThreeAddresses_NeedNoSecondOpinion(t *testing.T) {
 	t.Parallel()

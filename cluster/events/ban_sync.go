@@ -26,6 +26,9 @@ type banSync struct {
 	storeScript, removeScript, listScript *redisclient.Script
 	unreadable                            sync.Once // logs once
 
+	// loggedDropped is when it was logged last that there were too many tombstones.
+	loggedDropped time.Time
+
 	mu sync.Mutex
 	// queued are tombstones that this node has not written yet.
 	queued []session.Ban
@@ -58,10 +61,11 @@ func (s *banSync) queue(t session.Ban) {
 
 // storeQueued writes the queued tombstones. If that fails, the next heartbeat compares the bans with those in Redis.
 func (s *banSync) storeQueued(ctx context.Context) error {
-	if n := s.bans.sessions.dropped.Swap(0); n > 0 {
+	if s.bans.sessions.hasDropped.Load() && time.Since(s.loggedDropped) > time.Hour {
+		s.loggedDropped = time.Now()
 		s.log.Warn("bans have refused more sessions than are remembered: should redis lose its data, the tickets of the others"+
-			" admit them until revive_for is over", slog.Int64("dropped", n), slog.Int("max", maxBannedSessions),
-			slog.Int("max_per_ban", maxPerBan))
+			" admit them until revive_for is over", slog.Int("max", maxBannedSessions), slog.Int("max_per_ban", maxPerBan))
+		s.bans.sessions.hasDropped.Store(false)
 	}
 	s.mu.Lock()
 	queued := s.queued

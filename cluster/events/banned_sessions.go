@@ -40,18 +40,20 @@ func isTombstone(b *session.Ban) bool { return b.Cause != "" && !b.Session.IsZer
 type bannedSessions struct {
 	// count is read first, so that a node without tombstones takes no lock.
 	count atomic.Int64
-	// dropped counts tombstones that found no room since that was last logged.
-	dropped atomic.Int64
+	// hasDropped: a tombstone found no room since that was last logged.
+	hasDropped atomic.Bool
 
 	mu sync.RWMutex
 	// of has a session's tombstones, one for each ban that refused it.
 	of map[backends.SessionID][]session.Ban
 	// perCause counts the tombstones of each ban.
 	perCause map[string]int
+	// nextCleanup is when what has ended may be looked for again.
+	nextCleanup time.Time
 }
 
 // add adds a tombstone, and reports whether it is new. A ban has one of each session.
-func (x *bannedSessions) add(t session.Ban) bool {
+func (x *bannedSessions) add(t session.Ban, now time.Time) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.of == nil {
@@ -61,8 +63,14 @@ func (x *bannedSessions) add(t session.Ban) bool {
 	if slices.ContainsFunc(all, func(o session.Ban) bool { return o.Cause == t.Cause }) {
 		return false
 	}
-	if x.count.Load() >= maxBannedSessions || x.perCause[t.Cause] >= maxPerBan {
-		x.dropped.Add(1)
+	isFull := x.count.Load() >= maxBannedSessions
+	if isFull && now.After(x.nextCleanup) { // a node without others removes what has ended only here
+		x.nextCleanup = now.Add(time.Minute)
+		x.removeLocked(func(o session.Ban) bool { return !o.Until.After(now) })
+		isFull = x.count.Load() >= maxBannedSessions
+	}
+	if isFull || x.perCause[t.Cause] >= maxPerBan {
+		x.hasDropped.Store(true)
 		return false
 	}
 	x.of[t.Session] = append(slices.Clip(all), t)
@@ -86,20 +94,15 @@ func (x *bannedSessions) match(id backends.SessionID, now time.Time) (found sess
 	return found, isFound
 }
 
-// has reports whether a ban has a tombstone of the session.
-func (x *bannedSessions) has(id backends.SessionID, cause string) bool {
-	if x.count.Load() == 0 {
-		return false
-	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return slices.ContainsFunc(x.of[id], func(t session.Ban) bool { return t.Cause == cause })
-}
-
 // remove removes the tombstones that match, and returns them.
 func (x *bannedSessions) remove(which func(session.Ban) bool) (removed []session.Ban) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	return x.removeLocked(which)
+}
+
+// removeLocked is remove for a caller that holds the lock.
+func (x *bannedSessions) removeLocked(which func(session.Ban) bool) (removed []session.Ban) {
 	for id, all := range x.of {
 		if !slices.ContainsFunc(all, which) {
 			continue

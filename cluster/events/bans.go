@@ -39,6 +39,8 @@ type Bans struct {
 	index atomic.Pointer[banIndexes]
 	// sessions are the tombstones of what the bans refused.
 	sessions bannedSessions
+	// changed receives when anything was added or removed. It holds one.
+	changed chan struct{}
 
 	mu     sync.Mutex
 	active map[string]session.Ban
@@ -56,7 +58,7 @@ type banIndexes struct{ recent, others *banIndex }
 
 // NewBans returns an empty set of bans.
 func NewBans() *Bans {
-	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true}
+	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true, changed: make(chan struct{}, 1)}
 }
 
 // Validate reports what is wrong with a new ban, and gives it an id if it has none.
@@ -116,7 +118,7 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 			continue
 		}
 		if isTombstone(&ban) {
-			if b.sessions.add(ban) {
+			if b.sessions.add(ban, now) {
 				added = append(added, ban)
 			}
 			continue
@@ -126,6 +128,9 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 		}
 		b.active[ban.ID], b.recent[ban.ID] = ban, ban
 		added = append(added, ban)
+	}
+	if len(added) > 0 {
+		notify(b.changed)
 	}
 	switch {
 	case len(b.active) == before:
@@ -162,6 +167,7 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.unbanned[id] = until
+	notify(b.changed)
 	var removed []session.Ban
 	for _, ban := range b.active {
 		if ban.ID == id || ban.Cause == id {

@@ -16,7 +16,10 @@
 // Invariants:
 //   - Each revocation is applied once on every node: from the channel or, after a gap, from the stream. A node rechecks all
 //     its sessions only if the stream was trimmed beyond what the node knows.
-//   - When Redis lost the shared state, each node writes again what it issued in the last five minutes, and its bans.
+//   - When Redis lost the shared state, each node writes again what it issued in the last five minutes, and all bans and
+//     tombstones that it knows. Its heartbeats then say so, and [Broker.AwaitBans] waits until those of all live nodes do.
+//   - Once a node knows the same bans as Redis, each change comes by the stream. It compares them again only after a loss, a
+//     failed write or a trimmed stream.
 //   - A ban that was removed stays removed, whichever node knows what in which order.
 //   - Redis learns no user, reason or credential: what describes viewers is encrypted.
 //

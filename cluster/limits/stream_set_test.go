@@ -275,3 +275,24 @@ func TestStreamSet_Scenarios(t *testing.T) {
 	t.Parallel()
 	runScenarios(t, func(_ string, p session.LimitPolicy) limiter { return newPureLimiter(p) })
 }
+
+// TestStreamSet_AbandonedPlace_Free: the place of a stream whose node died, so that nobody reports it, is free after a heartbeat
+// interval of 20 s and the zap timeout of 6 s, and not earlier.
+func TestStreamSet_AbandonedPlace_Free(t *testing.T) {
+	t.Parallel()
+	l := newPureLimiter(session.RejectNew)
+	for second := range int64(16) { // both play, and the second one is evicted
+		now := testStart + second*1000
+		l.apply(now, plays(1, 100, 1))
+		l.apply(now, plays(2, 101, 1))
+	}
+	died := int64(testStart + 15_000)
+	for _, test := range []struct {
+		after int64
+		want  session.StreamState
+	}{{1000, evicted}, {26_000, evicted}, {26_001, active}, {30_000, active}} {
+		if got := l.apply(died+test.after, plays(2, 101, 1)).States[0]; got != test.want {
+			t.Errorf("%d ms after the last report the other one is %v, want %v", test.after, got, test.want)
+		}
+	}
+}

@@ -74,7 +74,10 @@ func newBreaker(probe func(ctx context.Context) error, probeTimeout time.Duratio
 	return b
 }
 
-func shouldOpen(c gobreaker.Counts) bool {
+// counts are what the breaker has counted in its window.
+type counts = gobreaker.Counts
+
+func shouldOpen(c counts) bool {
 	return c.ConsecutiveFailures >= consecutiveFailuresToOpen ||
 		c.Requests >= minRequestsForRate && 2*c.TotalFailures >= c.Requests
 }

@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sony/gobreaker/v2"
-
 	"usher/backends"
 	"usher/cluster/redistest"
 )
@@ -33,7 +31,7 @@ func TestShouldOpen(t *testing.T) {
 		{100, 49, 2, false},
 		{100, 50, 0, true},
 	} {
-		c := gobreaker.Counts{Requests: test.requests, TotalFailures: test.failures, ConsecutiveFailures: test.consecutive}
+		c := counts{Requests: test.requests, TotalFailures: test.failures, ConsecutiveFailures: test.consecutive}
 		if got := shouldOpen(c); got != test.want {
 			t.Errorf("%+v opens: %t, want %t", c, got, test.want)
 		}

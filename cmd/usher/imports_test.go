@@ -39,11 +39,13 @@ func siblings() map[string][]string {
 		"backends/setting":     {},
 		"backends/chain":       {backends, setting},
 		"backends/httpbackend": {backends, setting},
-		"backends/backendtest": {backends, setting, "backends/chain", "backends/httpbackend"},
+		// A query that two adapters send.
+		"backends/httpbackend/flussonicquery": {backends, "backends/httpbackend"},
+		"backends/backendtest":                {backends, setting, "backends/chain", "backends/httpbackend"},
 		// Test support imports no backends.
 		"backends/backendtest/testbrowser": {"backends/backendtest/testflags"},
 		// An adapter imports no other adapter. A composite gets its members as values.
-		"backends/...":   {backends, setting, "backends/httpbackend"},
+		"backends/...":   {backends, setting, "backends/httpbackend/..."},
 		"actors/session": {backends, setting},
 		"actors/...":     {backends, setting, session, "actors/..."},
 		"gateway/...":    {backends, setting, session, "gateway/..."},
@@ -92,6 +94,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
 		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
 		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
+		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}},
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},

@@ -1,0 +1,184 @@
+package events
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"usher/actors/session"
+	"usher/backends/setting"
+	"usher/cluster/redisclient"
+)
+
+// fileLockTimeout bounds the wait for a file that another process uses.
+const fileLockTimeout = time.Second
+
+// The buckets of a [BanFile]. The values of the first two are when they end, in ms, and then the ban.
+var (
+	fileBans     = []byte("bans")
+	fileUnbanned = []byte("unbanned")
+	fileNode     = []byte("node") // "secret": the node's own
+)
+
+// BanFile keeps the bans of a node and their tombstones over a restart, so that they hold when Redis and all nodes have lost
+// them. Its values are encrypted as in Redis. It has at most as many as [Bans] has.
+type BanFile struct {
+	db  *bbolt.DB
+	log *slog.Logger
+	// written has the keys of what is in the file, by bucket.
+	written map[string]map[string]bool
+}
+
+// OpenBanFile opens the file, or makes it.
+func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: fileLockTimeout})
+	switch {
+	case errors.Is(err, bbolt.ErrTimeout):
+		return nil, fmt.Errorf("%s: another process uses it", path)
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{string(fileBans): {}, string(fileUnbanned): {}}}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{fileBans, fileUnbanned, fileNode} {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		_ = db.Close()
+		return nil, fmt.Errorf("prepare %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Secret returns the secret of a node without others, which its bans are encrypted and hashed with.
+func (f *BanFile) Secret() (secret setting.Secret, err error) {
+	err = f.db.Update(func(tx *bbolt.Tx) error {
+		b, key := tx.Bucket(fileNode), []byte("secret")
+		if b.Get(key) == nil {
+			if err := b.Put(key, []byte(rand.Text())); err != nil {
+				return err
+			}
+		}
+		secret = setting.Secret(b.Get(key))
+		return nil
+	})
+	return secret, err
+}
+
+// Load adds to the bans what the file has.
+func (f *BanFile) Load(cipher *redisclient.Cipher, bans *Bans, now time.Time) error {
+	unreadable := 0
+	err := f.db.View(func(tx *bbolt.Tx) error {
+		err := tx.Bucket(fileUnbanned).ForEach(func(id, value []byte) error {
+			f.written[string(fileUnbanned)][string(id)] = true
+			if until, _ := splitValue(value); until.After(now) {
+				bans.Remove(string(id), until)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(fileBans).ForEach(func(id, value []byte) error {
+			f.written[string(fileBans)][string(id)] = true
+			until, encrypted := splitValue(value)
+			b, err := decodeBan(cipher, string(id), encrypted)
+			if err != nil {
+				unreadable++
+				return nil
+			}
+			b.Until = until
+			bans.Add(now, b)
+			return nil
+		})
+	})
+	if unreadable > 0 {
+		f.log.Warn("bans in cluster.state_dir unreadable, check that cluster.encryption_keys has the key that they were written with",
+			slog.Int("bans", unreadable))
+	}
+	return err
+}
+
+// splitValue splits a value of the file.
+func splitValue(value []byte) (until time.Time, rest []byte) {
+	if len(value) < 8 {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(value))), value[8:]
+}
+
+// Run writes what changes until ctx ends, and closes the file.
+func (f *BanFile) Run(ctx context.Context, cipher *redisclient.Cipher, bans *Bans) {
+	defer func() { _ = f.db.Close() }()
+	for isEnding := false; !isEnding; {
+		select {
+		case <-bans.changed:
+		case <-ctx.Done():
+			isEnding = true
+		}
+		if err := f.write(cipher, bans); err != nil {
+			f.log.Error("bans not written to cluster.state_dir, free some space or mend the disk", slog.Any("error", err))
+		}
+	}
+}
+
+// write makes the file hold what the bans hold now, in one transaction.
+func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
+	active, unbanned := bans.snapshot()
+	return f.db.Update(func(tx *bbolt.Tx) error {
+		err := f.writeBucket(tx, fileBans, maps.Keys(active), func(id string) []byte {
+			return append(millisOf(active[id].Until), encodeBan(cipher, active[id])...)
+		})
+		if err != nil {
+			return err
+		}
+		return f.writeBucket(tx, fileUnbanned, maps.Keys(unbanned), func(id string) []byte { return millisOf(unbanned[id]) })
+	})
+}
+
+func millisOf(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) }
+
+// writeBucket adds the keys that the bucket lacks and deletes the others. A ban does not change.
+func (f *BanFile) writeBucket(tx *bbolt.Tx, name []byte, keys func(func(string) bool), value func(string) []byte) error {
+	bucket, written, wanted := tx.Bucket(name), f.written[string(name)], make(map[string]bool)
+	for key := range keys {
+		if wanted[key] = true; written[key] {
+			continue
+		}
+		if err := bucket.Put([]byte(key), value(key)); err != nil {
+			return err
+		}
+	}
+	for key := range written {
+		if wanted[key] {
+			continue
+		}
+		if err := bucket.Delete([]byte(key)); err != nil {
+			return err
+		}
+	}
+	tx.OnCommit(func() { f.written[string(name)] = wanted })
+	return nil
+}
+
+// snapshot returns the active bans and their tombstones by id, and the unbanned ids.
+func (b *Bans) snapshot() (active map[string]session.Ban, unbanned map[string]time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	active, unbanned = maps.Clone(b.active), maps.Clone(b.unbanned)
+	for _, t := range b.sessions.all() {
+		active[t.ID] = t
+	}
+	return active, unbanned
+}
