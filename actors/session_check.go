@@ -49,16 +49,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 			Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
 			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: b.State()},
 		}
-		if result.Found {
-			if result.Record.Request != nil {
-				s.setCredentials(result.Record.Request)
-			}
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			event.Refused = r.refusalOf(storeCtx, s, &result.Record)
-			cancel()
-		} else if opening := s.opening.Load(); err == nil && opening.needsTicket(s) {
-			event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
-		}
+		r.addRefusal(ctx, s, storeDeadline, &event)
 		if findRoot != nil {
 			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
 			r.applyRoot(storeCtx, s, <-findRoot, &event)
@@ -66,6 +57,22 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 		}
 		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
 	})
+}
+
+// addRefusal adds to the store's answer why the viewer is refused, if they are.
+func (r *Registry) addRefusal(ctx context.Context, s *Session, storeDeadline time.Time, e *session.LeaseAnswered) {
+	opening := s.opening.Load()
+	switch {
+	case e.Found:
+		if e.Record.Request != nil {
+			s.setCredentials(e.Record.Request)
+		}
+		ctx, cancel := context.WithDeadline(ctx, storeDeadline)
+		defer cancel()
+		e.Refused = r.refusalOf(ctx, s, &e.Record)
+	case !e.IsUnavailable && opening.needsTicket(s):
+		e.Refused, e.MayBeBanned = r.awaitBans(ctx, s, opening)
+	}
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
@@ -125,7 +132,8 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
-		s.evicted.Store(record)
+		evicted := *record
+		s.evicted.Store(&evicted)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {

@@ -47,7 +47,7 @@ func newBanIndex(bans map[string]session.Ban) *banIndex {
 		return nil
 	}
 	x := &banIndex{
-		users: make(map[banScope]session.Ban),
+		users:       make(map[banScope]session.Ban),
 		credentials: make(map[string][]credentialsBan), credentialsIn: make(map[banScope]bool),
 		sessions: make(map[backends.SessionID]session.Ban), prefixes: make(map[netip.Prefix]session.Ban),
 	}
