@@ -25,7 +25,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"a valid envoy endpoint":        {edge.Envoy, func(*RouteConfig) {}, ""},
 		"astra with all that it may have": {edge.Astra, func(r *RouteConfig) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
-			r.IdentityFields, r.Edge.SessionID = []string{"user_agent"}, edge.SessionIDDerived
+			r.IdentityFields, r.Edge.SessionID = []string{"user_agent", "edge_session"}, edge.SessionIDDerived
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
 			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
 		}, ""},
@@ -132,7 +132,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		},
 		"an unknown fact": {
 			edge.Astra, func(r *RouteConfig) { r.IdentityFields = []string{"session"} },
-			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session`,
+			`routes[0].identity_fields[0]: "session" is unknown; want one of address, user_agent, playback_session, edge_session`,
 		},
 		"a host with a port": {
 			edge.Nginx, func(r *RouteConfig) { r.Hosts = []string{"a:80"} },

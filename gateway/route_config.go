@@ -70,6 +70,9 @@ const (
 	identityAddress  = "address" // always part of the identity; named, it changes nothing
 	identityAgent    = "user_agent"
 	identityPlayback = "playback_session"
+	// identityEdgeSession is the identity's at edges that send one, unless edge.session_id says otherwise; named, it changes
+	// nothing.
+	identityEdgeSession = "edge_session"
 )
 
 func (c Config) validateRoute(key string, r RouteConfig, backends []string) error {
@@ -87,9 +90,8 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 		errs = append(errs, fmt.Errorf("%s.backend: %q is not among backends%s", key, r.Backend, setting.Hint(r.Backend, backends)))
 	}
 	for i, f := range r.IdentityFields {
-		if !slices.Contains(knownIdentityFields(), f) {
-			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f,
-				strings.Join(knownIdentityFields(), ", ")))
+		if known := r.knownIdentityFields(); !slices.Contains(known, f) {
+			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f, strings.Join(known, ", ")))
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
@@ -235,6 +237,10 @@ func (r RouteConfig) viewerPath() string {
 }
 
 // knownIdentityFields returns the fields that may tell sessions apart.
-func knownIdentityFields() []string {
-	return []string{identityAddress, identityAgent, identityPlayback}
+func (r *RouteConfig) knownIdentityFields() []string {
+	known := []string{identityAddress, identityAgent, identityPlayback}
+	if r.Edge != nil && r.Edge.Dialect.KeepsSessions() {
+		known = append(known, identityEdgeSession)
+	}
+	return known
 }
