@@ -220,7 +220,7 @@ func (l *addressLimit) warn(s *Session) {
 	}
 	l.log.Warn("ticket used from too many addresses, further ones get 503, raise sessions.max_addresses if all are one viewer's",
 		slog.String("session", root.String()), slog.String("channel", s.Request().Channel),
-		slog.Int("sessions.max_addresses", s.ticketUse.maxAddresses))
+		slog.Int("max_addresses", s.ticketUse.maxAddresses))
 }
 
 // admit adds an address to those of a shared session, or returns the bound that it meets.

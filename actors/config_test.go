@@ -15,7 +15,15 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"the defaults work":             {func(*Config) {}, ""},
+		"the defaults work": {func(*Config) {}, ""},
+		"the outermost values work": {func(c *Config) {
+			c.Max, c.MaxPending, c.OpenRatePerAddress, c.OpenBurstPerAddress, c.MaxAddresses, c.MaxVariants = 1, 1, 1, 1, 1, 0
+			c.IdleTimeout, c.DenialTTL, c.RetryAfter, c.KickDuration = time.Second, time.Second, time.Second, time.Second
+			c.Recheck = RecheckConfig{Min: time.Second, Max: time.Second, Jitter: 50}
+			c.PerUser.GracePeriod, c.PerUser.ZapTimeout, c.PerUser.EvictionTTL, c.PerUser.MaxStreams = time.Second, time.Second, time.Second, 0
+		}, ""},
+		"no jitter":                     {func(c *Config) { c.Recheck.Jitter = 0 }, ""},
+		"a negative jitter":             {func(c *Config) { c.Recheck.Jitter = -1 }, "recheck.jitter_percent: -1 is out of range; want 0 to 50"},
 		"no sessions":                   {func(c *Config) { c.Max = 0 }, "max: 0 is too small; want at least 1"},
 		"no pending openings":           {func(c *Config) { c.MaxPending = -1 }, "max_pending: -1 is too small; want at least 1"},
 		"no open rate":                  {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
@@ -33,6 +41,7 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		"a short zap timeout":           {func(c *Config) { c.PerUser.ZapTimeout = 1 }, "per_user.zap_timeout: 1ns is too short; want at least 1s"},
 		"the zap timeout of what plays": {func(c *Config) { c.PerUser.ZapTimeout = 0 }, ""},
 		"no eviction time":              {func(c *Config) { c.PerUser.EvictionTTL = 0 }, "per_user.eviction_ttl: 0s is too short; want at least 1s"},
+		"a negative bound of variants":  {func(c *Config) { c.MaxVariants = -1 }, "max_variants: -1 is negative; 0 is no bound"},
 		"a negative limit":              {func(c *Config) { c.PerUser.MaxStreams = -1 }, "per_user.max_streams: -1 is negative; 0 is no bound"},
 		"all problems at once": {
 			func(c *Config) { c.Max, c.DenialTTL = 0, 0 },

@@ -19,6 +19,9 @@
 // again; the others take its decision, and look one second after it expires whether it was renewed. A session ends when no
 // node has seen it for the idle timeout, and leaves a node when that node has not.
 //
+// A sibling, which a ticket opens at another address than its own, is looked up together with its root, whose facts it takes
+// over. The store counts the addresses of each ticket (address_limit.go); so it does those of a session that they share.
+//
 // An opening: admission.go admits and starts it, session_actor.go steps the state of package session, session_check.go calls
 // the store and the backend, session_end.go stores what was decided. recheck_queue.go bounds re-checks, timer_wheel.go
 // delivers timers, heartbeat.go reports and expires sessions, stream_limits.go counts users' streams, revocation.go ends what
@@ -30,6 +33,7 @@
 //   - An expired decision stays published until there is a new one: a viewer never waits for a re-check.
 //   - Every lease is released, with a decision or without.
 //   - All store calls of an opening together take no longer than the store's timeout.
+//   - A new address of a ticket draws on the opening rate of the address and on that of the ticket, also after a restart.
 //   - While the store is unavailable, local state counts, then the ticket; a limit that cannot be counted denies no viewer.
 //   - A panic costs one message: the session is rebuilt from what it published.
 //   - Times count from the node's start by the monotonic clock, so a stepped clock moves no timer.

@@ -104,6 +104,7 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 			return nil, err
 		}
 	}
+	r.reopen(s, o.Ticket)
 	if o.HasCredentials && s.setCredentials(o.Request) {
 		r.onCredentials(s)
 	}
@@ -114,6 +115,18 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 		return nil, err
 	}
 	return s, nil
+}
+
+// reopen starts a session again that was denied with a token that its backend has forgotten, if a ticket speaks for the viewer.
+func (r *Registry) reopen(s *Session, t session.Ticket) {
+	d := s.Decision()
+	if t.IsZero() || d == nil || d.Verdict != backends.Denied || d.Source != backends.FromBackend ||
+		s.policy.TokenLife == 0 || time.Since(t.Opened) <= s.policy.TokenLife {
+		return
+	}
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), ticket: t}) {
+		r.send(s, session.OpenRequested{Ticket: t})
+	}
 }
 
 // admitAddress adds the viewer's address to those of a shared session.

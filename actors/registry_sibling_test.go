@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -183,6 +184,37 @@ func TestRegistry_Open_Sibling_Outage_AskedWhenItEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRegistry_Open_Sibling_StoreUnavailable_AskedWhenItRecovers has a sibling whose root only the store knows.
+func TestRegistry_Open_Sibling_StoreUnavailable_AskedWhenItRecovers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isDown atomic.Bool
+		isDown.Store(true)
+		store := &fakeCluster{isShared: true, beforeLease: func(context.Context) error {
+			if isDown.Load() {
+				return backends.ErrStoreUnavailable
+			}
+			return nil
+		}}
+		opened := time.Now()
+		store.set(session.Record{
+			ID: idOf(1), Opened: opened.Truncate(time.Second), Decision: allowedDecision(), Request: openRequest(1).Request, Expires: opened.Add(time.Hour),
+		})
+		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1)), store, nil)
+		defer n.closeAndDrain()
+		if d := n.watch(t, siblingRequest(2, opened)); d.Verdict != backends.Allowed || d.Source != backends.FromTicket {
+			t.Errorf("without facts got %+v, want an admission by ticket", d)
+		}
+		isDown.Store(false)
+		n.OnRedisRecovered()
+		var last backends.Decision
+		n.keepWatching(t, siblingRequest(2, opened), 10*time.Second, func(d backends.Decision) { last = d })
+		if last.Verdict != backends.Denied || last.Source != backends.FromBackend {
+			t.Errorf("with the root's facts got %+v, want the backend's no", last)
+		}
+	})
 }
 
 func TestRegistry_Open_Sibling_TooManyAddresses_Overload(t *testing.T) {

@@ -82,6 +82,9 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case leaseAnswered:
 		a.onLeaseAnswered(ctx, m, now)
 	case session.Event:
+		if _, isReopened := m.(session.OpenRequested); isReopened {
+			a.progress = nil // of the check that denied
+		}
 		a.apply(ctx, m, now)
 	}
 }

@@ -34,45 +34,43 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
-	r.life.run(func() {
-		ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
-		findRoot := r.startFindRoot(ctx, s, kind)
-		result, storeDeadline, err := r.acquireLease(ctx, request)
-		if err != nil {
-			span.RecordError(err)
-		} else {
-			s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
-		}
-		span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
-		span.End()
-		event := session.LeaseAnswered{
-			Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
-			Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: b.State()},
-		}
-		r.addRefusal(ctx, s, storeDeadline, &event)
-		if findRoot != nil {
-			storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-			r.applyRoot(storeCtx, s, <-findRoot, &event)
-			cancel()
-		}
-		r.send(s, leaseAnswered{event: event, storeDeadline: storeDeadline})
-	})
+	r.life.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
 }
 
-// addRefusal adds to the store's answer why the viewer is refused, if they are.
-func (r *Registry) addRefusal(ctx context.Context, s *Session, storeDeadline time.Time, e *session.LeaseAnswered) {
-	opening := s.opening.Load()
-	switch {
-	case e.Found:
-		if e.Record.Request != nil {
-			s.setCredentials(e.Record.Request)
-		}
-		ctx, cancel := context.WithDeadline(ctx, storeDeadline)
-		defer cancel()
-		e.Refused = r.refusalOf(ctx, s, &e.Record)
-	case !e.IsUnavailable && opening.needsTicket(s):
-		e.Refused, e.MayBeBanned = r.awaitBans(ctx, s, opening)
+// answerLookup asks the store, and what else must be known to continue.
+func (r *Registry) answerLookup(
+	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
+) leaseAnswered {
+	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
+	findRoot := r.startFindRoot(ctx, s, kind)
+	result, storeDeadline, err := r.acquireLease(ctx, request)
+	if err != nil {
+		span.RecordError(err)
+	} else {
+		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
 	}
+	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
+	span.End()
+	event := session.LeaseAnswered{
+		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
+		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()},
+	}
+	storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+	defer cancel()
+	if result.Found {
+		if result.Record.Request != nil {
+			s.setCredentials(result.Record.Request)
+		}
+		event.Refused = r.refusalOf(storeCtx, s, &result.Record)
+	}
+	if findRoot != nil {
+		r.applyRoot(storeCtx, s, <-findRoot, &event)
+	}
+	opening := s.opening.Load()
+	if isUnknown := err == nil && !result.Found; isUnknown && event.Refused == nil && opening.needsTicket(s) {
+		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
+	}
+	return leaseAnswered{event: event, storeDeadline: storeDeadline}
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
@@ -110,12 +108,25 @@ func (r *Registry) awaitBans(
 	ctx, cancel := context.WithTimeout(ctx, s.policy.LeaseWait)
 	defer cancel()
 	err := r.cluster.AwaitBans(ctx)
-	if ban, isBanned := r.cluster.Banned(s.Request(), nil); isBanned {
-		return new(banDecision(ban)), false
+	for _, request := range s.bannedAs() {
+		if ban, isBanned := r.cluster.Banned(request, nil); isBanned {
+			return new(banDecision(ban)), false
+		}
 	}
 	mayBeBanned = err != nil && !errors.Is(err, backends.ErrStoreUnavailable)
 	opening.awaitsBans.Store(mayBeBanned)
 	return nil, mayBeBanned
+}
+
+// bannedAs returns what a ban of the viewer may name: the session, and that of the ticket that opened it.
+func (s *Session) bannedAs() []*backends.Request {
+	requests := []*backends.Request{s.Request()}
+	if s.ticketUse.isSibling() {
+		asRoot := *s.Request()
+		asRoot.Session = s.ticketUse.root
+		requests = append(requests, &asRoot)
+	}
+	return requests
 }
 
 // refusalOf returns why a session that the store knows is refused: its viewer is banned, or the session was evicted and its

@@ -16,3 +16,17 @@ func TestNewOverload_WritesTheValueAsTheConfigDoes(t *testing.T) {
 		}
 	}
 }
+
+// TestFailure_IsConnect has every kind, before and after the request was sent.
+func TestFailure_IsConnect(t *testing.T) {
+	t.Parallel()
+	for kind := FailureTransport; kind <= FailureBreakerOpen; kind++ {
+		for _, wasSent := range []bool{false, true} {
+			f := Failure{Kind: kind, WasSent: wasSent}
+			isNetwork := kind == FailureTransport || kind == FailureTimeout
+			if f.IsTransport() != isNetwork || f.IsConnect() != (isNetwork && !wasSent) {
+				t.Errorf("%s, sent=%t: got IsTransport=%t and IsConnect=%t", kind, wasSent, f.IsTransport(), f.IsConnect())
+			}
+		}
+	}
+}

@@ -27,6 +27,16 @@ func TestConfig_Validate(t *testing.T) {
 				"encryption_keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
 				"encryption_keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
 		},
+		"the shortest times": {
+			func(c *Config) {
+				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 5*time.Millisecond, time.Second, time.Minute
+			}, "",
+		},
+		"the longest times": {
+			func(c *Config) {
+				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 10*time.Second, 10*time.Minute, 30*24*time.Hour
+			}, "",
+		},
 		"times": {
 			func(c *Config) {
 				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 0, time.Millisecond, 1000*time.Hour

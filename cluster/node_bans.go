@@ -86,26 +86,20 @@ func (n *Node) Bans() []session.Ban { return n.bans.List(time.Now()) }
 // error, the ban is valid and this node has applied it; the others do when Redis has recovered. Other errors say what is
 // wrong with the ban.
 func (n *Node) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
-	return n.ban(ctx, b, nil)
-}
-
-// ban also bans the credentials of the banned user's viewer who presented them, if any.
-func (n *Node) ban(ctx context.Context, b session.Ban, presented *backends.Request) (session.Ban, error) {
 	b, err := n.bans.Validate(b, time.Now())
 	if err != nil {
 		return session.Ban{}, err
 	}
-	all := []session.Ban{b}
-	if caused, isCaused := n.causedBan(b, presented); isCaused {
-		all = append(all, caused)
-	}
-	for _, each := range all {
-		n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: each})
-	}
+	n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+	return b, n.storeBans(ctx, b)
+}
+
+// storeBans writes bans that this node has applied, for the others.
+func (n *Node) storeBans(ctx context.Context, bans ...session.Ban) error {
 	if n.broker == nil {
-		return b, nil
+		return nil
 	}
-	return b, n.broker.StoreBans(ctx, all...)
+	return n.broker.StoreBans(ctx, bans...)
 }
 
 // causedBan returns the ban of the credentials that the viewer of a banned user presented.
@@ -150,13 +144,24 @@ func (n *Node) Kick(
 	v := session.Revocation{
 		Kind: session.RevokedKicked, Session: id, Opened: opened, Decision: session.Kicked(b.Reason), Until: b.Until,
 	}
-	var storeErr, revokeErr error
+	var bans []session.Ban
+	b, invalid := n.bans.Validate(b, time.Now())
+	if invalid == nil {
+		bans = append(bans, b)
+		if caused, isCaused := n.causedBan(b, presented); isCaused {
+			bans = append(bans, caused)
+		}
+	}
+	for _, each := range bans {
+		n.revoked(session.Revocation{Kind: session.RevokedBanned, Ban: each})
+	}
+	var banErr, storeErr error
 	var writes sync.WaitGroup // at once, since the kick is to hold soon
+	writes.Go(func() { banErr = n.storeBans(ctx, bans...) })
 	writes.Go(func() { storeErr = n.RevokeSession(ctx, id, time.Time{}) })
-	writes.Go(func() { revokeErr = n.Revoke(ctx, v) })
-	b, banErr := n.ban(ctx, b, presented)
+	revokeErr := n.Revoke(ctx, v)
 	writes.Wait()
-	return b, cmp.Or(banErr, storeErr, revokeErr)
+	return b, cmp.Or(invalid, banErr, storeErr, revokeErr)
 }
 
 // Unban removes a ban and those that it caused. It reports whether a ban has the id. With an error this node has applied

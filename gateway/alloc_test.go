@@ -2,7 +2,11 @@
 
 package gateway
 
-import "testing"
+import (
+	"testing"
+
+	"usher/gateway/ticket"
+)
 
 // Allocations are counted without the race detector, under which pools drop items on purpose.
 
@@ -21,11 +25,31 @@ func TestHandler_CachedSegment_Allocations(t *testing.T) {
 	t.Logf("net/http %v, with us %v", bare, full)
 }
 
+// TestGateway_Verify_DoesNotAllocate verifies tickets of folders of every depth, valid and not.
+func TestGateway_Verify_DoesNotAllocate(t *testing.T) {
+	g := newTestGateway(t, nil)
+	at := target{path: "/play/tv/a/b/seg-17.ts"}
+	if !at.matchFrom(g.routes[0], 0) {
+		t.Fatal("no route")
+	}
+	for depth := range 3 {
+		at.bind(ticket.Tree, depth)
+		good := g.signer.Sign(ticket.Claims{}, at.scope())
+		for text, want := range map[string]bool{good: true, "a.B" + good[3:]: false} {
+			here := at
+			_, ok := g.verify(text, &here)
+			if n := testing.AllocsPerRun(500, func() { here = at; g.verify(text, &here) }); n != 0 || ok != want {
+				t.Errorf("depth %d: %v allocations, valid %v; want none, %v", depth, n, ok, want)
+			}
+		}
+	}
+}
+
 func TestHandler_ForgedTicket_Allocations(t *testing.T) {
 	const most = 5 // 2 in fact
 	g := newPlaylistGateway(t)
-	ticket := g.ticket(t, "a001")
-	forged := newRawViewer(t, g.handler, "/~"+ticket[:len(ticket)-1]+"A/play/a001/index.m3u8")
+	good := g.ticket(t, "a001")
+	forged := newRawViewer(t, g.handler, "/~"+good[:len(good)-1]+"A/play/a001/index.m3u8")
 	least := newRawViewer(t, baseline("text/plain", []byte("no")), "/")
 	bare := testing.AllocsPerRun(500, func() { least.do(t) })
 	if full := testing.AllocsPerRun(500, func() { forged.do(t) }); full-bare > most {

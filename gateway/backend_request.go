@@ -51,3 +51,59 @@ func (g *Gateway) viewerTarget(req *Request, viewer client, channel string) (tar
 	}
 	return target{}, false
 }
+
+// newBackendRequest returns what a backend is asked about the viewer.
+func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
+	t := &rc.target
+	return &backends.Request{
+		Session: rc.id,
+		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
+		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
+		Device: rc.device(),
+		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
+		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
+	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
+}
+
+// backend returns the name of the backend that decides on the viewer.
+func (rc *requestContext) backend() string {
+	c := &rc.target.route.config
+	if rc.request.isPublish {
+		return c.Edge.PublishBackend
+	}
+	return c.Backend
+}
+
+// device returns the viewer's device fields, each behind its length, so that no two devices give the same text. It is
+// empty if the viewer shows none of them.
+func (rc *requestContext) device() string {
+	names := rc.target.route.config.DeviceFields
+	if len(names) == 0 {
+		return ""
+	}
+	var parts []byte
+	hasAny := false
+	for _, name := range names {
+		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
+		if value == "" {
+			value = rc.request.Header.Get(name)
+		}
+		hasAny = hasAny || value != ""
+		parts = backends.AppendField(parts, value)
+	}
+	if !hasAny {
+		return ""
+	}
+	return string(parts)
+}

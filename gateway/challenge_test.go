@@ -69,10 +69,31 @@ func TestServe_Challenge_NotForSegments(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
 	uri := firstURI(t, g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
+	g.table.decideFunc = challengeWithout
 	g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Challenge: "Basic"})
 	if got := g.want(t, http.StatusForbidden, uri).header.Get("WWW-Authenticate"); got != "" {
 		t.Errorf("a segment asks for %q", got)
 	}
+}
+
+// A viewer whose session is challenged while it runs answers below the ticket. The answer opens a session of its own at once,
+// whose playlist lists its own ticket.
+func TestServe_Challenge_AnsweredBesideTicket(t *testing.T) {
+	t.Parallel()
+	const basic = "Authorization: Basic YWxpY2U6d29uZGVybGFuZA=="
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].CredentialHeaders = []string{"authorization"} })
+	before := firstURI(t, g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
+	playlist := strings.Replace(before, "seg-17.ts", "index.m3u8", 1)
+	g.want(t, http.StatusOK, playlist)
+	g.table.decideFunc = challengeWithout
+	g.table.decideAll(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Challenge: "Basic"})
+	g.want(t, http.StatusUnauthorized, playlist)
+	after := firstURI(t, g.want(t, http.StatusOK, playlist, basic).body)
+	if !strings.HasPrefix(after, "/~") || after == before {
+		t.Errorf("the playlist lists %q, want the ticket of the new session, not %q", after, before)
+	}
+	g.want(t, http.StatusOK, after)
+	g.want(t, http.StatusForbidden, before)
 }
 
 func TestServe_Challenge_RedirectFirst(t *testing.T) {

@@ -210,10 +210,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	if rc.isRefused {
 		return nil
 	}
-	if !rc.credentials.IsEmpty() && rc.isPlaylist && !rc.target.route.endpoint.Dialect().KeepsSessions() {
-		group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
-		g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
-	}
+	g.recordGroup(rc)
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
@@ -287,9 +284,13 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
 		return true
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no session matches this request; open the playlist first")
+		why := "no session matches this request; open the playlist first"
+		if rc.badTicket != "" {
+			why = refusalOfTicket(rc.badTicket) + "; open the playlist again"
+		}
+		resp.refuse(http.StatusForbidden, why)
 	case missing != "":
-		resp.refuse(http.StatusForbidden, "the credential "+missing+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
 	default:
 		rc.id = g.sessionOfCredentials(rc)
 		return true
@@ -314,17 +315,6 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 	}
 	rc.id = g.sessionOfCredentials(rc)
 	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
-}
-
-// playsElsewhere reports whether the node has seen the same credentials play at another address.
-func (g *Gateway) playsElsewhere(rc *requestContext) bool {
-	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
-		return false
-	}
-	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	group := g.fingerprints.OfGroup(g.hasher.groupID(&rc.target, &rc.credentials, rc.request))
-	_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
-	return s != nil && s.Decision().Verdict == backends.Allowed
 }
 
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or

@@ -285,7 +285,7 @@ func TestTarget_Bind(t *testing.T) {
 	cases := map[string]struct {
 		pattern, path string
 		depth         int
-		isExact       bool
+		isAlone       bool
 		want          bound
 	}{
 		"the whole channel":             {"/{channel}/*", "/tv/a/b/x.ts", 0, false, bound{"tv", "", true}},
@@ -300,7 +300,7 @@ func TestTarget_Bind(t *testing.T) {
 		"a folder where there are none": {"/{channel}.m3u8", "/tv.m3u8", 1, false, bound{}},
 		"a channel with folders":        {"/{channel...}/*", "/tv/a/b/x.ts", 1, false, bound{"tv/a", "", true}},
 		"it alone":                      {"/{channel...}/*", "/tv/a/b/x.ts", 1, true, bound{}},
-		"as deep as a ticket says":      {"/{channel}/*", "/tv" + deep, ticket.MaxDepth, false, bound{"tv", strings.Repeat("a/", 30) + "a", true}},
+		"as deep as a ticket says":      {"/{channel}/*", "/tv" + deep, ticket.MaxDepth, false, bound{"tv", strings.Repeat("a/", ticket.MaxDepth-1) + "a", true}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -314,11 +314,15 @@ func TestTarget_Bind(t *testing.T) {
 				t.Fatalf("no target of %s", tc.path)
 			}
 			var got bound
-			if at.bind(tc.depth, tc.isExact) {
+			kind := ticket.Tree
+			if tc.isAlone {
+				kind = ticket.FolderAlone
+			}
+			if at.bind(kind, tc.depth) {
 				got = bound{at.channel, at.folder, true}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("bind(%d, %v) (-want +got):\n%s", tc.depth, tc.isExact, diff)
+				t.Errorf("bind(%d, %d) (-want +got):\n%s", kind, tc.depth, diff)
 			}
 		})
 	}

@@ -128,8 +128,9 @@ type requestContext struct {
 	target         target
 	viewer         client
 	isPlaylist     bool
-	hasTicket      bool // the ticket is valid
-	isTicketInPath bool // a ticket is in the path, so relative URIs inherit it
+	hasTicket      bool   // the ticket is valid
+	badTicket      string // one that is not, of another channel for example; empty: there is none
+	isTicketInPath bool   // a ticket is in the path, so relative URIs inherit it
 	credentials    backends.Credentials
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
@@ -146,31 +147,21 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 // Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, path, inPath := ticketInPath(req.Path)
-	if !urlpath.IsClean(path) {
-		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusBadRequest, urlpath.Unclean)
-		g.encodeRefusal(req, resp)
-		return nil
-	}
 	viewer := clientOf(req, g.trusted)
 	t, found := findTarget(g.routes, viewer.host, path)
-	if !found {
-		g.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusNotFound, "no route serves this path and host")
+	switch {
+	case !urlpath.IsClean(path) && !(found && g.isListed(t, req, text)):
+		g.rejectUnroutable(http.StatusBadRequest, urlpath.Unclean, req, resp)
+		g.encodeRefusal(req, resp)
 		return nil
-	}
-	if t.route.endpoint != nil {
+	case !found:
+		g.rejectUnroutable(http.StatusNotFound, "no route serves this path and host", req, resp)
+		return nil
+	case t.route.endpoint != nil:
 		return g.serveEdge(ctx, req, viewer, resp)
 	}
 	g.setCORS(t.route.config.TicketIn, req, resp)
-	switch req.Method {
-	case http.MethodGet, http.MethodHead:
-	case http.MethodOptions:
-		answerPreflight(req, resp)
-		return nil
-	default:
-		resp.Set("Allow", "GET, HEAD, OPTIONS")
-		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
+	if answerOtherMethods(req, resp) {
 		return nil
 	}
 	rc := &resp.scratch
@@ -182,6 +173,11 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
 		return err
 	}
+	return g.serveAdmitted(ctx, rc, resp)
+}
+
+// serveAdmitted answers a viewer who may watch.
+func (g *Gateway) serveAdmitted(ctx context.Context, rc *requestContext, resp *Response) error {
 	if rc.session != nil {
 		resp.begin(rc.session)
 	}
@@ -189,6 +185,26 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 		return g.servePlaylist(ctx, rc, resp)
 	}
 	return g.serveMedia(ctx, rc, resp)
+}
+
+// rejectUnroutable refuses a request of which no route is known.
+func (g *Gateway) rejectUnroutable(status int, why string, req *Request, resp *Response) {
+	g.setCORS(hls.TicketInPath, req, resp)
+	resp.refuse(status, why)
+}
+
+// answerOtherMethods answers every method but GET and HEAD, and reports whether it did.
+func answerOtherMethods(req *Request, resp *Response) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		return false
+	case http.MethodOptions:
+		answerPreflight(req, resp)
+	default:
+		resp.Set("Allow", "GET, HEAD, OPTIONS")
+		resp.refuse(http.StatusMethodNotAllowed, "only GET, HEAD and OPTIONS")
+	}
+	return true
 }
 
 // admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
@@ -216,8 +232,8 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
 		return g.bindTicket(rc, resp)
-	case rc.isTicketInPath:
-		resp.refuse(http.StatusForbidden, refusalOfTicket(text))
+	case rc.isTicketInPath, rc.badTicket != "" && !rc.canOpenSession():
+		resp.refuse(http.StatusForbidden, refusalOfTicket(rc.badTicket)+"; open the playlist again")
 		return false
 	case !rc.canOpenSession():
 		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
@@ -229,35 +245,11 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 		return false
 	}
 	if name := r.missing(&rc.credentials); name != "" {
-		resp.refuse(http.StatusForbidden, "the credential "+name+" is missing")
+		resp.refuse(http.StatusForbidden, rc.whyMissing(name))
 		return false
 	}
 	rc.id = g.sessionOfCredentials(rc)
 	return true
-}
-
-// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
-func refusalOfTicket(text string) string {
-	if depth, isExact := ticket.Hint(text); depth > 0 || isExact {
-		return "the ticket is for another entry of the channel, or for another channel; open the playlist of this one"
-	}
-	return "the ticket is not valid for this channel; open the playlist again"
-}
-
-// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
-// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
-// playlist, because nothing tells an entry from what it lists.
-func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
-	if !rc.isPlaylist || rc.target.route.endpoint != nil {
-		for above := range rc.target.above() {
-			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
-			if g.options.Sessions.Find(id) != nil {
-				rc.target = above
-				return id
-			}
-		}
-	}
-	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // canOpenSession reports whether credentials open a session on this path.
@@ -269,6 +261,9 @@ func (rc *requestContext) canOpenSession() bool {
 // the viewer is allowed.
 func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Response) error {
 	d, err := g.findOrOpenSession(ctx, rc)
+	if err == nil && g.leaveTicket(rc, d) {
+		d, err = g.findOrOpenSession(ctx, rc)
+	}
 	if err != nil {
 		return g.rejectUnopened(err, resp)
 	}
@@ -284,8 +279,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 
 // claimsOf returns what the ticket of a session says that was opened without one.
 func (g *Gateway) claimsOf(rc *requestContext) ticket.Claims {
-	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
-	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: tag}
+	return ticket.Claims{ID: rc.id, Ticket: rc.session.Ticket(), Tag: g.sessionTag(rc)}
 }
 
 // findOrOpenSession sets the viewer's session and returns its decision.
@@ -294,9 +288,7 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 	hasCredentials := !rc.credentials.IsEmpty() || rc.claims.IsZero()
 	rc.session = g.options.Sessions.Find(rc.id)
 	if rc.session != nil {
-		d := rc.session.Decision()
-		// A session that was admitted by ticket alone is checked once credentials arrive.
-		if d != nil && (d.Source != backends.FromTicket || !hasCredentials) && rc.isAdmitted() {
+		if d := rc.session.Decision(); d != nil && rc.isSettledBy(d, hasCredentials) && rc.isAdmitted() {
 			return d, nil
 		}
 	}
@@ -315,75 +307,6 @@ func (g *Gateway) findOrOpenSession(ctx context.Context, rc *requestContext) (*b
 		rc.target.warnOfEntries(g.options.Logger)
 	}
 	return d, nil
-}
-
-// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
-// and edges that keep sessions themselves, do not.
-func (rc *requestContext) opening() *variants.Opening {
-	t := &rc.target
-	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
-		return nil
-	}
-	return &variants.Opening{
-		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
-		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
-	}
-}
-
-// newBackendRequest returns what a backend is asked about the viewer.
-func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
-	t := &rc.target
-	return &backends.Request{
-		Session: rc.id,
-		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
-		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
-		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
-		Device: rc.device(),
-		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
-		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
-		Edge: rc.edgeReport(),
-	}
-}
-
-// edgeReport returns what the edge reported that asks about the viewer, or nil.
-func (rc *requestContext) edgeReport() *backends.EdgeReport {
-	if rc.request.edgeCheck == nil {
-		return nil
-	}
-	c := rc.target.route.config.Edge
-	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
-}
-
-// backend returns the name of the backend that decides on the viewer.
-func (rc *requestContext) backend() string {
-	c := &rc.target.route.config
-	if rc.request.isPublish {
-		return c.Edge.PublishBackend
-	}
-	return c.Backend
-}
-
-// device returns the viewer's device fields, each behind its length, so that no two devices give the same text. It is
-// empty if the viewer shows none of them.
-func (rc *requestContext) device() string {
-	names := rc.target.route.config.DeviceFields
-	if len(names) == 0 {
-		return ""
-	}
-	var parts []byte
-	hasAny := false
-	for _, name := range names {
-		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
-		if value == "" {
-			value = rc.request.Header.Get(name)
-		}
-		hasAny = hasAny || value != ""
-		parts = backends.AppendField(parts, value)
-	}
-	if !hasAny {
-		return ""
-	}
-	return string(parts)
 }
 
 // rejectUnopened answers a viewer whose session could not be opened. If the viewer disconnected it returns the error.

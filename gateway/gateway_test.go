@@ -106,7 +106,22 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			return "/play/a001/seg-17.ts?ticket=" + sign(g, ticket.Claims{ID: id}, play, "a001")
 		}, nil, noTicket},
 		"a bad ticket in the query, nothing else": {
-			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, atPath("/play/a001/seg-17.ts?ticket=x"), nil, noTicket,
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, atPath("/play/a001/seg-17.ts?ticket=x"), nil, badTicket,
+		},
+		"a ticket of another channel in the query": {
+			func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery },
+			func(g *testGateway) string {
+				return "/play/a001/seg-17.ts?ticket=" + sign(g, ticket.Claims{ID: id}, play, "a002")
+			},
+			nil, badTicket,
+		},
+		"a ticket of another route in the query, without a credential": {
+			func(c *Config) { c.Routes[0].TicketIn, c.Routes[0].Required = hls.TicketInQuery, []string{"token"} },
+			func(g *testGateway) string {
+				return "/play/a001/index.m3u8?ticket=" + sign(g, ticket.Claims{ID: id}, "/vod/{channel}/*", "a001")
+			},
+			nil,
+			refusal{403, "the ticket is not valid for this channel, and the credential token is missing"},
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {
@@ -114,7 +129,7 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			},
 			atPath("/play/a001/seg-17.ts"),
 			[]string{"Cookie: usher_ticket=x"},
-			noTicket,
+			badTicket,
 		},
 		"a missing credential": {
 			func(c *Config) { c.Routes[0].Required = []string{"token"} }, atPath("/play/a001/index.m3u8?t=1"), nil,

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"hash"
@@ -15,43 +17,77 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/edge"
 	"usher/gateway/ticket"
+	"usher/gateway/variants"
 )
 
 // The domains separate the uses of the identity secret.
 const (
 	identityDomain = "usher session 2"
-	siblingDomain  = "usher sibling 1"
+	idKeyDomain    = "usher session id key 1"
+	tagKeyDomain   = "usher address tag key 1"
 )
 
-// sessionHasher derives the ids of sessions and of their siblings. It is safe for concurrent use.
+// sessionHasher derives the ids of sessions. It is safe for concurrent use.
+//
+//	credentials, route, channel … ─ HMAC ─► group id ─┐
+//	                  subscriber prefix ─ AES ─► tag ─┴─ AES ─► session id
+//
+// A viewer's group is the same at all addresses. A ticket holds the session's id and the tag, of which the group is computed
+// again, and with it the id of the viewer's session at any other address: the one that their credentials would open there.
 type sessionHasher struct {
 	macs        sync.Pool
+	ids, tags   cipher.Block
 	playbackIDs playbackIDs
 }
 
 func newSessionHasher(secret setting.Secret) *sessionHasher {
 	key := []byte(secret.Reveal())
-	i := &sessionHasher{playbackIDs: newPlaybackIDs()}
+	i := &sessionHasher{playbackIDs: newPlaybackIDs(), ids: newBlock(key, idKeyDomain), tags: newBlock(key, tagKeyDomain)}
 	i.macs.New = func() any { return &identityMAC{hash: hmac.New(sha256.New, key)} }
 	return i
 }
 
+// newBlock returns a cipher whose key is derived from the secret.
+func newBlock(secret []byte, domain string) cipher.Block {
+	derived := hmac.New(sha256.New, secret)
+	derived.Write([]byte(domain))
+	block, err := aes.NewCipher(derived.Sum(nil))
+	if err != nil {
+		panic("BUG: " + err.Error()) // only a key of a wrong size is an error
+	}
+	return block
+}
+
+// identityMAC is a MAC with its buffers.
 type identityMAC struct {
-	hash hash.Hash
-	in   []byte
-	sum  [sha256.Size]byte
+	hash  hash.Hash
+	in    []byte
+	sum   [sha256.Size]byte
+	block [aes.BlockSize]byte
 }
 
 // sessionID returns the viewer's session id, the same on every node. It covers the viewer's subscriber prefix, unless the
 // route shares sessions among the addresses that show the same credentials.
 func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client) backends.SessionID {
-	return i.identify(t, c, req, t.route.sessionPrefix(c, viewer.address))
-}
-
-// identify returns the id of a viewer at that prefix. The zero prefix stands for all of them.
-func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Request, prefix netip.Prefix) backends.SessionID {
 	m, _ := i.macs.Get().(*identityMAC)
 	defer i.macs.Put(m)
+	id := i.group(m, t, c, req)
+	i.seal(m, &id, i.tagOf(m, t.route.sessionPrefix(c, viewer.address)))
+	return id
+}
+
+// groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
+// a viewer without credentials.
+func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request) backends.SessionID {
+	if c.IsEmpty() {
+		return backends.SessionID{}
+	}
+	m, _ := i.macs.Get().(*identityMAC)
+	defer i.macs.Put(m)
+	return i.group(m, t, c, req)
+}
+
+func (i *sessionHasher) group(m *identityMAC, t *target, c *backends.Credentials, req *Request) backends.SessionID {
 	m.in = append(m.in[:0], identityDomain...)
 	m.in = backends.AppendField(m.in, t.route.name)
 	m.in = backends.AppendField(m.in, t.channel)
@@ -61,45 +97,60 @@ func (i *sessionHasher) identify(t *target, c *backends.Credentials, req *Reques
 		m.in = backends.AppendField(m.in, "publish")
 	}
 	m.in = i.appendIdentityFields(m.in, t, c, req)
-	m.in = appendPrefix(m.in, prefix)
-	return backends.SessionID(m.compute()[:16])
-}
-
-// groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
-// a viewer without credentials.
-func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request) backends.SessionID {
-	if c.IsEmpty() {
-		return backends.SessionID{}
-	}
-	return i.identify(t, c, req, netip.Prefix{})
-}
-
-// sibling returns the id of the session that a session's ticket opens at another prefix, and the tag of a ticket that was
-// issued to the session at that prefix.
-func (i *sessionHasher) sibling(root backends.SessionID, prefix netip.Prefix) (backends.SessionID, ticket.Tag) {
-	m, _ := i.macs.Get().(*identityMAC)
-	defer i.macs.Put(m)
-	m.in = append(m.in[:0], siblingDomain...)
-	m.in = append(m.in, root[:]...)
-	m.in = appendPrefix(m.in, prefix)
-	sum := m.compute()
-	return backends.SessionID(sum[:16]), ticket.NewTag(sum[16:], prefix.Addr().Is6())
-}
-
-// compute returns the MAC over the input. The result is valid until the next call.
-func (m *identityMAC) compute() []byte {
 	m.hash.Reset()
 	m.hash.Write(m.in)
-	return m.hash.Sum(m.sum[:0])
+	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
 }
 
-// appendPrefix appends a prefix in one length for all families.
-func appendPrefix(in []byte, p netip.Prefix) []byte {
-	if !p.IsValid() {
-		return append(in, 0)
+// tag returns the tag of the tickets that are issued at a prefix.
+func (i *sessionHasher) tag(prefix netip.Prefix) ticket.Tag {
+	m, _ := i.macs.Get().(*identityMAC)
+	defer i.macs.Put(m)
+	return i.tagOf(m, prefix)
+}
+
+// tagOf returns the tag of a prefix. The prefixes of both families have blocks of their own, and no prefix is all zeros.
+func (i *sessionHasher) tagOf(m *identityMAC, prefix netip.Prefix) ticket.Tag {
+	m.block = [aes.BlockSize]byte{}
+	isIPv6 := prefix.IsValid() && prefix.Addr().Is6()
+	switch {
+	case isIPv6:
+		address := prefix.Addr().As16()
+		copy(m.block[:], address[:8]) // the rest is the host's
+		m.block[15] = byte(prefix.Bits())
+	case prefix.IsValid():
+		address := prefix.Addr().As4()
+		copy(m.block[:], address[:])
+		m.block[15] = byte(prefix.Bits())
 	}
-	address := p.Addr().As16()
-	return append(append(in, byte(p.Bits())), address[:]...)
+	i.tags.Encrypt(m.block[:], m.block[:])
+	return ticket.NewTag(m.block[:], isIPv6)
+}
+
+// sibling returns the id of the viewer's session at the address of a tag. root is their session at the address of another.
+func (i *sessionHasher) sibling(root backends.SessionID, rootTag, tag ticket.Tag) backends.SessionID {
+	m, _ := i.macs.Get().(*identityMAC)
+	defer i.macs.Put(m)
+	m.block = root
+	i.ids.Decrypt(m.block[:], m.block[:])
+	mix(&m.block, rootTag)
+	id := backends.SessionID(m.block)
+	i.seal(m, &id, tag)
+	return id
+}
+
+// seal makes the id of a group that of its session at the address of a tag.
+func (i *sessionHasher) seal(m *identityMAC, id *backends.SessionID, tag ticket.Tag) {
+	m.block = *id
+	mix(&m.block, tag)
+	i.ids.Encrypt(m.block[:], m.block[:])
+	*id = m.block
+}
+
+func mix(block *[aes.BlockSize]byte, tag ticket.Tag) {
+	for n, b := range tag {
+		block[n] ^= b
+	}
 }
 
 // appendIdentityFields appends what tells the route's viewers apart beside credentials and address. Viewers without
@@ -176,10 +227,41 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	return true
 }
 
+// isListed reports whether a ticket opens the target's path alone, as on a URI that a playlist lists although such a path is
+// not clean. text is the ticket in the path, or empty.
+func (g *Gateway) isListed(t target, req *Request, text string) bool {
+	isOfPath := func(text string) bool {
+		if kind, _ := ticket.Hint(text); kind != ticket.PathAlone {
+			return false
+		}
+		_, ok := g.verify(text, &t)
+		return ok
+	}
+	if t.route.endpoint != nil || text != "" {
+		return t.route.endpoint == nil && isOfPath(text)
+	}
+	for text := range ticketsInQueryOrCookies(&t, req, &g.options.Config.Tickets) {
+		if isOfPath(text) {
+			return true
+		}
+	}
+	return false
+}
+
+// refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
+func refusalOfTicket(text string) string {
+	if kind, depth := ticket.Hint(text); depth > 0 || kind != ticket.Tree {
+		return "the ticket is for another entry of the channel, or for another channel"
+	}
+	return "the ticket is not valid for this channel"
+}
+
 // readTicket verifies the request's ticket: the one in the path, or else in the query or a cookie.
 func (g *Gateway) readTicket(rc *requestContext, text string) {
 	if rc.isTicketInPath {
-		rc.claims, rc.hasTicket = g.verify(text, &rc.target)
+		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); !rc.hasTicket {
+			rc.badTicket = text
+		}
 	} else {
 		g.findTicket(rc)
 	}
@@ -192,17 +274,35 @@ func (g *Gateway) readTicket(rc *requestContext, text string) {
 func (g *Gateway) findTicket(rc *requestContext) {
 	for text := range ticketsInQueryOrCookies(&rc.target, rc.request, &g.options.Config.Tickets) {
 		if rc.claims, rc.hasTicket = g.verify(text, &rc.target); rc.hasTicket {
+			rc.badTicket = ""
 			return
 		}
+		rc.badTicket = text
 	}
+}
+
+// sessionOfCredentials returns the session of a viewer who shows credentials. A playlist that a viewer opens is an entry.
+// Anything else with credentials belongs to an open session of a folder above it, if there is one. At an edge so does a
+// playlist, because nothing tells an entry from what it lists.
+func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
+	if !rc.isPlaylist || rc.target.route.endpoint != nil {
+		for above := range rc.target.above() {
+			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			if g.options.Sessions.Find(id) != nil {
+				rc.target = above
+				return id
+			}
+		}
+	}
+	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
 func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	depth, isExact := ticket.Hint(text)
+	kind, depth := ticket.Hint(text)
 	for here, more := *t, true; more; more = here.nextMapping() {
-		if !here.bind(depth, isExact) {
+		if !here.bind(kind, depth) {
 			continue
 		}
 		if c, ok := g.signer.Verify(text, here.scope()); ok {
@@ -211,4 +311,53 @@ func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
 		}
 	}
 	return ticket.Claims{}, false
+}
+
+// whyMissing tells a viewer that a required credential is missing, and that their ticket does not stand in for it.
+func (rc *requestContext) whyMissing(credential string) string {
+	why := "the credential " + credential + " is missing"
+	if rc.badTicket != "" {
+		why = refusalOfTicket(rc.badTicket) + ", and " + why
+	}
+	return why
+}
+
+// isRefusedByBackend reports whether a backend has refused the viewer, and no operator, ban or limit.
+func isRefusedByBackend(d *backends.Decision) bool {
+	return d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
+}
+
+// isSettledBy reports whether a session's decision holds for the request. A session that was admitted by ticket alone is
+// checked once credentials arrive, and a denial of credentials may not concern the ticket.
+func (rc *requestContext) isSettledBy(d *backends.Decision, hasCredentials bool) bool {
+	return (d.Source != backends.FromTicket || !hasCredentials) && (!rc.hasTicket || !isRefusedByBackend(d))
+}
+
+// leaveTicket makes the request one of the credentials beside its ticket, if the ticket's session was refused and they are
+// others: the answer to a challenge, or a new token. It reports whether it did.
+func (g *Gateway) leaveTicket(rc *requestContext, d *backends.Decision) bool {
+	isRefused := isRefusedByBackend(d) || d.Verdict == backends.Denied && d.Source == backends.FromTicket
+	if !rc.hasTicket || !isRefused || rc.credentials.IsEmpty() {
+		return false
+	}
+	if rc.session.Request().Group == g.hasher.groupID(&rc.target, &rc.credentials, rc.request) {
+		return false
+	}
+	rc.target.enter()
+	rc.id, rc.root, rc.claims = g.sessionOfCredentials(rc), backends.SessionID{}, ticket.Claims{}
+	rc.hasTicket, rc.isTicketInPath = false, false // playlists list the new session's ticket
+	return true
+}
+
+// opening returns what the opening of a session has in common with others, or nil if it does not count among them: tickets,
+// and edges that keep sessions themselves, do not.
+func (rc *requestContext) opening() *variants.Opening {
+	t := &rc.target
+	if e := t.route.endpoint; rc.session != nil || !rc.claims.IsZero() || e != nil && e.Dialect().KeepsSessions() {
+		return nil
+	}
+	return &variants.Opening{
+		Session: rc.id, Prefix: backends.SubscriberPrefix(rc.viewer.address), Agent: rc.request.Header.Get("User-Agent"),
+		Route: t.route.name, Channel: t.channel, Folder: t.folder, Credentials: &rc.credentials, IsNamed: t.namesCredential,
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/gateway/hls"
+	"usher/gateway/ticket"
 )
 
 func newTestHasher(t testing.TB) *sessionHasher {
@@ -479,25 +480,52 @@ func TestSessionHasher_Golden(t *testing.T) {
 	bare := a
 	bare.query = ""
 	for name, tc := range map[string]struct{ got, want string }{
-		"a viewer with credentials":    {a.newID(t).String(), "sum-e_P9VZMCZ2Zi32aEMw"},
-		"a viewer of a shared session": {share.newID(t).String(), "NmxztecjC_Uspaq9p-4I0A"},
-		"a viewer without credentials": {bare.newID(t).String(), "rrPC6lKnJd32T4RfxIiwKw"},
+		"a viewer with credentials":    {a.newID(t).String(), "hPO9f1gWjMVSnJSbiXCnFQ"},
+		"a viewer of a shared session": {share.newID(t).String(), "PnXgGN-2Q_Sw4kg8b2uMSA"},
+		"a viewer without credentials": {bare.newID(t).String(), "tBYXDe7OaHIGND7T7kg6IQ"},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("%s: got session %s, want %s", name, tc.got, tc.want)
 		}
 	}
 	i := newTestHasher(t)
-	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
-	for text, want := range map[string]string{
-		"192.0.2.7/32":  "KisMRX9Hs3c5s5Eh-Kk78Q 133fb41c",
-		"2001:db8::/64": "U7SIKSOOuGOfLyJQeba8hA f7e5b549",
-		"":              "C_2Zxn21iwETromF1JQPLQ 02f90f9f",
-	} {
+	for text, want := range map[string]string{"192.0.2.7/32": "7367fd93", "2001:db8::/64": "a6113ae9", "": "522714e8"} {
 		prefix, _ := netip.ParsePrefix(text)
-		id, tag := i.sibling(root, prefix)
-		if got := fmt.Sprintf("%s %x", id, tag); got != want {
-			t.Errorf("sibling at %q: got %s, want %s", text, got, want)
+		if got := fmt.Sprintf("%x", i.tag(prefix)); got != want {
+			t.Errorf("tag of %q: got %s, want %s", text, got, want)
 		}
+	}
+	root := backends.SessionID{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+	if got, want := i.sibling(root, ticket.Tag{1, 2, 3, 4}, ticket.Tag{5, 6, 7, 8}).String(), "PFlUh7UQ60c3zKjSnqoIhg"; got != want {
+		t.Errorf("sibling: got %s, want %s", got, want)
+	}
+}
+
+// TestSessionHasher_Sibling finds the session that the same credentials open at another address.
+func TestSessionHasher_Sibling(t *testing.T) {
+	t.Parallel()
+	i := newTestHasher(t)
+	addresses := []string{"192.0.2.7", "192.0.2.8", "2001:db8:0:1::7", "2001:db8:0:2::7"}
+	ids := map[string]backends.SessionID{}
+	tag := func(address string) ticket.Tag {
+		return i.tag(backends.SubscriberPrefix(netip.MustParseAddr(address)))
+	}
+	for _, address := range addresses {
+		a := someViewer()
+		a.address = address
+		ids[address] = a.idBy(t, i)
+		if got, want := tag(address).IsIPv6(), strings.Contains(address, ":"); got != want {
+			t.Errorf("%s: the tag says IPv6 %v", address, got)
+		}
+	}
+	for _, from := range addresses {
+		for _, to := range addresses {
+			if got := i.sibling(ids[from], tag(from), tag(to)); got != ids[to] {
+				t.Errorf("from %s to %s: got %s, want %s", from, to, got, ids[to])
+			}
+		}
+	}
+	if len(ids) != len(addresses) {
+		t.Errorf("%d sessions at %d addresses", len(ids), len(addresses))
 	}
 }

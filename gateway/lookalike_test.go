@@ -110,3 +110,62 @@ func TestServe_NamesOfAnyLanguage_Play(t *testing.T) {
 		})
 	}
 }
+
+// oddNames are names that no viewer may ask for, as an origin may list them.
+var oddNames = []string{
+	"a%2Eb.ts", "a%2Db%41.ts", "x%EF%BC%8Fz.ts", "ends%20/seg.ts", "..part.ts", "100%25.ts", "x／y.ts", "%c0%ae%c0%af.ts", "t；../s.ts", "a;b./c.ts",
+}
+
+// TestServe_OddNames_ServedWhereAPlaylistListsThem plays what an origin lists, byte for byte, below tickets of their own. Nobody
+// else gets such a path, nor does anybody get another one by such a ticket.
+func TestServe_OddNames_ServedWhereAPlaylistListsThem(t *testing.T) {
+	t.Parallel()
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie} {
+		for _, entry := range []string{"/play/a001/", "/play/a001/hd/"} {
+			t.Run(ticketIn.String()+entry, func(t *testing.T) {
+				t.Parallel()
+				g := newTestGateway(t, func(c *Config) {
+					c.Routes[0].TicketIn, c.CORS.AllowedOrigins = ticketIn, []string{"https://tv.example.com"}
+				})
+				var list strings.Builder
+				list.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:6\n")
+				for _, name := range oddNames {
+					list.WriteString("#EXTINF:6,\n" + name + "\n")
+				}
+				g.upstream.files[entry+"odd%20./v.m3u8"] = list.String()
+				g.upstream.files[entry+"index.m3u8"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nodd%20./v.m3u8\n"
+				escape := func(name string) string {
+					return strings.NewReplacer("／", "%EF%BC%8F", "；", "%EF%BC%9B").Replace(name)
+				}
+				for _, name := range oddNames {
+					g.upstream.files[entry+"odd%20./"+escape(name)] = "bytes of " + name
+				}
+				p := newPlayer(t, "")
+				source := resolve(t, &url.URL{}, g.url+entry+"index.m3u8?token=1")
+				variant := resolve(t, source, uris(p.get(t, source))[0])
+				media := p.get(t, variant)
+				got := uris(media)
+				if len(got) != len(oddNames) || p.get(t, variant) != media {
+					t.Fatalf("got %d URIs, want %d, the same each time:\n%s", len(got), len(oddNames), media)
+				}
+				for i, name := range oddNames {
+					if ticketIn == hls.TicketInCookie && strings.Contains(name, ";") {
+						continue // a cookie's path cannot have one
+					}
+					u := resolve(t, variant, got[i])
+					if body := p.get(t, u); body != "bytes of "+name {
+						t.Errorf("%s: got %q", u, body)
+					}
+				}
+				if ticketIn == hls.TicketInPath {
+					first := ticketOf(t, got[0])
+					g.want(t, 400, first+entry+"odd%20./100%25.ts")
+					g.want(t, 403, first+entry+"seg-17.ts")
+					g.want(t, 400, "/~"+g.ticket(t, "a001")+entry+"odd%20./a%2Eb.ts")
+				}
+				g.want(t, 400, entry+"odd%20./v.m3u8?token=1")
+				g.want(t, 400, entry+"odd%20./a%2Eb.ts?token=1")
+			})
+		}
+	}
+}

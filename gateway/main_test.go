@@ -86,7 +86,8 @@ func (s *fakeSession) admit(prefix netip.Prefix) {
 	s.prefixes = append(s.prefixes, prefix)
 }
 
-// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set.
+// sessionTable holds a test's sessions and records the requests to open them. It allows all unless decideFunc is set, and
+// remembers denials.
 type sessionTable struct {
 	decideFunc func(session.OpenRequest) (backends.Decision, error)
 	key        func() string
@@ -119,6 +120,9 @@ func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.H
 		}
 	}
 	s := r.sessions[a.Request.Session]
+	if s != nil && s.Decision() != nil && s.Decision().Verdict == backends.Denied {
+		return s, nil // a denial is remembered
+	}
 	if s == nil {
 		s = &fakeSession{ticket: a.Ticket}
 		if s.ticket.IsZero() {
@@ -371,8 +375,7 @@ func (g *testGateway) ticket(t testing.TB, channel string) string {
 	g.table.mu.Lock()
 	g.table.sessions[id] = s
 	g.table.mu.Unlock()
-	_, tag := g.hasher.sibling(id, testAddress())
-	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: tag}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
+	return g.signer.Sign(ticket.Claims{ID: id, Ticket: tk, Tag: g.hasher.tag(testAddress())}, ticket.Scope{Route: g.routes[0].name, Channel: channel})
 }
 
 // waitFor waits until a condition holds.

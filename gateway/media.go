@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
 )
 
 // serveMedia answers with a segment, part, key or init section.
@@ -17,6 +18,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	s, err := t.route.origin.Media(ctx, origin.Request{
 		Path:            path,
 		Query:           g.originQuery(rc, path),
+		IsListed:        t.kind == ticket.PathAlone,
 		Head:            rc.request.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),

@@ -7,6 +7,8 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/edge"
+	"usher/gateway/ticket"
 )
 
 // NewAddressPolicy is what a ticket opens that is used from another address than the one for which it was issued.
@@ -49,19 +51,14 @@ func (r *route) sessionPrefix(c *backends.Credentials, address netip.Addr) netip
 }
 
 // bindTicket finds the session of a valid ticket at the viewer's address: the ticket's own session, the root, or its sibling
-// there. If the route refuses new addresses it answers, and reports false. The address of a root that lives on this node is
-// known; otherwise the ticket tells.
+// there. If the route refuses new addresses it answers, and reports false. The ticket tells which address is its own.
 func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
 	policy := rc.target.route.config.OnNewAddress
 	rc.id = rc.claims.ID
 	if policy == ShareSession {
 		return true
 	}
-	prefix := backends.SubscriberPrefix(rc.viewer.address)
-	if s := g.options.Sessions.Find(rc.id); s != nil && backends.SubscriberPrefix(s.Request().Address) == prefix {
-		return true
-	}
-	sibling, tag := g.hasher.sibling(rc.id, prefix)
+	tag := g.hasher.tag(backends.SubscriberPrefix(rc.viewer.address))
 	switch {
 	case tag == rc.claims.Tag:
 		return true
@@ -69,7 +66,7 @@ func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
 		resp.refuse(http.StatusForbidden, "the ticket was issued for another address, and on_new_address of this route is refuse; open the playlist again")
 		return false
 	}
-	rc.id, rc.root = sibling, rc.claims.ID
+	rc.id, rc.root = g.hasher.sibling(rc.claims.ID, rc.claims.Tag, tag), rc.claims.ID
 	return true
 }
 
@@ -84,15 +81,54 @@ func (g *Gateway) openRequest(rc *requestContext, hasCredentials bool) session.O
 	}
 	switch rc.target.route.config.OnNewAddress {
 	case ShareSession:
-		o.AddressID, _ = g.hasher.sibling(rc.id, backends.SubscriberPrefix(rc.viewer.address))
+		own := rc.claims.Tag
+		if rc.claims.IsZero() {
+			own = g.sessionTag(rc)
+		}
+		o.AddressID = g.hasher.sibling(rc.id, own, g.hasher.tag(backends.SubscriberPrefix(rc.viewer.address)))
 	case RefuseNewAddress:
 		o.MaxAddresses = 1 // of each family
 	}
 	return o
 }
 
+// sessionTag returns the tag of the session that a viewer's credentials open.
+func (g *Gateway) sessionTag(rc *requestContext) ticket.Tag {
+	return g.hasher.tag(rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
+}
+
 // isAdmitted reports whether the viewer's address may use the session without opening it.
 func (rc *requestContext) isAdmitted() bool {
 	return rc.target.route.config.OnNewAddress != ShareSession ||
 		rc.session.Admit(backends.SubscriberPrefix(rc.viewer.address), rc.now)
+}
+
+// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them.
+func (g *Gateway) recordGroup(rc *requestContext) {
+	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
+		return
+	}
+	group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
+	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
+}
+
+// playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
+// above it. Then it sets the session that they open here.
+func (g *Gateway) playsElsewhere(rc *requestContext) bool {
+	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
+		return false
+	}
+	plays := func(t *target) bool {
+		var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
+		group := g.fingerprints.OfGroup(g.hasher.groupID(t, &rc.credentials, rc.request))
+		_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
+		return s != nil && s.Decision().Verdict == backends.Allowed
+	}
+	for above := range rc.target.above() {
+		if plays(&above) {
+			rc.target, rc.id = above, g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			return true
+		}
+	}
+	return plays(&rc.target)
 }

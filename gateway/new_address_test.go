@@ -11,6 +11,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/hls"
+	"usher/gateway/ticket"
 )
 
 const (
@@ -54,7 +55,8 @@ func TestServe_TicketFromNewAddress_OpensSibling(t *testing.T) {
 					t.Errorf("the root's own address opens %v", o.Request.Session)
 				}
 			}
-			wantID, _ := g.hasher.sibling(root.Request.Session, netip.MustParsePrefix(mobile+"/32"))
+			tagOf := func(address string) ticket.Tag { return g.hasher.tag(netip.MustParsePrefix(address + "/32")) }
+			wantID := g.hasher.sibling(root.Request.Session, tagOf(home), tagOf(mobile))
 			if n := len(g.table.openRequests()); n != 2 {
 				t.Errorf("%d open requests, want one for each address", n)
 			}
@@ -64,6 +66,19 @@ func TestServe_TicketFromNewAddress_OpensSibling(t *testing.T) {
 				t.Errorf("the sibling is opened by %+v of %+v", sibling, got)
 			}
 		})
+	}
+}
+
+// TestServe_TicketFromNewAddress_SessionOfItsCredentials has a viewer reload the playlist by their token, and its segments by
+// the ticket of another address.
+func TestServe_TicketFromNewAddress_SessionOfItsCredentials(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	atHome, away := g.underTicket(t, home), g.underTicket(t, mobile)
+	g.want(t, 200, atHome, forwardedFor(mobile))
+	g.want(t, 200, away, forwardedFor(home))
+	if n := len(g.table.openRequests()); n != 2 || atHome == away {
+		t.Errorf("%d sessions for two addresses", n)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"usher/gateway/hls"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // ticketInPath returns the ticket in front of the path, and the rest of the path.
@@ -43,15 +44,23 @@ func ticketsInQueryOrCookies(t *target, req *Request, c *TicketsConfig) iter.Seq
 		case hls.TicketInCookie:
 			left := maxTicketCookies
 			for _, field := range req.Header.Values("Cookie") {
-				for pair := range strings.SplitSeq(field, ";") {
-					name, value, found := strings.Cut(strings.TrimSpace(pair), "=")
-					if !found || name != c.CookieName || value == "" {
-						continue
-					}
+				for value := range cookieValues(field, c.CookieName) {
 					if left--; left < 0 || !yield(value) {
 						return
 					}
 				}
+			}
+		}
+	}
+}
+
+// cookieValues gives the values of the cookies of that name in a Cookie field, except empty ones.
+func cookieValues(field, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for pair := range strings.SplitSeq(field, ";") {
+			n, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if n == name && value != "" && !yield(value) {
+				return
 			}
 		}
 	}
@@ -74,96 +83,118 @@ func (t *target) enter() {
 	}
 }
 
-// bind binds the target to a folder of the path with that depth, as a ticket says it. It fails if the path is not in it.
-func (t *target) bind(depth int, isExact bool) bool {
-	if t.mapping.viewer.isDeep {
-		if isExact {
+// bind binds the target to a folder of the path with that depth, or to the path, as a ticket says it. It fails if the path
+// is not in it.
+func (t *target) bind(kind ticket.Kind, depth int) bool {
+	switch {
+	case kind == ticket.PathAlone:
+		t.folder, t.depth = urlpath.Escape(t.path), 0
+	case t.mapping.viewer.isDeep:
+		return kind == ticket.Tree && t.bindChannel(depth)
+	default:
+		rest := t.rest()
+		if n := strings.Count(rest, "/"); depth > n || kind == ticket.FolderAlone && depth != n {
 			return false
 		}
-		if depth != t.depth {
-			m, ok := t.mapping.viewer.matchDepth(t.path, depth)
-			if !ok {
-				return false
-			}
-			t.match, t.channel, t.depth = m, unescape(t.mapping.viewer.value(m, channelVariable)), depth
-		}
-		return true
-	}
-	rest := t.rest()
-	if n := strings.Count(rest, "/"); depth > n || isExact && depth != n {
-		return false
-	}
-	if depth != t.depth {
-		t.folder, t.depth = "", depth
-		if depth > 0 {
+		if depth == 0 {
+			t.folder = ""
+		} else if depth != t.depth {
 			t.folder = unescape(firstNames(rest, depth))
 		}
+		t.depth = depth
 	}
-	t.isExact = isExact
+	t.kind = kind
 	return true
+}
+
+// bindChannel sets the channel of a path to the one with that many slashes.
+func (t *target) bindChannel(depth int) bool {
+	if depth == t.depth {
+		return true
+	}
+	m, ok := t.mapping.viewer.matchDepth(t.path, depth)
+	if ok {
+		t.match, t.channel, t.depth = m, unescape(t.mapping.viewer.value(m, channelVariable)), depth
+	}
+	return ok
 }
 
 // above gives the target bound to each folder above its own, the whole channel first.
 func (t *target) above() iter.Seq[target] {
 	return func(yield func(target) bool) {
 		for depth := range t.depth {
-			if above := *t; above.bind(depth, false) && !yield(above) {
+			if above := *t; above.bind(ticket.Tree, depth) && !yield(above) {
 				return
 			}
 		}
 	}
 }
 
-// The first characters of the text that names a scope in a playlist's template. The path of its folder follows or, where the
-// pattern has no folders, the path that is listed.
-const (
-	listedFolder = '+' // the folder and all below it
-	listedExact  = '=' // the folder alone
-)
+// The first character of the text that names a scope in a playlist's template is the digit of its kind. The path of its
+// folder follows or, where there are no folders, the path that is listed.
+const scopeDigits = "012"
 
-// ticketScope returns the function that names the scope of the ticket that a listed path needs, if the target's own ticket
-// does not open it; nil if it opens the whole channel. It is the folder that is listed. A folder above the target's is
-// opened alone, because other entries are below it.
-func (t *target) ticketScope() func(ref string) string {
-	if t.mapping.viewer.isDeep || t.folder == "" && !t.isExact {
-		return nil
-	}
+// listedBy returns the function that names the scope of the ticket that a path needs which the target's playlist lists, if
+// the target's own ticket does not open it. It is the folder that is listed. A folder above the target's is opened alone,
+// because other entries are below it. A path that is not clean is opened alone, because nobody else may ask for such a one.
+func (t *target) listedBy() func(ref string) string {
 	own := *t // the target is reused for other requests
 	return func(ref string) string {
 		path, _, _ := strings.Cut(ref, "?")
+		if !urlpath.IsClean(path) {
+			return scopeText(ticket.PathAlone, path)
+		}
+		isDeep := own.mapping.viewer.isDeep
+		if own.kind == ticket.Tree && (isDeep || own.folder == "") {
+			return ""
+		}
 		listed, found := own.inChannel(path)
-		if found && listed.mapping.viewer.index(restVariable) >= 0 {
+		if !found || own.opens(&listed) {
+			return ""
+		}
+		if !isDeep && listed.mapping.viewer.index(restVariable) >= 0 {
 			path = path[:strings.LastIndexByte(path, '/')+1]
 		}
-		switch {
-		case !found, listed.folder == own.folder, !own.isExact && isWithin(listed.folder, own.folder):
-			return ""
-		case isWithin(own.folder, listed.folder):
-			return string(listedExact) + path
-		default:
-			return string(listedFolder) + path
+		if !isDeep && (own.kind == ticket.PathAlone || isWithin(own.folder, listed.folder)) {
+			return scopeText(ticket.FolderAlone, path)
 		}
+		return scopeText(ticket.Tree, path)
+	}
+}
+
+func scopeText(kind ticket.Kind, path string) string { return scopeDigits[kind:kind+1] + path }
+
+// opens reports whether the target's ticket opens another target of its channel.
+func (t *target) opens(other *target) bool {
+	switch t.kind {
+	case ticket.Tree:
+		return isWithin(other.folder, t.folder)
+	case ticket.FolderAlone:
+		return other.folder == t.folder
+	default:
+		return false // an unclean path
 	}
 }
 
 // inChannel returns the target of another path of the same channel.
 func (t *target) inChannel(path string) (target, bool) {
-	for other, found := (target{path: path}), false; ; {
-		if !found {
-			found = other.matchFrom(t.route, 0)
-		} else {
-			found = other.nextMapping()
-		}
-		if !found || other.channel == t.channel {
-			return other, found
+	other := target{path: path}
+	for found := other.matchFrom(t.route, 0); found; found = other.nextMapping() {
+		if other.channel == t.channel {
+			return other, true
 		}
 	}
+	return other, false
 }
 
-// listedScope returns the scope that a text of ticketScope names.
+// listedScope returns the scope that a text of listedBy names.
 func (t *target) listedScope(text string) ticket.Scope {
-	listed, _ := t.inChannel(text[1:])
-	listed.isExact = text[0] == listedExact
+	kind := ticket.Kind(text[0] - scopeDigits[0])
+	listed, found := t.inChannel(text[1:])
+	if !found {
+		listed.matchFrom(t.route, 0) // a path alone may be of another channel
+	}
+	listed.bind(kind, listed.depth)
 	return listed.scope()
 }
 

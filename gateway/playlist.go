@@ -13,6 +13,8 @@ import (
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // playlistType is a playlist's content type unless the origin gives one that players know.
@@ -29,14 +31,14 @@ type templateKey struct {
 	// rewriting.
 	path           string
 	isTicketInPath bool
-	// folder and isExact are what the playlist's own ticket opens.
-	folder  string
-	isExact bool
+	// kind and folder are what the playlist's own ticket opens.
+	kind   ticket.Kind
+	folder string
 }
 
 func (rc *requestContext) templateKey() templateKey {
 	t := &rc.target
-	k := templateKey{route: t.route, isTicketInPath: rc.isTicketInPath, folder: t.folder, isExact: t.isExact}
+	k := templateKey{route: t.route, isTicketInPath: rc.isTicketInPath, kind: t.kind, folder: t.folder}
 	if rc.isTicketInPath || !k.route.acceptsTicketInPath() {
 		k.path = t.path
 	}
@@ -57,6 +59,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 		Path:       path,
 		Query:      g.originQuery(rc, path),
 		Directives: directives(rc.request.Query),
+		IsListed:   t.kind == ticket.PathAlone,
 		Freshness:  freshness,
 	})
 	if err != nil {
@@ -119,7 +122,7 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath strin
 		QueryParameter: g.options.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
 		SameOrigin:     t.route.isSameOrigin,
-		TicketScope:    t.ticketScope(),
+		TicketScope:    t.listedBy(),
 	})
 	if err != nil {
 		return &rewriting{err: err}
@@ -213,15 +216,20 @@ func (g *Gateway) setCookies(rc *requestContext, scopes []string, resp *Response
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
 	for i := range t.route.mappings {
+		if t.kind == ticket.PathAlone {
+			break // the playlist that lists this one set its cookie
+		}
 		// A mapping with variables that this path lacks is skipped: the viewer got its cookie where the path has them.
 		if path, ok := t.folderPath(t.route.mappings[i].viewer); ok {
-			c.Path = path
+			c.Path = urlpath.Escape(path)
 			resp.Set("Set-Cookie", c.String())
 		}
 	}
 	for _, text := range scopes {
-		c.Path, c.Value = text[1:], g.signer.Sign(rc.claims, t.listedScope(text))
-		resp.Set("Set-Cookie", c.String())
+		c.Path, c.Value = urlpath.Escape(text[1:]), g.signer.Sign(rc.claims, t.listedScope(text))
+		if !strings.Contains(c.Path, ";") { // which ends an attribute
+			resp.Set("Set-Cookie", c.String())
+		}
 	}
 }
 

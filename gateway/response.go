@@ -98,6 +98,14 @@ func (resp *Response) retryLater(after time.Duration, why string) {
 	resp.refuse(http.StatusServiceUnavailable, why)
 }
 
+// challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.
+func (resp *Response) challenge(challenges, why string) {
+	for one := range strings.SplitSeq(challenges, "\n") {
+		resp.Set("Www-Authenticate", one)
+	}
+	resp.refuse(http.StatusUnauthorized, why)
+}
+
 // waiveRefusal turns a refusal into none if the viewer's route does not enforce it. It drops the fields that came with the
 // refusal. A publisher is refused as ever.
 func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore int) {
@@ -106,6 +114,9 @@ func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore 
 		return
 	}
 	if rc.id.IsZero() {
+		if !rc.target.mapping.viewer.isDeep {
+			rc.target.bind(ticket.Tree, 0) // one viewer for all folders, none of which they opened
+		}
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	}
 	if !rc.isRefused { // else the playlist with the ticket was recorded
@@ -124,8 +135,7 @@ func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims 
 	if status != http.StatusServiceUnavailable {
 		return ticket.Nobody(rc.id)
 	}
-	_, tag := g.hasher.sibling(rc.id, rc.target.route.sessionPrefix(&rc.credentials, rc.viewer.address))
-	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: tag}
+	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: g.sessionTag(rc)}
 }
 
 // recordRefusal logs and counts a refusal that is not carried out.
@@ -153,7 +163,7 @@ func (rc *requestContext) refusalReason(status int, d backends.Decision) enforce
 		return enforcement.Addresses
 	case status == http.StatusServiceUnavailable:
 		return enforcement.Unchecked
-	case rc.isTicketInPath && !rc.hasTicket:
+	case rc.isTicketInPath && !rc.hasTicket, rc.badTicket != "":
 		return enforcement.BadTicket
 	case rc.hasTicket:
 		return enforcement.Addresses
@@ -176,14 +186,6 @@ func (g *Gateway) Routes() []string {
 // UnenforcedRefusals returns how many sessions each route with enforce: false would have refused, by reason.
 func (g *Gateway) UnenforcedRefusals() map[string]map[enforcement.Reason]uint64 {
 	return g.unenforced.Counts()
-}
-
-// challenge asks the viewer for credentials. Each challenge has a field of its own, because players read no list.
-func (resp *Response) challenge(challenges, why string) {
-	for one := range strings.SplitSeq(challenges, "\n") {
-		resp.Set("Www-Authenticate", one)
-	}
-	resp.refuse(http.StatusUnauthorized, why)
 }
 
 // applyDecision reports whether the decision allows the viewer. If it does not, it writes the refusal. A decision becomes

@@ -150,11 +150,11 @@ type target struct {
 	match        match
 	channel      string
 	// folder is the folder below the channel that the session or its ticket opens, with all below it; empty: the whole
-	// channel. It is the entry's until a ticket says another one. depth and isExact are as in [ticket.Scope].
-	folder  string
-	depth   int
-	isExact bool
-	path    string // the viewer's, without ticket
+	// channel. It is the entry's until a ticket says another one. kind and depth are as in [ticket.Scope].
+	folder string
+	kind   ticket.Kind
+	depth  int
+	path   string // the viewer's, without ticket
 }
 
 // nextMapping sets the next mapping of the route that matches the path too, and reports whether there is one.
@@ -179,7 +179,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 
 // scope returns what a ticket for the target is valid for.
 func (t *target) scope() ticket.Scope {
-	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Depth: t.depth, IsExact: t.isExact}
+	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Kind: t.kind, Depth: t.depth}
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.

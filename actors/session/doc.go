@@ -6,6 +6,10 @@
 // over all nodes. [StreamEntry] and [LimitResult] are a user's streams, [Revocation] and [Ban] end sessions everywhere.
 // [NodeInfo] is a node.
 //
+// A ticket that is used at another address opens a sibling of its session, the root. It is asked about with the root's
+// credentials, and then it is a session like any other: its own answers, lease, record and tombstone. Only while it opens
+// the root matters. Where nobody can be asked, a root that may play admits the sibling, and one that was denied does not.
+//
 // The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and what
 // is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.
 //
@@ -27,11 +31,15 @@
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
 //   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
 //   - Only an authoritative denial revokes a ticket.
+//   - A sibling is asked about before it is admitted, unless nobody can be asked. A bound of Usher's own admits none.
 //   - Step does not allocate.
 //
 // Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id, and
 // the decision's reason, user and redirect, whose bytes are shared with what was published. The policy is passed to Step, the
 // presented ticket comes with the events of an opening. Events are a closed set: each has one handler, its apply method, and
-// each pair of phase and event has a row in the test's table. Refused: booleans beside the phase for what is in flight
+// each pair of phase and event has a row in the test's table. A sibling has its own opening time, by which streams are
+// ordered, while its ticket and its token are as old as its root's.
+//
+// Refused: phases of siblings' own (each rule would be there twice), booleans beside the phase for what is in flight
 // (combinations without a row), keeping a slot that comes during a look (the backend would idle for as long as that takes).
 package session

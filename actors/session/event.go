@@ -13,8 +13,8 @@ type Event interface {
 
 // Events, in the order in which a session meets them.
 type (
-	// OpenRequested starts the session.
-	OpenRequested struct{}
+	// OpenRequested starts the session. With a ticket it starts a denied session again whose ticket the denial does not concern.
+	OpenRequested struct{ Ticket Ticket }
 	// LeaseAnswered is the store's answer to a lookup. Each lookup has exactly one.
 	LeaseAnswered struct {
 		Kind LookupKind

@@ -14,12 +14,29 @@ import (
 const peerRenewDelay = time.Second
 
 // apply looks the session up.
-func (OpenRequested) apply(s step) Action {
-	if s.phase != openingNew {
-		return Action{}
+func (e OpenRequested) apply(s step) Action {
+	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.Decision.Source == backends.FromBackend && s.outlivesToken(e.Ticket)
+	if s.phase != openingNew && !isReopened {
+		return Action{Publish: !e.Ticket.IsZero() && !s.phase.isOpening()} // for the request that waits
+	}
+	if isReopened {
+		s.CheckNumber++
 	}
 	s.phase = openingLeasing
 	return Action{Lookup: LookupForOpening}
+}
+
+// isDeniedSince reports whether the record denies an opening that was later than the ticket's, with a token that was spent.
+func (s step) isDeniedSince(t Ticket, r Record) bool {
+	return r.Decision.Verdict == backends.Denied && r.Decision.Source == backends.FromBackend &&
+		r.Opened.After(t.Opened) && t.Opened.After(r.RevokedBefore) && s.outlivesToken(t)
+}
+
+// outlivesToken reports whether a ticket admits a session whose token its backend has forgotten since, so that its No says
+// nothing about the viewer. A player shows that token again after the node has lost the session.
+func (s step) outlivesToken(t Ticket) bool {
+	return !s.isSibling() && s.ticketHolds(t) && s.TokenLife > 0 && s.clock.Sub(t.Opened) > s.TokenLife &&
+		s.ExpiredToken == keepOnExpiredToken
 }
 
 // apply takes the answer to the lookup in flight. Of any other answer only the lease is released.
@@ -63,6 +80,8 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 	r := e.Record
 	if e.Found {
 		s.HasCredentials = s.HasCredentials || r.Request != nil
+	}
+	if e.Found && !s.isDeniedSince(e.Ticket, r) {
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}

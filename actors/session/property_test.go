@@ -63,6 +63,9 @@ func (m *model) draw(t *rapid.T) Event {
 	}
 	switch rapid.IntRange(0, 12).Draw(t, "event") {
 	case 0:
+		if rapid.Bool().Draw(t, "with a ticket") {
+			return OpenRequested{Ticket: m.ticket}
+		}
 		return OpenRequested{}
 	case 1:
 		if len(m.lookups) == 0 {

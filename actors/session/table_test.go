@@ -65,10 +65,52 @@ func tableRows() (rows []row) {
 }
 
 func openRows() []row {
-	return append(
+	old := OpenRequested{Ticket: Ticket{Opened: in(-time.Hour), KeyID: "a"}}
+	spent := func(edit func(*testSession)) func(*testSession) {
+		return func(s *testSession) {
+			s.policy.TokenLife = 5 * time.Second
+			if edit != nil {
+				edit(s)
+			}
+		}
+	}
+	shown := Action{Publish: true}
+	rows := append(
 		inEach("only a new session is looked up", allBut(openingNew), OpenRequested{}, stay, Action{}),
-		row{story: "an opening looks the session up", event: OpenRequested{}, next: openingLeasing, want: Action{Lookup: LookupForOpening}},
+		inEach("a ticket opens no session that is decided", allBut(openingNew, openingLeasing, openingChecking, closed), old, stay, shown)...,
 	)
+	rows = append(rows, inEach("a ticket opens no session twice", []phase{openingLeasing, openingChecking, closed}, old, stay, Action{})...)
+	return append(rows, []row{
+		{story: "an opening looks the session up", event: OpenRequested{}, next: openingLeasing, want: Action{Lookup: LookupForOpening}},
+		{
+			story: "a ticket opens a session again whose token had died", phase: deniedRemembered, event: old, next: openingLeasing,
+			given: spent(nil), want: Action{Lookup: LookupForOpening},
+		},
+		{
+			story: "a ticket as young as the token does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
+			event: OpenRequested{Ticket: Ticket{Opened: in(-time.Second), KeyID: "a"}},
+		},
+		{
+			story: "a ticket that is too old does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
+			event: OpenRequested{Ticket: Ticket{Opened: in(-7 * time.Hour), KeyID: "a"}},
+		},
+		{
+			story: "a ticket of a session that was denied while it ran does not", phase: deniedRemembered, event: old, next: deniedRemembered,
+			given: spent(func(s *testSession) { s.WasAllowed = true }), want: shown,
+		},
+		{
+			story: "a ticket does not where an expired token denies", phase: deniedRemembered, event: old, next: deniedRemembered,
+			given: spent(func(s *testSession) { s.policy.ExpiredToken = DenyOnExpiredToken }), want: shown,
+		},
+		{
+			story: "a ticket does not where the policy wants an answer", phase: deniedRemembered, event: old, next: deniedRemembered,
+			given: spent(func(s *testSession) { s.policy.ReviveDenied = true }), want: shown,
+		},
+		{
+			story: "a ticket does not help against a ban", phase: deniedRemembered, event: old, next: deniedRemembered,
+			given: spent(func(s *testSession) { s.Decision.Source = backends.FromBan }), want: shown,
+		},
+	}...)
 }
 
 func lookupRows() []row {

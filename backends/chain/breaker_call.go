@@ -18,7 +18,11 @@ func (b *Breaker) call(ctx context.Context, r *backends.Request) (d backends.Dec
 	defer cancel()
 	start := time.Now()
 	waits := time.AfterFunc(b.timeout/2, func() { b.seekEarlyOpinion(ctx, start) })
-	defer waits.Stop()
+	defer func() {
+		if !waits.Stop() {
+			b.history.endOverdue()
+		}
+	}()
 	defer func() {
 		if reason := recover(); reason != nil {
 			d, err = backends.Decision{}, b.panicFailure(reason)

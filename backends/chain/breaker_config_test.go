@@ -13,6 +13,11 @@ func TestBreakerConfig_Validate(t *testing.T) {
 		want   string
 	}{
 		"the default is valid": {func(*BreakerConfig) {}, ""},
+		"the outermost values are valid": {func(c *BreakerConfig) {
+			c.Interval, c.BucketPeriod, c.OpenDuration = 5*testTimeout, 5*testTimeout, 1
+			c.ConsecutiveFailures, c.MinRequests, c.HalfOpenProbes, c.FailureRatio = 1, 1, 1, 1
+		}, ""},
+		"no ratio at all": {func(c *BreakerConfig) { c.FailureRatio = 0 }, "breaker.failure_ratio: 0 must be above 0 and at most 1"},
 		"a window too short for the timeout names both": {
 			func(c *BreakerConfig) { c.Interval = 9 * time.Second },
 			"breaker.interval: 9s must be at least 5 × timeout=2s, or the breaker never opens for a backend that hangs",

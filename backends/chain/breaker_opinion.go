@@ -16,27 +16,28 @@ const opinionWarnInterval = time.Minute
 // seekOpinion asks for a second opinion in the background, if one is wanted.
 func (b *Breaker) seekOpinion(ctx context.Context) {
 	if answered, ok := b.history.takeOpinion(time.Now()); ok {
-		go b.askAgain(ctx, answered, true)
+		go b.askAgain(ctx, answered, b.timeout)
 	}
 }
 
-// seekEarlyOpinion asks for one while a call that began at start waits. So a backend that hangs for everybody is found as
-// soon as the viewers' calls end, rather than a timeout later.
+// seekEarlyOpinion asks for one while a call that began at start waits, if as many wait as open the breaker. So a backend
+// that hangs for everybody is found as soon as the viewers' calls end, rather than a timeout later.
 func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
-	if b.IsDown() {
+	if answered, ok := b.history.takeEarlyOpinion(start, time.Now()); ok {
+		b.askAgain(ctx, answered, b.earlyTimeout(answered.took))
+	}
+}
+
+// askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired since.
+func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
+	if b.IsDown() { // probes decide
+		b.history.endOpinion()
 		return
 	}
-	if answered, ok := b.history.takeEarlyOpinion(start, time.Now()); ok {
-		b.askAgain(ctx, answered, false)
-	}
-}
-
-// askAgain asks an answered request again, as a re-check. A No is an answer: its credentials may have expired since.
-func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, wasOver bool) {
 	start := time.Now()
 	r := answered.request
 	r.Number = max(1, r.Number)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.opinionTimeout(answered.took))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	_, err := b.execute(func() (backends.Decision, error) {
 		d, err := b.callWithHardDeadline(ctx, &r)
@@ -53,15 +54,15 @@ func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, wasOve
 		return d, err
 	})
 	address := b.history.endOpinion()
-	if err == nil && wasOver && b.mayWarn(time.Now()) {
-		b.log.Warn("requests of few addresses fail, backend answers others; look at what the address sends",
+	if err == nil && address.IsValid() && b.mayWarn(time.Now()) {
+		b.log.Warn("backend fails for few addresses and answers others, breaker stays closed; look at what the address sends",
 			slog.String("backend", b.name), slog.String("address", address.String()))
 	}
 }
 
-// opinionTimeout returns the time for a second opinion on a request that was answered in took. Half of the timeout, so that
-// it ends with the calls that it is about, or longer where the backend was slower than that.
-func (b *Breaker) opinionTimeout(took time.Duration) time.Duration {
+// earlyTimeout returns the time for an early opinion on a request that was answered in took: the other half of the viewers'
+// timeout, or more where the backend was slower than that.
+func (b *Breaker) earlyTimeout(took time.Duration) time.Duration {
 	return min(b.timeout, max(b.timeout/2, 4*took))
 }
 

@@ -148,6 +148,29 @@ func TestBreaker_OneAddress_OpensAsFastAsMany(t *testing.T) {
 	}
 }
 
+// TestBreaker_SlowBackend_IsAskedOncePerCheck has a backend answer late but in time, for fewer viewers at once than open the
+// breaker.
+func TestBreaker_SlowBackend_IsAskedOncePerCheck(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			time.Sleep(testTimeout * 9 / 10)
+			return allow(ctx, r)
+		}}
+		b := newTestBreaker(s)
+		for range 10 {
+			var group sync.WaitGroup
+			for i := range 4 {
+				group.Go(func() { _, _ = b.Check(t.Context(), openingFrom(i)) })
+			}
+			group.Wait()
+		}
+		if asked := s.calls(); asked != 40 || b.history.overdue != 0 {
+			t.Errorf("got %d calls for 40 checks and %d overdue after all were answered, want 40 and none", asked, b.history.overdue)
+		}
+	})
+}
+
 // TestBreaker_ThreeAddresses_NeedNoSecondOpinion has three viewers fail where nobody gets an answer.
 func TestBreaker_ThreeAddresses_NeedNoSecondOpinion(t *testing.T) {
 	t.Parallel()
@@ -297,5 +320,27 @@ func TestBreaker_Probe_OneViewerCannotProlongIt(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestBreaker_MayWarn_OncePerInterval asks whether a warning is due, at several times after the first one.
+func TestBreaker_MayWarn_OncePerInterval(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker(backends.BackendFunc(allow))
+	start := time.Unix(1_800_000_000, 0)
+	for _, ask := range []struct {
+		after time.Duration
+		want  bool
+	}{
+		{0, true},
+		{0, false},
+		{opinionWarnInterval - time.Second, false},
+		{opinionWarnInterval, true},
+		{opinionWarnInterval, false},
+		{2*opinionWarnInterval + time.Second, true},
+	} {
+		if got := b.mayWarn(start.Add(ask.after)); got != ask.want {
+			t.Errorf("%s after the first warning: got %t, want %t", ask.after, got, ask.want)
+		}
 	}
 }

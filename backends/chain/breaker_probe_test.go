@@ -125,7 +125,11 @@ func TestBreaker_Probe_BadOneDoesNotBlockRecovery(t *testing.T) {
 				openBreaker(t, b, s)
 				s.setBackend(bad)
 				time.Sleep(6 * time.Second)
+				start := time.Now()
 				_, _ = b.Check(t.Context(), recheckFrom(99))
+				if took, want := time.Since(start), testTimeout+testTimeout/2; took != 0 && took != want {
+					t.Errorf("the probe was given up after %s, want one and a half timeouts, %s", took, want)
+				}
 				if b.State() != backends.BreakerOpen {
 					t.Fatalf("got state %s after a bad probe, want open", b.State())
 				}

@@ -171,6 +171,23 @@ func TestBreaker_OpensByRatio(t *testing.T) {
 	}
 }
 
+// TestBreaker_FailuresBelowRatio_StaysClosed has two failures in five checks, and never three in a row.
+func TestBreaker_FailuresBelowRatio_StaysClosed(t *testing.T) {
+	t.Parallel()
+	s := &switchable{}
+	b := newTestBreaker(s)
+	for i := range 100 {
+		s.setBackend(allow)
+		if i%5 == 1 || i%5 == 3 {
+			s.setBackend(failWith(backends.FailureTransport))
+		}
+		_, _ = b.Check(t.Context(), openingFrom(i))
+		if b.State() != backends.BreakerClosed {
+			t.Fatalf("got state %s after %d checks, 40 %% of which failed, want closed below failure_ratio=0.5", b.State(), i+1)
+		}
+	}
+}
+
 func TestBreaker_ViewersWhoLeave_NotCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -301,6 +301,9 @@ func TestBulkheadConfig_Validate(t *testing.T) {
 	if err := DefaultBulkheadConfig().Validate(); err != nil {
 		t.Errorf("the default is invalid: %v", err)
 	}
+	if err := (BulkheadConfig{MaxInFlight: 1, MaxRechecksInFlight: 1, MaxWaiting: 0, AnswerDeadline: 1}).Validate(); err != nil {
+		t.Errorf("the least values are invalid: %v", err)
+	}
 	got := errorText(BulkheadConfig{MaxWaiting: -1}.Validate())
 	want := "max_in_flight: 0 must be at least 1\nmax_rechecks_in_flight: 0 must be at least 1\n" +
 		"max_waiting: -1 must be at least 0\nanswer_deadline: 0s must be above 0"

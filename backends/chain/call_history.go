@@ -32,6 +32,8 @@ type callHistory struct {
 	lastAnswer time.Time
 	// streak counts the failures since lastAnswer, those that gobreaker does not count among them.
 	streak int
+	// overdue counts the calls in flight that have waited for half of their timeout.
+	overdue int
 	// wrongPaths holds who got a 404 since lastAnswer.
 	wrongPaths map[openingKey]struct{}
 	// connects holds when the last failures to connect came, the latest first.
@@ -160,15 +162,23 @@ func (h *callHistory) takeOpinion(now time.Time) (answered answeredRequest, ok b
 	return h.startOpinion(now)
 }
 
-// takeEarlyOpinion is takeOpinion for a call that has been waiting since start. An opinion is wanted if no call was
-// answered since.
+// takeEarlyOpinion is takeOpinion for a call that began at start and is overdue. An opinion is wanted if no call was
+// answered since, and the overdue calls would open the breaker if they failed. The caller must call endOverdue.
 func (h *callHistory) takeEarlyOpinion(start, now time.Time) (answered answeredRequest, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.lastAnswer.After(start) {
+	h.overdue++
+	if h.streak+h.overdue < h.threshold || h.lastAnswer.After(start) {
 		return answeredRequest{}, false
 	}
 	return h.startOpinion(now)
+}
+
+// endOverdue records that an overdue call has ended.
+func (h *callHistory) endOverdue() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.overdue--
 }
 
 func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok bool) {

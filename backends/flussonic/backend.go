@@ -7,6 +7,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/backends/httpbackend/flussonicquery"
 )
 
 // Backend checks viewers with one middleware. Safe for concurrent use.
@@ -48,5 +49,5 @@ func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Tim
 
 // parameters returns the call's parameters.
 func (b *Backend) parameters(r *backends.Request, token string, now time.Time) []httpbackend.Parameter {
-	return httpbackend.FlussonicParameters(r, token, b.viewerCount, now)
+	return flussonicquery.Parameters(r, token, b.viewerCount, now)
 }

@@ -33,7 +33,7 @@
 // next check says new_session and 0 again (the 2013 version, too, remembered only responses). Later numbers count
 // failed checks, so some are skipped. A session admitted by ticket alone is new as well; a denied one is known. A viewer
 // without a token, or with an empty one, gets the session's id as token, the same on every node. dvr is derived from
-// the archive paths in Flussonic's public manual (see package httpbackend); other forms are not marked. dvr describes the
+// the archive paths in Flussonic's public manual (see package flussonicquery); other forms are not marked. dvr describes the
 // session's opening: a viewer who opens the live stream and then seeks into the archive is not checked again, unless
 // the archive has its own route. Client counts are this node's. Where a
 // Flussonic asks, its session_id, proto and dvr are passed on.

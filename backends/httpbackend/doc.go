@@ -3,8 +3,8 @@
 //
 // Entry points: [Config], inlined in an adapter's config; [NewClient], embedded in the adapter; [Client.Decide] for a
 // backend that answers by status and headers. An adapter that reads bodies calls [Client.Do], then [Client.Interpret] or,
-// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders], [FlussonicParameters] and [QueryValue] help to
-// build a [Call].
+// for an answer that it cannot read, [Client.Malformed]. [AstraHeaders] and [QueryValue] help to build a [Call]; so
+// does package flussonicquery.
 //
 //	Request ─► Call ─► Client.Do ─────────────────────────────► Response ─► Client.Interpret ─────────► Decision
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure

@@ -8,6 +8,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/backends/httpbackend/flussonicquery"
 )
 
 // Backend checks viewers with one portal. Safe for concurrent use.
@@ -47,7 +48,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 func (b *Backend) flussonicCall(r *backends.Request, now time.Time) httpbackend.Call {
 	token := cmp.Or(httpbackend.QueryValue(r.Query, "token"), r.Session.UUID())
 	return httpbackend.Call{
-		Parameters:  httpbackend.FlussonicParameters(r, token, b.viewerCount, now),
+		Parameters:  flussonicquery.Parameters(r, token, b.viewerCount, now),
 		Credentials: r.Headers,
 	}
 }

@@ -86,6 +86,15 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL())), 2,
 			"wants a login", "VIOLATION portal: redirect_to_itself")
 	})
+	t.Run("a backend that has moved", func(t *testing.T) {
+		m := middleware(t)
+		moved := strings.Replace(m.URL(), "http:", "https:", 1) + "/check"
+		if err := m.SetMode(backendtest.Redirect(moved + "?token=good")); err != nil {
+			t.Fatal(err)
+		}
+		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check")), 2,
+			"wrong URL", "set address to "+moved+":", "VIOLATION portal: address_moved")
+	})
 	t.Run("an unknown host", func(t *testing.T) {
 		wantCheck(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
 			"wrong URL; the host name")

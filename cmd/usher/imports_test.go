@@ -39,11 +39,13 @@ func siblings() map[string][]string {
 		"backends/setting":     {},
 		"backends/chain":       {backends, setting},
 		"backends/httpbackend": {backends, setting},
-		"backends/backendtest": {backends, setting, "backends/chain", "backends/httpbackend"},
+		// A query that two adapters send.
+		"backends/httpbackend/flussonicquery": {backends, "backends/httpbackend"},
+		"backends/backendtest":                {backends, setting, "backends/chain", "backends/httpbackend"},
 		// Test support imports no backends.
 		"backends/backendtest/testbrowser": {"backends/backendtest/testflags"},
 		// An adapter imports no other adapter. A composite gets its members as values.
-		"backends/...":   {backends, setting, "backends/httpbackend"},
+		"backends/...":   {backends, setting, "backends/httpbackend/..."},
 		"actors/session": {backends, setting},
 		"actors/...":     {backends, setting, session, "actors/..."},
 		"gateway/...":    {backends, setting, session, "gateway/..."},

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,9 +21,9 @@ import (
 // stands in the query.
 type kickRig struct {
 	t         *testing.T
-	nodes     [2]*node
-	addresses [2]string
-	apis      [2]string
+	nodes     []*node
+	addresses []string
+	apis      []string
 }
 
 // answerByToken names the user of a token. "id-…" tokens have an id and a name, "name-…" tokens a name alone, and all
@@ -49,7 +50,14 @@ func answerByToken(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusForbidden)
 }
 
+// startKickRig starts two nodes.
 func startKickRig(t *testing.T) *kickRig {
+	t.Helper()
+	return startKickNodes(t, 2, fmt.Sprintf(
+		`redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)))
+}
+
+func startKickNodes(t *testing.T, count int, cluster string) *kickRig {
 	t.Helper()
 	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
 	t.Cleanup(origin.Close)
@@ -70,16 +78,18 @@ routes:
   - { path: "/header/{channel}/*", origin_path: "/play/{channel}/*", origin: stage, backend: portal, credential_headers: [ X-Key ] }
   - { path: "/cookie/{channel}/*", origin_path: "/play/{channel}/*", origin: stage, backend: portal, ticket_in: cookie }
 sessions: { idle_timeout: 30m, denial_ttl: 1s, recheck: { min: 1s, jitter_percent: 0 } }
-cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s }
+cluster: { %s }
 admin: { listen: "127.0.0.1:0", token: %q }
-`, origin.URL, middleware.URL, startRedis(t), apiToken)
-	for i := range k.nodes {
-		k.nodes[i], k.addresses[i], _ = launchNode(t, text, sdktrace.NewTracerProvider())
-		api := httptest.NewServer(k.nodes[i].adminHandler())
+`, origin.URL, middleware.URL, cluster, apiToken)
+	for range count {
+		n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+		api := httptest.NewServer(n.adminHandler())
 		t.Cleanup(api.Close)
-		k.apis[i] = api.URL
+		k.nodes, k.addresses, k.apis = append(k.nodes, n), append(k.addresses, address), append(k.apis, api.URL)
 	}
-	eventually(t, "both nodes are known", func() bool { return k.nodes[0].cluster.Live() == 2 && k.nodes[1].cluster.Live() == 2 })
+	for _, n := range k.nodes {
+		eventually(t, "all nodes are known", func() bool { return n.cluster.Live() == count })
+	}
 	return k
 }
 
@@ -182,10 +192,10 @@ type kicked struct {
 	Bans                       []string
 }
 
-// kick ends the session through the other node.
+// kick ends the session through the last node.
 func (k *kickRig) kick(id, duration string) (done kicked) {
 	k.t.Helper()
-	if status := k.api(1, "POST", "sessions/"+id+"/kick", map[string]any{"duration": duration}, &done); status != http.StatusOK {
+	if status := k.api(len(k.nodes)-1, "POST", "sessions/"+id+"/kick", map[string]any{"duration": duration}, &done); status != http.StatusOK {
 		k.t.Fatalf("the kick: %d", status)
 	}
 	return done
@@ -194,11 +204,11 @@ func (k *kickRig) kick(id, duration string) (done kicked) {
 // TestNode_Kick_EvasionsRefused has a viewer who was kicked on one node try whatever makes another session of them.
 func TestNode_Kick_EvasionsRefused(t *testing.T) {
 	t.Parallel()
-	k := startKickRig(t)
 	const mobile = "198.51.100.9"
-	for _, kind := range []string{"id", "name", "unknown"} {
-		t.Run(kind, func(t *testing.T) {
-			k := *k
+	rigs := map[string]*kickRig{"two nodes": startKickRig(t), "a single node": startKickNodes(t, 1, "")}
+	for name, kind := range combine([]string{"two nodes", "a single node"}, []string{"id", "name", "unknown"}) {
+		t.Run(name+", "+kind, func(t *testing.T) {
+			k := *rigs[name]
 			k.t = t
 			channel, token := kind+"1", kind+"-ann"
 			play := "/play/" + channel + "/low.m3u8?"
@@ -231,6 +241,19 @@ func TestNode_Kick_EvasionsRefused(t *testing.T) {
 			k.lift(done.Bans)
 			k.await("after the kick was lifted", at(home, play+"token="+token), 200)
 		})
+	}
+}
+
+// combine yields every pair.
+func combine(as, bs []string) iter.Seq2[string, string] {
+	return func(yield func(a, b string) bool) {
+		for _, a := range as {
+			for _, b := range bs {
+				if !yield(a, b) {
+					return
+				}
+			}
+		}
 	}
 }
 

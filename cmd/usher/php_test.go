@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/backendtest"
 	"usher/backends/backendtest/testproc"
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
@@ -176,6 +177,26 @@ func TestNode_PHP_PromoOnSameBox(t *testing.T) {
 		t.Errorf("a subscriber gets %d, want 200", status)
 	}
 	n.wantBreakerClosed(t)
+}
+
+// TestNode_MovedMiddleware_NamesAddress redirects every check to a new host. It begins as a denial and is noticed.
+func TestNode_MovedMiddleware_NamesAddress(t *testing.T) {
+	t.Parallel()
+	m := middleware(t)
+	if err := m.SetMode(backendtest.Redirect("http://new.example.com/check")); err != nil {
+		t.Fatal(err)
+	}
+	n := newPHPNode(t, "httprequest", m.URL()+"/check", "")
+	for i := range 40 {
+		n.play(t, fmt.Sprintf("192.0.2.%d", i+1), "token=1")
+	}
+	lines := n.log.lines("alarm=address_moved")
+	if len(lines) != 1 || !strings.Contains(lines[0], "set address to http://new.example.com/check") {
+		t.Errorf("alarms %q, want one that names the new address", lines)
+	}
+	if n.chains["portal"].State() == backends.BreakerClosed {
+		t.Error("the breaker is closed, though the middleware answers nobody")
+	}
 }
 
 // TestNode_PHP_FatalError admits viewers for no longer than it must, and asks again.

@@ -109,8 +109,10 @@ func TestSessionsCommand_Output(t *testing.T) {
 			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, impact: `{"sessions":3,"addresses":2}`,
 			answer: `{"matched":3,"kicked":3,"addresses":2,"bans":["b1"]}`,
 			out:    "hits 6 sessions from 4 addresses\nkicked S1, refused until unban b1\nkicked S2, refused until unban b1\n", calls: []apiCall{
-				{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
-				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`}, {"POST /api/v1/sessions/S2/kick", `{"duration":"10m0s","reason":"shared"}`},
+				{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
+				{"POST /api/v1/sessions/S2/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
+				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`},
+				{"POST /api/v1/sessions/S2/kick", `{"duration":"10m0s","reason":"shared"}`},
 			},
 		},
 		"a kick of an unknown session": {

@@ -390,6 +390,8 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"an unknown field":          {"POST", kick, `{"four":"1m"}`, `body: invalid input: json: unknown field "four"`},
 		"two values":                {"POST", kick, `{}{}`, "body: invalid input: more than one JSON value"},
 		"an endless body":           {"POST", kick, `{"reason":"` + strings.Repeat("x", maxBodyBytes) + `"}`, "body: invalid input: http: request body too large"},
+		"credentials of nothing":    {"GET", "sessions?credentials_of=x", "", `credentials_of: invalid input: session id "x": want 22 characters of URL-safe base64`},
+		"a kick by those":           {"POST", "kick", `{"credentials_of":"x"}`, `credentials_of: invalid input: session id "x": want 22 characters of URL-safe base64`},
 		"a negative bound":          {"POST", kick, `{"expect":-1}`, "expect: invalid input: -1; want a number of sessions"},
 		"a bound of a ban":          {"POST", "bans", `{"user":"a","duration":"1h","expect":-1}`, "expect: invalid input: -1; want a number of sessions"},
 		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},

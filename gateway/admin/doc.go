@@ -10,7 +10,7 @@
 //	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_redis_up                                      1 while Redis is available
-//	          usher_active_bans                                   active bans
+//	          usher_active_bans                                   active bans, with those of kicks
 //	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          go_*, process_*                                     metrics of the runtime and the process

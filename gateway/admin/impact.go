@@ -8,10 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // DefaultExpect is how many sessions a kick or a ban may hit unless the request says that it expects more.
 const DefaultExpect = 20
+
+// countTimeout bounds the wait for the counts of all nodes: a node that is cut off must not hold up a kick.
+const countTimeout = time.Second
 
 // errUnexpected means that a kick or a ban would hit more sessions than its request expects.
 var errUnexpected = errors.New("nothing is done")
@@ -82,7 +86,7 @@ func (c *confirmation) check(i Impact) error {
 // measure counts what a kick or a ban of the matching sessions would hit.
 func (h *handler) measure(ctx context.Context, f Filter) Impact {
 	f.After = ""
-	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	replies, silent := h.Cluster.Ask(ctx, encodeQuery(countQueryKind, f, 1))
 	return mergeCounts(f, replies, silent)

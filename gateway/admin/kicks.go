@@ -177,7 +177,7 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	wanted, err := k.parse(h)
-	if writeError(w, err) {
+	if writeError(w, errors.Join(err, k.Filter.validate())) {
 		return
 	}
 	if k.Filter.IsZero() {

@@ -100,7 +100,7 @@ func parseFilter(query url.Values) (f Filter, limit int, err error) {
 			return f, 0, fmt.Errorf("%s: %w; want %s, address or limit", name, errInvalidInput, strings.Join(filterParameters(), ", "))
 		}
 	}
-	return f, limit, nil
+	return f, limit, f.validate()
 }
 
 func filterParameters() []string {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -83,6 +84,17 @@ func (f *Filter) Matches(s *Session) bool {
 	return is(f.ID, s.ID) && is(f.Channel, s.Channel) && is(f.Route, s.Route) && is(f.Backend, s.Backend) &&
 		(is(f.User, s.User) || is(f.User, s.UserID)) && is(f.Verdict, s.Verdict) && is(f.Source, s.Source) &&
 		f.matchesAddress(s.Address) && f.matchesPrefix(s)
+}
+
+// validate reports a value that no session could have.
+func (f *Filter) validate() error {
+	if f.CredentialsOf == "" {
+		return nil
+	}
+	if _, err := backends.ParseSessionID(f.CredentialsOf); err != nil {
+		return fmt.Errorf("credentials_of: %w: %w", errInvalidInput, err)
+	}
+	return nil
 }
 
 // mayMatch reports whether the filter may match a session, without a cost that counts for a million of them.

@@ -13,6 +13,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // answerBody answers a query as it travels.
@@ -200,4 +203,120 @@ func FuzzMergeSessionLists(f *testing.F) {
 			t.Errorf("%d sessions, want 5 at most", len(got.Sessions))
 		}
 	})
+}
+
+// fakeHandle is a live session with fixed values.
+type fakeHandle struct {
+	session.Handle
+	id       backends.SessionID
+	request  backends.Request
+	decision *backends.Decision
+}
+
+func (h *fakeHandle) ID() backends.SessionID       { return h.id }
+func (h *fakeHandle) Request() *backends.Request   { return &h.request }
+func (h *fakeHandle) Decision() *backends.Decision { return h.decision }
+func (h *fakeHandle) Ticket() session.Ticket       { return session.Ticket{} }
+func (h *fakeHandle) LastSeen() time.Time          { return time.Time{} }
+func (h *fakeHandle) Requests() int64              { return 0 }
+func (h *fakeHandle) Bytes() int64                 { return 0 }
+
+// fakeNodeSessions are the live sessions of a node.
+type fakeNodeSessions []*fakeHandle
+
+func (n fakeNodeSessions) Len() int { return len(n) }
+
+func (n fakeNodeSessions) Find(id backends.SessionID) session.Handle {
+	for _, h := range n {
+		if h.id == id {
+			return h
+		}
+	}
+	return nil
+}
+
+func (n fakeNodeSessions) Each(yield func(session.Handle) bool) {
+	for _, h := range n {
+		if !yield(h) {
+			return
+		}
+	}
+}
+
+func TestAnswerSessionQuery_Count(t *testing.T) {
+	t.Parallel()
+	handle := func(i byte, channel, query, address string, d *backends.Decision) *fakeHandle {
+		return &fakeHandle{id: backends.SessionID{i}, decision: d, request: backends.Request{
+			Session: backends.SessionID{i}, Route: "play", Channel: channel, Backend: "portal", Query: query, Address: netip.MustParseAddr(address),
+		}}
+	}
+	ann := &backends.Decision{Verdict: backends.Allowed, UserID: "17", User: "Ann"}
+	here := fakeNodeSessions{
+		handle(1, "a001", "token=a", "192.0.2.1", ann),
+		handle(2, "a001", "x=1&token=a", "192.0.2.1", ann),
+		handle(3, "a002", "token=a", "2001:db8::1", ann),
+		handle(4, "a002", "token=b", "2001:db8::2", &backends.Decision{Verdict: backends.Denied, User: "17"}),
+		handle(5, "a002", "", "198.51.100.1", nil), // by its ticket alone
+	}
+	store := &fakeCluster{record: session.Record{Request: &backends.Request{Query: "token=b"}}}
+	ids := make([]string, len(here))
+	for i, h := range here {
+		ids[i] = h.id.String()
+	}
+	for name, test := range map[string]struct {
+		filter Filter
+		store  *fakeCluster
+		want   Impact
+	}{
+		"all":                                {want: Impact{Sessions: 5, Addresses: 3}},
+		"a user":                             {filter: Filter{User: "17"}, want: Impact{Sessions: 4, Addresses: 2}},
+		"a user by name":                     {filter: Filter{User: "Ann"}, want: Impact{Sessions: 3, Addresses: 2}},
+		"a user on a channel":                {filter: Filter{User: "17", Channel: "a001"}, want: Impact{Sessions: 2, Addresses: 1}},
+		"at another backend":                 {filter: Filter{User: "17", Backend: "other"}},
+		"on another route":                   {filter: Filter{Route: "other"}},
+		"an address":                         {filter: Filter{Address: netip.MustParsePrefix("2001:db8::/64")}, want: Impact{Sessions: 2, Addresses: 1}},
+		"a session":                          {filter: Filter{ID: ids[4]}, want: Impact{Sessions: 1, Addresses: 1}},
+		"credentials that are here":          {filter: Filter{CredentialsOf: ids[0]}, want: Impact{Sessions: 3, Addresses: 2}},
+		"credentials on a channel":           {filter: Filter{CredentialsOf: ids[0], Channel: "a001"}, want: Impact{Sessions: 2, Addresses: 1}},
+		"more credentials":                   {filter: Filter{CredentialsOf: ids[1]}, want: Impact{Sessions: 1, Addresses: 1}},
+		"credentials that are in the store":  {filter: Filter{CredentialsOf: ids[4]}, want: Impact{Sessions: 1, Addresses: 1}},
+		"credentials that nobody knows":      {filter: Filter{CredentialsOf: ids[4]}, store: new(fakeCluster)},
+		"credentials that cannot be read":    {filter: Filter{CredentialsOf: ids[4]}, store: &fakeCluster{err: errNotFound}, want: Impact{UnreachableNodes: []string{"n1"}}},
+		"credentials of what is no session":  {filter: Filter{CredentialsOf: "x"}, want: Impact{UnreachableNodes: []string{"n1"}}},
+		"a count of what another node holds": {filter: Filter{Node: "n2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			from := store
+			if test.store != nil {
+				from = test.store
+			}
+			answer := AnswerSessionQuery(t.Context(), here, from, encodeQuery(countQueryKind, test.filter, 1))
+			got := mergeCounts(test.filter, map[string][]byte{"n1": answer}, nil)
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("impact (-want +got):\n%s", diff)
+			}
+			if strings.Contains(string(answer), "token") {
+				t.Errorf("the answer shows credentials: %s", answer)
+			}
+		})
+	}
+}
+
+func TestMergeCounts_SeveralNodes(t *testing.T) {
+	t.Parallel()
+	at := func(i byte, address string) *fakeHandle {
+		return &fakeHandle{id: backends.SessionID{i}, request: backends.Request{Address: netip.MustParseAddr(address)}}
+	}
+	answers := map[string][]byte{"n3": []byte("{")}
+	for name, here := range map[string]fakeNodeSessions{
+		"n1": {at(1, "192.0.2.1"), at(2, "192.0.2.2")},
+		"n2": {at(2, "192.0.2.2"), at(3, "192.0.2.1")},
+	} {
+		answers[name] = AnswerSessionQuery(t.Context(), here, new(fakeCluster), encodeQuery(countQueryKind, Filter{}, 1))
+	}
+	want := Impact{Sessions: 3, Addresses: 2, UnreachableNodes: []string{"n3", "n4"}}
+	if diff := cmp.Diff(want, mergeCounts(Filter{}, answers, []string{"n4"})); diff != "" {
+		t.Errorf("impact (-want +got):\n%s", diff)
+	}
 }

@@ -1,7 +1,6 @@
 package enforcement
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -22,7 +21,7 @@ const (
 	NoTicket Reason = "no_ticket"
 	// BadTicket is a ticket that is not valid here.
 	BadTicket Reason = "bad_ticket"
-	// Addresses is a ticket used from too many addresses, or from another one where that is refused.
+	// Addresses is a ticket used from another address than its own where the route refuses that.
 	Addresses Reason = "addresses"
 	// Unchecked is a viewer about whom nobody could be asked: an outage under on_failure: keep, or a bound of this node.
 	Unchecked Reason = "unchecked"
@@ -113,10 +112,13 @@ func (r *Recorder) Record(f Refusal) {
 		return
 	}
 	counter.Add(1)
-	facts := append([]slog.Attr{
+	facts := []any{
 		slog.String("route", f.Route), slog.String("session", f.Session.String()), slog.String("reason", string(f.Reason)),
-	}, f.Facts...)
-	r.log.LogAttrs(context.Background(), slog.LevelWarn, "refusal not enforced", facts...)
+	}
+	for _, fact := range f.Facts {
+		facts = append(facts, fact)
+	}
+	r.log.Warn("refusal not enforced", facts...)
 }
 
 // Counts returns how many sessions each unenforced route would have refused, by reason.

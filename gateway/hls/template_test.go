@@ -94,6 +94,42 @@ func TestTemplateIsStatic(t *testing.T) {
 	}
 }
 
+func TestParse_TicketScope(t *testing.T) {
+	t.Parallel()
+	const body = "#EXTM3U\n#EXTINF:2,\nseg-1.ts\n#EXTINF:2,\n../b/seg-2.ts\n#EXTINF:2,\n../b/seg-3.ts\n#EXTINF:2,\n../c/v.m3u8#t=1\n"
+	want := map[string]string{
+		"path":          "/~own/play/a001/seg-1.ts /~b/play/b/seg-2.ts /~b/play/b/seg-3.ts /~c/play/c/v.m3u8#t=1",
+		"path-ticketed": "seg-1.ts /~b/play/b/seg-2.ts /~b/play/b/seg-3.ts /~c/play/c/v.m3u8#t=1",
+		"query":         "seg-1.ts?ticket=own ../b/seg-2.ts?ticket=b ../b/seg-3.ts?ticket=b ../c/v.m3u8?ticket=c#t=1",
+		"cookie":        "seg-1.ts ../b/seg-2.ts ../b/seg-3.ts ../c/v.m3u8#t=1",
+		"none":          "/play/a001/seg-1.ts /play/b/seg-2.ts /play/b/seg-3.ts /~c/play/c/v.m3u8#t=1",
+		"none-ticketed": "/play/a001/seg-1.ts /play/b/seg-2.ts /play/b/seg-3.ts /~c/play/c/v.m3u8#t=1",
+	}
+	for name, m := range modes() {
+		o := m.options()
+		o.TicketScope = func(ref string) string {
+			folder := strings.Split(ref, "/")[2]
+			return strings.TrimPrefix("in "+folder, "in a001")
+		}
+		template, err := hls.Parse([]byte(body), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for line := range strings.Lines(string(template.Append(nil, "own", "b", "c"))) {
+			if line[0] != '#' {
+				got = append(got, strings.TrimSpace(line))
+			}
+		}
+		if diff := cmp.Diff(strings.Fields(want[name]), got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff([]string{"in b", "in c"}, template.Scopes()); diff != "" {
+			t.Errorf("%s: scopes (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestTemplateAppend_KeepsDstAndSizeIsExact(t *testing.T) {
 	t.Parallel()
 	for name, m := range modes() {

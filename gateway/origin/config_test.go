@@ -63,6 +63,22 @@ func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 		}
 	}
 	c := DefaultConfig()
+	c.Cache = CacheConfig{MaxSize: setting.MiB, MaxObjectSize: setting.MiB, MediaTTL: 1, NegativeTTL: 0, MaxWaitForFresh: 1}
+	c.Fetch.ConnectTimeout, c.Fetch.ResponseTimeout, c.Fetch.BlockingTimeout, c.Fetch.IdleTimeout, c.Fetch.EjectFor = 1, 1, 1, 1, 1
+	c.Fetch.MaxConns, c.Fetch.MaxWaiting = 1, 0
+	for _, size := range []setting.ByteSize{64 * setting.KiB, 64 * setting.MiB} {
+		c.Fetch.MaxPlaylistSize = size
+		if err := c.Validate(); err != nil {
+			t.Errorf("the outermost values are invalid: %v", err)
+		}
+	}
+	for _, size := range []setting.ByteSize{64*setting.KiB - 1, 64*setting.MiB + 1} {
+		c.Fetch.MaxPlaylistSize = size
+		if err := c.Validate(); err == nil {
+			t.Errorf("fetch.max_playlist_size: %v is taken for valid", size)
+		}
+	}
+	c = DefaultConfig()
 	c.Cache.MaxObjectSize = c.Cache.MaxSize + 1
 	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "must not exceed cache.max_size (512MiB)") {
 		t.Errorf("an object larger than the cache: got %v", err)

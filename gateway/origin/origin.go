@@ -92,7 +92,7 @@ func (o *Origin) Close() {
 // findOrStartFetch joins the active fetch of the key or starts one. It returns the cached entry instead if one has
 // become fresh since the caller looked.
 func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetch, *entry, error) {
-	if err := checkPath(r.Path); err != nil {
+	if err := checkPath(r.Path, r.IsListed); err != nil {
 		return nil, nil, fmt.Errorf("fetch from origin %q: path %q: %w", o.name, r.Path, err)
 	}
 	o.mu.Lock()

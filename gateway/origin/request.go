@@ -13,6 +13,8 @@ import (
 type Request struct {
 	// Path is the escaped path on the origin, beginning with "/", as a playlist listed it.
 	Path string
+	// IsListed reports that a playlist of the origin lists the path byte for byte, so that it may look like another one.
+	IsListed bool
 	// Query is the raw query as listed, without '?'.
 	Query string
 	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
@@ -98,9 +100,19 @@ func (k cacheKey) url(base *url.URL) *url.URL {
 	return u
 }
 
-// checkPath returns ErrPath for a path that could leave the folder of a route.
-func checkPath(path string) error {
-	if _, err := url.PathUnescape(path); err != nil || !strings.HasPrefix(path, "/") || urlpath.HasLookAlike(path) {
+// checkPath returns ErrPath for a path that could leave the folder of a route. If a playlist of the origin lists it, only
+// dot segments count.
+func checkPath(path string, isListed bool) error {
+	plain, err := url.PathUnescape(path)
+	if err != nil || !strings.HasPrefix(path, "/") || strings.ContainsAny(plain, "\x00\\") {
+		return ErrPath
+	}
+	for segment := range strings.SplitSeq(plain, "/") {
+		if segment == "." || segment == ".." {
+			return ErrPath
+		}
+	}
+	if !isListed && urlpath.HasLookAlike(path) {
 		return ErrPath
 	}
 	return nil

@@ -102,17 +102,17 @@ func TestSigner_Verify_Invalid(t *testing.T) {
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
 		"without its key and the dot":           {ring, body, s, false},
-		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, s.Folder, 1, false}, false},
-		"for another channel":                   {ring, good, Scope{s.Route, "a002", s.Folder, 1, false}, false},
-		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, "sd", 1, false}, false},
-		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, "", 0, false}, false},
-		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", "d", 1, false}, false},
-		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], s.Folder, 1, false}, false},
-		"for the folder alone":                  {ring, good, Scope{s.Route, s.Channel, s.Folder, 1, true}, false},
-		"for a deeper one":                      {ring, good, Scope{s.Route, s.Channel, s.Folder, 2, false}, false},
+		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, Tree, s.Folder, 1}, false},
+		"for another channel":                   {ring, good, Scope{s.Route, "a002", Tree, s.Folder, 1}, false},
+		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, Tree, "sd", 1}, false},
+		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, Tree, "", 0}, false},
+		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", Tree, "d", 1}, false},
+		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], Tree, s.Folder, 1}, false},
+		"for the folder alone":                  {ring, good, Scope{s.Route, s.Channel, FolderAlone, s.Folder, 1}, false},
+		"for a deeper one":                      {ring, good, Scope{s.Route, s.Channel, Tree, s.Folder, 2}, false},
 		"without its depth":                     {ring, good[:len(good)-1], s, false},
 		"with another depth":                    {ring, good[:len(good)-1] + "C", s, false},
-		"with the depth of a folder alone":      {ring, good[:len(good)-1] + "h", s, false},
+		"with the depth of a folder alone":      {ring, good[:len(good)-1] + "g", s, false},
 		"empty":                                 {ring, "", s, false},
 		"a dot alone":                           {ring, ".", s, false},
 		"one character short":                   {ring, good[:len(good)-1], s, false},
@@ -192,21 +192,23 @@ func TestHint(t *testing.T) {
 	c, s := someClaims()
 	seen := map[string]bool{}
 	for depth := range MaxDepth + 1 {
-		for _, isExact := range []bool{false, true} {
-			s.Depth, s.IsExact = depth, isExact
+		for _, kind := range []Kind{Tree, FolderAlone, PathAlone} {
+			if s.Kind, s.Depth = kind, depth; kind == PathAlone && depth > 0 {
+				continue
+			}
 			text := ring.Sign(c, s)
-			if gotDepth, gotExact := Hint(text); gotDepth != depth || gotExact != isExact || seen[text] {
-				t.Errorf("depth %d, exact %v: %s says %d, %v", depth, isExact, text, gotDepth, gotExact)
+			if gotKind, gotDepth := Hint(text); gotDepth != depth || gotKind != kind || seen[text] {
+				t.Errorf("kind %d, depth %d: %s says %d, %d", kind, depth, text, gotKind, gotDepth)
 			}
 			if _, ok := ring.Verify(text, s); !ok {
-				t.Errorf("depth %d, exact %v: not valid", depth, isExact)
+				t.Errorf("kind %d, depth %d: not valid", kind, depth)
 			}
 			seen[text] = true
 		}
 	}
 	for _, text := range []string{"", "a", "a.", "a." + strings.Repeat("A", Chars), "a." + strings.Repeat("A", Chars) + "!"} {
-		if depth, isExact := Hint(text); depth != 0 || isExact {
-			t.Errorf("Hint(%q): got %d, %v, want none", text, depth, isExact)
+		if kind, depth := Hint(text); depth != 0 || kind != Tree {
+			t.Errorf("Hint(%q): got %d, %d, want none", text, kind, depth)
 		}
 	}
 }
@@ -229,9 +231,9 @@ func FuzzVerify(f *testing.F) {
 		f.Add(seed, s.Route, s.Channel, s.Folder)
 	}
 	f.Fuzz(func(t *testing.T, text, route, channel, folder string) {
-		depth, isExact := Hint(text)
-		got, ok := ring.Verify(text, Scope{route, channel, folder, depth, isExact})
-		if ok && ring.Sign(got, Scope{route, channel, folder, depth, isExact}) != text {
+		kind, depth := Hint(text)
+		got, ok := ring.Verify(text, Scope{route, channel, kind, folder, depth})
+		if ok && ring.Sign(got, Scope{route, channel, kind, folder, depth}) != text {
 			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
 		if ok && (text != good || route != s.Route || channel != s.Channel || folder != s.Folder) {

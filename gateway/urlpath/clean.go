@@ -71,3 +71,26 @@ func hexDigit(c byte) int {
 		return -1
 	}
 }
+
+// Escape returns a path as browsers send it: with escapes for what is no ASCII and for what they never send plainly.
+func Escape(path string) string {
+	const hexDigits, never = "0123456789ABCDEF", "\"#<>?^`{|}"
+	var out []byte
+	for i := range len(path) {
+		c := path[i]
+		isPlain := c > ' ' && c < 0x7f && strings.IndexByte(never, c) < 0
+		if !isPlain && out == nil {
+			out = append(make([]byte, 0, len(path)+16), path[:i]...)
+		}
+		switch {
+		case !isPlain:
+			out = append(out, '%', hexDigits[c>>4], hexDigits[c&15])
+		case out != nil:
+			out = append(out, c)
+		}
+	}
+	if out == nil {
+		return path
+	}
+	return string(out)
+}

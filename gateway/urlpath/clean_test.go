@@ -143,6 +143,20 @@ func TestHasLookAlike(t *testing.T) {
 	}
 }
 
+func TestEscape(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/play/a001/x.ts":  "/play/a001/x.ts",
+		"/a b/ä%c3%a4\"x^": "/a%20b/%C3%A4%c3%a4%22x%5E",
+		"/x／y;z=1":         "/x%EF%BC%8Fy;z=1",
+		"":                 "",
+	} {
+		if got := Escape(path); got != want || Escape(got) != got {
+			t.Errorf("Escape(%q): got %q, want %q", path, got, want)
+		}
+	}
+}
+
 // loose decodes a path once more than it should, by the bits of UTF-8 alone, with wide characters as ASCII.
 func loose(path string) string {
 	var b strings.Builder

@@ -123,7 +123,7 @@ func (d *Detector) warn(o *Opening, name string) {
 	d.log.Warn("a player opens a session for each value of a parameter, new ones refused; add it to the route's "+
 		"ignore_query, or to its credentials if it tells viewers apart",
 		slog.String("parameter", name), slog.String("route", o.Route), slog.String("channel", o.Channel),
-		slog.Int("sessions.max_variants", d.limit))
+		slog.Int("max_variants", d.limit))
 }
 
 // add counts an opening. It reports whether it shows that the parameter tells viewers apart.

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"usher/backends"
@@ -30,7 +31,7 @@ func (o *Opening) suspects(seed maphash.Seed) iter.Seq2[string, uint64] {
 		n, isAlone := 0, len(o.Credentials.Headers) == 0
 		for pair := range strings.SplitSeq(o.Credentials.Query, "&") {
 			name := nameOf(pair)
-			if n == maxParameters || contains(names[:n], name) {
+			if n == maxParameters || slices.Contains(names[:n], name) {
 				continue
 			}
 			names[n] = name
@@ -78,13 +79,4 @@ func write(h *maphash.Hash, text string) {
 func nameOf(pair string) string {
 	name, _, _ := strings.Cut(pair, "=")
 	return backends.UnescapeQuery(name)
-}
-
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }

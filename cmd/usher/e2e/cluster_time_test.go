@@ -17,9 +17,10 @@ import (
 
 // The durations of tests about time itself.
 var (
-	nodesFor  = flag.Duration("nodes-for", time.Minute, "how long nodes are killed while viewers play")
-	hopFor    = flag.Duration("hop-for", time.Minute, "how long a viewer plays on all nodes")
-	outageFor = flag.Duration("outage-for", 30*time.Second, "how long Redis is stopped or frozen")
+	nodesFor    = flag.Duration("nodes-for", time.Minute, "how long nodes are killed while viewers play")
+	hopFor      = flag.Duration("hop-for", time.Minute, "how long a viewer plays on all nodes")
+	siblingsFor = flag.Duration("siblings-for", 25*time.Second, "how long a viewer plays at several addresses")
+	outageFor   = flag.Duration("outage-for", 30*time.Second, "how long Redis is stopped or frozen")
 )
 
 // pause waits. Only tests about time itself use it.

@@ -173,6 +173,10 @@ func TestEdges(t *testing.T) {
 			t.Parallel()
 			wantCookie(t, edges[name](t, origin, "match_by: cookie"))
 		})
+		t.Run(name+" with match_by cookie, from two addresses", func(t *testing.T) {
+			t.Parallel()
+			wantSiblingAtEdge(t, edges[name](t, origin, "match_by: cookie"))
+		})
 	}
 }
 

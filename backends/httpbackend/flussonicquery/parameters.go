@@ -1,4 +1,4 @@
-package httpbackend
+package flussonicquery
 
 import (
 	"cmp"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend"
 )
 
 // Bounds of viewer input in a call: maxValueBytes for each value, unescaped, and maxViewerBytes for all together, as
@@ -19,13 +20,13 @@ const (
 	maxEdgeBytes = 128
 )
 
-// FlussonicParameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
-// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of [Deps] and
+// Parameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
+// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of [httpbackend.Deps] and
 // may be nil.
-func FlussonicParameters(
+func Parameters(
 	r *backends.Request, token string, viewerCount func(channel string) (ofChannel, all int), now time.Time,
-) []Parameter {
-	p := parameterList{list: make([]Parameter, 0, 16), budget: maxViewerBytes}
+) []httpbackend.Parameter {
+	p := parameterList{list: make([]httpbackend.Parameter, 0, 16), budget: maxViewerBytes}
 	ofChannel, all := 0, 0
 	if viewerCount != nil {
 		ofChannel, all = viewerCount(r.Channel)
@@ -79,13 +80,13 @@ func requestStage(r *backends.Request) (requestType string, number int) {
 
 // parameterList collects parameters.
 type parameterList struct {
-	list   []Parameter
+	list   []httpbackend.Parameter
 	budget int // bytes left for viewer input, escaped
 }
 
 // add appends a short value of our own.
 func (p *parameterList) add(name, value string) {
-	p.list = append(p.list, Parameter{Name: name, Value: value})
+	p.list = append(p.list, httpbackend.Parameter{Name: name, Value: value})
 }
 
 // addFromViewer appends viewer input, cut to what fits. It strips no characters: escaped, they are harmless on the wire,

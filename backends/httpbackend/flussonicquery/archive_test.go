@@ -1,4 +1,4 @@
-package httpbackend
+package flussonicquery
 
 import (
 	"net/url"
