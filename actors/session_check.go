@@ -108,12 +108,25 @@ func (r *Registry) awaitBans(
 	ctx, cancel := context.WithTimeout(ctx, s.policy.LeaseWait)
 	defer cancel()
 	err := r.cluster.AwaitBans(ctx)
-	if ban, isBanned := r.cluster.Banned(s.Request(), nil); isBanned {
-		return new(banDecision(ban)), false
+	for _, request := range s.bannedAs() {
+		if ban, isBanned := r.cluster.Banned(request, nil); isBanned {
+			return new(banDecision(ban)), false
+		}
 	}
 	mayBeBanned = err != nil && !errors.Is(err, backends.ErrStoreUnavailable)
 	opening.awaitsBans.Store(mayBeBanned)
 	return nil, mayBeBanned
+}
+
+// bannedAs returns what a ban of the viewer may name: the session, and that of the ticket that opened it.
+func (s *Session) bannedAs() []*backends.Request {
+	requests := []*backends.Request{s.Request()}
+	if s.ticketUse.isSibling() {
+		asRoot := *s.Request()
+		asRoot.Session = s.ticketUse.root
+		requests = append(requests, &asRoot)
+	}
+	return requests
 }
 
 // refusalOf returns why a session that the store knows is refused: its viewer is banned, or the session was evicted and its

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
 	"usher/actors/session"
 	"usher/backends"
 	"usher/cluster/redistest"
