@@ -112,6 +112,7 @@ func TestBreaker_Window(t *testing.T) {
 		defer b.close()
 		b.call(repeat("xx.", 13))
 		time.Sleep(61 * time.Second)
+		synctest.Wait()
 		if b.call(repeat("xx.", 3)); b.isOpen.Load() {
 			t.Error("old failures open the breaker")
 		}
@@ -137,6 +138,7 @@ func TestBreaker_Recovers(t *testing.T) {
 			t.Errorf("a call while it is open: %v", err)
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if n := b.probes.Load(); n < 15 || n > 40 {
 			t.Errorf("%d probes in ten seconds", n)
 		}
@@ -146,6 +148,7 @@ func TestBreaker_Recovers(t *testing.T) {
 		b.isFailing.Store(false)
 		before := b.probes.Load()
 		time.Sleep(openTimeout + 3*probeInterval)
+		synctest.Wait()
 		if b.isOpen.Load() || !slices.Equal(order, []string{"first", "second"}) {
 			t.Errorf("open: %t, called: %q", b.isOpen.Load(), order)
 		}
@@ -153,6 +156,7 @@ func TestBreaker_Recovers(t *testing.T) {
 			t.Errorf("%d probes closed it, want %d", n, probesToClose)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if n := b.probes.Load() - before; n != probesToClose {
 			t.Errorf("%d probes, the last of them while it was closed", n)
 		}
@@ -175,9 +179,11 @@ func TestBreaker_ProbeFailsOnce(t *testing.T) {
 			b.isFailing.Store(false)
 			for b.probes.Load() == n {
 				time.Sleep(time.Millisecond)
+				synctest.Wait()
 			}
 			b.isFailing.Store(true)
 			time.Sleep(probeInterval + time.Millisecond)
+			synctest.Wait()
 			if !b.isOpen.Load() {
 				t.Fatal("it is closed")
 			}
