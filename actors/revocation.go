@@ -18,6 +18,8 @@ type revoker struct {
 	// sessions, not one each.
 	pending   map[string]session.Ban
 	isRunning bool
+	// siblingsPending: siblings of banned sessions are to be denied. siblingsRunning: a task does that.
+	siblingsPending, siblingsRunning bool
 }
 
 func (r *revoker) apply(v session.Revocation) {
@@ -41,6 +43,39 @@ func (r *revoker) apply(v session.Revocation) {
 func (r *revoker) applySessionBan(b session.Ban) {
 	if s := r.table.find(b.Session); s != nil && !isBanDenial(s.Decision()) {
 		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(b)})
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.siblingsPending = true
+	if !r.siblingsRunning {
+		r.siblingsRunning = r.life.tryRun(r.denySiblings)
+	}
+}
+
+// siblingsPause spaces the passes over all sessions that the bans of single sessions need.
+const siblingsPause = 500 * time.Millisecond
+
+// denySiblings denies the siblings of banned sessions until no such ban is pending. Of a sibling that was admitted by its
+// ticket alone nothing else is known.
+func (r *revoker) denySiblings() {
+	for {
+		r.mu.Lock()
+		r.siblingsRunning, r.siblingsPending = r.siblingsPending && !r.life.isEnding(), false
+		isRunning := r.siblingsRunning
+		r.mu.Unlock()
+		if !isRunning {
+			return
+		}
+		r.table.each(func(s *Session) bool {
+			if s.ticketUse.isSibling() && !isBanDenial(s.Decision()) {
+				root := &backends.Request{Session: s.ticketUse.root}
+				if ban, isBanned := r.cluster.Banned(root, nil); isBanned {
+					r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
+				}
+			}
+			return !r.life.isEnding()
+		})
+		pause(r.life.ctx, siblingsPause)
 	}
 }
 

@@ -130,7 +130,8 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
-		s.evicted.Store(record)
+		evicted := *record
+		s.evicted.Store(&evicted)
 		return new(evictedDecision(d))
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {

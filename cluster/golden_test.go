@@ -75,7 +75,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 			name = key
 		}
 		what := map[string]bool{}
-		for _, f := range strings.Fields(got[name]) {
+		for f := range strings.FieldsSeq(got[name]) {
 			what[f] = true
 		}
 		what[kind] = true

@@ -209,18 +209,13 @@ func (m *Memory) SaveDecision(_ context.Context, u session.DecisionUpdate) (sess
 // update stores a decision, unless a better one holds.
 func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.Time) session.UpdateOutcome {
 	old, r := &e.record, u.Record
-	hasTicket := e.hasRecord && holdsAt(old, revokedBefore, now)
-	holds := hasTicket && old.Decision.Source.IsAuthoritative()
-	isUnleased := r.Revision == 0 && !u.RevokeTicket
-	switch order := r.Opened.Compare(old.Opened); {
-	case r.Decision.Verdict == backends.Pending:
+	if r.Decision.Verdict == backends.Pending {
 		return session.OutcomeStored
-	case hasTicket && order < 0 && !u.RevokeTicket:
-		return session.OutcomeStale // it was opened later elsewhere
-	case holds && !r.Decision.Source.IsAuthoritative(), holds && isUnleased && order == 0:
-		return session.OutcomeKept
-	case holds && isUnleased && old.Revision > 0:
-		return session.OutcomeStale // it must look, and take the decision
+	}
+	if e.hasRecord && holdsAt(old, revokedBefore, now) {
+		if outcome := outcomeBeside(old, &u); outcome != session.OutcomeStored {
+			return outcome
+		}
 	}
 	r.IsEvicted = old.IsEvicted && (!e.hasRecord || old.Opened.Equal(r.Opened))
 	r.RevokedBefore = time.Time{} // the tombstone has it
@@ -232,6 +227,21 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	}
 	e.record, e.hasRecord = r, true
 	return session.OutcomeStored
+}
+
+// outcomeBeside returns what becomes of a decision where another one has not expired.
+func outcomeBeside(old *session.Record, u *session.DecisionUpdate) session.UpdateOutcome {
+	isVerified, isUnleased := old.Decision.Source.IsAuthoritative(), u.Record.Revision == 0 && !u.RevokeTicket
+	switch order := u.Record.Opened.Compare(old.Opened); {
+	case order < 0 && !u.RevokeTicket:
+		return session.OutcomeStale // it was opened later elsewhere
+	case isVerified && !u.Record.Decision.Source.IsAuthoritative(), isVerified && isUnleased && order == 0:
+		return session.OutcomeKept
+	case isVerified && isUnleased && old.Revision > 0:
+		return session.OutcomeStale // it must look, and take the decision
+	default:
+		return session.OutcomeStored
+	}
 }
 
 // lastRevoked returns until when the tickets of a session are revoked.

@@ -120,7 +120,8 @@ func TestServe_NoTicketNoCredentials_RefusedWithoutCheck(t *testing.T) {
 			func(g *testGateway) string {
 				return "/play/a001/index.m3u8?ticket=" + sign(g, ticket.Claims{ID: id}, "/vod/{channel}/*", "a001")
 			},
-			nil, refusal{403, "the ticket is not valid for this channel, and the credential token is missing"},
+			nil,
+			refusal{403, "the ticket is not valid for this channel, and the credential token is missing"},
 		},
 		"a bad ticket in a cookie, nothing else": {
 			func(c *Config) {

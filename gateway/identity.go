@@ -340,11 +340,11 @@ func (g *Gateway) leaveTicket(rc *requestContext, d *backends.Decision) bool {
 	if !rc.hasTicket || !isRefused || rc.credentials.IsEmpty() {
 		return false
 	}
-	id := g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
-	if id == rc.id {
+	if rc.session.Request().Group == g.hasher.groupID(&rc.target, &rc.credentials, rc.request) {
 		return false
 	}
-	rc.id, rc.root, rc.claims = id, backends.SessionID{}, ticket.Claims{}
+	rc.target.enter()
+	rc.id, rc.root, rc.claims = g.sessionOfCredentials(rc), backends.SessionID{}, ticket.Claims{}
 	rc.hasTicket, rc.isTicketInPath = false, false // playlists list the new session's ticket
 	return true
 }

@@ -163,7 +163,7 @@ func (rc *requestContext) refusalReason(status int, d backends.Decision) enforce
 		return enforcement.Addresses
 	case status == http.StatusServiceUnavailable:
 		return enforcement.Unchecked
-	case rc.isTicketInPath && !rc.hasTicket:
+	case rc.isTicketInPath && !rc.hasTicket, rc.badTicket != "":
 		return enforcement.BadTicket
 	case rc.hasTicket:
 		return enforcement.Addresses

@@ -106,6 +106,10 @@ func (r RouteConfig) warnings(key string) error {
 		errs = append(errs, fmt.Errorf("%s.enforce: false serves every viewer, banned and kicked ones too, and logs who would be refused; "+
 			"set it to true once the log is as expected", key))
 	}
+	if r.OnNewAddress == ShareSession {
+		errs = append(errs, fmt.Errorf("%s.on_new_address: share lets further addresses use a decision that the backend made about one; "+
+			"a backend that decides by address wants check", key))
+	}
 	if r.TicketIn == hls.TicketInNone {
 		errs = append(errs, fmt.Errorf("%s.ticket_in: none serves segments and keys to everybody who knows their URIs; "+
 			"let what stands in front of this node check a token of its own", key))

@@ -332,7 +332,11 @@ func TestBreaker_MayWarn_OncePerInterval(t *testing.T) {
 		after time.Duration
 		want  bool
 	}{
-		{0, true}, {0, false}, {opinionWarnInterval - time.Second, false}, {opinionWarnInterval, true}, {opinionWarnInterval, false},
+		{0, true},
+		{0, false},
+		{opinionWarnInterval - time.Second, false},
+		{opinionWarnInterval, true},
+		{opinionWarnInterval, false},
 		{2*opinionWarnInterval + time.Second, true},
 	} {
 		if got := b.mayWarn(start.Add(ask.after)); got != ask.want {

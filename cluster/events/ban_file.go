@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"usher/actors/session"
 	"usher/backends/setting"
@@ -21,10 +22,10 @@ import (
 const fileLockTimeout = time.Second
 
 // The buckets of a [BanFile]. The values of the first two are when they end, in ms, and then the ban.
-var (
-	fileBans     = []byte("bans")
-	fileUnbanned = []byte("unbanned")
-	fileNode     = []byte("node") // "secret": the node's own
+const (
+	fileBans     = "bans"
+	fileUnbanned = "unbanned"
+	fileNode     = "node" // "secret": the node's own
 )
 
 // BanFile keeps the bans of a node and their tombstones over a restart, so that they hold when Redis and all nodes have lost
@@ -40,15 +41,15 @@ type BanFile struct {
 func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: fileLockTimeout})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: another process uses it", path)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{string(fileBans): {}, string(fileUnbanned): {}}}
+	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}}}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{fileBans, fileUnbanned, fileNode} {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+		for _, name := range []string{fileBans, fileUnbanned, fileNode} {
+			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
 		}
@@ -64,7 +65,7 @@ func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
 // Secret returns the secret of a node without others, which its bans are encrypted and hashed with.
 func (f *BanFile) Secret() (secret setting.Secret, err error) {
 	err = f.db.Update(func(tx *bbolt.Tx) error {
-		b, key := tx.Bucket(fileNode), []byte("secret")
+		b, key := tx.Bucket([]byte(fileNode)), []byte("secret")
 		if b.Get(key) == nil {
 			if err := b.Put(key, []byte(rand.Text())); err != nil {
 				return err
@@ -80,8 +81,8 @@ func (f *BanFile) Secret() (secret setting.Secret, err error) {
 func (f *BanFile) Load(cipher *redisclient.Cipher, bans *Bans, now time.Time) error {
 	unreadable := 0
 	err := f.db.View(func(tx *bbolt.Tx) error {
-		err := tx.Bucket(fileUnbanned).ForEach(func(id, value []byte) error {
-			f.written[string(fileUnbanned)][string(id)] = true
+		err := tx.Bucket([]byte(fileUnbanned)).ForEach(func(id, value []byte) error {
+			f.written[fileUnbanned][string(id)] = true
 			if until, _ := splitValue(value); until.After(now) {
 				bans.Remove(string(id), until)
 			}
@@ -90,8 +91,8 @@ func (f *BanFile) Load(cipher *redisclient.Cipher, bans *Bans, now time.Time) er
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(fileBans).ForEach(func(id, value []byte) error {
-			f.written[string(fileBans)][string(id)] = true
+		return tx.Bucket([]byte(fileBans)).ForEach(func(id, value []byte) error {
+			f.written[fileBans][string(id)] = true
 			until, encrypted := splitValue(value)
 			b, err := decodeBan(cipher, string(id), encrypted)
 			if err != nil {
@@ -150,8 +151,8 @@ func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
 func millisOf(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) }
 
 // writeBucket adds the keys that the bucket lacks and deletes the others. A ban does not change.
-func (f *BanFile) writeBucket(tx *bbolt.Tx, name []byte, keys func(func(string) bool), value func(string) []byte) error {
-	bucket, written, wanted := tx.Bucket(name), f.written[string(name)], make(map[string]bool)
+func (f *BanFile) writeBucket(tx *bbolt.Tx, name string, keys func(func(string) bool), value func(string) []byte) error {
+	bucket, written, wanted := tx.Bucket([]byte(name)), f.written[name], make(map[string]bool)
 	for key := range keys {
 		if wanted[key] = true; written[key] {
 			continue
@@ -168,7 +169,7 @@ func (f *BanFile) writeBucket(tx *bbolt.Tx, name []byte, keys func(func(string) 
 			return err
 		}
 	}
-	tx.OnCommit(func() { f.written[string(name)] = wanted })
+	tx.OnCommit(func() { f.written[name] = wanted })
 	return nil
 }
 

@@ -58,63 +58,73 @@ const (
 	wrongCall
 )
 
-// errorReplies are the error replies of Redis 6 to 8 and Valkey that this program can get, by how they begin. The first match
-// counts. A reply that is not listed is a server that does not serve.
-var errorReplies = []struct {
-	begins string
-	class  replyClass
-	advice string
-}{
-	{"LOADING", temporary, ""},                                    // it starts
-	{"MASTERDOWN", temporary, ""},                                 // a replica without its master
-	{"READONLY", temporary, "have cluster.redis name the master"}, // a replica, as after a failover
-	{"REDIRECT", temporary, "have cluster.redis name the master"}, // the same, by Valkey
-	{"CLUSTERDOWN", temporary, "set cluster.redis.cluster, and see CLUSTER INFO"},
-	{"MOVED", temporary, "set cluster.redis.cluster"}, // or a hash slot that moves on and on
-	{"ASK", temporary, "set cluster.redis.cluster"},
-	{"TRYAGAIN", temporary, ""},   // a hash slot moves
-	{"BUSYKEY", wrongCall, ""},    // not "BUSY"
-	{"BUSYGROUP", wrongCall, ""},  // not "BUSY"
-	{"BUSY", temporary, ""},       // a script of somebody runs for long
-	{"UNKILLABLE", temporary, ""}, // the same
-	{"UNBLOCKED", temporary, ""},  // it became a replica
-	{"EXECABORT", temporary, ""},  // a proxy's transaction
-	{"NOREPLICAS", temporary, "see Redis' min-replicas-to-write"},
-	{"INPROG", temporary, ""}, // a failover
-	{"ERR max number of clients", temporary, "raise Redis' maxclients, or lower cluster.redis.pool_size"},
+// errorReply is a kind of error reply, by how it begins, and what the operator must do about it.
+type errorReply struct{ begins, advice string }
 
-	{"NOAUTH", needsOperator, adviceOnPassword},
-	{"WRONGPASS", needsOperator, adviceOnPassword},
-	{"ERR Protocol error: unauthenticated", needsOperator, adviceOnPassword}, // a connection from before requirepass
-	{"ERR unauthenticated", needsOperator, adviceOnPassword},
-	{"ERR AUTH", needsOperator, "Redis has no password: remove cluster.redis.password"},
-	{"ERR Client sent AUTH", needsOperator, "Redis has no password: remove cluster.redis.password"},
-	{"NOPERM", needsOperator, adviceOnRights},
-	{"ERR The user executing the script", needsOperator, adviceOnRights}, // the same, within a script
-	{"DENIED", needsOperator, "give Redis a password, or set its protected-mode"},
-	{"OOM", needsOperator, "raise Redis' maxmemory"},
-	{"MISCONF", needsOperator, "Redis cannot save: see its log"},
-	{"ERR unknown command", needsOperator, adviceOnCommands},
-	{"ERR Unknown Redis command", needsOperator, adviceOnCommands}, // the same, within a script
-	{"Unknown Redis command", needsOperator, adviceOnCommands},
-	{"ERR This Redis command is not allowed", needsOperator, adviceOnCommands},
-	{"ERR DB index", needsOperator, "set cluster.redis.database to one that Redis has"},
-	{"ERR invalid DB index", needsOperator, "set cluster.redis.database to one that Redis has"},
-	{"ERR SELECT is not allowed", needsOperator, "remove cluster.redis.database"},
-	{"ERR This instance has cluster support disabled", needsOperator, "remove cluster.redis.cluster"},
-	{"NOPROTO", needsOperator, "use Redis 6 or newer"},
+// The error replies of Redis 6 to 8 and Valkey that this program can get. A reply that is not listed is a server that does not
+// serve.
 
-	{"WRONGTYPE", wrongCall, ""},
-	{"CROSSSLOT", wrongCall, ""},
-	{"NOGROUP", wrongCall, ""},
-	{"ERR wrong number of arguments", wrongCall, ""},
-	{"ERR Wrong number of args", wrongCall, ""}, // the same, within a script
-	{"ERR syntax error", wrongCall, ""},
-	{"ERR value is not", wrongCall, ""},
-	{"ERR hash value is not", wrongCall, ""},
-	{"ERR invalid expire", wrongCall, ""},
-	{"ERR Error compiling script", wrongCall, ""},
-	{"ERR The ID specified in XADD", wrongCall, ""}, // another program wrote to the stream
+func wrongCalls() []errorReply {
+	return []errorReply{
+		{"BUSYKEY", ""},   // not "BUSY"
+		{"BUSYGROUP", ""}, // not "BUSY"
+		{"WRONGTYPE", ""},
+		{"CROSSSLOT", ""},
+		{"NOGROUP", ""},
+		{"ERR wrong number of arguments", ""},
+		{"ERR Wrong number of args", ""}, // the same, within a script
+		{"ERR syntax error", ""},
+		{"ERR value is not", ""},
+		{"ERR hash value is not", ""},
+		{"ERR invalid expire", ""},
+		{"ERR Error compiling script", ""},
+		{"ERR The ID specified in XADD", ""}, // another program wrote to the stream
+	}
+}
+
+func needingOperator() []errorReply {
+	return []errorReply{
+		{"NOAUTH", adviceOnPassword},
+		{"WRONGPASS", adviceOnPassword},
+		{"ERR Protocol error: unauthenticated", adviceOnPassword}, // a connection from before requirepass
+		{"ERR unauthenticated", adviceOnPassword},
+		{"ERR AUTH", "Redis has no password: remove cluster.redis.password"},
+		{"ERR Client sent AUTH", "Redis has no password: remove cluster.redis.password"},
+		{"NOPERM", adviceOnRights},
+		{"ERR The user executing the script", adviceOnRights}, // the same, within a script
+		{"DENIED", "give Redis a password, or set its protected-mode"},
+		{"OOM", "raise Redis' maxmemory"},
+		{"MISCONF", "Redis cannot save: see its log"},
+		{"ERR unknown command", adviceOnCommands},
+		{"ERR Unknown Redis command", adviceOnCommands}, // the same, within a script
+		{"Unknown Redis command", adviceOnCommands},
+		{"ERR This Redis command is not allowed", adviceOnCommands},
+		{"ERR DB index", "set cluster.redis.database to one that Redis has"},
+		{"ERR invalid DB index", "set cluster.redis.database to one that Redis has"},
+		{"ERR SELECT is not allowed", "remove cluster.redis.database"},
+		{"ERR This instance has cluster support disabled", "remove cluster.redis.cluster"},
+		{"NOPROTO", "use Redis 6 or newer"},
+	}
+}
+
+func temporaryOnes() []errorReply {
+	return []errorReply{
+		{"LOADING", ""},    // it starts
+		{"MASTERDOWN", ""}, // a replica without its master
+		{"READONLY", "have cluster.redis name the master"}, // a replica, as after a failover
+		{"REDIRECT", "have cluster.redis name the master"}, // the same, by Valkey
+		{"CLUSTERDOWN", "set cluster.redis.cluster, and see CLUSTER INFO"},
+		{"MOVED", "set cluster.redis.cluster"}, // or a hash slot that moves on and on
+		{"ASK", "set cluster.redis.cluster"},
+		{"TRYAGAIN", ""},   // a hash slot moves
+		{"BUSY", ""},       // a script of somebody runs for long
+		{"UNKILLABLE", ""}, // the same
+		{"UNBLOCKED", ""},  // it became a replica
+		{"EXECABORT", ""},  // a proxy's transaction
+		{"NOREPLICAS", "see Redis' min-replicas-to-write"},
+		{"INPROG", ""}, // a failover
+		{"ERR max number of clients", "raise Redis' maxclients, or lower cluster.redis.pool_size"},
+	}
 }
 
 const (
@@ -133,9 +143,14 @@ func classify(reply string) (class replyClass, advice string) {
 	if inScript != nil {
 		reply = inScript[1]
 	}
-	for _, r := range errorReplies {
-		if strings.HasPrefix(reply, r.begins) {
-			return r.class, r.advice
+	for _, known := range []struct {
+		class   replyClass
+		replies []errorReply
+	}{{wrongCall, wrongCalls()}, {needsOperator, needingOperator()}, {temporary, temporaryOnes()}} {
+		for _, r := range known.replies {
+			if strings.HasPrefix(reply, r.begins) {
+				return known.class, r.advice
+			}
 		}
 	}
 	if inScript != nil {

@@ -66,6 +66,12 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 		"segments without a ticket": {
 			"required: [token]", "ticket_in: none", ":8:66: routes[0].ticket_in: ", "none serves segments and keys to everybody who knows",
 		},
+		"a decision that addresses share": {
+			"required: [token]", "on_new_address: share", ":8:66: routes[0].on_new_address: ", "share lets further addresses use a decision",
+		},
+		"a route that refuses nobody": {
+			"required: [token]", "enforce: false", ":8:66: routes[0].enforce: ", "false serves every viewer, banned and kicked ones too",
+		},
 		"an origin with a query": {"http://127.0.0.1:9\" } }", "http://127.0.0.1:9/live?key=1\" } }", ":4:21: origins.stage.url: ", "has a query, which every request"},
 		"a Redis on the internet": {
 			"", "cluster: { redis: { addresses: [ '8.8.8.8:6379' ] }, encryption_keys: [ { id: a, secret: 7f3a9c1e5b8d2046 } ] }",

@@ -1,7 +1,6 @@
 package enforcement
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -113,10 +112,13 @@ func (r *Recorder) Record(f Refusal) {
 		return
 	}
 	counter.Add(1)
-	facts := append([]slog.Attr{
+	facts := []any{
 		slog.String("route", f.Route), slog.String("session", f.Session.String()), slog.String("reason", string(f.Reason)),
-	}, f.Facts...)
-	r.log.LogAttrs(context.Background(), slog.LevelWarn, "refusal not enforced", facts...)
+	}
+	for _, fact := range f.Facts {
+		facts = append(facts, fact)
+	}
+	r.log.Warn("refusal not enforced", facts...)
 }
 
 // Counts returns how many sessions each unenforced route would have refused, by reason.
