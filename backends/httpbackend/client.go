@@ -125,7 +125,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	ctx = withSentTrace(ctx)
 	r := c.request(ctx, call)
 	traced := c.startTrace(ctx, r)
-	x, hops, err := c.send(ctx, r)
+	x, hops, err := c.send(ctx, r, call.Credentials)
 	if err != nil {
 		traced.finish(Response{}, nil)
 		return Response{}, c.classifyError(ctx, err)

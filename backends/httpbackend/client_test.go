@@ -167,7 +167,7 @@ func TestClient_Do_Redirects(t *testing.T) {
 		})
 		return c.Decide(t.Context(), httpbackend.Call{
 			Query: "token=good", Header: http.Header{"X-Real-IP": {"192.0.2.7"}},
-			Credentials: []backends.Header{{Name: "Cookie", Value: "5ecret"}},
+			Credentials: []backends.Header{{Name: "Cookie", Value: "5ecret"}, {Name: "X-Token", Value: "5ecret"}},
 		})
 	}
 
@@ -182,7 +182,7 @@ func TestClient_Do_Redirects(t *testing.T) {
 		t.Errorf("auth-proxy: got %+v and error %v, want the yes of where it leads", d, err)
 	}
 	if r := onlyRequest(t, elsewhere); r.Header.Get("X-Real-Ip") != "192.0.2.7" || r.Header.Get("X-Api-Key") != "" ||
-		r.Header.Get("Cookie") != "" {
+		r.Header.Get("Cookie") != "" || r.Header.Get("X-Token") != "" {
 		t.Errorf("another host got %v, want the viewer's facts and no secrets", r.Header)
 	}
 

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"usher/backends"
 )
 
 const (
@@ -36,7 +38,7 @@ type exchange struct {
 const maxRedirects = 10
 
 // send makes the call and follows redirects where the status table says so. hops is how many it followed.
-func (c *Client) send(ctx context.Context, r *http.Request) (x *exchange, hops int, err error) {
+func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.Header) (x *exchange, hops int, err error) {
 	for ; ; hops++ {
 		x, err = c.exchange(ctx, r)
 		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
@@ -50,7 +52,7 @@ func (c *Client) send(ctx context.Context, r *http.Request) (x *exchange, hops i
 		if hops == maxRedirects {
 			return nil, hops, errTooManyRedirects
 		}
-		r = c.redirectedRequest(ctx, r, next)
+		r = c.redirectedRequest(ctx, r, next, viewer)
 	}
 }
 
@@ -70,9 +72,9 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	return next
 }
 
-// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers nor the
-// viewer's credentials in headers.
-func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL) *http.Request {
+// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers nor those
+// in which the viewer shows credentials.
+func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
@@ -83,8 +85,12 @@ func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *u
 			delete(to.Header, name)
 		}
 	}
-	to.Header.Del("Authorization")
-	to.Header.Del("Cookie")
+	to.Header.Del("Authorization") // from the address
+	for _, field := range viewer {
+		if !isReserved(field.Name) {
+			to.Header.Del(field.Name)
+		}
+	}
 	return to
 }
 
