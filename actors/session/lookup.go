@@ -313,23 +313,19 @@ func (s step) afterLease(e LeaseAnswered) Action {
 	return s.startRecheck()
 }
 
-// agreeOnTicket has a session that several nodes opened, because they could not see each other's, have one ticket: that of the
-// latest opening, whose revocation covers the others. Among equal openings the key's id decides.
+// agreeOnTicket has nodes that opened a session without seeing each other's openings agree on one ticket: the latest one's,
+// whose revocation covers the others; among equal ones that of the greater key id.
 func (s step) agreeOnTicket(e LeaseAnswered) Action {
 	r := e.Record
 	isRevoked := !r.Opened.After(r.RevokedBefore) || !s.Opened().After(r.RevokedBefore)
 	if !e.Found || r.Decision.Verdict != backends.Allowed || isRevoked {
 		return Action{}
 	}
-	switch order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID)); {
-	case order > 0:
+	order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID))
+	if order > 0 {
 		s.opened, s.KeyID = uint32(r.Opened.Unix()), r.KeyID
-		return Action{Publish: true}
-	case order < 0:
-		return Action{Save: true}
-	default:
-		return Action{}
 	}
+	return Action{Publish: order > 0, Save: order < 0}
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.
