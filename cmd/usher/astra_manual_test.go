@@ -410,9 +410,10 @@ func checkTroubleshooting(t *testing.T) {
 	}
 }
 
-// printedPhrases returns what the section says that commands print: the first column of its table, and what its numbered list
-// quotes, but no setting and no command.
+// printedPhrases returns what the section says that "usher check" and refusals print: the first column of its table, and what
+// the first three items of its list quote, but no setting and no command. Further items are about 503 and the log.
 func printedPhrases(section string) []string {
+	section, _, _ = strings.Cut(section, "\n4. ")
 	var phrases []string
 	quoted := regexp.MustCompile("`([^`]+)`")
 	for line := range strings.Lines(section) {
