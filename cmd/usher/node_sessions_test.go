@@ -129,7 +129,7 @@ type groupCluster struct {
 }
 
 // AwaitBans returns at once: the group's nodes share their bans.
-func (c *groupCluster) AwaitBans(context.Context) error { return nil }
+func (cc *groupCluster) AwaitBans(context.Context) error { return nil }
 
 func (cc *groupCluster) Shared() bool { return true }
 
