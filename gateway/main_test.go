@@ -159,6 +159,14 @@ func (r *sessionTable) liveSessions() []*fakeSession {
 	return all
 }
 
+// sent returns how many bytes are counted as sent to the viewers of all sessions.
+func (r *sessionTable) sent() (total int64) {
+	for _, s := range r.liveSessions() {
+		total += s.sent.Load()
+	}
+	return total
+}
+
 // testOrigin is an origin on a real socket that records its requests.
 type testOrigin struct {
 	url    string

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -54,8 +55,17 @@ func TestNode_ViewerHeaders_NotTrusted(t *testing.T) {
 			}
 		})
 	}
-	// The proxy appended the address to the viewer's forged one.
-	if got, want := rec.list(nil)[0].forwarded, invented+", "+address; got != want {
+	// The proxy appended the address to the viewer's forged one. It records a request when the answer has ended.
+	var got string
+	eventually(t, waitTimeout, "the proxy has recorded the request", func() error {
+		all := rec.list(nil)
+		if len(all) == 0 {
+			return errors.New("nothing is recorded")
+		}
+		got = all[0].forwarded
+		return nil
+	})
+	if want := invented + ", " + address; got != want {
 		t.Errorf("the node got X-Forwarded-For: %s, want %s", got, want)
 	}
 }
