@@ -72,6 +72,18 @@ func TestUnescapeLeniently_LeavesInvalidEscapes(t *testing.T) {
 	}
 }
 
+func TestCanonicalName(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"key": "key", "%6bey": "key", "+key": "key", "key[]": "key", "key%00x": "key", "my.key": "my_key", "my+key": "my_key",
+		"[key": "[key", "%00key": "\x00key",
+	} {
+		if got := canonicalName(raw); got != want {
+			t.Errorf("%q: got %q, want %q", raw, got, want)
+		}
+	}
+}
+
 // TestIsPlain_EveryByte compares with the list of what is plain.
 func TestIsPlain_EveryByte(t *testing.T) {
 	t.Parallel()
