@@ -57,14 +57,15 @@ func TestSanitizeHeader_RemovesControlsAndCutsToSize(t *testing.T) {
 	t.Parallel()
 	longest := strings.Repeat("x", maxHeaderValue)
 	for value, want := range map[string]string{
-		"a b":         "a b",
-		" a ":         "a",
-		"a\x1fb":      "ab",
-		"a\x7fb":      "ab",
-		"a\tb":        "ab",
-		"\x1f a":      "a",
-		longest:       longest,
-		longest + "y": longest,
+		"a b":          "a b",
+		" a ":          "a",
+		"a\x1fb":       "ab",
+		"a\x7fb":       "ab",
+		"a\tb":         "ab",
+		"\x1f a":       "a",
+		"\xff\x1f\xe9": "\xff\xe9",
+		longest:        longest,
+		longest + "y":  longest,
 	} {
 		if got := sanitizeHeader(value); got != want {
 			t.Errorf("%.20q of %d bytes: got %.20q of %d bytes, want %d", value, len(value), got, len(got), len(want))
