@@ -81,10 +81,8 @@ func normalized(text string) string { return strings.ToLower(strings.TrimSpace(t
 // a dot and an opening bracket without its end.
 func phpName(name string) string {
 	name, _, _ = strings.Cut(strings.TrimLeft(name, " "), "\x00")
-	if i := strings.IndexByte(name, '['); i >= 0 {
-		if strings.IndexByte(name[i:], ']') >= 0 {
-			name = name[:i]
-		}
+	if before, index, isList := strings.Cut(name, "["); isList && strings.Contains(index, "]") {
+		name = before
 	}
 	return strings.NewReplacer(" ", "_", ".", "_", "[", "_").Replace(name)
 }

@@ -73,6 +73,7 @@ func TestCredentials_Parts(t *testing.T) {
 	authorization := func(value string) Credentials {
 		return Credentials{Headers: []Header{{Name: "Authorization", Value: value}}}
 	}
+	spaced := func(value string) Credentials { return Credentials{Headers: []Header{{Name: "X-Key", Value: value}}} }
 	for name, test := range map[string]struct {
 		banned, shown Credentials
 		want          bool
@@ -97,6 +98,9 @@ func TestCredentials_Parts(t *testing.T) {
 		"another cookie":               {cookie("sid=1"), cookie("sid=2"), false},
 		"another scheme's letters":     {authorization("Basic YTpi"), authorization("basic  YTpi"), true},
 		"another scheme":               {authorization("Basic YTpi"), authorization("Bearer YTpi"), false},
+		"spaces within a header":       {spaced("a b"), spaced("a  b"), false},
+		"a bracket without its end":    {Credentials{Query: "token_x=a"}, Credentials{Query: "token[x=a"}, true},
+		"a list of no name":            {Credentials{Query: "=a"}, Credentials{Query: "[x]=a"}, true},
 		"a value without a name":       {Credentials{Query: "abc"}, Credentials{Query: "abc="}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -130,4 +134,22 @@ func FuzzCredentials_Parts(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCredentials_IsEmpty(t *testing.T) {
+	t.Parallel()
+	headers := []Header{{Name: "X-Key", Value: "1"}}
+	for _, test := range []struct {
+		credentials Credentials
+		want        bool
+	}{
+		{Credentials{}, true},
+		{Credentials{Query: "token=1"}, false},
+		{Credentials{Headers: headers}, false},
+		{Credentials{Query: "token=1", Headers: headers}, false},
+	} {
+		if got := test.credentials.IsEmpty(); got != test.want {
+			t.Errorf("%+v: got %t, want %t", test.credentials, got, test.want)
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package backends
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -27,6 +28,19 @@ func TestFailure_IsConnect(t *testing.T) {
 			if f.IsTransport() != isNetwork || f.IsConnect() != (isNetwork && !wasSent) {
 				t.Errorf("%s, sent=%t: got IsTransport=%t and IsConnect=%t", kind, wasSent, f.IsTransport(), f.IsConnect())
 			}
+		}
+	}
+}
+
+func TestFailure_Error_NamesBackendAndCause(t *testing.T) {
+	t.Parallel()
+	for want, failure := range map[string]*Failure{
+		`check backend "b": status 503`:                 {Kind: FailureStatus, Backend: "b", Status: 503, Err: errors.New("boom")},
+		`check backend "b": malformed: boom`:            {Kind: FailureMalformed, Backend: "b", Err: errors.New("boom")},
+		`check backend "b": ` + FailureTimeout.String(): {Kind: FailureTimeout, Backend: "b"},
+	} {
+		if got := failure.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }

@@ -19,3 +19,13 @@ func TestPolicy_Text(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestPolicy_Or(t *testing.T) {
+	t.Parallel()
+	if got := PolicyFromPreset.Or(PolicyKeep); got != PolicyKeep {
+		t.Errorf("without a policy: got %s, want the fallback", got)
+	}
+	if got := PolicyDeny.Or(PolicyKeep); got != PolicyDeny {
+		t.Errorf("with a policy: got %s, want it", got)
+	}
+}

@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"net/netip"
 	"testing"
 	"time"
 )
@@ -48,27 +47,5 @@ func TestBreakerConfig_Validate(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, tt.want)
 			}
 		})
-	}
-}
-
-func TestFailureDedup_MemoryIsBounded(t *testing.T) {
-	t.Parallel()
-	b := newFailureDedup(10 * time.Second)
-	now := time.Now()
-	for i := range 3 * maxRemembered {
-		address := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		if !b.isFirst(address, now) {
-			t.Fatalf("address %d was recorded before it came", i)
-		}
-	}
-	if len(b.lastSeen) > maxRemembered {
-		t.Errorf("got %d remembered, want at most %d", len(b.lastSeen), maxRemembered)
-	}
-	later := now.Add(11 * time.Second)
-	if !b.isFirst(netip.MustParseAddr("192.0.2.1"), later) || b.isFirst(netip.MustParseAddr("192.0.2.1"), later) {
-		t.Error("after the window, want a new address counted once")
-	}
-	if len(b.lastSeen) != 1 {
-		t.Errorf("got %d remembered after the window, want the newest only", len(b.lastSeen))
 	}
 }

@@ -275,6 +275,46 @@ func TestBreaker_SecondOpinion_ProvesNothingBesideAnAnswer(t *testing.T) {
 	})
 }
 
+// TestBreaker_SecondOpinion_WarnsOfOneAddressOnly has an opinion after which there is nothing to warn of: the backend fails for
+// everybody, or is slow for everybody and has failed for nobody.
+func TestBreaker_SecondOpinion_WarnsOfOneAddressOnly(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]backends.BackendFunc{
+		"a failure for everybody": failSent,
+		"slow and never a failure": func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number == 0 {
+				time.Sleep(testTimeout * 3 / 4)
+			}
+			return allow(ctx, r)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				s := &switchable{current: allow}
+				b := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, slog.New(slog.NewTextHandler(&out, nil)))
+				_, _ = b.Check(t.Context(), openingFrom(1))
+				time.Sleep(time.Minute)
+				s.setBackend(fail)
+				before := s.calls()
+				var group sync.WaitGroup
+				for range DefaultBreakerConfig().ConsecutiveFailures {
+					group.Go(func() { _, _ = b.Check(t.Context(), openingFrom(1)) })
+				}
+				group.Wait()
+				synctest.Wait()
+				if opinions := s.calls() - before - DefaultBreakerConfig().ConsecutiveFailures; opinions != 1 {
+					t.Errorf("got %d second opinions, want 1", opinions)
+				}
+				if log := out.String(); log != "" {
+					t.Errorf("want no warning, got:\n%s", log)
+				}
+			})
+		})
+	}
+}
+
 // TestBreaker_ConnectFailures_NeedNoSecondOpinion has half of the connections refused, for one address.
 func TestBreaker_ConnectFailures_NeedNoSecondOpinion(t *testing.T) {
 	t.Parallel()

@@ -137,3 +137,145 @@ func TestCallHistory_IsWide_LowThreshold(t *testing.T) {
 		t.Error("two failures to connect are not wide where two open the breaker")
 	}
 }
+
+// TestCallHistory_TakeEarlyOpinion_OnceOverdueCallsWouldOpen counts the overdue calls up to the threshold of three.
+func TestCallHistory_TakeEarlyOpinion_OnceOverdueCallsWouldOpen(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		failures int
+		answered time.Duration // relative to the call's start
+		want     []bool        // of one overdue call after another
+	}{
+		"no failure yet":              {0, -time.Minute, []bool{false, false, true}},
+		"one failure before":          {1, -time.Minute, []bool{false, true}},
+		"enough failures before":      {3, -time.Minute, []bool{true}},
+		"an answer as the call began": {0, 0, []bool{false, false, true}},
+		"an answer since":             {0, 1, []bool{false, false, false, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, start := newTestHistory(), time.Now()
+			h.recordAnswer(openingFrom(2), 0, start.Add(test.answered))
+			for range test.failures {
+				h.recordFailure(&backends.Failure{Kind: backends.FailureTimeout, WasSent: true}, openingFrom(1), false, start)
+			}
+			for i, want := range test.want {
+				if _, got := h.takeEarlyOpinion(start, start.Add(time.Second)); got != want {
+					t.Errorf("overdue call %d: an opinion is wanted: %t, want %t", i+1, got, want)
+				}
+			}
+			if h.overdue != len(test.want) {
+				t.Errorf("got %d overdue calls, want %d", h.overdue, len(test.want))
+			}
+			h.endOverdue()
+			if h.overdue != len(test.want)-1 {
+				t.Errorf("got %d overdue calls after the end of one, want %d", h.overdue, len(test.want)-1)
+			}
+		})
+	}
+}
+
+// TestCallHistory_StartOpinion_Once shows when there is no second opinion to be had, and whose request is asked again.
+func TestCallHistory_StartOpinion_Once(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, test := range map[string]struct {
+		answered []int // viewers, one after another
+		change   func(*callHistory)
+		want     int // the viewer whose request is asked again; zero: none
+	}{
+		"one answer":        {[]int{2}, func(*callHistory) {}, 2},
+		"the newest answer": {[]int{2, 3}, func(*callHistory) {}, 3},
+		"the other one's, if the newest fails now": {[]int{2, 1}, func(*callHistory) {}, 2},
+		"the only one's, even if they fail now":    {[]int{1}, func(*callHistory) {}, 1},
+		"nobody was answered":                      {nil, func(*callHistory) {}, 0},
+		"one is in flight":                         {[]int{2}, func(h *callHistory) { h.opinionInFlight = true }, 0},
+		"one was a failure in the window":          {[]int{2}, func(h *callHistory) { h.confirmedAt = now.Add(-h.window + 1) }, 0},
+		"one was a failure before the window":      {[]int{2}, func(h *callHistory) { h.confirmedAt = now.Add(-h.window) }, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newTestHistory()
+			for _, viewer := range test.answered {
+				h.recordAnswer(openingFrom(viewer), 0, now.Add(-time.Minute))
+			}
+			h.recordFailure(&backends.Failure{Kind: backends.FailureMalformed}, openingFrom(1), false, now)
+			test.change(h)
+			h.wantsOpinion = true
+			got, ok := h.takeOpinion(now)
+			if ok != (test.want > 0) || ok && got.request.Address != openingFrom(test.want).Address {
+				t.Errorf("got %+v, %t, want the request of viewer %d", got, ok, test.want)
+			}
+		})
+	}
+}
+
+// TestCallHistory_Confirm_CountsWhereTheFailuresWouldOpen has a second opinion fail, with each reason to count it alone.
+func TestCallHistory_Confirm_CountsWhereTheFailuresWouldOpen(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	for name, test := range map[string]struct {
+		change                     func(*callHistory)
+		wantCounts, wantsConfirmed bool
+	}{
+		"the failures before it would open":     {func(h *callHistory) { h.opinionDecides = true }, true, true},
+		"those during it would open":            {func(h *callHistory) { h.wantsOpinion = true }, true, true},
+		"as many as the threshold in a row":     {func(h *callHistory) { h.streak = 3 }, true, true},
+		"one too few in a row":                  {func(h *callHistory) { h.streak = 2 }, false, true},
+		"another call was answered meanwhile":   {func(h *callHistory) { h.opinionDecides, h.lastAnswer = true, start.Add(1) }, false, false},
+		"another call was answered as it began": {func(h *callHistory) { h.opinionDecides, h.lastAnswer = true, start }, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newTestHistory()
+			test.change(h)
+			now := start.Add(time.Second)
+			if got := h.confirm(start, now); got != test.wantCounts {
+				t.Errorf("the opinion counts: %t, want %t", got, test.wantCounts)
+			}
+			if got := h.isConfirmed(now); got != test.wantsConfirmed {
+				t.Errorf("the failure is confirmed: %t, want %t", got, test.wantsConfirmed)
+			}
+		})
+	}
+}
+
+// TestCallHistory_Opens_OnceConfirmedOrWide has a breaker that opens after three failures in a row.
+func TestCallHistory_Opens_OnceConfirmedOrWide(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, test := range map[string]struct {
+		change      func(*callHistory)
+		isOver      bool
+		wantOpen    bool
+		wantOpinion bool
+	}{
+		"confirmed, gobreaker's counts":       {func(h *callHistory) { h.confirmedAt = now }, true, true, false},
+		"confirmed, three in a row":           {func(h *callHistory) { h.confirmedAt, h.streak = now, 3 }, false, true, false},
+		"confirmed, two in a row":             {func(h *callHistory) { h.confirmedAt, h.streak = now, 2 }, false, false, false},
+		"three in a row, unconfirmed":         {func(h *callHistory) { h.streak = 3 }, false, false, false},
+		"gobreaker's counts, nobody answered": {func(*callHistory) {}, true, true, false},
+		"gobreaker's counts, one answered":    {func(h *callHistory) { h.latest[0].isSet = true }, true, false, true},
+		"gobreaker's counts, three addresses": {func(h *callHistory) {
+			h.latest[0].isSet = true
+			for i := range wideOutage {
+				h.failed.record(backends.SubscriberPrefix(openingFrom(i).Address), now)
+			}
+		}, true, true, false},
+		"gobreaker's counts, two addresses": {func(h *callHistory) {
+			h.latest[0].isSet = true
+			for i := range wideOutage - 1 {
+				h.failed.record(backends.SubscriberPrefix(openingFrom(i).Address), now)
+			}
+		}, true, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newTestHistory()
+			test.change(h)
+			if got := h.opens(test.isOver, now); got != test.wantOpen || h.wantsOpinion != test.wantOpinion {
+				t.Errorf("it opens: %t, and wants an opinion: %t; want %t, %t", got, h.wantsOpinion, test.wantOpen, test.wantOpinion)
+			}
+		})
+	}
+}

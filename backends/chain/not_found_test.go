@@ -149,3 +149,73 @@ func TestNotFound_MemoryIsBounded(t *testing.T) {
 		t.Errorf("got %d remembered after a while, want the newest only", len(n.openings))
 	}
 }
+
+// TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory has a session's second 404 come as its first one is forgotten.
+func TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
+	t.Parallel()
+	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
+	for after, want := range map[time.Duration]bool{notFoundMemory - 1: true, notFoundMemory: false} {
+		n, now := newNotFound(time.Second, nil), time.Now()
+		n.isOwn(by, now, now)
+		n.recordAnswer(other, now.Add(1))
+		if got := n.isOwn(by, now.Add(after), now.Add(after)); got != want {
+			t.Errorf("%s after the first 404 it concerns its session alone: %t, want %t", after, got, want)
+		}
+	}
+}
+
+// TestNotFound_Remember_SearchesAFullMemoryOncePerInterval has every entry expire before the memory may be searched again.
+func TestNotFound_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
+	t.Parallel()
+	n, now := newNotFound(time.Second, nil), time.Now()
+	for i := range maxRemembered {
+		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstNotFound{lastSeen: now.Add(-notFoundMemory)}
+	}
+	n.sweptAt = now.Add(-sweepInterval + 1)
+	by := openingKey{session: backends.SessionID{15: 1}}
+	n.remember(by, &firstNotFound{lastSeen: now}, now)
+	if len(n.openings) != maxRemembered || n.openings[by] != nil {
+		t.Errorf("got %d remembered before sweepInterval, want the old %d", len(n.openings), maxRemembered)
+	}
+	n.sweptAt = now.Add(-sweepInterval)
+	n.remember(by, &firstNotFound{lastSeen: now}, now)
+	if len(n.openings) != 1 || n.openings[by] == nil {
+		t.Errorf("got %d remembered after sweepInterval, want the newest only", len(n.openings))
+	}
+}
+
+// TestNotFound_RecordAnswer_KeepsTheLatestOfTwoSessions records answers in the order in which they arrive, not in which
+// they were asked for.
+func TestNotFound_RecordAnswer_KeepsTheLatestOfTwoSessions(t *testing.T) {
+	t.Parallel()
+	type answer struct{ session, sentAt int }
+	for name, test := range map[string]struct {
+		answers []answer
+		want    [2]answer
+	}{
+		"one":                           {[]answer{{1, 1}}, [2]answer{{1, 1}}},
+		"one again":                     {[]answer{{1, 1}, {1, 2}}, [2]answer{{1, 2}}},
+		"one again, sent before":        {[]answer{{1, 2}, {1, 1}}, [2]answer{{1, 2}}},
+		"two":                           {[]answer{{1, 1}, {2, 2}}, [2]answer{{2, 2}, {1, 1}}},
+		"two, the second sent before":   {[]answer{{1, 2}, {2, 1}}, [2]answer{{1, 2}, {2, 1}}},
+		"three":                         {[]answer{{1, 1}, {2, 2}, {3, 3}}, [2]answer{{3, 3}, {2, 2}}},
+		"three, the third sent between": {[]answer{{1, 1}, {2, 3}, {3, 2}}, [2]answer{{2, 3}, {3, 2}}},
+		"three, the third sent before":  {[]answer{{1, 2}, {2, 3}, {3, 1}}, [2]answer{{2, 3}, {1, 2}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, start := newNotFound(time.Second, nil), time.Now()
+			check := func(a answer) sentCheck {
+				return sentCheck{openingKey{session: backends.SessionID{byte(a.session)}}, start.Add(time.Duration(a.sentAt))}
+			}
+			for _, a := range test.answers {
+				n.recordAnswer(check(a).by, check(a).at)
+			}
+			for i, want := range test.want {
+				if got := n.answered[i]; want.session > 0 && got != check(want) || want.session == 0 && !got.at.IsZero() {
+					t.Errorf("answer %d: got %+v, want %+v", i, got, want)
+				}
+			}
+		})
+	}
+}

@@ -15,6 +15,7 @@ func TestStatusTable_Classify_Challenge(t *testing.T) {
 	const www = "WWW-Authenticate"
 	badHeader := AlarmSet(0).With(backends.AlarmBadHeader)
 	long := "Basic realm=" + strings.Repeat("x", maxChallengeLength)
+	longest := long[:maxChallengeLength]
 	tests := map[string]struct {
 		status int
 		fields []string
@@ -33,6 +34,7 @@ func TestStatusTable_Classify_Challenge(t *testing.T) {
 		"a line break":                {401, []string{www, "Basic realm=x\r\nSet-Cookie: y"}, "", badHeader},
 		"no scheme":                   {401, []string{www, `realm="TV"`}, "", badHeader},
 		"Latin-1":                     {401, []string{www, "Basic realm=\"caf\xe9\""}, "", badHeader},
+		"the longest":                 {401, []string{www, longest}, longest, 0},
 		"too long":                    {401, []string{www, long}, "", badHeader},
 		"a good one beside a bad one": {401, []string{www, long, www, basic}, basic, badHeader},
 		"five": {

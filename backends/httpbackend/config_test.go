@@ -16,7 +16,11 @@ func TestConfig_Validate(t *testing.T) {
 		want   []string
 	}{
 		"the default with an address is valid": {func(*httpbackend.Config) {}, nil},
-		"no address":                           {func(c *httpbackend.Config) { c.Address = "" }, []string{"address: must be set"}},
+		"the least bounds are valid": {func(c *httpbackend.Config) {
+			c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.ResponseHeaderTimeout = 1, 1, 1, 0
+			c.MaxResponseHeaderSize, c.MaxBodySize = setting.KiB, 1
+		}, nil},
+		"no address": {func(c *httpbackend.Config) { c.Address = "" }, []string{"address: must be set"}},
 		"an address without a scheme": {
 			func(c *httpbackend.Config) { c.Address = "portal.example.com/check" },
 			[]string{`address: must begin with http:// or https://, not ""`},
@@ -76,6 +80,20 @@ func TestConfig_Validate(t *testing.T) {
 				t.Errorf("the client says %v, Validate says %v", made, err)
 			}
 		})
+	}
+}
+
+// TestConfig_SetPreset_OnlyAuthProxyHasTimesOfItsOwn compares the times of each preset with the defaults.
+func TestConfig_SetPreset_OnlyAuthProxyHasTimesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for preset := httpbackend.PresetAstra; preset <= httpbackend.PresetAuthProxy; preset++ {
+		cfg, plain := httpbackend.DefaultConfig(), httpbackend.DefaultConfig()
+		cfg.SetPreset(preset)
+		hasOwn := cfg.DialTimeout != plain.DialTimeout || cfg.TLSTimeout != plain.TLSTimeout ||
+			cfg.ResponseHeaderTimeout != plain.ResponseHeaderTimeout || cfg.IdleTimeout != plain.IdleTimeout
+		if want := preset == httpbackend.PresetAuthProxy; hasOwn != want || cfg.Preset != preset {
+			t.Errorf("%s: got times of its own: %t and preset %s, want %t", preset, hasOwn, cfg.Preset, want)
+		}
 	}
 }
 

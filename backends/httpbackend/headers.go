@@ -75,26 +75,25 @@ func connectionHeaders() []string {
 // sanitizeHeader cuts a value to size and removes control characters, which net/http rejects, so that no viewer can make
 // a call fail.
 func sanitizeHeader(value string) string {
-	if len(value) > maxHeaderValue {
-		value = value[:maxHeaderValue]
-	}
-	for i := range len(value) {
-		if value[i] < ' ' || value[i] == 0x7f {
-			return withoutControls(value)
-		}
+	value = value[:min(len(value), maxHeaderValue)]
+	if strings.ContainsFunc(value, isASCIIControl) {
+		value = withoutControls(value)
 	}
 	return strings.Trim(value, " ")
 }
 
+// withoutControls keeps all other bytes, even those that are no UTF-8.
 func withoutControls(value string) string {
 	out := make([]byte, 0, len(value))
 	for i := range len(value) {
-		if c := value[i]; c >= ' ' && c != 0x7f {
-			out = append(out, c)
+		if !isASCIIControl(rune(value[i])) {
+			out = append(out, value[i])
 		}
 	}
-	return strings.Trim(string(out), " ")
+	return string(out)
 }
+
+func isASCIIControl(r rune) bool { return r < ' ' || r == 0x7f }
 
 // isToken reports whether name is a valid header name (RFC 9110 §5.1).
 func isToken(name string) bool {

@@ -48,6 +48,53 @@ func TestJoinQuery(t *testing.T) {
 	}
 }
 
+func TestUnescapeLeniently_LeavesInvalidEscapes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"%41%5a%5A": "AZZ",
+		"%0f%9F%aF": "\x0f\x9f\xaf",
+		"%Fa%f0":    "\xfa\xf0",
+		"a+b":       "a b",
+		"%":         "%",
+		"%4":        "%4",
+		"a%41":      "aA",
+		"%4g%g4":    "%4g%g4",
+		"%4`%`4":    "%4`%`4",
+		"%4@%@4":    "%4@%@4",
+		"%4G%G4":    "%4G%G4",
+		"%4:%:4":    "%4:%:4",
+		"%4/%/4":    "%4/%/4",
+		"x41":       "x41",
+	} {
+		if got := unescapeLeniently(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestCanonicalName(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"key": "key", "%6bey": "key", "+key": "key", "key[]": "key", "key%00x": "key", "my.key": "my_key", "my+key": "my_key",
+		"[key": "[key", "%00key": "\x00key",
+	} {
+		if got := canonicalName(raw); got != want {
+			t.Errorf("%q: got %q, want %q", raw, got, want)
+		}
+	}
+}
+
+// TestIsPlain_EveryByte compares with the list of what is plain.
+func TestIsPlain_EveryByte(t *testing.T) {
+	t.Parallel()
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+	for r := range rune(256) {
+		if got, want := isPlain(r), strings.ContainsRune(plain, r); got != want {
+			t.Errorf("%q is plain: %t, want %t", r, got, want)
+		}
+	}
+}
+
 func FuzzJoinQuery(f *testing.F) {
 	f.Add("token=123&key=evil")
 	f.Add("%6bey=1;key[]=2&a#b c")

@@ -2,6 +2,7 @@ package httpbackend
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -184,4 +185,16 @@ func errorText(err error) string {
 		return ""
 	}
 	return err.Error()
+}
+
+func TestStatuses_Warnings_OfAllowancesAlone(t *testing.T) {
+	t.Parallel()
+	if err := (Statuses{"200": OutcomeAllow, "403": OutcomeDeny, "5xx": OutcomeFailure}).Warnings(); err != nil {
+		t.Errorf("got %v, want none", err)
+	}
+	for _, pattern := range []string{"302", "4xx", "500"} {
+		if err := (Statuses{pattern: OutcomeAllow}).Warnings(); err == nil || !strings.Contains(err.Error(), "statuses."+pattern+": allow") {
+			t.Errorf("got %v, want a warning of %s", err, pattern)
+		}
+	}
 }

@@ -107,9 +107,6 @@ func (b *Backend) signedName(r *backends.Request) string {
 	if b.cfg.Formula != FormulaAlta {
 		return r.Channel
 	}
-	if strings.IndexByte(r.Path, '%') < 0 {
-		return r.Path
-	}
 	plain, err := url.PathUnescape(r.Path)
 	if err != nil {
 		return r.Path

@@ -289,6 +289,24 @@ func TestCheck_AddressForms(t *testing.T) {
 	}
 }
 
+// TestIsValidUserID_EachBoundAlone has one thing wrong at a time.
+func TestIsValidUserID_EachBoundAlone(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string]bool{
+		"":                                  true,
+		"user 1":                            true,
+		strings.Repeat("x", maxUserBytes):   true,
+		strings.Repeat("x", maxUserBytes+1): false,
+		"\xff":                              false,
+		"a\x00b":                            false,
+		"a\u0085b":                          false,
+	} {
+		if got := isValidUserID(id); got != want {
+			t.Errorf("%.20q of %d bytes is valid: %t, want %t", id, len(id), got, want)
+		}
+	}
+}
+
 func TestCheck_AltaPathUnescaped(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, inside, func(c *Config) { c.Formula = FormulaAlta })

@@ -115,3 +115,14 @@ func TestConfig_ValidateAllAtOnceWithoutSecrets(t *testing.T) {
 		t.Error("the causes are lost")
 	}
 }
+
+func TestConfig_Validate_LargestValues(t *testing.T) {
+	t.Parallel()
+	c := Config{ClockSkew: maxTolerance, SaltLength: maxSalt}
+	if err := c.validateTolerance(); err != nil {
+		t.Errorf("got %v for the longest clock_skew, want none", err)
+	}
+	if err := c.validateSalt(); err != nil {
+		t.Errorf("got %v for the largest salt_length, want none", err)
+	}
+}

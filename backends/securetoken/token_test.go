@@ -69,3 +69,21 @@ func TestParseToken_Malformed(t *testing.T) {
 		})
 	}
 }
+
+func TestCutLast(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		before, after string
+		found         bool
+	}{
+		"a-b-c": {"a-b", "c", true},
+		"a-":    {"a", "", true},
+		"-c":    {"", "c", true},
+		"c":     {"c", "", false},
+	} {
+		before, after, found := cutLast(text)
+		if before != want.before || after != want.after || found != want.found {
+			t.Errorf("%q: got %q, %q, %t, want %+v", text, before, after, found, want)
+		}
+	}
+}

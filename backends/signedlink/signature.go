@@ -71,14 +71,14 @@ func queryValue(query, name string) string {
 // nginxURI returns nginx's $uri of a path: unescaped, with repeated slashes merged. It returns false for a path that
 // nginx would reject or resolve.
 func nginxURI(path string) (string, bool) {
-	if !strings.HasPrefix(path, "/") || strings.IndexByte(path, 0) >= 0 {
+	if !strings.HasPrefix(path, "/") || strings.Contains(path, "\x00") {
 		return "", false
 	}
 	if !strings.Contains(path, "%") && !strings.Contains(path, "//") && !strings.Contains(path, "/.") {
 		return path, true
 	}
 	uri, err := url.PathUnescape(path)
-	if err != nil || strings.IndexByte(uri, 0) >= 0 {
+	if err != nil || strings.Contains(uri, "\x00") {
 		return "", false
 	}
 	return mergeSlashes(uri)

@@ -1,0 +1,87 @@
+package httpbackend
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"usher/backends"
+	"usher/backends/setting"
+)
+
+func TestNextHop(t *testing.T) {
+	t.Parallel()
+	from, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://portal.example.com/api/check?t=1", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for location, want := range map[string]string{
+		"":                           "",
+		"/other?x=1#y":               "http://portal.example.com/other?x=1#y",
+		"https://other.example.com/": "https://other.example.com/",
+		"ftp://other.example.com/":   "",
+		"javascript:alert(1)":        "",
+		"http:///check":              "",
+		"http://[broken":             "",
+	} {
+		got := ""
+		if next := nextHop(from, &http.Response{Header: http.Header{"Location": {location}}}); next != nil {
+			got = next.String()
+		}
+		if got != want {
+			t.Errorf("%q: got %q, want %q", location, got, want)
+		}
+	}
+}
+
+// TestClient_RedirectedRequest_SecretsStayWithTheAddress follows redirects to the address's own authority and to others.
+func TestClient_RedirectedRequest_SecretsStayWithTheAddress(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.Address = "https://portal.example.com/check"
+	cfg.Headers = map[string]setting.Secret{"X-Api-Key": "5ecret"}
+	c, err := NewClient("portal", cfg, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	from, err := http.NewRequestWithContext(t.Context(), http.MethodGet, cfg.Address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	from.Header = http.Header{"X-Api-Key": {"5ecret"}, "Authorization": {"Basic 5ecret"}, "X-Token": {"5ecret"}, "X-Real-Ip": {"192.0.2.7"}}
+	for target, want := range map[string]bool{
+		"https://portal.example.com/other":      true,
+		"https://PORTAL.example.com/other":      true,
+		"http://portal.example.com/other":       false,
+		"https://portal.example.com:8443/other": false,
+		"https://other.example.com/check":       false,
+	} {
+		next, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := c.redirectedRequest(t.Context(), from, next, []backends.Header{{Name: "X-Token", Value: "5ecret"}})
+		for _, name := range []string{"X-Api-Key", "Authorization", "X-Token"} {
+			if has := got.Header.Get(name) != ""; has != want {
+				t.Errorf("%s gets %s: %t, want %t", target, name, has, want)
+			}
+		}
+		if got.Header.Get("X-Real-IP") != "192.0.2.7" || got.Host != next.Host {
+			t.Errorf("%s: got host %s and %v, want the viewer's facts", target, got.Host, got.Header)
+		}
+	}
+}
+
+func TestNewRedirectTarget_LongestLocation(t *testing.T) {
+	t.Parallel()
+	address := &url.URL{Scheme: "http", Host: "portal.example.com", Path: "/check"}
+	longest := "http://promo.example.net/" + strings.Repeat("x", maxRedirectLength-len("http://promo.example.net/"))
+	if got := newRedirectTarget(address, longest); got.kind != targetViewer {
+		t.Errorf("got kind %d for %d bytes, want that of a viewer's target", got.kind, len(longest))
+	}
+	if got := newRedirectTarget(address, longest+"x"); got.kind != targetInvalid {
+		t.Errorf("got kind %d for %d bytes, want an invalid one", got.kind, len(longest)+1)
+	}
+}

@@ -1,0 +1,28 @@
+package jwt
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+func TestDateClaim_LatestDateIsValid(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"100000000000": true, "-100000000000": true, "100000000001": false} {
+		if _, got := dateClaim(jwt.MapClaims{"exp": json.Number(text)}, "exp"); got != want {
+			t.Errorf("%s is a date: %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestIDClaim_LongestIsKept(t *testing.T) {
+	t.Parallel()
+	for _, length := range []int{maxUserLength, maxUserLength + 1} {
+		_, got := idClaim(jwt.MapClaims{"sub": strings.Repeat("x", length)}, "sub")
+		if want := length <= maxUserLength; got != want {
+			t.Errorf("%d bytes are an id: %t, want %t", length, got, want)
+		}
+	}
+}
