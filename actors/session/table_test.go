@@ -236,6 +236,10 @@ func waitRows() []row {
 			given: func(s *testSession) { s.HasCredentials = false }, want: admitted,
 		},
 		row{
+			story: "a ticket does not admit before the store is asked", event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}, Fallback: letIn()}, next: allowedFresh,
+			given: byTicketAlone, want: Action{Publish: true, Save: true, WakeAt: in(10 * time.Second)},
+		},
+		row{
 			story: "a ticket that waits for the bans does not admit", phase: openingLeasing,
 			event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}, MayBeBanned: true, Fallback: letIn()}, next: retryLater,
 			given: func(s *testSession) { s.HasCredentials = false }, want: retry,
