@@ -229,7 +229,7 @@ func TestRegistry_Open_Sibling_TooManyAddresses_Overload(t *testing.T) {
 			t.Fatalf("the refused address is %v", d.Verdict)
 		}
 		synctest.Wait() // its place is free
-		for i := 3; i <= 6; i++ {
+		for i := 3; i <= 7; i++ {
 			d := n.watch(t, siblingRequest(i, opened))
 			if want := i > 4; (d.Verdict == backends.Pending) != want || want && !strings.Contains(d.Reason, "sessions.max_addresses=3") {
 				t.Errorf("address %d: got %+v, want it to retry: %v", i, d, want)

@@ -1,7 +1,9 @@
 package actors
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -76,6 +78,99 @@ func TestRevoker_BurstOfKicks(t *testing.T) {
 		synctest.Wait()
 		if d := open(0).Decision(); d.Verdict != backends.Allowed {
 			t.Errorf("after the kick was lifted the user is %v by %v", d.Verdict, d.Source)
+		}
+	})
+}
+
+// banRecorder is a store that keeps account of the credentials that are banned, and of what is looked up.
+type banRecorder struct {
+	*fakeCluster
+
+	mu     sync.Mutex
+	banned []backends.SessionID
+	looked []backends.SessionID
+}
+
+func (b *banRecorder) BanCredentials(_ context.Context, _ session.Ban, presented *backends.Request) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.banned = append(b.banned, presented.Session)
+	return nil
+}
+
+func (b *banRecorder) AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error) {
+	b.mu.Lock()
+	b.looked = append(b.looked, r.ID)
+	b.mu.Unlock()
+	return b.fakeCluster.AcquireLease(ctx, r)
+}
+
+// TestRevoker_UserBan_BansCredentials: a ban of a user also bans what their viewers presented, and a ban of addresses does not.
+func TestRevoker_UserBan_BansCredentials(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ban  session.Ban
+		want int
+	}{
+		"of a user":    {session.Ban{ID: "b", User: "17"}, 1},
+		"of addresses": {session.Ban{ID: "b", Prefix: prefixOf(1)}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var isBanned atomic.Bool
+				store := &banRecorder{fakeCluster: &fakeCluster{banned: func(*backends.Request, *backends.Decision) (session.Ban, bool) {
+					return test.ban, isBanned.Load()
+				}}}
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) { s.Cluster = store })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				n.watch(t, ticketRequest(2, time.Now())) // with nothing to ban
+				isBanned.Store(true)
+				n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: test.ban})
+				synctest.Wait()
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				if len(store.banned) != test.want || test.want == 1 && store.banned[0] != idOf(1) {
+					t.Errorf("banned the credentials of %v, want %d", store.banned, test.want)
+				}
+				for i := 1; i <= 2; i++ {
+					if d := n.Find(idOf(i)).Decision(); d.Source != backends.FromBan {
+						t.Errorf("viewer %d: %+v", i, d)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRevoker_RedisRecovered_LooksUp: the unverified and the unsaved sessions are looked up, and no others.
+func TestRevoker_RedisRecovered_LooksUp(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &banRecorder{fakeCluster: &fakeCluster{isShared: true}}
+		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1, 2)), store.fakeCluster, func(s *setup) { s.Cluster = store })
+		defer n.closeAndDrain()
+		for i := 1; i <= 3; i++ { // the third is denied
+			n.watch(t, openRequest(i))
+		}
+		n.watch(t, ticketRequest(4, time.Now()))
+		synctest.Wait()
+		n.table.find(idOf(2)).isUnsaved.Store(true)
+		store.mu.Lock()
+		store.looked = nil
+		store.mu.Unlock()
+		n.OnRedisRecovered()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		got := map[backends.SessionID]bool{}
+		for _, id := range store.looked {
+			got[id] = true
+		}
+		if len(got) != 2 || !got[idOf(2)] || !got[idOf(4)] {
+			t.Errorf("looked up %v, want the unsaved and the unverified session", store.looked)
 		}
 	})
 }

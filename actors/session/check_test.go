@@ -41,6 +41,56 @@ func TestStep_BackendAnswered_Validity(t *testing.T) {
 	}
 }
 
+// TestStep_WaitExpired_Validity shows until when a viewer plays who was admitted before the backend answered.
+func TestStep_WaitExpired_Validity(t *testing.T) {
+	t.Parallel()
+	sibling := WaitExpired{IsFailure: true, Ticket: rootTicket(time.Hour)}
+	for name, test := range map[string]struct {
+		event WaitExpired
+		given func(*testSession)
+	}{
+		"the outage policy's": {WaitExpired{Fallback: letIn()}, withCredentials},
+		"a sibling's":         {sibling, asSibling(time.Hour, withCredentials, rootAllowed)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(openingChecking)
+			test.given(s)
+			s.step(test.event, 20*time.Second)
+			if s.phase != allowedChecking || s.Expires != 30*time.Second || s.ValidUntil != 30*time.Second {
+				t.Errorf("phase %v, expires %v, valid until %v after the start; want %v, 30s, 30s", s.phase, s.Expires, s.ValidUntil, allowedChecking)
+			}
+		})
+	}
+}
+
+// TestStep_CheckNumber_Grows shows that what outdates a check in flight does not free its number for a later one.
+func TestStep_CheckNumber_Grows(t *testing.T) {
+	t.Parallel()
+	reopening := OpenRequested{Ticket: Ticket{Opened: in(-time.Hour), KeyID: "a"}}
+	for name, test := range map[string]struct {
+		phase phase
+		event Event
+	}{
+		"a revocation":                          {recheckChecking, kick()},
+		"a panic":                               {recheckChecking, Restored{Decision: yes()}},
+		"a slot":                                {recheckQueued, RecheckGranted{}},
+		"an opening by a ticket after a denial": {deniedRemembered, reopening},
+		"a denial kept while the breaker is half open": {deniedRemembered, seen(15*time.Second, backends.BreakerHalfOpen)},
+		"an adopted record":                            {openingLeasing, remembered(Record{Opened: t0(), Decision: yes(), Expires: in(time.Hour), CheckNumber: 4})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(test.phase)
+			s.CheckNumber, s.policy.TokenLife = 4, time.Minute
+			s.step(test.event, 15*time.Second)
+			if s.CheckNumber != 5 {
+				t.Errorf("check number %d, want 5", s.CheckNumber)
+			}
+		})
+	}
+}
+
 // TestStep_LeaseAnswered_NewerRecord_Credentials shows that credentials, once known to the session or to the store, stay known.
 func TestStep_LeaseAnswered_NewerRecord_Credentials(t *testing.T) {
 	t.Parallel()

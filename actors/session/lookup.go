@@ -141,7 +141,7 @@ func Kicked(reason string) backends.Decision {
 // isTicketRevoked reports whether the ticket belongs to a session that was denied while it ran. A viewer with credentials is
 // checked instead.
 func (s step) isTicketRevoked(t Ticket, r Record) bool {
-	return !t.IsZero() && !r.RevokedBefore.IsZero() && !t.Opened.After(r.RevokedBefore) && !s.HasCredentials
+	return !t.IsZero() && !t.Opened.After(r.RevokedBefore) && !s.HasCredentials
 }
 
 // isTicketBetter reports whether a check could only bring a false No, while the ticket admits the viewer.
@@ -322,10 +322,11 @@ func (s step) agreeOnTicket(e LeaseAnswered) Action {
 		return Action{}
 	}
 	order := cmp.Or(r.Opened.Compare(s.Opened()), cmp.Compare(r.KeyID, s.KeyID))
-	if order > 0 {
+	isTheirs := order > 0
+	if isTheirs {
 		s.opened, s.KeyID = uint32(r.Opened.Unix()), r.KeyID
 	}
-	return Action{Publish: order > 0, Save: order < 0}
+	return Action{Publish: isTheirs, Save: order < 0}
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.
@@ -353,7 +354,7 @@ func (s step) refusedBy(e LeaseAnswered) (d backends.Decision, isRefused bool) {
 	switch {
 	case e.Refused != nil:
 		return *e.Refused, true
-	case e.Found && !r.RevokedBefore.IsZero() && !s.Opened().After(r.RevokedBefore):
+	case e.Found && !s.Opened().After(r.RevokedBefore):
 		return refusalOf(r), true
 	default:
 		return backends.Decision{}, false

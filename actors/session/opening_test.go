@@ -120,6 +120,25 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 			ticket: ticket(t0()), event: revoked(in(-h), record(yes(), in(3*h), nil)),
 			want: watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
+		"a session opened in the second of a revocation opens after it": {
+			request: true, event: revoked(now, LeaseAnswered{Kind: LookupForOpening}),
+			want: Action{StartCheck: true}, phase: openingChecking, opened: now.Add(time.Second), key: "new",
+		},
+		"a ticket that is exactly as old as it may be admits": {
+			ticket: ticket(in(-4 * h)), want: admitted, phase: allowedFresh, opened: in(-4 * h), key: "t", source: backends.FromTicket,
+		},
+		"a ticket that is too old with credentials is checked, though its token is spent": {
+			request: true, ticket: ticket(in(-5 * h)), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
+			want: Action{StartCheck: true}, phase: openingChecking, opened: in(-5 * h), key: "t",
+		},
+		"a decision that expires now is checked": {
+			request: true, event: record(yes(), now, request),
+			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "old", source: backends.FromBackend,
+		},
+		"a viewer with nothing to show is unknown, whatever was revoked": {
+			event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			want:  Action{Publish: true, Close: closedUnknownTicket}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
+		},
 		"a denial is not adopted, but its request is used": {
 			ticket: ticket(t0()), event: record(no(), in(3*h), request),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "t",

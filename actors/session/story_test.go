@@ -217,6 +217,10 @@ func TestStep_Denial(t *testing.T) {
 			start: deniedRemembered,
 			moves: []move{{90 * s, seen(10*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(105 * s)}}},
 		},
+		"a denied viewer who counts as gone just now is not checked": {
+			start: deniedRemembered,
+			moves: []move{{75 * s, seen(15*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(90 * s)}}},
+		},
 		"a session that was cut is not checked, as its ticket is revoked": {
 			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
 			moves: []move{{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(30 * s)}}},
@@ -242,6 +246,10 @@ func TestStep_SpentToken(t *testing.T) {
 		"it is not checked; the decision is kept": {
 			start: allowedFresh, given: ministra(keepOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(240 * s)}}},
+		},
+		"it is checked while its life is not over": {
+			start: allowedFresh, given: func(t *testSession) { t.policy.TokenLife = 180 * s },
+			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(240 * s)}}},
 		},
 		"it ends the session by the config": {
 			start: allowedFresh, given: ministra(DenyOnExpiredToken),
@@ -294,6 +302,9 @@ func TestStep_Idle(t *testing.T) {
 func TestStep_Credentials(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
+	lookup := func(q *backends.Request) LeaseAnswered {
+		return LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{Request: q}}, Timer: seen(0, backends.BreakerClosed)}
+	}
 	tellStories(t, map[string]story{
 		"they arrive for a session that was admitted by its ticket": {
 			start: allowedFresh, given: byTicketAlone,
@@ -310,6 +321,18 @@ func TestStep_Credentials(t *testing.T) {
 				ministra(keepOnExpiredToken)(s)
 			},
 			moves: []move{{60 * s, CredentialsArrived{}, allowedFresh, Action{}}},
+		},
+		"the store knows them": {
+			start: allowedLooking, given: byTicketAlone,
+			moves: []move{{s, lookup(&backends.Request{}), recheckQueued, Action{Enqueue: PriorityUnverified, Save: true}}},
+		},
+		"the store does not know them": {
+			start: allowedLooking, given: byTicketAlone,
+			moves: []move{{s, lookup(nil), allowedFresh, Action{WakeAt: in(60 * s)}}},
+		},
+		"the session has them already": {
+			start: allowedLooking,
+			moves: []move{{s, lookup(&backends.Request{}), allowedFresh, Action{WakeAt: in(60 * s)}}},
 		},
 		"they cost no call while the backend's answer holds": {
 			start: allowedFresh, given: func(s *testSession) { s.HasCredentials = false },

@@ -91,6 +91,10 @@ func openRows() []row {
 			event: OpenRequested{Ticket: Ticket{Opened: in(-time.Second), KeyID: "a"}},
 		},
 		{
+			story: "a ticket exactly as old as the token may be does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
+			event: OpenRequested{Ticket: Ticket{Opened: in(-5 * time.Second), KeyID: "a"}},
+		},
+		{
 			story: "a ticket that is too old does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
 			event: OpenRequested{Ticket: Ticket{Opened: in(-7 * time.Hour), KeyID: "a"}},
 		},
@@ -189,7 +193,23 @@ func answerRows() []row {
 		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})...)
 	rows = append(rows, inEach("a denial of a playing viewer revokes the ticket", []phase{allowedChecking, recheckChecking},
 		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})...)
+	under := func(a Action) Action {
+		a.Revision = 7
+		return a
+	}
 	return append(rows,
+		row{
+			story: "an allowed answer is stored under its lease", phase: recheckChecking, event: BackendAnswered{Decision: yes()}, next: allowedFresh, given: underLease,
+			want: under(Action{Publish: true, Save: true, WakeAt: in(time.Minute)}),
+		},
+		row{
+			story: "a denial of a playing viewer is stored under its lease", phase: recheckChecking, event: BackendAnswered{Decision: no()}, next: deniedRemembered, given: underLease,
+			want: under(Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)}),
+		},
+		row{
+			story: "a re-check without an answer releases its lease", phase: recheckChecking, event: unanswered, next: allowedFresh, given: underLease,
+			want: under(Action{ReleaseLease: true, WakeAt: in(10 * time.Second)}),
+		},
 		row{story: "an opening without an answer is to be retried", phase: openingChecking, event: unanswered, next: retryLater, want: retry},
 		row{story: "a late opening without an answer keeps its fallback", phase: allowedChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a re-check without an answer is made again soon", phase: recheckChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
@@ -214,6 +234,10 @@ func waitRows() []row {
 		row{
 			story: "a late lookup leaves a ticket, which admits", phase: openingLeasing, event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}}, next: allowedLooking,
 			given: func(s *testSession) { s.HasCredentials = false }, want: admitted,
+		},
+		row{
+			story: "a ticket does not admit before the store is asked", event: WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}, Fallback: letIn()}, next: allowedFresh,
+			given: byTicketAlone, want: Action{Publish: true, Save: true, WakeAt: in(10 * time.Second)},
 		},
 		row{
 			story: "a ticket that waits for the bans does not admit", phase: openingLeasing,

@@ -1,0 +1,138 @@
+package actors
+
+import (
+	"testing"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// TestRegistry_FindRoot_Stored shows what a sibling learns of a root that this node does not have.
+func TestRegistry_FindRoot_Stored(t *testing.T) {
+	t.Parallel()
+	opened := t0()
+	allowed := session.Record{ID: idOf(1), Opened: opened, Decision: allowedDecision(), Request: openRequest(1).Request}
+	edited := func(edit func(*session.Record)) session.Record {
+		r := allowed
+		edit(&r)
+		return r
+	}
+	for name, test := range map[string]struct {
+		record                         session.Record
+		isAlone                        bool
+		isAllowed, isDenied, isPlaying bool
+	}{
+		"it is unknown":          {},
+		"it plays":               {record: allowed, isAllowed: true, isPlaying: true},
+		"it is idle":             {record: edited(func(r *session.Record) { r.IsClosed = true }), isAllowed: true},
+		"no other node plays it": {record: allowed, isAlone: true, isAllowed: true},
+		"it was denied":          {record: edited(func(r *session.Record) { r.Decision = deniedDecision() }), isDenied: true},
+		"its ticket was revoked": {record: edited(func(r *session.Record) { r.RevokedBefore = opened }), isDenied: true},
+		"an older one was":       {record: edited(func(r *session.Record) { r.RevokedBefore = opened.Add(-time.Second) }), isAllowed: true, isPlaying: true},
+		"its limit evicted it":   {record: edited(func(r *session.Record) { r.Decision = evictedDecision(&r.Decision) })},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := &fakeCluster{isShared: !test.isAlone}
+			if !test.record.ID.IsZero() {
+				store.set(test.record)
+			}
+			n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, nil)
+			defer n.Close()
+			f := n.findRoot(t.Context(), &ticketUse{root: idOf(1), rootOpened: opened})
+			if f.isAllowed != test.isAllowed || f.isDenied != test.isDenied || f.isPlaying != test.isPlaying {
+				t.Errorf("got %+v, want allowed %t, denied %t, playing %t", f, test.isAllowed, test.isDenied, test.isPlaying)
+			}
+			if f.request != test.record.Request || f.request != nil && f.address != f.request.Address {
+				t.Errorf("got the request %v at %v, want the stored one", f.request, f.address)
+			}
+		})
+	}
+}
+
+// TestSession_FactsOfRoot_Playing shows for how long the address of a live root counts.
+func TestSession_FactsOfRoot_Playing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1)), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		n.watch(t, openRequest(2))
+		plays, denied, now := n.table.find(idOf(1)), n.table.find(idOf(2)), time.Now()
+		idle := plays.policy.IdleTimeout
+		for at, want := range map[time.Duration]bool{0: true, idle: true, idle + time.Second: false} {
+			if f := plays.factsOfRoot(now.Add(at)); f.isPlaying != want || !f.isAllowed || f.request == nil {
+				t.Errorf("silent for %v: got %+v, want playing %t", at, f, want)
+			}
+		}
+		if f := denied.factsOfRoot(now); f.isPlaying || f.isAllowed || !f.isDenied {
+			t.Errorf("a denied root: got %+v", f)
+		}
+	})
+}
+
+// TestRegistry_ApplyRoot_StoredCredentials: credentials that a sibling's own record holds are not replaced by its root's.
+func TestRegistry_ApplyRoot_StoredCredentials(t *testing.T) {
+	t.Parallel()
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+	defer n.Close()
+	for name, own := range map[string]*backends.Request{"it has none": nil, "it has its own": openRequest(2).Request} {
+		s := bareSession(idOf(2))
+		s.request.Store(openRequest(2).Request)
+		s.ticketUse = &ticketUse{root: idOf(1), rootOpened: t0()}
+		e := session.LeaseAnswered{Kind: session.LookupOnly, LeaseResult: session.LeaseResult{Record: session.Record{Request: own}}}
+		n.applyRoot(t.Context(), s, rootFacts{request: openRequest(1).Request, isAllowed: true, decision: allowedDecision()}, &e)
+		if e.HasRootFacts != (own == nil) || s.hasCredentials.Load() != (own == nil) {
+			t.Errorf("%s: root's facts %t, credentials %t", name, e.HasRootFacts, s.hasCredentials.Load())
+		}
+		if want := (backends.Decision{UserID: "17", User: "Ann"}); e.Root != want || !e.IsRootAllowed {
+			t.Errorf("%s: the root's user is %+v, want %+v", name, e.Root, want)
+		}
+	}
+}
+
+func TestPendingOpening_NeedsTicket(t *testing.T) {
+	t.Parallel()
+	ticket := session.Ticket{Opened: t0(), KeyID: "a"}
+	for name, test := range map[string]struct {
+		opening        *pendingOpening
+		hasCredentials bool
+		tokenLife      time.Duration
+		want           bool
+	}{
+		"a ticket alone":                      {&pendingOpening{ticket: ticket}, false, 0, true},
+		"a ticket with credentials":           {&pendingOpening{ticket: ticket}, true, 0, false},
+		"a ticket with a token that may die":  {&pendingOpening{ticket: ticket}, true, time.Minute, true},
+		"no ticket":                           {new(pendingOpening), false, time.Minute, false},
+		"an opening that has ended meanwhile": {nil, false, 0, false},
+	} {
+		s := bareSession(idOf(1))
+		s.policy.TokenLife = test.tokenLife
+		s.hasCredentials.Store(test.hasCredentials)
+		if got := test.opening.needsTicket(s); got != test.want {
+			t.Errorf("%s: got %t, want %t", name, got, test.want)
+		}
+	}
+}
+
+// TestSession_AddressEntries_InUse reports the addresses of a shared session that were used within the idle timeout.
+func TestSession_AddressEntries_InUse(t *testing.T) {
+	t.Parallel()
+	s := bareSession(idOf(1))
+	s.request.Store(openRequest(1).Request)
+	s.ticketUse = &ticketUse{root: idOf(1), maxAddresses: 3, shared: []addressUse{
+		{prefixOf(1), idOf(11), 0}, {prefixOf(2), idOf(12), 1}, {prefixOf(3), idOf(13), 60},
+	}}
+	now := in(61 * time.Second)
+	var ids []backends.SessionID
+	for _, e := range s.addressEntries(now) {
+		ids = append(ids, e.Session)
+		if e.LastSeen.After(now) || e.MaxStreams != 3 {
+			t.Errorf("entry %+v", e)
+		}
+	}
+	if len(ids) != 2 || ids[0] != idOf(12) || ids[1] != idOf(13) {
+		t.Errorf("reported %v, want the two that are in use", ids)
+	}
+}

@@ -1,0 +1,122 @@
+package session
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
+)
+
+// TestStep_OpeningOnOneOfManyNodes has a node open a session that another node has decided on.
+func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
+	t.Parallel()
+	const h, s = time.Hour, time.Second
+	now := in(2 * h)
+	byRule := no()
+	byRule.Source = backends.FromLocal
+	record := func(opened time.Duration, d backends.Decision, expires time.Duration) Record {
+		return Record{Opened: in(opened), KeyID: "old", Decision: d, Expires: now.Add(expires), Revision: 3}
+	}
+	revoked := func(before time.Duration, r Record) Record {
+		r.RevokedBefore = in(before)
+		return r
+	}
+	check := Action{StartCheck: true}
+	watching := Action{Publish: true, Revision: 3, WakeAt: now.Add(10*s + peerRenewDelay)}
+	admitted := Action{Publish: true, Save: true, WakeAt: now.Add(time.Minute)}
+	knownAdmitted := admitted
+	knownAdmitted.Revision = 3
+	denied := Action{Publish: true, Revision: 3, WakeAt: now.Add(10 * s)}
+	queued := Action{Publish: true, Revision: 3, Enqueue: PriorityOverdue, WakeAt: now.Add(time.Minute)}
+	lives := func(d time.Duration) func(*testSession) { return func(t *testSession) { t.policy.TokenLife = d } }
+	alone := func(t *testSession) { t.policy.Shared = false }
+	cases := map[string]struct {
+		given  func(*testSession)
+		record Record
+		want   Action
+		phase  phase
+	}{
+		"a denial is adopted":                                {nil, record(h, no(), 10*s), denied, deniedRemembered},
+		"a denial by a rule is adopted":                      {nil, record(h, byRule, 10*s), denied, deniedRemembered},
+		"a denial that expires now is checked":               {nil, record(h, no(), 0), check, openingChecking},
+		"a denial by the outage policy is checked":           {nil, record(h, refusedByPolicy(), 10*s), check, openingChecking},
+		"a denial does not concern a ticket alone":           {byTicketAlone, record(h, no(), 10*s), admitted, allowedFresh},
+		"a denial with a spent token leaves the ticket":      {lives(5 * s), record(h, no(), 10*s), admitted, allowedFresh},
+		"a denial with a token that lives is adopted":        {lives(3 * h), record(h, no(), 10*s), denied, deniedRemembered},
+		"a denial by a rule does not depend on the token":    {lives(5 * s), record(h, byRule, 10*s), denied, deniedRemembered},
+		"a denial of the ticket's own opening is adopted":    {lives(5 * s), record(0, no(), 10*s), denied, deniedRemembered},
+		"a denial is adopted whose ticket is revoked":        {lives(5 * s), revoked(0, record(h, no(), 10*s)), denied, deniedRemembered},
+		"an allowed later opening is adopted":                {lives(5 * s), record(h, yes(), 10*s), watching, allowedFresh},
+		"a decision that has just expired is being renewed":  {nil, record(0, yes(), -9*s), queued, recheckQueued},
+		"a decision that expires now is being renewed":       {nil, record(0, yes(), 0), queued, recheckQueued},
+		"a decision that nobody has renewed is checked":      {nil, record(0, yes(), -10*s), check, openingChecking},
+		"a node without others renews for itself":            {alone, record(0, yes(), -9*s), check, openingChecking},
+		"what nobody answered is not being renewed":          {nil, record(0, cached(), -9*s), check, openingChecking},
+		"what cannot be checked is not being renewed":        {byTicketAlone, record(0, yes(), -9*s), knownAdmitted, allowedFresh},
+		"a node without others checks what its store denied": {alone, record(h, no(), 10*s), check, openingChecking},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &testSession{policy: plainPolicy(), State: NewState(Origin{HasCredentials: true, Opened: now, KeyID: "new"})}
+			s.phase, s.policy.Shared = openingLeasing, true
+			if c.given != nil {
+				c.given(s)
+			}
+			e := remembered(c.record)
+			e.Ticket = Ticket{Opened: t0(), KeyID: "t"}
+			got := s.step(e, 2*h)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("action (-want +got):\n%s", diff)
+			}
+			if s.phase != c.phase {
+				t.Errorf("phase %v, want %v", s.phase, c.phase)
+			}
+		})
+	}
+}
+
+// TestStep_RevokedTicket_LateLookup has the store answer after the token's life: the revoked ticket still admits nobody.
+func TestStep_RevokedTicket_LateLookup(t *testing.T) {
+	t.Parallel()
+	s := sessionIn(openingLeasing)
+	s.policy.TokenLife = 5 * time.Second
+	e := remembered(Record{RevokedBefore: in(-time.Minute)})
+	e.Ticket = Ticket{Opened: in(-time.Hour), KeyID: "t"}
+	if got, want := s.step(e, 10*time.Second), (Action{StartCheck: true}); got != want || s.phase != openingChecking {
+		t.Errorf("action %+v, phase %v; want %+v, %v", got, s.phase, want, openingChecking)
+	}
+}
+
+// TestStep_RevokedElsewhere_Reason shows what a viewer is told whose session another node has ended.
+func TestStep_RevokedElsewhere_Reason(t *testing.T) {
+	t.Parallel()
+	byLimit := backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "refused on another node"}
+	for name, test := range map[string]struct{ stored, want backends.Decision }{
+		"the stored denial's": {no(), no()},
+		"not that it played":  {yes(), byLimit},
+		"nothing is stored":   {backends.Decision{}, byLimit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(allowedLooking)
+			s.step(LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{
+				Opened: t0(), Decision: test.stored, RevokedBefore: t0(), Expires: in(time.Hour),
+			}}}, 0)
+			if s.phase != deniedRemembered || s.Decision != test.want {
+				t.Errorf("phase %v, decision %+v; want %v, %+v", s.phase, s.Decision, deniedRemembered, test.want)
+			}
+		})
+	}
+}
+
+func TestKicked_Reason(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"": "ended by an operator", "shared account": "ended by an operator: shared account"} {
+		if got := Kicked(given); got.Reason != want || got.Verdict != backends.Denied || got.Source != backends.FromOperator {
+			t.Errorf("with reason %q: %+v, want %q", given, got, want)
+		}
+	}
+}

@@ -1,0 +1,303 @@
+package actors
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// fakeLimits is a store whose limit answers as a test says, and that keeps account of what it is told.
+type fakeLimits struct {
+	*fakeCluster
+
+	mu       sync.Mutex
+	join     session.LimitResult
+	renew    session.LimitResult // its one state is that of each stream
+	renewed  []int               // the number of streams of each renewal
+	evicted  []backends.SessionID
+	revoked  []backends.SessionID
+	left     []backends.SessionID
+	messages []session.Revocation
+}
+
+func (f *fakeLimits) JoinStream(context.Context, session.StreamEntry) (session.LimitResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.join, nil
+}
+
+func (f *fakeLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.renewed = append(f.renewed, len(of))
+	result := f.renew
+	result.States = nil
+	for range of {
+		result.States = append(result.States, f.renew.States[0])
+	}
+	return result, nil
+}
+
+func (f *fakeLimits) LeaveStream(_ context.Context, _ string, id backends.SessionID) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.left = append(f.left, id)
+	return nil
+}
+
+func (f *fakeLimits) SetEvicted(_ context.Context, id backends.SessionID, _ bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.evicted = append(f.evicted, id)
+	return nil
+}
+
+func (f *fakeLimits) RevokeSession(_ context.Context, id backends.SessionID, _ time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked = append(f.revoked, id)
+	return nil
+}
+
+func (f *fakeLimits) Revoke(_ context.Context, v session.Revocation) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.messages = append(f.messages, v)
+	return nil
+}
+
+func stateOf(s session.StreamState) session.LimitResult {
+	return session.LimitResult{States: []session.StreamState{s}}
+}
+
+// inLimitBubble runs the test with a node all of whose viewers are one user's, who may watch one stream.
+func inLimitBubble(t *testing.T, test func(t *testing.T, n *node, f *fakeLimits)) {
+	t.Helper()
+	inBubble(t, func(t *testing.T) {
+		f := &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, join: stateOf(session.StreamActive), renew: stateOf(session.StreamActive)}
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			d.UserID, d.MaxSessions = "7", 1
+			return d, nil
+		})
+		n := newNode(b, f.fakeCluster, func(s *setup) { s.Cluster = f })
+		defer n.closeAndDrain()
+		test(t, n, f)
+	})
+}
+
+// told returns a copy of what the store was told, once all is quiet.
+func (f *fakeLimits) told() *fakeLimits {
+	synctest.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return &fakeLimits{renewed: f.renewed, evicted: f.evicted, revoked: f.revoked, left: f.left, messages: f.messages}
+}
+
+func (f *fakeLimits) answer(edit func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	edit()
+}
+
+func TestStreamLimits_Join_OtherStreamEvicted(t *testing.T) {
+	t.Parallel()
+	for state, wantReason := range map[session.StreamState]string{
+		session.StreamEvicted: evictedDecision(&backends.Decision{}).Reason, session.StreamSuperseded: supersededDecision().Reason,
+	} {
+		t.Run(state.String(), func(t *testing.T) {
+			t.Parallel()
+			inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+				n.watch(t, openRequest(1))
+				s := n.Find(idOf(1))
+				f.answer(func() {
+					f.join.Evicted = []session.EvictedStream{{Session: idOf(1), Opened: s.Ticket().Opened, State: state}}
+				})
+				if d := n.watch(t, openRequest(2)); d.Verdict != backends.Allowed {
+					t.Errorf("the newer stream is %v", d.Verdict)
+				}
+				told := f.told()
+				if d := s.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit || d.Reason != wantReason {
+					t.Errorf("the other stream has %+v, want %q", d, wantReason)
+				}
+				isEvicted := state == session.StreamEvicted
+				if (len(told.evicted) == 1) != isEvicted || (len(told.revoked) == 1) == isEvicted || len(told.messages) != 1 {
+					t.Errorf("evicted %v, revoked %v, announced %v", told.evicted, told.revoked, told.messages)
+				}
+				if len(told.left) != 0 {
+					t.Errorf("%v left, want none: the limit itself took the stream", told.left)
+				}
+			})
+		})
+	}
+}
+
+// TestStreamLimits_Join_Evicted has the limit refuse the joining stream: it is told so, not revoked everywhere.
+func TestStreamLimits_Join_Evicted(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		f.join = stateOf(session.StreamEvicted)
+		f.join.Evicted = []session.EvictedStream{{Session: idOf(1), State: session.StreamEvicted}}
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied || d.Source != backends.FromLimit || d.UserID != "7" {
+			t.Errorf("the stream has %+v", d)
+		}
+		told := f.told()
+		if len(told.messages) != 0 || len(told.left) != 0 {
+			t.Errorf("announced %v, left %v; want nothing", told.messages, told.left)
+		}
+		if r := f.get(idOf(1)); r.Decision.Verdict != backends.Allowed {
+			t.Errorf("the store has %+v, want the backend's yes for when a stream is free", r.Decision)
+		}
+	})
+}
+
+// TestStreamLimits_Join_Contended has other nodes keep the store from counting: a session stays as it was.
+func TestStreamLimits_Join_Contended(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		f.join = session.LimitResult{IsContended: true}
+		d := allowedDecision()
+		d.UserID, d.MaxSessions = "7", 1
+		f.set(session.Record{ID: idOf(1), Opened: time.Now(), KeyID: "a", Decision: d, Expires: time.Now().Add(time.Hour), IsEvicted: true})
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+			t.Errorf("the evicted stream has %+v", d)
+		}
+		if d := n.watch(t, openRequest(2)); d.Verdict != backends.Allowed {
+			t.Errorf("a new stream has %+v", d)
+		}
+	})
+}
+
+// TestStreamLimits_Denied_StreamLeaves frees the stream of a viewer whom anything but their limit denied.
+func TestStreamLimits_Denied_StreamLeaves(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		n.OnRevocation(session.Revocation{
+			Kind: session.RevokedKicked, Session: idOf(1), Opened: n.Find(idOf(1)).Ticket().Opened, Decision: session.Kicked(""),
+		})
+		if told := f.told(); len(told.left) != 1 || told.left[0] != idOf(1) {
+			t.Errorf("%v left, want the kicked session", told.left)
+		}
+	})
+}
+
+// TestStreamLimits_Renewal_Evicted has a renewal learn that a stream was evicted, and renew again when the store says.
+func TestStreamLimits_Renewal_Evicted(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		f.answer(func() { f.renew.RecheckIn = 2 * time.Second })
+		n.OnLimitExceeded(s.stream.Load().hash)
+		before := len(f.told().renewed)
+		f.answer(func() { f.renew = stateOf(session.StreamEvicted) })
+		time.Sleep(3 * time.Second)
+		if told := f.told(); len(told.renewed) != before+1 {
+			t.Errorf("%d renewals, want one more than %d", len(told.renewed), before)
+		}
+		if d := s.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+			t.Errorf("the stream has %+v", d)
+		}
+	})
+}
+
+// TestStreamLimits_UserChanges has a re-check name another user: the session is a stream of theirs alone.
+func TestStreamLimits_UserChanges(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, _ *fakeLimits) {
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		synctest.Wait()
+		before := s.stream.Load()
+		d := *s.Decision()
+		d.UserID = "8"
+		n.streams.onDecision(s, &d)
+		after := s.stream.Load()
+		n.streams.mu.Lock()
+		defer n.streams.mu.Unlock()
+		if after.user == before.user || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions[s] {
+			t.Errorf("a stream of %q, then of %q; users %v", before.user, after.user, n.streams.users)
+		}
+	})
+}
+
+// TestStreamLimits_Renew_OneUser has a session change its user while it is due: a call renews one user's streams.
+func TestStreamLimits_Renew_OneUser(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		var all []*Session
+		for i, user := range []string{"7", "8", "7"} {
+			n.watch(t, openRequest(i))
+			s := n.table.find(idOf(i))
+			s.stream.Store(&userStream{user: user, hash: user, maxStreams: 1})
+			all = append(all, s)
+		}
+		before := len(f.told().renewed)
+		n.streams.renew(all)
+		if got := f.told().renewed[before:]; len(got) != 1 || got[0] != 2 {
+			t.Errorf("renewed %v streams, want the two of the first user", got)
+		}
+	})
+}
+
+// TestStreamLimits_ZapTimeout_Edge: a viewer of an edge may be silent for as long as the edge does not ask, and a while longer.
+func TestStreamLimits_ZapTimeout_Edge(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, _ *fakeLimits) {
+		o := openRequest(1)
+		o.ExtraLifetime = time.Minute
+		n.watch(t, o)
+		n.watch(t, openRequest(2))
+		if got := n.streams.zapTimeout(n.table.find(idOf(1))); got != 4*time.Minute {
+			t.Errorf("at an edge %v, want the validity of 3m and 1m more", got)
+		}
+		if got := n.streams.zapTimeout(n.table.find(idOf(2))); got != 0 {
+			t.Errorf("before a playlist %v, want 0", got)
+		}
+	})
+}
+
+func TestUserStreams_TakeDue_LiveInBatches(t *testing.T) {
+	t.Parallel()
+	const live, gone = 2*maxRenewed + 44, 30
+	us := &userStreams{due: map[*Session]bool{}}
+	for i, s := range bareSessions(live + gone) {
+		s.isClosed.Store(i >= live)
+		us.due[s] = true
+	}
+	var sizes []int
+	for batch := us.takeDue(); len(batch) > 0; batch = us.takeDue() {
+		sizes = append(sizes, len(batch))
+	}
+	if len(sizes) != 3 || sizes[0] != maxRenewed || sizes[1] != maxRenewed || sizes[2] != 44 {
+		t.Errorf("batches of %v, want %d, %d and 44", sizes, maxRenewed, maxRenewed)
+	}
+}
+
+func TestRootFacts_Judge(t *testing.T) {
+	t.Parallel()
+	evicted := evictedDecision(&backends.Decision{})
+	byPolicy := backends.Decision{Verdict: backends.Denied, Source: backends.FromFailOpen}
+	for name, test := range map[string]struct {
+		of                  backends.Decision
+		isAllowed, isDenied bool
+	}{
+		"it plays":            {allowedDecision(), true, false},
+		"its backend said no": {deniedDecision(), false, true},
+		"it was kicked":       {session.Kicked(""), false, true},
+		"its limit says no":   {evicted, false, false},
+		"the outage policy":   {byPolicy, false, false},
+		"it is undecided":     {backends.Decision{}, false, false},
+	} {
+		f := rootFacts{decision: test.of}
+		if f.judge(); f.isAllowed != test.isAllowed || f.isDenied != test.isDenied {
+			t.Errorf("%s: allowed %t, denied %t; want %t, %t", name, f.isAllowed, f.isDenied, test.isAllowed, test.isDenied)
+		}
+	}
+}
