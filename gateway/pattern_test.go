@@ -70,6 +70,7 @@ func TestPattern_Match(t *testing.T) {
 		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", nil},
 		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", nil},
 		"a deep channel that ends the pattern":     {"/get/{channel...}", "/get/tv/travel", vars{"channel": "tv/travel"}},
+		"one with a slash in front":                {"/play{channel...}/*", "/play/x/i", nil},
 		"one with a slash at its end":              {"/get/{channel...}", "/get/tv/travel/", nil},
 		"a deep channel before an extension":       {"/{channel...}.m3u8", "/tv/travel.hd.m3u8", vars{"channel": "tv/travel.hd"}},
 		"a deep channel before a file":             {"/{channel...}/index.m3u8", "/tv/index.m3u8/index.m3u8", vars{"channel": "tv/index.m3u8"}},
@@ -162,6 +163,7 @@ func TestParsePattern_Invalid(t *testing.T) {
 		"seven variables":         {"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}", `"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}" has more than 6 variables`},
 		"a query":                 {"/play/{channel}.m3u8?x=1", `"/play/{channel}.m3u8?x=1": a path in a request never has "?"; write it escaped`},
 		"a space":                 {"/my tv/{channel}", `"/my tv/{channel}": a path in a request never has " "; write it escaped`},
+		"a control character":     {"/a\x7f/{channel}", `"/a\x7f/{channel}": a path in a request never has "\x7f"; write it escaped`},
 		"a letter beyond ASCII":   {"/café/{channel}", `"/café/{channel}": a path in a request never has "é"; write it escaped`},
 	}
 	for name, tc := range cases {

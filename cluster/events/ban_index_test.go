@@ -275,3 +275,17 @@ func TestBans_AddRemoveExpire(t *testing.T) {
 		t.Errorf("not empty when all have ended: %+v", bans.List(now))
 	}
 }
+
+// TestBanIndex_RarestHash keys bans of credentials by what the fewest of them have, so that a "format=hls" in all of them
+// makes no viewer's lookup long.
+func TestBanIndex_RarestHash(t *testing.T) {
+	t.Parallel()
+	bans := map[string]session.Ban{}
+	for _, hash := range []string{"a", "b", "c"} {
+		bans[hash] = session.Ban{ID: hash, Credentials: "common." + hash}
+		bans["z"+hash] = session.Ban{ID: "z" + hash, Credentials: hash + "z.common"}
+	}
+	if x := newBanIndex(bans); len(x.credentials["common"]) != 0 || len(x.credentials) != len(bans) {
+		t.Errorf("keyed by %v, want one hash each and not the common one", x.credentials)
+	}
+}
