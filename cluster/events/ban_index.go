@@ -125,8 +125,8 @@ func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func(
 // bansCredentialsIn reports whether credentials are banned of viewers of the backend and the channel.
 func (x *banIndex) bansCredentialsIn(backend, channel string) bool {
 	in := x.credentialsIn
-	return len(in) > 0 && (in[banScope{}] || in[banScope{backend: backend}] || in[banScope{channel: channel}] ||
-		in[banScope{backend: backend, channel: channel}])
+	return in[banScope{}] || in[banScope{backend: backend}] || in[banScope{channel: channel}] ||
+		in[banScope{backend: backend, channel: channel}]
 }
 
 // holds reports whether a ban that matches the viewer has not ended, and is not limited to other backends or channels.

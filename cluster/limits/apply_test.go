@@ -177,3 +177,28 @@ func TestStreamSet_Apply_SameDevice(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamSet_Apply_SameDeviceAtTwoAddresses has a device change the channel that it plays at two addresses.
+func TestStreamSet_Apply_SameDeviceAtTwoAddresses(t *testing.T) {
+	t.Parallel()
+	r := rulesInMillis(testRules(session.EvictOldest))
+	set, _ := streamSet(nil).apply([]report{plays(1, 100, 2).on("box"), plays(2, 100, 2).of(1).overIPv6().on("box")}, testStart, &r)
+	set, _ = set.apply([]report{plays(3, 101, 2).on("box")}, testStart, &r)
+	if set[0].state != superseded || set[1].state != superseded || set[2].state != active {
+		t.Errorf("got %+v, want the first two superseded by the third", set)
+	}
+}
+
+// TestStreamSet_Apply_Bound_EvictsNone has more addresses play on than the limit allows, as when nodes learn of them late.
+func TestStreamSet_Apply_Bound_EvictsNone(t *testing.T) {
+	t.Parallel()
+	r := addressRules(testRules(session.EvictOldest))
+	var set streamSet
+	var got result
+	for second := range int64(60) {
+		set, got = set.apply([]report{plays(1, 100, 1), plays(2, 101, 1)}, testStart+1000*second, &r)
+		if got.States[0] != active || got.States[1] != active || len(got.Evicted) != 0 {
+			t.Fatalf("after %d s: %v, evicted %+v; want none evicted", second, got.States, got.Evicted)
+		}
+	}
+}
