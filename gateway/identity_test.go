@@ -347,6 +347,7 @@ func TestTicketInPath(t *testing.T) {
 		"without":                {"/play/~a/x", found{"", "/play/~a/x", false}},
 		"with an empty one":      {"/~/play/x", found{"", "/play/x", true}},
 		"with nothing but one":   {"/~a.b", found{"a.b", "/", true}},
+		"with an escaped tilde":  {"/%7e", found{"", "/", true}},
 		"with two":               {"/~a/~b/x", found{"a", "/~b/x", true}},
 		"empty":                  {"", found{}},
 	}

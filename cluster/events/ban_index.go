@@ -165,7 +165,7 @@ func (x *banIndex) matchUser(r *backends.Request, d *backends.Decision, now time
 			scope.channel = r.Channel
 		}
 		for _, scope.user = range [...]string{d.UserID, d.User} {
-			if b, found := x.users[scope]; found && scope.user != "" && b.Until.After(now) {
+			if b := x.users[scope]; b.Until.After(now) { // no ban is one that has ended
 				return b, true
 			}
 		}
