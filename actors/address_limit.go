@@ -39,19 +39,18 @@ type addressUse struct {
 
 // newTicketUse returns how the session that a request opens counts, or nil if it has an address to itself.
 func newTicketUse(r *session.OpenRequest, maxAddresses int) *ticketUse {
-	u := &ticketUse{root: r.Root, rootOpened: r.Ticket.Opened, maxAddresses: maxAddresses}
+	root, rootOpened := r.Root, r.Ticket.Opened
+	if root.IsZero() {
+		if r.AddressID.IsZero() {
+			return nil
+		}
+		root, rootOpened = r.Request.Session, time.Time{}
+	}
+	u := &ticketUse{root: root, rootOpened: rootOpened, maxAddresses: maxAddresses}
 	if r.MaxAddresses > 0 {
 		u.maxAddresses, u.isRefusing = min(u.maxAddresses, r.MaxAddresses), true
 	}
-	switch {
-	case !r.Root.IsZero():
-		return u
-	case !r.AddressID.IsZero():
-		u.root, u.rootOpened = r.Request.Session, time.Time{}
-		return u
-	default:
-		return nil
-	}
+	return u
 }
 
 // isSibling reports whether the session is another one's sibling. A nil ticketUse is none.

@@ -55,22 +55,29 @@ func (r *Registry) answerLookup(
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
 		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()},
 	}
-	storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
-	defer cancel()
-	if result.Found {
-		if result.Record.Request != nil {
-			s.setCredentials(result.Record.Request)
-		}
-		event.Refused = r.refusalOf(storeCtx, s, &result.Record)
-	}
-	if findRoot != nil {
-		r.applyRoot(storeCtx, s, <-findRoot, &event)
+	if result.Found || findRoot != nil {
+		storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+		defer cancel()
+		r.addKnown(storeCtx, s, findRoot, &event)
 	}
 	opening := s.opening.Load()
 	if isUnknown := err == nil && !result.Found; isUnknown && event.Refused == nil && opening.needsTicket(s) {
 		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
 	}
 	return leaseAnswered{event: event, storeDeadline: storeDeadline}
+}
+
+// addKnown adds to the store's answer what the record and a sibling's root say of the viewer.
+func (r *Registry) addKnown(ctx context.Context, s *Session, findRoot <-chan rootFacts, e *session.LeaseAnswered) {
+	if e.Found {
+		if e.Record.Request != nil {
+			s.setCredentials(e.Record.Request)
+		}
+		e.Refused = r.refusalOf(ctx, s, &e.Record)
+	}
+	if findRoot != nil {
+		r.applyRoot(ctx, s, <-findRoot, e)
+	}
 }
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take

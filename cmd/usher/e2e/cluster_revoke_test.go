@@ -253,13 +253,14 @@ func TestCluster_NetworkDown_RevocationsReplayed(t *testing.T) {
 	t.Cleanup(m.Close)
 	origin := "http://%s:" + port(host(startWideStage(t, "0.0.0.0:0")))
 	near := clusterSetup{
+		route:  "on_new_address: share", // the nodes see the test's client at two addresses
 		origin: fmt.Sprintf(origin, "127.0.0.1"), middleware: "http://127.0.0.1:" + number, redis: redis.standalone(),
 		binary: plainBinary(t), idle: time.Hour,
 	}
 	far := clusterSetup{
 		origin: fmt.Sprintf(origin, n.front[0]), middleware: "http://" + n.front[0] + ":" + number, host: n.front[1], netns: n.name,
 		redis:  fmt.Sprintf("addresses: [ \"%s:%s\" ]", n.back[0], port(redis.address)),
-		binary: near.binary, idle: near.idle,
+		binary: near.binary, idle: near.idle, route: near.route,
 	}
 	nodes := []*clusterNode{startClusterNode(t, near, "n1"), startClusterNode(t, near, "n2"), startClusterNode(t, far, "n3")}
 	opened := openEverywhere(t, nodes, "link", 20)
