@@ -357,3 +357,29 @@ func TestGateway_Unenforced_PublisherRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestRequestContext_RefusalReason_TicketInPath has a ticket in the path that is valid, and one that was not read.
+func TestRequestContext_RefusalReason_TicketInPath(t *testing.T) {
+	t.Parallel()
+	for isValid, want := range map[bool]enforcement.Reason{true: enforcement.Addresses, false: enforcement.BadTicket} {
+		rc := requestContext{target: target{route: &route{}}, isTicketInPath: true, hasTicket: isValid}
+		if got := rc.refusalReason(http.StatusForbidden, backends.Decision{}); got != want {
+			t.Errorf("valid %v: got %s, want %s", isValid, got, want)
+		}
+	}
+}
+
+func TestResponse_Set_Bounded(t *testing.T) {
+	t.Parallel()
+	var resp Response
+	resp.Set("X-Empty", "")
+	if got := resp.Fields(); len(got) != 0 {
+		t.Errorf("an empty value added %v", got)
+	}
+	for range maxFields + 1 {
+		resp.Set("X-Field", "1")
+	}
+	if n := len(resp.Fields()); n != maxFields {
+		t.Errorf("got %d fields, want %d", n, maxFields)
+	}
+}
