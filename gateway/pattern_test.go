@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/ticket"
 )
 
 func mustPattern(t testing.TB, text string) *pattern {
@@ -268,5 +270,31 @@ func BenchmarkMatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.match("/play/a001/hd/seg-17.ts")
+	}
+}
+
+func TestTarget_Opens(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		kind          ticket.Kind
+		folder, other string
+		want          bool
+	}{
+		{ticket.Tree, "", "", true},
+		{ticket.Tree, "", "a/b", true},
+		{ticket.Tree, "a", "a", true},
+		{ticket.Tree, "a", "a/b", true},
+		{ticket.Tree, "a", "ab", false},
+		{ticket.Tree, "a", "", false},
+		{ticket.FolderAlone, "a", "a", true},
+		{ticket.FolderAlone, "a", "a/b", false},
+		{ticket.FolderAlone, "a", "", false},
+		{ticket.FolderAlone, "", "a", false},
+		{ticket.PathAlone, "/play/x", "/play/x", false},
+	} {
+		own, other := target{kind: tc.kind, folder: tc.folder}, target{folder: tc.other}
+		if got := own.opens(&other); got != tc.want {
+			t.Errorf("kind %d of %q: opens %q %v, want %v", tc.kind, tc.folder, tc.other, got, tc.want)
+		}
 	}
 }
