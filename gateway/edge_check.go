@@ -318,9 +318,9 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 }
 
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or
-// of one above it.
+// of one above it. No fingerprint without an address is recorded.
 func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
-	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent || !rc.viewer.address.IsValid() {
+	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent {
 		return false
 	}
 	for above := range rc.target.above() {

@@ -57,6 +57,23 @@ func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
 	}
 }
 
+// TestServe_NoRouteAtEdge_Warns has an edge ask for a path of no route. The warning names a route of that edge.
+func TestServe_NoRouteAtEdge_Warns(t *testing.T) {
+	t.Parallel()
+	named := func(name string) func(*RouteConfig) {
+		return func(r *RouteConfig) { r.Name, r.Edge.ViewerPath = name, "/"+name+"/{channel}/*" }
+	}
+	elsewhere := func(r *RouteConfig) { r.Path = "/elsewhere" }
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, named("other"), elsewhere), edgeRoute(edge.Nginx, named("films")))
+	for range 3 {
+		g.wantCheck(t, edge.Nginx, http.StatusForbidden, edgeViewer{uri: "/live/c1/index.m3u8?token=1"})
+	}
+	const want = "WARN no route matches at the edge, viewers refused, check edge.viewer_path and hosts edge=127.0.0.1 route=films"
+	if got := g.log.recorded(); len(got) != 1 || got[0] != want {
+		t.Errorf("logged %q, want %q once", got, want)
+	}
+}
+
 func TestServe_EdgeRoute_ServesOnlyItsEndpoint(t *testing.T) {
 	t.Parallel()
 	behind := edgeRoute(edge.Nginx, func(r *RouteConfig) { r.Path = "/ask/*" })

@@ -401,6 +401,24 @@ func TestServe_ChannelOpenedInTwoFolders_LoggedOnce(t *testing.T) {
 	}
 }
 
+// TestServe_FolderOpenedByTicket_NotLogged has a node that restarted asked for the folder beside its entry that a playlist
+// lists. The ticket says that the folder belongs to the entry.
+func TestServe_FolderOpenedByTicket_NotLogged(t *testing.T) {
+	t.Parallel()
+	g := newEntryGateway(t, hls.TicketInPath, nil)
+	records := &logRecorder{}
+	g.useLogger(slog.New(records))
+	variant := uris(g.want(t, 200, "/play/tv/travel/index.m3u8?token=1").body)[0]
+	g.table.reset()
+	g.want(t, 200, variant)
+	if n := len(g.table.openRequests()); n != 1 {
+		t.Errorf("opened %d sessions after the restart, want the ticket's", n)
+	}
+	if got := twoFolders(records.recorded()); len(got) != 0 {
+		t.Errorf("logged %q, want nothing of two folders", got)
+	}
+}
+
 // TestServe_EdgeThatKeepsSessions_ChannelInTwoFolders_Logged has an edge that does not name the channel.
 func TestServe_EdgeThatKeepsSessions_ChannelInTwoFolders_Logged(t *testing.T) {
 	t.Parallel()

@@ -213,6 +213,9 @@ func TestPlaybackIDs_Accept_Expires(t *testing.T) {
 	if p.accept([]byte("owner"), "late", now.Add(playbackTTL)) {
 		t.Error("one too many counts")
 	}
+	if !p.accept([]byte("owner"), "0", now) {
+		t.Error("one that counts does not any more once there are as many as may be")
+	}
 	if !p.accept([]byte("owner"), "late", now.Add(playbackTTL+1)) {
 		t.Error("one does not count although the others are gone")
 	}
@@ -247,6 +250,9 @@ func TestCredentialsOf(t *testing.T) {
 			RouteConfig{Path: "/live/{user}/{password}/{channel}.m3u8"},
 			"/live/ann/a%26b%20c/17.m3u8", "x=1", nil,
 			"x=1&user=ann&password=a%26b+c", nil,
+		},
+		"a part of the path behind the channel": {
+			RouteConfig{Path: "/live/{channel}/{token}/*"}, "/live/17/abc/index.m3u8", "x=1", nil, "x=1&token=abc", nil,
 		},
 		"headers in the route's order": {
 			RouteConfig{CredentialHeaders: []string{"x-b", "X-A", "X-C"}},
@@ -341,6 +347,7 @@ func TestTicketInPath(t *testing.T) {
 		"without":                {"/play/~a/x", found{"", "/play/~a/x", false}},
 		"with an empty one":      {"/~/play/x", found{"", "/play/x", true}},
 		"with nothing but one":   {"/~a.b", found{"a.b", "/", true}},
+		"with an escaped tilde":  {"/%7e", found{"", "/", true}},
 		"with two":               {"/~a/~b/x", found{"a", "/~b/x", true}},
 		"empty":                  {"", found{}},
 	}

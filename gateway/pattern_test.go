@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/ticket"
 )
 
 func mustPattern(t testing.TB, text string) *pattern {
@@ -70,6 +72,7 @@ func TestPattern_Match(t *testing.T) {
 		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", nil},
 		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", nil},
 		"a deep channel that ends the pattern":     {"/get/{channel...}", "/get/tv/travel", vars{"channel": "tv/travel"}},
+		"one with a slash in front":                {"/play{channel...}/*", "/play/x/i", nil},
 		"one with a slash at its end":              {"/get/{channel...}", "/get/tv/travel/", nil},
 		"a deep channel before an extension":       {"/{channel...}.m3u8", "/tv/travel.hd.m3u8", vars{"channel": "tv/travel.hd"}},
 		"a deep channel before a file":             {"/{channel...}/index.m3u8", "/tv/index.m3u8/index.m3u8", vars{"channel": "tv/index.m3u8"}},
@@ -162,6 +165,7 @@ func TestParsePattern_Invalid(t *testing.T) {
 		"seven variables":         {"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}", `"/{a}/{b}/{c}/{d}/{e}/{f}/{channel}" has more than 6 variables`},
 		"a query":                 {"/play/{channel}.m3u8?x=1", `"/play/{channel}.m3u8?x=1": a path in a request never has "?"; write it escaped`},
 		"a space":                 {"/my tv/{channel}", `"/my tv/{channel}": a path in a request never has " "; write it escaped`},
+		"a control character":     {"/a\x7f/{channel}", `"/a\x7f/{channel}": a path in a request never has "\x7f"; write it escaped`},
 		"a letter beyond ASCII":   {"/café/{channel}", `"/café/{channel}": a path in a request never has "é"; write it escaped`},
 	}
 	for name, tc := range cases {
@@ -266,5 +270,31 @@ func BenchmarkMatch(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p.match("/play/a001/hd/seg-17.ts")
+	}
+}
+
+func TestTarget_Opens(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		kind          ticket.Kind
+		folder, other string
+		want          bool
+	}{
+		{ticket.Tree, "", "", true},
+		{ticket.Tree, "", "a/b", true},
+		{ticket.Tree, "a", "a", true},
+		{ticket.Tree, "a", "a/b", true},
+		{ticket.Tree, "a", "ab", false},
+		{ticket.Tree, "a", "", false},
+		{ticket.FolderAlone, "a", "a", true},
+		{ticket.FolderAlone, "a", "a/b", false},
+		{ticket.FolderAlone, "a", "", false},
+		{ticket.FolderAlone, "", "a", false},
+		{ticket.PathAlone, "/play/x", "/play/x", false},
+	} {
+		own, other := target{kind: tc.kind, folder: tc.folder}, target{folder: tc.other}
+		if got := own.opens(&other); got != tc.want {
+			t.Errorf("kind %d of %q: opens %q %v, want %v", tc.kind, tc.folder, tc.other, got, tc.want)
+		}
 	}
 }

@@ -324,6 +324,27 @@ func TestGateway_Unenforced_EdgeAsksUnknownPath_GetsYes(t *testing.T) {
 	}
 }
 
+// TestGateway_Unenforced_OtherRoute_Refused has edges that no unenforced route lists ask beside such a route.
+func TestGateway_Unenforced_OtherRoute_Refused(t *testing.T) {
+	unlisted := func(r *RouteConfig) {
+		r.Name, r.Path, r.Edge.Networks = "enforced", "/other", []netip.Prefix{netip.MustParsePrefix("192.0.2.9/32")}
+	}
+	g := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Nginx, waive), edgeRoute(edge.Nginx, unlisted))
+	if got := g.get(t, "/other", "X-Original-URI: /play/a001/index.m3u8?token=1"); got.status != http.StatusForbidden {
+		t.Errorf("an edge that the enforced route does not list: got %d, want 403", got.status)
+	}
+
+	media, _ := newUnenforcedGateway(t, nil)
+	var resp Response
+	asked := edge.CheckRequest{Method: http.MethodGet, Path: "/play/a001/index.m3u8", Query: "token=1"}
+	if err := media.Check(t.Context(), edge.Envoy, netip.MustParseAddr("192.0.2.1"), &asked, &resp); err != nil || resp.Status != http.StatusForbidden {
+		t.Errorf("an edge of a dialect that no route has: got %d, %v; want 403", resp.Status, err)
+	}
+	if len(g.counts())+len(media.counts()) != 0 {
+		t.Errorf("counted %v and %v, want none: they were refused", g.counts(), media.counts())
+	}
+}
+
 // TestGateway_Unenforced_PublisherRefused shows that a route that refuses no viewer still lets nobody send a stream.
 func TestGateway_Unenforced_PublisherRefused(t *testing.T) {
 	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, waive), edgeRoute(edge.Flussonic, waive, func(r *RouteConfig) {
@@ -334,5 +355,31 @@ func TestGateway_Unenforced_PublisherRefused(t *testing.T) {
 		if got := g.post(t, path, `{"name":"a001","ip":"192.0.2.7","proto":"rtmp","qs":"key=1"}`); got.status != http.StatusForbidden {
 			t.Errorf("%s: got %d, want 403", path, got.status)
 		}
+	}
+}
+
+// TestRequestContext_RefusalReason_TicketInPath has a ticket in the path that is valid, and one that was not read.
+func TestRequestContext_RefusalReason_TicketInPath(t *testing.T) {
+	t.Parallel()
+	for isValid, want := range map[bool]enforcement.Reason{true: enforcement.Addresses, false: enforcement.BadTicket} {
+		rc := requestContext{target: target{route: &route{}}, isTicketInPath: true, hasTicket: isValid}
+		if got := rc.refusalReason(http.StatusForbidden, backends.Decision{}); got != want {
+			t.Errorf("valid %v: got %s, want %s", isValid, got, want)
+		}
+	}
+}
+
+func TestResponse_Set_Bounded(t *testing.T) {
+	t.Parallel()
+	var resp Response
+	resp.Set("X-Empty", "")
+	if got := resp.Fields(); len(got) != 0 {
+		t.Errorf("an empty value added %v", got)
+	}
+	for range maxFields + 1 {
+		resp.Set("X-Field", "1")
+	}
+	if n := len(resp.Fields()); n != maxFields {
+		t.Errorf("got %d fields, want %d", n, maxFields)
 	}
 }

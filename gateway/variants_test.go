@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,15 +43,27 @@ func TestServe_ChangingParameter_RefusedForAWhile(t *testing.T) {
 
 func TestServe_TokensBehindOneAddress_AllServed(t *testing.T) {
 	t.Parallel()
+	const playlist = "/play/a001/index.m3u8?"
 	cases := map[string]struct {
-		edit  func(*RouteConfig)
-		query string
+		edit     func(*RouteConfig)
+		uri      string
+		hasUsers bool // the middleware names the user of each token
 	}{
-		"a token alone":                   {nil, "token=%d"},
-		"a token that the route requires": {func(r *RouteConfig) { r.Required = []string{"token"} }, "token=%d&lang=en"},
-		"a token that the route names":    {func(r *RouteConfig) { r.Credentials = []string{"token", "lang"} }, "token=%d&lang=en"},
-		"a parameter that is ignored":     {func(r *RouteConfig) { r.IgnoreQuery = []string{"x"} }, "token=1&x=%d"},
-		"tokens of different users":       {nil, "token=%d&lang=en"},
+		"a token alone": {uri: playlist + "token=%d"},
+		"a token that the route requires": {
+			edit: func(r *RouteConfig) { r.Required = []string{"token"} }, uri: playlist + "token=%d&lang=en",
+		},
+		"a token that the route names": {
+			edit: func(r *RouteConfig) { r.Credentials = []string{"token", "lang"} }, uri: playlist + "token=%d&lang=en",
+		},
+		"a token in the path": {
+			edit: func(r *RouteConfig) { r.Path, r.OriginPath = "/play/{channel}/{token}/*", "/play/{channel}/*" },
+			uri:  "/play/a001/%d/index.m3u8?lang=en",
+		},
+		"a parameter that is ignored": {
+			edit: func(r *RouteConfig) { r.IgnoreQuery = []string{"x"} }, uri: playlist + "token=1&x=%d",
+		},
+		"tokens of different users": {uri: playlist + "token=%d&lang=en", hasUsers: true},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -61,10 +74,14 @@ func TestServe_TokensBehindOneAddress_AllServed(t *testing.T) {
 				}
 			})
 			g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
-				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: a.Request.Query}, nil
+				d := backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}
+				if tc.hasUsers {
+					d.UserID = a.Request.Query
+				}
+				return d, nil
 			}
 			for i := range 30 {
-				g.want(t, 200, "/play/a001/index.m3u8?"+fmt.Sprintf(tc.query, i), "User-Agent: box")
+				g.want(t, 200, strings.ReplaceAll(tc.uri, "%d", strconv.Itoa(i)), "User-Agent: box")
 			}
 		})
 	}

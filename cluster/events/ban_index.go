@@ -125,8 +125,8 @@ func (x *banIndex) match(r *backends.Request, d *backends.Decision, hashes func(
 // bansCredentialsIn reports whether credentials are banned of viewers of the backend and the channel.
 func (x *banIndex) bansCredentialsIn(backend, channel string) bool {
 	in := x.credentialsIn
-	return len(in) > 0 && (in[banScope{}] || in[banScope{backend: backend}] || in[banScope{channel: channel}] ||
-		in[banScope{backend: backend, channel: channel}])
+	return in[banScope{}] || in[banScope{backend: backend}] || in[banScope{channel: channel}] ||
+		in[banScope{backend: backend, channel: channel}]
 }
 
 // holds reports whether a ban that matches the viewer has not ended, and is not limited to other backends or channels.
@@ -165,7 +165,7 @@ func (x *banIndex) matchUser(r *backends.Request, d *backends.Decision, now time
 			scope.channel = r.Channel
 		}
 		for _, scope.user = range [...]string{d.UserID, d.User} {
-			if b, found := x.users[scope]; found && scope.user != "" && b.Until.After(now) {
+			if b := x.users[scope]; b.Until.After(now) { // no ban is one that has ended
 				return b, true
 			}
 		}

@@ -137,7 +137,7 @@ func (u *update) readmit(p *report) {
 func (s *stream) applyReport(p *report, now int64) {
 	seen := now - p.age
 	if seen+jitterMS >= s.lastSeen {
-		if p.maxStreams < s.maxStreams && s.countedSince > 0 {
+		if p.maxStreams < s.maxStreams {
 			s.countedSince = now // a lower limit has a grace period of its own
 		}
 		s.reportedAt, s.maxStreams, s.device = now, p.maxStreams, p.device

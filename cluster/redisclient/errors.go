@@ -88,8 +88,8 @@ func needingOperator() []errorReply {
 		{"WRONGPASS", adviceOnPassword},
 		{"ERR Protocol error: unauthenticated", adviceOnPassword}, // a connection from before requirepass
 		{"ERR unauthenticated", adviceOnPassword},
-		{"ERR AUTH", "Redis has no password: remove cluster.redis.password"},
-		{"ERR Client sent AUTH", "Redis has no password: remove cluster.redis.password"},
+		{"ERR AUTH", adviceOnNoPassword},
+		{"ERR Client sent AUTH", adviceOnNoPassword},
 		{"NOPERM", adviceOnRights},
 		{"ERR The user executing the script", adviceOnRights}, // the same, within a script
 		{"DENIED", "give Redis a password, or set its protected-mode"},
@@ -99,8 +99,8 @@ func needingOperator() []errorReply {
 		{"ERR Unknown Redis command", adviceOnCommands}, // the same, within a script
 		{"Unknown Redis command", adviceOnCommands},
 		{"ERR This Redis command is not allowed", adviceOnCommands},
-		{"ERR DB index", "set cluster.redis.database to one that Redis has"},
-		{"ERR invalid DB index", "set cluster.redis.database to one that Redis has"},
+		{"ERR DB index", adviceOnDatabase},
+		{"ERR invalid DB index", adviceOnDatabase},
 		{"ERR SELECT is not allowed", "remove cluster.redis.database"},
 		{"ERR This instance has cluster support disabled", "remove cluster.redis.cluster"},
 		{"NOPROTO", "use Redis 6 or newer"},
@@ -128,9 +128,11 @@ func temporaryOnes() []errorReply {
 }
 
 const (
-	adviceOnPassword = "set cluster.redis.username and cluster.redis.password to those of Redis"
-	adviceOnRights   = "give the ACL user of cluster.redis.username the rights that the documentation of package cluster lists"
-	adviceOnCommands = "Redis, or a proxy before it, lacks a command: see rename-command in its settings"
+	adviceOnPassword   = "set cluster.redis.username and cluster.redis.password to those of Redis"
+	adviceOnNoPassword = "Redis has no password: remove cluster.redis.password"
+	adviceOnDatabase   = "set cluster.redis.database to one that Redis has"
+	adviceOnRights     = "give the ACL user of cluster.redis.username the rights that the documentation of package cluster lists"
+	adviceOnCommands   = "Redis, or a proxy before it, lacks a command: see rename-command in its settings"
 )
 
 // scriptError matches the error of a script with the error of the command that it called. Redis 7 adds the script's position

@@ -275,6 +275,117 @@ func readCommand(in *bufio.Reader) (name string, err error) {
 	return name, err
 }
 
+// TestClassify has a reply of each kind that this program can get, as Redis 6 to 8 and Valkey write it.
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	for reply, want := range map[string]struct {
+		class  replyClass
+		advice string
+	}{
+		"BUSYKEY Target key name already exists.":                           {wrongCall, ""},
+		"BUSYGROUP Consumer Group name already exists":                      {wrongCall, ""},
+		"WRONGTYPE Operation against a key holding the wrong kind of value": {wrongCall, ""},
+		"CROSSSLOT Keys in request don't hash to the same slot":             {wrongCall, ""},
+		"NOGROUP No such key 'x' or consumer group 'y'":                     {wrongCall, ""},
+		"ERR wrong number of arguments for 'hset' command":                  {wrongCall, ""},
+		"ERR Wrong number of args calling Redis command from script":        {wrongCall, ""},
+		"ERR syntax error": {wrongCall, ""},
+		"ERR value is not an integer or out of range":                                      {wrongCall, ""},
+		"ERR hash value is not an integer":                                                 {wrongCall, ""},
+		"ERR invalid expire time in 'set' command":                                         {wrongCall, ""},
+		"ERR Error compiling script (new function): user_script:1: '=' expected":           {wrongCall, ""},
+		"ERR The ID specified in XADD is equal or smaller than the target stream top item": {wrongCall, ""},
+		"NOAUTH Authentication required.":                                                  {needsOperator, adviceOnPassword},
+		"WRONGPASS invalid username-password pair or user is disabled.":                    {needsOperator, adviceOnPassword},
+		"ERR Protocol error: unauthenticated multibulk length":                             {needsOperator, adviceOnPassword},
+		"ERR unauthenticated bulk length":                                                  {needsOperator, adviceOnPassword},
+		"ERR AUTH <password> called without any password configured for the default user.": {needsOperator, adviceOnNoPassword},
+		"ERR Client sent AUTH, but no password is set":                                     {needsOperator, adviceOnNoPassword},
+		"NOPERM this user has no permissions to run the 'evalsha' command":                 {needsOperator, adviceOnRights},
+		"ERR The user executing the script can't run this command or subcommand":           {needsOperator, adviceOnRights},
+		"DENIED Redis is running in protected mode":                                        {needsOperator, "give Redis a password, or set its protected-mode"},
+		"OOM command not allowed when used memory > 'maxmemory'.":                          {needsOperator, "raise Redis' maxmemory"},
+		"MISCONF Redis is configured to save RDB snapshots":                                {needsOperator, "Redis cannot save: see its log"},
+		"ERR unknown command 'EVALSHA', with args beginning with:":                         {needsOperator, adviceOnCommands},
+		"ERR Unknown Redis command called from script":                                     {needsOperator, adviceOnCommands},
+		"Unknown Redis command called from Lua script":                                     {needsOperator, adviceOnCommands},
+		"ERR This Redis command is not allowed from script":                                {needsOperator, adviceOnCommands},
+		"ERR DB index is out of range":                                                     {needsOperator, adviceOnDatabase},
+		"ERR invalid DB index":                                                             {needsOperator, adviceOnDatabase},
+		"ERR SELECT is not allowed in cluster mode":                                        {needsOperator, "remove cluster.redis.database"},
+		"ERR This instance has cluster support disabled":                                   {needsOperator, "remove cluster.redis.cluster"},
+		"NOPROTO unsupported protocol version":                                             {needsOperator, "use Redis 6 or newer"},
+		"LOADING Redis is loading the dataset in memory":                                   {temporary, ""},
+		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.": {temporary, ""},
+		"READONLY You can't write against a read only replica.":                            {temporary, "have cluster.redis name the master"},
+		"REDIRECT 127.0.0.1:6381":                                                          {temporary, "have cluster.redis name the master"},
+		"CLUSTERDOWN Hash slot not served":                                                 {temporary, "set cluster.redis.cluster, and see CLUSTER INFO"},
+		"MOVED 3999 127.0.0.1:6381":                                                        {temporary, "set cluster.redis.cluster"},
+		"ASK 3999 127.0.0.1:6381":                                                          {temporary, "set cluster.redis.cluster"},
+		"BUSY Redis is busy running a script.":                                             {temporary, ""},
+		"NOREPLICAS Not enough good replicas to write.":                                    {temporary, "see Redis' min-replicas-to-write"},
+		"ERR max number of clients reached":                                                {temporary, "raise Redis' maxclients, or lower cluster.redis.pool_size"},
+		"ERR a reply that no version has given so far":                                     {temporary, ""},
+		"": {temporary, ""},
+		"ERR user_script:19: attempt to index a nil value script: 01, on @user_script:19.":                   {wrongCall, ""},
+		"ERR user_script:19: ERR Unknown Redis command called from script script: 01, on @user_script:19.":   {needsOperator, adviceOnCommands},
+		"ERR Error running script (call to f_01): @user_script:19: @user_script: 19: ERR syntax error":       {wrongCall, ""},
+		"ERR Error running script (call to f_01): @user_script:19: -LOADING Redis is loading the dataset in": {temporary, ""},
+	} {
+		if class, advice := classify(reply); class != want.class || advice != want.advice {
+			t.Errorf("%q: got %d and the advice %q, want %d and %q", reply, class, advice, want.class, want.advice)
+		}
+	}
+}
+
+// TestUnavailable_MarksOnce: an error that says it already keeps its text.
+func TestUnavailable_MarksOnce(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("broken pipe")
+	once := unavailable(cause)
+	if !errors.Is(once, backends.ErrStoreUnavailable) || !errors.Is(once, cause) {
+		t.Errorf("got %v, want both errors", once)
+	}
+	if twice := unavailable(once); twice.Error() != once.Error() {
+		t.Errorf("marked twice: %v", twice)
+	}
+	if got := unavailable(errExpired); got.Error() != errExpired.Error() {
+		t.Errorf("marked twice: %v", got)
+	}
+}
+
+// errorText is an error reply.
+type errorText string
+
+func (errorText) RedisError()     {}
+func (e errorText) Error() string { return string(e) }
+
+// networkReply is an error of the connection that the client library marks as its own.
+type networkReply struct{ net.OpError }
+
+func (*networkReply) RedisError()   {}
+func (*networkReply) Error() string { return "WRONGTYPE, or so it reads" }
+
+// TestIsUnavailable: a broken connection is an outage, whatever its error looks like.
+func TestIsUnavailable(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"no reply":                     {errors.New("WRONGTYPE"), true},
+		"a wrong call":                 {errorText("WRONGTYPE x"), false},
+		"a wrong call, wrapped":        {fmt.Errorf("a script: %w", errorText("WRONGTYPE x")), false},
+		"a server that does not serve": {errorText("LOADING x"), true},
+		"one that needs the operator":  {errorText("OOM x"), true},
+		"a broken connection":          {&networkReply{}, true},
+	} {
+		if got := isUnavailable(tc.err); got != tc.want {
+			t.Errorf("%s: unavailable %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
 // TestIsUnavailable_BrokenConnection: what no server wrote is a broken connection.
 func TestIsUnavailable_BrokenConnection(t *testing.T) {
 	t.Parallel()

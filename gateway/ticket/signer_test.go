@@ -75,10 +75,73 @@ func TestSigner_Sign_SameOnEveryNode(t *testing.T) {
 // TestSigner_Golden pins the ticket, on which two versions of Usher on two nodes must agree.
 func TestSigner_Golden(t *testing.T) {
 	t.Parallel()
+	for kind, want := range map[Kind]string{
+		Tree:        "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vfloB",
+		FolderAlone: "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYGLl2W8HNUhoDVosAg",
+		PathAlone:   "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYFvm-XdSxJsSeiLhS-",
+	} {
+		c, s := someClaims()
+		if s.Kind = kind; kind == PathAlone {
+			s.Depth = 0
+		}
+		if got := newTestSigner("a").Sign(c, s); got != want {
+			t.Errorf("kind %d: got %s, want %s", kind, got, want)
+		}
+	}
+}
+
+// TestSigner_Verify_NewlineAtTheEnd verifies a ticket without its last character, after the whole one was in the buffer.
+func TestSigner_Verify_NewlineAtTheEnd(t *testing.T) {
+	t.Parallel()
 	c, s := someClaims()
-	const want = "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vfloB"
-	if got := newTestSigner("a").Sign(c, s); got != want {
-		t.Errorf("got %s, want %s", got, want)
+	s.Folder, s.Depth = "", 0
+	ring := newTestSigner("a")
+	good := ring.Sign(c, s)
+	for _, text := range []string{good[:len(good)-1] + "\n", good[:len(good)-1] + "\r", good[:len(good)-1] + "!"} {
+		if _, ok := ring.Verify(text, s); ok {
+			t.Errorf("verify(%q): taken for ours", text)
+		}
+	}
+}
+
+func TestClaims_AdmitsNobody(t *testing.T) {
+	t.Parallel()
+	c, s := someClaims()
+	ring := newTestSigner("a")
+	verify := func(c Claims) Claims {
+		got, ok := ring.Verify(ring.Sign(c, s), s)
+		if !ok {
+			t.Fatalf("%v: its ticket is not valid", c)
+		}
+		return got
+	}
+	nobody := Nobody(c.ID)
+	nobody.KeyID = "a"
+	for name, tc := range map[string]struct {
+		claims Claims
+		want   bool
+	}{
+		"no ticket":          {Claims{}, false},
+		"a viewer's":         {verify(c), false},
+		"nobody's":           {verify(nobody), true},
+		"nobody's, unsigned": {Nobody(c.ID), true},
+	} {
+		if got := tc.claims.AdmitsNobody(); got != tc.want {
+			t.Errorf("%s: admits nobody %v, want %v", name, got, tc.want)
+		}
+	}
+}
+
+func TestNewTag_TellsTheFamily(t *testing.T) {
+	t.Parallel()
+	for _, mac := range [][]byte{{0, 1, 2, 3, 4}, {0xff, 1, 2, 3, 4}} {
+		four, six := NewTag(mac, false), NewTag(mac, true)
+		if four.IsIPv6() || !six.IsIPv6() {
+			t.Errorf("%x: IPv4 is told as IPv6 %v, IPv6 as IPv6 %v", mac, four.IsIPv6(), six.IsIPv6())
+		}
+		if four[0]|0x80 != six[0] || six[0]&0x7f != mac[0]&0x7f || four[1] != 1 || six[3] != 3 {
+			t.Errorf("%x: tags %x and %x, want the first four bytes but for one bit", mac, four, six)
+		}
 	}
 }
 

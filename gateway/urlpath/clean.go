@@ -35,12 +35,12 @@ func isDotSegment(segment string) bool {
 }
 
 // isCleanEscape reports whether the escape at the beginning of the text may stand in a path. Escapes of a slash, a dot, a
-// backslash, a percent sign or a control character could make one path read as another. Escapes of letters, digits, - and
-// _ would miss the cache.
+// backslash or a percent sign could make one path read as another. Escapes of letters, digits, - and _ would miss the cache.
+// Escapes of control characters are found by [HasLookAlike].
 func isCleanEscape(text string) bool {
 	c, ok := unescapeByte(text)
 	switch {
-	case !ok, c < ' ' || c == 0x7f, strings.IndexByte(`/.\%-_`, c) >= 0,
+	case !ok, strings.IndexByte(`/.\%-_`, c) >= 0,
 		'0' <= c && c <= '9', 'a' <= c|0x20 && c|0x20 <= 'z':
 		return false
 	}

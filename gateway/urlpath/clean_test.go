@@ -44,6 +44,10 @@ func TestIsCleanPath(t *testing.T) {
 		"an escaped digit":              {"/play/a%3001/x.ts", false},
 		"an escaped hyphen":             {"/play/a001/seg%2D1.ts", false},
 		"an escaped underscore":         {"/play/a001/seg%5F1.ts", false},
+		"the last digit, escaped":       {"/play/a00%39/x.ts", false},
+		"the last letter, escaped":      {"/play/%7A001/x.ts", false},
+		"the last capital, escaped":     {"/play/%5A001/x.ts", false},
+		"an escape at the end":          {"/play/a001/x%7E", true},
 		"half an escape":                {"/play/a001%2", false},
 		"a percent sign alone":          {"/play/a001/x%", false},
 		"an escape of no hex":           {"/play/a001/%zz", false},
@@ -53,6 +57,9 @@ func TestIsCleanPath(t *testing.T) {
 		"Cyrillic with spaces, escaped":    {"/play/%D0%9F%D0%B5%D1%80%D0%B2%D1%8B%D0%B9%20%D0%BA%D0%B0%D0%BD%D0%B0%D0%BB/x.ts", true},
 		"Cyrillic in Windows-1251":         {"/play/%C0%EF%F0%E5%EB%FC/%E0%85.ts", true},
 		"the last capital of a word in it": {"/play/%CA%C0/%C0.ts", true},
+		"before an n":                      {"/play/%CAn/x.ts", true},
+		"before an o":                      {"/play/%CAox/x.ts", true},
+		"with what begins like overlong":   {"/play/%E0%82%80/x.ts", true},
 		"a name that ends in a plus":       {"/play/canal+/x+y.ts", true},
 		"an ellipsis within a title":       {"/play/a001/wait… for it.m3u8", true},
 		"a full-width dot within a title":  {"/play/第１．集/x．ts", true},
@@ -100,6 +107,8 @@ func TestIsCleanPath(t *testing.T) {
 		"a space at the end of the path":       {"/play/a001/x.m3u8 ", false},
 		"a dot before a parameter":             {"/play/a001.;x/x.ts", false},
 		"a control of ISO 6429":                {"/play/a001%C2%85/x.ts", false},
+		"full-width dots alone":                {"．．", false},
+		"a space alone":                        {" ", false},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -111,10 +120,45 @@ func TestIsCleanPath(t *testing.T) {
 	}
 }
 
+// TestIsClean_Unseen has the first and the last of the characters that nobody sees, and their neighbors.
+func TestIsClean_Unseen(t *testing.T) {
+	t.Parallel()
+	for r, want := range map[rune]struct{ behindName, behindDot bool }{
+		'+': {true, false}, 0xad: {true, false}, 0x180e: {true, false}, 0xfeff: {true, false}, // ignored
+		0x200b: {true, false}, 0x200f: {true, false}, 0x2060: {true, false}, 0x206f: {true, false},
+		0xfe00: {true, false}, 0xfe0f: {true, false},
+		' ': {false, false}, 0xa0: {false, false}, 0x3000: {false, false}, 0x2000: {false, false}, 0x200a: {false, false}, // blank
+		0x1fff: {true, true}, 0x2010: {true, true}, 0x205e: {true, true}, 0x2070: {true, true}, // letters
+		0xfdff: {true, true}, 0xfe10: {true, true}, 0xac: {true, true}, 0xa1: {true, true},
+	} {
+		if got := IsClean("/a001" + string(r) + "/x.ts"); got != want.behindName {
+			t.Errorf("%U at the end of a name: clean %v, want %v", r, got, want.behindName)
+		}
+		if got := IsClean("/." + string(r) + "/x.ts"); got != want.behindDot {
+			t.Errorf("%U behind a dot: clean %v, want %v", r, got, want.behindDot)
+		}
+	}
+}
+
+func TestUnescapeByte(t *testing.T) {
+	t.Parallel()
+	const digits = "0123456789abcdefABCDEF"
+	for high := range 256 {
+		for low := range 256 {
+			text := "%" + string([]byte{byte(high), byte(low)})
+			want, err := strconv.ParseUint(text[1:], 16, 8)
+			isEscape := err == nil && strings.IndexByte(digits, byte(high)) >= 0
+			if got, ok := unescapeByte(text); ok != isEscape || ok && got != byte(want) {
+				t.Fatalf("unescapeByte(%q): got %d, %v; want %d, %v", text, got, ok, want, isEscape)
+			}
+		}
+	}
+}
+
 func TestIsClean_PlainPath_DoesNotAllocate(t *testing.T) {
 	for _, path := range []string{"/play/a001/hd/seg-17.ts", "/play/%D0%BA%D0%B0%D0%BD%D0%B0%D0%BB+/x.ts"} {
-		if n := testing.AllocsPerRun(100, func() { IsClean(path) }); n != 0 {
-			t.Errorf("IsClean(%q): %v allocations, want 0", path, n)
+		if n := testing.AllocsPerRun(100, func() { IsClean(path); Escape(path) }); n != 0 {
+			t.Errorf("IsClean and Escape of %q: %v allocations, want 0", path, n)
 		}
 	}
 }
@@ -131,6 +175,9 @@ func TestHasLookAlike(t *testing.T) {
 		"dots between escaped slashes":   {"/a001/x%2F..%2Fy.ts", true},
 		"dots that a pattern set free":   {"/．．/x.ts", true},
 		"a null":                         {"/a001/x%00.ts", true},
+		"a delete":                       {"/a001/x%7F.ts", true},
+		"the last control of ISO 6429":   {"/a001/x%C2%9F.ts", true},
+		"what begins no escape":          {"/a001/100%zz.ts", false},
 		"a path of no length":            {"", false},
 	}
 	for name, tc := range cases {
@@ -149,6 +196,7 @@ func TestEscape(t *testing.T) {
 		"/play/a001/x.ts":  "/play/a001/x.ts",
 		"/a b/ä%c3%a4\"x^": "/a%20b/%C3%A4%c3%a4%22x%5E",
 		"/x／y;z=1":         "/x%EF%BC%8Fy;z=1",
+		"/\x7f/\x00":       "/%7F/%00",
 		"":                 "",
 	} {
 		if got := Escape(path); got != want || Escape(got) != got {

@@ -168,13 +168,16 @@ func (g *group) isFull(id backends.SessionID, d *Detector, now time.Time) bool {
 			continue
 		}
 		count++
-		if i+1 == len(g.openings) {
-			break
-		}
-		if s := d.find(o.id); s != nil && s.LastSeen().Sub(g.openings[i+1].at) > straggle {
+		if i+1 < len(g.openings) && d.isUsedAfter(o.id, g.openings[i+1].at) {
 			g.isCleared = true
 			return false
 		}
 	}
 	return count >= d.limit
+}
+
+// isUsedAfter reports whether a session was used after the next one opened.
+func (d *Detector) isUsedAfter(id backends.SessionID, opened time.Time) bool {
+	s := d.find(id)
+	return s != nil && s.LastSeen().Sub(opened) > straggle
 }

@@ -86,6 +86,7 @@ func TestDetector_Refuse(t *testing.T) {
 		"a parameter that changes at each reload": {query: "token=1&x=%d", want: many - 8},
 		"in front":                        {query: "x=%d&token=1", want: many - 8},
 		"in another encoding":             {query: "%%78=%d&token=1", want: many - 8},
+		"behind one that is there twice":  {query: "token=1&token=1&x=%d", want: many - 8},
 		"with a lower limit":              {query: "token=1&x=%d", limit: 2, want: many - 2},
 		"without a limit":                 {query: "token=1&x=%d", limit: -1},
 		"slowly, a few within the window": {query: "token=1&x=%d", every: 10 * time.Second},
@@ -179,7 +180,11 @@ func TestDetector_Refuse_EndsWithTheWindow(t *testing.T) {
 	if _, isRefused := n.open("token=1&x=late", allowed(), nil); !isRefused {
 		t.Fatal("the tenth is not refused")
 	}
-	n.now = n.now.Add(time.Minute + time.Second)
+	n.now = n.now.Add(time.Minute)
+	if _, isRefused := n.open("token=1&x=still", allowed(), nil); !isRefused {
+		t.Error("not refused exactly a minute later")
+	}
+	n.now = n.now.Add(time.Second)
 	if _, isRefused := n.open("token=1&x=later", allowed(), nil); isRefused {
 		t.Error("refused a minute later, when none of them counts any more")
 	}
@@ -208,9 +213,99 @@ func TestDetector_Refuse_BoxesBehindOneAddress(t *testing.T) {
 	}
 }
 
+// TestDetector_Refuse_AnOldOpening has one that counts no more before those that do.
+func TestDetector_Refuse_AnOldOpening(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, 8)
+	n.open("token=1&x=old", allowed(), nil)
+	n.now = n.now.Add(time.Minute + time.Second)
+	for i := range 8 {
+		if _, isRefused := n.open(fmt.Sprintf("token=1&x=%d", i), allowed(), nil); isRefused {
+			t.Fatalf("opening %d within the window is refused", i)
+		}
+	}
+	if _, isRefused := n.open("token=1&x=late", allowed(), nil); !isRefused {
+		t.Error("the ninth within the window is not refused")
+	}
+}
+
+// TestDetector_Refuse_ClearedOnItsRoute has two users show that the token tells viewers apart on this route. Then boxes at
+// another address differ in their token, and a player adds a parameter of its own behind it.
+func TestDetector_Refuse_ClearedOnItsRoute(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, 2)
+	for _, user := range []string{"ann", "bob"} {
+		d := allowed()
+		d.UserID = user
+		n.open("token="+user+"&lang=en", d, nil)
+	}
+	elsewhere := func(o *Opening) { o.Prefix = netip.MustParsePrefix("192.0.2.1/32") }
+	refused := map[string]int{}
+	for i := range 10 {
+		for kind, query := range map[string]string{"boxes": "token=%d&lang=en", "the player": "token=1&x=%d"} {
+			if _, isRefused := n.open(fmt.Sprintf(query, i), allowed(), elsewhere); isRefused {
+				refused[kind]++
+			}
+		}
+	}
+	if refused["boxes"] != 0 || refused["the player"] != 8 {
+		t.Errorf("refused %v, want none of the boxes and the player's third to tenth", refused)
+	}
+}
+
+// TestDetector_Opened_Again counts a session that ended and was opened again. It says nothing of the parameter.
+func TestDetector_Opened_Again(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, 2)
+	again := func(o *Opening) { o.Session = backends.SessionID{100} }
+	n.open("token=1&x=a", allowed(), again)
+	n.open("token=1&x=a", allowed(), again)
+	if _, isRefused := n.open("token=1&x=b", allowed(), nil); isRefused {
+		t.Error("the second session is refused; the first was counted twice")
+	}
+	if _, isRefused := n.open("token=1&x=c", allowed(), nil); !isRefused {
+		t.Error("the third session is not refused")
+	}
+}
+
+// TestDetector_Opened_AtOnce has two boxes that opened before either was counted, beyond a limit of one. Both play on.
+func TestDetector_Opened_AtOnce(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, 1)
+	for i := range byte(2) {
+		o := Opening{
+			Session: backends.SessionID{200 + i}, Prefix: netip.MustParsePrefix("203.0.113.7/32"), Agent: "box",
+			Route: "/play/{channel}/*", Channel: "a001", IsNamed: func(string) bool { return false },
+			Credentials: &backends.Credentials{Query: fmt.Sprintf("token=%d&lang=en", i)},
+		}
+		n.Opened(&o, allowed(), n.now)
+		n.live[o.Session] = &seenSession{lastSeen: n.now.Add(10 * time.Second)}
+	}
+	n.now = n.now.Add(10 * time.Second)
+	if _, isRefused := n.open("token=3&lang=en", allowed(), nil); isRefused {
+		t.Error("a third box is refused although the first plays beside the second")
+	}
+}
+
+func TestDetector_NoOpening_CountsNever(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, 1)
+	n.Opened(nil, allowed(), n.now)
+	if err := n.Refuse(nil, n.now); err != nil {
+		t.Errorf("a viewer whose openings are not counted is refused: %v", err)
+	}
+}
+
 // TestDetector_Refuse_StragglersDoNotClear has a player that requests a segment of the last playlist a little later.
 func TestDetector_Refuse_StragglersDoNotClear(t *testing.T) {
 	t.Parallel()
+	for _, later := range []time.Duration{straggle / 2, straggle} {
+		testStraggler(t, later)
+	}
+}
+
+func testStraggler(t *testing.T, later time.Duration) {
+	t.Helper()
 	n := newNode(t, 8)
 	refused, last := 0, backends.SessionID{}
 	for i := range 20 {
@@ -219,13 +314,13 @@ func TestDetector_Refuse_StragglersDoNotClear(t *testing.T) {
 			refused++
 		}
 		if s := n.live[last]; s != nil {
-			s.lastSeen = n.now.Add(straggle / 2)
+			s.lastSeen = n.now.Add(later)
 		}
 		last = id
 		n.now = n.now.Add(6 * time.Second)
 	}
 	if refused == 0 {
-		t.Error("refused none, want the openings beyond the eighth in a minute")
+		t.Errorf("%v later: refused none, want the openings beyond the eighth in a minute", later)
 	}
 }
 
