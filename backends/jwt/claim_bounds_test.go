@@ -26,3 +26,18 @@ func TestIDClaim_LongestIsKept(t *testing.T) {
 		}
 	}
 }
+
+func TestCountClaim_BoundsAreIncluded(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"0": true, "1000000": true, "1000001": false, "-1": false, "1.5": false} {
+		if _, got := countClaim(jwt.MapClaims{"max": json.Number(text)}, "max"); got != want {
+			t.Errorf("%s is a count: %t, want %t", text, got, want)
+		}
+	}
+	if got, ok := countClaim(jwt.MapClaims{"max": "3"}, "max"); !ok || got != 3 {
+		t.Errorf("a text: got %d, %t, want 3", got, ok)
+	}
+	if _, got := countClaim(jwt.MapClaims{"max": true}, "max"); got {
+		t.Error("a truth value is a count, want none")
+	}
+}
