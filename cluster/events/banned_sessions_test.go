@@ -116,3 +116,16 @@ func TestBannedSessions_Bounded(t *testing.T) {
 		t.Error("none finds the room of what has ended")
 	}
 }
+
+// TestBans_Add_TombstoneBeforeBan adds both at once, as when a node hears of all that another knows.
+func TestBans_Add_TombstoneBeforeBan(t *testing.T) {
+	t.Parallel()
+	bans, now := NewBans(), time.Now()
+	ban := session.Ban{ID: "ban", User: "ann", Until: now.Add(time.Hour)}
+	if got := bans.Add(now, Tombstone(ban, someSession, ban.Until), ban); len(got) != 2 {
+		t.Errorf("added %+v, want the tombstone and the ban", got)
+	}
+	if _, isBanned := bans.Match(&backends.Request{}, &backends.Decision{User: "ann"}, nil); !isBanned {
+		t.Error("the ban behind the tombstone does not hold")
+	}
+}
