@@ -154,7 +154,7 @@ func (l *addressLimit) allowNew(root backends.SessionID, now time.Time) error {
 	return nil
 }
 
-// entries returns what the store is told of the session's addresses.
+// addressEntries returns what the store is told of the session's addresses.
 func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
 	e := s.addressEntry(now)
 	u := s.ticketUse
@@ -217,9 +217,13 @@ func (l *addressLimit) warn(s *Session) {
 	if isKnown {
 		return
 	}
-	l.log.Warn("ticket used from too many addresses, further ones get 503, raise sessions.max_addresses if all are one viewer's",
-		slog.String("session", root.String()), slog.String("channel", s.Request().Channel),
+	log := l.log.With(slog.String("session", root.String()), slog.String("channel", s.Request().Channel),
 		slog.Int("max_addresses", s.ticketUse.maxAddresses))
+	if s.ticketUse.isRefusing {
+		log.Warn("ticket used from another address, which gets 403, change the route's on_new_address if both are one viewer's")
+		return
+	}
+	log.Warn("ticket used from too many addresses, further ones get 503, raise sessions.max_addresses if all are one viewer's")
 }
 
 // admit adds an address to those of a shared session, or returns the bound that it meets.

@@ -120,7 +120,8 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 	}
 }
 
-// openRateCells bounds the memory of openRate to 512 kB, however many keys there are. Keys that share a cell share its rate. Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
+// openRateCells bounds the memory of openRate to 512 kB, however many keys there are. Keys that share a cell share its rate.
+// Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
 const openRateCells = 1 << 16
 
 // openRate limits how many sessions an address or a ticket may open, by the generic cell rate algorithm with one word per

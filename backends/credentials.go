@@ -44,7 +44,7 @@ func (c Credentials) AppendCanonical(dst []byte) []byte {
 
 // Parts returns each parameter, header and cookie of the credentials once, in order, in a form that is the same for all
 // spellings that some middleware takes for one: letter case, escapes, space around a value, and what PHP makes of a name.
-// Whoever adds, repeats or reorders parameters still shows the same parts. It holds secrets.
+// A viewer who adds, repeats or reorders parameters still shows the same parts. It holds secrets.
 func (c Credentials) Parts() []string {
 	var parts []string
 	for pair := range strings.SplitSeq(c.Query, "&") {

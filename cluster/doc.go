@@ -75,7 +75,7 @@
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
 //   - A kick is a tombstone of its session and a ban that ends soon. Credentials are banned as keyed hashes, one for each
-//     part of them, and a ban matches whoever presents all of its parts.
+//     part of them, and a ban matches every viewer who presents all of its parts.
 //   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
 //     overwritten; its tombstones still count.
 //   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.

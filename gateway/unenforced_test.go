@@ -172,7 +172,7 @@ func (g *testGateway) enforce(t *testing.T) {
 }
 
 // TestGateway_EnforceSwitchedOn shows who plays on when a route is enforced in the middle of their stream: the viewers who
-// are good, and those who could not be asked about. Whoever was refused, is.
+// are good, and those who could not be asked about. Those who were refused are refused then.
 func TestGateway_EnforceSwitchedOn(t *testing.T) {
 	for name, test := range map[string]struct {
 		during backends.Decision

@@ -38,8 +38,8 @@
 // family, and an eviction takes both streams of a pair.
 //
 // The addresses that use a ticket are counted by the same code, with other rules: an address counts while it asked within
-// the idle timeout, and one beyond the limit does not join. None is evicted. The ticket's own session is reported by whoever
-// joins, if the store knows that it plays.
+// the idle timeout, and one beyond the limit does not join. None is evicted. The node of an address that joins reports the
+// ticket's own session too, if the store knows that it plays.
 //
 // Invariants:
 //   - Memory and Redis run the same code: only where the set is kept differs.

@@ -166,8 +166,8 @@ func TestCluster_Zapping_NeverRefused(t *testing.T) {
 	}
 }
 
-// TestCluster_LimitOfOne_RedisLosesData has two viewers of one user with a limit of one. Whoever plays before Redis loses its data
-// plays on, and the other one does not.
+// TestCluster_LimitOfOne_RedisLosesData has two viewers of one user with a limit of one. The one who plays before Redis loses
+// its data plays on, and the other one does not.
 func TestCluster_LimitOfOne_RedisLosesData(t *testing.T) {
 	t.Parallel()
 	flush := func(t *testing.T, r *redisServer) { r.do(t, "FLUSHALL") }
