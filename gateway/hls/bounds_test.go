@@ -17,7 +17,7 @@ func TestParse_UnwritableLocation_Unchanged(t *testing.T) {
 			t.Parallel()
 			const body = "#EXTM3U\n#EXT-X-MAP:URI=\"seg.mp4\""
 			o := mode{}.options()
-			o.Locate = func(string) (string, bool) { return target, true }
+			o.Locate = onOrigin(func(string) (string, bool) { return target, true })
 			if got := viewerCopy(t, body, o); got != body {
 				t.Errorf("got %q, want %q", got, body)
 			}
@@ -65,7 +65,7 @@ func TestParse_TemplateTooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	o := mode{}.options()
 	folder := strings.Repeat("x", 8<<10)
-	o.Locate = func(ref string) (string, bool) { return "/" + folder + ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return "/" + folder + ref, true })
 	_, err := hls.Parse([]byte("#EXTM3U\n"+strings.Repeat("a\n", 3*hls.MaxBytes/len(folder))), o)
 	if !errors.Is(err, hls.ErrTooLarge) {
 		t.Errorf("got error %v, want %v", err, hls.ErrTooLarge)

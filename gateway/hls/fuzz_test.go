@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		for _, m := range modes() {
 			o := m.options()
 			o.Path = path
-			o.Locate = func(string) (string, bool) { return "", false }
+			o.Locate = onOrigin(func(string) (string, bool) { return "", false })
 			refused, err := hls.Parse(body, o)
 			if err != nil {
 				return
@@ -26,9 +26,9 @@ func FuzzParse(f *testing.F) {
 			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) || len(refused.ListedQueries()) != 0 {
 				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, "T"))
 			}
-			o.Locate = func(ref string) (string, bool) { return ref, true }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			checkLocated(t, m, body, o)
-			o.Locate = func(ref string) (string, bool) { return "/v" + ref, len(ref)%3 != 0 }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return "/v" + ref, len(ref)%3 != 0 })
 			checkLocated(t, m, body, o)
 			checkScoped(t, m, body, o)
 		}

@@ -96,7 +96,7 @@ func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
 func TestParse_HostWithoutPath_LeadsToRoot(t *testing.T) {
 	t.Parallel()
 	o := mode{carry: hls.TicketInPath}.options()
-	o.Locate = func(ref string) (string, bool) { return ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 	for uri, want := range map[string]string{
 		"http://10.0.0.5:8000":        "/~T/",
 		"http://10.0.0.5:8000?a=b":    "/~T/?a=b",
@@ -118,7 +118,7 @@ func TestParse_TargetWithTwoSlashes_NamesNoHost(t *testing.T) {
 	got := map[string]string{}
 	for name, m := range modes() {
 		o := m.options()
-		o.Locate = func(ref string) (string, bool) { return ref, true }
+		o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 		got[name] = rewriteURI(t, "http://10.0.0.5:8000//evil.example/a.ts", o)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -1,7 +1,9 @@
 package hls
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"strings"
 )
 
@@ -9,8 +11,9 @@ import (
 type uriSpan struct {
 	start, end int
 	within     uriContext
-	// isPlaylist reports that the URI names a playlist, by the tag that holds it.
-	isPlaylist bool
+	role       Role
+	// version is as in Listed.
+	version uint64
 }
 
 // uriContext is what surrounds a URI. It decides which characters would end the URI.
@@ -20,6 +23,7 @@ const (
 	inLine uriContext = iota
 	inQuotes
 	inUnquotedValue
+	inJSON
 )
 
 // scanner reads a playlist line by line. It collects the Info and passes every URI to the rewriter.
@@ -28,6 +32,8 @@ type scanner struct {
 	info Info
 	// rewriter receives the URIs and the variables; nil means that only the Info is wanted.
 	rewriter *rewriter
+	// key is the text of the EXT-X-KEY that applies.
+	key string
 	// isAfterStreamInf reports that the next URI line belongs to an EXT-X-STREAM-INF.
 	isAfterStreamInf bool
 }
@@ -70,14 +76,39 @@ func (s *scanner) scanLine(start, end int) {
 
 // scanURILine reads a line that is a URI: a variant's playlist or a segment.
 func (s *scanner) scanURILine(start, end int) {
-	if !s.isAfterStreamInf {
-		s.info.Segments++
-		s.info.Parts = 0
+	if s.isAfterStreamInf {
+		s.rewrite(uriSpan{start: start, end: end, role: Playlist})
+		s.isAfterStreamInf = false
+		return
 	}
+	s.rewrite(uriSpan{start: start, end: end, version: s.version()})
+	s.info.Segments++
+	s.info.Parts = 0
+}
+
+func (s *scanner) rewrite(span uriSpan) {
 	if s.rewriter != nil {
-		s.rewriter.rewrite(uriSpan{start: start, end: end, isPlaylist: s.isAfterStreamInf})
+		s.rewriter.rewrite(span, s.info.IsMultivariant)
 	}
-	s.isAfterStreamInf = false
+}
+
+// version returns the version of the segment that is listed next, and of its parts.
+func (s *scanner) version() uint64 {
+	if s.rewriter == nil {
+		return 0
+	}
+	sequence, _ := s.info.Next()
+	return versionOf(sequence, s.key)
+}
+
+// versionOf hashes a sequence number and the tag of a key. It is the same on every node, and never zero.
+func versionOf(sequence uint64, key string) uint64 {
+	h := fnv.New64a()
+	var number [8]byte
+	binary.BigEndian.PutUint64(number[:], sequence)
+	_, _ = h.Write(number[:])
+	_, _ = h.Write([]byte(key))
+	return max(1, h.Sum64())
 }
 
 // scanTag reads an EXT-X tag, given its name and the text after the colon.
@@ -101,7 +132,8 @@ func (s *scanner) scanTag(name string, list attributes) {
 		s.info.IsMultivariant, s.isAfterStreamInf = true, true
 	case "DEFINE":
 		if s.rewriter != nil {
-			s.rewriter.variables.define(list)
+			s.rewriter.definitions.define(list)
+			s.rewriter.isEncoded = false
 		}
 	default:
 		s.scanURITag(name, list)
@@ -110,41 +142,56 @@ func (s *scanner) scanTag(name string, list attributes) {
 
 // scanURITag reads a tag that may hold URIs among its attributes.
 func (s *scanner) scanURITag(name string, list attributes) {
-	uriAttributes, isPlaylist := "URI", false
 	switch name {
 	case "PART":
+		s.rewriteAttributes(list, s.version(), listedBy{"URI": Media})
 		s.info.Parts++
-	case "KEY", "SESSION-KEY", "MAP", "PRELOAD-HINT", "SESSION-DATA":
+	case "PRELOAD-HINT":
+		s.rewriteAttributes(list, s.version(), listedBy{"URI": Media})
+	case "KEY":
+		s.key = list.text[list.pos:list.end]
+		s.rewriteAttributes(list, versionOf(0, s.key), listedBy{"URI": Key})
+	case "SESSION-KEY":
+		s.rewriteAttributes(list, 0, listedBy{"URI": Key})
+	case "MAP":
+		s.rewriteAttributes(list, versionOf(0, s.key), listedBy{"URI": Media})
+	case "SESSION-DATA":
+		s.rewriteAttributes(list, 0, listedBy{"URI": Media})
 	case "RENDITION-REPORT":
-		isPlaylist = true
+		s.rewriteAttributes(list, 0, listedBy{"URI": Playlist})
 	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
-		s.info.IsMultivariant, isPlaylist = true, true
+		s.info.IsMultivariant = true
+		s.rewriteAttributes(list, 0, listedBy{"URI": Playlist})
 	case "CONTENT-STEERING":
-		uriAttributes = "SERVER-URI"
+		s.rewriteAttributes(list, 0, listedBy{"SERVER-URI": Document})
 	case "DATERANGE":
-		uriAttributes = "X-ASSET-URI X-ASSET-LIST"
-	default:
-		return
+		s.rewriteAttributes(list, 0, listedBy{"X-ASSET-URI": Playlist, "X-ASSET-LIST": Document})
+	case "PREFETCH": // a URI without attribute, as Twitch writes it
+		if start, end := trimSpan(s.text, list.pos, list.end); start < end {
+			s.rewrite(uriSpan{start: start, end: end})
+		}
 	}
+}
+
+// listedBy gives the role of the URIs in attributes by the attributes' names.
+type listedBy map[string]Role
+
+// rewriteAttributes rewrites the URIs in the attributes of a tag.
+func (s *scanner) rewriteAttributes(list attributes, version uint64, roles listedBy) {
 	if s.rewriter == nil {
 		return
 	}
 	for a, ok := list.next(); ok; a, ok = list.next() {
-		if !isOneOf(a.name, uriAttributes) {
+		role, isURI := roles[a.name]
+		if !isURI {
 			continue
 		}
-		span := uriSpan{start: a.start, end: a.end, within: inUnquotedValue, isPlaylist: isPlaylist}
+		span := uriSpan{start: a.start, end: a.end, within: inUnquotedValue, role: role, version: version}
 		if a.isQuoted {
 			span.within = inQuotes
 		}
-		s.rewriter.rewrite(span)
+		s.rewrite(span)
 	}
-}
-
-// isOneOf reports whether name is one of the one or two space-separated names.
-func isOneOf(name, names string) bool {
-	first, second, _ := strings.Cut(names, " ")
-	return name == first || (name == second && second != "")
 }
 
 // findAttribute returns the value of the first attribute with the name.

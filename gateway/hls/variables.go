@@ -1,31 +1,70 @@
 package hls
 
-import "strings"
+import (
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+)
 
 // maxExpansion bounds an expanded value or URI in bytes, so that variables that name one another cannot grow without
 // bound. No server accepts a longer URI.
 const maxExpansion = 8 << 10
 
-// variables are the values that the playlist itself defines (EXT-X-DEFINE with NAME and VALUE), by name. They are needed
-// to resolve URIs. Nil means none so far.
+// variables are the values that a playlist knows (EXT-X-DEFINE), by name. They are needed to resolve URIs. Nil means none
+// so far.
 type variables map[string]string
 
-// define reads one EXT-X-DEFINE. A variable that is imported, comes from a query, or contains an unknown one stays
-// unknown.
-func (v *variables) define(list attributes) {
-	name, named := findAttribute(list, "NAME")
-	value, given := findAttribute(list, "VALUE")
-	if !named || !given {
-		return
-	}
-	value, known := v.expand(value)
+// definitions read the EXT-X-DEFINE tags of a playlist.
+type definitions struct {
+	known variables
+	// imported are the variables of the playlist that lists this one.
+	imported variables
+	// query is the raw query of the playlist's own URI.
+	query string
+}
+
+// define reads one EXT-X-DEFINE. A variable whose value is not known, or contains an unknown one, stays unknown.
+func (d *definitions) define(list attributes) {
+	name, value, known := d.definition(list)
 	if !known || strings.Contains(value, "{$") {
 		return
 	}
-	if *v == nil {
-		*v = variables{}
+	if d.known == nil {
+		d.known = variables{}
 	}
-	(*v)[name] = value
+	d.known[name] = value
+}
+
+// definition returns the name and the value of one EXT-X-DEFINE.
+func (d *definitions) definition(list attributes) (name, value string, known bool) {
+	if name, known = findAttribute(list, "NAME"); known {
+		if value, known = findAttribute(list, "VALUE"); known {
+			value, known = d.known.expand(value)
+		}
+		return name, value, known
+	}
+	if name, known = findAttribute(list, "IMPORT"); known {
+		value, known = d.imported[name]
+		return name, value, known
+	}
+	if name, known = findAttribute(list, "QUERYPARAM"); known {
+		value, known = queryParameter(d.query, name)
+	}
+	return name, value, known
+}
+
+// queryParameter returns the decoded value of a query's first parameter of that name.
+func queryParameter(query, name string) (string, bool) {
+	for pair := range strings.SplitSeq(query, "&") {
+		key, value, _ := strings.Cut(pair, "=")
+		if key, err := url.QueryUnescape(key); err != nil || key != name {
+			continue
+		}
+		value, err := url.QueryUnescape(value)
+		return value, err == nil
+	}
+	return "", false
 }
 
 // expand replaces the known variables by their values and leaves the others. It is false beyond maxExpansion.
@@ -52,4 +91,29 @@ func (v variables) expand(text string) (expanded string, ok bool) {
 		}
 		text = rest
 	}
+}
+
+// encode returns the variables as a query, sorted, so that the same ones give the same text.
+func (v variables) encode() string {
+	var out strings.Builder
+	for i, name := range slices.Sorted(maps.Keys(v)) {
+		if i > 0 {
+			out.WriteByte('&')
+		}
+		out.WriteString(url.QueryEscape(name) + "=" + url.QueryEscape(v[name]))
+	}
+	return out.String()
+}
+
+// decodeVariables reads what encode wrote. Text of another form gives the pairs that can be read.
+func decodeVariables(text string) variables {
+	if text == "" {
+		return nil
+	}
+	values, _ := url.ParseQuery(text)
+	v := make(variables, len(values))
+	for name, all := range values {
+		v[name] = all[0]
+	}
+	return v
 }

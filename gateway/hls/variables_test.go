@@ -101,7 +101,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 	} {
 		for name, m := range modes() {
 			o := m.options()
-			o.Locate = func(ref string) (string, bool) { return ref, true }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			if got := rewriteURI(t, uri, o); got != uri {
 				t.Errorf("%s: got %q, want %q unchanged", name, got, uri)
 			}
@@ -112,7 +112,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	o := modes()["query"].options()
-	o.Locate = func(ref string) (string, bool) { return ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 	if got, want := rewriteURI(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
