@@ -55,6 +55,8 @@ type TicketsConfig struct {
 	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
 	Parameter  string `yaml:"parameter"`
 	CookieName string `yaml:"cookie_name"`
+	// MaxURI is how long a URI with a ticket and a reference may be. A longer one is not written.
+	MaxURI setting.ByteSize `yaml:"max_uri"`
 }
 
 // CORSConfig configures which web pages may play.
@@ -91,13 +93,16 @@ type OriginConfig struct {
 	// URL is the origin's address. Fallback are tried in order when it fails.
 	URL      string   `yaml:"url"`
 	Fallback []string `yaml:"fallback"`
+	// ReusesNames says that playlists list names again for other bytes, as a ring of segments does. Then each URI says of which
+	// sequence number and key it is.
+	ReusesNames bool `yaml:"reuses_names"`
 }
 
 // DefaultConfig returns the settings that hold unless the file overrides them.
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
-		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket"},
+		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket", MaxURI: 2000},
 		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
 			MaxHeaderSize:         32 * setting.KiB,

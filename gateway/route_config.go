@@ -23,6 +23,9 @@ type RouteConfig struct {
 	Path string `yaml:"path"`
 	// OriginPath is the path on the origin. If empty it is the viewer's.
 	OriginPath string `yaml:"origin_path"`
+	// Playlist says that all of Path are playlists, whatever their names. Else the name must end in .m3u8 or .m3u, unless a
+	// playlist lists it.
+	Playlist bool `yaml:"playlist"`
 	// Media are further patterns, for media that the route's playlists list. They always need a ticket.
 	Media []PathMappingConfig `yaml:"media"`
 	// Hosts are the host names that the route serves. If empty it serves all.
