@@ -13,6 +13,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
+	"usher/gateway/reference"
 )
 
 // Config configures a node's public listener.
@@ -55,7 +56,7 @@ type TicketsConfig struct {
 	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
 	Parameter  string `yaml:"parameter"`
 	CookieName string `yaml:"cookie_name"`
-	// MaxURI is how long a URI with a ticket and a reference may be. A longer one is not written.
+	// MaxURI is how long a URI with a ticket and a reference may be; limits.max_url_size bounds it too. A longer one is not written.
 	MaxURI setting.ByteSize `yaml:"max_uri"`
 }
 
@@ -232,10 +233,14 @@ func (c Config) validateLimits() error {
 	}{
 		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * setting.KiB},
 		{"limits.max_url_size", c.Limits.MaxURLSize, 256},
+		{"tickets.max_uri", c.Tickets.MaxURI, 256},
 	} {
 		if s.value < s.low {
 			errs = append(errs, fmt.Errorf("%s: %v is too small; want at least %v", s.key, s.value, s.low))
 		}
+	}
+	if c.Tickets.MaxURI > reference.MaxChars {
+		errs = append(errs, fmt.Errorf("tickets.max_uri: %v is too large; want at most %v", c.Tickets.MaxURI, setting.ByteSize(reference.MaxChars)))
 	}
 	if c.Limits.MaxConcurrentRequests < 1 {
 		errs = append(errs, fmt.Errorf("limits.max_concurrent_requests: %d is too small; want at least 1", c.Limits.MaxConcurrentRequests))

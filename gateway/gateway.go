@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -57,7 +56,6 @@ type Gateway struct {
 	trusted      networks
 	sealer       *reference.Sealer
 	upstreams    map[string]*upstream // by the origins' names
-	tooLong      atomic.Uint64        // URIs beyond tickets.max_uri
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
 	variants     *variants.Detector
@@ -124,8 +122,14 @@ func (g *Gateway) Close() {
 	}
 }
 
-// TooLongURIs returns how many URIs of playlists were not written because of tickets.max_uri.
-func (g *Gateway) TooLongURIs() uint64 { return g.tooLong.Load() }
+// TooLongURIs returns how often playlists of each route listed a URI that was not written because of tickets.max_uri.
+func (g *Gateway) TooLongURIs() map[string]uint64 {
+	counts := map[string]uint64{}
+	for _, r := range g.routes {
+		counts[r.name] = r.tooLong.Load()
+	}
+	return counts
+}
 
 // SigningKey returns the id of the key that signs new tickets.
 func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }

@@ -254,12 +254,13 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	if listed.Role == hls.Playlist && t.Query != "" { // players read EXT-X-DEFINE:QUERYPARAM from it
 		out = append(append(out, '?'), t.Query...)
 	}
-	if size := len(out) + l.ticketSize; size > int(l.gateway.options.Config.Tickets.MaxURI) {
-		l.gateway.tooLong.Add(1)
-		if r := l.target.route; r.isFirst("max_uri") {
+	if size := len(out) + l.ticketSize; size > l.gateway.maxURI() {
+		r := l.target.route
+		r.tooLong.Add(1)
+		if r.isFirst("max_uri") {
 			l.gateway.options.Logger.Warn("playlist lists a URI that is too long to be written, raise tickets.max_uri if players take longer ones",
 				slog.String("route", r.name), slog.String("channel", l.target.channel), slog.Int("bytes", size),
-				slog.String("max_uri", l.gateway.options.Config.Tickets.MaxURI.String()))
+				slog.Int("max_uri", l.gateway.maxURI()))
 		}
 		return "", false
 	}
@@ -293,6 +294,11 @@ func (g *Gateway) pathwayBase(rc *requestContext) string {
 		return ""
 	}
 	return t.Base
+}
+
+// maxURI is how many bytes a written URI may have.
+func (g *Gateway) maxURI() int {
+	return int(min(g.options.Config.Tickets.MaxURI, g.options.Config.Limits.MaxURLSize))
 }
 
 // maxVisibleName bounds the name behind a reference.

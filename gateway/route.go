@@ -29,6 +29,8 @@ type route struct {
 	identity identityFields
 	// warned are the warnings that were written about playlists of the route, by what they are about.
 	warned *otter.Cache[string, struct{}]
+	// tooLong counts URIs beyond tickets.max_uri.
+	tooLong atomic.Uint64
 	// entries holds the folder in which each channel was opened, until a warning was written of one opened in two.
 	entries          *otter.Cache[string, string]
 	hasWarnedEntries atomic.Bool
