@@ -102,11 +102,10 @@ func TestParse_DefaultOptions(t *testing.T) {
 		change func(*hls.Options)
 		want   string
 	}{
-		"nothing is located without Locate":           {func(o *hls.Options) { o.Locate = nil }, "http://10.0.0.5:8000/play/a001/seg.ts"},
-		"the origin alone is ours without SameOrigin": {func(o *hls.Options) { o.SameOrigin = nil }, "seg.ts"},
-		"a path without slash is rooted":              {func(o *hls.Options) { o.Path = "play/index.m3u8" }, "a001/seg.ts"},
-		"no path is the root":                         {func(o *hls.Options) { o.Path = "" }, "play/a001/seg.ts"},
-		"a query of the path is not part of it":       {func(o *hls.Options) { o.Path += "?a=/b/c" }, "seg.ts"},
+		"nothing is located without Locate":     {func(o *hls.Options) { o.Locate = nil }, "http://10.0.0.5:8000/play/a001/seg.ts"},
+		"a path without slash is rooted":        {func(o *hls.Options) { o.Path = "play/index.m3u8" }, "a001/seg.ts"},
+		"no path is the root":                   {func(o *hls.Options) { o.Path = "" }, "play/a001/seg.ts"},
+		"a query of the path is not part of it": {func(o *hls.Options) { o.Path += "?a=/b/c" }, "seg.ts"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

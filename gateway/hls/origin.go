@@ -82,8 +82,8 @@ func (o *playlistOrigin) locateHosted(scheme, below string) (uriForm, location, 
 	return absolute, location{scheme, host, ref}, target
 }
 
-// cutHost splits "//host/path?query" into the host, in lower case and without the scheme's own port, and a path-absolute rest. It
-// is false for a scheme other than http and https, and for a host that holds a variable.
+// cutHost splits "//host/path?query" into the host, in lower case and without the scheme's own port, and a path-absolute
+// rest. It is false for a scheme other than http and https, and for a host that holds a variable.
 func cutHost(scheme, rest string) (host, target string, ok bool) {
 	rest, found := strings.CutPrefix(rest, "//")
 	if !found || (scheme != "http" && scheme != "https") {
@@ -100,6 +100,7 @@ func cutHost(scheme, rest string) (host, target string, ok bool) {
 	} else {
 		host = strings.TrimSuffix(host, ":443")
 	}
+	host = strings.TrimSuffix(host, ":") // the default port, by RFC 3986 §3.2.3
 	if !strings.HasPrefix(target, "/") {
 		target = "/" + target
 	}

@@ -79,10 +79,12 @@ type Listed struct {
 	// Ref is path-absolute, without dot segments and fragment, with its query, otherwise as written. Variables are
 	// replaced by their values; an unknown one is left.
 	Ref string
-	// Version changes if a URI is listed again for other bytes: under another sequence number or another key. It is zero
-	// where the tag tells neither.
+	// Version changes if a playlist lists a URI again for other bytes: under another sequence number or another key. It is
+	// the same in every reload that lists the same. It is zero where the playlist tells neither. Versions of different
+	// playlists do not compare.
 	Version uint64
-	// Variables are what a listed playlist may import. It is encoded; see [Options].
+	// Variables are what a listed playlist may import, or the playlists that a listed document names. It is encoded; see
+	// [Options].
 	Variables string
 }
 
@@ -96,15 +98,25 @@ func Parse(body []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	w, err := newRewriter(text, o)
+	s, err := rewritePlaylist(text, o, 0)
+	if err == nil && s.isSequenceLate {
+		s, err = rewritePlaylist(text, o, s.info.MediaSequence)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	s := scanner{text: text, rewriter: w}
-	if err := s.scan(); err != nil {
-		return nil, fmt.Errorf("parse playlist: %w", err)
+	return s.rewriter.buildTemplate(s.info), nil
+}
+
+// rewritePlaylist scans and rewrites a playlist. The first segment has the sequence number if no tag before it says
+// otherwise.
+func rewritePlaylist(text string, o Options, sequence uint64) (scanner, error) {
+	w, err := newRewriter(text, o)
+	s := scanner{text: text, rewriter: w, info: Info{MediaSequence: sequence}}
+	if err == nil {
+		err = s.scan()
 	}
-	return w.buildTemplate(s.info), nil
+	return s, err
 }
 
 // Scan reads the Info of a playlist and rewrites nothing. It returns ErrNotPlaylist or ErrTooLarge.

@@ -63,14 +63,18 @@ func (w *rewriter) buildTemplate(info Info) *Template {
 	return &Template{body: slices.Clip(w.out), tickets: w.tickets, info: info}
 }
 
-// rewrite replaces a URI by the viewer's, or leaves it unchanged.
-func (w *rewriter) rewrite(span uriSpan, isMultivariant bool) {
-	w.rewriteText(w.text[span.start:span.end], span, isMultivariant)
+// define reads an EXT-X-DEFINE.
+func (w *rewriter) define(list attributes) {
+	w.definitions.define(list)
+	w.isEncoded = false
 }
 
-// rewriteText rewrites a URI whose text may differ from what stands in the span, as JSON escapes it.
-func (w *rewriter) rewriteText(uri string, span uriSpan, isMultivariant bool) {
-	ref, ok := w.resolve(uri, &span, isMultivariant)
+// isTooLarge reports that the output exceeds its bound.
+func (w *rewriter) isTooLarge() bool { return len(w.out) > 2*MaxBytes }
+
+// rewrite replaces the text of a span by the viewer's URI, or leaves it unchanged. JSON may write the uri with escapes.
+func (w *rewriter) rewrite(uri string, span uriSpan) {
+	ref, ok := w.resolve(uri, &span)
 	if !ok {
 		return
 	}
@@ -111,7 +115,7 @@ func (w *rewriter) writeBelowTicket(span uriSpan, ref *resolved) {
 }
 
 // resolve returns where a URI leads. False means that it must stay unchanged.
-func (w *rewriter) resolve(uri string, span *uriSpan, isMultivariant bool) (ref resolved, ok bool) {
+func (w *rewriter) resolve(uri string, span *uriSpan) (ref resolved, ok bool) {
 	if ref.expanded, ok = w.definitions.known.expand(uri); !ok || !isWritable(ref.expanded, span.within) {
 		return ref, false
 	}
@@ -122,30 +126,33 @@ func (w *rewriter) resolve(uri string, span *uriSpan, isMultivariant bool) (ref 
 	if ref.form, at, rest = w.origin.locate(expanded); ref.form == opaque {
 		return ref, false
 	}
-	listed := Listed{Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref, Version: span.version}
-	if span.role == Playlist {
-		listed.Variables = w.variablesFor(isMultivariant)
-	}
-	target, ok := w.options.Locate(listed)
+	target, ok := w.options.Locate(Listed{
+		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
+		Version: span.version, Variables: w.variablesFor(span.imports),
+	})
 	if !ok || !strings.HasPrefix(target, "/") || strings.Contains(target, "#") || !isWritable(target, span.within) {
 		return ref, false
 	}
 	ref.target = target
-	if ref.form != absolute {
+	if ref.form != absolute && ref.expanded == uri { // a player may know other values of the variables
 		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, target)
 	}
 	return ref, true
 }
 
-// variablesFor returns what a listed playlist may import: the variables of the multivariant playlist.
-func (w *rewriter) variablesFor(isMultivariant bool) string {
-	if !isMultivariant {
+// variablesFor returns what a listed playlist may import.
+func (w *rewriter) variablesFor(source importSource) string {
+	switch source {
+	case importsOwn:
+		if !w.isEncoded {
+			w.encoded, w.isEncoded = w.definitions.known.encode(), true
+		}
+		return w.encoded
+	case importsInherited:
 		return w.options.Variables
+	default:
+		return ""
 	}
-	if !w.isEncoded {
-		w.encoded, w.isEncoded = w.definitions.known.encode(), true
-	}
-	return w.encoded
 }
 
 // writeTicketInQuery writes the reference with the ticket as a query parameter.
@@ -186,7 +193,7 @@ func asRootedReference(target string) string {
 }
 
 // isWritable reports whether a URI can be written in the context: no character ends the line, the quotes or the value,
-// and none is a control character, which players drop.
+// and none is a control character or a blank at the end, which players drop.
 func isWritable(uri string, within uriContext) bool {
 	for i := range len(uri) {
 		switch c := uri[i]; {
@@ -196,5 +203,5 @@ func isWritable(uri string, within uriContext) bool {
 			return false
 		}
 	}
-	return true
+	return !strings.HasSuffix(uri, " ")
 }

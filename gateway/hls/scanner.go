@@ -1,9 +1,7 @@
 package hls
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"strings"
 )
 
@@ -12,9 +10,22 @@ type uriSpan struct {
 	start, end int
 	within     uriContext
 	role       Role
+	imports    importSource
 	// version is as in Listed.
 	version uint64
 }
+
+// importSource is where a listed playlist imports its variables from.
+type importSource uint8
+
+const (
+	// importsNothing is of all but playlists, and of those that have a multivariant playlist of their own.
+	importsNothing importSource = iota
+	// importsOwn is of those that a multivariant playlist lists: they import what it defines.
+	importsOwn
+	// importsInherited is of siblings: they import what this playlist may import.
+	importsInherited
+)
 
 // uriContext is what surrounds a URI. It decides which characters would end the URI.
 type uriContext uint8
@@ -32,15 +43,22 @@ type scanner struct {
 	info Info
 	// rewriter receives the URIs and the variables; nil means that only the Info is wanted.
 	rewriter *rewriter
-	// key is the text of the EXT-X-KEY that applies.
-	key string
+	// isSequenceLate reports an EXT-X-MEDIA-SEQUENCE behind segments that it numbers.
+	isSequenceLate bool
+	// keys are those that apply to the next segment.
+	keys keySet
+	// prefetched counts the segments that are announced after the last whole one.
+	prefetched uint64
 	// isAfterStreamInf reports that the next URI line belongs to an EXT-X-STREAM-INF.
 	isAfterStreamInf bool
+	// isByteRange reports that the next URI line belongs to an EXT-X-BYTERANGE.
+	isByteRange bool
 }
 
 // scan reads the whole text. It returns ErrTooLarge beyond a bound.
 func (s *scanner) scan() error {
 	pos := len(s.text) - len(strings.TrimPrefix(s.text, byteOrderMark))
+	hasReturns := strings.IndexByte(s.text, '\r') >= 0
 	for line := 1; pos < len(s.text); line++ {
 		if line > MaxLines {
 			return fmt.Errorf("%w: MaxLines=%d reached", ErrTooLarge, MaxLines)
@@ -49,15 +67,26 @@ func (s *scanner) scan() error {
 		if i := strings.IndexByte(s.text[pos:], '\n'); i >= 0 {
 			end = pos + i
 		}
+		if hasReturns {
+			end = beforeReturn(s.text, pos, end)
+		}
 		if start, stop := trimSpan(s.text, pos, end); start < stop {
 			s.scanLine(start, stop)
 		}
-		if s.rewriter != nil && len(s.rewriter.out) > 2*MaxBytes {
+		if s.rewriter != nil && s.rewriter.isTooLarge() {
 			return fmt.Errorf("%w: template beyond twice MaxBytes=%d at line %d", ErrTooLarge, MaxBytes, line)
 		}
 		pos = end + 1
 	}
 	return nil
+}
+
+// beforeReturn returns the end of a line that a carriage return alone ends, as most players read it, or the given end.
+func beforeReturn(text string, start, end int) int {
+	if i := strings.IndexByte(text[start:end], '\r'); i >= 0 && start+i < end-1 {
+		return start + i
+	}
+	return end
 }
 
 // scanLine reads one line that is not blank.
@@ -77,38 +106,24 @@ func (s *scanner) scanLine(start, end int) {
 // scanURILine reads a line that is a URI: a variant's playlist or a segment.
 func (s *scanner) scanURILine(start, end int) {
 	if s.isAfterStreamInf {
-		s.rewrite(uriSpan{start: start, end: end, role: Playlist})
+		s.rewrite(uriSpan{start: start, end: end, role: Playlist, imports: importsOwn})
 		s.isAfterStreamInf = false
 		return
 	}
-	s.rewrite(uriSpan{start: start, end: end, version: s.version()})
+	span := uriSpan{start: start, end: end, version: s.segmentVersion()}
+	if s.isByteRange { // one file has many sequence numbers
+		span.version = s.fileVersion()
+	}
+	s.rewrite(span)
 	s.info.Segments++
 	s.info.Parts = 0
+	s.prefetched, s.isByteRange = 0, false
 }
 
 func (s *scanner) rewrite(span uriSpan) {
 	if s.rewriter != nil {
-		s.rewriter.rewrite(span, s.info.IsMultivariant)
+		s.rewriter.rewrite(s.text[span.start:span.end], span)
 	}
-}
-
-// version returns the version of the segment that is listed next, and of its parts.
-func (s *scanner) version() uint64 {
-	if s.rewriter == nil {
-		return 0
-	}
-	sequence, _ := s.info.Next()
-	return versionOf(sequence, s.key)
-}
-
-// versionOf hashes a sequence number and the tag of a key. It is the same on every node, and never zero.
-func versionOf(sequence uint64, key string) uint64 {
-	h := fnv.New64a()
-	var number [8]byte
-	binary.BigEndian.PutUint64(number[:], sequence)
-	_, _ = h.Write(number[:])
-	_, _ = h.Write([]byte(key))
-	return max(1, h.Sum64())
 }
 
 // scanTag reads an EXT-X tag, given its name and the text after the colon.
@@ -117,7 +132,7 @@ func (s *scanner) scanTag(name string, list attributes) {
 	case "TARGETDURATION":
 		s.info.TargetDuration = parseSeconds(list.text[list.pos:list.end])
 	case "MEDIA-SEQUENCE":
-		s.info.MediaSequence = parseCount(list.text[list.pos:list.end])
+		s.readSequence(parseCount(list.text[list.pos:list.end]))
 	case "ENDLIST":
 		s.info.HasEndList = true
 	case "SERVER-CONTROL":
@@ -128,69 +143,102 @@ func (s *scanner) scanTag(name string, list attributes) {
 	case "SKIP":
 		value, _ := findAttribute(list, "SKIPPED-SEGMENTS")
 		s.info.Skipped = int(min(parseCount(value), MaxLines))
+	case "BYTERANGE":
+		s.isByteRange = true
 	case "STREAM-INF":
 		s.info.IsMultivariant, s.isAfterStreamInf = true, true
-	case "DEFINE":
-		if s.rewriter != nil {
-			s.rewriter.definitions.define(list)
-			s.rewriter.isEncoded = false
-		}
 	default:
 		s.scanURITag(name, list)
 	}
 }
 
-// scanURITag reads a tag that may hold URIs among its attributes.
+// readSequence notes the number of the first segment.
+func (s *scanner) readSequence(number uint64) {
+	if number != s.info.MediaSequence && s.info.Segments+s.info.Parts > 0 {
+		s.isSequenceLate = true
+	}
+	s.info.MediaSequence = number
+}
+
+// scanURITag reads a tag that concerns URIs: it holds one, a variable or a key.
 func (s *scanner) scanURITag(name string, list attributes) {
 	switch name {
 	case "PART":
-		s.rewriteAttributes(list, s.version(), listedBy{"URI": Media})
+		s.rewriteURI(list, uriSpan{version: s.segmentVersion()})
 		s.info.Parts++
 	case "PRELOAD-HINT":
-		s.rewriteAttributes(list, s.version(), listedBy{"URI": Media})
-	case "KEY":
-		s.key = list.text[list.pos:list.end]
-		s.rewriteAttributes(list, versionOf(0, s.key), listedBy{"URI": Key})
-	case "SESSION-KEY":
-		s.rewriteAttributes(list, 0, listedBy{"URI": Key})
+		s.rewritePreloadHint(list)
+	case "PREFETCH", "TWITCH-PREFETCH":
+		s.rewritePrefetch(list)
 	case "MAP":
-		s.rewriteAttributes(list, versionOf(0, s.key), listedBy{"URI": Media})
+		s.rewriteURI(list, uriSpan{version: s.fileVersion()})
+	case "KEY":
+		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
+	case "SESSION-KEY":
+		s.rewriteURI(list, uriSpan{role: Key})
 	case "SESSION-DATA":
-		s.rewriteAttributes(list, 0, listedBy{"URI": Media})
+		s.rewriteURI(list, uriSpan{role: Media})
 	case "RENDITION-REPORT":
-		s.rewriteAttributes(list, 0, listedBy{"URI": Playlist})
+		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsInherited})
 	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
 		s.info.IsMultivariant = true
-		s.rewriteAttributes(list, 0, listedBy{"URI": Playlist})
+		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsOwn})
 	case "CONTENT-STEERING":
-		s.rewriteAttributes(list, 0, listedBy{"SERVER-URI": Document})
+		s.rewriteAttributes(list, uriSpan{imports: importsOwn}, uriAttribute{"SERVER-URI", Document})
 	case "DATERANGE":
-		s.rewriteAttributes(list, 0, listedBy{"X-ASSET-URI": Playlist, "X-ASSET-LIST": Document})
-	case "PREFETCH": // a URI without attribute, as Twitch writes it
-		if start, end := trimSpan(s.text, list.pos, list.end); start < end {
-			s.rewrite(uriSpan{start: start, end: end})
+		s.rewriteAttributes(list, uriSpan{}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
+	case "DEFINE":
+		if s.rewriter != nil {
+			s.rewriter.define(list)
 		}
 	}
 }
 
-// listedBy gives the role of the URIs in attributes by the attributes' names.
-type listedBy map[string]Role
+// rewritePreloadHint rewrites the URI of what is listed next: a part, or an initialization section.
+func (s *scanner) rewritePreloadHint(list attributes) {
+	span := uriSpan{version: s.segmentVersion()}
+	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
+		span.version = s.fileVersion()
+	}
+	s.rewriteURI(list, span)
+}
 
-// rewriteAttributes rewrites the URIs in the attributes of a tag.
-func (s *scanner) rewriteAttributes(list attributes, version uint64, roles listedBy) {
+// rewritePrefetch rewrites the URI of a segment that is not complete yet. It is the tag's whole value.
+func (s *scanner) rewritePrefetch(list attributes) {
+	if start, end := trimSpan(s.text, list.pos, list.end); start < end {
+		s.rewrite(uriSpan{start: start, end: end, version: s.segmentVersion()})
+		s.prefetched++
+	}
+}
+
+// uriAttribute names an attribute that holds a URI.
+type uriAttribute struct {
+	name string
+	role Role
+}
+
+// rewriteURI rewrites the attribute URI of a tag. like says what it is.
+func (s *scanner) rewriteURI(list attributes, like uriSpan) {
+	s.rewriteAttributes(list, like, uriAttribute{"URI", like.role})
+}
+
+// rewriteAttributes rewrites the URIs in the attributes of a tag, in the order of the text.
+func (s *scanner) rewriteAttributes(list attributes, like uriSpan, uris ...uriAttribute) {
 	if s.rewriter == nil {
 		return
 	}
 	for a, ok := list.next(); ok; a, ok = list.next() {
-		role, isURI := roles[a.name]
-		if !isURI {
-			continue
+		for _, uri := range uris {
+			if a.name != uri.name {
+				continue
+			}
+			span := like
+			span.start, span.end, span.role, span.within = a.start, a.end, uri.role, inUnquotedValue
+			if a.isQuoted {
+				span.within = inQuotes
+			}
+			s.rewrite(span)
 		}
-		span := uriSpan{start: a.start, end: a.end, within: inUnquotedValue, role: role, version: version}
-		if a.isQuoted {
-			span.within = inQuotes
-		}
-		s.rewrite(span)
 	}
 }
 

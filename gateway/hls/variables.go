@@ -24,10 +24,11 @@ type definitions struct {
 	query string
 }
 
-// define reads one EXT-X-DEFINE. A variable whose value is not known, or contains an unknown one, stays unknown.
+// define reads one EXT-X-DEFINE. A variable whose value is not known, or contains an unknown one, stays unknown. The first
+// definition of a name counts, as for players.
 func (d *definitions) define(list attributes) {
 	name, value, known := d.definition(list)
-	if !known || strings.Contains(value, "{$") {
+	if _, isDefined := d.known[name]; isDefined || !known || strings.Contains(value, "{$") {
 		return
 	}
 	if d.known == nil {
@@ -73,24 +74,33 @@ func (v variables) expand(text string) (expanded string, ok bool) {
 		return text, true
 	}
 	var out []byte
-	for {
+	for len(out) <= maxExpansion {
 		before, after, found := strings.Cut(text, "{$")
-		name, rest, closed := strings.Cut(after, "}")
-		if !found || !closed {
-			out = append(out, text...)
+		out = append(out, before...)
+		if !found {
 			return string(out), len(out) <= maxExpansion
 		}
-		out = append(out, before...)
-		if value, known := v[name]; known {
-			out = append(out, value...)
-		} else {
-			out = append(out, text[len(before):len(text)-len(rest)]...)
+		name := after[:nameLength(after)]
+		value, known := v[name]
+		switch rest, isReference := strings.CutPrefix(after[len(name):], "}"); {
+		case isReference && known:
+			out, text = append(out, value...), rest
+		default:
+			out, text = append(append(out, "{$"...), name...), after[len(name):]
 		}
-		if len(out) > maxExpansion {
-			return "", false
-		}
-		text = rest
 	}
+	return "", false
+}
+
+// nameLength returns how many characters at the beginning of a text can be those of a variable's name.
+func nameLength(text string) int {
+	for i := range len(text) {
+		letter, digit := text[i]|0x20 >= 'a' && text[i]|0x20 <= 'z', text[i] >= '0' && text[i] <= '9'
+		if !letter && !digit && text[i] != '-' && text[i] != '_' {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // encode returns the variables as a query, sorted, so that the same ones give the same text.
