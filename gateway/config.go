@@ -13,6 +13,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
+	"usher/gateway/upstream"
 )
 
 // Config configures a node's public listener.
@@ -91,6 +92,8 @@ type OriginConfig struct {
 	// URL is the origin's address. Fallback are tried in order when it fails.
 	URL      string   `yaml:"url"`
 	Fallback []string `yaml:"fallback"`
+	// Upstream says what the origin may name, and what it is sent.
+	Upstream upstream.Config `yaml:",inline"`
 }
 
 // DefaultConfig returns the settings that hold unless the file overrides them.

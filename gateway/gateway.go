@@ -81,14 +81,7 @@ func New(o Options) (*Gateway, error) {
 		g.routes = append(g.routes, r)
 		if r.endpoint != nil {
 			g.endpoints = append(g.endpoints, r.endpoint)
-			continue
 		}
-		urls, err := o.Config.Origins[c.Origin].URLs()
-		if err != nil {
-			g.Close()
-			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
-		}
-		r.setOriginHosts(urls)
 	}
 	return g, nil
 }

@@ -65,7 +65,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	if err != nil {
 		return g.originFailed(err, rc, resp)
 	}
-	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, path) }).(*rewriting)
+	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object) }).(*rewriting)
 	if made.err != nil {
 		g.options.Logger.Warn("playlist invalid", slog.String("route", t.route.name),
 			slog.String("channel", t.channel), slog.Any("error", made.err))
@@ -108,14 +108,10 @@ func (g *Gateway) appendTickets(tickets []string, rc *requestContext, scopes []s
 }
 
 // rewrite parses a playlist once for all viewers of a route.
-func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath string) *rewriting {
+func (g *Gateway) rewrite(rc *requestContext, o *origin.Object) *rewriting {
 	t := &rc.target
-	base := o.FinalURL
-	if base == "" {
-		base = t.route.originHosts[0] + t.route.originPrefix + originPath
-	}
 	tpl, err := hls.Parse(o.Body, hls.Options{
-		Origin:         base,
+		Origin:         o.Source.URL(),
 		Path:           t.path,
 		TicketIn:       t.route.config.TicketIn,
 		UnderTicket:    rc.isTicketInPath,

@@ -16,6 +16,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/upstream"
 )
 
 // route is a compiled RouteConfig.
@@ -26,8 +27,7 @@ type route struct {
 	endpoint     *edge.Endpoint // where an edge asks; nil: the route serves media
 	hosts        []string
 	origin       *origin.Origin
-	originHosts  []string // scheme://host of the origin's addresses, lower case
-	originPrefix string   // of the origin's address, before every path on it
+	originPrefix string // of the origin's address, before every path on it
 	identity     identityFields
 	// hasWarnedUnmapped reports that a warning was written of a playlist's URI that no mapping matches.
 	hasWarnedUnmapped atomic.Bool
@@ -64,6 +64,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	}
 	if c.Edge != nil {
 		return r, r.addEndpoint()
+	}
+	if o != nil {
+		r.originPrefix = o.Prefix()
 	}
 	main, err := newPathMapping(PathMappingConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
@@ -106,28 +109,9 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// setOriginHosts sets the origin's addresses, by which its absolute URIs are told from foreign ones.
-func (r *route) setOriginHosts(urls []*url.URL) {
-	for _, u := range urls {
-		r.originHosts = append(r.originHosts, strings.ToLower(u.Scheme+"://"+hostPort(u.Scheme, u.Host)))
-	}
-	if len(urls) > 0 {
-		r.originPrefix = strings.TrimSuffix(urls[0].EscapedPath(), "/")
-	}
-}
-
-// hostPort returns the host without the port that its scheme implies.
-func hostPort(scheme, host string) string {
-	name, port, err := net.SplitHostPort(host)
-	if err == nil && (scheme == "http" && port == "80" || scheme == "https" && port == "443") {
-		return name
-	}
-	return host
-}
-
 // isSameOrigin reports whether an absolute URI is on the route's origin.
 func (r *route) isSameOrigin(scheme, host string) bool {
-	return slices.Contains(r.originHosts, scheme+"://"+hostPort(scheme, host))
+	return r.origin.HostKind(scheme, host) == upstream.Own
 }
 
 // servesHost reports whether the route serves a host, given as the Host header field.

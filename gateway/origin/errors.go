@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -58,6 +59,24 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// HostError means that an origin named a host that its settings do not allow. No request was sent to it.
+type HostError struct {
+	// Origin is the origin's name in the config.
+	Origin string
+	// Host is the host, with its port if it is not the scheme's own.
+	Host string
+	// Address is the address of the host, if its name is allowed and its address is not.
+	Address netip.Addr
+}
+
+// Error names the host and the setting that would allow it.
+func (e *HostError) Error() string {
+	if e.Address.IsValid() {
+		return fmt.Sprintf("host %q has the address %s, which is in no network of origins.%s.allowed_networks", e.Host, e.Address, e.Origin)
+	}
+	return fmt.Sprintf("host %q is not in origins.%s.redirect_hosts", e.Host, e.Origin)
+}
 
 // timeoutError reports that a timeout of the gateway ended a fetch.
 type timeoutError struct {

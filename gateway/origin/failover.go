@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,21 +17,28 @@ import (
 
 // address is one address of an origin.
 type address struct {
-	url       *url.URL
-	connSlots [fetchClassCount]chan struct{}
+	url *url.URL
+	// sendsHeaders reports that requests have the origin's header fields.
+	sendsHeaders bool
+	connSlots    [fetchClassCount]chan struct{}
 	// ejectedUntil is until when the address is ejected, in the cache's time; 0 means that it is not.
 	ejectedUntil atomic.Int64
 	// lastResponse is when the address last responded to any fetch, in the cache's time.
 	lastResponse atomic.Int64
 }
 
-func newAddress(u *url.URL, maxConns int) *address {
-	addr := &address{url: u}
+func newAddress(u *url.URL, maxConns int, sendsHeaders bool) *address {
+	addr := &address{url: u, sendsHeaders: sendsHeaders}
 	for c := range addr.connSlots {
 		addr.connSlots[c] = make(chan struct{}, maxConns)
 	}
 	return addr
 }
+
+// prefix is the path of the address, before every path on it.
+func (addr *address) prefix() string { return prefixOf(addr.url) }
+
+func prefixOf(u *url.URL) string { return strings.TrimSuffix(u.EscapedPath(), "/") }
 
 func (addr *address) isEjected(now int64) bool { return now < addr.ejectedUntil.Load() }
 
@@ -64,7 +72,15 @@ func (o *Origin) overload(setting string, value int) error {
 	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
-// candidates returns the addresses to try, best first. Ejected addresses are tried only if all are ejected, and then the
+// addressesOf returns the addresses to try for a key, best first.
+func (o *Origin) addressesOf(k cacheKey) []*address {
+	if k.base != "" {
+		return []*address{o.redirectAddress(k.base)}
+	}
+	return o.candidates()
+}
+
+// candidates returns the origin's own addresses to try, best first. Ejected addresses are tried only if all are ejected, and then the
 // one whose ejection ends first comes first.
 func (o *Origin) candidates() []*address {
 	if len(o.addresses) == 1 {
@@ -115,7 +131,7 @@ func (o *Origin) eject(addr *address, started, now int64, err error) {
 }
 
 // requestError returns the error of a request without a response, and ejects the address if it is the cause.
-func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, started int64, err error) error {
+func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, at *hop, started int64, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx) //nolint:contextcheck // the fetch's own context: it was cancelled here, not by the origin
 	}
@@ -125,7 +141,10 @@ func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, star
 	err = bareError(err)
 	timeout, late := errors.AsType[*timeoutError](err)
 	isHeld := late && timeout.setting == "fetch.blocking_timeout" // the origin held the reload on purpose
-	if !isHeld && !errors.Is(err, errRedirect) {
+	switch {
+	case at.isRedirected, errors.Is(err, errRedirect):
+		o.recordResponse(addr, o.cache.now())
+	case !isHeld:
 		o.eject(addr, started, o.cache.now(), err)
 	}
 	return &UnreachableError{Origin: o.name, Err: err}

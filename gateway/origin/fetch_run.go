@@ -47,7 +47,7 @@ func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
 			e, err = nil, &UnreachableError{Origin: o.name, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
-	for i, addr := range o.candidates() {
+	for i, addr := range o.addressesOf(f.key) {
 		if i > 0 {
 			o.count.failovers.Add(1)
 		}
@@ -113,6 +113,8 @@ func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, err
 // response is an origin's response whose body is read under a timeout.
 type response struct {
 	*http.Response
+	address  *address
+	hop      *hop
 	ctx      context.Context
 	received int64 // when the headers arrived, in the cache's time
 	idle     *timeoutError
@@ -162,15 +164,16 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 	}
 	started := o.cache.now()
 	o.count.fetches.Add(1)
-	resp, err := o.client.Do(o.newRequest(ctx, f, addr)) //nolint:bodyclose // response.close
+	at := new(hop)
+	resp, err := o.client.Do(o.newRequest(context.WithValue(ctx, hopKey{}, at), f, addr)) //nolint:bodyclose // response.close
 	if err != nil {
-		err = o.requestError(ctx, f, addr, started, err)
+		err = o.requestError(ctx, f, addr, at, started, err)
 		timer.Stop()
 		cancel(nil)
 		release()
 		return nil, err
 	}
-	a := &response{Response: resp, ctx: ctx, received: o.cache.now(), timer: timer}
+	a := &response{Response: resp, address: addr, hop: at, ctx: ctx, received: o.cache.now(), timer: timer}
 	o.recordResponse(addr, a.received)
 	if c == classMedia {
 		timer.Stop()
@@ -188,8 +191,9 @@ func (o *Origin) newRequest(ctx context.Context, f *fetch, addr *address) *http.
 	r := (&http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {"usher"}, "Accept-Encoding": {"gzip"}},
+		Header: o.requestHeader(addr.sendsHeaders),
 	}).WithContext(ctx)
+	r.Header.Set("Accept-Encoding", "gzip")
 	if f.key.media {
 		r.Header.Set("Accept-Encoding", "identity")
 	}

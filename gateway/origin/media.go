@@ -13,10 +13,16 @@ import (
 // arriving, shared by all concurrent requests. A viewer's range and conditions are evaluated against the whole object if
 // it is cached; otherwise the range is fetched as a range. A hit does not allocate.
 //
-// It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly wrapped,
-// or ctx's own error. ctx also bounds the reading of the Stream.
+// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly
+// wrapped, or ctx's own error. ctx also bounds the reading of the Stream.
 func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, media: true}
+	if r.Base != "" {
+		var err error
+		if k.base, k.path, err = o.locate(r.Base, r.Path); err != nil {
+			return Stream{}, err
+		}
+	}
 	if e := o.cache.getFresh(k); e != nil {
 		return e.stream(&r, false)
 	}
