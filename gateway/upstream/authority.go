@@ -71,27 +71,46 @@ func splitPort(host string) (name, port string, ok bool) {
 // parseHost parses a name, an IPv4 address, or an IPv6 address in brackets.
 func parseHost(host string) (name string, address netip.Addr, ok bool) {
 	if strings.HasPrefix(host, "[") {
-		host = strings.Replace(strings.Trim(host, "[]"), "%25", "%", 1) // a zone, as URLs write it
-		address, err := netip.ParseAddr(host)
-		isPlain := !strings.ContainsFunc(address.Zone(), func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) })
-		return "", address.Unmap(), err == nil && address.Is6() && isPlain
+		address, ok = parseIPv6(host)
+		return "", address, ok
 	}
 	host = strings.TrimSuffix(host, ".")
-	if host == "" || len(host) > maxNameSize {
+	if !isName(host) {
 		return "", netip.Addr{}, false
 	}
-	for i := range len(host) {
-		if !isNameByte(host[i]) || host[i] == '.' && (i == 0 || i == len(host)-1 || host[i-1] == '.') {
-			return "", netip.Addr{}, false
-		}
-	}
-	if last := host[strings.LastIndexByte(host, '.')+1:]; last[0] >= '0' && last[0] <= '9' {
-		address, err := netip.ParseAddr(host) // other numeric forms, such as 127.1, are names that match no wildcard
-		if err == nil {
+	if isNumeric(host) { // other forms than four numbers, such as 127.1, are names that match no wildcard
+		if address, err := netip.ParseAddr(host); err == nil {
 			return "", address, true
 		}
 	}
 	return strings.ToLower(host), netip.Addr{}, true
+}
+
+// parseIPv6 parses an IPv6 address in brackets, whose zone is written as in a URL or plainly.
+func parseIPv6(host string) (netip.Addr, bool) {
+	host = strings.Replace(strings.Trim(host, "[]"), "%25", "%", 1)
+	address, err := netip.ParseAddr(host)
+	hasPlainZone := !strings.ContainsFunc(address.Zone(), func(r rune) bool { return r >= 0x80 || !isNameByte(byte(r)) })
+	return address.Unmap(), err == nil && address.Is6() && hasPlainZone
+}
+
+// isName reports whether a text is a name with labels between its dots.
+func isName(host string) bool {
+	if host == "" || len(host) > maxNameSize || host[0] == '.' || host[len(host)-1] == '.' || strings.Contains(host, "..") {
+		return false
+	}
+	for i := range len(host) {
+		if !isNameByte(host[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// isNumeric reports whether resolvers may take a name for an IPv4 address, such as 127.1.
+func isNumeric(name string) bool {
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return last != "" && last[0] >= '0' && last[0] <= '9'
 }
 
 // maxNameSize is the longest name that DNS has.

@@ -42,23 +42,24 @@ func parsePattern(text string) (pattern, error) {
 	if host, p.isWildcard = strings.CutPrefix(host, "*."); strings.Contains(host, "*") {
 		return pattern{}, errWildcard
 	}
-	if p.name, p.address, ok = parseHost(host); !ok {
+	if p.name, p.address, ok = parseHost(host); !ok || !p.setPort(port) {
 		return pattern{}, errEntry
 	}
 	if p.isWildcard && (p.address.IsValid() || !strings.Contains(p.name, ".")) {
 		return pattern{}, errWildcard
 	}
-	switch {
-	case port == "*":
-		p.isAnyPort = true
-	case port != "" || strings.HasSuffix(text, ":"):
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 {
-			return pattern{}, errEntry
-		}
-		p.port = uint16(n)
-	}
 	return p, nil
+}
+
+// setPort sets the port of an entry, and reports whether it is one.
+func (p *pattern) setPort(text string) bool {
+	if text == "" || text == "*" {
+		p.isAnyPort = text == "*"
+		return true
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	p.port = uint16(n)
+	return err == nil && n > 0
 }
 
 // matches reports whether an authority is one that the entry means. It does not allocate.
@@ -77,10 +78,4 @@ func (p pattern) matches(a authority) bool {
 		dot := len(a.name) - len(p.name) - 1
 		return dot > 0 && a.name[dot] == '.' && a.name[dot+1:] == p.name
 	}
-}
-
-// isNumeric reports whether resolvers may take a name for an IP address, such as 127.1.
-func isNumeric(name string) bool {
-	last := name[strings.LastIndexByte(name, '.')+1:]
-	return last != "" && last[0] >= '0' && last[0] <= '9'
 }
