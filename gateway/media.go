@@ -17,6 +17,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	h := rc.request.Header
 	s, err := t.route.origin.Media(ctx, origin.Request{
 		Path:            path,
+		Channel:         t.channel,
 		Query:           g.originQuery(rc, path),
 		IsListed:        t.kind == ticket.PathAlone,
 		Head:            rc.request.Method == http.MethodHead,

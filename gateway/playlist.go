@@ -57,6 +57,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	path := t.originPath()
 	p, err := t.route.origin.Playlist(ctx, origin.Request{
 		Path:       path,
+		Channel:    t.channel,
 		Query:      g.originQuery(rc, path),
 		Directives: directives(rc.request.Query),
 		IsListed:   t.kind == ticket.PathAlone,

@@ -99,11 +99,11 @@ func bareError(err error) error {
 	return err
 }
 
-// allowsStale reports whether a stale copy may be served instead of err. A decision of the origin (404, 403) is not
-// hidden.
-func allowsStale(err error) bool {
+// allowsStale reports whether a stale copy may be served instead of err. A decision of the origin (403, 410) is not hidden.
+// A playlist that is missing for seconds is one that a packager writes anew, which is none.
+func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
-		return status.Status >= http.StatusInternalServerError
+		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
 	return !errors.Is(err, ErrPath)
 }

@@ -66,7 +66,7 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 	case f != nil:
 		f.leave(nil)
 	}
-	if ctx.Err() == nil && o.staleIfError(old, err) {
+	if ctx.Err() == nil && o.staleIfError(k, old, err) {
 		return old.stream(r, true)
 	}
 	return Stream{}, err

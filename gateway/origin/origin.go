@@ -125,7 +125,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 		return f, nil, nil
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), wantedRange: want, freshness: r.Freshness, stored: old,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, stored: old,
 		started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
@@ -144,19 +144,18 @@ func (o *Origin) removeFetch(f *fetch) {
 	}
 }
 
-// freshTimeout returns how long a viewer with a stale copy waits for the fetch: not at all while all addresses are
-// ejected.
+// freshTimeout returns how long a viewer with a stale copy waits for the fetch: not at all while no address is available.
 func (o *Origin) freshTimeout(f *fetch) time.Duration {
 	now := o.cache.now()
-	if o.allEjected(now) {
+	if o.isUnavailable(f, now) {
 		return 0
 	}
 	return time.Duration(f.started-now) + o.config.Cache.MaxWaitForFresh
 }
 
 // staleIfError reports whether the stale entry is served instead of err, and counts it.
-func (o *Origin) staleIfError(old *entry, err error) bool {
-	if !allowsStale(err) || !old.canServeStale(o.cache.now()) {
+func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
+	if !allowsStale(err, k) || !old.canServeStale(o.cache.now()) {
 		return false
 	}
 	o.count.stale.Add(1)

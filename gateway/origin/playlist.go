@@ -58,7 +58,7 @@ func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry)
 	switch {
 	case err == nil:
 		return f.entry.playlist()
-	case ctx.Err() == nil && o.staleIfError(old, err):
+	case ctx.Err() == nil && o.staleIfError(k, old, err):
 		return Playlist{Object: old.object, Stale: true}, nil
 	default:
 		return Playlist{}, err

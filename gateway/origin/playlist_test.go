@@ -160,8 +160,12 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 			waits:   time.Second, // cache.max_wait_for_fresh
 			excused: true,
 		},
-		"it says that there is no such playlist": {fail: func(p *playlistOrigin) { p.status = http.StatusNotFound }},
-		"it says that we may not":                {fail: func(p *playlistOrigin) { p.status = http.StatusForbidden }},
+		"it says that there is no such playlist": {
+			fail:    func(p *playlistOrigin) { p.status = http.StatusNotFound },
+			excused: true,
+		},
+		"it says that there is none any more": {fail: func(p *playlistOrigin) { p.status = http.StatusGone }},
+		"it says that we may not":             {fail: func(p *playlistOrigin) { p.status = http.StatusForbidden }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,7 @@ type Request struct {
 	// Path is the escaped path on the origin, beginning with "/", as a playlist listed it. With a Base it is the whole
 	// path there.
 	Path string
-	// Channel is the viewer's channel.
+	// Channel is the viewer's channel, by which failures are told apart. Without one it is the path's folder.
 	Channel string
 	// IsListed reports that a playlist of the origin lists the path byte for byte, so that it may look like another one.
 	IsListed bool
@@ -138,6 +138,14 @@ type cacheKey struct {
 	// variant is the directives of a playlist, or the range of a media object.
 	variant string
 	media   bool
+}
+
+// channelOf returns the channel of a request. It is a copy.
+func channelOf(r *Request, k cacheKey) string {
+	if r.Channel != "" {
+		return strings.Clone(r.Channel)
+	}
+	return strings.Clone(k.path[:strings.LastIndexByte(k.path, '/')+1])
 }
 
 // clone copies the key's strings, which may point into the caller's buffers.

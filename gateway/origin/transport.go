@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -71,6 +72,14 @@ type hop struct {
 	url *url.URL
 	// isRedirected reports that the address has responded.
 	isRedirected bool
+	// isConnected reports that the request has a connection.
+	isConnected bool
+}
+
+// trace returns a context with which the client keeps the hop up to date.
+func (h *hop) trace(ctx context.Context) context.Context {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { h.isConnected = true }})
+	return context.WithValue(ctx, hopKey{}, h)
 }
 
 // hopKey is the key of a request's *hop in its context.
@@ -100,7 +109,7 @@ func (o *Origin) checkRedirect(next *http.Request, via []*http.Request) error {
 	}
 	next.Header = o.redirectHeader(via[0].Header, m.SendsHeaders)
 	if h, ok := next.Context().Value(hopKey{}).(*hop); ok {
-		h.url, h.isRedirected = next.URL, true
+		h.url, h.isRedirected, h.isConnected = next.URL, true, false
 	}
 	return nil
 }
