@@ -157,7 +157,12 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 // receiveMedia publishes the head, then the body as it arrives. After the head no other address is tried, because viewers
 // have received it.
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
-	h, err := o.mediaHead(f, a)
+	codings, err := contentCodings(a.Header)
+	if err != nil {
+		return nil, false, o.bodyError(f, err)
+	}
+	isEncoded := len(codings) > 0
+	h, err := o.mediaHead(f, a, isEncoded)
 	if err != nil {
 		return nil, false, &UnreachableError{Origin: o.name, Err: err}
 	}
@@ -165,14 +170,14 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 		f.publishHead(h, false)
 		return nil, true, nil
 	}
-	body, encoded, err := newDecoder(a.Header.Get("Content-Encoding"), a)
+	body, err := newDecoder(codings, a)
 	if err != nil {
 		return nil, false, o.bodyError(f, err)
 	}
-	if encoded {
+	if isEncoded {
 		h.length = -1
 	}
-	f.publishHead(h, encoded)
+	f.publishHead(h, isEncoded)
 	if err := f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
 		return nil, true, o.bodyError(f, err)
 	}
@@ -180,10 +185,9 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 }
 
 // mediaHead returns the head of a response. It checks that a partial response is the requested range.
-func (o *Origin) mediaHead(f *fetch, a *response) (*responseHead, error) {
+func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead, error) {
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
-	encoding := a.Header.Get("Content-Encoding")
 	h := &responseHead{
 		Header:   viewerHeader(a.Header, true),
 		status:   http.StatusOK,
@@ -193,7 +197,7 @@ func (o *Origin) mediaHead(f *fetch, a *response) (*responseHead, error) {
 		caching:  life,
 		etag:     a.Header.Get("ETag"),
 	}
-	if encoding != "" && encoding != "identity" && h.ETag != "" && h.ETag[0] == '"' {
+	if isEncoded && h.ETag != "" && h.ETag[0] == '"' {
 		h.ETag = "W/" + h.ETag // the decoded body is only semantically the same
 	}
 	switch a.StatusCode {

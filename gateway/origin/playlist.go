@@ -116,7 +116,11 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	if a.ContentLength > limit {
 		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
-	r, _, err := newDecoder(a.Header.Get("Content-Encoding"), a)
+	codings, err := contentCodings(a.Header)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newDecoder(codings, a)
 	if err != nil {
 		return nil, err
 	}
