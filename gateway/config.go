@@ -60,8 +60,8 @@ type TicketsConfig struct {
 
 // CORSConfig configures which web pages may play.
 type CORSConfig struct {
-	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes with ticket_in: cookie need them listed,
-	// because browsers send no cookie to "*".
+	// AllowedOrigins are the origins of pages that may play; "*" is any. Only pages that are listed by name may send
+	// requests with credentials, which routes with ticket_in: cookie need.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
