@@ -14,6 +14,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
 	"usher/gateway/reference"
+	"usher/gateway/upstream"
 )
 
 // Config configures a node's public listener.
@@ -62,8 +63,8 @@ type TicketsConfig struct {
 
 // CORSConfig configures which web pages may play.
 type CORSConfig struct {
-	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes with ticket_in: cookie need them listed,
-	// because browsers send no cookie to "*".
+	// AllowedOrigins are the origins of pages that may play; "*" is any. Only pages that are listed by name may send
+	// requests with credentials, which routes with ticket_in: cookie need.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
@@ -97,6 +98,8 @@ type OriginConfig struct {
 	// ReusesNames says that playlists list names again for other bytes, as a ring of segments does. Then each URI says of which
 	// sequence number and key it is.
 	ReusesNames bool `yaml:"reuses_names"`
+	// Upstream says what the origin may name, and what it is sent.
+	Upstream upstream.Config `yaml:",inline"`
 }
 
 // DefaultConfig returns the settings that hold unless the file overrides them.

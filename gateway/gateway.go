@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -55,7 +57,7 @@ type Gateway struct {
 	hasher       *sessionHasher
 	trusted      networks
 	sealer       *reference.Sealer
-	upstreams    map[string]*upstream // by the origins' names
+	originNames  []string // sorted
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
 	variants     *variants.Detector
@@ -68,21 +70,13 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
-		sealer: reference.NewSealer(o.Config.Tickets.Keys), upstreams: map[string]*upstream{},
+		sealer: reference.NewSealer(o.Config.Tickets.Keys), originNames: slices.Sorted(maps.Keys(o.Origins)),
 		trusted: o.Config.TrustedProxies, fingerprints: edge.NewFingerprints(),
 		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
-	for name, c := range o.Config.Origins {
-		u, err := newUpstream(c, o.Origins[name])
-		if err != nil {
-			g.Close()
-			return nil, fmt.Errorf("origins.%s.url: %w", name, err)
-		}
-		g.upstreams[name] = u
-	}
 	for i, c := range o.Config.Routes {
 		r, err := newRoute(c, o.Origins[c.Origin])
 		if err != nil {

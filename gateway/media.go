@@ -18,7 +18,9 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	}
 	h := rc.request.Header
 	s, err := from.origin.Media(ctx, origin.Request{
+		Base:            from.base,
 		Path:            from.path,
+		Channel:         rc.target.channel,
 		Query:           from.query,
 		IsListed:        from.isListed,
 		Head:            rc.request.Method == http.MethodHead,

@@ -90,7 +90,7 @@ func (g *Gateway) fetchRewritten(
 		return origin.Playlist{}, nil, nil
 	}
 	p, err := s.origin.Playlist(ctx, origin.Request{
-		Path: s.path, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
+		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
 	})
 	if err != nil {
 		return p, nil, g.originFailed(err, rc, resp)
@@ -123,7 +123,7 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewriting {
 	locator := g.newLocator(rc)
 	options := hls.Options{
-		Origin:         g.urlOf(rc, o, s),
+		Origin:         o.Source.URL(),
 		Path:           rc.path,
 		TicketIn:       rc.target.route.config.TicketIn,
 		UnderTicket:    rc.isTicketInPath,
@@ -139,22 +139,6 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewr
 	}
 	tpl, err := parse(o.Body, options)
 	return &rewriting{tpl, err}
-}
-
-// urlOf returns the URL that a playlist or document came from, after redirects.
-func (g *Gateway) urlOf(rc *requestContext, o *origin.Object, s *source) string {
-	switch {
-	case o.FinalURL != "":
-		return o.FinalURL
-	case s.base != "":
-		return s.base + s.path
-	}
-	name := rc.target.route.config.Origin
-	if rc.sealed.target.Origin != "" {
-		name = rc.sealed.target.Origin
-	}
-	u := g.upstreams[name]
-	return u.hosts[0] + u.prefix + s.path
 }
 
 // playlistContentType returns the origin's content type if players know it, else playlistType.

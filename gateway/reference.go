@@ -9,6 +9,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/reference"
+	"usher/gateway/upstream"
 	"usher/gateway/urlpath"
 )
 
@@ -195,26 +196,27 @@ func (l *locator) warnOfPlain(listed *hls.Listed) {
 }
 
 // resolve returns where a listed URI is fetched. False means that no setting allows its host.
-func (l *locator) resolve(listed *hls.Listed) (t reference.Target, ok bool) {
-	t = reference.Target{Role: reference.Role(listed.Role), Variables: listed.Variables}
+func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
+	g, r := l.gateway, l.target.route
 	path, query, _ := strings.Cut(listed.Ref, "?")
-	t.Path, t.Query = path, urlpath.EscapeQuery(query)
-	r, upstreams := l.target.route, l.gateway.upstreams
-	own := upstreams[r.config.Origin]
-	if own.reusesNames {
+	t := reference.Target{Role: reference.Role(listed.Role), Query: urlpath.EscapeQuery(query), Variables: listed.Variables}
+	if g.options.Config.Origins[r.config.Origin].ReusesNames {
 		t.Version = listed.Version
 	}
-	if own.locate(listed, &t) {
-		return t, true
-	}
-	for name, u := range upstreams {
-		if u != own && u.isOwn(listed.Scheme, listed.Host) {
-			t.Origin = name
-			return t, u.locate(listed, &t)
+	at := r.origin.Locate(listed.Scheme, listed.Host, path)
+	if at.Kind != upstream.Own {
+		for _, name := range g.originNames {
+			if other := g.options.Origins[name]; other.HostKind(listed.Scheme, listed.Host) == upstream.Own {
+				at, t.Origin = other.Locate(listed.Scheme, listed.Host, path), name
+				break
+			}
 		}
 	}
+	if t.Base, t.Path = at.Base, at.Path; at.Kind != upstream.Foreign {
+		return t, true
+	}
 	if r.isFirst("host " + listed.Host) {
-		l.gateway.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
+		g.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
 			"add the host to the origin's public_names or redirect_hosts", slog.String("route", r.name), slog.String("origin", r.config.Origin),
 			slog.String("channel", l.target.channel), slog.String("host", listed.Host))
 	}
@@ -272,11 +274,11 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 func (l *locator) pathway(host string) string {
 	t := reference.Target{Role: reference.Document, Path: "/"}
 	listed := hls.Listed{Scheme: l.scheme, Host: strings.ToLower(host), Ref: "/"}
-	if found, ok := l.resolve(&listed); !ok || found.Base == "" {
+	found, ok := l.resolve(&listed)
+	if !ok || found.Base == "" {
 		return ""
-	} else {
-		t.Base = found.Base
 	}
+	t.Base = found.Base
 	scope := l.target.referenceScope(hls.HostParameter)
 	return string(l.gateway.sealer.AppendSealed(nil, l.keyID, &t, &scope))
 }
@@ -362,29 +364,4 @@ func (t *target) opens(path string) bool {
 func (r *route) isFirst(text string) bool {
 	_, isNew := r.warned.SetIfAbsent(text, struct{}{})
 	return isNew
-}
-
-// upstream is an origin as playlists name it.
-type upstream struct {
-	hosts []string // scheme://host of the origin's addresses, lower case, without the scheme's port
-	// prefix is the path of the origin's first address, before every path on it.
-	prefix      string
-	reusesNames bool
-	origin      *origin.Origin
-}
-
-// isOwn reports whether scheme and host are the origin's own.
-func (u *upstream) isOwn(scheme, host string) bool {
-	return slices.Contains(u.hosts, scheme+"://"+host)
-}
-
-// locate sets where a listed URI is fetched of this origin. False means that the origin's settings do not name its host.
-func (u *upstream) locate(listed *hls.Listed, t *reference.Target) bool {
-	if u.isOwn(listed.Scheme, listed.Host) {
-		if path, found := strings.CutPrefix(t.Path, u.prefix); found && strings.HasPrefix(path, "/") {
-			t.Path = path
-			return true
-		}
-	}
-	return false
 }

@@ -110,27 +110,6 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// newUpstream returns how playlists name an origin.
-func newUpstream(c *OriginConfig, o *origin.Origin) (*upstream, error) {
-	urls, err := c.URLs()
-	if err != nil {
-		return nil, err
-	}
-	u := &upstream{origin: o, reusesNames: c.ReusesNames, prefix: strings.TrimSuffix(urls[0].EscapedPath(), "/")}
-	for _, address := range urls {
-		u.hosts = append(u.hosts, strings.ToLower(address.Scheme+"://"+withoutSchemePort(address.Scheme, address.Host)))
-	}
-	return u, nil
-}
-
-// withoutSchemePort returns a host without the port that its scheme implies.
-func withoutSchemePort(scheme, host string) string {
-	if scheme == "https" {
-		return strings.TrimSuffix(host, ":443")
-	}
-	return strings.TrimSuffix(host, ":80")
-}
-
 // servesHost reports whether the route serves a host, given as the Host header field.
 func (r *route) servesHost(host string) bool {
 	if len(r.hosts) == 0 {

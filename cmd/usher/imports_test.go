@@ -55,6 +55,7 @@ func siblings() map[string][]string {
 		"gateway/ticket":        {backends, setting, session},
 		"gateway/reference":     {backends, setting},
 		"gateway/enforcement":   {backends},
+		"gateway/upstream":      {setting},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
 		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},

@@ -35,7 +35,7 @@ type nodeCollector struct {
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
 	unenforced *prometheus.Desc
-	tooLong    *prometheus.Desc
+	tooLong *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
