@@ -29,8 +29,8 @@
 //   - The parser refuses what the encoder does not write, so that it is safe even with a known key.
 //
 // Refused:
-//   - AES-GCM with a nonce derived from the target: 12 bytes of nonce meet at 2^48 targets, and one meeting gives away the key of
-//     its authentication.
+//   - AES-GCM with a nonce derived from the target: 12 bytes of nonce meet at 2^48 targets, and one meeting gives away the
+//     key of its authentication.
 //   - AES-GCM-SIV: the standard library does not have it, and tink-go's draws a random nonce.
 //   - tink-go's deterministic AES-SIV: a dependency for fifty lines, and its methods return new memory for each text.
 //   - A key id in the reference: the tag finds the key among the few.
