@@ -158,9 +158,9 @@ func (s *Sealer) decode(buf *Buffer, text string) bool {
 	size := s.encoding.DecodedLen(len(text))
 	buf.plain = append(buf.plain[:0], text...)
 	buf.sealed = slices.Grow(buf.sealed[:0], size)[:size]
-	// The decoder skips newlines, so that all is there only if every character counts.
-	n, err := s.encoding.Decode(buf.sealed, buf.plain)
-	return err == nil && n == size
+	// The decoder skips newlines and stops at what it cannot read, so that all is there only if every character counts.
+	n, _ := s.encoding.Decode(buf.sealed, buf.plain)
+	return n == size
 }
 
 // open decrypts what the buffer holds, and reports whether this key sealed that for the scope.

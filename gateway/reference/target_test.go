@@ -39,6 +39,7 @@ func TestAppendTarget_Encoding(t *testing.T) {
 		"an escape that names itself":    {Target{Path: "/x/a%20b"}, "a%20b", "\x80/x/"},
 		"a folder":                       {Target{Path: "/x/"}, "", "\x00/x/"},
 		"a name with a slash":            {Target{Path: "/x/a/b"}, "a/b", "\x00/x/a/b"},
+		"a name that begins with one":    {Target{Path: "/x//b"}, "/b", "\x00/x//b"},
 		"a path without slash":           {Target{Path: "a.ts"}, "a.ts", "\x00a.ts"},
 		"a name longer than the path":    {Target{Path: "/a"}, "aaaaaa", "\x00/a"},
 		"an origin":                      {Target{Origin: "cdn", Path: "/"}, "", "\x04\x03cdn/"},
