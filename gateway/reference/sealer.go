@@ -58,14 +58,14 @@ type work struct {
 	sealed []byte
 }
 
-// Buffer is the memory of one request. Its zero value is ready to use, and use makes it grow once.
+// Buffer is the memory of one request, for one call at a time. Its zero value is ready to use, and use makes it grow once.
 type Buffer struct {
 	sealed []byte // a tag and a ciphertext
 	plain  []byte // the text, and then what it says
 }
 
-// NewSealer returns a sealer that seals with the first key and opens with all. Its own keys are derived from them, so that
-// they serve for tickets too.
+// NewSealer returns a sealer that seals with the first key and opens with all. Without keys it cannot seal. Its own keys are
+// derived from them, so that they serve for tickets too.
 func NewSealer(keys []setting.Key) *Sealer {
 	s := &Sealer{encoding: base64.RawURLEncoding.Strict()}
 	for _, k := range keys {
