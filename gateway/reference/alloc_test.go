@@ -2,7 +2,10 @@
 
 package reference
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // Allocations are counted without the race detector, under which pools drop items on purpose.
 
@@ -10,13 +13,16 @@ func TestSealer_DoesNotAllocate(t *testing.T) {
 	s := newTestSealer("a", "b")
 	target, scope := someTarget(), someScope()
 	var buf Buffer
-	text := string(s.AppendSealed(nil, "a", &target, &scope))
-	later := string(s.AppendSealed(nil, "b", &target, &scope))
+	text, later := seal(s, "a", target, scope), seal(s, "b", target, scope)
+	longScope := Scope{Name: strings.Repeat("n", 500)}
+	long := seal(s, "a", Target{Path: "/" + longScope.Name}, longScope)
+	var longBuf Buffer
 	forged := text[:len(text)-4] + "AAAA"
 	for name, open := range map[string]func(){
 		"good":              func() { s.Open(&buf, "a", text, &scope) },
 		"of the second key": func() { s.Open(&buf, "a", later, &scope) },
 		"without a key id":  func() { s.Open(&buf, "", later, &scope) },
+		"of a long name":    func() { s.Open(&longBuf, "a", long, &longScope) },
 		"forged":            func() { s.Open(&buf, "a", forged, &scope) },
 		"no reference":      func() { s.Open(&buf, "a", "user", &scope) },
 	} {

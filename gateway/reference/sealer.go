@@ -58,14 +58,14 @@ type work struct {
 	sealed []byte
 }
 
-// Buffer is the memory of one request. Its zero value is ready to use, and use makes it grow once.
+// Buffer is the memory of one request, for one call at a time. Its zero value is ready to use, and use makes it grow once.
 type Buffer struct {
 	sealed []byte // a tag and a ciphertext
 	plain  []byte // the text, and then what it says
 }
 
-// NewSealer returns a sealer that seals with the first key and opens with all. Its own keys are derived from them, so that
-// they serve for tickets too.
+// NewSealer returns a sealer that seals with the first key and opens with all. Without keys it cannot seal. Its own keys are
+// derived from them, so that they serve for tickets too.
 func NewSealer(keys []setting.Key) *Sealer {
 	s := &Sealer{encoding: base64.RawURLEncoding.Strict()}
 	for _, k := range keys {
@@ -158,9 +158,9 @@ func (s *Sealer) decode(buf *Buffer, text string) bool {
 	size := s.encoding.DecodedLen(len(text))
 	buf.plain = append(buf.plain[:0], text...)
 	buf.sealed = slices.Grow(buf.sealed[:0], size)[:size]
-	// The decoder skips newlines, so that all is there only if every character counts.
-	n, err := s.encoding.Decode(buf.sealed, buf.plain)
-	return err == nil && n == size
+	// The decoder skips newlines and stops at what it cannot read, so that all is there only if every character counts.
+	n, _ := s.encoding.Decode(buf.sealed, buf.plain)
+	return n == size
 }
 
 // open decrypts what the buffer holds, and reports whether this key sealed that for the scope.
