@@ -75,7 +75,7 @@ func (g *Gateway) openReference(rc *requestContext, buf *reference.Buffer, resp 
 		if !rc.hasTicket {
 			rc.target = here
 		}
-		rc.isPlaylist = hls.Role(found.Role) == hls.Playlist
+		rc.isPlaylist = found.Role == hls.Playlist
 		return true
 	}
 	if rc.hasTicket {
@@ -125,7 +125,7 @@ func (g *Gateway) forwardedQuery(rc *requestContext) string {
 func (rc *requestContext) role() hls.Role {
 	switch {
 	case rc.sealed.isOpen:
-		return hls.Role(rc.sealed.target.Role)
+		return rc.sealed.target.Role
 	case rc.isPlaylist:
 		return hls.Playlist
 	default:
@@ -199,7 +199,7 @@ func (l *locator) warnOfPlain(listed *hls.Listed) {
 func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 	g, r := l.gateway, l.target.route
 	path, query, _ := strings.Cut(listed.Ref, "?")
-	t := reference.Target{Role: reference.Role(listed.Role), Query: urlpath.EscapeQuery(query), Variables: listed.Variables}
+	t := reference.Target{Role: listed.Role, Query: urlpath.EscapeQuery(query), Variables: listed.Variables}
 	if g.options.Config.Origins[r.config.Origin].ReusesNames {
 		t.Version = listed.Version
 	}
@@ -272,7 +272,7 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 // pathway returns the value of [hls.HostParameter] for the host of a pathway, or "" if no setting allows that host: then
 // the pathway is served from where its base is.
 func (l *locator) pathway(host string) string {
-	t := reference.Target{Role: reference.Document, Path: "/"}
+	t := reference.Target{Role: hls.Document, Path: "/"}
 	listed := hls.Listed{Scheme: l.scheme, Host: strings.ToLower(host), Ref: "/"}
 	found, ok := l.resolve(&listed)
 	if !ok || found.Base == "" {

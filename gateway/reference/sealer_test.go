@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"usher/backends/setting"
+	"usher/gateway/hls"
 )
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -28,7 +29,7 @@ func newTestSealer(keys ...string) *Sealer {
 // someTarget has a path of 100 bytes and a query of 57, as CDNs list them.
 func someTarget() Target {
 	return Target{
-		Role: Media, Origin: "cdn", Base: "https://edge-3.example.com:8443",
+		Role: hls.Media, Origin: "cdn", Base: "https://edge-3.example.com:8443",
 		Path:    "/live/news_720/2026/11/27/chunklist_b3128000/0f8e7d6c5b4a39281706f5e4d3c2b1a0/part%2F1/media_17.ts",
 		Query:   "token=dGhlIG9yaWdpbidzIG93bg&expires=1790000000&sig=a%2Fb",
 		Version: 4711,
@@ -74,7 +75,7 @@ func drawTarget(t *rapid.T, name string) Target {
 		path += name
 	}
 	return Target{
-		Role:   Role(rapid.IntRange(0, int(Document)).Draw(t, "role")),
+		Role:   hls.Role(rapid.IntRange(0, int(Document)).Draw(t, "role")),
 		Origin: drawText(t, "origin"), Base: drawText(t, "base"), Path: path,
 		Query: drawText(t, "query"), Variables: drawText(t, "variables"),
 		Version: rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64()).Draw(t, "version"),
@@ -134,12 +135,12 @@ func TestSealer_Golden(t *testing.T) {
 		},
 		"a playlist without a suffix": {
 			"a",
-			Target{Role: Playlist, Path: "/a001/playlist/21", Query: "q=1", Variables: "auth=1"},
+			Target{Role: hls.Playlist, Path: "/a001/playlist/21", Query: "q=1", Variables: "auth=1"},
 			Scope{Route: "/play/{channel}/*", Channel: "a001", Name: "21"},
 			"OpFQxZYTVbqZ0tz92zJZvf4qAPNSLx9Zg9D-yweGgdrfpMnjJkADIWyPaA",
 		},
-		"a key under another name": {"a", Target{Role: Key, Path: "/a%2Fb"}, Scope{Name: "a/b"}, "X8evkZIhH7cfzxGxzrOqS2MN5iXmY6c"},
-		"the least":                {"a", Target{Role: Document, Path: "/"}, Scope{}, "mQb6cnPkDkKiKOrVUNEpZN4i"},
+		"a key under another name": {"a", Target{Role: hls.Key, Path: "/a%2Fb"}, Scope{Name: "a/b"}, "X8evkZIhH7cfzxGxzrOqS2MN5iXmY6c"},
+		"the least":                {"a", Target{Role: hls.Document, Path: "/"}, Scope{}, "mQb6cnPkDkKiKOrVUNEpZN4i"},
 	} {
 		s := newTestSealer("a", "b")
 		if got := seal(s, tc.keyID, tc.target, tc.scope); got != tc.want {
@@ -187,7 +188,7 @@ func TestSealer_AppendSealed_UnknownRole_Panics(t *testing.T) {
 			t.Errorf("panic %v", got)
 		}
 	}()
-	seal(newTestSealer("a"), "", Target{Role: Document + 1, Path: "/"}, Scope{})
+	seal(newTestSealer("a"), "", Target{Role: hls.Document + 1, Path: "/"}, Scope{})
 }
 
 func TestSealer_Open_Scopes(t *testing.T) {

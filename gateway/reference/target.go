@@ -2,17 +2,17 @@ package reference
 
 import (
 	"encoding/binary"
-	"strconv"
 	"strings"
 	"unsafe"
 
 	"usher/backends"
+	"usher/gateway/hls"
 )
 
 // Target is what a reference says.
 type Target struct {
 	// Role is what the tag said that listed the URI.
-	Role Role
+	Role hls.Role
 	// Origin is the name of the origin in the settings; empty: the route's.
 	Origin string
 	// Base is the scheme and host, such as "https://edge-3.example.com:8443", of a host other than the origin's own addresses;
@@ -26,29 +26,6 @@ type Target struct {
 	Variables string
 	// Version tells apart what an origin lists again under one name; 0: none.
 	Version uint64
-}
-
-// Role is what a URI leads to.
-type Role uint8
-
-// The roles.
-const (
-	// Media is a segment, a part or an initialization section.
-	Media Role = iota
-	// Playlist is a playlist of either kind.
-	Playlist
-	// Key is a decryption key.
-	Key
-	// Document is JSON that a playlist names: an asset list, session data or a steering manifest.
-	Document
-)
-
-// String returns the name of the role.
-func (r Role) String() string {
-	if names := [...]string{"media", "playlist", "key", "document"}; int(r) < len(names) {
-		return names[r]
-	}
-	return "role " + strconv.Itoa(int(r))
 }
 
 // The encoding of a target is its head, then the origin, the base, the query and the variables, each after its length, then
@@ -70,7 +47,7 @@ const (
 
 // appendTarget appends the encoding of a target under a name.
 func appendTarget(dst []byte, t *Target, name string) []byte {
-	if t.Role > Document {
+	if t.Role > hls.Document {
 		panic("BUG: seal the unknown " + t.Role.String())
 	}
 	head := len(dst)
@@ -116,7 +93,7 @@ func parseTarget(b []byte, name string) (t Target, memory []byte, ok bool) {
 		b = append(b, name...)
 	}
 	rest := b[1:]
-	t.Role = Role(head & roleBits)
+	t.Role = hls.Role(head & roleBits)
 	for _, f := range [...]struct {
 		bit  byte
 		text *string

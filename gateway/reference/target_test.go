@@ -5,17 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"usher/gateway/hls"
+
 	"pgregory.net/rapid"
 )
-
-func TestRole_String(t *testing.T) {
-	t.Parallel()
-	for role, want := range map[Role]string{Media: "media", Playlist: "playlist", Key: "key", Document: "document", 4: "role 4"} {
-		if got := role.String(); got != want {
-			t.Errorf("role %d: got %q, want %q", uint8(role), got, want)
-		}
-	}
-}
 
 // parse parses a copy of an encoding.
 func parse(text, name string) (Target, bool) {
@@ -47,7 +40,7 @@ func TestAppendTarget_Encoding(t *testing.T) {
 		"a query":                        {Target{Query: "q", Path: "/"}, "", "\x10\x01q/"},
 		"variables":                      {Target{Variables: "v=1", Path: "/"}, "", "\x20\x03v=1/"},
 		"a version":                      {Target{Version: 300, Path: "/"}, "", "\x40\xac\x02/"},
-		"all in order, under their name": {Target{Document, "o", "b", "/x/n", "q", "v", 1}, "n", "\xff\x01o\x01b\x01q\x01v\x01/x/"},
+		"all in order, under their name": {Target{hls.Document, "o", "b", "/x/n", "q", "v", 1}, "n", "\xff\x01o\x01b\x01q\x01v\x01/x/"},
 	} {
 		if got := string(appendTarget(nil, &tc.target, tc.name)); got != tc.want {
 			t.Errorf("%s: got %q, want %q", name, got, tc.want)
