@@ -19,8 +19,8 @@ type uriSpan struct {
 type importSource uint8
 
 const (
-	// importsNothing is of all but playlists, and of those that have a multivariant playlist of their own.
-	importsNothing importSource = iota
+	// The first is of all but playlists, and of those that have a multivariant playlist of their own.
+	_ importSource = iota
 	// importsOwn is of those that a multivariant playlist lists: they import what it defines.
 	importsOwn
 	// importsInherited is of siblings: they import what this playlist may import.
