@@ -3,6 +3,7 @@ package hls
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -68,6 +69,14 @@ const (
 	// Document is a JSON document that lists URIs: an asset list or a steering manifest.
 	Document
 )
+
+// String returns the name of the role.
+func (r Role) String() string {
+	if names := [...]string{"media", "playlist", "key", "document"}; int(r) < len(names) {
+		return names[r]
+	}
+	return "role " + strconv.Itoa(int(r))
+}
 
 // Listed is what a playlist or a document says of a URI.
 type Listed struct {
