@@ -107,25 +107,28 @@ func Parse(body []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	s, err := rewritePlaylist(text, o, 0)
-	if err == nil && s.isSequenceLate {
-		s, err = rewritePlaylist(text, o, s.info.MediaSequence)
-	}
+	w, err := newRewriter(text, o)
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	return s.rewriter.buildTemplate(s.info), nil
+	s := scanner{text: text, rewriter: w, info: Info{MediaSequence: lateSequence(text)}}
+	if err := s.scan(); err != nil {
+		return nil, fmt.Errorf("parse playlist: %w", err)
+	}
+	return w.buildTemplate(s.info), nil
 }
 
-// rewritePlaylist scans and rewrites a playlist. The first segment has the sequence number if no tag before it says
-// otherwise.
-func rewritePlaylist(text string, o Options, sequence uint64) (scanner, error) {
-	w, err := newRewriter(text, o)
-	s := scanner{text: text, rewriter: w, info: Info{MediaSequence: sequence}}
-	if err == nil {
-		err = s.scan()
+// lateSequence returns the number of the first segment if the playlist tells it only after a segment.
+func lateSequence(text string) uint64 {
+	before, _, found := strings.Cut(text, "#EXT-X-MEDIA-SEQUENCE:")
+	if !found || !strings.Contains(before, "#EXTINF:") && !strings.Contains(before, "#EXT-X-PART:") {
+		return 0
 	}
-	return s, err
+	s := scanner{text: text}
+	if s.scan() != nil {
+		return 0 // the scan that follows says why
+	}
+	return s.info.MediaSequence
 }
 
 // Scan reads the Info of a playlist and rewrites nothing. It returns ErrNotPlaylist or ErrTooLarge.

@@ -15,14 +15,13 @@ type uriSpan struct {
 	version uint64
 }
 
-// importSource is where a listed playlist imports its variables from.
+// importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
+// has a multivariant playlist of its own.
 type importSource uint8
 
 const (
-	// The first is of all but playlists, and of those that have a multivariant playlist of their own.
-	_ importSource = iota
 	// importsOwn is of those that a multivariant playlist lists: they import what it defines.
-	importsOwn
+	importsOwn importSource = iota + 1
 	// importsInherited is of siblings: they import what this playlist may import.
 	importsInherited
 )
@@ -43,8 +42,6 @@ type scanner struct {
 	info Info
 	// rewriter receives the URIs and the variables; nil means that only the Info is wanted.
 	rewriter *rewriter
-	// isSequenceLate reports an EXT-X-MEDIA-SEQUENCE behind segments that it numbers.
-	isSequenceLate bool
 	// keys are those that apply to the next segment.
 	keys keySet
 	// prefetched counts the segments that are announced after the last whole one.
@@ -132,7 +129,7 @@ func (s *scanner) scanTag(name string, list attributes) {
 	case "TARGETDURATION":
 		s.info.TargetDuration = parseSeconds(list.text[list.pos:list.end])
 	case "MEDIA-SEQUENCE":
-		s.readSequence(parseCount(list.text[list.pos:list.end]))
+		s.info.MediaSequence = parseCount(list.text[list.pos:list.end])
 	case "ENDLIST":
 		s.info.HasEndList = true
 	case "SERVER-CONTROL":
@@ -152,14 +149,6 @@ func (s *scanner) scanTag(name string, list attributes) {
 	}
 }
 
-// readSequence notes the number of the first segment.
-func (s *scanner) readSequence(number uint64) {
-	if number != s.info.MediaSequence && s.info.Segments+s.info.Parts > 0 {
-		s.isSequenceLate = true
-	}
-	s.info.MediaSequence = number
-}
-
 // scanURITag reads a tag that concerns URIs: it holds one, a variable or a key.
 func (s *scanner) scanURITag(name string, list attributes) {
 	switch name {
@@ -174,23 +163,31 @@ func (s *scanner) scanURITag(name string, list attributes) {
 		s.rewriteURI(list, uriSpan{version: s.fileVersion()})
 	case "KEY":
 		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
-	case "SESSION-KEY":
-		s.rewriteURI(list, uriSpan{role: Key})
-	case "SESSION-DATA":
-		s.rewriteURI(list, uriSpan{role: Media})
+	case "DATERANGE":
+		s.rewriteAttributes(list, uriSpan{}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
 	case "RENDITION-REPORT":
 		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsInherited})
+	case "DEFINE":
+		if s.rewriter != nil {
+			s.rewriter.define(list)
+		}
+	default:
+		s.scanMultivariantTag(name, list)
+	}
+}
+
+// scanMultivariantTag reads a tag of multivariant playlists that holds a URI.
+func (s *scanner) scanMultivariantTag(name string, list attributes) {
+	switch name {
 	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
 		s.info.IsMultivariant = true
 		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsOwn})
 	case "CONTENT-STEERING":
 		s.rewriteAttributes(list, uriSpan{imports: importsOwn}, uriAttribute{"SERVER-URI", Document})
-	case "DATERANGE":
-		s.rewriteAttributes(list, uriSpan{}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
-	case "DEFINE":
-		if s.rewriter != nil {
-			s.rewriter.define(list)
-		}
+	case "SESSION-KEY":
+		s.rewriteURI(list, uriSpan{role: Key})
+	case "SESSION-DATA":
+		s.rewriteURI(list, uriSpan{role: Media})
 	}
 }
 
