@@ -103,6 +103,9 @@ func (g *Gateway) source(rc *requestContext) (source, bool) {
 	}
 	ref := &rc.sealed.target
 	s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+	if ref.Role == hls.Playlist { // the player sees the query, and may give its directives other values
+		s.query = withoutDirectives(s.query)
+	}
 	if ref.Origin != "" {
 		s.origin = g.options.Origins[ref.Origin]
 	}
