@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -125,14 +126,14 @@ func TestSession_AddressEntries_InUse(t *testing.T) {
 		{prefixOf(1), idOf(11), 0}, {prefixOf(2), idOf(12), 1}, {prefixOf(3), idOf(13), 60},
 	}}
 	now := in(61 * time.Second)
-	var ids []backends.SessionID
+	got := map[backends.SessionID]time.Duration{}
 	for _, e := range s.addressEntries(now) {
-		ids = append(ids, e.Session)
-		if e.LastSeen.After(now) || e.MaxStreams != 3 {
+		got[e.Session] = e.LastSeen.Sub(t0())
+		if e.MaxStreams != 3 {
 			t.Errorf("entry %+v", e)
 		}
 	}
-	if len(ids) != 2 || ids[0] != idOf(12) || ids[1] != idOf(13) {
-		t.Errorf("reported %v, want the two that are in use", ids)
+	if want := map[backends.SessionID]time.Duration{idOf(12): time.Second, idOf(13): time.Minute}; !maps.Equal(got, want) {
+		t.Errorf("reported %v, want the two that are in use, %v", got, want)
 	}
 }
