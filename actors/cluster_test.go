@@ -33,6 +33,10 @@ type brokenCluster struct {
 	err error
 }
 
+func (c *brokenCluster) SaveDecision(context.Context, session.DecisionUpdate) (session.UpdateOutcome, error) {
+	return session.OutcomeStored, c.err
+}
+
 func (c *brokenCluster) Revoke(context.Context, session.Revocation) error { return c.err }
 
 func (c *brokenCluster) AddCounters(context.Context, backends.SessionID, session.Counters) error {
@@ -68,6 +72,16 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 		"an eviction": {
 			func(t *testing.T, c *clusterClient) { c.markEvicted(t.Context(), idOf(1)) },
 			[]string{`level=DEBUG msg="eviction not stored"`},
+		},
+		"an evicted session that redis has lost": {
+			func(_ *testing.T, c *clusterClient) {
+				r := revoker{core: core{life: c.life, cluster: c, log: c.log, table: new(sessionTable)}}
+				s, _ := r.table.findOrAdd(idOf(1), newBareSession(idOf(1)))
+				s.evicted.Store(new(session.Record))
+				r.evictAgain()
+				c.life.tasks.Wait()
+			},
+			[]string{`level=DEBUG msg="evicted session not stored again"`, `level=DEBUG msg="eviction not stored"`},
 		},
 		"credentials of a banned user": {
 			func(_ *testing.T, c *clusterClient) {

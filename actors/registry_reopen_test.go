@@ -60,6 +60,9 @@ func TestRegistry_Open_Reopens(t *testing.T) {
 				if d.Source != test.want {
 					t.Errorf("after %v by %v, now %v by %v; want it by %v", first.Verdict, first.Source, d.Verdict, d.Source, test.want)
 				}
+				if got := b.checks.Load(); got != 1 {
+					t.Errorf("%d checks, want the one that denied", got)
+				}
 				if isAllowed := d.Verdict == backends.Allowed; isAllowed != (test.want == backends.FromTicket || test.allow && !test.isKicked) {
 					t.Errorf("now %v by %v", d.Verdict, d.Source)
 				}

@@ -127,6 +127,18 @@ func TestSessionActor_CountsUnverified(t *testing.T) {
 	})
 }
 
+func TestSessionActor_CountsUnverified_NoOutage(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) { s.rules.Validity = 10 * time.Second })
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), time.Minute, nil)
+		if got := n.table.find(idOf(1)).counters().Unverified; got != 0 || n.backend.checks.Load() < 5 {
+			t.Errorf("unverified for %v after %d checks, want never", got, n.backend.checks.Load())
+		}
+	})
+}
+
 // TestSessionActor_LogsDenial logs who is denied while they watch, once, and nobody who is denied from the start.
 func TestSessionActor_LogsDenial(t *testing.T) {
 	t.Parallel()
