@@ -74,6 +74,9 @@ func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 		if got := lookup.Parent().SpanID(); got != opening.SpanContext().SpanID() {
 			t.Errorf("the look-up's parent is %v, want the opening", got)
 		}
+		if diff := cmp.Diff(map[string]string{"usher.found": "false", "usher.lease": "false"}, attributes(lookup)); diff != "" {
+			t.Errorf("attributes of the look-up (-want +got):\n%s", diff)
+		}
 		if recheck.SpanContext().TraceID() == opening.SpanContext().TraceID() {
 			t.Error("the re-check is in the opening's trace, want one of its own")
 		}
