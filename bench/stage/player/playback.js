@@ -13,6 +13,7 @@ export class Playback {
     this.facts = {
       src: "", state: "loading", hls: null, video,
       buffer: 0, latency: 0, stalls: 0, errors: [], fatal: 0, fragments: 0, parts: 0,
+      statuses: 0, // shown so far
       refusal: null, // { status, body, hadStarted } of the response by which the gateway refused the viewer
     };
     this.onRefused = () => {};

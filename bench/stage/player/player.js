@@ -103,6 +103,7 @@ async function fetchStatus() {
     status = fetched;
     if (src === "" && status.src) play(status.src);
     else show();
+    playback.facts.statuses++;
   } catch {
     status = null;
     showDisconnected();
