@@ -228,16 +228,12 @@ func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 
 // plain returns the viewer's path of what is on the route's own origin, if a request for that path alone says everything.
 func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) {
-	r := l.target.route
 	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() {
 		return "", false
 	}
-	for i := range r.mappings {
-		path, ok := r.mappings[i].viewerPath(t.Path)
-		if !ok || !l.target.opens(path) || r.roleOf(path) != listed.Role || !urlpath.IsClean(path) || strings.Contains(path, "//") {
-			continue
-		}
-		if text, _ := cutReference(path); text != "" {
+	for i := range l.target.route.mappings {
+		path, ok := l.target.route.mappings[i].viewerPath(t.Path)
+		if !ok || !l.saysAll(path, listed.Role) {
 			continue
 		}
 		if t.Query != "" { // of a variable that only the player knows
@@ -246,6 +242,13 @@ func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) 
 		return path, true
 	}
 	return "", false
+}
+
+// saysAll reports whether a request for a viewer's path leads to a file of that role of the playlist's channel, as it is.
+func (l *locator) saysAll(path string, role hls.Role) bool {
+	likeReference, _ := cutReference(path)
+	return l.target.opens(path) && l.target.route.roleOf(path) == role &&
+		urlpath.IsClean(path) && !strings.Contains(path, "//") && likeReference == ""
 }
 
 // seal returns the path of a reference.

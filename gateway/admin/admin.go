@@ -46,7 +46,7 @@ type Route struct {
 	// it.
 	UnenforcedRefusals map[string]uint64 `json:"unenforced_refusals,omitempty"`
 	// TooLongURIs is how often a playlist listed a URI that was not written because of tickets.max_uri.
-	TooLongURIs uint64 `json:"too_long_uris"`
+	TooLongURIs uint64 `json:"too_long_uris,omitempty"`
 }
 
 // Sessions are the live sessions of this node. All methods are safe for concurrent use.
