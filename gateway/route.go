@@ -17,6 +17,7 @@ import (
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
 	"usher/gateway/upstream"
+	"usher/gateway/urlpath"
 )
 
 // route is a compiled RouteConfig.
@@ -214,7 +215,7 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	case q.Channel != "":
 		t.channel, t.folder, t.depth = q.Channel, "", 0
 	case r.config.Edge.ViewerPath == "":
-		t.channel, t.folder, t.depth = t.path, "", 0
+		t.channel, t.folder, t.depth = urlpath.MergeSlashes(t.path), "", 0
 	}
 	return t, true
 }
@@ -251,7 +252,8 @@ func (t *target) originPath() string {
 	if t.mapping.isIdentity {
 		return t.path
 	}
-	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
+	viewer := t.mapping.viewer
+	path, _ := t.mapping.origin.expand(viewer, viewer.unmerge(t.path, t.match)) // newPathMapping saw to the variables
 	return path
 }
 
@@ -263,6 +265,9 @@ func (r *route) locate(ref string) (string, bool) {
 	if !found {
 		return "", false
 	}
+	for strings.HasPrefix(path, "//") { // which would begin a host
+		path = path[1:]
+	}
 	for i := range r.mappings {
 		p := &r.mappings[i]
 		m, ok := p.origin.match(path)
@@ -271,7 +276,7 @@ func (r *route) locate(ref string) (string, bool) {
 		}
 		viewers := path
 		if !p.isIdentity {
-			if viewers, ok = p.viewer.expand(p.origin, m); !ok {
+			if viewers, ok = p.viewer.expand(p.origin, p.origin.unmerge(path, m)); !ok {
 				continue
 			}
 		}
