@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -68,8 +69,7 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	}
 	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object) }).(*rewriting)
 	if made.err != nil {
-		g.options.Logger.Warn("playlist invalid", slog.String("route", t.route.name),
-			slog.String("channel", t.channel), slog.Any("error", made.err))
+		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return nil
 	}
@@ -118,7 +118,7 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object) *rewriting {
 		UnderTicket:    rc.isTicketInPath,
 		QueryParameter: g.options.Config.Tickets.Parameter,
 		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
-		SameOrigin:     t.route.isSameOrigin,
+		SameOrigin:     func(scheme, host string) bool { return t.route.isSameOrigin(scheme, host, t.channel) },
 		TicketScope:    t.listedBy(),
 	})
 	if err != nil {
@@ -236,6 +236,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	g.reportOrigin(err, rc)
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.IsNotFound():
@@ -247,8 +248,6 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	case errors.Is(err, context.DeadlineExceeded):
 		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		g.options.Logger.Debug("origin failed", slog.String("route", rc.target.route.name),
-			slog.String("channel", rc.target.channel), slog.Any("error", err))
 		resp.refuse(http.StatusBadGateway, "the origin failed")
 	}
 	return nil

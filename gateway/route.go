@@ -110,9 +110,14 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// isSameOrigin reports whether an absolute URI is on the route's origin.
-func (r *route) isSameOrigin(scheme, host string) bool {
-	return r.origin.HostKind(scheme, host) == upstream.Own
+// isSameOrigin reports whether an absolute URI in a playlist of the channel is on the route's origin. It warns of a host that
+// no setting names.
+func (r *route) isSameOrigin(scheme, host, channel string) bool {
+	kind := r.origin.HostKind(scheme, host)
+	if kind == upstream.Foreign {
+		r.origin.ReportUnlisted(scheme, host, channel)
+	}
+	return kind == upstream.Own
 }
 
 // servesHost reports whether the route serves a host, given as the Host header field.
