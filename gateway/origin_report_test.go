@@ -25,7 +25,9 @@ func TestServe_OriginFails_ReportedWithReason(t *testing.T) {
 			}
 		}
 	}
-	status := func(code int) http.HandlerFunc { return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) } }
+	status := func(code int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	}
 	for name, test := range map[string]struct {
 		answer http.HandlerFunc
 		want   string // reason, URL's path, status
@@ -37,7 +39,9 @@ func TestServe_OriginFails_ReportedWithReason(t *testing.T) {
 		"a segment with 500":    {answer(".ts", status(500)), "server_error /live/a001/seg-17.ts 500"},
 		"a page for a playlist": {answer(".m3u8", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") }), "invalid_playlist /live/[hidden]/[hidden]/a001.m3u8 0"},
 		"a redirect elsewhere": {
-			answer(".m3u8", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://edge.example.com/x", http.StatusFound) }),
+			answer(".m3u8", func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://edge.example.com/x", http.StatusFound)
+			}),
 			"unlisted_host /live/[hidden]/[hidden]/a001.m3u8 0",
 		},
 		"a segment that ends early": {

@@ -42,7 +42,7 @@ func TestNode_OriginSettings(t *testing.T) {
   redirect_hosts: [ edge.example.net, `+host+` ] }`, 1) + "admin: { token: 7f3a9c1e5b8d2046 }\n"
 	}
 	for host, want := range map[string]string{
-		`"127.0.0.1:` + port + `"`: "# usher ",
+		`"127.0.0.1:` + port + `"`:                    "# usher ",
 		`{ host: "127.0.0.1:*", send_headers: true }`: "# Lavf/60 5ecret",
 	} {
 		n, address, _ := launchNode(t, settings(host), sdktrace.NewTracerProvider())

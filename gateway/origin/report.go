@@ -205,8 +205,6 @@ func reasonOf(r FailedRequest) Reason {
 		}
 		return ReasonHost
 	}
-	timeout, isTimeout := errors.AsType[*timeoutError](r.Err)
-	unreachable, _ := errors.AsType[*UnreachableError](r.Err)
 	switch {
 	case errors.Is(r.Err, ErrInvalidPlaylist):
 		return ReasonInvalidPlaylist
@@ -214,13 +212,23 @@ func reasonOf(r FailedRequest) Reason {
 		return ReasonTooLarge
 	case backends.IsOverload(r.Err):
 		return ReasonOverload
-	case isTimeout && timeout.setting != "fetch.connect_timeout", errors.Is(r.Err, context.DeadlineExceeded):
+	default:
+		return reasonUnreachable(r.Err)
+	}
+}
+
+// reasonUnreachable returns the reason of a failure without a usable response.
+func reasonUnreachable(err error) Reason {
+	timeout, isTimeout := errors.AsType[*timeoutError](err)
+	unreachable, _ := errors.AsType[*UnreachableError](err)
+	switch {
+	case isTimeout && timeout.setting != "fetch.connect_timeout", errors.Is(err, context.DeadlineExceeded):
 		return ReasonTimeout
-	case errors.Is(r.Err, errRedirect):
+	case errors.Is(err, errRedirect):
 		return ReasonRedirect
-	case errors.Is(r.Err, errMalformed):
+	case errors.Is(err, errMalformed):
 		return ReasonMalformed
-	case isTLS(r.Err):
+	case isTLS(err):
 		return ReasonTLS
 	case unreachable != nil && unreachable.isUnconnected:
 		return ReasonConnect
