@@ -215,17 +215,14 @@ func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 	if t.Base, t.Path = at.Base, at.Path; at.Kind != upstream.Foreign {
 		return t, true
 	}
-	if r.isFirst("host " + listed.Host) {
-		g.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
-			"add the host to the origin's public_names or redirect_hosts", slog.String("route", r.name), slog.String("origin", r.config.Origin),
-			slog.String("channel", l.target.channel), slog.String("host", listed.Host))
-	}
+	r.origin.ReportUnlisted(listed.Scheme, listed.Host, l.target.channel)
 	return t, false
 }
 
 // plain returns the viewer's path of what is on the route's own origin, if a request for that path alone says everything.
 func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) {
-	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() {
+	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() ||
+		strings.Contains(t.Path, "//") { // which proxies in front may merge
 		return "", false
 	}
 	for i := range l.target.route.mappings {
@@ -245,7 +242,7 @@ func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) 
 func (l *locator) saysAll(path string, role hls.Role) bool {
 	likeReference, _ := cutReference(path)
 	return l.target.opens(path) && l.target.route.roleOf(path) == role &&
-		urlpath.IsClean(path) && !strings.Contains(path, "//") && likeReference == ""
+		urlpath.IsClean(path) && likeReference == ""
 }
 
 // seal returns the path of a reference.
