@@ -53,7 +53,7 @@ func siblings() map[string][]string {
 		"gateway/edge":          {backends, setting},
 		"gateway/edge/extauthz": {setting, "gateway", "gateway/edge"},
 		"gateway/ticket":        {backends, setting, session},
-		"gateway/reference":     {backends, setting},
+		"gateway/reference":     {backends, setting, "gateway/hls"},
 		"gateway/enforcement":   {backends},
 		"gateway/upstream":      {setting},
 		// The root joins its folders. They import only the Redis client, which imports none of them.

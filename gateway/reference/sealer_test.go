@@ -75,7 +75,7 @@ func drawTarget(t *rapid.T, name string) Target {
 		path += name
 	}
 	return Target{
-		Role:   hls.Role(rapid.IntRange(0, int(Document)).Draw(t, "role")),
+		Role:   hls.Role(rapid.IntRange(0, int(hls.Document)).Draw(t, "role")),
 		Origin: drawText(t, "origin"), Base: drawText(t, "base"), Path: path,
 		Query: drawText(t, "query"), Variables: drawText(t, "variables"),
 		Version: rapid.OneOf(rapid.Just(uint64(0)), rapid.Uint64()).Draw(t, "version"),
