@@ -44,6 +44,8 @@ func (rc *requestContext) templateKey() templateKey {
 	}
 	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() {
 		k.path = rc.path
+	} else if _, namesViewer := t.place(); namesViewer {
+		k.path = rc.path
 	}
 	return k
 }
@@ -95,7 +97,12 @@ func (g *Gateway) fetchRewritten(
 	if err != nil {
 		return p, nil, g.originFailed(err, rc, resp)
 	}
-	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+	var made *rewriting
+	if strings.Contains(rc.path, "//") { // of which there are any number of spellings
+		made = g.rewrite(rc, p.Object, &s)
+	} else {
+		made, _ = p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+	}
 	if made.err != nil {
 		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")

@@ -164,7 +164,7 @@ type locator struct {
 
 func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
 	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
-	l.place = l.target.place()
+	l.place, _ = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l
 }
@@ -256,8 +256,10 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	out = append(out, '~')
 	out = l.gateway.sealer.AppendSealed(out, l.keyID, t, &scope)
 	out = append(append(out, '/'), name...)
-	if listed.Role == hls.Playlist && t.Query != "" { // players read EXT-X-DEFINE:QUERYPARAM from it
-		out = append(append(out, '?'), t.Query...)
+	if listed.Role == hls.Playlist { // players read EXT-X-DEFINE:QUERYPARAM from the query
+		if query := filterQuery(t.Query, func(name, _ string) bool { return !isDirective(name) }); query != "" {
+			out = append(append(out, '?'), query...)
+		}
 	}
 	if size := len(out) + l.ticketSize; size > l.gateway.maxURI() {
 		r := l.target.route
@@ -329,21 +331,25 @@ func visibleName(path string) string {
 }
 
 // place returns the folder of the viewer's paths below which references of the target's folder are written, with its slash. It
-// is empty if no pattern of the route ends in *, or none whose variables the target's path has.
-func (t *target) place() string {
+// is empty if no pattern of the route ends in *, or none whose variables the target's path has. One that names nothing of the
+// viewer goes before others.
+func (t *target) place() (place string, namesViewer bool) {
 	rest := ""
 	if !t.mapping.viewer.isDeep && t.depth > 0 {
 		rest = firstNames(t.rest(), t.depth) + "/"
 	}
-	if place, ok := t.mapping.viewer.place(t.mapping.viewer, t.match, rest); ok {
-		return place
-	}
 	for i := range t.route.mappings {
-		if place, ok := t.route.mappings[i].viewer.place(t.mapping.viewer, t.match, rest); ok {
-			return place
+		p := t.route.mappings[i].viewer
+		if place != "" && p.hasCredentials() {
+			continue
+		}
+		if here, ok := p.place(t.mapping.viewer, t.match, rest); ok {
+			if place, namesViewer = here, p.hasCredentials(); !namesViewer {
+				break
+			}
 		}
 	}
-	return ""
+	return place, namesViewer
 }
 
 // isPlace reports whether the target's path is directly in the target's folder.

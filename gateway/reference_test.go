@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/gateway/hls"
+	"usher/gateway/origin"
 	"usher/gateway/upstream"
 )
 
@@ -199,6 +200,54 @@ func TestServe_ForgedReference_Forbidden(t *testing.T) {
 	got := slices.DeleteFunc(records.recorded(), func(line string) bool { return !strings.Contains(line, "reference invalid") })
 	if len(got) != 1 {
 		t.Errorf("logged %q, want one warning", got)
+	}
+}
+
+// TestServe_CredentialsInPath_StayTheirViewers has references below the viewer's own path, because no pattern is without it.
+func TestServe_CredentialsInPath_StayTheirViewers(t *testing.T) {
+	t.Parallel()
+	for name, media := range map[string][]PathMappingConfig{
+		"below the credentials": nil, "beside them": {{Path: "/media/{channel}/*"}},
+	} {
+		g := newTestGateway(t, func(c *Config) {
+			c.Routes[0].Path, c.Routes[0].OriginPath, c.Routes[0].Media = "/live/{user}/{password}/{channel}/*", "/play/{channel}/*", media
+		})
+		g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+		for _, viewer := range []string{"alice/pa55", "bob/w0rd"} {
+			list := g.want(t, 200, "/live/"+viewer+"/a001/index.m3u8").body
+			if isBelow := strings.Contains(list, "/live/"+viewer+"/a001/~"); isBelow != (media == nil) || strings.Contains(list, "alice") && viewer[0] != 'a' {
+				t.Errorf("%s, %s: got\n%s", name, viewer, list)
+			}
+			for _, uri := range uris(list) {
+				if !strings.Contains(uri, "/~") {
+					continue
+				}
+				g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "media") }
+				g.want(t, 200, uri)
+				g.upstream.answer = nil
+			}
+		}
+	}
+}
+
+// TestServe_SlashesOfAnyNumber_KeepNoTemplates asks for one playlist in many spellings, and then as others do.
+func TestServe_SlashesOfAnyNumber_KeepNoTemplates(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Path, c.Routes[0].OriginPath = "/tv/{channel}/*", "/play/{channel}/*" })
+	ticket := ticketOf(t, uris(g.want(t, 200, "/tv/a001/index.m3u8?token=1").body)[0])
+	for n := range 40 {
+		g.want(t, 200, ticket+"/tv/"+strings.Repeat("/", n+1)+"a001/index.m3u8")
+	}
+	p, err := g.options.Origins["o"].Playlist(t.Context(), origin.Request{Path: "/play/a001/index.m3u8", Freshness: freshness})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key := range 10 {
+		isKept := false
+		p.Derive(key, func() any { isKept = true; return nil })
+		if p.Derive(key, func() any { isKept = false; return nil }); !isKept {
+			t.Fatalf("after %d more there is no room for what others ask for", key)
+		}
 	}
 }
 
