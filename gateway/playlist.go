@@ -42,9 +42,7 @@ func (rc *requestContext) templateKey() templateKey {
 		route: t.route, channel: t.channel, folder: t.folder, keyID: rc.claims.KeyID,
 		isTicketInPath: rc.isTicketInPath, isDocument: !rc.isPlaylist,
 	}
-	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() {
-		k.path = rc.path
-	} else if _, namesViewer := t.place(); namesViewer {
+	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() || t.route.placesNameViewers {
 		k.path = rc.path
 	}
 	return k

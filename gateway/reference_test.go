@@ -178,8 +178,8 @@ func TestServe_ForgedReference_Forbidden(t *testing.T) {
 	list := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)
 	foreign := uris(g.want(t, 200, "/play/a002/index.m3u8?token=1").body)[0]
 	ticket := "/~" + g.ticket(t, "a001") + "/play/a001/~"
-	text, _ := cutReference(list[0])
-	other, _ := cutReference(foreign)
+	text, _, _ := cutReference(list[0])
+	other, _, _ := cutReference(foreign)
 	for name, path := range map[string]string{
 		"another name":              ticket + text + "/seg-18.ts",
 		"a name in other case":      ticket + text + "/SEG-17.ts",
