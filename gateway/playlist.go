@@ -189,6 +189,14 @@ func directives(query string) string {
 	return strings.Join(slices.Compact(kept), "&")
 }
 
+// withoutDirectives returns the query without its delivery directives.
+func withoutDirectives(query string) string {
+	if !strings.Contains(query, "_HLS_") {
+		return query
+	}
+	return filterQuery(query, func(name, value string) bool { return !knownDirective(name + "=" + value) })
+}
+
 // knownDirective reports whether a raw pair is a directive of RFC 8216bis or of OvenMediaEngine.
 func knownDirective(pair string) bool {
 	name, value, _ := strings.Cut(pair, "=")

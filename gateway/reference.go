@@ -96,6 +96,9 @@ func (g *Gateway) source(rc *requestContext) (source, bool) {
 	s := source{origin: rc.target.route.origin}
 	if ref := &rc.sealed.target; rc.sealed.isOpen {
 		s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+		if ref.Role == hls.Playlist { // the player sees the query, and may give its directives other values
+			s.query = withoutDirectives(s.query)
+		}
 		if ref.Origin != "" {
 			s.origin = g.options.Origins[ref.Origin]
 		}
@@ -255,10 +258,8 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	out = append(out, '~')
 	out = l.gateway.sealer.AppendSealed(out, l.keyID, t, &scope)
 	out = append(append(out, '/'), name...)
-	if listed.Role == hls.Playlist { // players read EXT-X-DEFINE:QUERYPARAM from the query
-		if query := filterQuery(t.Query, func(name, _ string) bool { return !isDirective(name) }); query != "" {
-			out = append(append(out, '?'), query...)
-		}
+	if listed.Role == hls.Playlist && t.Query != "" { // players read EXT-X-DEFINE:QUERYPARAM from it
+		out = append(append(out, '?'), t.Query...)
 	}
 	if size := len(out) + l.ticketSize; size > l.gateway.maxURI() {
 		r := l.target.route
