@@ -255,7 +255,7 @@ func (g *Gateway) identify(rc *requestContext, resp *Response) bool {
 		resp.refuse(http.StatusForbidden, refusalOfTicket(rc.badTicket)+"; open the playlist again")
 		return false
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
+		resp.refuse(http.StatusForbidden, rc.whyNoSession())
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)

@@ -142,6 +142,10 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewr
 		parse = hls.ParseDocument
 	}
 	tpl, err := parse(o.Body, options)
+	if err == nil {
+		playlist := cmp.Or(rc.sealed.target.Origin, rc.target.route.config.Origin) + " " + s.base + s.path + "?" + s.query
+		locator.tellOrigins(playlist, tpl.Info(), o.Fetched)
+	}
 	return &rewriting{tpl, err}
 }
 

@@ -20,6 +20,8 @@ type source struct {
 	base string
 	// path is escaped. Without a base it is below the path of the origin's address.
 	path, query string
+	// version is that of a reference.
+	version uint64
 	// isListed reports that a playlist lists the path byte for byte, so that it may look like another one.
 	isListed bool
 }
@@ -95,7 +97,7 @@ func (g *Gateway) warnOfReference(rc *requestContext) {
 func (g *Gateway) source(rc *requestContext) (source, bool) {
 	s := source{origin: rc.target.route.origin}
 	if ref := &rc.sealed.target; rc.sealed.isOpen {
-		s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+		s.base, s.path, s.query, s.version, s.isListed = ref.Base, ref.Path, ref.Query, ref.Version, true
 		if ref.Role == hls.Playlist { // the player sees the query, and may give its directives other values
 			s.query = withoutDirectives(s.query)
 		}
@@ -162,6 +164,8 @@ type locator struct {
 	place string
 	// ticketSize is the number of bytes of the ticket that is written into each URI.
 	ticketSize int
+	// media are the media and keys that the playlist numbers, in its order, by the name of their origin.
+	media map[string][]origin.ListedMedia
 }
 
 func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
@@ -178,6 +182,7 @@ func (l *locator) locate(listed hls.Listed) (string, bool) {
 	if !ok {
 		return "", false
 	}
+	l.note(&listed, &sealed)
 	if plain, ok := l.plain(&listed, &sealed); ok {
 		return plain, true
 	}
