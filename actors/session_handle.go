@@ -37,6 +37,8 @@ type Session struct {
 	isClosed             atomic.Bool // the actor has ended
 	// isUnsaved: the store may lack the session, since a write has failed.
 	isUnsaved atomic.Bool
+	// isTicketUnseen: another node may have signed another ticket, since the store has failed.
+	isTicketUnseen atomic.Bool
 	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
 	evicted atomic.Pointer[session.Record]
 
@@ -52,9 +54,9 @@ type Session struct {
 	stream       atomic.Pointer[userStream] // nil: its user has no limit
 	// targetDuration is that of the viewer's media playlist, in nanoseconds, negative if it is complete; 0: unknown.
 	targetDuration atomic.Int64
-	inFlight     atomic.Int64               // requests that are being answered
-	answered     atomic.Int64               // when the last one was answered, as lastSeen
-	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
+	inFlight       atomic.Int64  // requests that are being answered
+	answered       atomic.Int64  // when the last one was answered, as lastSeen
+	history        atomic.Uint64 // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 
 	unverified  atomic.Int64 // nanoseconds without an answer of the backend
 	checkNumber atomic.Int64 // of the newest check
