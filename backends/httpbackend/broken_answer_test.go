@@ -72,6 +72,9 @@ func TestClient_Decide_BrokenPage(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("got %s (error %v), want %s", got, err, tt.want)
 			}
+			if isTold := strings.Contains(d.Reason, ", with an error page"); isTold != (tt.want == briefly) {
+				t.Errorf("got the reason %q of %s", d.Reason, got)
+			}
 			if raised := c.ContractAlarms().Active().Has(backends.AlarmBrokenPage); raised != tt.alarm {
 				t.Errorf("alarm %t, want %t", raised, tt.alarm)
 			}
