@@ -108,6 +108,21 @@ func TestTimerWheel_AgreesWithModel(t *testing.T) {
 	})
 }
 
+// TestTimerWheel_Arm_Past delivers with the next tick what was due before the last one.
+func TestTimerWheel_Arm_Past(t *testing.T) {
+	t.Parallel()
+	for _, due := range []time.Duration{-time.Hour, 0, time.Second, 10 * time.Second} {
+		delivered := 0
+		w := newTimerWheel(t0(), func(*Session) { delivered++ })
+		w.advance(in(10 * time.Second))
+		w.arm(bareSession(idOf(1)), in(due))
+		w.advance(in(10*time.Second + wheelTick))
+		if delivered != 1 {
+			t.Errorf("due after %v: delivered %d times with the tick after 10s, want once", due, delivered)
+		}
+	}
+}
+
 func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 	t.Parallel()
 	w := newTimerWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
