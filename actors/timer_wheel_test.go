@@ -150,6 +150,23 @@ func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 	}
 }
 
+// TestTimerWheel_BurstBesideLaterTimer keeps a timer of a later turn in a slot that many others have left.
+func TestTimerWheel_BurstBesideLaterTimer(t *testing.T) {
+	t.Parallel()
+	delivered := 0
+	w := newTimerWheel(t0(), func(*Session) { delivered++ })
+	for i := range 1000 {
+		w.arm(bareSession(idOf(i)), in(time.Second))
+	}
+	w.arm(bareSession(idOf(1000)), in(time.Second+wheelSlots*wheelTick))
+	if w.advance(in(2 * time.Second)); delivered != 1000 {
+		t.Errorf("%d timers delivered, want the 1000 that are due", delivered)
+	}
+	if w.advance(in(2*time.Second + wheelSlots*wheelTick)); delivered != 1001 {
+		t.Errorf("%d timers delivered a turn later, want all", delivered)
+	}
+}
+
 func TestTimerWheel_Run(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
