@@ -100,7 +100,7 @@ func TestMemory_Periods(t *testing.T) {
 			if closed, _ := m.ExpireIdle(ctx, time.Minute, 10); len(closed) != 0 {
 				t.Errorf("closed too early: %+v", closed)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			closed, err := m.ExpireIdle(ctx, time.Minute, 10)
 			if must(t, err); len(closed) != 1 || closed[0].Counters.Requests != 2 {
 				t.Fatalf("closed %+v, want the session with its two requests", closed)
