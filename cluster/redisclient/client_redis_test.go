@@ -118,14 +118,35 @@ func TestClient_RoundTrips(t *testing.T) {
 			t.Errorf("after script %s: %d round trips, want %d", step.script.name, got, step.want)
 		}
 	}
-	before := c.RoundTrips()
-	var calls sync.WaitGroup
-	for range 100 {
-		calls.Go(func() { _, _ = c.Run(t.Context(), awaited, []string{"usher:k"}) })
+}
+
+// TestPipeline_Work_SharesPipelines sends the calls that wait by as few pipelines as hold them.
+func TestPipeline_Work_SharesPipelines(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	s := newScript("a", `return 1`)
+	s.delaysSessions = true
+	if _, err := c.Run(t.Context(), s, []string{"usher:k"}); err != nil { // from now on the server knows it
+		t.Fatal(err)
 	}
-	calls.Wait()
-	if got := c.RoundTrips() - before; got == 0 || got > 100 {
-		t.Errorf("%d round trips for 100 calls", got)
+	p := &pipeline{redis: c.redis, breaker: c.breaker, timeout: 5 * time.Second, log: slog.New(slog.DiscardHandler)}
+	p.ctx, p.stop = context.WithCancel(t.Context())
+	queue := make(chan *call, queueSize)
+	var calls []*call
+	for range 2*maxPipelineCalls + 1 {
+		one := &call{script: s, keys: []string{"usher:k"}, done: make(chan result, 1)}
+		calls = append(calls, one)
+		queue <- one
+	}
+	p.workers.Go(func() { p.work(queue) })
+	for i, one := range calls {
+		if r := <-one.done; r.err != nil || Int(r.value) != 1 {
+			t.Fatalf("call %d: %v and %v", i, r.value, r.err)
+		}
+	}
+	p.close()
+	if got := p.roundTrips.Load(); got != 3 {
+		t.Errorf("%d round trips for %d calls, want 3", got, len(calls))
 	}
 }
 
