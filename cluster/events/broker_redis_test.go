@@ -19,6 +19,7 @@ import (
 type testNode struct {
 	*Broker
 	bans *Bans
+	log  *redistest.Log
 	stop func()
 
 	mu     sync.Mutex
@@ -64,10 +65,10 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	client, err := redisclient.New(
 		redisclient.Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, 5*time.Second, discard())
 	must(t, err)
-	n := &testNode{bans: NewBans()}
+	n := &testNode{bans: NewBans(), log: new(redistest.Log)}
 	n.Broker = New(Options{
 		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
-		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: discard(),
+		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
 		OnRevocation: n.revoked, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
 		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {},
 		OnLimitExceeded: func(user string) { n.note("limit " + user) },
@@ -145,15 +146,22 @@ func TestBroker_Run_RestoresWhatRedisLost(t *testing.T) {
 	server, a, b := startNodes(t)
 	ctx, until := t.Context(), time.Now().Add(time.Hour)
 	must(t, a.Publish(ctx, session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Until: until}))
-	for i := range 3 {
+	for i := range 4 {
 		ban := session.Ban{ID: fmt.Sprint("b", i), User: "ann", Until: until}
 		a.bans.Add(time.Now(), ban)
 		must(t, a.StoreBans(ctx, ban))
 	}
-	redistest.Eventually(t, "the other node knows the bans", func() bool { return b.count("ban b2") == 1 })
-	a.bans.Remove("b0", until)
-	must(t, a.RemoveBans(ctx, map[string]time.Time{"b0": until}))
-	redistest.Eventually(t, "the other node knows that one is removed", func() bool { return b.count("unban b0") == 1 })
+	redistest.Eventually(t, "the other node knows the bans", func() bool { return b.count("ban b3") == 1 })
+	for _, id := range []string{"b0", "b3"} {
+		a.bans.Remove(id, until)
+	}
+	must(t, a.RemoveBans(ctx, map[string]time.Time{"b0": until, "b3": until}))
+	redistest.Eventually(t, "the other node knows that two are removed", func() bool {
+		return b.count("unban b0") == 1 && b.count("unban b3") == 1
+	})
+	if a.log.Count("bans restored to redis")+b.log.Count("bans restored to redis") != 0 {
+		t.Errorf("restored before anything was lost:\n%s%s", a.log, b.log)
+	}
 	must(t, server.Client.FlushAll(ctx).Err())
 	if err := a.AwaitBans(ctx); err != nil {
 		t.Fatal(err)
@@ -162,9 +170,13 @@ func TestBroker_Run_RestoresWhatRedisLost(t *testing.T) {
 		bans := server.Client.HKeys(ctx, "usher:{all}:bans").Val()
 		unbanned := server.Client.ZRange(ctx, "usher:{all}:unbanned", 0, -1).Val()
 		slices.Sort(bans)
-		return slices.Equal(bans, []string{"b1", "b2"}) && slices.Equal(unbanned, []string{"b0"}) &&
+		slices.Sort(unbanned)
+		return slices.Equal(bans, []string{"b1", "b2"}) && slices.Equal(unbanned, []string{"b0", "b3"}) &&
 			server.Client.XLen(ctx, "usher:{all}:revocations").Val() > 0
 	})
+	if a.log.Count("bans restored to redis")+b.log.Count("bans restored to redis") == 0 {
+		t.Errorf("nobody restored anything:\n%s%s", a.log, b.log)
+	}
 	if a.count("lost") != 1 {
 		t.Errorf("the node that issued it handed on %q, want the loss once", a.handed)
 	}
@@ -227,6 +239,9 @@ func TestBroker_Call(t *testing.T) {
 		nodes, err := a.Nodes(t.Context())
 		return err == nil && len(nodes) == 1
 	})
+	if b.log.Count("node not removed") != 0 {
+		t.Errorf("logged:\n%s", b.log)
+	}
 	must(t, server.Client.HSet(t.Context(), "usher:{all}:nodes", "odd", "{", "gone", `{"name":"n9"}`).Err())
 	redistest.Eventually(t, "one node lives", func() bool { return a.LiveNodes() == 1 })
 	replies, silent = a.Call(t.Context(), []byte("hello"))
