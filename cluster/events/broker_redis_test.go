@@ -86,6 +86,9 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	return n
 }
 
+// isSubscribed reports whether messages reach the node.
+func (n *testNode) isSubscribed() bool { return n.registry.lastEcho.Load() > 0 }
+
 // startNodes runs two nodes, and waits until each knows the other one.
 func startNodes(t *testing.T) (*redistest.Server, *testNode, *testNode) {
 	t.Helper()
@@ -94,7 +97,7 @@ func startNodes(t *testing.T) (*redistest.Server, *testNode, *testNode) {
 	for _, n := range []*testNode{a, b} {
 		redistest.Eventually(t, "a node knows the other one", func() bool {
 			others, _ := n.registry.lastOthers()
-			return n.LiveNodes() == 2 && len(others) == 1
+			return n.LiveNodes() == 2 && len(others) == 1 && n.isSubscribed()
 		})
 	}
 	return server, a, b
@@ -216,7 +219,7 @@ func TestBroker_Call(t *testing.T) {
 		t.Errorf("replies %q, silent %q", replies, silent)
 	}
 	twin := startNode(t, server, "n2") // of the same name
-	redistest.Eventually(t, "three nodes live", func() bool { return a.LiveNodes() == 3 })
+	redistest.Eventually(t, "three nodes live", func() bool { return a.LiveNodes() == 3 && twin.isSubscribed() })
 	replies, silent = a.Call(t.Context(), []byte("hello"))
 	if len(silent) != 0 || len(replies) != 3 || string(replies["n2'"]) != "n2 says hello" {
 		t.Errorf("replies %q, silent %q; want the twin's beside them", replies, silent)
