@@ -94,6 +94,18 @@ func TestPlayer_RefusedWithoutSession_ShowsAnswer(t *testing.T) {
 	wantTallies(b)
 }
 
+func TestPlayer_RefusedAndForgotten_ShowsDecider(t *testing.T) {
+	t.Parallel()
+	demo := newFakeDemo(t)
+	demo.setChange(withoutSession(mallorysDenial)) // before the page could see it
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, viewerSource("mallory"))
+	waitUntil(b, `document.querySelector("#sessions tr.own .badge") !== null`)
+	wantText(b, "#viewer", "mallory denied by backend")
+	wantText(b, "#opened", "none")
+	wantText(b, "#overlay-text", "The gateway refused mallory with 403: “denied by backend”. Decided by the middleware.")
+}
+
 func TestPlayer_OneSessionOnChannel_IsNotTakenForOwn(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)

@@ -118,14 +118,16 @@ func sessionOfTicket(pathOfTicket string) (id backends.SessionID) {
 func (d *demo) kick(api http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var k stage.Kick
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&k); err != nil || k.Session == "" {
-			http.Error(w, `want {"session":"<id>"}`, http.StatusBadRequest)
+		err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&k)
+		id, errID := backends.ParseSessionID(k.Session)
+		if err = cmp.Or(err, errID); err != nil {
+			http.Error(w, `want {"session":"<id>"}: `+err.Error(), http.StatusBadRequest)
 			return
 		}
 		call, err := http.NewRequestWithContext(r.Context(), http.MethodPost,
-			"/api/v1/sessions/"+url.PathEscape(k.Session)+"/kick", strings.NewReader(`{"reason":"kicked on the demo's page"}`))
+			"/api/v1/sessions/"+id.String()+"/kick", strings.NewReader(`{"reason":"kicked on the demo's page"}`))
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		call.RemoteAddr = r.RemoteAddr

@@ -62,7 +62,10 @@ export class Viewer {
     if (this.session) this.denied = this.session.verdict === "denied" ? this.session : null;
     if (facts.state !== "denied") return sessions;
     if (this.session) return sessions;
-    this.denied ??= { name: this.name, place: placeOf(facts.src), verdict: "denied", source: "gateway", reason: facts.refusal.body };
+    const [, source] = /^denied by (\S+)$/.exec(facts.refusal.body) ?? [];
+    this.denied ??= {
+      name: this.name, place: placeOf(facts.src), verdict: "denied", source: source ?? "gateway", reason: source ? "" : facts.refusal.body,
+    };
     this.session = { ...this.denied, isEnded: true };
     return [this.session, ...sessions];
   }
@@ -75,7 +78,7 @@ export class Viewer {
     set("why", why || "–");
     set("session", s?.id || "–");
     byId("session").title = s?.id ?? "";
-    set("opened", !s ? "none yet" : s.isEnded ? "ended" : `opened ${duration(this.now - Date.parse(s.since))} ago`);
+    set("opened", !s?.id ? "none" : s.isEnded ? "ended" : `opened ${duration(this.now - Date.parse(s.since))} ago`);
     set("announcement", `${this.name}: ${label}${why ? `, ${why}` : ""}`);
     document.title = `${this.name}: ${label} – Usher demo`;
     if (facts.state === "denied") set("overlay-text", this.refusal(facts.refusal));
