@@ -15,7 +15,7 @@ import (
 )
 
 // fakeDemo replaces the demo command: the page under /demo/, its three resources, and an origin behind a gateway that denies
-// mallory and who was kicked.
+// mallory.
 type fakeDemo struct {
 	*httptest.Server
 	origin *Origin
@@ -23,6 +23,7 @@ type fakeDemo struct {
 	mu            sync.Mutex
 	mode          string
 	isUnavailable bool
+	isNative      bool              // the page has no hls.js
 	change        func(*Status)     // of what the page is told; nil: none
 	refused       map[string]string // the answer to each token that the gateway refuses, with 403 unless it begins with 503
 	received      []Switch
@@ -36,6 +37,7 @@ func newFakeDemo(t *testing.T) *fakeDemo {
 	d := &fakeDemo{origin: NewOrigin(Config{}), mode: "healthy", refused: map[string]string{"mallory": "denied by backend"}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /demo/", Player())
+	mux.HandleFunc("GET /demo/hls.min.js", d.serveLibrary)
 	mux.HandleFunc("GET /demo/status.json", d.serveStatus)
 	mux.HandleFunc("POST /demo/middleware", d.serveMiddleware)
 	mux.HandleFunc("POST /demo/kick", d.serveKick)
@@ -43,6 +45,14 @@ func newFakeDemo(t *testing.T) *fakeDemo {
 	d.Server = httptest.NewServer(mux)
 	t.Cleanup(d.Close)
 	return d
+}
+
+func (d *fakeDemo) serveLibrary(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.isNative {
+		Player().ServeHTTP(w, r)
+	}
 }
 
 func (d *fakeDemo) serveViewer(w http.ResponseWriter, r *http.Request) {

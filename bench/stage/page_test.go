@@ -205,7 +205,7 @@ func TestPlayer_Kick(t *testing.T) {
 		t.Errorf("kicks: got %v", got)
 	}
 	if !evaluate[bool](b, `document.querySelector('[aria-label="Kick mallory"]').disabled`) {
-		t.Error("who is denied can be kicked")
+		t.Error("a denied viewer can be kicked")
 	}
 	click(b, `[aria-label="Kick alice"]`)
 	waitUntil(b, `document.querySelector("#sessions-note").innerText.startsWith("Could not")`)
@@ -266,6 +266,19 @@ func TestPlayer_Failed_SaysWhy(t *testing.T) {
 			waitUntil(b, advances)
 		})
 	}
+}
+
+func TestPlayer_BrowsersOwnPlayer_SaysWhy(t *testing.T) {
+	t.Parallel()
+	demo := newFakeDemo(t)
+	demo.isNative = true
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, viewerSource("mallory"))
+	waitUntil(b, `usherDemo.state === "denied" && document.querySelector("#overlay-text").innerText.includes("Decided")`)
+	wantText(b, "#overlay-text", "The gateway refused mallory with 403: “denied by backend”. Decided by the middleware: backend answered 403.")
+	openPage(b, demo, "/none/a001/index.m3u8?token=alice")
+	waitUntil(b, `usherDemo.state === "failed"`)
+	wantText(b, "#overlay-text", "The gateway responded with 404: “no route serves this path and host”.")
 }
 
 func TestPlayer_Outage_SaysWhatPolicyDoes(t *testing.T) {

@@ -66,7 +66,7 @@ func startDemo(t *testing.T, args ...string) (demo *process, address string) {
 func TestDemo_OutagePolicy_IsPrinted(t *testing.T) {
 	t.Parallel()
 	for policy, want := range map[string]string{
-		"allow": "mallory is admitted, unverified", "keep": "who is new gets 503", "deny": "who is new at once",
+		"allow": "mallory is admitted, unverified", "keep": "new viewers get 503", "deny": "new viewers at once",
 	} {
 		demo, address := startDemo(t, "--on-failure", policy, "--middleware", "refuse")
 		if !strings.Contains(demo.out.String(), want) {
@@ -283,7 +283,7 @@ func TestDemo_Page_Outage(t *testing.T) {
 	p.awaitState("playing")
 	p.await("#viewer", "mallory allowed by fail-open")
 	p.await("#unchecked", "1")
-	for _, state := range []string{"half-open sends a probe", "open checks nobody", "half-open sends a probe"} {
+	for _, state := range []string{"half-open sends a probe", "open checks nobody"} {
 		p.await("#breaker [aria-current]", state)
 	}
 
