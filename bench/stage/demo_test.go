@@ -225,8 +225,8 @@ func fakeStatus(mode string) Status {
 		},
 	}
 	s.Events = []Event{
-		{ago(12 * time.Second), "mallory on /play/a001: denied by backend, backend answered 403"},
-		{ago(95 * time.Second), "alice on /play/a001: allowed by backend"},
+		{ago(12 * time.Second), "mallory on /play/a001: denied by backend, backend answered 403", 1},
+		{ago(95 * time.Second), "alice on /play/a001: allowed by backend", 3},
 	}
 	if mode == "healthy" {
 		return s
@@ -237,9 +237,9 @@ func fakeStatus(mode string) Status {
 	})
 	s.Events = append(
 		s.Events,
-		Event{ago(4 * time.Second), "no token on /play/a003: allowed by fail-open, no answer: transport"},
-		Event{ago(6 * time.Second), "alice on /play/a001: allowed by cached, backend answered 200"},
-		Event{ago(8 * time.Second), "breaker opened: checks nobody, probes the middleware every 2s"},
+		Event{ago(4 * time.Second), "no token on /play/a003: allowed by fail-open, no answer: transport", 1},
+		Event{ago(6 * time.Second), "alice on /play/a001: allowed by cached, backend answered 200", 1},
+		Event{ago(8 * time.Second), "breaker opened: checks nobody, probes the middleware every 2s", 1},
 	)
 	return s
 }

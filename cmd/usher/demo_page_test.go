@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -68,6 +69,13 @@ func TestChanges_Record(t *testing.T) {
 			[]stage.Status{{Breaker: "closed", Middleware: stage.MiddlewareStatus{Mode: "refuse"}}},
 			[]string{"middleware mode: refuse"},
 		},
+		"a session without a decision, again and again": {
+			[]stage.Status{
+				{Breaker: "closed", Sessions: session("pending", "none", "")}, {Breaker: "closed"},
+				{Breaker: "closed", Sessions: session("pending", "none", "")}, {Breaker: "closed"},
+			},
+			[]string{"2 × alice on /play/a001: session ended without a decision"},
+		},
 		"a session's life": {
 			[]stage.Status{
 				{Breaker: "closed", Sessions: session("pending", "none", "")},
@@ -80,7 +88,6 @@ func TestChanges_Record(t *testing.T) {
 				{Breaker: "closed", Sessions: session("denied", "operator", "ended by an operator")},
 			},
 			[]string{
-				"alice on /play/a001: being checked",
 				"alice on /play/a001: allowed by backend",
 				"alice on /play/a001: allowed by fail-open, no answer: transport",
 				"alice on /play/a001: denied by operator, ended by an operator",
@@ -102,6 +109,9 @@ func TestChanges_Record(t *testing.T) {
 			}
 			var got []string
 			for _, e := range slices.Backward(events.list()) {
+				if e.Count > 1 {
+					e.Text = fmt.Sprintf("%d × %s", e.Count, e.Text)
+				}
 				got = append(got, e.Text)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
