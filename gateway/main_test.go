@@ -293,7 +293,7 @@ func newBareGateway(t testing.TB, c Config, opts ...origin.Option) (*Gateway, *s
 		if err != nil {
 			t.Fatalf("origin %s: %v", name, err)
 		}
-		if origins[name], err = origin.New(name, urls, cache, fetch, log, opts...); err != nil {
+		if origins[name], err = origin.New(name, urls, cache, fetch, log, append(opts, origin.WithUpstream(o.Upstream))...); err != nil {
 			t.Fatalf("origin %s: %v", name, err)
 		}
 		t.Cleanup(origins[name].Close)

@@ -7,18 +7,22 @@ import (
 	"time"
 
 	"usher/gateway/origin"
-	"usher/gateway/ticket"
 )
 
 // serveMedia answers with a segment, part, key or init section.
 func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Response) error {
-	t := &rc.target
-	path := t.originPath()
+	from, ok := g.source(rc)
+	if !ok {
+		resp.refuse(http.StatusNotFound, "the origin of this reference is configured no more")
+		return nil
+	}
 	h := rc.request.Header
-	s, err := t.route.origin.Media(ctx, origin.Request{
-		Path:            path,
-		Query:           g.originQuery(rc, path),
-		IsListed:        t.kind == ticket.PathAlone,
+	s, err := from.origin.Media(ctx, origin.Request{
+		Base:            from.base,
+		Path:            from.path,
+		Channel:         rc.target.channel,
+		Query:           from.query,
+		IsListed:        from.isListed,
 		Head:            rc.request.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),
@@ -34,7 +38,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 		return nil
 	}
 	resp.Status = s.Status
-	resp.Set("Content-Type", mediaContentType(s.ContentType, path))
+	resp.Set("Content-Type", mediaContentType(s.ContentType, from.path))
 	resp.Set("Last-Modified", s.LastModified)
 	resp.Set("Etag", s.ETag)
 	resp.Set("Cache-Control", s.CacheControl)
