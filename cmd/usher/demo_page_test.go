@@ -122,10 +122,10 @@ func TestChanges_Record(t *testing.T) {
 }
 
 // demoTicket returns a ticket of a session.
-func demoTicket(id backends.SessionID, kind ticket.Kind) string {
+func demoTicket(id backends.SessionID, folder string, depth int) string {
 	signer := ticket.NewSigner([]setting.Key{{ID: "demo", Secret: randomSecret()}})
 	claims := ticket.Claims{ID: id, Ticket: session.Ticket{Opened: time.Unix(1_700_000_000, 0), KeyID: "demo"}}
-	return signer.Sign(claims, ticket.Scope{Route: "/play/{channel}/*", Channel: "a001", Kind: kind})
+	return signer.Sign(claims, ticket.Scope{Route: "/play/{channel}/*", Channel: "a001", Folder: folder, Depth: depth})
 }
 
 func TestSessionOfTicket(t *testing.T) {
@@ -135,8 +135,8 @@ func TestSessionOfTicket(t *testing.T) {
 		path string
 		want backends.SessionID
 	}{
-		"a channel's":  {"/~" + demoTicket(id, ticket.Tree) + "/play/a001/low.m3u8", id},
-		"a folder's":   {"/~" + demoTicket(id, ticket.FolderAlone) + "/play/a001/low.m3u8", id},
+		"a channel's":  {"/~" + demoTicket(id, "", 0) + "/play/a001/low.m3u8", id},
+		"a folder's":   {"/~" + demoTicket(id, "hd", 1) + "/play/a001/hd/low.m3u8", id},
 		"no ticket":    {"/play/a001/low.m3u8", backends.SessionID{}},
 		"no path":      {"", backends.SessionID{}},
 		"too short":    {"/~demo.AAAA/play/a001/low.m3u8", backends.SessionID{}},
@@ -154,7 +154,7 @@ func TestSessionOfTicket(t *testing.T) {
 }
 
 func FuzzSessionOfTicket(f *testing.F) {
-	f.Add("/~" + demoTicket(backends.SessionID{1}, ticket.Tree) + "/play/a001/low.m3u8")
+	f.Add("/~" + demoTicket(backends.SessionID{1}, "", 0) + "/play/a001/low.m3u8")
 	f.Add("/~a.b/c")
 	f.Add("")
 	f.Fuzz(func(t *testing.T, path string) {
