@@ -71,8 +71,10 @@ func TestChanges_Record(t *testing.T) {
 		},
 		"a session without a decision, again and again": {
 			[]stage.Status{
-				{Breaker: "closed", Sessions: session("pending", "none", "")}, {Breaker: "closed"},
-				{Breaker: "closed", Sessions: session("pending", "none", "")}, {Breaker: "closed"},
+				{Breaker: "closed", Sessions: session("pending", "none", "")},
+				{Breaker: "closed"},
+				{Breaker: "closed", Sessions: session("pending", "none", "")},
+				{Breaker: "closed"},
 			},
 			[]string{"2 × alice on /play/a001: session ended without a decision"},
 		},
