@@ -66,8 +66,11 @@ func (s *fakeSession) LastSeen() time.Time                       { return time.U
 func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
 func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
-func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
-func (s *fakeSession) Request() *backends.Request                { return s.request.Load() }
+func (s *fakeSession) TargetDuration() (time.Duration, bool) {
+	return time.Duration(s.target.Load()), false
+}
+func (s *fakeSession) Sent(n int64)               { s.sent.Add(n) }
+func (s *fakeSession) Request() *backends.Request { return s.request.Load() }
 
 func (s *fakeSession) Seen(now time.Time, _ bool) {
 	s.seen.Add(1)

@@ -42,9 +42,7 @@ func (rc *requestContext) templateKey() templateKey {
 		route: t.route, channel: t.channel, folder: t.folder, keyID: rc.claims.KeyID,
 		isTicketInPath: rc.isTicketInPath, isDocument: !rc.isPlaylist,
 	}
-	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() {
-		k.path = rc.path
-	} else if _, namesViewer := t.place(); namesViewer {
+	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() || t.route.placesNameViewers {
 		k.path = rc.path
 	}
 	return k
@@ -144,6 +142,10 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewr
 		parse = hls.ParseDocument
 	}
 	tpl, err := parse(o.Body, options)
+	if err == nil {
+		playlist := cmp.Or(rc.sealed.target.Origin, rc.target.route.config.Origin) + " " + s.base + s.path + "?" + s.query
+		locator.tellOrigins(playlist, tpl.Info(), o.Fetched)
+	}
 	return &rewriting{tpl, err}
 }
 
@@ -189,6 +191,14 @@ func directives(query string) string {
 	}
 	slices.Sort(kept)
 	return strings.Join(slices.Compact(kept), "&")
+}
+
+// withoutDirectives returns the query without its delivery directives.
+func withoutDirectives(query string) string {
+	if !strings.Contains(query, "_HLS_") {
+		return query
+	}
+	return filterQuery(query, func(name, value string) bool { return !knownDirective(name + "=" + value) })
 }
 
 // knownDirective reports whether a raw pair is a directive of RFC 8216bis or of OvenMediaEngine.

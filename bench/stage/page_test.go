@@ -85,13 +85,31 @@ func TestPlayer_RefusedWithoutSession_ShowsAnswer(t *testing.T) {
 	t.Parallel()
 	demo := newFakeDemo(t)
 	demo.setRefusal("nobody", "no ticket; open the playlist first")
+	demo.setRefusal("", "no ticket; open the playlist first")
 	b := openTab(t, 1280, 800)
 	openPage(b, demo, viewerSource("nobody"))
 	waitUntil(b, `usherDemo.state === "denied" && document.querySelector("#sessions tr.own") !== null`)
 	wantText(b, "#viewer", "nobody denied by gateway")
 	wantText(b, "#why", "no ticket; open the playlist first")
 	wantText(b, "#overlay-text", "The gateway refused nobody with 403: “no ticket; open the playlist first”.")
+	wantText(b, "#session-count", "5 live, 1 ended")
 	wantTallies(b)
+	openPage(b, demo, "/play/a001/index.m3u8")
+	waitUntil(b, `usherDemo.state === "denied" && document.querySelector("#sessions tr.own") !== null`)
+	wantText(b, "#viewer", "no token denied by gateway")
+	wantText(b, "#overlay-text", "The gateway refused a viewer without a token with 403: “no ticket; open the playlist first”.")
+}
+
+func TestPlayer_RefusedAndForgotten_ShowsDecider(t *testing.T) {
+	t.Parallel()
+	demo := newFakeDemo(t)
+	demo.setChange(withoutSession(mallorysDenial)) // before the page could see it
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, viewerSource("mallory"))
+	waitUntil(b, `document.querySelector("#sessions tr.own .badge") !== null`)
+	wantText(b, "#viewer", "mallory denied by backend")
+	wantText(b, "#opened", "none")
+	wantText(b, "#overlay-text", "The gateway refused mallory with 403: “denied by backend”. Decided by the middleware.")
 }
 
 func TestPlayer_OneSessionOnChannel_IsNotTakenForOwn(t *testing.T) {
@@ -151,6 +169,9 @@ func TestPlayer_Sessions_ShowRouteAddressAndReason(t *testing.T) {
 		t.Errorf("rows (-want +got):\n%s", diff)
 	}
 	wantText(b, "#headline", "The middleware is healthy. 1 viewer is watching.") // bob and another have left
+	if got := texts(b, "#events li"); len(got) != 2 || !strings.HasSuffix(got[1], " alice on /play/a001: allowed by backend × 3") {
+		t.Errorf("events: got %q", got)
+	}
 }
 
 func TestPlayer_WatchAs_SwitchesViewer(t *testing.T) {
@@ -193,7 +214,7 @@ func TestPlayer_Kick(t *testing.T) {
 		t.Errorf("kicks: got %v", got)
 	}
 	if !evaluate[bool](b, `document.querySelector('[aria-label="Kick mallory"]').disabled`) {
-		t.Error("who is denied can be kicked")
+		t.Error("a denied viewer can be kicked")
 	}
 	click(b, `[aria-label="Kick alice"]`)
 	waitUntil(b, `document.querySelector("#sessions-note").innerText.startsWith("Could not")`)
@@ -250,10 +271,31 @@ func TestPlayer_Failed_SaysWhy(t *testing.T) {
 			if !strings.Contains(test.want, "Retrying") {
 				return
 			}
+			waitUntil(b, `document.querySelector("#viewer").innerText.includes("503")`)
+			wantText(b, "#viewer", "late got 503")
+			wantText(b, "#why", "no answer yet")
+			evaluate[bool](b, watchLiveRegions)
+			waitUntil(b, fmt.Sprintf("usherDemo.fatal >= %d", evaluate[int](b, "usherDemo.fatal")+2))
+			if got := evaluate[[]string](b, "writes"); len(got) > 0 {
+				t.Errorf("a retry that fails as before is read out: %q", got)
+			}
 			demo.setRefusal("late", "")
 			waitUntil(b, advances)
 		})
 	}
+}
+
+func TestPlayer_BrowsersOwnPlayer_SaysWhy(t *testing.T) {
+	t.Parallel()
+	demo := newFakeDemo(t)
+	demo.isNative = true
+	b := openTab(t, 1280, 800)
+	openPage(b, demo, viewerSource("mallory"))
+	waitUntil(b, `usherDemo.state === "denied" && document.querySelector("#overlay-text").innerText.includes("Decided")`)
+	wantText(b, "#overlay-text", "The gateway refused mallory with 403: “denied by backend”. Decided by the middleware: backend answered 403.")
+	openPage(b, demo, "/none/a001/index.m3u8?token=alice")
+	waitUntil(b, `usherDemo.state === "failed"`)
+	wantText(b, "#overlay-text", "The gateway responded with 404: “no route serves this path and host”.")
 }
 
 func TestPlayer_Outage_SaysWhatPolicyDoes(t *testing.T) {
@@ -413,6 +455,15 @@ const unnamed = `[...document.querySelectorAll("a, button, input, video, canvas,
 		return !(e.getAttribute("aria-label") || by.join("") || labels.map((l) => l.textContent).join("") || own).trim();
 	}).map((e) => e.outerHTML.slice(0, 80))`
 
+// watchLiveRegions has window.writes list what is written from now on where screen readers read it out.
+const watchLiveRegions = `(() => {
+	window.writes = [];
+	const observer = new MutationObserver((all) => writes.push(...all.map((m) => (m.target.id || m.target.parentElement?.id) + m.type)));
+	for (const live of document.querySelectorAll("[aria-live], [role=status]"))
+		observer.observe(live, { childList: true, characterData: true, subtree: true });
+	return true;
+})()`
+
 func TestPlayer_ScreenReaderAndKeyboard(t *testing.T) {
 	t.Parallel()
 	for _, width := range widths() {
@@ -430,14 +481,8 @@ func TestPlayer_ScreenReaderAndKeyboard(t *testing.T) {
 				t.Errorf("%d rows have a header, want 5", got)
 			}
 			// A live region that is written is read out, and a button that is replaced loses the focus.
-			evaluate[bool](b, `(() => {
-				window.writes = [];
-				const observer = new MutationObserver((all) => writes.push(...all.map((m) => (m.target.id || m.target.parentElement?.id) + m.type)));
-				for (const live of document.querySelectorAll("[aria-live], [role=status]"))
-					observer.observe(live, { childList: true, characterData: true, subtree: true });
-				document.querySelector('[aria-label="Kick bob"]').focus();
-				return true;
-			})()`)
+			evaluate[bool](b, watchLiveRegions)
+			evaluate[bool](b, `(document.querySelector('[aria-label="Kick bob"]').focus(), true)`)
 			waitStatuses(b, 3)
 			if got := evaluate[[]string](b, "writes"); len(got) > 0 {
 				t.Errorf("read out without a change: %q", got)
