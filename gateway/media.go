@@ -4,8 +4,10 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"usher/backends/setting"
 	"usher/gateway/origin"
 )
 
@@ -52,6 +54,27 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	}
 	resp.setBody(s)
 	return nil
+}
+
+// reportOrigin records that the origin failed the viewer, and why. Credentials in the viewer's path may be in the origin's.
+func (g *Gateway) reportOrigin(err error, rc *requestContext) {
+	t := &rc.target
+	t.route.origin.Report(origin.FailedRequest{
+		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Path: t.originPath(),
+		Hide: func(text string) string {
+			for i, name := range t.mapping.viewer.names {
+				if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {
+					text = strings.ReplaceAll(text, value, setting.Hidden)
+				}
+			}
+			return text
+		},
+	})
+}
+
+// streamBroken records that a body ended early, unless the viewer left.
+func (g *Gateway) streamBroken(err error, resp *Response) {
+	g.reportOrigin(err, &resp.scratch)
 }
 
 // setBody sets Body if the whole stream is in memory, else Stream.

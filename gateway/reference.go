@@ -94,22 +94,25 @@ func (g *Gateway) warnOfReference(rc *requestContext) {
 
 // source returns what is fetched for the request, or false if the reference names an origin that is configured no more.
 func (g *Gateway) source(rc *requestContext) (source, bool) {
-	r := rc.target.route
-	s := source{origin: r.origin}
-	if !rc.sealed.isOpen {
+	s := source{origin: rc.target.route.origin}
+	if ref := &rc.sealed.target; rc.sealed.isOpen {
+		s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+		if ref.Origin != "" {
+			s.origin = g.options.Origins[ref.Origin]
+		}
+	} else {
 		s.path, s.query = rc.target.originPath(), g.forwardedQuery(rc)
-		s.base = g.pathwayBase(rc)
-		return s, true
 	}
-	ref := &rc.sealed.target
-	s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
-	if ref.Origin != "" {
-		s.origin = g.options.Origins[ref.Origin]
+	if s.origin == nil {
+		return s, false
 	}
 	if base := g.pathwayBase(rc); base != "" {
+		if s.base == "" {
+			s.path = s.origin.Prefix() + s.path // a base has no path of its own
+		}
 		s.base = base
 	}
-	return s, s.origin != nil
+	return s, true
 }
 
 // forwardedQuery returns the viewer's parameters that the route sends to the origin.
@@ -159,9 +162,9 @@ type locator struct {
 	ticketSize int
 }
 
-func (g *Gateway) newLocator(rc *requestContext) *locator {
-	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID}
-	l.place = l.target.place()
+func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
+	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
+	l.place, _ = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l
 }
@@ -215,26 +218,19 @@ func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 	if t.Base, t.Path = at.Base, at.Path; at.Kind != upstream.Foreign {
 		return t, true
 	}
-	if r.isFirst("host " + listed.Host) {
-		g.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
-			"add the host to the origin's public_names or redirect_hosts", slog.String("route", r.name), slog.String("origin", r.config.Origin),
-			slog.String("channel", l.target.channel), slog.String("host", listed.Host))
-	}
+	r.origin.ReportUnlisted(listed.Scheme, listed.Host, l.target.channel)
 	return t, false
 }
 
 // plain returns the viewer's path of what is on the route's own origin, if a request for that path alone says everything.
 func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) {
-	r := l.target.route
-	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() {
+	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() ||
+		strings.Contains(t.Path, "//") { // which proxies in front may merge
 		return "", false
 	}
-	for i := range r.mappings {
-		path, ok := r.mappings[i].viewerPath(t.Path)
-		if !ok || !l.target.opens(path) || r.roleOf(path) != listed.Role || !urlpath.IsClean(path) || strings.Contains(path, "//") {
-			continue
-		}
-		if text, _ := cutReference(path); text != "" {
+	for i := range l.target.route.mappings {
+		path, ok := l.target.route.mappings[i].viewerPath(t.Path)
+		if !ok || !l.saysAll(path, listed.Role) {
 			continue
 		}
 		if t.Query != "" { // of a variable that only the player knows
@@ -245,6 +241,13 @@ func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) 
 	return "", false
 }
 
+// saysAll reports whether a request for a viewer's path leads to a file of that role of the playlist's channel, as it is.
+func (l *locator) saysAll(path string, role hls.Role) bool {
+	likeReference, _ := cutReference(path)
+	return l.target.opens(path) && l.target.route.roleOf(path) == role &&
+		urlpath.IsClean(path) && likeReference == ""
+}
+
 // seal returns the path of a reference.
 func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	name := visibleName(t.Path)
@@ -253,8 +256,10 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	out = append(out, '~')
 	out = l.gateway.sealer.AppendSealed(out, l.keyID, t, &scope)
 	out = append(append(out, '/'), name...)
-	if listed.Role == hls.Playlist && t.Query != "" { // players read EXT-X-DEFINE:QUERYPARAM from it
-		out = append(append(out, '?'), t.Query...)
+	if listed.Role == hls.Playlist { // players read EXT-X-DEFINE:QUERYPARAM from the query
+		if query := filterQuery(t.Query, func(name, _ string) bool { return !isDirective(name) }); query != "" {
+			out = append(append(out, '?'), query...)
+		}
 	}
 	if size := len(out) + l.ticketSize; size > l.gateway.maxURI() {
 		r := l.target.route
@@ -326,21 +331,25 @@ func visibleName(path string) string {
 }
 
 // place returns the folder of the viewer's paths below which references of the target's folder are written, with its slash. It
-// is empty if no pattern of the route ends in *, or none whose variables the target's path has.
-func (t *target) place() string {
+// is empty if no pattern of the route ends in *, or none whose variables the target's path has. One that names nothing of the
+// viewer goes before others.
+func (t *target) place() (place string, namesViewer bool) {
 	rest := ""
 	if !t.mapping.viewer.isDeep && t.depth > 0 {
 		rest = firstNames(t.rest(), t.depth) + "/"
 	}
-	if place, ok := t.mapping.viewer.place(t.mapping.viewer, t.match, rest); ok {
-		return place
-	}
 	for i := range t.route.mappings {
-		if place, ok := t.route.mappings[i].viewer.place(t.mapping.viewer, t.match, rest); ok {
-			return place
+		p := t.route.mappings[i].viewer
+		if place != "" && p.hasCredentials() {
+			continue
+		}
+		if here, ok := p.place(t.mapping.viewer, t.match, rest); ok {
+			if place, namesViewer = here, p.hasCredentials(); !namesViewer {
+				break
+			}
 		}
 	}
-	return ""
+	return place, namesViewer
 }
 
 // isPlace reports whether the target's path is directly in the target's folder.

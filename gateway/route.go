@@ -16,6 +16,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // route is a compiled RouteConfig.
@@ -209,7 +210,7 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	case q.Channel != "":
 		t.channel, t.folder, t.depth = q.Channel, "", 0
 	case r.config.Edge.ViewerPath == "":
-		t.channel, t.folder, t.depth = t.path, "", 0
+		t.channel, t.folder, t.depth = urlpath.MergeSlashes(t.path), "", 0
 	}
 	return t, true
 }
@@ -246,7 +247,8 @@ func (t *target) originPath() string {
 	if t.mapping.isIdentity {
 		return t.path
 	}
-	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
+	viewer := t.mapping.viewer
+	path, _ := t.mapping.origin.expand(viewer, viewer.unmerge(t.path, t.match)) // newPathMapping saw to the variables
 	return path
 }
 

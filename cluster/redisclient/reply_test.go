@@ -7,7 +7,7 @@ import (
 	"usher/backends"
 )
 
-func TestReply_OtherKinds(t *testing.T) {
+func TestText_OtherKinds(t *testing.T) {
 	t.Parallel()
 	for _, reply := range []any{nil, "text", int64(7), []any{"a"}, 7.5} {
 		_, isList := reply.([]any)

@@ -159,12 +159,12 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	codings, err := contentCodings(a.Header)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	isEncoded := len(codings) > 0
 	h, err := o.mediaHead(f, a, isEncoded)
 	if err != nil {
-		return nil, false, &UnreachableError{Origin: o.name, Err: err}
+		return nil, false, &UnreachableError{Origin: o.name, Err: err, URL: a.url()}
 	}
 	if h.status == http.StatusRequestedRangeNotSatisfiable {
 		f.publishHead(h, false)
@@ -172,14 +172,14 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	}
 	body, err := newDecoder(codings, a)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	if isEncoded {
 		h.length = -1
 	}
 	f.publishHead(h, isEncoded)
 	if err := f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
-		return nil, true, o.bodyError(f, err)
+		return nil, true, o.bodyError(f, a, err)
 	}
 	return o.storableEntry(f, h), true, nil
 }
