@@ -70,8 +70,10 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	for _, opt := range opts {
 		opt(&set)
 	}
-	o := &Origin{name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
-		active: make(map[cacheKey]*fetch), redirectAddresses: make(map[string]*address)}
+	o := &Origin{
+		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
+		active: make(map[cacheKey]*fetch), redirectAddresses: make(map[string]*address),
+	}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return nil, fmt.Errorf("origin %q: url %q: want http://host or https://host", name, u.Redacted())

@@ -32,8 +32,12 @@ func testHosts(t testing.TB) *Hosts {
 		[]string{"http://other.example.com:8000"},
 		Config{
 			RedirectHosts: []RedirectHost{
-				{Host: "edge.example.com"}, {Host: "PORT.example.com:8080"}, {Host: "any.example.com:*"},
-				{Host: "*.cdn.example.com"}, {Host: "keys.cdn.example.com", SendHeaders: true}, {Host: "[2001:db8::7]:81"},
+				{Host: "edge.example.com"},
+				{Host: "PORT.example.com:8080"},
+				{Host: "any.example.com:*"},
+				{Host: "*.cdn.example.com"},
+				{Host: "keys.cdn.example.com", SendHeaders: true},
+				{Host: "[2001:db8::7]:81"},
 			},
 			PublicNames: []string{"tv.example.com", "*.tv.example.net:8443"},
 		})
