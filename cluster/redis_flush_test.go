@@ -183,3 +183,25 @@ func TestNode_SharedState_TTL(t *testing.T) {
 		}
 	}
 }
+
+// TestNode_Flush_RestoresDeniedStreams has Redis lose its data after a stream was superseded. The node that knows of it stores the
+// streams again, before another one can take that stream for a new one.
+func TestNode_Flush_RestoresDeniedStreams(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	waitForHeartbeat(t, server, peers[0])
+	old, now := streamEntryOf(1, "Ann"), streamEntryOf(2, "Ann")
+	old.Device, now.Device, now.Opened = "box", "box", old.Opened.Add(time.Second)
+	for _, e := range []session.StreamEntry{old, now} {
+		_, err := peers[0].JoinStream(t.Context(), e)
+		must(t, err)
+	}
+	must(t, server.Client.FlushAll(t.Context()).Err())
+	redistest.Eventually(t, "the streams are stored again", func() bool {
+		return server.Client.Exists(t.Context(), peers[0].redis.client.Keys().User(peers[0].UserHash("Ann"))).Val() == 1
+	})
+	got, err := peers[1].JoinStream(t.Context(), old)
+	if must(t, err); got.States[0] != session.StreamSuperseded {
+		t.Errorf("on the other node the superseded stream is %v", got.States[0])
+	}
+}

@@ -257,6 +257,26 @@ func (p *pattern) unmerge(path string, m match) match {
 	return m
 }
 
+// place returns the expanded path with that text in place of its *. It fails if there is no *, or as expand does.
+func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
+	var b strings.Builder
+	hasRest := false
+	for _, part := range p.parts {
+		b.WriteString(part.literal)
+		switch i := from.index(part.variable); {
+		case part.variable == "":
+		case part.variable == restVariable:
+			b.WriteString(rest)
+			hasRest = true
+		case i < 0:
+			return "", false
+		default:
+			b.WriteString(m.values[i])
+		}
+	}
+	return b.String(), hasRest
+}
+
 // folder returns the expanded path up to the end of the segment that names the channel. Everything of the channel is at
 // it or below it. It fails as expand does.
 func (p *pattern) folder(from *pattern, m match) (string, bool) {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 )
 
@@ -276,26 +275,33 @@ func BenchmarkMatch(b *testing.B) {
 
 func TestTarget_Opens(t *testing.T) {
 	t.Parallel()
+	r, err := newRoute(RouteConfig{Path: "/play/{channel}/*", Media: []PathMappingConfig{{Path: "/keys/{channel}.key"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
-		kind          ticket.Kind
-		folder, other string
-		want          bool
+		entry string
+		depth int
+		other string
+		want  bool
 	}{
-		{ticket.Tree, "", "", true},
-		{ticket.Tree, "", "a/b", true},
-		{ticket.Tree, "a", "a", true},
-		{ticket.Tree, "a", "a/b", true},
-		{ticket.Tree, "a", "ab", false},
-		{ticket.Tree, "a", "", false},
-		{ticket.FolderAlone, "a", "a", true},
-		{ticket.FolderAlone, "a", "a/b", false},
-		{ticket.FolderAlone, "a", "", false},
-		{ticket.FolderAlone, "", "a", false},
-		{ticket.PathAlone, "/play/x", "/play/x", false},
+		{"/play/tv/v.m3u8", 0, "/play/tv/x.ts", true},
+		{"/play/tv/v.m3u8", 0, "/play/tv/a/b/x.ts", true},
+		{"/play/tv/v.m3u8", 0, "/play/tv2/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/a/x.ts", true},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/a/b/x.ts", true},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/ab/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/keys/tv.key", false},
+		{"/play/tv/v.m3u8", 0, "/keys/tv.key", true},
+		{"/play/tv/v.m3u8", 0, "/elsewhere/x.ts", false},
 	} {
-		own, other := target{kind: tc.kind, folder: tc.folder}, target{folder: tc.other}
-		if got := own.opens(&other); got != tc.want {
-			t.Errorf("kind %d of %q: opens %q %v, want %v", tc.kind, tc.folder, tc.other, got, tc.want)
+		own, found := findTarget([]*route{r}, "", tc.entry)
+		if !found || !own.bind(tc.depth) {
+			t.Fatalf("no target of %s", tc.entry)
+		}
+		if got := own.opens(tc.other); got != tc.want {
+			t.Errorf("%s at depth %d: opens %s %v, want %v", tc.entry, tc.depth, tc.other, got, tc.want)
 		}
 	}
 }

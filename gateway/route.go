@@ -16,22 +16,22 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
-	"usher/gateway/upstream"
 	"usher/gateway/urlpath"
 )
 
 // route is a compiled RouteConfig.
 type route struct {
-	name         string
-	config       RouteConfig
-	mappings     []pathMapping  // the first one opens sessions
-	endpoint     *edge.Endpoint // where an edge asks; nil: the route serves media
-	hosts        []string
-	origin       *origin.Origin
-	originPrefix string // of the origin's address, before every path on it
-	identity     identityFields
-	// hasWarnedUnmapped reports that a warning was written of a playlist's URI that no mapping matches.
-	hasWarnedUnmapped atomic.Bool
+	name     string
+	config   RouteConfig
+	mappings []pathMapping  // the first one opens sessions
+	endpoint *edge.Endpoint // where an edge asks; nil: the route serves media
+	hosts    []string
+	origin   *origin.Origin
+	identity identityFields
+	// warned are the warnings that were written about playlists of the route, by what they are about.
+	warned *otter.Cache[string, struct{}]
+	// tooLong counts URIs beyond tickets.max_uri.
+	tooLong atomic.Uint64
 	// entries holds the folder in which each channel was opened, until a warning was written of one opened in two.
 	entries          *otter.Cache[string, string]
 	hasWarnedEntries atomic.Bool
@@ -49,6 +49,9 @@ type identityFields struct{ agent, playback bool }
 // maxEntries bounds how many channels of a route are watched for a second entry.
 const maxEntries = 10_000
 
+// maxWarned bounds how many warnings of a route are remembered.
+const maxWarned = 1000
+
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
@@ -58,6 +61,7 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
 	}
+	r.warned = otter.Must(&otter.Options[string, struct{}]{MaximumSize: maxWarned})
 	r.entries = otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries})
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
@@ -65,9 +69,6 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	}
 	if c.Edge != nil {
 		return r, r.addEndpoint()
-	}
-	if o != nil {
-		r.originPrefix = o.Prefix()
 	}
 	main, err := newPathMapping(PathMappingConfig{Path: c.Path, OriginPath: c.OriginPath})
 	if err != nil {
@@ -110,16 +111,6 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// isSameOrigin reports whether an absolute URI in a playlist of the channel is on the route's origin. It warns of a host that
-// no setting names.
-func (r *route) isSameOrigin(scheme, host, channel string) bool {
-	kind := r.origin.HostKind(scheme, host)
-	if kind == upstream.Foreign {
-		r.origin.ReportUnlisted(scheme, host, channel)
-	}
-	return kind == upstream.Own
-}
-
 // servesHost reports whether the route serves a host, given as the Host header field.
 func (r *route) servesHost(host string) bool {
 	if len(r.hosts) == 0 {
@@ -140,9 +131,8 @@ type target struct {
 	match        match
 	channel      string
 	// folder is the folder below the channel that the session or its ticket opens, with all below it; empty: the whole
-	// channel. It is the entry's until a ticket says another one. kind and depth are as in [ticket.Scope].
+	// channel. It is the entry's until a ticket says another one. depth is as in [ticket.Scope].
 	folder string
-	kind   ticket.Kind
 	depth  int
 	path   string // the viewer's, without ticket
 }
@@ -169,7 +159,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 
 // scope returns what a ticket for the target is valid for.
 func (t *target) scope() ticket.Scope {
-	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Kind: t.kind, Depth: t.depth}
+	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Depth: t.depth}
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.
@@ -262,35 +252,36 @@ func (t *target) originPath() string {
 	return path
 }
 
-// locate returns the viewers' reference (path and query) for a reference on the origin. It is not found if no mapping of
-// the route matches it.
-func (r *route) locate(ref string) (string, bool) {
-	path, query, hasQuery := strings.Cut(ref, "?")
-	path, found := strings.CutPrefix(path, r.originPrefix)
-	if !found {
-		return "", false
+// viewerPath returns the viewer's path of a path on the origin.
+func (m *pathMapping) viewerPath(path string) (string, bool) {
+	found, ok := m.origin.match(path)
+	if !ok || m.isIdentity {
+		return path, ok
 	}
-	for strings.HasPrefix(path, "//") { // which would begin a host
-		path = path[1:]
+	return m.viewer.expand(m.origin, found)
+}
+
+// roleOf returns the role that a viewer's path shows.
+func (r *route) roleOf(path string) hls.Role {
+	role := roleOfName(path)
+	if role != hls.Playlist && r.isEntry(path) {
+		return hls.Playlist
 	}
-	for i := range r.mappings {
-		p := &r.mappings[i]
-		m, ok := p.origin.match(path)
-		if !ok {
-			continue
-		}
-		viewers := path
-		if !p.isIdentity {
-			if viewers, ok = p.viewer.expand(p.origin, p.origin.unmerge(path, m)); !ok {
-				continue
-			}
-		}
-		if hasQuery {
-			viewers += "?" + query
-		}
-		return viewers, true
+	return role
+}
+
+// isEntry reports whether the route says that a path is a playlist's, whatever its name.
+func (r *route) isEntry(path string) bool {
+	if !r.config.Playlist {
+		return false
 	}
-	return "", false
+	_, ok := r.mappings[0].viewer.match(path)
+	return ok
+}
+
+// isPlaylist reports whether the target's path is a playlist's.
+func (t *target) isPlaylist() bool {
+	return isPlaylist(t.path) || t.index == 0 && t.route.config.Playlist
 }
 
 // isPlaylist reports whether a path names a playlist.

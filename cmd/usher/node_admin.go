@@ -72,10 +72,10 @@ func (n *node) originStates() []admin.Origin {
 
 // routes returns all routes as the API shows them.
 func (n *node) routes() []admin.Route {
-	refusals := n.gateway.UnenforcedRefusals()
+	refusals, tooLong := n.gateway.UnenforcedRefusals(), n.gateway.TooLongURIs()
 	var all []admin.Route
 	for _, name := range n.gateway.Routes() {
-		r := admin.Route{Name: name, Enforce: refusals[name] == nil}
+		r := admin.Route{Name: name, Enforce: refusals[name] == nil, TooLongURIs: tooLong[name]}
 		for reason, count := range refusals[name] {
 			if r.UnenforcedRefusals == nil {
 				r.UnenforcedRefusals = map[string]uint64{}

@@ -45,6 +45,8 @@ type Route struct {
 	// UnenforcedRefusals are the sessions that such a route would have refused since the start, by reason. All reasons are in
 	// it.
 	UnenforcedRefusals map[string]uint64 `json:"unenforced_refusals,omitempty"`
+	// TooLongURIs is how often a playlist listed a URI that was not written because of tickets.max_uri.
+	TooLongURIs uint64 `json:"too_long_uris,omitempty"`
 }
 
 // Origin is an origin in the API.

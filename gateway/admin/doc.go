@@ -11,6 +11,7 @@
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_redis_up                                      1 while Redis is available
 //	          usher_active_bans                                   active bans, with those of kicks
+//	          usher_playlist_uris_too_long_total{route}           URIs of playlists beyond tickets.max_uri
 //	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_origin_failures_total{origin,reason}          requests of viewers that the origin failed
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions

@@ -17,6 +17,7 @@ const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
 #EXT-X-DEFINE:NAME="frag",VALUE="#t"
 #EXT-X-DEFINE:NAME="nested",VALUE="{$v}p"
 #EXT-X-DEFINE:NAME="half",VALUE="{$token}p"
+#EXT-X-DEFINE:NAME="v",VALUE="the first counts"
 #EXT-X-DEFINE:IMPORT="token"
 #EXT-X-DEFINE:QUERYPARAM="k"
 `
@@ -25,33 +26,34 @@ const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
 func variableForms() map[string]formCase {
 	return map[string]formCase{
 		"in a file name": {"seg-{$v}.ts", wants{
-			"/~T/play/a001/seg-{$v}.ts", "seg-{$v}.ts", "seg-{$v}.ts?ticket=T", "seg-{$v}.ts", "/play/a001/seg-{$v}.ts",
+			"/~T/play/a001/seg-720.ts", "seg-720.ts", "/play/a001/seg-720.ts?ticket=T", "/play/a001/seg-720.ts", "/play/a001/seg-720.ts",
 		}},
 		"at the beginning": {"{$v}/seg.ts", wants{
-			"/~T/play/a001/{$v}/seg.ts", "{$v}/seg.ts", "{$v}/seg.ts?ticket=T", "{$v}/seg.ts", "/play/a001/{$v}/seg.ts",
+			"/~T/play/a001/720/seg.ts", "720/seg.ts", "/play/a001/720/seg.ts?ticket=T", "/play/a001/720/seg.ts", "/play/a001/720/seg.ts",
 		}},
 		"with another inside": {"{$nested}.ts", wants{
-			"/~T/play/a001/{$nested}.ts", "{$nested}.ts", "{$nested}.ts?ticket=T", "{$nested}.ts", "/play/a001/{$nested}.ts",
+			"/~T/play/a001/720p.ts", "720p.ts", "/play/a001/720p.ts?ticket=T", "/play/a001/720p.ts", "/play/a001/720p.ts",
 		}},
 		"with dot segments in its value": {"{$up}/seg.ts", wants{
-			"/~T/play/b/seg.ts", "{$up}/seg.ts", "{$up}/seg.ts?ticket=T", "{$up}/seg.ts", "/play/b/seg.ts",
+			"/~T/play/b/seg.ts", "../b/seg.ts", "/play/b/seg.ts?ticket=T", "/play/b/seg.ts", "/play/b/seg.ts",
 		}},
 		"with the root in its value": {"{$root}/seg.ts", wants{
-			"/~T/play/a001/seg.ts", "seg.ts", "{$root}/seg.ts?ticket=T", "{$root}/seg.ts", "{$root}/seg.ts",
+			"/~T/play/a001/seg.ts", "seg.ts", "/play/a001/seg.ts?ticket=T", "/play/a001/seg.ts", "/play/a001/seg.ts",
 		}},
 		"with our host in its value": {"{$host}/a001/seg-{$v}.ts", wants{
 			"/~T/play/a001/seg-720.ts", "seg-720.ts", "/play/a001/seg-720.ts?ticket=T", "/play/a001/seg-720.ts", "/play/a001/seg-720.ts",
 		}},
 		"with a foreign host in its value": {"{$cdn}/seg.ts", untouched("{$cdn}/seg.ts")},
 		"with a query in its value, the ticket's parameter in it": {"seg.ts{$q}", wants{
-			"/~T/play/a001/seg.ts{$q}", "seg.ts{$q}", "seg.ts?ticket=T&a=b", "seg.ts{$q}", "/play/a001/seg.ts{$q}",
+			"/~T/play/a001/seg.ts?ticket=old&a=b", "seg.ts?ticket=old&a=b", "/play/a001/seg.ts?ticket=T&a=b",
+			"/play/a001/seg.ts?ticket=old&a=b", "/play/a001/seg.ts?ticket=old&a=b",
 		}},
 		"before a fragment and a parameter": {"seg-{$v}.ts?ticket=old&a#f", wants{
-			"/~T/play/a001/seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=T&a#f",
-			"seg-{$v}.ts?ticket=old&a#f", "/play/a001/seg-{$v}.ts?ticket=old&a#f",
+			"/~T/play/a001/seg-720.ts?ticket=old&a#f", "seg-720.ts?ticket=old&a#f", "/play/a001/seg-720.ts?ticket=T&a#f",
+			"/play/a001/seg-720.ts?ticket=old&a#f", "/play/a001/seg-720.ts?ticket=old&a#f",
 		}},
 		"with a fragment in its value": {"seg.ts{$frag}", wants{
-			"/~T/play/a001/seg.ts{$frag}", "seg.ts{$frag}", "seg.ts?ticket=T#t", "seg.ts{$frag}", "/play/a001/seg.ts{$frag}",
+			"/~T/play/a001/seg.ts#t", "seg.ts#t", "/play/a001/seg.ts?ticket=T#t", "/play/a001/seg.ts#t", "/play/a001/seg.ts#t",
 		}},
 		"imported, at the end": {"seg.ts?t={$token}", wants{
 			"/~T/play/a001/seg.ts?t={$token}", "seg.ts?t={$token}", "seg.ts?t={$token}&ticket=T", "seg.ts?t={$token}", "/play/a001/seg.ts?t={$token}",
@@ -60,7 +62,13 @@ func variableForms() map[string]formCase {
 			"/~T/play/a001/{$k}/../seg.ts", "./{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts?ticket=T", "/play/a001/{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts",
 		}},
 		"known and unknown together": {"{$v}/{$k}.ts", wants{
-			"/~T/play/a001/{$v}/{$k}.ts", "{$v}/{$k}.ts", "{$v}/{$k}.ts?ticket=T", "{$v}/{$k}.ts", "/play/a001/{$v}/{$k}.ts",
+			"/~T/play/a001/720/{$k}.ts", "720/{$k}.ts", "/play/a001/720/{$k}.ts?ticket=T", "/play/a001/720/{$k}.ts", "/play/a001/720/{$k}.ts",
+		}},
+		"behind the beginning of another": {"seg{$-{$v}.ts", wants{
+			"/~T/play/a001/seg{$-720.ts", "seg{$-720.ts", "/play/a001/seg{$-720.ts?ticket=T", "/play/a001/seg{$-720.ts", "/play/a001/seg{$-720.ts",
+		}},
+		"of a name that is none": {"seg{$v v}.ts", wants{
+			"/~T/play/a001/seg{$v v}.ts", "seg{$v v}.ts", "seg{$v v}.ts?ticket=T", "seg{$v v}.ts", "/play/a001/seg{$v v}.ts",
 		}},
 		"our host written out before an unknown one": {"http://10.0.0.5:8000/play/{$k}.ts", wants{
 			"/~T/play/{$k}.ts", "../{$k}.ts", "/play/{$k}.ts?ticket=T", "/play/{$k}.ts", "/play/{$k}.ts",
@@ -72,7 +80,7 @@ func variableForms() map[string]formCase {
 	}
 }
 
-func TestParse_VariableInPath_KeepsItsText(t *testing.T) {
+func TestParse_Variable_WrittenAsItsValue(t *testing.T) {
 	t.Parallel()
 	for name, test := range variableForms() {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +109,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 	} {
 		for name, m := range modes() {
 			o := m.options()
-			o.Locate = func(ref string) (string, bool) { return ref, true }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			if got := rewriteURI(t, uri, o); got != uri {
 				t.Errorf("%s: got %q, want %q unchanged", name, got, uri)
 			}
@@ -112,7 +120,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	o := modes()["query"].options()
-	o.Locate = func(ref string) (string, bool) { return ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 	if got, want := rewriteURI(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -121,7 +129,7 @@ func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 func TestParse_VariableBeforeItsDefinition_Unknown(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n{$v}.ts\n"
-	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/{$v}.ts\n"
+	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/a.ts\n"
 	if got := viewerCopy(t, body, mode{}.options()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
