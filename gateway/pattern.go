@@ -249,14 +249,6 @@ func (p *pattern) expand(from *pattern, m match) (string, bool) {
 	return b.String(), true
 }
 
-// unmerge returns the match of a path with the slashes of the trailing * as the path has them.
-func (p *pattern) unmerge(path string, m match) match {
-	if i := len(p.names) - 1; i >= 0 && p.names[i] == restVariable {
-		m.values[i] = urlpath.UnmergedSuffix(path, m.values[i])
-	}
-	return m
-}
-
 // place returns the expanded path with that text in place of its *. It fails if there is no *, or as expand does.
 func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
 	var b strings.Builder
@@ -275,6 +267,14 @@ func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
 		}
 	}
 	return b.String(), hasRest
+}
+
+// unmerge returns the match of a path with the slashes of the trailing * as the path has them.
+func (p *pattern) unmerge(path string, m match) match {
+	if i := len(p.names) - 1; i >= 0 && p.names[i] == restVariable {
+		m.values[i] = urlpath.UnmergedSuffix(path, m.values[i])
+	}
+	return m
 }
 
 // folder returns the expanded path up to the end of the segment that names the channel. Everything of the channel is at

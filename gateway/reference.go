@@ -94,22 +94,25 @@ func (g *Gateway) warnOfReference(rc *requestContext) {
 
 // source returns what is fetched for the request, or false if the reference names an origin that is configured no more.
 func (g *Gateway) source(rc *requestContext) (source, bool) {
-	r := rc.target.route
-	s := source{origin: r.origin}
-	if !rc.sealed.isOpen {
+	s := source{origin: rc.target.route.origin}
+	if ref := &rc.sealed.target; rc.sealed.isOpen {
+		s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+		if ref.Origin != "" {
+			s.origin = g.options.Origins[ref.Origin]
+		}
+	} else {
 		s.path, s.query = rc.target.originPath(), g.forwardedQuery(rc)
-		s.base = g.pathwayBase(rc)
-		return s, true
 	}
-	ref := &rc.sealed.target
-	s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
-	if ref.Origin != "" {
-		s.origin = g.options.Origins[ref.Origin]
+	if s.origin == nil {
+		return s, false
 	}
 	if base := g.pathwayBase(rc); base != "" {
+		if s.base == "" {
+			s.path = s.origin.Prefix() + s.path // a base has no path of its own
+		}
 		s.base = base
 	}
-	return s, s.origin != nil
+	return s, true
 }
 
 // forwardedQuery returns the viewer's parameters that the route sends to the origin.
@@ -159,8 +162,8 @@ type locator struct {
 	ticketSize int
 }
 
-func (g *Gateway) newLocator(rc *requestContext) *locator {
-	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID}
+func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
+	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
 	l.place = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l
@@ -215,18 +218,14 @@ func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 	if t.Base, t.Path = at.Base, at.Path; at.Kind != upstream.Foreign {
 		return t, true
 	}
-	if r.isFirst("host " + listed.Host) {
-		g.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
-			"add the host to the origin's public_names or redirect_hosts", slog.String("route", r.name), slog.String("origin", r.config.Origin),
-			slog.String("channel", l.target.channel), slog.String("host", listed.Host))
-	}
+	r.origin.ReportUnlisted(listed.Scheme, listed.Host, l.target.channel)
 	return t, false
 }
 
 // plain returns the viewer's path of what is on the route's own origin, if a request for that path alone says everything.
 func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) {
 	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() ||
-		strings.Contains(t.Path, "//") {
+		strings.Contains(t.Path, "//") { // which proxies in front may merge
 		return "", false
 	}
 	for i := range l.target.route.mappings {

@@ -34,8 +34,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced *prometheus.Desc
-	tooLong, originFailures *prometheus.Desc
+	unenforced, tooLong, originFailures *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {

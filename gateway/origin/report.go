@@ -179,6 +179,21 @@ func (o *Origin) Failures() []Failure {
 	return all
 }
 
+// ReportUnlisted warns once of a host that a playlist names and the settings do not, whose URIs viewers get as they are.
+func (o *Origin) ReportUnlisted(scheme, host, channel string) {
+	l := &o.failures
+	l.mu.Lock()
+	key := "listed by a playlist: " + host
+	_, isKnown := l.hosts[key]
+	isDue := !isKnown && l.warnsOfHost(key, time.Now())
+	l.mu.Unlock()
+	if isDue {
+		o.log.Warn("playlist names an unlisted host, viewers fetch from it without the gateway, list it in redirect_hosts or public_names to change that",
+			slog.String("host", host), slog.String("scheme", scheme), slog.String("channel", channel),
+			slog.String("setting", "origins."+o.name+".redirect_hosts"))
+	}
+}
+
 // reasonOf returns the reason of a failure.
 func reasonOf(r FailedRequest) Reason {
 	if status, ok := errors.AsType[*StatusError](r.Err); ok {

@@ -237,3 +237,17 @@ func TestOrigin_Report_BodyEndsEarly(t *testing.T) {
 		t.Errorf("reason: got %s", got)
 	}
 }
+
+func TestOrigin_ReportUnlisted_OncePerHost(t *testing.T) {
+	t.Parallel()
+	o := newFixture(t, nil, []string{"http://a"})
+	log := logTo(o)
+	for range 3 {
+		o.ReportUnlisted("https", "ads.example.com", "a001")
+		o.ReportUnlisted("https", "cdn.example.com", "a002")
+	}
+	text := log.String()
+	if strings.Count(text, "\n") != 2 || !strings.Contains(text, `"host":"cdn.example.com"`) || !strings.Contains(text, "origins.test.redirect_hosts") {
+		t.Errorf("log:\n%s\nwant one warning for each host, with the setting", text)
+	}
+}
