@@ -35,7 +35,8 @@
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
 // Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned, because
-// no player makes them up; package urlpath says which. Where a playlist lists such a path, its URI gets a reference, with a
+// no player makes them up; package urlpath says which. Several slashes in a row count as one for the route, and the origin gets
+// those behind the channel as they came. Where a playlist lists such a path, its URI gets a reference, with a
 // name behind it that nobody reads otherwise. A reference is the same for all viewers of a channel and on all nodes, so
 // that playlists below a ticket are byte-identical. It is sealed by the key that signed the viewer's ticket, so that no URI
 // changes in a session's life. A variable whose value only the player knows leaves its URI plain. A steering manifest's

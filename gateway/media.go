@@ -63,8 +63,12 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 // reportOrigin records that the origin failed the viewer, and why. Credentials in the viewer's path may be in the origin's.
 func (g *Gateway) reportOrigin(err error, rc *requestContext) {
 	t := &rc.target
-	t.route.origin.Report(origin.FailedRequest{
-		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Path: t.originPath(),
+	s, ok := g.source(rc)
+	if !ok {
+		return
+	}
+	s.origin.Report(origin.FailedRequest{
+		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Base: s.base, Path: s.path,
 		Hide: func(text string) string {
 			for i, name := range t.mapping.viewer.names {
 				if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {

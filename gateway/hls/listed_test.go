@@ -2,6 +2,7 @@ package hls_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -123,10 +124,8 @@ func TestParse_ListedVariables_Imported(t *testing.T) {
 	}
 	master.WriteString("#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n#EXT-X-DEFINE:NAME=\"late\",VALUE=\"x\"\n")
 	child.WriteString("#EXT-X-DEFINE:IMPORT=\"late\"\n")
-	want := map[string]string{"late": "{$late}"}
-	for name, value := range values {
-		want[name] = value
-	}
+	want := maps.Clone(values)
+	want["late"] = "{$late}"
 	o := mode{}.options()
 	o.Variables = listed(t, master.String(), o)[0].Variables
 	got := map[string]string{}

@@ -262,6 +262,9 @@ func (o *Origin) mediaEntry(f *fetch, object *Object, h *responseHead) *entry {
 func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 	old := f.stored.object
 	if !f.key.media {
+		if source := o.sourceOf(f, a); source != old.Source { // another server has the same version
+			old = &Object{Header: old.Header, Status: old.Status, Body: old.Body, Fetched: old.Fetched, Source: source}
+		}
 		e := o.playlistEntry(f, a, old)
 		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e

@@ -21,8 +21,8 @@ type clusterSetup struct {
 	origin, middleware string // addresses
 	// redis is the section cluster.redis; empty: a single node.
 	redis string
-	// backend, sessions, cluster, route and upstream (of the origin) are further settings of these sections.
-	backend, sessions, cluster, route, upstream string
+	// upstream (of the origin), backend, sessions, cluster and route are further settings of these sections.
+	upstream, backend, sessions, cluster, route string
 	// more holds further top-level lines.
 	more string
 	// deadline is redis_timeout; zero: 400 ms, because the default is too short for the race detector on a busy machine.

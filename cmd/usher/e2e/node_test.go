@@ -19,9 +19,9 @@ const adminToken = "an operator's token"
 // setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// backend, route (the first one) and sessions are further settings of these sections, as YAML in flow style. more holds
-	// further top-level lines.
-	backend, route, sessions, more string
+	// upstream (of the origin), backend, route (the first one) and sessions are further settings of these sections, as YAML in
+	// flow style. more holds further top-level lines.
+	upstream, backend, route, sessions, more string
 	// origins and routes are further entries of these sections, a line each.
 	origins, routes string
 }
@@ -42,7 +42,7 @@ trusted_proxies: [127.0.0.1/32]
 identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
 origins:
-  origin: { url: %q }
+  origin: { url: %q, %s }
 %s
 backends:
   portal: { kind: httprequest, address: %q, %s }
@@ -55,7 +55,7 @@ sessions: { %s }
 admin: { listen: %q, token: %q }
 log: { level: debug }
 %s
-`, listen, s.origin, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.more)
+`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.more)
 }
 
 // startNode runs a node and waits until it is ready.
