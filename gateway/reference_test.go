@@ -278,7 +278,8 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 	other.files["/play/a001/low.m3u8"] = mediaPlaylist
 	other.files["/play/a001/seg-17.ts"] = "from the other host"
 	master := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
-	steer := strings.SplitN(strings.SplitN(master, `SERVER-URI="`, 2)[1], `"`, 2)[0]
+	_, steer, _ := strings.Cut(master, `SERVER-URI="`)
+	steer, _, _ = strings.Cut(steer, `"`)
 	var got struct {
 		Reload string `json:"RELOAD-URI"`
 		Clones []struct {
