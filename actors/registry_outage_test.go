@@ -410,35 +410,3 @@ func failing(isFailing *atomic.Bool) error {
 	}
 	return nil
 }
-
-// TestRegistry_SessionBanned_SiblingDenied: a ban of a ticket's session denies what the ticket opened at another address.
-func TestRegistry_SessionBanned_SiblingDenied(t *testing.T) {
-	t.Parallel()
-	inBubble(t, func(t *testing.T) {
-		var isBanned atomic.Bool
-		store := &fakeCluster{isShared: true}
-		store.banned = func(r *backends.Request, _ *backends.Decision) (session.Ban, bool) {
-			return session.Ban{ID: "b", Session: r.Session}, isBanned.Load() && r.Session == idOf(1)
-		}
-		n := newNode(newFakeBackend(backends.PolicyAllow, breakerOpen), store, nil)
-		defer n.closeAndDrain()
-		sibling := ticketRequest(2, time.Now())
-		sibling.Root = idOf(1)
-		other := ticketRequest(3, time.Now())
-		for _, r := range []session.OpenRequest{sibling, other} {
-			if d := n.watch(t, r); d.Verdict != backends.Allowed {
-				t.Fatalf("decided %+v", d)
-			}
-		}
-		isBanned.Store(true)
-		n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", Session: idOf(1)}})
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if d := n.Find(idOf(2)).Decision(); d.Source != backends.FromBan {
-			t.Errorf("the sibling: %+v", d)
-		}
-		if d := n.Find(idOf(3)).Decision(); d.Verdict != backends.Allowed {
-			t.Errorf("another session: %+v", d)
-		}
-	})
-}

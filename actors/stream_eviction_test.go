@@ -16,6 +16,7 @@ type fakeLimits struct {
 	*fakeCluster
 
 	mu       sync.Mutex
+	joined   []string // the users
 	join     session.LimitResult
 	renew    session.LimitResult // its one state is that of each stream
 	renewed  []int               // the number of streams of each renewal
@@ -25,9 +26,10 @@ type fakeLimits struct {
 	messages []session.Revocation
 }
 
-func (f *fakeLimits) JoinStream(context.Context, session.StreamEntry) (session.LimitResult, error) {
+func (f *fakeLimits) JoinStream(_ context.Context, e session.StreamEntry) (session.LimitResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.joined = append(f.joined, e.User)
 	return f.join, nil
 }
 
@@ -96,7 +98,7 @@ func (f *fakeLimits) told() *fakeLimits {
 	synctest.Wait()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &fakeLimits{renewed: f.renewed, evicted: f.evicted, revoked: f.revoked, left: f.left, messages: f.messages}
+	return &fakeLimits{joined: f.joined, renewed: f.renewed, evicted: f.evicted, revoked: f.revoked, left: f.left, messages: f.messages}
 }
 
 func (f *fakeLimits) answer(edit func()) {

@@ -45,6 +45,26 @@ func TestCredentials_AppendCanonical_Injective(t *testing.T) {
 	}
 }
 
+// Session ids are hashes of these bytes. Nodes of two versions must agree on them, and so must a node and its predecessor.
+func TestCredentials_AppendCanonical_Golden(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		credentials Credentials
+		want        string
+	}{
+		"nothing":        {Credentials{}, "\x00\x00"},
+		"one parameter":  {Credentials{Query: "token=abc"}, "\x01\x05token\x03abc\x00"},
+		"two parameters": {Credentials{Query: "token=a%2Fb&x"}, "\x02\x05token\x03a/b\x01x\x00\x00"},
+		"a header": {
+			Credentials{Query: "t=1", Headers: []Header{{Name: "X-Device", Value: "7"}}}, "\x01\x01t\x011\x01\x08X-Device\x017",
+		},
+	} {
+		if got := string(tt.credentials.AppendCanonical(nil)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestCredentials_AppendCanonical_Spelling(t *testing.T) {
 	t.Parallel()
 	device := []Header{{Name: "X-Device", Value: "1"}}

@@ -33,7 +33,7 @@ func TestGateway_Verify_DoesNotAllocate(t *testing.T) {
 		t.Fatal("no route")
 	}
 	for depth := range 3 {
-		at.bind(ticket.Tree, depth)
+		at.bind(depth)
 		good := g.signer.Sign(ticket.Claims{}, at.scope())
 		for text, want := range map[string]bool{good: true, "a.B" + good[3:]: false} {
 			here := at

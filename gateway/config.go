@@ -13,6 +13,8 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
+	"usher/gateway/reference"
+	"usher/gateway/upstream"
 )
 
 // Config configures a node's public listener.
@@ -55,12 +57,14 @@ type TicketsConfig struct {
 	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
 	Parameter  string `yaml:"parameter"`
 	CookieName string `yaml:"cookie_name"`
+	// MaxURI is how long a URI with a ticket and a reference may be; limits.max_url_size bounds it too. A longer one is not written.
+	MaxURI setting.ByteSize `yaml:"max_uri"`
 }
 
 // CORSConfig configures which web pages may play.
 type CORSConfig struct {
-	// AllowedOrigins are the origins of pages that may play; "*" is any. Routes with ticket_in: cookie need them listed,
-	// because browsers send no cookie to "*".
+	// AllowedOrigins are the origins of pages that may play; "*" is any. Only pages that are listed by name may send
+	// requests with credentials, which routes with ticket_in: cookie need.
 	AllowedOrigins []string `yaml:"allowed_origins"`
 }
 
@@ -91,13 +95,18 @@ type OriginConfig struct {
 	// URL is the origin's address. Fallback are tried in order when it fails.
 	URL      string   `yaml:"url"`
 	Fallback []string `yaml:"fallback"`
+	// ReusesNames says that playlists list names again for other bytes, as a ring of segments does. Then each URI says of which
+	// sequence number and key it is.
+	ReusesNames bool `yaml:"reuses_names"`
+	// Upstream says what the origin may name, and what it is sent.
+	Upstream upstream.Config `yaml:",inline"`
 }
 
 // DefaultConfig returns the settings that hold unless the file overrides them.
 func DefaultConfig() Config {
 	return Config{
 		Listen:  ":8080",
-		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket"},
+		Tickets: TicketsConfig{ReviveFor: 6 * time.Hour, Parameter: "ticket", CookieName: "usher_ticket", MaxURI: 2000},
 		CORS:    CORSConfig{AllowedOrigins: []string{"*"}},
 		Limits: LimitsConfig{
 			MaxHeaderSize:         32 * setting.KiB,
@@ -227,10 +236,14 @@ func (c Config) validateLimits() error {
 	}{
 		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * setting.KiB},
 		{"limits.max_url_size", c.Limits.MaxURLSize, 256},
+		{"tickets.max_uri", c.Tickets.MaxURI, 256},
 	} {
 		if s.value < s.low {
 			errs = append(errs, fmt.Errorf("%s: %v is too small; want at least %v", s.key, s.value, s.low))
 		}
+	}
+	if c.Tickets.MaxURI > reference.MaxChars {
+		errs = append(errs, fmt.Errorf("tickets.max_uri: %v is too large; want at most %v", c.Tickets.MaxURI, setting.ByteSize(reference.MaxChars)))
 	}
 	if c.Limits.MaxConcurrentRequests < 1 {
 		errs = append(errs, fmt.Errorf("limits.max_concurrent_requests: %d is too small; want at least 1", c.Limits.MaxConcurrentRequests))

@@ -70,7 +70,7 @@ func TestConfig_Validate(t *testing.T) {
 		"an origin of another kind":  {func(c *Config) { c.Origins["o"].URL = "rtsp://10.0.0.5" }, `origins.o.url: "rtsp://10.0.0.5": want http://host:port or https://host:port, with or without a path`},
 		"an origin with a fragment":  {func(c *Config) { c.Origins["o"].URL = "http://10.0.0.5/#x" }, `origins.o.url: "http://10.0.0.5/#x": want http://host:port or https://host:port, with or without a path`},
 		"a fallback without a host":  {func(c *Config) { c.Origins["o"].Fallback = []string{"http://a", "http:///x"} }, `origins.o.fallback[1]: "http:///x": want http://host:port or https://host:port, with or without a path`},
-		"several origins at a time":  {func(c *Config) { c.Origins["b"], c.Origins["a"] = &OriginConfig{"b", nil}, &OriginConfig{"a", nil} }, "origins.a.url: \"a\": want http://host:port or https://host:port, with or without a path\norigins.b.url: \"b\": want http://host:port or https://host:port, with or without a path"},
+		"several origins at a time":  {func(c *Config) { c.Origins["b"], c.Origins["a"] = &OriginConfig{URL: "b"}, &OriginConfig{URL: "a"} }, "origins.a.url: \"a\": want http://host:port or https://host:port, with or without a path\norigins.b.url: \"b\": want http://host:port or https://host:port, with or without a path"},
 		"no routes":                  {func(c *Config) { c.Routes = nil }, `routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`},
 		"two routes of one path":     {func(c *Config) { c.Routes = append(c.Routes, c.Routes[0]) }, `routes[1].name: "/play/{channel}/*" is the name of routes[0] already`},
 		"a path without channel":     {route(func(r *RouteConfig) { r.Path = "/play/*" }), `routes[0].path: "/play/*" needs a {channel}`},
@@ -134,10 +134,6 @@ func TestNew_InvalidConfig_NamesSetting(t *testing.T) {
 	c := testConfig("http://10.0.0.5:8000")
 	c.Routes[0].Path = "/play"
 	if _, err := New(Options{Config: c}); err == nil || err.Error() != `routes[0].path: "/play" needs a {channel}` {
-		t.Errorf("got %v", err)
-	}
-	c = testConfig("http://%zz")
-	if _, err := New(Options{Config: c}); err == nil || !strings.HasPrefix(err.Error(), "origins.o.url: ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -11,21 +11,24 @@ import (
 const preflightAge = "86400"
 
 // setCORS lets pages of listed origins read the response, refusals included: a player that cannot read a 403 takes it for
-// a broken network and retries forever, and one that cannot read a 503 gives up.
+// a broken network and retries forever, and one that cannot read a 503 gives up. A page that is listed by name may send its
+// requests with credentials, as some players always do.
 func (g *Gateway) setCORS(ticketIn hls.TicketTransport, req *Request, resp *Response) {
 	from := req.Header.Get("Origin")
 	if from == "" && ticketIn != hls.TicketInNone { // only with TicketInNone may a cache in front share a response
 		return
 	}
 	allowed := g.options.Config.CORS.AllowedOrigins
+	isAny := slices.Contains(allowed, "*")
 	switch {
-	case slices.Contains(allowed, "*"):
-		resp.Set("Access-Control-Allow-Origin", "*")
-	case from != "" && slices.Contains(allowed, from):
+	case from != "" && from != "*" && slices.Contains(allowed, from):
 		resp.Set("Access-Control-Allow-Origin", from)
 		resp.Set("Vary", "Origin")
-		if ticketIn == hls.TicketInCookie {
-			resp.Set("Access-Control-Allow-Credentials", "true")
+		resp.Set("Access-Control-Allow-Credentials", "true")
+	case isAny:
+		resp.Set("Access-Control-Allow-Origin", "*")
+		if len(allowed) > 1 {
+			resp.Set("Vary", "Origin")
 		}
 	default:
 		resp.Set("Vary", "Origin")

@@ -15,6 +15,7 @@ func TestServe_CORS(t *testing.T) {
 	const tv, evil = "https://tv.example.com", "https://evil.example.com"
 	const exposed = "Content-Length, Content-Range, Age"
 	type line map[string]string
+	listed := line{"Allow-Origin": tv, "Allow-Credentials": "true", "Expose-Headers": exposed, "Vary": "Origin"}
 	cases := map[string]struct {
 		allowed  []string
 		ticketIn hls.TicketTransport
@@ -22,12 +23,17 @@ func TestServe_CORS(t *testing.T) {
 		want     line
 	}{
 		"any page":                        {[]string{"*"}, hls.TicketInPath, tv, line{"Allow-Origin": "*", "Expose-Headers": exposed}},
-		"a listed page":                   {[]string{tv}, hls.TicketInPath, tv, line{"Allow-Origin": tv, "Expose-Headers": exposed, "Vary": "Origin"}},
+		"a listed page":                   {[]string{tv}, hls.TicketInPath, tv, listed},
+		"a listed page, by query":         {[]string{tv}, hls.TicketInQuery, tv, listed},
+		"a listed page, by cookie":        {[]string{tv}, hls.TicketInCookie, tv, listed},
+		"a listed page, without ticket":   {[]string{tv}, hls.TicketInNone, tv, listed},
+		"a listed page beside any":        {[]string{"*", tv}, hls.TicketInPath, tv, listed},
+		"another page beside any":         {[]string{tv, "*"}, hls.TicketInPath, evil, line{"Allow-Origin": "*", "Expose-Headers": exposed, "Vary": "Origin"}},
+		"a page called *":                 {[]string{"*"}, hls.TicketInPath, "*", line{"Allow-Origin": "*", "Expose-Headers": exposed}},
 		"another page":                    {[]string{tv}, hls.TicketInPath, evil, line{"Vary": "Origin"}},
 		"a page of a longer name":         {[]string{tv}, hls.TicketInPath, tv + ".evil.com", line{"Vary": "Origin"}},
 		"no page whatever":                {nil, hls.TicketInPath, tv, line{"Vary": "Origin"}},
 		"a sandboxed page":                {[]string{tv}, hls.TicketInPath, "null", line{"Vary": "Origin"}},
-		"a listed page, with cookies":     {[]string{tv}, hls.TicketInCookie, tv, line{"Allow-Origin": tv, "Allow-Credentials": "true", "Expose-Headers": exposed, "Vary": "Origin"}},
 		"another page, with cookies":      {[]string{tv}, hls.TicketInCookie, evil, line{"Vary": "Origin"}},
 		"no page":                         {[]string{"*"}, hls.TicketInPath, "", line{}},
 		"no page, before a cache":         {[]string{"*"}, hls.TicketInNone, "", line{"Allow-Origin": "*", "Expose-Headers": exposed}},

@@ -154,16 +154,12 @@ func hasParameter(query, name string) bool {
 }
 
 // credentialsBesideTicket returns the credentials that came with a ticket, or none if a backend could not decide on them.
-// A parameter that a playlist listed is the origin's, even if it looks like a credential.
+// What the route forwards to the origin is the origin's, even if it looks like a credential.
 func (g *Gateway) credentialsBesideTicket(rc *requestContext) backends.Credentials {
 	if !rc.canOpenSession() {
 		return backends.Credentials{}
 	}
-	query := rc.request.Query
-	if query != "" {
-		query = withoutPairs(query, g.originQuery(rc, rc.target.originPath()))
-	}
-	c := credentialsOf(&rc.target, rc.request, query, g.options.Config.Tickets.Parameter)
+	c := credentialsOf(&rc.target, rc.request, withoutPairs(rc.request.Query, g.forwardedQuery(rc)), g.options.Config.Tickets.Parameter)
 	if rc.target.route.missing(&c) != "" {
 		return backends.Credentials{}
 	}

@@ -218,7 +218,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		}
 	case edge.MatchByCookie:
 		if !rc.hasTicket {
-			g.setCookies(rc, nil, resp)
+			g.setCookies(rc, resp)
 		}
 	}
 	return nil

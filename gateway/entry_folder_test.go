@@ -123,12 +123,7 @@ func ticketOf(t *testing.T, uri string) string {
 func TestServe_TicketOfAnEntry_OpensNoOther(t *testing.T) {
 	t.Parallel()
 	g := newEntryGateway(t, hls.TicketInPath, nil)
-	master := uris(g.want(t, 200, "/play/tv/travel/index.m3u8?token=1").body)
-	travel, video := ticketOf(t, master[1]), ticketOf(t, master[0])
-	common := ticketOf(t, urisIn(g.want(t, 200, master[0]).body)[3])
-	if slices.Contains([]string{travel, video}, common) || travel == video {
-		t.Fatalf("tickets of three folders: %s, %s, %s", travel, video, common)
-	}
+	travel := ticketOf(t, uris(g.want(t, 200, "/play/tv/travel/index.m3u8?token=1").body)[1])
 	for name, tc := range map[string]struct {
 		ticket string
 		opens  map[string]bool
@@ -136,12 +131,6 @@ func TestServe_TicketOfAnEntry_OpensNoOther(t *testing.T) {
 		"the entry's": {travel, map[string]bool{
 			"travel/x.ts": true, "travel/hd/x.ts": true, "travel/hd/v.m3u8": true,
 			"premium/x.ts": false, "premium/index.m3u8": false, "video/x.ts": false, "x.ts": false, "travel2/x.ts": false, "trave/x.ts": false,
-		}},
-		"that of a listed folder": {video, map[string]bool{
-			"video/x.ts": true, "video/sub/x.ts": true, "travel/x.ts": false, "premium/x.ts": false, "x.ts": false,
-		}},
-		"that of a folder above the entry": {common, map[string]bool{
-			"x.ts": true, "travel/x.ts": false, "premium/x.ts": false, "premium/index.m3u8": false,
 		}},
 		"the whole channel's": {"/~" + g.ticket(t, "tv"), map[string]bool{"x.ts": true, "travel/x.ts": true, "premium/a/b/c/x.ts": true}},
 	} {
@@ -166,14 +155,14 @@ func TestServe_TwoEntriesOfAChannel_TwoSessions(t *testing.T) {
 	}
 }
 
-// TestServe_TicketsOfListedFolders_SameOnEveryNode compares the playlists of two nodes, one of which never saw the entry.
-func TestServe_TicketsOfListedFolders_SameOnEveryNode(t *testing.T) {
+// TestServe_ListedFolders_SameOnEveryNode compares the playlists of two nodes, one of which never saw the entry.
+func TestServe_ListedFolders_SameOnEveryNode(t *testing.T) {
 	t.Parallel()
 	one := newEntryGateway(t, hls.TicketInPath, nil)
 	two := newEntryGateway(t, hls.TicketInPath, nil)
 	variant := uris(one.want(t, 200, "/play/tv/travel/index.m3u8?token=1").body)[0]
 	first := one.want(t, 200, variant).body
-	if second := two.want(t, 200, variant).body; second != first || strings.Count(first, "/~") != 3 {
+	if second := two.want(t, 200, variant).body; second != first || strings.Contains(first, "\n/") || strings.Count(first, "../~") != 5 {
 		t.Errorf("two nodes:\n%s\n%s", first, second)
 	}
 }
@@ -247,8 +236,9 @@ func TestServe_DeepChannel(t *testing.T) {
 	for _, other := range []string{"/play/tv/premium/index.m3u8", "/play/tv/seg-1.ts", "/play/tv/travel2/seg-1.ts"} {
 		g.want(t, 403, travel+other)
 	}
-	g.want(t, 404, "/play/tv//premium/index.m3u8?token=1")
+	g.want(t, 200, "/play/tv//premium/index.m3u8?token=1") // the same channel
 	g.want(t, 200, "/play/tv/premium/index.m3u8?token=1")
+	g.want(t, 403, travel+"/play/tv//premium/seg-1.ts")
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 	var channels []string
 	for _, a := range g.table.openRequests() {
@@ -285,22 +275,17 @@ func TestTarget_Bind(t *testing.T) {
 	cases := map[string]struct {
 		pattern, path string
 		depth         int
-		isAlone       bool
 		want          bound
 	}{
-		"the whole channel":             {"/{channel}/*", "/tv/a/b/x.ts", 0, false, bound{"tv", "", true}},
-		"a folder":                      {"/{channel}/*", "/tv/a/b/x.ts", 1, false, bound{"tv", "a", true}},
-		"the path's own":                {"/{channel}/*", "/tv/a/b/x.ts", 2, false, bound{"tv", "a/b", true}},
-		"deeper than the path":          {"/{channel}/*", "/tv/a/b/x.ts", 3, false, bound{}},
-		"the path's own alone":          {"/{channel}/*", "/tv/a/b/x.ts", 2, true, bound{"tv", "a/b", true}},
-		"one above alone":               {"/{channel}/*", "/tv/a/b/x.ts", 1, true, bound{}},
-		"the channel's alone":           {"/{channel}/*", "/tv/x.ts", 0, true, bound{"tv", "", true}},
-		"an escaped folder":             {"/{channel}/*", "/tv/%D0%B0%20b/x.ts", 1, false, bound{"tv", "а b", true}},
-		"without folders":               {"/{channel}.m3u8", "/tv.m3u8", 0, false, bound{"tv", "", true}},
-		"a folder where there are none": {"/{channel}.m3u8", "/tv.m3u8", 1, false, bound{}},
-		"a channel with folders":        {"/{channel...}/*", "/tv/a/b/x.ts", 1, false, bound{"tv/a", "", true}},
-		"it alone":                      {"/{channel...}/*", "/tv/a/b/x.ts", 1, true, bound{}},
-		"as deep as a ticket says":      {"/{channel}/*", "/tv" + deep, ticket.MaxDepth, false, bound{"tv", strings.Repeat("a/", ticket.MaxDepth-1) + "a", true}},
+		"the whole channel":             {"/{channel}/*", "/tv/a/b/x.ts", 0, bound{"tv", "", true}},
+		"a folder":                      {"/{channel}/*", "/tv/a/b/x.ts", 1, bound{"tv", "a", true}},
+		"the path's own":                {"/{channel}/*", "/tv/a/b/x.ts", 2, bound{"tv", "a/b", true}},
+		"deeper than the path":          {"/{channel}/*", "/tv/a/b/x.ts", 3, bound{}},
+		"an escaped folder":             {"/{channel}/*", "/tv/%D0%B0%20b/x.ts", 1, bound{"tv", "а b", true}},
+		"without folders":               {"/{channel}.m3u8", "/tv.m3u8", 0, bound{"tv", "", true}},
+		"a folder where there are none": {"/{channel}.m3u8", "/tv.m3u8", 1, bound{}},
+		"a channel with folders":        {"/{channel...}/*", "/tv/a/b/x.ts", 1, bound{"tv/a", "", true}},
+		"as deep as a ticket says":      {"/{channel}/*", "/tv" + deep, ticket.MaxDepth, bound{"tv", strings.Repeat("a/", ticket.MaxDepth-1) + "a", true}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -314,15 +299,11 @@ func TestTarget_Bind(t *testing.T) {
 				t.Fatalf("no target of %s", tc.path)
 			}
 			var got bound
-			kind := ticket.Tree
-			if tc.isAlone {
-				kind = ticket.FolderAlone
-			}
-			if at.bind(kind, tc.depth) {
+			if at.bind(tc.depth) {
 				got = bound{at.channel, at.folder, true}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("bind(%d, %d) (-want +got):\n%s", kind, tc.depth, diff)
+				t.Errorf("bind(%d) (-want +got):\n%s", tc.depth, diff)
 			}
 		})
 	}

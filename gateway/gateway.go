@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/reference"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 	"usher/gateway/variants"
@@ -53,7 +56,8 @@ type Gateway struct {
 	signer       *ticket.Signer
 	hasher       *sessionHasher
 	trusted      networks
-	listed       *listedQueries
+	sealer       *reference.Sealer
+	originNames  []string // sorted
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
 	variants     *variants.Detector
@@ -66,7 +70,8 @@ type Gateway struct {
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
 		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
-		trusted: o.Config.TrustedProxies, listed: newListedQueries(), fingerprints: edge.NewFingerprints(),
+		sealer: reference.NewSealer(o.Config.Tickets.Keys), originNames: slices.Sorted(maps.Keys(o.Origins)),
+		trusted: o.Config.TrustedProxies, fingerprints: edge.NewFingerprints(),
 		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
 		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
 	}
@@ -81,14 +86,7 @@ func New(o Options) (*Gateway, error) {
 		g.routes = append(g.routes, r)
 		if r.endpoint != nil {
 			g.endpoints = append(g.endpoints, r.endpoint)
-			continue
 		}
-		urls, err := o.Config.Origins[c.Origin].URLs()
-		if err != nil {
-			g.Close()
-			return nil, fmt.Errorf("origins.%s.url: %w", c.Origin, err)
-		}
-		r.setOriginHosts(urls)
 	}
 	return g, nil
 }
@@ -109,14 +107,22 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 // Close stops the background goroutines. The gateway must not be used afterwards.
 func (g *Gateway) Close() {
 	g.hasher.playbackIDs.owners.StopAllGoroutines()
-	g.listed.queries.StopAllGoroutines()
-	g.listed.channels.StopAllGoroutines()
 	g.fingerprints.Close()
 	g.unenforced.Close()
 	g.variants.Close()
 	for _, r := range g.routes {
 		r.entries.StopAllGoroutines()
+		r.warned.StopAllGoroutines()
 	}
+}
+
+// TooLongURIs returns how often playlists of each route listed a URI that was not written because of tickets.max_uri.
+func (g *Gateway) TooLongURIs() map[string]uint64 {
+	counts := map[string]uint64{}
+	for _, r := range g.routes {
+		counts[r.name] = r.tooLong.Load()
+	}
+	return counts
 }
 
 // SigningKey returns the id of the key that signs new tickets.
@@ -126,11 +132,13 @@ func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }
 type requestContext struct {
 	request        *Request
 	target         target
+	path           string // of the request, with its reference and without ticket
 	viewer         client
 	isPlaylist     bool
 	hasTicket      bool   // the ticket is valid
 	badTicket      string // one that is not, of another channel for example; empty: there is none
 	isTicketInPath bool   // a ticket is in the path, so relative URIs inherit it
+	sealed         sealedURI
 	credentials    backends.Credentials
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
@@ -141,16 +149,17 @@ type requestContext struct {
 }
 
 func newRequestContext(req *Request, t target, viewer client) requestContext {
-	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: isPlaylist(t.path), now: time.Now()}
+	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: t.isPlaylist(), now: time.Now()}
 }
 
 // Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
-	text, path, inPath := ticketInPath(req.Path)
+	text, whole, inPath := ticketInPath(req.Path)
 	viewer := clientOf(req, g.trusted)
+	sealed, path := cutReference(whole)
 	t, found := findTarget(g.routes, viewer.host, path)
 	switch {
-	case !urlpath.IsClean(path) && !(found && g.isListed(t, req, text)):
+	case !urlpath.IsClean(path):
 		g.rejectUnroutable(http.StatusBadRequest, urlpath.Unclean, req, resp)
 		g.encodeRefusal(req, resp)
 		return nil
@@ -166,11 +175,18 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	}
 	rc := &resp.scratch
 	*rc = newRequestContext(req, t, viewer)
-	rc.isTicketInPath = inPath
-	if !rc.isPlaylist && t.route.config.TicketIn == hls.TicketInNone {
+	rc.isTicketInPath, rc.path = inPath, whole
+	g.readTicket(rc, text)
+	if sealed != "" {
+		rc.sealed.text, rc.isPlaylist = sealed, false
+		if !g.openReference(rc, &resp.buffer, resp) {
+			return nil
+		}
+	}
+	if t.route.config.TicketIn == hls.TicketInNone && rc.role() != hls.Playlist && rc.role() != hls.Document {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
-	if err := g.admit(ctx, rc, text, resp); err != nil || resp.Status != 0 {
+	if err := g.admit(ctx, rc, resp); err != nil || resp.Status != 0 {
 		return err
 	}
 	return g.serveAdmitted(ctx, rc, resp)
@@ -181,10 +197,14 @@ func (g *Gateway) serveAdmitted(ctx context.Context, rc *requestContext, resp *R
 	if rc.session != nil {
 		resp.begin(rc.session)
 	}
-	if rc.isPlaylist {
+	switch rc.role() {
+	case hls.Playlist:
 		return g.servePlaylist(ctx, rc, resp)
+	case hls.Document:
+		return g.serveDocument(ctx, rc, resp)
+	default:
+		return g.serveMedia(ctx, rc, resp)
 	}
-	return g.serveMedia(ctx, rc, resp)
 }
 
 // rejectUnroutable refuses a request of which no route is known.
@@ -208,9 +228,9 @@ func answerOtherMethods(req *Request, resp *Response) bool {
 }
 
 // admit identifies the viewer and reads the decision on them. The response's status stays zero if they are served.
-func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, resp *Response) error {
+func (g *Gateway) admit(ctx context.Context, rc *requestContext, resp *Response) error {
 	before := resp.numFields
-	if g.identify(rc, ticket, resp) {
+	if g.identify(rc, resp) {
 		if err := g.authorize(ctx, rc, resp); err != nil {
 			return err
 		}
@@ -221,13 +241,12 @@ func (g *Gateway) admit(ctx context.Context, rc *requestContext, ticket string, 
 
 // identify finds the session id by the ticket, else by the credentials, and reports whether it found one. A request
 // without either is refused here, before any lookup.
-func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool {
+func (g *Gateway) identify(rc *requestContext, resp *Response) bool {
 	r := rc.target.route
 	if rc.isTicketInPath && !r.acceptsTicketInPath() {
 		resp.refuse(http.StatusForbidden, "this route accepts no ticket in the path")
 		return false
 	}
-	g.readTicket(rc, text)
 	switch {
 	case rc.hasTicket:
 		rc.credentials = g.credentialsBesideTicket(rc)
@@ -252,9 +271,9 @@ func (g *Gateway) identify(rc *requestContext, text string, resp *Response) bool
 	return true
 }
 
-// canOpenSession reports whether credentials open a session on this path.
+// canOpenSession reports whether credentials open a session on this path. Behind a reference nothing is a credential.
 func (rc *requestContext) canOpenSession() bool {
-	return rc.target.opensSession && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
+	return rc.target.opensSession && rc.sealed.text == "" && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if

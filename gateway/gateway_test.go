@@ -462,7 +462,8 @@ func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
 	var a Response
-	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{}, &a)
+	at, _ := findTarget(g.routes, "", "/play/a001/seg-17.ts")
+	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{target: at}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {
 		t.Errorf("got %v, %d %q %v; want 503 that names the setting", err, a.Status, a.Body, a.Fields())
@@ -642,12 +643,10 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 		g.table.reset()
 		reload(t, g, uri)
 	})
-	t.Run("when the node has forgotten the playlist too", func(t *testing.T) {
+	t.Run("on a node that never saw the playlist", func(t *testing.T) {
 		t.Parallel()
 		_, uri := setUp(t)
 		g, _ := setUp(t)
-		g.listed.queries.InvalidateAll()
-		g.listed.channels.InvalidateAll()
 		g.table.reset()
 		reload(t, g, uri)
 	})

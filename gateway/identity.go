@@ -227,30 +227,9 @@ func (p *playbackIDs) accept(owner []byte, value string, now time.Time) bool {
 	return true
 }
 
-// isListed reports whether a ticket opens the target's path alone, as on a URI that a playlist lists although such a path is
-// not clean. text is the ticket in the path, or empty.
-func (g *Gateway) isListed(t target, req *Request, text string) bool {
-	isOfPath := func(text string) bool {
-		if kind, _ := ticket.Hint(text); kind != ticket.PathAlone {
-			return false
-		}
-		_, ok := g.verify(text, &t)
-		return ok
-	}
-	if t.route.endpoint != nil || text != "" {
-		return t.route.endpoint == nil && isOfPath(text)
-	}
-	for text := range ticketsInQueryOrCookies(&t, req, &g.options.Config.Tickets) {
-		if isOfPath(text) {
-			return true
-		}
-	}
-	return false
-}
-
 // refusalOfTicket says why a ticket in the path is refused. A ticket of a folder says that it is one.
 func refusalOfTicket(text string) string {
-	if kind, depth := ticket.Hint(text); depth > 0 || kind != ticket.Tree {
+	if ticket.Depth(text) > 0 {
 		return "the ticket is for another entry of the channel, or for another channel"
 	}
 	return "the ticket is not valid for this channel"
@@ -300,9 +279,9 @@ func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"
 // and "/live/{channel}/*": then the target becomes the one that the ticket was signed for.
 func (g *Gateway) verify(text string, t *target) (ticket.Claims, bool) {
-	kind, depth := ticket.Hint(text)
+	depth := ticket.Depth(text)
 	for here, more := *t, true; more; more = here.nextMapping() {
-		if !here.bind(kind, depth) {
+		if !here.bind(depth) {
 			continue
 		}
 		if c, ok := g.signer.Verify(text, here.scope()); ok {

@@ -4,21 +4,27 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"usher/backends/setting"
 	"usher/gateway/origin"
-	"usher/gateway/ticket"
 )
 
 // serveMedia answers with a segment, part, key or init section.
 func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Response) error {
-	t := &rc.target
-	path := t.originPath()
+	from, ok := g.source(rc)
+	if !ok {
+		resp.refuse(http.StatusNotFound, "the origin of this reference is configured no more")
+		return nil
+	}
 	h := rc.request.Header
-	s, err := t.route.origin.Media(ctx, origin.Request{
-		Path:            path,
-		Query:           g.originQuery(rc, path),
-		IsListed:        t.kind == ticket.PathAlone,
+	s, err := from.origin.Media(ctx, origin.Request{
+		Base:            from.base,
+		Path:            from.path,
+		Channel:         rc.target.channel,
+		Query:           from.query,
+		IsListed:        from.isListed,
 		Head:            rc.request.Method == http.MethodHead,
 		Range:           h.Get("Range"),
 		IfRange:         h.Get("If-Range"),
@@ -34,7 +40,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 		return nil
 	}
 	resp.Status = s.Status
-	resp.Set("Content-Type", mediaContentType(s.ContentType, path))
+	resp.Set("Content-Type", mediaContentType(s.ContentType, from.path))
 	resp.Set("Last-Modified", s.LastModified)
 	resp.Set("Etag", s.ETag)
 	resp.Set("Cache-Control", s.CacheControl)
@@ -48,6 +54,27 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	}
 	resp.setBody(s)
 	return nil
+}
+
+// reportOrigin records that the origin failed the viewer, and why. Credentials in the viewer's path may be in the origin's.
+func (g *Gateway) reportOrigin(err error, rc *requestContext) {
+	t := &rc.target
+	t.route.origin.Report(origin.FailedRequest{
+		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Path: t.originPath(),
+		Hide: func(text string) string {
+			for i, name := range t.mapping.viewer.names {
+				if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {
+					text = strings.ReplaceAll(text, value, setting.Hidden)
+				}
+			}
+			return text
+		},
+	})
+}
+
+// streamBroken records that a body ended early, unless the viewer left.
+func (g *Gateway) streamBroken(err error, resp *Response) {
+	g.reportOrigin(err, &resp.scratch)
 }
 
 // setBody sets Body if the whole stream is in memory, else Stream.

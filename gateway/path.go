@@ -7,14 +7,17 @@ import (
 
 	"usher/gateway/hls"
 	"usher/gateway/ticket"
-	"usher/gateway/urlpath"
 )
 
 // ticketInPath returns the ticket in front of the path, and the rest of the path.
 func ticketInPath(path string) (ticket, rest string, found bool) {
-	after, found := strings.CutPrefix(path, "/~")
+	single := path
+	for strings.HasPrefix(single, "//") {
+		single = single[1:]
+	}
+	after, found := strings.CutPrefix(single, "/~")
 	if !found {
-		if after, found = cutPrefixFold(path, "/%7e"); !found {
+		if after, found = cutPrefixFold(single, "/%7e"); !found {
 			return "", path, false
 		}
 	}
@@ -83,27 +86,21 @@ func (t *target) enter() {
 	}
 }
 
-// bind binds the target to a folder of the path with that depth, or to the path, as a ticket says it. It fails if the path
-// is not in it.
-func (t *target) bind(kind ticket.Kind, depth int) bool {
-	switch {
-	case kind == ticket.PathAlone:
-		t.folder, t.depth = urlpath.Escape(t.path), 0
-	case t.mapping.viewer.isDeep:
-		return kind == ticket.Tree && t.bindChannel(depth)
-	default:
-		rest := t.rest()
-		if n := strings.Count(rest, "/"); depth > n || kind == ticket.FolderAlone && depth != n {
-			return false
-		}
-		if depth == 0 {
-			t.folder = ""
-		} else if depth != t.depth {
-			t.folder = unescape(firstNames(rest, depth))
-		}
-		t.depth = depth
+// bind binds the target to a folder of the path with that depth, as a ticket says it. It fails if the path is not in one.
+func (t *target) bind(depth int) bool {
+	if t.mapping.viewer.isDeep {
+		return t.bindChannel(depth)
 	}
-	t.kind = kind
+	rest := t.rest()
+	if depth > strings.Count(rest, "/") {
+		return false
+	}
+	if depth == 0 {
+		t.folder = ""
+	} else if depth != t.depth {
+		t.folder = unescape(firstNames(rest, depth))
+	}
+	t.depth = depth
 	return true
 }
 
@@ -123,79 +120,11 @@ func (t *target) bindChannel(depth int) bool {
 func (t *target) above() iter.Seq[target] {
 	return func(yield func(target) bool) {
 		for depth := range t.depth {
-			if above := *t; above.bind(ticket.Tree, depth) && !yield(above) {
+			if above := *t; above.bind(depth) && !yield(above) {
 				return
 			}
 		}
 	}
-}
-
-// The first character of the text that names a scope in a playlist's template is the digit of its kind. The path of its
-// folder follows or, where there are no folders, the path that is listed.
-const scopeDigits = "012"
-
-// listedBy returns the function that names the scope of the ticket that a path needs which the target's playlist lists, if
-// the target's own ticket does not open it. It is the folder that is listed. A folder above the target's is opened alone,
-// because other entries are below it. A path that is not clean is opened alone, because nobody else may ask for such a one.
-func (t *target) listedBy() func(ref string) string {
-	own := *t // the target is reused for other requests
-	return func(ref string) string {
-		path, _, _ := strings.Cut(ref, "?")
-		if !urlpath.IsClean(path) {
-			return scopeText(ticket.PathAlone, path)
-		}
-		isDeep := own.mapping.viewer.isDeep
-		if own.kind == ticket.Tree && (isDeep || own.folder == "") {
-			return ""
-		}
-		listed, found := own.inChannel(path)
-		if !found || own.opens(&listed) {
-			return ""
-		}
-		if !isDeep && listed.mapping.viewer.index(restVariable) >= 0 {
-			path = path[:strings.LastIndexByte(path, '/')+1]
-		}
-		if !isDeep && (own.kind == ticket.PathAlone || isWithin(own.folder, listed.folder)) {
-			return scopeText(ticket.FolderAlone, path)
-		}
-		return scopeText(ticket.Tree, path)
-	}
-}
-
-func scopeText(kind ticket.Kind, path string) string { return scopeDigits[kind:kind+1] + path }
-
-// opens reports whether the target's ticket opens another target of its channel.
-func (t *target) opens(other *target) bool {
-	switch t.kind {
-	case ticket.Tree:
-		return isWithin(other.folder, t.folder)
-	case ticket.FolderAlone:
-		return other.folder == t.folder
-	default:
-		return false // an unclean path
-	}
-}
-
-// inChannel returns the target of another path of the same channel.
-func (t *target) inChannel(path string) (target, bool) {
-	other := target{path: path}
-	for found := other.matchFrom(t.route, 0); found; found = other.nextMapping() {
-		if other.channel == t.channel {
-			return other, true
-		}
-	}
-	return other, false
-}
-
-// listedScope returns the scope that a text of listedBy names.
-func (t *target) listedScope(text string) ticket.Scope {
-	kind := ticket.Kind(text[0] - scopeDigits[0])
-	listed, found := t.inChannel(text[1:])
-	if !found {
-		listed.matchFrom(t.route, 0) // a path alone may be of another channel
-	}
-	listed.bind(kind, listed.depth)
-	return listed.scope()
 }
 
 // folderPath returns the path of the target's folder in a pattern of its route. It fails if the pattern has variables that

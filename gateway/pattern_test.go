@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 func mustPattern(t testing.TB, text string) *pattern {
@@ -42,7 +42,7 @@ func TestPattern_Match(t *testing.T) {
 	}{
 		"a channel and the rest":                {play, "/play/a001/hd/seg.ts", vars{"channel": "a001", "*": "hd/seg.ts"}},
 		"an empty rest":                         {play, "/play/a001/", vars{"channel": "a001", "*": ""}},
-		"a rest of empty segments":              {play, "/play/a001//x", vars{"channel": "a001", "*": "/x"}},
+		"slashes in a row":                      {play, "//play///a001//x//y.ts", vars{"channel": "a001", "*": "x/y.ts"}},
 		"no slash behind the channel":           {play, "/play/a001", nil},
 		"an empty channel":                      {play, "/play//index.m3u8", nil},
 		"another folder":                        {play, "/vod/a001/index.m3u8", nil},
@@ -69,8 +69,8 @@ func TestPattern_Match(t *testing.T) {
 		"a deep channel without a file":            {deep, "/play/tv/travel/", vars{"channel": "tv/travel", "*": ""}},
 		"a deep channel without a slash":           {deep, "/play/a001", nil},
 		"a deep channel of nothing":                {deep, "/play//i.m3u8", nil},
-		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", nil},
-		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", nil},
+		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", vars{"channel": "tv/travel", "*": "i.m3u8"}},
+		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", vars{"channel": "tv/travel", "*": "i.m3u8"}},
 		"a deep channel that ends the pattern":     {"/get/{channel...}", "/get/tv/travel", vars{"channel": "tv/travel"}},
 		"one with a slash in front":                {"/play{channel...}/*", "/play/x/i", nil},
 		"one with a slash at its end":              {"/get/{channel...}", "/get/tv/travel/", nil},
@@ -93,7 +93,7 @@ func TestPattern_Match(t *testing.T) {
 				return
 			}
 			m, _ := p.match(tc.path)
-			if got, ok := p.expand(p, m); !ok || got != tc.path {
+			if got, ok := p.expand(p, m); !ok || got != urlpath.MergeSlashes(tc.path) {
 				t.Errorf("expand: got %q %v, want %q", got, ok, tc.path)
 			}
 		})
@@ -275,26 +275,33 @@ func BenchmarkMatch(b *testing.B) {
 
 func TestTarget_Opens(t *testing.T) {
 	t.Parallel()
+	r, err := newRoute(RouteConfig{Path: "/play/{channel}/*", Media: []PathMappingConfig{{Path: "/keys/{channel}.key"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
-		kind          ticket.Kind
-		folder, other string
-		want          bool
+		entry string
+		depth int
+		other string
+		want  bool
 	}{
-		{ticket.Tree, "", "", true},
-		{ticket.Tree, "", "a/b", true},
-		{ticket.Tree, "a", "a", true},
-		{ticket.Tree, "a", "a/b", true},
-		{ticket.Tree, "a", "ab", false},
-		{ticket.Tree, "a", "", false},
-		{ticket.FolderAlone, "a", "a", true},
-		{ticket.FolderAlone, "a", "a/b", false},
-		{ticket.FolderAlone, "a", "", false},
-		{ticket.FolderAlone, "", "a", false},
-		{ticket.PathAlone, "/play/x", "/play/x", false},
+		{"/play/tv/v.m3u8", 0, "/play/tv/x.ts", true},
+		{"/play/tv/v.m3u8", 0, "/play/tv/a/b/x.ts", true},
+		{"/play/tv/v.m3u8", 0, "/play/tv2/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/a/x.ts", true},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/a/b/x.ts", true},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/ab/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/play/tv/x.ts", false},
+		{"/play/tv/a/v.m3u8", 1, "/keys/tv.key", false},
+		{"/play/tv/v.m3u8", 0, "/keys/tv.key", true},
+		{"/play/tv/v.m3u8", 0, "/elsewhere/x.ts", false},
 	} {
-		own, other := target{kind: tc.kind, folder: tc.folder}, target{folder: tc.other}
-		if got := own.opens(&other); got != tc.want {
-			t.Errorf("kind %d of %q: opens %q %v, want %v", tc.kind, tc.folder, tc.other, got, tc.want)
+		own, found := findTarget([]*route{r}, "", tc.entry)
+		if !found || !own.bind(tc.depth) {
+			t.Fatalf("no target of %s", tc.entry)
+		}
+		if got := own.opens(tc.other); got != tc.want {
+			t.Errorf("%s at depth %d: opens %s %v, want %v", tc.entry, tc.depth, tc.other, got, tc.want)
 		}
 	}
 }

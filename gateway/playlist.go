@@ -1,9 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -13,7 +14,6 @@ import (
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
-	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 )
 
@@ -24,28 +24,31 @@ const playlistType = "application/vnd.apple.mpegurl"
 // operator adds must show soon.
 const masterPlaylistFreshness = 5 * time.Second
 
-// templateKey identifies one rewriting of a playlist.
+// templateKey identifies one rewriting of a playlist or document.
 type templateKey struct {
 	route *route
-	// path is empty if every URI is written path-absolute, so that viewers with credentials in their path share one
-	// rewriting.
+	// channel and folder are those for which references are sealed, keyID is the key that seals them.
+	channel, folder, keyID string
+	// path is the path of the request. It is empty if every URI is written path-absolute, so that viewers with credentials in
+	// their path share one rewriting.
 	path           string
 	isTicketInPath bool
-	// kind and folder are what the playlist's own ticket opens.
-	kind   ticket.Kind
-	folder string
+	isDocument     bool
 }
 
 func (rc *requestContext) templateKey() templateKey {
 	t := &rc.target
-	k := templateKey{route: t.route, isTicketInPath: rc.isTicketInPath, kind: t.kind, folder: t.folder}
-	if rc.isTicketInPath || !k.route.acceptsTicketInPath() {
-		k.path = t.path
+	k := templateKey{
+		route: t.route, channel: t.channel, folder: t.folder, keyID: rc.claims.KeyID,
+		isTicketInPath: rc.isTicketInPath, isDocument: !rc.isPlaylist,
+	}
+	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() {
+		k.path = rc.path
 	}
 	return k
 }
 
-// rewriting is a playlist parsed for viewers, or the reason why that failed.
+// rewriting is a playlist or document parsed for viewers, or the reason why that failed.
 type rewriting struct {
 	*hls.Template
 	err error
@@ -53,94 +56,88 @@ type rewriting struct {
 
 // servePlaylist answers with the viewer's version of the playlist.
 func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *Response) error {
-	t := &rc.target
-	path := t.originPath()
-	p, err := t.route.origin.Playlist(ctx, origin.Request{
-		Path:       path,
-		Query:      g.originQuery(rc, path),
-		Directives: directives(rc.request.Query),
-		IsListed:   t.kind == ticket.PathAlone,
-		Freshness:  freshness,
-	})
-	if err != nil {
-		return g.originFailed(err, rc, resp)
-	}
-	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, path) }).(*rewriting)
-	if made.err != nil {
-		g.options.Logger.Warn("playlist invalid", slog.String("route", t.route.name),
-			slog.String("channel", t.channel), slog.Any("error", made.err))
-		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
-		return nil
+	p, made, err := g.fetchRewritten(ctx, rc, directives(rc.request.Query), freshness, resp)
+	if err != nil || made == nil {
+		return err
 	}
 	if info := made.Info(); rc.session != nil && !info.IsMultivariant && info.TargetDuration > 0 {
 		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
 	}
-	g.renderPlaylist(rc, made.Template, p.Object, resp)
+	g.renderTemplate(rc, made, playlistContentType(p.ContentType), resp)
+	if rc.target.route.config.TicketIn == hls.TicketInCookie {
+		g.setCookies(rc, resp)
+	}
 	return nil
 }
 
-// renderPlaylist writes the viewer's version into the response.
-func (g *Gateway) renderPlaylist(rc *requestContext, tpl *hls.Template, o *origin.Object, resp *Response) {
-	ticketIn := rc.target.route.config.TicketIn
+// serveDocument answers with the viewer's version of a JSON document that a playlist names.
+func (g *Gateway) serveDocument(ctx context.Context, rc *requestContext, resp *Response) error {
+	p, made, err := g.fetchRewritten(ctx, rc, documentDirectives(rc.request.Query), nil, resp)
+	if err != nil || made == nil {
+		return err
+	}
+	g.renderTemplate(rc, made, cmp.Or(p.ContentType, "application/json"), resp)
+	return nil
+}
+
+// fetchRewritten returns a playlist or document, and how it is written for viewers. Without either it has answered.
+func (g *Gateway) fetchRewritten(
+	ctx context.Context, rc *requestContext, directives string, fresh func([]byte) (fresh, stale time.Duration), resp *Response,
+) (origin.Playlist, *hls.Template, error) {
+	s, ok := g.source(rc)
+	if !ok {
+		resp.refuse(http.StatusNotFound, "the origin of this reference is configured no more")
+		return origin.Playlist{}, nil, nil
+	}
+	p, err := s.origin.Playlist(ctx, origin.Request{
+		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
+	})
+	if err != nil {
+		return p, nil, g.originFailed(err, rc, resp)
+	}
+	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+	if made.err != nil {
+		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
+		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
+		return p, nil, nil
+	}
+	return p, made.Template, nil
+}
+
+// renderTemplate writes the viewer's version into the response.
+func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentType string, resp *Response) {
 	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
 	} else {
-		var room [4]string
-		tickets := g.appendTickets(room[:0], rc, tpl.Scopes())
-		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(tickets...)), tickets...)
+		text := g.signer.Sign(rc.claims, rc.target.scope())
+		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(text)), text)
 	}
-	resp.Set("Content-Type", playlistContentType(o.ContentType))
+	resp.Set("Content-Type", contentType)
 	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
-	if ticketIn == hls.TicketInCookie {
-		g.setCookies(rc, tpl.Scopes(), resp)
-	}
 }
 
-// appendTickets appends the session's ticket for the target, and one for each of the scopes.
-func (g *Gateway) appendTickets(tickets []string, rc *requestContext, scopes []string) []string {
-	tickets = append(tickets, g.signer.Sign(rc.claims, rc.target.scope()))
-	for _, text := range scopes {
-		tickets = append(tickets, g.signer.Sign(rc.claims, rc.target.listedScope(text)))
-	}
-	return tickets
-}
-
-// rewrite parses a playlist once for all viewers of a route.
-func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, originPath string) *rewriting {
-	t := &rc.target
-	base := o.FinalURL
-	if base == "" {
-		base = t.route.originHosts[0] + t.route.originPrefix + originPath
-	}
-	tpl, err := hls.Parse(o.Body, hls.Options{
-		Origin:         base,
-		Path:           t.path,
-		TicketIn:       t.route.config.TicketIn,
+// rewrite parses a playlist or document once for all viewers of a channel.
+func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewriting {
+	locator := g.newLocator(rc, o.Source.Scheme)
+	options := hls.Options{
+		Origin:         o.Source.URL(),
+		Path:           rc.path,
+		TicketIn:       rc.target.route.config.TicketIn,
 		UnderTicket:    rc.isTicketInPath,
 		QueryParameter: g.options.Config.Tickets.Parameter,
-		Locate:         func(ref string) (string, bool) { return g.locate(t.route, ref) },
-		SameOrigin:     t.route.isSameOrigin,
-		TicketScope:    t.listedBy(),
-	})
-	if err != nil {
-		return &rewriting{err: err}
+		Query:          s.query,
+		Variables:      strings.Clone(rc.sealed.target.Variables),
+		Locate:         locator.locate,
+		Pathway:        locator.pathway,
 	}
-	g.listed.record(t.route, t.channel, tpl)
-	return &rewriting{Template: tpl}
-}
-
-// locate calls the route's locate. The first time that no mapping matches it warns the operator: players will be refused
-// what the playlist names, although nothing in it looks wrong.
-func (g *Gateway) locate(r *route, ref string) (string, bool) {
-	path, found := r.locate(ref)
-	if !found && !r.hasWarnedUnmapped.Swap(true) {
-		unmapped, _, _ := strings.Cut(ref, "?")
-		g.options.Logger.Warn("playlist names a path that its route does not serve, add a pattern for it to the route's media",
-			slog.String("route", r.name), slog.String("path", unmapped))
+	parse := hls.Parse
+	if !rc.isPlaylist {
+		parse = hls.ParseDocument
 	}
-	return path, found
+	tpl, err := parse(o.Body, options)
+	return &rewriting{tpl, err}
 }
 
 // playlistContentType returns the origin's content type if players know it, else playlistType.
@@ -202,10 +199,26 @@ func knownDirective(pair string) bool {
 	}
 }
 
+// maxDocumentDirectives and maxDirectiveSize bound what a player may say to a document's server.
+const maxDocumentDirectives, maxDirectiveSize = 8, 256
+
+// documentDirectives returns what a player says to the server of a document: the pathway and throughput that it has, or
+// where in an interstitial it begins.
+func documentDirectives(query string) string {
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		if isDirective(pair) && len(pair) <= maxDirectiveSize && len(kept) < maxDocumentDirectives {
+			kept = append(kept, pair)
+		}
+	}
+	slices.Sort(kept)
+	return strings.Join(kept, "&")
+}
+
 // setCookies sets the ticket's cookie for everything that the channel's playlists may list, one for each mapping of the
-// route, and one for each folder outside the entry's that this playlist lists, so that cookies of two channels never mix. Browsers keep a Secure cookie only from HTTPS, and send one to a
-// player on another site only if it is SameSite=None and Partitioned.
-func (g *Gateway) setCookies(rc *requestContext, scopes []string, resp *Response) {
+// route, so that cookies of two channels never mix. Browsers keep a Secure cookie only from HTTPS, and send one to a player
+// on another site only if it is SameSite=None and Partitioned.
+func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	t := &rc.target
 	c := http.Cookie{
 		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
@@ -216,18 +229,9 @@ func (g *Gateway) setCookies(rc *requestContext, scopes []string, resp *Response
 		c.Secure, c.SameSite, c.Partitioned = true, http.SameSiteNoneMode, true
 	}
 	for i := range t.route.mappings {
-		if t.kind == ticket.PathAlone {
-			break // the playlist that lists this one set its cookie
-		}
 		// A mapping with variables that this path lacks is skipped: the viewer got its cookie where the path has them.
 		if path, ok := t.folderPath(t.route.mappings[i].viewer); ok {
 			c.Path = urlpath.Escape(path)
-			resp.Set("Set-Cookie", c.String())
-		}
-	}
-	for _, text := range scopes {
-		c.Path, c.Value = urlpath.Escape(text[1:]), g.signer.Sign(rc.claims, t.listedScope(text))
-		if !strings.Contains(c.Path, ";") { // which ends an attribute
 			resp.Set("Set-Cookie", c.String())
 		}
 	}
@@ -239,6 +243,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	g.reportOrigin(err, rc)
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.IsNotFound():
@@ -250,8 +255,6 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	case errors.Is(err, context.DeadlineExceeded):
 		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		g.options.Logger.Debug("origin failed", slog.String("route", rc.target.route.name),
-			slog.String("channel", rc.target.channel), slog.Any("error", err))
 		resp.refuse(http.StatusBadGateway, "the origin failed")
 	}
 	return nil

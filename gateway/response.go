@@ -12,6 +12,7 @@ import (
 	"usher/backends"
 	"usher/gateway/enforcement"
 	"usher/gateway/origin"
+	"usher/gateway/reference"
 	"usher/gateway/ticket"
 )
 
@@ -32,9 +33,10 @@ type Response struct {
 	fields    [maxFields]Field
 	numFields int
 
-	session session.Handle // whose request is answered; counts the bytes sent
-	stream  origin.Stream  // what Stream points to
-	scratch requestContext // lives here because it is too big to allocate for each request
+	session session.Handle   // whose request is answered; counts the bytes sent
+	stream  origin.Stream    // what Stream points to
+	buffer  reference.Buffer // of the request's reference; survives Reset
+	scratch requestContext   // lives here because it is too big to allocate for each request
 }
 
 // begin notes that the session's request is being answered, until Reset.
@@ -48,7 +50,7 @@ func (resp *Response) Reset() {
 	if resp.session != nil {
 		resp.session.End(time.Now())
 	}
-	*resp = Response{}
+	*resp = Response{buffer: resp.buffer}
 }
 
 // Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie and WWW-Authenticate occur more than
@@ -115,7 +117,7 @@ func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore 
 	}
 	if rc.id.IsZero() {
 		if !rc.target.mapping.viewer.isDeep {
-			rc.target.bind(ticket.Tree, 0) // one viewer for all folders, none of which they opened
+			rc.target.bind(0) // one viewer for all folders, none of which they opened
 		}
 		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 	}

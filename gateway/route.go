@@ -16,21 +16,22 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // route is a compiled RouteConfig.
 type route struct {
-	name         string
-	config       RouteConfig
-	mappings     []pathMapping  // the first one opens sessions
-	endpoint     *edge.Endpoint // where an edge asks; nil: the route serves media
-	hosts        []string
-	origin       *origin.Origin
-	originHosts  []string // scheme://host of the origin's addresses, lower case
-	originPrefix string   // of the origin's address, before every path on it
-	identity     identityFields
-	// hasWarnedUnmapped reports that a warning was written of a playlist's URI that no mapping matches.
-	hasWarnedUnmapped atomic.Bool
+	name     string
+	config   RouteConfig
+	mappings []pathMapping  // the first one opens sessions
+	endpoint *edge.Endpoint // where an edge asks; nil: the route serves media
+	hosts    []string
+	origin   *origin.Origin
+	identity identityFields
+	// warned are the warnings that were written about playlists of the route, by what they are about.
+	warned *otter.Cache[string, struct{}]
+	// tooLong counts URIs beyond tickets.max_uri.
+	tooLong atomic.Uint64
 	// entries holds the folder in which each channel was opened, until a warning was written of one opened in two.
 	entries          *otter.Cache[string, string]
 	hasWarnedEntries atomic.Bool
@@ -48,6 +49,9 @@ type identityFields struct{ agent, playback bool }
 // maxEntries bounds how many channels of a route are watched for a second entry.
 const maxEntries = 10_000
 
+// maxWarned bounds how many warnings of a route are remembered.
+const maxWarned = 1000
+
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
@@ -57,6 +61,7 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
 	}
+	r.warned = otter.Must(&otter.Options[string, struct{}]{MaximumSize: maxWarned})
 	r.entries = otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries})
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
@@ -106,30 +111,6 @@ func newPathMapping(c PathMappingConfig) (pathMapping, error) {
 	return pathMapping{viewer: viewer, origin: there}, nil
 }
 
-// setOriginHosts sets the origin's addresses, by which its absolute URIs are told from foreign ones.
-func (r *route) setOriginHosts(urls []*url.URL) {
-	for _, u := range urls {
-		r.originHosts = append(r.originHosts, strings.ToLower(u.Scheme+"://"+hostPort(u.Scheme, u.Host)))
-	}
-	if len(urls) > 0 {
-		r.originPrefix = strings.TrimSuffix(urls[0].EscapedPath(), "/")
-	}
-}
-
-// hostPort returns the host without the port that its scheme implies.
-func hostPort(scheme, host string) string {
-	name, port, err := net.SplitHostPort(host)
-	if err == nil && (scheme == "http" && port == "80" || scheme == "https" && port == "443") {
-		return name
-	}
-	return host
-}
-
-// isSameOrigin reports whether an absolute URI is on the route's origin.
-func (r *route) isSameOrigin(scheme, host string) bool {
-	return slices.Contains(r.originHosts, scheme+"://"+hostPort(scheme, host))
-}
-
 // servesHost reports whether the route serves a host, given as the Host header field.
 func (r *route) servesHost(host string) bool {
 	if len(r.hosts) == 0 {
@@ -150,9 +131,8 @@ type target struct {
 	match        match
 	channel      string
 	// folder is the folder below the channel that the session or its ticket opens, with all below it; empty: the whole
-	// channel. It is the entry's until a ticket says another one. kind and depth are as in [ticket.Scope].
+	// channel. It is the entry's until a ticket says another one. depth is as in [ticket.Scope].
 	folder string
-	kind   ticket.Kind
 	depth  int
 	path   string // the viewer's, without ticket
 }
@@ -179,7 +159,7 @@ func (t *target) matchFrom(r *route, index int) bool {
 
 // scope returns what a ticket for the target is valid for.
 func (t *target) scope() ticket.Scope {
-	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Kind: t.kind, Depth: t.depth}
+	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Depth: t.depth}
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.
@@ -230,7 +210,7 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	case q.Channel != "":
 		t.channel, t.folder, t.depth = q.Channel, "", 0
 	case r.config.Edge.ViewerPath == "":
-		t.channel, t.folder, t.depth = t.path, "", 0
+		t.channel, t.folder, t.depth = urlpath.MergeSlashes(t.path), "", 0
 	}
 	return t, true
 }
@@ -267,36 +247,41 @@ func (t *target) originPath() string {
 	if t.mapping.isIdentity {
 		return t.path
 	}
-	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
+	viewer := t.mapping.viewer
+	path, _ := t.mapping.origin.expand(viewer, viewer.unmerge(t.path, t.match)) // newPathMapping saw to the variables
 	return path
 }
 
-// locate returns the viewers' reference (path and query) for a reference on the origin. It is not found if no mapping of
-// the route matches it.
-func (r *route) locate(ref string) (string, bool) {
-	path, query, hasQuery := strings.Cut(ref, "?")
-	path, found := strings.CutPrefix(path, r.originPrefix)
-	if !found {
-		return "", false
+// viewerPath returns the viewer's path of a path on the origin.
+func (m *pathMapping) viewerPath(path string) (string, bool) {
+	found, ok := m.origin.match(path)
+	if !ok || m.isIdentity {
+		return path, ok
 	}
-	for i := range r.mappings {
-		p := &r.mappings[i]
-		m, ok := p.origin.match(path)
-		if !ok {
-			continue
-		}
-		viewers := path
-		if !p.isIdentity {
-			if viewers, ok = p.viewer.expand(p.origin, m); !ok {
-				continue
-			}
-		}
-		if hasQuery {
-			viewers += "?" + query
-		}
-		return viewers, true
+	return m.viewer.expand(m.origin, found)
+}
+
+// roleOf returns the role that a viewer's path shows.
+func (r *route) roleOf(path string) hls.Role {
+	role := roleOfName(path)
+	if role != hls.Playlist && r.isEntry(path) {
+		return hls.Playlist
 	}
-	return "", false
+	return role
+}
+
+// isEntry reports whether the route says that a path is a playlist's, whatever its name.
+func (r *route) isEntry(path string) bool {
+	if !r.config.Playlist {
+		return false
+	}
+	_, ok := r.mappings[0].viewer.match(path)
+	return ok
+}
+
+// isPlaylist reports whether the target's path is a playlist's.
+func (t *target) isPlaylist() bool {
+	return isPlaylist(t.path) || t.index == 0 && t.route.config.Playlist
 }
 
 // isPlaylist reports whether a path names a playlist.

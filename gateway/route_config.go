@@ -23,6 +23,9 @@ type RouteConfig struct {
 	Path string `yaml:"path"`
 	// OriginPath is the path on the origin. If empty it is the viewer's.
 	OriginPath string `yaml:"origin_path"`
+	// Playlist says that all of Path are playlists, whatever their names. Else the name must end in .m3u8 or .m3u, unless a
+	// playlist lists it.
+	Playlist bool `yaml:"playlist"`
 	// Media are further patterns, for media that the route's playlists list. They always need a ticket.
 	Media []PathMappingConfig `yaml:"media"`
 	// Hosts are the host names that the route serves. If empty it serves all.
@@ -117,6 +120,10 @@ func (r RouteConfig) warnings(key string) error {
 			"let what stands in front of this node check a token of its own", key))
 	}
 	if r.Edge == nil {
+		if !r.hasPlace() {
+			errs = append(errs, fmt.Errorf("%s.path: no pattern of this route ends in /*, so what a playlist lists outside of them stays as it is, "+
+				`and players go past the gateway or fail; add one to media, such as { path: "/media/{channel}/*" }`, key))
+		}
 		return errors.Join(errs...)
 	}
 	for i, n := range r.Edge.Networks {
@@ -129,6 +136,11 @@ func (r RouteConfig) warnings(key string) error {
 		errs = append(errs, fmt.Errorf("%s.edge.match_by: playlists-only allows segments and keys to everybody who knows their URIs", key))
 	}
 	return errors.Join(errs...)
+}
+
+// hasPlace reports whether references can be written below a pattern of the route.
+func (r RouteConfig) hasPlace() bool {
+	return strings.HasSuffix(r.Path, "/*") || slices.ContainsFunc(r.Media, func(m PathMappingConfig) bool { return strings.HasSuffix(m.Path, "/*") })
 }
 
 func (r RouteConfig) validateHosts(key string) error {

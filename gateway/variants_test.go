@@ -149,8 +149,8 @@ func TestServe_CacheBusters_BelowTicket(t *testing.T) {
 	}
 	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-18.ts?_=5\n"
 	g.upstream.files["/play/a001/seg-18.ts"] = segment
-	g.want(t, 200, "/play/a001/index.m3u8?token=1")
-	got := g.originRequestsAfter(t, http.StatusOK, ticket+"/play/a001/seg-18.ts?_=5")
+	listed := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
+	got := g.originRequestsAfter(t, http.StatusOK, listed, listed+"?_=6")
 	if diff := cmp.Diff([]string{"/play/a001/seg-18.ts?_=5"}, got); diff != "" {
 		t.Errorf("one that a playlist lists: the origin was asked for (-want +got):\n%s", diff)
 	}

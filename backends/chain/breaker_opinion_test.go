@@ -171,6 +171,45 @@ func TestBreaker_SlowBackend_IsAskedOncePerCheck(t *testing.T) {
 	})
 }
 
+// TestBreaker_LocalDecisionIsNoAnswer has an adapter decide by itself on one viewer, between the failures of the others.
+func TestBreaker_LocalDecisionIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		local := openingFrom(1).Address
+		s := &switchable{current: func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Address == local {
+				return backends.LocalDecision(backends.Denied, "no token"), nil
+			}
+			return failSent(ctx, r)
+		}}
+		b := newTestBreaker(s)
+		for range DefaultBreakerConfig().ConsecutiveFailures {
+			d, err := b.Check(t.Context(), openingFrom(1))
+			if err != nil || d.Verdict != backends.Denied {
+				t.Fatalf("got %s and error %v, want the local decision", d.Verdict, err)
+			}
+			_, _ = b.Check(t.Context(), openingFrom(66))
+		}
+		synctest.Wait()
+		if !b.IsDown() {
+			t.Error("closed although the backend answered nobody, want open")
+		}
+	})
+}
+
+func TestBreaker_EarlyTimeout(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker(nil)
+	for took, want := range map[time.Duration]time.Duration{
+		0: time.Second, 250 * time.Millisecond: time.Second, 300 * time.Millisecond: 1200 * time.Millisecond,
+		500 * time.Millisecond: testTimeout, testTimeout: testTimeout,
+	} {
+		if got := b.earlyTimeout(took); got != want {
+			t.Errorf("after an answer in %s: got %s, want %s", took, got, want)
+		}
+	}
+}
+
 // TestBreaker_ThreeAddresses_NeedNoSecondOpinion has three viewers fail where nobody gets an answer.
 func TestBreaker_ThreeAddresses_NeedNoSecondOpinion(t *testing.T) {
 	t.Parallel()

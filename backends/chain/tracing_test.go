@@ -63,6 +63,9 @@ func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 			failWith(backends.FailureStatus),
 			with(map[string]any{"error.type": "status", "http.response.status_code": int64(503)}), codes.Error,
 		},
+		"a failure without a status has none": {
+			failSent, with(map[string]any{"error.type": "transport"}), codes.Error,
+		},
 		"a viewer who left is no error": {
 			func(context.Context, *backends.Request) (backends.Decision, error) {
 				return backends.Decision{}, context.Canceled

@@ -252,6 +252,25 @@ func TestCheck_AllowedNeedsRequirements(t *testing.T) {
 	}
 }
 
+// A denial for want of a requirement does not say that the token is valid.
+func TestCheck_UnmetRequirementDenies(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, respondingWith(200, `{"error": 0}`))
+	b := newBackend(t, s.URL(), func(c *Config) {
+		c.HTTP.RequireHeader, c.HTTP.OnUnmetRequirement = "X-Api", httpbackend.UnmetRequirementDeny
+	})
+	want := backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromBackend, Reason: `backend answered 200, without require_header="X-Api"`,
+	}
+	d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
+	if err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+}
+
 func BenchmarkCheck(b *testing.B) {
 	s := startServer(b, denyingWith(403))
 	backend := newBackend(b, s.URL(), func(c *Config) { c.Send = []string{"name", "ip"} })

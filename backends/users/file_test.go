@@ -3,6 +3,7 @@ package users
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -127,6 +128,17 @@ func TestReload_FileReplacedByRename(t *testing.T) {
 	w.wantReload(t, "INFO", "of-bobby")
 }
 
+func TestReload_UnchangedFile_NotRead(t *testing.T) {
+	t.Parallel()
+	w := newReloadTest(t)
+	w.setAge(t, 1)
+	w.wantReload(t, "", "of-alice")
+	w.file.sum = [sha256.Size]byte{} // a read would find another content
+	w.wantReload(t, "", "of-alice")
+	w.setAge(t, 2)
+	w.wantReload(t, "INFO", "of-alice")
+}
+
 // Kubernetes changes a mounted file by retargeting a symlink.
 func TestReload_SymlinkRetargeted(t *testing.T) {
 	t.Parallel()
@@ -147,7 +159,7 @@ func TestReload_ChangeWithinMtimeResolution(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
 	at := time.Now()
-	w.now = func() time.Time { return at.Add(time.Second) }
+	w.now = func() time.Time { return at.Add(mtimeResolution) }
 	if err := os.Chtimes(w.name, at, at); err != nil {
 		t.Fatal(err)
 	}

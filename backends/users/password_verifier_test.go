@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -240,6 +241,32 @@ func TestAccountTable_PasswordForUnknownLogins(t *testing.T) {
 	}
 	if p, decoy := (&accountTable{}).passwordFor("dave", secret); !decoy || p.isSet() {
 		t.Errorf("no account has a password: %v, decoy %t, want nothing to compare with", p, decoy)
+	}
+}
+
+func TestNewPasswordVerifier_Slots(t *testing.T) { // not parallel: it changes the number of processors
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, tt := range []struct{ processors, setting, want int }{{1, 0, 1}, {2, 0, 1}, {3, 0, 2}, {8, 0, 4}, {8, 3, 3}} {
+		runtime.GOMAXPROCS(tt.processors)
+		cfg := DefaultConfig()
+		cfg.MaxConcurrentHashes = tt.setting
+		if n := cap(newPasswordVerifier("subscribers", cfg, nil).slots); n != tt.want {
+			t.Errorf("%d CPUs, max_concurrent_hashes %d: %d at once, want %d", tt.processors, tt.setting, n, tt.want)
+		}
+	}
+}
+
+func TestPasswordCache_KeepsOneGeneration(t *testing.T) {
+	t.Parallel()
+	m := newPasswordCache([]byte("secret"), 8)
+	for i := range 40 {
+		m.add(fingerprint{byte(i)})
+		for kept := max(0, i-7); kept <= i; kept++ {
+			_, isYoung := m.young[fingerprint{byte(kept)}]
+			if _, isOld := m.old[fingerprint{byte(kept)}]; !isYoung && !isOld {
+				t.Fatalf("entry %d of the last 8 was dropped after %d", kept, i)
+			}
+		}
 	}
 }
 

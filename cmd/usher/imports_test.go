@@ -53,7 +53,9 @@ func siblings() map[string][]string {
 		"gateway/edge":          {backends, setting},
 		"gateway/edge/extauthz": {setting, "gateway", "gateway/edge"},
 		"gateway/ticket":        {backends, setting, session},
+		"gateway/reference":     {backends, setting, "gateway/hls"},
 		"gateway/enforcement":   {backends},
+		"gateway/upstream":      {setting},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
 		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
@@ -94,7 +96,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
 		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
 		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
-		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}},
+		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},

@@ -151,19 +151,18 @@ func (n *node) makeOrigins() error {
 	if n.cache, err = origin.NewCache(n.settings.Cache, n.logger); err != nil {
 		return err
 	}
-	addresses, hosts := map[string][]*url.URL{}, []string{}
+	addresses, all := map[string][]*url.URL{}, []*url.URL{}
 	for name, c := range n.settings.Gateway.Origins {
 		urls, err := c.URLs()
 		if err != nil {
 			return fmt.Errorf("origins.%s: %w", name, err)
 		}
 		addresses[name] = urls
-		for _, u := range urls {
-			hosts = append(hosts, u.Host)
-		}
+		all = append(all, urls...)
 	}
 	for name, urls := range addresses {
-		n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger, origin.WithRedirectHosts(hosts...))
+		n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger,
+			origin.WithOtherOrigins(all...), origin.WithUpstream(n.settings.Gateway.Origins[name].Upstream))
 		if err != nil {
 			return err
 		}

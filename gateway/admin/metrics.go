@@ -34,7 +34,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced *prometheus.Desc
+	unenforced, tooLong, originFailures *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -44,8 +44,12 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Live nodes, this one included, as far as this one knows.", nil, nil),
 		redisUp: prometheus.NewDesc("usher_redis_up",
 			"1 while Redis is available, else 0. Always 1 without Redis.", nil, nil),
+		tooLong: prometheus.NewDesc("usher_playlist_uris_too_long_total",
+			"URIs of playlists that were not written because of tickets.max_uri.", []string{"route"}, nil),
 		unenforced: prometheus.NewDesc("usher_unenforced_refusals_total",
 			"Sessions that a route with enforce: false would have refused.", []string{"route", "reason"}, nil),
+		originFailures: prometheus.NewDesc("usher_origin_failures_total",
+			"Requests of viewers that the origin failed.", []string{"origin", "reason"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
 			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
@@ -65,7 +69,7 @@ func newNodeCollector(o Options) *nodeCollector {
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures} {
 		out <- d
 	}
 }
@@ -79,6 +83,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
 	c.collectRoutes(out)
+	c.collectOrigins(out)
 	for _, b := range c.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
@@ -95,14 +100,27 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// collectRoutes writes what routes would have refused, a series for each route that refuses nobody and each reason.
+// collectRoutes writes the counters of routes. What a route would have refused is a series for each reason.
 func (c *nodeCollector) collectRoutes(out chan<- prometheus.Metric) {
 	if c.Routes == nil {
 		return
 	}
 	for _, r := range c.Routes() {
+		out <- metric(c.tooLong, prometheus.CounterValue, float64(r.TooLongURIs), r.Name)
 		for reason, n := range r.UnenforcedRefusals {
 			out <- metric(c.unenforced, prometheus.CounterValue, float64(n), r.Name, reason)
+		}
+	}
+}
+
+// collectOrigins writes a series for each origin and each reason for which it failed a viewer.
+func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
+	if c.Origins == nil {
+		return
+	}
+	for _, o := range c.Origins() {
+		for _, f := range o.Failures {
+			out <- metric(c.originFailures, prometheus.CounterValue, float64(f.Count), o.Name, f.Reason)
 		}
 	}
 }

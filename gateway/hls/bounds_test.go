@@ -17,7 +17,7 @@ func TestParse_UnwritableLocation_Unchanged(t *testing.T) {
 			t.Parallel()
 			const body = "#EXTM3U\n#EXT-X-MAP:URI=\"seg.mp4\""
 			o := mode{}.options()
-			o.Locate = func(string) (string, bool) { return target, true }
+			o.Locate = onOrigin(func(string) (string, bool) { return target, true })
 			if got := viewerCopy(t, body, o); got != body {
 				t.Errorf("got %q, want %q", got, body)
 			}
@@ -65,7 +65,7 @@ func TestParse_TemplateTooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	o := mode{}.options()
 	folder := strings.Repeat("x", 8<<10)
-	o.Locate = func(ref string) (string, bool) { return "/" + folder + ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return "/" + folder + ref, true })
 	_, err := hls.Parse([]byte("#EXTM3U\n"+strings.Repeat("a\n", 3*hls.MaxBytes/len(folder))), o)
 	if !errors.Is(err, hls.ErrTooLarge) {
 		t.Errorf("got error %v, want %v", err, hls.ErrTooLarge)
@@ -102,11 +102,10 @@ func TestParse_DefaultOptions(t *testing.T) {
 		change func(*hls.Options)
 		want   string
 	}{
-		"nothing is located without Locate":           {func(o *hls.Options) { o.Locate = nil }, "http://10.0.0.5:8000/play/a001/seg.ts"},
-		"the origin alone is ours without SameOrigin": {func(o *hls.Options) { o.SameOrigin = nil }, "seg.ts"},
-		"a path without slash is rooted":              {func(o *hls.Options) { o.Path = "play/index.m3u8" }, "a001/seg.ts"},
-		"no path is the root":                         {func(o *hls.Options) { o.Path = "" }, "play/a001/seg.ts"},
-		"a query of the path is not part of it":       {func(o *hls.Options) { o.Path += "?a=/b/c" }, "seg.ts"},
+		"nothing is located without Locate":     {func(o *hls.Options) { o.Locate = nil }, "http://10.0.0.5:8000/play/a001/seg.ts"},
+		"a path without slash is rooted":        {func(o *hls.Options) { o.Path = "play/index.m3u8" }, "a001/seg.ts"},
+		"no path is the root":                   {func(o *hls.Options) { o.Path = "" }, "play/a001/seg.ts"},
+		"a query of the path is not part of it": {func(o *hls.Options) { o.Path += "?a=/b/c" }, "seg.ts"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -6,31 +6,36 @@
 //	origin's playlist ─ Parse ─► Template ─ Append(ticket) ─► a viewer's copy
 //	  (once per refresh)         (shared)   (per request: copies, does not allocate)
 //
+// [ParseDocument] does the same for the JSON documents that a playlist names.
+//
 // Invariants:
 //   - Every byte outside a rewritten URI is unchanged: CRLF, BOM, unknown tags, order, a missing last newline.
-//   - A URI is rewritten only if it is on the playlist's origin and a route serves it. Foreign hosts and other schemes
-//     (skd, data, urn, …) never receive a ticket.
+//   - A URI is rewritten only if Options.Locate has a place for it. It gets what the tag and the resolved URI say, whatever
+//     the host. Other schemes (skd, data, urn, …) are not asked about and never receive a ticket.
 //   - A rewritten URI never names a scheme or host, so it works behind any load balancer, name and TLS terminator.
-//   - A playlist below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body. Only URIs
-//     that this ticket does not open are written with their own, path-absolute.
-//   - The same playlist and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
+//   - A text below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body.
+//   - The same text and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
 //
 // Decided:
 //   - The scanner works line by line on the original text. Parsing into a model and encoding it again loses formatting
 //     and the tags that the model does not know.
+//   - A carriage return alone ends a line, as most players read it.
 //   - References are resolved by RFC 3986 on the text itself, so percent-encoding and non-ASCII stay byte-exact. A
 //     reference that climbs above the root is valid at the origin, but would climb out of a ticket: it is rewritten.
-//   - Which ticket a URI needs is the caller's to say (Options.TicketScope). A template holds the scopes, not the tickets, so
-//     that all viewers share it.
 //   - An empty URI, or a fragment alone, names the playlist itself and stays unchanged: it works with every transport.
-//   - {$variables} (EXT-X-DEFINE) keep their text wherever only a prefix or a parameter is added. A variable that the
-//     playlist does not define (IMPORT, QUERYPARAM) is opaque: a URI that begins with one could lead anywhere and stays
-//     unchanged.
+//   - A URI with {$variables} (EXT-X-DEFINE) is written with their values, because a viewer's own query may give
+//     QUERYPARAM other ones. The definitions stay. A variable whose value is not known is opaque: a URI that begins with
+//     one could lead anywhere and stays unchanged.
+//   - The version of a segment is its sequence number and the keys that apply to it (the last of each KEYFORMAT). A delta
+//     update may leave out the tags of the keys with the segments that it skips. So keys do not count in a playlist that
+//     offers delta updates. A byte range of a file is not numbered, because the file has many numbers.
+//   - An EXT-X-MEDIA-SEQUENCE that comes late numbers the segments before it too.
+//   - A pathway's HOST is renamed, not removed, so that origins and viewers can be compared by eye.
 //   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.
 //   - A URI with control characters, or one that begins with a backslash, stays unchanged: browsers read it differently
 //     from RFC 3986, perhaps with another host.
 //   - An unquoted URI value, which the standard does not allow but players accept, is rewritten like a quoted one.
 //
-// Refused: rewriting the JSON documents that a playlist may name (asset lists, session data, steering manifests);
-// adding an EXT-X-DEFINE:QUERYPARAM, which most players send literally or refuse.
+// Refused: rewriting session data (EXT-X-SESSION-DATA), whose content is the application's own; adding an
+// EXT-X-DEFINE:QUERYPARAM, which most players send literally or refuse.
 package hls

@@ -23,9 +23,9 @@ https://ads.example.com/segment-18.m4s
 		Origin:   "http://origin.internal/live/a001/index.m3u8",
 		Path:     "/play/a001/index.m3u8",
 		TicketIn: hls.TicketInPath,
-		Locate: func(originRef string) (viewerRef string, ok bool) {
-			rest, ok := strings.CutPrefix(originRef, "/live/")
-			return "/play/" + rest, ok
+		Locate: func(listed hls.Listed) (viewerRef string, ok bool) {
+			rest, ok := strings.CutPrefix(listed.Ref, "/live/")
+			return "/play/" + rest, ok && listed.Host == "origin.internal"
 		},
 	})
 	if err != nil {

@@ -18,45 +18,20 @@ func FuzzParse(f *testing.F) {
 		for _, m := range modes() {
 			o := m.options()
 			o.Path = path
-			o.Locate = func(string) (string, bool) { return "", false }
+			o.Locate = onOrigin(func(string) (string, bool) { return "", false })
 			refused, err := hls.Parse(body, o)
 			if err != nil {
 				return
 			}
-			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) || len(refused.ListedQueries()) != 0 {
+			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) {
 				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, "T"))
 			}
-			o.Locate = func(ref string) (string, bool) { return ref, true }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			checkLocated(t, m, body, o)
-			o.Locate = func(ref string) (string, bool) { return "/v" + ref, len(ref)%3 != 0 }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return "/v" + ref, len(ref)%3 != 0 })
 			checkLocated(t, m, body, o)
-			checkScoped(t, m, body, o)
 		}
 	})
-}
-
-// checkScoped compares a playlist all of whose URIs need another ticket with the same one under its own ticket. Only tickets
-// differ, and those that the transport writes where the playlist's own would be inherited.
-func checkScoped(t *testing.T, m mode, body []byte, o hls.Options) {
-	t.Helper()
-	o.UnderTicket = false
-	own, err := hls.Parse(body, o)
-	if err != nil {
-		t.Fatalf("parse what could be parsed before: %v", err)
-	}
-	for _, under := range []bool{false, m.ticket} {
-		o.UnderTicket = under
-		o.TicketScope = func(ref string) string { return "+" + ref[:1] }
-		scoped, err := hls.Parse(body, o)
-		if err != nil || len(scoped.Scopes()) > 1 {
-			t.Fatalf("scopes %q, error %v", scoped.Scopes(), err)
-		}
-		one, other := strings.Repeat("\x00", 8), strings.Repeat("\x01", 9)
-		got := scoped.Append(nil, other, one)
-		if want := own.Append(nil, one); !bytes.Equal(got, want) || len(got) != scoped.Size(other, one) {
-			t.Errorf("below a ticket: %v: %q with tickets of its own is %q, want %q", under, body, got, want)
-		}
-	}
 }
 
 // checkLocated checks the invariants of a playlist whose URIs are mapped by Locate.

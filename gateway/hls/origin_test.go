@@ -50,7 +50,7 @@ func TestParse_LocateMapsPaths(t *testing.T) {
 			got := map[string]string{}
 			for name, m := range modes() {
 				o := m.options()
-				o.Origin, o.Locate = "https://origin.example/hls/one/mono.m3u8", locate
+				o.Origin, o.Locate = "https://origin.example/hls/one/mono.m3u8", onOrigin(locate)
 				got[name] = rewriteURI(t, test.uri, o)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -60,16 +60,17 @@ func TestParse_LocateMapsPaths(t *testing.T) {
 	}
 }
 
-func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
+func TestParse_Listed_CanonicalHost(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
-		uri, want string // want is "scheme host", empty if SameOrigin is not called
+		uri, want string // want is "scheme host", empty if Locate is not called
 	}{
 		"a host as it is":                   {"http://cdn.example:81/a", "http cdn.example:81"},
 		"capitals":                          {"HTTPS://CDN.Example/a", "https cdn.example"},
 		"the port of http":                  {"http://cdn.example:80/a", "http cdn.example"},
 		"the port of https":                 {"https://cdn.example:443/a", "https cdn.example"},
 		"the other scheme's port":           {"https://cdn.example:80/a", "https cdn.example:80"},
+		"an empty port":                     {"https://cdn.example:/a", "https cdn.example"},
 		"user information":                  {"http://u:p@cdn.example/a", "http cdn.example"},
 		"an IPv6 address":                   {"http://[2001:DB8::80]:80/a", "http [2001:db8::80]"},
 		"no path":                           {"http://cdn.example?a=b", "http cdn.example"},
@@ -82,7 +83,7 @@ func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
 			t.Parallel()
 			got := ""
 			o := mode{}.options()
-			o.SameOrigin = func(scheme, host string) bool { got = scheme + " " + host; return false }
+			o.Locate = func(l hls.Listed) (string, bool) { got = l.Scheme + " " + l.Host; return "", false }
 			if text := rewriteURI(t, test.uri, o); text != test.uri {
 				t.Errorf("got %q, want %q unchanged", text, test.uri)
 			}
@@ -96,7 +97,7 @@ func TestParse_SameOrigin_CanonicalHost(t *testing.T) {
 func TestParse_HostWithoutPath_LeadsToRoot(t *testing.T) {
 	t.Parallel()
 	o := mode{carry: hls.TicketInPath}.options()
-	o.Locate = func(ref string) (string, bool) { return ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 	for uri, want := range map[string]string{
 		"http://10.0.0.5:8000":        "/~T/",
 		"http://10.0.0.5:8000?a=b":    "/~T/?a=b",
@@ -118,7 +119,7 @@ func TestParse_TargetWithTwoSlashes_NamesNoHost(t *testing.T) {
 	got := map[string]string{}
 	for name, m := range modes() {
 		o := m.options()
-		o.Locate = func(ref string) (string, bool) { return ref, true }
+		o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 		got[name] = rewriteURI(t, "http://10.0.0.5:8000//evil.example/a.ts", o)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

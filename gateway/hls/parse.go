@@ -3,6 +3,7 @@ package hls
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -37,26 +38,70 @@ type Options struct {
 	// UnderTicket reports that the viewer's request was below "/~<ticket>", so that relative URIs inherit the ticket.
 	// Only TicketInPath and TicketInNone use it.
 	UnderTicket bool
-	// Parameter is the query parameter of the ticket. TicketInQuery requires it; the others ignore it.
+	// QueryParameter is the query parameter of the ticket. TicketInQuery requires it; the others ignore it.
 	QueryParameter string
 
-	// Locate maps a reference on the origin (path-absolute, without dot segments and fragment, with its query, otherwise
-	// as written) to the viewer's path for it, path-absolute, with query. False means that no route serves it. The URI
-	// then stays unchanged, also if the result is not path-absolute or cannot be written in a playlist. Nil serves
-	// nothing. It must return the same result for the same reference.
-	Locate func(originRef string) (viewerRef string, ok bool)
-	// TicketScope returns the scope of the ticket that a viewer's reference needs, as Locate returned it, if the playlist's
-	// own ticket does not open it; else "". The text has a meaning for the caller only. URIs that need another ticket are
-	// written with it, also below a ticket. Nil: the playlist's own ticket opens everything. It must return the same result
-	// for the same reference.
-	TicketScope func(viewerRef string) string
-	// SameOrigin reports whether scheme and host belong to the origin whose references Locate maps. Both are in lower
-	// case; the host has its port unless that is the scheme's default. Nil accepts only the scheme and host of Origin.
-	SameOrigin func(scheme, host string) bool
+	// Query is the query of the playlist's URI as its origin was asked, raw: the values of EXT-X-DEFINE:QUERYPARAM.
+	Query string
+	// Variables are those of the playlist that lists this one, as a [Listed] told them: the values of EXT-X-DEFINE:IMPORT.
+	Variables string
+
+	// Locate maps what a playlist lists to the viewer's path for it, path-absolute, with query. If it returns false the
+	// URI stays unchanged, also if the result is not path-absolute or cannot be written in a playlist. Nil locates
+	// nothing. It must return the same result for the same argument.
+	Locate func(Listed) (viewerRef string, ok bool)
+	// Pathway returns the value of [HostParameter] for a host that a steering manifest names, or "" if the pathway is served
+	// from the host that lists it. It must be safe in a query and in JSON. Nil: all are.
+	Pathway func(host string) string
 }
 
+// Role is what a URI is, by the tag that lists it.
+type Role uint8
+
+// The roles.
+const (
+	// Media is a segment, a part, an initialization section, or data that the gateway does not read.
+	Media Role = iota
+	// Playlist is a multivariant or media playlist.
+	Playlist
+	// Key is a decryption key.
+	Key
+	// Document is a JSON document that lists URIs: an asset list or a steering manifest.
+	Document
+)
+
+// String returns the name of the role.
+func (r Role) String() string {
+	if names := [...]string{"media", "playlist", "key", "document"}; int(r) < len(names) {
+		return names[r]
+	}
+	return "role " + strconv.Itoa(int(r))
+}
+
+// Listed is what a playlist or a document says of a URI.
+type Listed struct {
+	Role Role
+	// Scheme is http or https.
+	Scheme string
+	// Host is in lower case and has its port unless that is the scheme's default.
+	Host string
+	// Ref is path-absolute, without dot segments and fragment, with its query, otherwise as written. Variables are
+	// replaced by their values; an unknown one is left.
+	Ref string
+	// Version changes if a playlist lists a URI again for other bytes: under another sequence number or another key. It is
+	// the same in every reload that lists the same. It is zero where the playlist tells neither. Versions of different
+	// playlists do not compare.
+	Version uint64
+	// Variables are what a listed playlist may import, or the playlists that a listed document names. It is encoded; see
+	// [Options].
+	Variables string
+}
+
+// IsKnown reports whether Ref has no variable of unknown value.
+func (l *Listed) IsKnown() bool { return !strings.Contains(l.Ref, "{$") }
+
 // Parse scans a playlist once and prepares it for all its viewers. It keeps no reference to body. It returns
-// ErrNotPlaylist, ErrTooLarge, or an error about an unusable Origin or Parameter.
+// ErrNotPlaylist, ErrTooLarge, or an error about an unusable Origin or QueryParameter.
 func Parse(body []byte, o Options) (*Template, error) {
 	text, err := playlistText(body)
 	if err != nil {
@@ -66,11 +111,24 @@ func Parse(body []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
-	s := scanner{text: text, rewriter: w}
+	s := scanner{text: text, rewriter: w, info: Info{MediaSequence: lateSequence(text)}}
 	if err := s.scan(); err != nil {
 		return nil, fmt.Errorf("parse playlist: %w", err)
 	}
 	return w.buildTemplate(s.info), nil
+}
+
+// lateSequence returns the number of the first segment if the playlist tells it only after a segment.
+func lateSequence(text string) uint64 {
+	before, _, found := strings.Cut(text, "#EXT-X-MEDIA-SEQUENCE:")
+	if !found {
+		return 0
+	}
+	head, whole := scanner{text: before}, scanner{text: text}
+	if head.scan() != nil || head.info.Segments+head.info.Parts == 0 || whole.scan() != nil {
+		return 0 // the scan that follows says what is too large
+	}
+	return whole.info.MediaSequence
 }
 
 // Scan reads the Info of a playlist and rewrites nothing. It returns ErrNotPlaylist or ErrTooLarge.

@@ -37,7 +37,18 @@ func (m mode) options() hls.Options {
 		TicketIn:       m.carry,
 		UnderTicket:    m.ticket,
 		QueryParameter: "ticket",
-		Locate:         func(ref string) (string, bool) { return ref, strings.HasPrefix(ref, "/play/") },
+		Locate:         onOrigin(func(ref string) (string, bool) { return ref, strings.HasPrefix(ref, "/play/") }),
+	}
+}
+
+// onOrigin locates what is on the origin of the tests.
+func onOrigin(locate func(ref string) (string, bool)) func(hls.Listed) (string, bool) {
+	return func(l hls.Listed) (string, bool) {
+		isOurs := l.Scheme == "http" && l.Host == "10.0.0.5:8000" || l.Scheme == "https" && l.Host == "origin.example"
+		if !isOurs {
+			return "", false
+		}
+		return locate(l.Ref)
 	}
 }
 
@@ -180,26 +191,28 @@ func TestParse_RewritesEveryTagWithURI(t *testing.T) {
 	tests := map[string]struct {
 		line     string // %s is the URI
 		uri      string
-		playlist bool
+		playlist bool // or a document: its viewers need a ticket
 	}{
-		"segment":                    {line: "%s", uri: "seg.ts"},
-		"segment that is a playlist": {line: "%s", uri: "sub.M3U8?a", playlist: true},
-		"variant of any name":        {line: "#EXT-X-STREAM-INF:BANDWIDTH=1\n\n# comment\n%s", uri: "variant", playlist: true},
-		"key":                        {line: `#EXT-X-KEY:METHOD=AES-128,URI="%s",IV=0x01`, uri: "key.bin"},
-		"session key":                {line: `#EXT-X-SESSION-KEY:METHOD=AES-128,URI="%s"`, uri: "key.bin"},
-		"map":                        {line: `#EXT-X-MAP:URI="%s",BYTERANGE="700@0"`, uri: "init.mp4"},
-		"rendition":                  {line: `#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a,URI=b",NAME="x=y",URI="%s"`, uri: "audio", playlist: true},
-		"I-frame variant":            {line: `#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="%s"`, uri: "iframes", playlist: true},
-		"image variant":              {line: `#EXT-X-IMAGE-STREAM-INF:BANDWIDTH=1,URI="%s"`, uri: "images", playlist: true},
-		"part":                       {line: `#EXT-X-PART:DURATION=0.33334,URI="%s",INDEPENDENT=YES`, uri: "part.mp4"},
-		"preload hint":               {line: `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="%s"`, uri: "part.mp4"},
-		"rendition report":           {line: `#EXT-X-RENDITION-REPORT:URI="%s",LAST-MSN=1`, uri: "../b/live", playlist: true},
-		"session data":               {line: `#EXT-X-SESSION-DATA:DATA-ID="a",URI="%s"`, uri: "data.json"},
-		"content steering":           {line: `#EXT-X-CONTENT-STEERING:SERVER-URI="%s",PATHWAY-ID="a"`, uri: "steer?s=1"},
-		"interstitial asset":         {line: `#EXT-X-DATERANGE:ID="a",X-COM-URI="x.ts",X-ASSET-URI="%s"`, uri: "ad/index.m3u8", playlist: true},
-		"interstitial asset list":    {line: `#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="%s",DURATION=1.50`, uri: "ads.json"},
-		"key without quotes":         {line: `#EXT-X-KEY:METHOD=AES-128,URI=%s,IV=0x01`, uri: "key.bin"},
-		"key with blanks":            {line: `#EXT-X-KEY: METHOD=AES-128 , URI = " %s " ,IV=0x01`, uri: "key.bin"},
+		"segment":                     {line: "%s", uri: "seg.ts"},
+		"segment named as a playlist": {line: "%s", uri: "sub.m3u8?a"},
+		"variant of any name":         {line: "#EXT-X-STREAM-INF:BANDWIDTH=1\n\n# comment\n%s", uri: "variant", playlist: true},
+		"key":                         {line: `#EXT-X-KEY:METHOD=AES-128,URI="%s",IV=0x01`, uri: "key.bin"},
+		"session key":                 {line: `#EXT-X-SESSION-KEY:METHOD=AES-128,URI="%s"`, uri: "key.bin"},
+		"map":                         {line: `#EXT-X-MAP:URI="%s",BYTERANGE="700@0"`, uri: "init.mp4"},
+		"rendition":                   {line: `#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a,URI=b",NAME="x=y",URI="%s"`, uri: "audio", playlist: true},
+		"I-frame variant":             {line: `#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=1,URI="%s"`, uri: "iframes", playlist: true},
+		"image variant":               {line: `#EXT-X-IMAGE-STREAM-INF:BANDWIDTH=1,URI="%s"`, uri: "images", playlist: true},
+		"part":                        {line: `#EXT-X-PART:DURATION=0.33334,URI="%s",INDEPENDENT=YES`, uri: "part.mp4"},
+		"preload hint":                {line: `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="%s"`, uri: "part.mp4"},
+		"rendition report":            {line: `#EXT-X-RENDITION-REPORT:URI="%s",LAST-MSN=1`, uri: "../b/live", playlist: true},
+		"session data":                {line: `#EXT-X-SESSION-DATA:DATA-ID="a",URI="%s"`, uri: "data.json"},
+		"content steering":            {line: `#EXT-X-CONTENT-STEERING:SERVER-URI="%s",PATHWAY-ID="a"`, uri: "steer?s=1", playlist: true},
+		"interstitial asset":          {line: `#EXT-X-DATERANGE:ID="a",X-COM-URI="x.ts",X-ASSET-URI="%s"`, uri: "ad/index.m3u8", playlist: true},
+		"interstitial asset list":     {line: `#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="%s",DURATION=1.50`, uri: "ads.json", playlist: true},
+		"key without quotes":          {line: `#EXT-X-KEY:METHOD=AES-128,URI=%s,IV=0x01`, uri: "key.bin"},
+		"segment announced early":     {line: "#EXT-X-PREFETCH: %s ", uri: "seg.ts"},
+		"the same, by Twitch":         {line: "#EXT-X-TWITCH-PREFETCH:%s", uri: "seg.ts?a,b"},
+		"key with blanks":             {line: `#EXT-X-KEY: METHOD=AES-128 , URI = " %s " ,IV=0x01`, uri: "key.bin"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -262,7 +275,7 @@ func TestParse_OtherText_Unchanged(t *testing.T) {
 			for name, m := range modes() {
 				o := m.options()
 				o.Path = "/play/a,b/index.m3u8"
-				o.Locate = func(ref string) (string, bool) { return strings.Replace(ref, "/a001/", "/a,b/", 1), true }
+				o.Locate = onOrigin(func(ref string) (string, bool) { return strings.Replace(ref, "/a001/", "/a,b/", 1), true })
 				body := "#EXTM3U\n" + line
 				if got := viewerCopy(t, body, o); got != body {
 					t.Errorf("%s: got %q, want %q", name, got, body)

@@ -9,9 +9,22 @@ import (
 type uriSpan struct {
 	start, end int
 	within     uriContext
-	// isPlaylist reports that the URI names a playlist, by the tag that holds it.
-	isPlaylist bool
+	role       Role
+	imports    importSource
+	// version is as in Listed.
+	version uint64
 }
+
+// importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
+// has a multivariant playlist of its own.
+type importSource uint8
+
+const (
+	// importsOwn is of those that a multivariant playlist lists: they import what it defines.
+	importsOwn importSource = iota + 1
+	// importsInherited is of siblings: they import what this playlist may import.
+	importsInherited
+)
 
 // uriContext is what surrounds a URI. It decides which characters would end the URI.
 type uriContext uint8
@@ -20,6 +33,7 @@ const (
 	inLine uriContext = iota
 	inQuotes
 	inUnquotedValue
+	inJSON
 )
 
 // scanner reads a playlist line by line. It collects the Info and passes every URI to the rewriter.
@@ -28,13 +42,20 @@ type scanner struct {
 	info Info
 	// rewriter receives the URIs and the variables; nil means that only the Info is wanted.
 	rewriter *rewriter
+	// keys are those that apply to the next segment.
+	keys keySet
+	// prefetched counts the segments that are announced after the last whole one.
+	prefetched uint64
 	// isAfterStreamInf reports that the next URI line belongs to an EXT-X-STREAM-INF.
 	isAfterStreamInf bool
+	// isByteRange reports that the next URI line belongs to an EXT-X-BYTERANGE.
+	isByteRange bool
 }
 
 // scan reads the whole text. It returns ErrTooLarge beyond a bound.
 func (s *scanner) scan() error {
 	pos := len(s.text) - len(strings.TrimPrefix(s.text, byteOrderMark))
+	hasReturns := strings.IndexByte(s.text, '\r') >= 0
 	for line := 1; pos < len(s.text); line++ {
 		if line > MaxLines {
 			return fmt.Errorf("%w: MaxLines=%d reached", ErrTooLarge, MaxLines)
@@ -43,15 +64,26 @@ func (s *scanner) scan() error {
 		if i := strings.IndexByte(s.text[pos:], '\n'); i >= 0 {
 			end = pos + i
 		}
+		if hasReturns {
+			end = beforeReturn(s.text, pos, end)
+		}
 		if start, stop := trimSpan(s.text, pos, end); start < stop {
 			s.scanLine(start, stop)
 		}
-		if s.rewriter != nil && len(s.rewriter.out) > 2*MaxBytes {
+		if s.rewriter != nil && s.rewriter.isTooLarge() {
 			return fmt.Errorf("%w: template beyond twice MaxBytes=%d at line %d", ErrTooLarge, MaxBytes, line)
 		}
 		pos = end + 1
 	}
 	return nil
+}
+
+// beforeReturn returns the end of a line that a carriage return alone ends, as most players read it, or the given end.
+func beforeReturn(text string, start, end int) int {
+	if i := strings.IndexByte(text[start:end], '\r'); i >= 0 && start+i < end-1 {
+		return start + i
+	}
+	return end
 }
 
 // scanLine reads one line that is not blank.
@@ -70,14 +102,27 @@ func (s *scanner) scanLine(start, end int) {
 
 // scanURILine reads a line that is a URI: a variant's playlist or a segment.
 func (s *scanner) scanURILine(start, end int) {
-	if !s.isAfterStreamInf {
-		s.info.Segments++
-		s.info.Parts = 0
+	if s.isAfterStreamInf {
+		s.rewrite(uriSpan{start: start, end: end, role: Playlist, imports: importsOwn})
+		s.isAfterStreamInf = false
+		return
 	}
 	if s.rewriter != nil {
-		s.rewriter.rewrite(uriSpan{start: start, end: end, isPlaylist: s.isAfterStreamInf})
+		span := uriSpan{start: start, end: end, version: s.segmentVersion()}
+		if s.isByteRange { // one file has many sequence numbers
+			span.version = s.fileVersion()
+		}
+		s.rewrite(span)
 	}
-	s.isAfterStreamInf = false
+	s.info.Segments++
+	s.info.Parts = 0
+	s.prefetched, s.isByteRange = 0, false
+}
+
+func (s *scanner) rewrite(span uriSpan) {
+	if s.rewriter != nil {
+		s.rewriter.rewrite(s.text[span.start:span.end], span)
+	}
 }
 
 // scanTag reads an EXT-X tag, given its name and the text after the colon.
@@ -97,54 +142,103 @@ func (s *scanner) scanTag(name string, list attributes) {
 	case "SKIP":
 		value, _ := findAttribute(list, "SKIPPED-SEGMENTS")
 		s.info.Skipped = int(min(parseCount(value), MaxLines))
+	case "BYTERANGE":
+		s.isByteRange = true
 	case "STREAM-INF":
 		s.info.IsMultivariant, s.isAfterStreamInf = true, true
-	case "DEFINE":
-		if s.rewriter != nil {
-			s.rewriter.variables.define(list)
-		}
 	default:
 		s.scanURITag(name, list)
 	}
 }
 
-// scanURITag reads a tag that may hold URIs among its attributes.
+// scanURITag reads a tag that concerns URIs: it holds one, a variable or a key.
 func (s *scanner) scanURITag(name string, list attributes) {
-	uriAttributes, isPlaylist := "URI", false
 	switch name {
 	case "PART":
+		s.rewriteURI(list, uriSpan{version: s.segmentVersion()})
 		s.info.Parts++
-	case "KEY", "SESSION-KEY", "MAP", "PRELOAD-HINT", "SESSION-DATA":
-	case "RENDITION-REPORT":
-		isPlaylist = true
-	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
-		s.info.IsMultivariant, isPlaylist = true, true
-	case "CONTENT-STEERING":
-		uriAttributes = "SERVER-URI"
+	case "PRELOAD-HINT":
+		s.rewritePreloadHint(list)
+	case "PREFETCH", "TWITCH-PREFETCH":
+		s.rewritePrefetch(list)
+	case "MAP":
+		s.rewriteURI(list, uriSpan{version: s.fileVersion()})
+	case "KEY":
+		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
 	case "DATERANGE":
-		uriAttributes = "X-ASSET-URI X-ASSET-LIST"
+		s.rewriteAttributes(list, uriSpan{}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
+	case "RENDITION-REPORT":
+		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsInherited})
+	case "DEFINE":
+		if s.rewriter != nil {
+			s.rewriter.define(list)
+		}
 	default:
-		return
+		s.scanMultivariantTag(name, list)
 	}
+}
+
+// scanMultivariantTag reads a tag of multivariant playlists that holds a URI.
+func (s *scanner) scanMultivariantTag(name string, list attributes) {
+	switch name {
+	case "MEDIA", "I-FRAME-STREAM-INF", "IMAGE-STREAM-INF":
+		s.info.IsMultivariant = true
+		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsOwn})
+	case "CONTENT-STEERING":
+		s.rewriteAttributes(list, uriSpan{imports: importsOwn}, uriAttribute{"SERVER-URI", Document})
+	case "SESSION-KEY":
+		s.rewriteURI(list, uriSpan{role: Key})
+	case "SESSION-DATA":
+		s.rewriteURI(list, uriSpan{role: Media})
+	}
+}
+
+// rewritePreloadHint rewrites the URI of what is listed next: a part, or an initialization section.
+func (s *scanner) rewritePreloadHint(list attributes) {
+	span := uriSpan{version: s.segmentVersion()}
+	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
+		span.version = s.fileVersion()
+	}
+	s.rewriteURI(list, span)
+}
+
+// rewritePrefetch rewrites the URI of a segment that is not complete yet. It is the tag's whole value.
+func (s *scanner) rewritePrefetch(list attributes) {
+	if start, end := trimSpan(s.text, list.pos, list.end); start < end {
+		s.rewrite(uriSpan{start: start, end: end, version: s.segmentVersion()})
+		s.prefetched++
+	}
+}
+
+// uriAttribute names an attribute that holds a URI.
+type uriAttribute struct {
+	name string
+	role Role
+}
+
+// rewriteURI rewrites the attribute URI of a tag. like says what it is.
+func (s *scanner) rewriteURI(list attributes, like uriSpan) {
+	s.rewriteAttributes(list, like, uriAttribute{"URI", like.role})
+}
+
+// rewriteAttributes rewrites the URIs in the attributes of a tag, in the order of the text.
+func (s *scanner) rewriteAttributes(list attributes, like uriSpan, uris ...uriAttribute) {
 	if s.rewriter == nil {
 		return
 	}
 	for a, ok := list.next(); ok; a, ok = list.next() {
-		if !isOneOf(a.name, uriAttributes) {
-			continue
+		for _, uri := range uris {
+			if a.name != uri.name {
+				continue
+			}
+			span := like
+			span.start, span.end, span.role, span.within = a.start, a.end, uri.role, inUnquotedValue
+			if a.isQuoted {
+				span.within = inQuotes
+			}
+			s.rewrite(span)
 		}
-		span := uriSpan{start: a.start, end: a.end, within: inUnquotedValue, isPlaylist: isPlaylist}
-		if a.isQuoted {
-			span.within = inQuotes
-		}
-		s.rewriter.rewrite(span)
 	}
-}
-
-// isOneOf reports whether name is one of the one or two space-separated names.
-func isOneOf(name, names string) bool {
-	first, second, _ := strings.Cut(names, " ")
-	return name == first || (name == second && second != "")
 }
 
 // findAttribute returns the value of the first attribute with the name.

@@ -17,6 +17,7 @@ const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
 #EXT-X-DEFINE:NAME="frag",VALUE="#t"
 #EXT-X-DEFINE:NAME="nested",VALUE="{$v}p"
 #EXT-X-DEFINE:NAME="half",VALUE="{$token}p"
+#EXT-X-DEFINE:NAME="v",VALUE="the first counts"
 #EXT-X-DEFINE:IMPORT="token"
 #EXT-X-DEFINE:QUERYPARAM="k"
 `
@@ -25,33 +26,34 @@ const definitions = `#EXT-X-DEFINE:NAME="v",VALUE="720"
 func variableForms() map[string]formCase {
 	return map[string]formCase{
 		"in a file name": {"seg-{$v}.ts", wants{
-			"/~T/play/a001/seg-{$v}.ts", "seg-{$v}.ts", "seg-{$v}.ts?ticket=T", "seg-{$v}.ts", "/play/a001/seg-{$v}.ts",
+			"/~T/play/a001/seg-720.ts", "seg-720.ts", "/play/a001/seg-720.ts?ticket=T", "/play/a001/seg-720.ts", "/play/a001/seg-720.ts",
 		}},
 		"at the beginning": {"{$v}/seg.ts", wants{
-			"/~T/play/a001/{$v}/seg.ts", "{$v}/seg.ts", "{$v}/seg.ts?ticket=T", "{$v}/seg.ts", "/play/a001/{$v}/seg.ts",
+			"/~T/play/a001/720/seg.ts", "720/seg.ts", "/play/a001/720/seg.ts?ticket=T", "/play/a001/720/seg.ts", "/play/a001/720/seg.ts",
 		}},
 		"with another inside": {"{$nested}.ts", wants{
-			"/~T/play/a001/{$nested}.ts", "{$nested}.ts", "{$nested}.ts?ticket=T", "{$nested}.ts", "/play/a001/{$nested}.ts",
+			"/~T/play/a001/720p.ts", "720p.ts", "/play/a001/720p.ts?ticket=T", "/play/a001/720p.ts", "/play/a001/720p.ts",
 		}},
 		"with dot segments in its value": {"{$up}/seg.ts", wants{
-			"/~T/play/b/seg.ts", "{$up}/seg.ts", "{$up}/seg.ts?ticket=T", "{$up}/seg.ts", "/play/b/seg.ts",
+			"/~T/play/b/seg.ts", "../b/seg.ts", "/play/b/seg.ts?ticket=T", "/play/b/seg.ts", "/play/b/seg.ts",
 		}},
 		"with the root in its value": {"{$root}/seg.ts", wants{
-			"/~T/play/a001/seg.ts", "seg.ts", "{$root}/seg.ts?ticket=T", "{$root}/seg.ts", "{$root}/seg.ts",
+			"/~T/play/a001/seg.ts", "seg.ts", "/play/a001/seg.ts?ticket=T", "/play/a001/seg.ts", "/play/a001/seg.ts",
 		}},
 		"with our host in its value": {"{$host}/a001/seg-{$v}.ts", wants{
 			"/~T/play/a001/seg-720.ts", "seg-720.ts", "/play/a001/seg-720.ts?ticket=T", "/play/a001/seg-720.ts", "/play/a001/seg-720.ts",
 		}},
 		"with a foreign host in its value": {"{$cdn}/seg.ts", untouched("{$cdn}/seg.ts")},
 		"with a query in its value, the ticket's parameter in it": {"seg.ts{$q}", wants{
-			"/~T/play/a001/seg.ts{$q}", "seg.ts{$q}", "seg.ts?ticket=T&a=b", "seg.ts{$q}", "/play/a001/seg.ts{$q}",
+			"/~T/play/a001/seg.ts?ticket=old&a=b", "seg.ts?ticket=old&a=b", "/play/a001/seg.ts?ticket=T&a=b",
+			"/play/a001/seg.ts?ticket=old&a=b", "/play/a001/seg.ts?ticket=old&a=b",
 		}},
 		"before a fragment and a parameter": {"seg-{$v}.ts?ticket=old&a#f", wants{
-			"/~T/play/a001/seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=old&a#f", "seg-{$v}.ts?ticket=T&a#f",
-			"seg-{$v}.ts?ticket=old&a#f", "/play/a001/seg-{$v}.ts?ticket=old&a#f",
+			"/~T/play/a001/seg-720.ts?ticket=old&a#f", "seg-720.ts?ticket=old&a#f", "/play/a001/seg-720.ts?ticket=T&a#f",
+			"/play/a001/seg-720.ts?ticket=old&a#f", "/play/a001/seg-720.ts?ticket=old&a#f",
 		}},
 		"with a fragment in its value": {"seg.ts{$frag}", wants{
-			"/~T/play/a001/seg.ts{$frag}", "seg.ts{$frag}", "seg.ts?ticket=T#t", "seg.ts{$frag}", "/play/a001/seg.ts{$frag}",
+			"/~T/play/a001/seg.ts#t", "seg.ts#t", "/play/a001/seg.ts?ticket=T#t", "/play/a001/seg.ts#t", "/play/a001/seg.ts#t",
 		}},
 		"imported, at the end": {"seg.ts?t={$token}", wants{
 			"/~T/play/a001/seg.ts?t={$token}", "seg.ts?t={$token}", "seg.ts?t={$token}&ticket=T", "seg.ts?t={$token}", "/play/a001/seg.ts?t={$token}",
@@ -60,7 +62,13 @@ func variableForms() map[string]formCase {
 			"/~T/play/a001/{$k}/../seg.ts", "./{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts?ticket=T", "/play/a001/{$k}/../seg.ts", "/play/a001/{$k}/../seg.ts",
 		}},
 		"known and unknown together": {"{$v}/{$k}.ts", wants{
-			"/~T/play/a001/{$v}/{$k}.ts", "{$v}/{$k}.ts", "{$v}/{$k}.ts?ticket=T", "{$v}/{$k}.ts", "/play/a001/{$v}/{$k}.ts",
+			"/~T/play/a001/720/{$k}.ts", "720/{$k}.ts", "/play/a001/720/{$k}.ts?ticket=T", "/play/a001/720/{$k}.ts", "/play/a001/720/{$k}.ts",
+		}},
+		"behind the beginning of another": {"seg{$-{$v}.ts", wants{
+			"/~T/play/a001/seg{$-720.ts", "seg{$-720.ts", "/play/a001/seg{$-720.ts?ticket=T", "/play/a001/seg{$-720.ts", "/play/a001/seg{$-720.ts",
+		}},
+		"of a name that is none": {"seg{$v v}.ts", wants{
+			"/~T/play/a001/seg{$v v}.ts", "seg{$v v}.ts", "seg{$v v}.ts?ticket=T", "seg{$v v}.ts", "/play/a001/seg{$v v}.ts",
 		}},
 		"our host written out before an unknown one": {"http://10.0.0.5:8000/play/{$k}.ts", wants{
 			"/~T/play/{$k}.ts", "../{$k}.ts", "/play/{$k}.ts?ticket=T", "/play/{$k}.ts", "/play/{$k}.ts",
@@ -72,7 +80,7 @@ func variableForms() map[string]formCase {
 	}
 }
 
-func TestParse_VariableInPath_KeepsItsText(t *testing.T) {
+func TestParse_Variable_WrittenAsItsValue(t *testing.T) {
 	t.Parallel()
 	for name, test := range variableForms() {
 		t.Run(name, func(t *testing.T) {
@@ -101,7 +109,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 	} {
 		for name, m := range modes() {
 			o := m.options()
-			o.Locate = func(ref string) (string, bool) { return ref, true }
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			if got := rewriteURI(t, uri, o); got != uri {
 				t.Errorf("%s: got %q, want %q unchanged", name, got, uri)
 			}
@@ -112,7 +120,7 @@ func TestParse_LeadingUnknownVariable_Unchanged(t *testing.T) {
 func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 	t.Parallel()
 	o := modes()["query"].options()
-	o.Locate = func(ref string) (string, bool) { return ref, true }
+	o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 	if got, want := rewriteURI(t, "http://10.0.0.5:8000/{$x}/seg.ts", o), "/./{$x}/seg.ts?ticket=T"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -121,7 +129,7 @@ func TestParse_UnknownVariableAfterRoot_NamesNoHost(t *testing.T) {
 func TestParse_VariableBeforeItsDefinition_Unknown(t *testing.T) {
 	t.Parallel()
 	const body = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n{$v}.ts\n"
-	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/{$v}.ts\n"
+	const want = "#EXTM3U\n{$v}.ts\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"a\"\n/~T/play/a001/a.ts\n"
 	if got := viewerCopy(t, body, mode{}.options()); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -139,5 +147,75 @@ func TestVariables_Nested_ExpansionIsBounded(t *testing.T) {
 	want := strings.Replace(body.String(), "s-{$z}", "/~T/play/a001/s-{$z}", 1)
 	if got := viewerCopy(t, body.String(), mode{}.options()); got != want {
 		t.Errorf("got %d bytes, want %d: only the variable that is too long is opaque", len(got), len(want))
+	}
+}
+
+// TestParse_Variable_ValueByKind is about one variable v, and a segment that has it in its query.
+func TestParse_Variable_ValueByKind(t *testing.T) {
+	t.Parallel()
+	const unknown = "{$v}"
+	tests := map[string]struct {
+		define, query, variables string
+		want                     string
+	}{
+		"by value":                       {`NAME="v",VALUE="a"`, "", "", "a"},
+		"by value, in another order":     {`VALUE="a",NAME="v"`, "", "", "a"},
+		"by an empty value":              {`NAME="v",VALUE=""`, "", "", ""},
+		"without value":                  {`NAME="v"`, "", "v=b", unknown},
+		"imported":                       {`IMPORT="v"`, "v=no", "u=c&v=a%26b", "a&b"},
+		"imported, empty":                {`IMPORT="v"`, "", "v=", ""},
+		"imported, that is not there":    {`IMPORT="v"`, "v=no", "u=c", unknown},
+		"imported, without any":          {`IMPORT="v"`, "v=no", "", unknown},
+		"asked":                          {`QUERYPARAM="v"`, "u=c&v=a", "v=no", "a"},
+		"asked, empty":                   {`QUERYPARAM="v"`, "v=", "", ""},
+		"asked, a name alone":            {`QUERYPARAM="v"`, "u&v", "", ""},
+		"asked twice":                    {`QUERYPARAM="v"`, "v=a&v=b", "", "a"},
+		"asked with escapes":             {`QUERYPARAM="v"`, "%76=a%2Fb%20c+d%25", "", "a/b c d%"},
+		"asked in Cyrillic":              {`QUERYPARAM="v"`, "v=%D0%BA", "", "к"},
+		"asked with a broken escape":     {`QUERYPARAM="v"`, "v=a%2", "", unknown},
+		"asked, beside a broken escape":  {`QUERYPARAM="v"`, "%zz=1&v=a", "", "a"},
+		"asked in capitals":              {`QUERYPARAM="v"`, "V=a", "", unknown},
+		"asked, that is not there":       {`QUERYPARAM="v"`, "u=a", "v=no", unknown},
+		"asked for a variable":           {`QUERYPARAM="v"`, "v=%7B$w%7D", "w=a", unknown},
+		"imported, a variable":           {`IMPORT="v"`, "", "v=%7B%24w%7D", unknown},
+		"a quote, which a line may have": {`QUERYPARAM="v"`, "v=a%22b", "", `a"b`},
+		"twice, the first":               {"NAME=\"v\",VALUE=\"a\"\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"b\"", "", "", "a"},
+		"twice, the first known":         {"IMPORT=\"v\"\n#EXT-X-DEFINE:QUERYPARAM=\"v\"", "v=b", "", "b"},
+		"unquoted":                       {`NAME=v,VALUE=a`, "", "", "a"},
+		"a name that is none":            {`NAME="v v",VALUE="a"`, "", "", unknown},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := mode{}.options()
+			o.Query, o.Variables = test.query, test.variables
+			body := "#EXTM3U\n#EXT-X-DEFINE:" + test.define + "\n"
+			got, found := strings.CutPrefix(viewerCopy(t, body+"s?a={$v}&b", o), body)
+			if want := "/~T/play/a001/s?a=" + test.want + "&b"; !found || got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestParse_Variable_ValueThatCannotBeWritten_Unchanged is about values of a viewer's query that would end the URI or the
+// line, or that players would cut.
+func TestParse_Variable_ValueThatCannotBeWritten_Unchanged(t *testing.T) {
+	t.Parallel()
+	for query, line := range map[string]string{
+		"v=a%0A%23EXT-X-ENDLIST": "s?{$v}", "v=a%0D": "s?{$v}b", "v=%00": "s?{$v}b", "v=a%20": "s?{$v}", "v=a%09b": "s?{$v}",
+		"v=a%22,URI=%22b": `#EXT-X-KEY:METHOD=AES-128,URI="{$v}"`, "v=a,b": `#EXT-X-KEY:METHOD=AES-128,URI={$v}`,
+		"v=%5C%5Ccdn.example": "{$v}/s", "v=/%5Ccdn.example": "{$v}/s", "v=%23t": "{$v}", "v=": "{$v}", "v=skd:": "{$v}//id",
+		"v=" + strings.Repeat("a", 9<<10): "s?{$v}",
+	} {
+		for name, m := range modes() {
+			o := m.options()
+			o.Query = query
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
+			body := "#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM=\"v\"\n" + line
+			if got := viewerCopy(t, body, o); got != body {
+				t.Errorf("%s, %.40s: got %q, want it unchanged", name, query, got)
+			}
+		}
 	}
 }

@@ -7,25 +7,47 @@ import (
 	"compress/zlib"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"strings"
 )
 
-// newDecoder returns a reader of the decoded body; encoded reports whether the body has a Content-Encoding.
-func newDecoder(encoding string, body io.Reader) (r io.Reader, encoded bool, err error) {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "", "identity":
-		return body, false, nil
-	case "gzip", "x-gzip":
-		r, err = gzip.NewReader(body)
-	case "deflate":
-		r, err = newInflater(body)
-	default:
-		err = fmt.Errorf("%w: Content-Encoding %q", errMalformed, encoding)
+// contentCodings returns the codings that a body has, in the order in which they were applied. Content-Encoding often holds
+// what is no coding of the body, such as aws-chunked (of its upload) or a charset: that is ignored.
+func contentCodings(h http.Header) (codings []string, err error) {
+	for _, field := range h.Values("Content-Encoding") {
+		for text := range strings.SplitSeq(field, ",") {
+			switch coding := strings.ToLower(strings.TrimSpace(text)); coding {
+			case "gzip", "x-gzip", "deflate":
+				codings = append(codings, coding)
+			case "br", "compress", "x-compress", "dcb", "dcz", "exi", "pack200-gzip", "zstd": // all others that are registered
+				return nil, fmt.Errorf("%w: Content-Encoding %q, which was not requested", errMalformed, coding)
+			}
+		}
 	}
-	if err != nil {
-		return nil, true, fmt.Errorf("decode the body: %w", err)
+	if len(codings) > maxCodings {
+		return nil, fmt.Errorf("%w: more than %d codings in Content-Encoding", errMalformed, maxCodings)
 	}
-	return r, true, nil
+	return codings, nil
+}
+
+// maxCodings bounds how often a body is decoded.
+const maxCodings = 2
+
+// newDecoder returns a reader of the decoded body.
+func newDecoder(codings []string, body io.Reader) (io.Reader, error) {
+	for _, coding := range slices.Backward(codings) {
+		var err error
+		if coding == "deflate" {
+			body, err = newInflater(body)
+		} else {
+			body, err = gzip.NewReader(body)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("decode the body: %w", err)
+		}
+	}
+	return body, nil
 }
 
 // newInflater returns a reader of "deflate", which is zlib by the standard and raw deflate on some servers.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/backends/setting"
 )
@@ -46,6 +47,11 @@ func TestNewDecoder_CompressedResponses(t *testing.T) {
 		"deflate as it should":   {"deflate", "zlib"},
 		"deflate as some do it":  {"deflate", "raw"},
 		"identity named as such": {"identity", "none"},
+		"of an upload":           {"aws-chunked", "none"},
+		"of an upload, and gzip": {"gzip,aws-chunked", "gzip"},
+		"a charset":              {"UTF-8", "none"},
+		"a word of no meaning":   {"none", "none"},
+		"nothing":                {"", "none"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -56,9 +62,20 @@ func TestNewDecoder_CompressedResponses(t *testing.T) {
 				}
 				w.Header().Set("Content-Encoding", test.field)
 				w.Header().Set("ETag", `"v"`)
+				if test.kind == "none" {
+					http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+					return
+				}
 				_, _ = w.Write(compress(t, test.kind, body))
 			})})
 			requireSameBytes(t, mustPlaylist(t, o, reloadRequest()).Body, body)
+			if test.kind == "none" {
+				part, got := mustMedia(t, o, Request{Path: "/part.vtt", Range: "bytes=3-9"})
+				requireSameBytes(t, []byte(got), body[3:10])
+				if part.Status != http.StatusPartialContent {
+					t.Errorf("a range: got status %d", part.Status)
+				}
+			}
 			s, got := mustMedia(t, o, Request{Path: "/sub.vtt"})
 			requireSameBytes(t, []byte(got), body)
 			if want := map[bool]string{true: `"v"`, false: `W/"v"`}[test.kind == "none"]; s.ETag != want {
@@ -70,7 +87,7 @@ func TestNewDecoder_CompressedResponses(t *testing.T) {
 
 func TestNewDecoder_UnknownEncoding_Fails(t *testing.T) {
 	t.Parallel()
-	for name, field := range map[string]string{"unknown": "br", "not what it says": "gzip", "not even zlib": "deflate"} {
+	for name, field := range map[string]string{"unknown": "br", "unknown after a known one": "gzip, zstd", "too many": "gzip, gzip, gzip", "not what it says": "gzip", "not even zlib": "deflate"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"time"
 )
@@ -30,6 +31,8 @@ type StatusError struct {
 	Origin string
 	// Status is the status code of the response.
 	Status int
+	// URL is the URL that gave it, after redirects, without credentials and query.
+	URL string
 }
 
 // Error returns the origin and the status.
@@ -49,6 +52,10 @@ type UnreachableError struct {
 	Origin string
 	// Err is the error of the last address. A timeout names its setting.
 	Err error
+	// URL is the URL that failed, after redirects, without credentials and query.
+	URL string
+
+	isUnconnected bool // the request had no connection
 }
 
 // Error returns the origin and the cause.
@@ -58,6 +65,24 @@ func (e *UnreachableError) Error() string {
 
 // Unwrap returns the cause.
 func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// HostError means that an origin named a host that its settings do not allow. No request was sent to it.
+type HostError struct {
+	// Origin is the origin's name in the config.
+	Origin string
+	// Host is the host, with its port if it is not the scheme's own.
+	Host string
+	// Address is the address of the host, if its name is allowed and its address is not.
+	Address netip.Addr
+}
+
+// Error names the host and the setting that would allow it.
+func (e *HostError) Error() string {
+	if e.Address.IsValid() {
+		return fmt.Sprintf("host %q has the address %s, which is in no network of origins.%s.allowed_networks", e.Host, e.Address, e.Origin)
+	}
+	return fmt.Sprintf("host %q is not in origins.%s.redirect_hosts", e.Host, e.Origin)
+}
 
 // timeoutError reports that a timeout of the gateway ended a fetch.
 type timeoutError struct {
@@ -80,11 +105,11 @@ func bareError(err error) error {
 	return err
 }
 
-// allowsStale reports whether a stale copy may be served instead of err. A decision of the origin (404, 403) is not
-// hidden.
-func allowsStale(err error) bool {
+// allowsStale reports whether a stale copy may be served instead of err. A decision of the origin (403, 410) is not hidden.
+// A playlist that is missing for seconds is one that a packager writes anew, which is none.
+func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
-		return status.Status >= http.StatusInternalServerError
+		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
 	return !errors.Is(err, ErrPath)
 }

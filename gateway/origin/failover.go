@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,21 +18,40 @@ import (
 
 // address is one address of an origin.
 type address struct {
-	url       *url.URL
-	connSlots [fetchClassCount]chan struct{}
+	url *url.URL
+	// sendsHeaders reports that requests have the origin's header fields.
+	sendsHeaders bool
+	connSlots    [fetchClassCount]chan struct{}
 	// ejectedUntil is until when the address is ejected, in the cache's time; 0 means that it is not.
 	ejectedUntil atomic.Int64
 	// lastResponse is when the address last responded to any fetch, in the cache's time.
 	lastResponse atomic.Int64
+
+	mu sync.Mutex
+	// failing are the channels that the address failed, although it accepts connections.
+	failing map[string]channelFailure
 }
 
-func newAddress(u *url.URL, maxConns int) *address {
-	addr := &address{url: u}
+// channelFailure is the last failure of a channel. Times are the cache's.
+type channelFailure struct {
+	// started is when the failed request began.
+	started int64
+	// until is until when the channel is fetched from other addresses.
+	until int64
+}
+
+func newAddress(u *url.URL, maxConns int, sendsHeaders bool) *address {
+	addr := &address{url: u, sendsHeaders: sendsHeaders, failing: make(map[string]channelFailure)}
 	for c := range addr.connSlots {
 		addr.connSlots[c] = make(chan struct{}, maxConns)
 	}
 	return addr
 }
+
+// prefix is the path of the address, before every path on it.
+func (addr *address) prefix() string { return prefixOf(addr.url) }
+
+func prefixOf(u *url.URL) string { return strings.TrimSuffix(u.EscapedPath(), "/") }
 
 func (addr *address) isEjected(now int64) bool { return now < addr.ejectedUntil.Load() }
 
@@ -64,20 +85,32 @@ func (o *Origin) overload(setting string, value int) error {
 	return fmt.Errorf("fetch from origin %q: %w", o.name, backends.NewOverload(setting, value))
 }
 
-// candidates returns the addresses to try, best first. Ejected addresses are tried only if all are ejected, and then the
-// one whose ejection ends first comes first.
-func (o *Origin) candidates() []*address {
+// addressesOf returns the addresses to try for a key, best first.
+func (o *Origin) addressesOf(k cacheKey, channel string) []*address {
+	if k.base != "" {
+		return []*address{o.redirectAddress(k.base)}
+	}
+	return o.candidates(channel)
+}
+
+// candidates returns the origin's own addresses to try for a channel, best first: those that failed the channel come last.
+// Ejected addresses are tried only if all are ejected, and then the one whose ejection ends first comes first.
+func (o *Origin) candidates(channel string) []*address {
 	if len(o.addresses) == 1 {
 		return o.addresses
 	}
 	now := o.cache.now()
-	up := make([]*address, 0, len(o.addresses))
+	var up, failing []*address
 	for _, addr := range o.addresses {
-		if !addr.isEjected(now) {
+		switch {
+		case addr.isEjected(now):
+		case addr.isFailing(channel, now):
+			failing = append(failing, addr)
+		default:
 			up = append(up, addr)
 		}
 	}
-	if len(up) > 0 {
+	if up = append(up, failing...); len(up) > 0 {
 		return up
 	}
 	return slices.SortedStableFunc(slices.Values(o.addresses), func(a, b *address) int {
@@ -85,9 +118,10 @@ func (o *Origin) candidates() []*address {
 	})
 }
 
-func (o *Origin) allEjected(now int64) bool {
-	for _, addr := range o.addresses {
-		if !addr.isEjected(now) {
+// isUnavailable reports whether every address of a fetch is ejected or failed its channel.
+func (o *Origin) isUnavailable(f *fetch, now int64) bool {
+	for _, addr := range o.addressesOf(f.key, f.channel) {
+		if !addr.isEjected(now) && !addr.isFailing(f.channel, now) {
 			return false
 		}
 	}
@@ -114,8 +148,56 @@ func (o *Origin) eject(addr *address, started, now int64, err error) {
 	}
 }
 
+const (
+	// ejectingChannels is how many channels must fail at an address, without a response in between, to eject it. One broken
+	// channel does not move the others.
+	ejectingChannels = 3
+	// maxFailingChannels bounds the channels of which an address keeps a failure.
+	maxFailingChannels = 1000
+)
+
+// failChannel avoids an address for a channel. It ejects the address if several channels failed.
+func (o *Origin) failChannel(addr *address, channel string, started, now int64, err error) {
+	if addr.setFailing(channel, channelFailure{started: started, until: now + int64(o.config.Fetch.EjectFor)}, now) >= ejectingChannels {
+		o.eject(addr, started, now, err)
+	}
+}
+
+// setFailing keeps a channel's failure, and returns how many channels failed since the address last responded.
+func (addr *address) setFailing(channel string, failure channelFailure, now int64) int {
+	addr.mu.Lock()
+	defer addr.mu.Unlock()
+	addr.failing[strings.Clone(channel)] = failure
+	responded, unanswered := addr.lastResponse.Load(), 0
+	for name, f := range addr.failing {
+		switch {
+		case f.started >= responded:
+			unanswered++
+		case f.until <= now:
+			delete(addr.failing, name)
+		}
+	}
+	if len(addr.failing) > maxFailingChannels {
+		clear(addr.failing)
+	}
+	return unanswered
+}
+
+// setServing ends the failure of a channel.
+func (addr *address) setServing(channel string) {
+	addr.mu.Lock()
+	defer addr.mu.Unlock()
+	delete(addr.failing, channel)
+}
+
+func (addr *address) isFailing(channel string, now int64) bool {
+	addr.mu.Lock()
+	defer addr.mu.Unlock()
+	return now < addr.failing[channel].until
+}
+
 // requestError returns the error of a request without a response, and ejects the address if it is the cause.
-func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, started int64, err error) error {
+func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, at *hop, started int64, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx) //nolint:contextcheck // the fetch's own context: it was cancelled here, not by the origin
 	}
@@ -125,10 +207,16 @@ func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, star
 	err = bareError(err)
 	timeout, late := errors.AsType[*timeoutError](err)
 	isHeld := late && timeout.setting == "fetch.blocking_timeout" // the origin held the reload on purpose
-	if !isHeld && !errors.Is(err, errRedirect) {
+	switch {
+	case at.isRedirected, errors.Is(err, errRedirect):
+		o.recordResponse(addr, o.cache.now())
+	case isHeld:
+	case !at.isConnected:
 		o.eject(addr, started, o.cache.now(), err)
+	default:
+		o.failChannel(addr, f.channel, started, o.cache.now(), err)
 	}
-	return &UnreachableError{Origin: o.name, Err: err}
+	return &UnreachableError{Origin: o.name, Err: err, URL: shownURL(at.url), isUnconnected: !at.isConnected}
 }
 
 // responseTimeout returns the timeout of a fetch and its setting: for the headers of media, for the whole of a playlist.

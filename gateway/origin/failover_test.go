@@ -2,6 +2,7 @@ package origin
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -27,12 +28,13 @@ func TestOrigin_AddressFails_TriesNext(t *testing.T) {
 		absent  bool // nothing listens
 		waits   time.Duration
 		ejected bool
+		avoided bool // for the channel alone
 		isFinal bool // the first response is final
 	}{
 		"it refuses connections":      {absent: true, ejected: true},
 		"it does not answer a dial":   {waits: 2 * time.Second, ejected: true},
-		"it takes requests and hangs": {first: hang, waits: 10 * time.Second, ejected: true},
-		"it breaks off":               {first: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ejected: true},
+		"it takes requests and hangs": {first: hang, waits: 10 * time.Second, avoided: true},
+		"it breaks off":               {first: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, avoided: true},
 		"it answers 5xx":              {first: status(503)},
 		"it says that there is none":  {first: status(404), isFinal: true},
 		"it says that we may not":     {first: status(403), isFinal: true},
@@ -65,10 +67,10 @@ func TestOrigin_AddressFails_TriesNext(t *testing.T) {
 				if got := o.Stats().EjectedAddresses == 1; got != test.ejected {
 					t.Errorf("ejected: got %v, want %v", got, test.ejected)
 				}
-				// The ejected address delays the next viewer no more.
+				// The address delays the next viewer of the channel no more.
 				began, dials := time.Now(), n.dialled("a")
 				mustMedia(t, o, Request{Path: "/2.ts"})
-				if waited := time.Since(began); test.ejected && (waited != 0 || n.dialled("a") != dials) {
+				if waited := time.Since(began); (test.ejected || test.avoided) && (waited != 0 || n.dialled("a") != dials) {
 					t.Errorf("the second viewer waited %v, %d dials more", waited, n.dialled("a")-dials)
 				}
 			})
@@ -120,32 +122,139 @@ func TestOrigin_AllEjected_TriesAll(t *testing.T) {
 	})
 }
 
-// TestOrigin_AddressRespondsToOthers_NotEjected checks that one slow channel does not move all the others to the backup.
-func TestOrigin_AddressRespondsToOthers_NotEjected(t *testing.T) {
+// TestOrigin_ChannelFails_OthersStay checks that one channel that hangs or resets does not move the others to the fallback,
+// whether or not they were requested meanwhile.
+func TestOrigin_ChannelFails_OthersStay(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]http.HandlerFunc{
+		"resets": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"hangs":  func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t, map[string]http.HandlerFunc{"b": respondWith("second"), "a": func(w http.ResponseWriter, r *http.Request) {
+					if strings.HasPrefix(r.URL.Path, "/broken/") {
+						fail(w, r)
+						return
+					}
+					_, _ = io.WriteString(w, "first")
+				}})
+				o := newNetworkFixture(t, n, nil, "a", "b")
+				for round := range 3 {
+					for _, channel := range []string{"broken", "c1", "c2", "c3", "c4", "c5", "c6", "c7"} {
+						r := Request{Path: fmt.Sprintf("/%s/%d.m3u8", channel, round), Channel: channel}
+						want := map[bool]string{true: "second", false: "first"}[channel == "broken"]
+						if got := mustPlaylist(t, o, r); string(got.Body) != want {
+							t.Errorf("round %d, channel %s: got it from the %s, want the %s", round, channel, got.Body, want)
+						}
+					}
+				}
+				if got := o.Stats().EjectedAddresses; got != 0 {
+					t.Errorf("ejected: got %d addresses, want none", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOrigin_SeveralChannelsFail_Ejected(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		n := newNetwork(t, map[string]http.HandlerFunc{"b": respondWith("second"), "a": func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/slow.ts" {
-				<-r.Context().Done()
-				return
+		var broken atomic.Bool
+		broken.Store(true)
+		n := newNetwork(t, map[string]http.HandlerFunc{"b": respondWith("second"), "a": func(w http.ResponseWriter, _ *http.Request) {
+			if broken.Load() {
+				panic(http.ErrAbortHandler)
 			}
 			_, _ = io.WriteString(w, "first")
 		}})
 		o := newNetworkFixture(t, n, nil, "a", "b")
-		slow := make(chan string)
-		go func() {
-			_, body, _ := fetchMedia(t, o, Request{Path: "/slow.ts"})
-			slow <- body
-		}()
-		sleep(5 * time.Second)
-		mustMedia(t, o, Request{Path: "/1.ts"})
-		if body := <-slow; body != "second" {
-			t.Errorf("the slow one: got %q, want it from the second address", body)
+		get := func(channel, want string) {
+			t.Helper()
+			if _, body := mustMedia(t, o, Request{Path: fmt.Sprintf("/%s/%d.ts", channel, o.Stats().Fetches), Channel: channel}); body != want {
+				t.Errorf("channel %s: got it from the %s, want the %s", channel, body, want)
+			}
 		}
-		if _, body := mustMedia(t, o, Request{Path: "/2.ts"}); body != "first" {
-			t.Errorf("another: got %q, want it from the first address", body)
+		ejected := func(want int) {
+			t.Helper()
+			if got := o.Stats().EjectedAddresses; got != want {
+				t.Errorf("ejected: got %d addresses, want %d", got, want)
+			}
 		}
+		for _, channel := range []string{"c1", "c2", "c1", "c2"} {
+			get(channel, "second")
+		}
+		ejected(0)
+		get("c3", "second")
+		ejected(1)
+		dials := n.dialled("a")
+		get("c4", "second") // without a try at the first
+		if got := n.dialled("a"); got != dials {
+			t.Errorf("%d dials of an ejected address", got-dials)
+		}
+		broken.Store(false)
+		sleep(3 * time.Second) // fetch.eject_for
+		get("c1", "first")
+		broken.Store(true)
+		get("c2", "second")
+		get("c3", "second")
+		ejected(0) // the first has responded meanwhile
 	})
+}
+
+func TestOrigin_FallbackOn404(t *testing.T) {
+	t.Parallel()
+	for name, enabled := range map[string]bool{"on request": true, "by default": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var isBack atomic.Bool
+				n := newNetwork(t, map[string]http.HandlerFunc{
+					"a": func(w http.ResponseWriter, r *http.Request) {
+						if strings.HasPrefix(r.URL.Path, "/moved/") && !isBack.Load() || strings.HasSuffix(r.URL.Path, "/none.ts") {
+							http.NotFound(w, r)
+							return
+						}
+						_, _ = io.WriteString(w, "first")
+					},
+					"b": func(w http.ResponseWriter, r *http.Request) {
+						if strings.HasSuffix(r.URL.Path, "/none.ts") {
+							http.NotFound(w, r)
+							return
+						}
+						_, _ = io.WriteString(w, "second")
+					},
+				})
+				o := newNetworkFixture(t, n, nil, "a", "b")
+				o.upstream.FallbackOn404 = enabled
+				get := func(path string) string {
+					channel, _, _ := strings.Cut(path, "/")
+					_, body, err := fetchMedia(t, o, Request{Path: "/" + path, Channel: channel})
+					if status, ok := errors.AsType[*StatusError](err); ok {
+						return fmt.Sprint(status.Status)
+					}
+					return body
+				}
+				moved := map[bool]string{true: "second", false: "404"}[enabled]
+				for _, step := range []struct{ path, want string }{
+					{"moved/1.ts", moved}, {"here/1.ts", "first"}, {"moved/none.ts", "404"}, {"here/none.ts", "404"}, {"here/2.ts", "first"},
+				} {
+					if got := get(step.path); got != step.want {
+						t.Errorf("%s: got %s, want %s", step.path, got, step.want)
+					}
+				}
+				isBack.Store(true)
+				if got, want := get("moved/2.ts"), map[bool]string{true: "second", false: "first"}[enabled]; got != want {
+					t.Errorf("within fetch.eject_for: got %s, want %s", got, want)
+				}
+				sleep(3 * time.Second)
+				if got := get("moved/3.ts"); got != "first" {
+					t.Errorf("afterwards: got %s, want the first", got)
+				}
+			})
+		})
+	}
 }
 
 func TestOrigin_AllEjected_ServesStaleAtOnce(t *testing.T) {

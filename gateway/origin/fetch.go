@@ -12,6 +12,7 @@ import (
 type fetch struct {
 	cache       *Cache
 	key         cacheKey
+	channel     string
 	wantedRange byteRange
 	freshness   func([]byte) (fresh, stale time.Duration)
 	stored      *entry // what the cache held when the fetch began

@@ -23,6 +23,9 @@ func (o *Origin) runFetch(f *fetch) {
 	if err != nil && f.stored != nil {
 		f.stored.nextRefresh.Store(o.cache.now() + int64(refreshBackoff))
 	}
+	if err != nil && allowsStale(err, f.key) && f.stored.canServeStale(o.cache.now()) {
+		e = nil // a playlist that is missing for a moment
+	}
 	if e != nil {
 		o.cache.store(f.storeKey(e), e)
 	}
@@ -47,19 +50,35 @@ func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
 			e, err = nil, &UnreachableError{Origin: o.name, Err: fmt.Errorf("panic: %v", p)}
 		}
 	}()
-	for i, addr := range o.candidates() {
+	var lacking []*address // that do not have what the next one may have
+	for i, addr := range o.addressesOf(f.key, f.channel) {
 		if i > 0 {
 			o.count.failovers.Add(1)
 		}
 		var isFinal bool
 		e, isFinal, err = o.tryAddress(f, addr)
+		if err == nil {
+			addr.setServing(f.channel)
+			o.avoid(lacking, f.channel)
+		}
 		if isFinal || f.ctx.Err() != nil {
 			return e, err
+		}
+		if e != nil {
+			lacking = append(lacking, addr)
 		}
 		o.log.Debug("fetch failed", slog.String("address", addr.url.Host), slog.Any("error", err))
 	}
 	o.count.failures.Add(1)
 	return e, err
+}
+
+// avoid has a channel fetched from other addresses than those that do not have it.
+func (o *Origin) avoid(lacking []*address, channel string) {
+	now := o.cache.now()
+	for _, addr := range lacking {
+		addr.setFailing(channel, channelFailure{until: now + int64(o.config.Fetch.EjectFor)}, now)
+	}
 }
 
 // tryAddress sends the request to one address. A final result is not tried at another address.
@@ -70,6 +89,7 @@ func (o *Origin) tryAddress(f *fetch, addr *address) (e *entry, isFinal bool, er
 	}
 	defer a.close()
 	if err := o.statusError(f, a.StatusCode); err != nil {
+		err.URL = a.url()
 		a.drain()
 		return o.onErrorStatus(a, err)
 	}
@@ -101,23 +121,31 @@ func (o *Origin) statusError(f *fetch, status int) *StatusError {
 	return &StatusError{Origin: o.name, Status: status}
 }
 
-// onErrorStatus decides whether another address is tried (only after a 5xx) and whether the response is cached.
+// onErrorStatus decides whether another address is tried (after a 5xx, and after a 404 on request) and whether the response is
+// cached.
 func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, error) {
 	if !err.IsNotFound() {
 		return nil, err.Status < http.StatusInternalServerError, err
 	}
 	ttl := o.config.Cache.NegativeTTL
-	return &entry{negative: err, freshUntil: a.received + int64(ttl), retention: ttl}, true, err
+	return &entry{negative: err, freshUntil: a.received + int64(ttl), retention: ttl}, !o.upstream.FallbackOn404, err
 }
 
 // response is an origin's response whose body is read under a timeout.
 type response struct {
 	*http.Response
+	address  *address
+	hop      *hop
 	ctx      context.Context
 	received int64 // when the headers arrived, in the cache's time
 	idle     *timeoutError
 	timer    *time.Timer // media: runs while a read waits; playlists: runs until the end
 	closers  []func()
+}
+
+// url returns the URL of the response, after redirects.
+func (a *response) url() string {
+	return shownURL(a.hop.url)
 }
 
 func (a *response) close() {
@@ -162,15 +190,18 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 	}
 	started := o.cache.now()
 	o.count.fetches.Add(1)
-	resp, err := o.client.Do(o.newRequest(ctx, f, addr)) //nolint:bodyclose // response.close
+	at := new(hop)
+	request := o.newRequest(at.trace(ctx), f, addr)
+	at.url = request.URL
+	resp, err := o.client.Do(request) //nolint:bodyclose // response.close
 	if err != nil {
-		err = o.requestError(ctx, f, addr, started, err)
+		err = o.requestError(ctx, f, addr, at, started, err)
 		timer.Stop()
 		cancel(nil)
 		release()
 		return nil, err
 	}
-	a := &response{Response: resp, ctx: ctx, received: o.cache.now(), timer: timer}
+	a := &response{Response: resp, address: addr, hop: at, ctx: ctx, received: o.cache.now(), timer: timer}
 	o.recordResponse(addr, a.received)
 	if c == classMedia {
 		timer.Stop()
@@ -188,8 +219,9 @@ func (o *Origin) newRequest(ctx context.Context, f *fetch, addr *address) *http.
 	r := (&http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{"User-Agent": {"usher"}, "Accept-Encoding": {"gzip"}},
+		Header: o.requestHeader(addr.sendsHeaders),
 	}).WithContext(ctx)
+	r.Header.Set("Accept-Encoding", "gzip")
 	if f.key.media {
 		r.Header.Set("Accept-Encoding", "identity")
 	}
@@ -212,12 +244,12 @@ func tooLarge(setting string, limit setting.ByteSize) error {
 }
 
 // bodyError returns the error of a body that ended early.
-func (o *Origin) bodyError(f *fetch, err error) error {
+func (o *Origin) bodyError(f *fetch, a *response, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
 	}
 	if errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("fetch from origin %q: %w", o.name, err)
 	}
-	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err)}
+	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err), URL: a.url()}
 }

@@ -10,13 +10,17 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"usher/gateway/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -63,6 +67,25 @@ func serve(t testing.TB, h http.HandlerFunc) string {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
+}
+
+func mustURL(t testing.TB, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// allowLoopback allows redirects to servers on this machine.
+func allowLoopback(servers ...string) Option {
+	c := upstream.Config{AllowedNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	for _, s := range servers {
+		_, host, _ := strings.Cut(s, "://")
+		c.RedirectHosts = append(c.RedirectHosts, upstream.RedirectHost{Host: host})
+	}
+	return WithUpstream(c)
 }
 
 // waitUntil waits until a condition holds.

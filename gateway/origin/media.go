@@ -13,10 +13,16 @@ import (
 // arriving, shared by all concurrent requests. A viewer's range and conditions are evaluated against the whole object if
 // it is cached; otherwise the range is fetched as a range. A hit does not allocate.
 //
-// It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly wrapped,
-// or ctx's own error. ctx also bounds the reading of the Stream.
+// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly
+// wrapped, or ctx's own error. ctx also bounds the reading of the Stream.
 func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, media: true}
+	if r.Base != "" {
+		var err error
+		if k.base, k.path, err = o.locate(r.Base, r.Path); err != nil {
+			return Stream{}, err
+		}
+	}
 	if e := o.cache.getFresh(k); e != nil {
 		return e.stream(&r, false)
 	}
@@ -60,7 +66,7 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 	case f != nil:
 		f.leave(nil)
 	}
-	if ctx.Err() == nil && o.staleIfError(old, err) {
+	if ctx.Err() == nil && o.staleIfError(k, old, err) {
 		return old.stream(r, true)
 	}
 	return Stream{}, err
@@ -151,33 +157,37 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 // receiveMedia publishes the head, then the body as it arrives. After the head no other address is tried, because viewers
 // have received it.
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
-	h, err := o.mediaHead(f, a)
+	codings, err := contentCodings(a.Header)
 	if err != nil {
-		return nil, false, &UnreachableError{Origin: o.name, Err: err}
+		return nil, false, o.bodyError(f, a, err)
+	}
+	isEncoded := len(codings) > 0
+	h, err := o.mediaHead(f, a, isEncoded)
+	if err != nil {
+		return nil, false, &UnreachableError{Origin: o.name, Err: err, URL: a.url()}
 	}
 	if h.status == http.StatusRequestedRangeNotSatisfiable {
 		f.publishHead(h, false)
 		return nil, true, nil
 	}
-	body, encoded, err := newDecoder(a.Header.Get("Content-Encoding"), a)
+	body, err := newDecoder(codings, a)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
-	if encoded {
+	if isEncoded {
 		h.length = -1
 	}
-	f.publishHead(h, encoded)
+	f.publishHead(h, isEncoded)
 	if err := f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
-		return nil, true, o.bodyError(f, err)
+		return nil, true, o.bodyError(f, a, err)
 	}
 	return o.storableEntry(f, h), true, nil
 }
 
 // mediaHead returns the head of a response. It checks that a partial response is the requested range.
-func (o *Origin) mediaHead(f *fetch, a *response) (*responseHead, error) {
+func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead, error) {
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
-	encoding := a.Header.Get("Content-Encoding")
 	h := &responseHead{
 		Header:   viewerHeader(a.Header, true),
 		status:   http.StatusOK,
@@ -187,7 +197,7 @@ func (o *Origin) mediaHead(f *fetch, a *response) (*responseHead, error) {
 		caching:  life,
 		etag:     a.Header.Get("ETag"),
 	}
-	if encoding != "" && encoding != "identity" && h.ETag != "" && h.ETag[0] == '"' {
+	if isEncoded && h.ETag != "" && h.ETag[0] == '"' {
 		h.ETag = "W/" + h.ETag // the decoded body is only semantically the same
 	}
 	switch a.StatusCode {

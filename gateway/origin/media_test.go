@@ -473,7 +473,7 @@ func TestOrigin_Redirect_ConfiguredHostsOnly(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			o := newFixture(t, nil, []string{self}, WithRedirectHosts(known[len("http://"):]))
+			o := newFixture(t, nil, []string{self}, WithOtherOrigins(mustURL(t, known)))
 			_, body, err := fetchMedia(t, o, Request{Path: test.path, Query: test.query})
 			if test.refused != errors.Is(err, errRedirect) || (!test.refused && body != "content") {
 				t.Errorf("got %q, %v; want refused: %v", body, err, test.refused)

@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/gateway/upstream"
 )
 
 // Header holds the origin's header fields that viewers receive. A field is empty if the origin did not send it.
@@ -13,6 +15,27 @@ type Header struct {
 	ETag         string
 	// CacheControl is set for media only. The caller decides the Cache-Control of playlists.
 	CacheControl string
+}
+
+// Source is where a playlist came from, after redirects. It is comparable.
+type Source struct {
+	// Kind says whose the host is: Own or Listed.
+	Kind upstream.Kind
+	// Scheme and Host are of the URL: http or https, and the host with its port if there is one.
+	Scheme, Host string
+	// Path is the whole escaped path on the host, with that of the origin's address.
+	Path string
+	// Query is the raw query of the URL, without that of the origin's address.
+	Query string
+}
+
+// URL returns the absolute URL.
+func (s Source) URL() string {
+	u := s.Scheme + "://" + s.Host + s.Path
+	if s.Query != "" {
+		u += "?" + s.Query
+	}
+	return u
 }
 
 // Object is one version of one response of an origin, whole and decoded. It is immutable, so all requests share it.
@@ -27,8 +50,8 @@ type Object struct {
 	// Fetched is when the origin sent this version, less its Age. The Age of a media object in responses is the time since
 	// then.
 	Fetched time.Time
-	// FinalURL is the URL after redirects, the base of relative URIs in the body. It is empty without a redirect.
-	FinalURL string
+	// Source is where a playlist came from, the base of relative URIs in the body. It is zero for media.
+	Source Source
 
 	derived atomic.Pointer[derivation]
 }

@@ -2,16 +2,15 @@ package origin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/gateway/upstream"
 )
 
 // Origin is one HLS origin with its addresses. It is safe for concurrent use. Close it before its [Cache].
@@ -23,34 +22,42 @@ type Origin struct {
 	log       *slog.Logger
 	addresses []*address
 	client    *http.Client
+	hosts     *upstream.Hosts
+	upstream  upstream.Config
 
 	ctx            context.Context
 	cancel         context.CancelCauseFunc
 	running        sync.WaitGroup
 	waitingForConn atomic.Int64
 	count          counters
+	failures       failureLog
 
 	mu     sync.Mutex
 	active map[cacheKey]*fetch
 	closed bool
+	// redirectAddresses are the addresses of requests with a Base.
+	redirectAddresses map[string]*address
 }
 
 // Option configures an Origin.
 type Option func(*options)
 
 type options struct {
-	transport     http.RoundTripper
-	redirectHosts []string
+	transport http.RoundTripper
+	upstream  upstream.Config
+	others    []*url.URL
 }
 
 // WithTransport replaces the origin's transport. The transport must not follow redirects or decode bodies, and should
 // stop when the request's context ends.
 func WithTransport(rt http.RoundTripper) Option { return func(o *options) { o.transport = rt } }
 
-// WithRedirectHosts allows redirects to these hosts ("host" or "host:port"), besides the origin's own addresses. The
-// hosts are those of the other configured origins.
-func WithRedirectHosts(hosts ...string) Option {
-	return func(o *options) { o.redirectHosts = append(o.redirectHosts, hosts...) }
+// WithUpstream sets which hosts the origin may name besides its addresses, and what it is sent. The config must be valid.
+func WithUpstream(c upstream.Config) Option { return func(o *options) { o.upstream = c } }
+
+// WithOtherOrigins gives the addresses of the other configured origins, to which the origin may redirect.
+func WithOtherOrigins(urls ...*url.URL) Option {
+	return func(o *options) { o.others = append(o.others, urls...) }
 }
 
 // New returns an origin. The first URL is preferred and the others are for failover. The path of a URL precedes the path
@@ -63,18 +70,28 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	for _, opt := range opts {
 		opt(&set)
 	}
-	o := &Origin{name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), active: make(map[cacheKey]*fetch)}
+	o := &Origin{
+		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
+		active: make(map[cacheKey]*fetch), redirectAddresses: make(map[string]*address),
+	}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 			return nil, fmt.Errorf("origin %q: url %q: want http://host or https://host", name, u.Redacted())
 		}
-		o.addresses = append(o.addresses, newAddress(u, c.Fetch.MaxConns))
+		o.addresses = append(o.addresses, newAddress(u, c.Fetch.MaxConns, true))
 		o.id += " " + u.String()
 	}
-	if set.transport == nil {
-		set.transport = newTransport(c.Fetch, (&net.Dialer{}).DialContext)
+	var err error
+	if o.hosts, err = upstream.NewHosts(urls, set.others, set.upstream); err != nil {
+		return nil, fmt.Errorf("origin %q: %w", name, err)
 	}
-	o.client = &http.Client{Transport: set.transport, CheckRedirect: redirectPolicy(urls, set.redirectHosts)}
+	if set.transport == nil {
+		set.transport = newTransport(c.Fetch, o.dial())
+	}
+	o.client = &http.Client{Transport: set.transport, CheckRedirect: o.checkRedirect}
+	if set.upstream.KeepCookies {
+		o.client.Jar = newCookies(o.hosts)
+	}
 	o.ctx, o.cancel = context.WithCancelCause(context.Background())
 	return o, nil
 }
@@ -92,8 +109,8 @@ func (o *Origin) Close() {
 // findOrStartFetch joins the active fetch of the key or starts one. It returns the cached entry instead if one has
 // become fresh since the caller looked.
 func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetch, *entry, error) {
-	if err := checkPath(r.Path, r.IsListed); err != nil {
-		return nil, nil, fmt.Errorf("fetch from origin %q: path %q: %w", o.name, r.Path, err)
+	if err := checkPath(k.path, r.IsListed); err != nil {
+		return nil, nil, fmt.Errorf("fetch from origin %q: path %q: %w", o.name, k.path, err)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -111,7 +128,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 		return f, nil, nil
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), wantedRange: want, freshness: r.Freshness, stored: old,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, stored: old,
 		started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
@@ -130,80 +147,20 @@ func (o *Origin) removeFetch(f *fetch) {
 	}
 }
 
-// freshTimeout returns how long a viewer with a stale copy waits for the fetch: not at all while all addresses are
-// ejected.
+// freshTimeout returns how long a viewer with a stale copy waits for the fetch: not at all while no address is available.
 func (o *Origin) freshTimeout(f *fetch) time.Duration {
 	now := o.cache.now()
-	if o.allEjected(now) {
+	if o.isUnavailable(f, now) {
 		return 0
 	}
 	return time.Duration(f.started-now) + o.config.Cache.MaxWaitForFresh
 }
 
 // staleIfError reports whether the stale entry is served instead of err, and counts it.
-func (o *Origin) staleIfError(old *entry, err error) bool {
-	if !allowsStale(err) || !old.canServeStale(o.cache.now()) {
+func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
+	if !allowsStale(err, k) || !old.canServeStale(o.cache.now()) {
 		return false
 	}
 	o.count.stale.Add(1)
 	return true
-}
-
-type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
-
-func newTransport(c FetchConfig, connect dialFunc) *http.Transport {
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, c.ConnectTimeout, &timeoutError{"fetch.connect_timeout", c.ConnectTimeout})
-		defer cancel()
-		conn, err := connect(ctx, network, address)
-		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, fmt.Errorf("dial %s: %w", address, context.Cause(ctx))
-		}
-		return conn, err
-	}
-	return &http.Transport{
-		DialContext:            dial,
-		TLSHandshakeTimeout:    c.ConnectTimeout,
-		DisableCompression:     true, // requests set Accept-Encoding themselves, and decoded bodies are bounded
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    c.MaxConns,
-		IdleConnTimeout:        90 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-		ReadBufferSize:         16 << 10,
-	}
-}
-
-// maxRedirects is how many redirects in a row are followed.
-const maxRedirects = 3
-
-func redirectPolicy(urls []*url.URL, hosts []string) func(*http.Request, []*http.Request) error {
-	allowed := make(map[string]bool)
-	for _, u := range urls {
-		allowed[authority(u.Scheme, u.Host)] = true
-	}
-	for _, h := range hosts {
-		allowed[authority("http", h)], allowed[authority("https", h)] = true, true
-	}
-	return func(next *http.Request, via []*http.Request) error {
-		switch {
-		case len(via) > maxRedirects:
-			return fmt.Errorf("%w: more than %d in a row", errRedirect, maxRedirects)
-		case next.URL.Scheme != "http" && next.URL.Scheme != "https",
-			!allowed[authority(next.URL.Scheme, next.URL.Host)]:
-			return fmt.Errorf("%w: %s://%s is not a configured origin", errRedirect, next.URL.Scheme, next.URL.Host)
-		}
-		return nil
-	}
-}
-
-// authority returns host and port in one canonical form.
-func authority(scheme, host string) string {
-	host = strings.ToLower(host)
-	if (&url.URL{Host: host}).Port() != "" {
-		return host
-	}
-	if scheme == "https" {
-		return host + ":443"
-	}
-	return host + ":80"
 }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,10 +16,16 @@ import (
 // a stale copy as long as Freshness allows. With a stale copy it waits for the refresh no longer than
 // [CacheConfig].MaxWaitForFresh.
 //
-// It returns a *StatusError, an *UnreachableError, a *backends.Overload, [ErrTooLarge], [ErrPath] or [ErrClosed],
-// possibly wrapped, or ctx's own error.
+// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrTooLarge], [ErrPath] or
+// [ErrClosed], possibly wrapped, or ctx's own error.
 func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
+	if r.Base != "" {
+		var err error
+		if k.base, k.path, err = o.locate(r.Base, r.Path); err != nil {
+			return Playlist{}, err
+		}
+	}
 	e, now := o.cache.get(k), o.cache.now()
 	switch {
 	case e == nil:
@@ -51,7 +58,7 @@ func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry)
 	switch {
 	case err == nil:
 		return f.entry.playlist()
-	case ctx.Err() == nil && o.staleIfError(old, err):
+	case ctx.Err() == nil && o.staleIfError(k, old, err):
 		return Playlist{Object: old.object, Stale: true}, nil
 	default:
 		return Playlist{}, err
@@ -88,7 +95,7 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(a)
 	if err != nil {
-		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, err)
+		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}
 	o.count.bytes.Add(uint64(len(body)))
 	object := &Object{
@@ -96,11 +103,7 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 		Status:  http.StatusOK,
 		Body:    body,
 		Fetched: time.Now(),
-	}
-	if a.Request != nil && a.Request.Response != nil {
-		final := *a.Request.URL
-		final.User = nil
-		object.FinalURL = final.String()
+		Source:  o.sourceOf(f, a),
 	}
 	if f.stored != nil && f.stored.object.sameAs(object) {
 		object = f.stored.object
@@ -113,7 +116,11 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	if a.ContentLength > limit {
 		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
-	r, _, err := newDecoder(a.Header.Get("Content-Encoding"), a)
+	codings, err := contentCodings(a.Header)
+	if err != nil {
+		return nil, err
+	}
+	r, err := newDecoder(codings, a)
 	if err != nil {
 		return nil, err
 	}
@@ -127,9 +134,29 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	return bytes.Clone(buf.Bytes()), nil
 }
 
+// sourceOf returns where a playlist came from. Without a redirect it is the preferred address, so that a failover to one with
+// the same path keeps the Object.
+func (o *Origin) sourceOf(f *fetch, a *response) Source {
+	if a.hop.isRedirected {
+		u := a.hop.url
+		return Source{
+			Kind: o.hosts.Match(u.Scheme, u.Host).Kind, Scheme: u.Scheme, Host: u.Host,
+			Path: cmp.Or(u.EscapedPath(), "/"), Query: u.RawQuery,
+		}
+	}
+	at := a.address
+	if f.key.base == "" && at.prefix() == o.addresses[0].prefix() {
+		at = o.addresses[0]
+	}
+	return Source{
+		Kind: o.hosts.Match(at.url.Scheme, at.url.Host).Kind, Scheme: at.url.Scheme, Host: at.url.Host,
+		Path: at.prefix() + f.key.path, Query: f.key.query,
+	}
+}
+
 // sameAs reports whether two playlists are the same version, so that the derived values remain valid.
 func (o *Object) sameAs(other *Object) bool {
-	return o != nil && o.ContentType == other.ContentType && o.FinalURL == other.FinalURL &&
+	return o != nil && o.ContentType == other.ContentType && o.Source == other.Source &&
 		bytes.Equal(o.Body, other.Body)
 }
 

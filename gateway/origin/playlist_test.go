@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/upstream"
 )
 
 // playlistOrigin is a live playlist; a test can change every response.
@@ -159,8 +160,12 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 			waits:   time.Second, // cache.max_wait_for_fresh
 			excused: true,
 		},
-		"it says that there is no such playlist": {fail: func(p *playlistOrigin) { p.status = http.StatusNotFound }},
-		"it says that we may not":                {fail: func(p *playlistOrigin) { p.status = http.StatusForbidden }},
+		"it says that there is no such playlist": {
+			fail:    func(p *playlistOrigin) { p.status = http.StatusNotFound },
+			excused: true,
+		},
+		"it says that there is none any more": {fail: func(p *playlistOrigin) { p.status = http.StatusGone }},
+		"it says that we may not":             {fail: func(p *playlistOrigin) { p.status = http.StatusForbidden }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -316,19 +321,34 @@ func TestPlaylist_NoReader_CancelsBlockingReloadOnly(t *testing.T) {
 	})
 }
 
-func TestPlaylist_Redirect_FinalURL(t *testing.T) {
+func TestPlaylist_Source(t *testing.T) {
 	t.Parallel()
+	edge := serve(t, respondWith("edge"))
 	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/live.m3u8" {
-			http.Redirect(w, r, "/edge/7/live.m3u8?s=1", http.StatusFound)
+		switch r.URL.Path {
+		case "/v1/live.m3u8":
+			http.Redirect(w, r, "/edge/7/live%2Fx.m3u8?s=1", http.StatusFound)
+		case "/v1/away.m3u8":
+			http.Redirect(w, r, edge+"/a/live.m3u8?sid=2", http.StatusFound)
 		}
 	})
-	o := newFixture(t, nil, []string{url})
-	if got, want := mustPlaylist(t, o, reloadRequest()).FinalURL, url+"/edge/7/live.m3u8?s=1"; got != want {
-		t.Errorf("redirected: got %q, want %q", got, want)
-	}
-	if got := mustPlaylist(t, o, Request{Path: "/other.m3u8"}).FinalURL; got != "" {
-		t.Errorf("not redirected: got %q, want none", got)
+	o := newFixture(t, nil, []string{url + "/v1?key=secret"}, allowLoopback(edge))
+	for name, test := range map[string]struct {
+		request Request
+		want    string
+		kind    upstream.Kind
+	}{
+		"as requested":                {Request{Path: "/other.m3u8", Query: "q=1"}, url + "/v1/other.m3u8?q=1", upstream.Own},
+		"redirected on the same host": {Request{Path: "/live.m3u8"}, url + "/edge/7/live%2Fx.m3u8?s=1", upstream.Own},
+		"redirected to an edge":       {Request{Path: "/away.m3u8"}, edge + "/a/live.m3u8?sid=2", upstream.Listed},
+		"of an edge":                  {Request{Base: edge, Path: "/b/x.m3u8", Query: "sid=2"}, edge + "/b/x.m3u8?sid=2", upstream.Listed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := mustPlaylist(t, o, test.request).Source; got.URL() != test.want || got.Kind != test.kind {
+				t.Errorf("got %s of kind %d, want %s of kind %d", got.URL(), got.Kind, test.want, test.kind)
+			}
+		})
 	}
 }
 

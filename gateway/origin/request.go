@@ -1,18 +1,26 @@
 package origin
 
 import (
+	"fmt"
 	"net/url"
 	"strings"
 	"time"
 
+	"usher/gateway/upstream"
 	"usher/gateway/urlpath"
 )
 
 // Request names one object of an origin. Its strings are not kept beyond the call, so they may point into a buffer that
 // the caller reuses.
 type Request struct {
-	// Path is the escaped path on the origin, beginning with "/", as a playlist listed it.
+	// Base is scheme and host, "https://edge.example.com:8080", of a redirect host that has the object. It is empty for
+	// the origin's own addresses, which fail over. A public name means these too.
+	Base string
+	// Path is the escaped path on the origin, beginning with "/", as a playlist listed it. With a Base it is the whole
+	// path there.
 	Path string
+	// Channel is the viewer's channel, by which failures are told apart. Without one it is the path's folder.
+	Channel string
 	// IsListed reports that a playlist of the origin lists the path byte for byte, so that it may look like another one.
 	IsListed bool
 	// Query is the raw query as listed, without '?'.
@@ -44,19 +52,105 @@ const (
 	fetchClassCount
 )
 
+// Location is where an absolute URI leads: the Base and Path of a [Request] for it.
+type Location struct {
+	// Kind says whose the host is. A request to a Foreign one is refused.
+	Kind upstream.Kind
+	// Base is empty if the path lies below that of the origin's address.
+	Base string
+	Path string
+}
+
+// Locate returns where a URI of that scheme, host and escaped path leads that a playlist of the origin names.
+func (o *Origin) Locate(scheme, host, path string) Location {
+	m := o.hosts.Match(scheme, host)
+	if m.Kind != upstream.Own {
+		return Location{m.Kind, upstream.Canonical(scheme, host), path}
+	}
+	for _, addr := range o.addresses {
+		if !m.IsPublicName && o.hosts.Match(addr.url.Scheme, addr.url.Host) != m {
+			continue
+		}
+		if below, ok := strings.CutPrefix(path, addr.prefix()); ok && strings.HasPrefix(below, "/") {
+			return Location{Kind: upstream.Own, Path: below}
+		}
+	}
+	own := o.addresses[m.Address].url
+	return Location{upstream.Own, upstream.Canonical(own.Scheme, own.Host), path}
+}
+
+// Prefix is the path of the preferred address, before every path on the origin.
+func (o *Origin) Prefix() string { return o.addresses[0].prefix() }
+
+// HostKind says whose the host of a URI is.
+func (o *Origin) HostKind(scheme, host string) upstream.Kind { return o.hosts.Match(scheme, host).Kind }
+
+// locate returns the base and path of a request's cache key. It does not allocate for a redirect host in lower case.
+func (o *Origin) locate(base, path string) (string, string, error) {
+	if base == "" {
+		return "", path, nil
+	}
+	scheme, host, _ := strings.Cut(base, "://")
+	switch o.hosts.Match(scheme, host).Kind {
+	case upstream.Own:
+		at := o.Locate(scheme, host, path)
+		return at.Base, at.Path, nil
+	case upstream.Listed:
+		return base, path, nil
+	default:
+		return "", "", fmt.Errorf("fetch from origin %q: %w", o.name, &HostError{Origin: o.name, Host: host})
+	}
+}
+
+// maxRedirectAddresses bounds the redirect hosts that have connection slots of their own.
+const maxRedirectAddresses = 1000
+
+// redirectAddress returns the address of a base.
+func (o *Origin) redirectAddress(base string) *address {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if addr := o.redirectAddresses[base]; addr != nil {
+		return addr
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		u = new(url.URL) // locate has matched the host
+	}
+	m := o.hosts.Match(u.Scheme, u.Host)
+	if m.Kind == upstream.Own {
+		u.User = o.addresses[m.Address].url.User
+	}
+	if len(o.redirectAddresses) >= maxRedirectAddresses {
+		clear(o.redirectAddresses)
+	}
+	addr := newAddress(u, o.config.Fetch.MaxConns, m.SendsHeaders)
+	o.redirectAddresses[base] = addr
+	return addr
+}
+
 // cacheKey identifies one response of an origin.
 type cacheKey struct {
 	origin string
-	path   string
-	query  string
+	// base is that of the request; empty: the origin's own addresses.
+	base  string
+	path  string
+	query string
 	// variant is the directives of a playlist, or the range of a media object.
 	variant string
 	media   bool
 }
 
+// channelOf returns the channel of a request. It is a copy.
+func channelOf(r *Request, k cacheKey) string {
+	if r.Channel != "" {
+		return strings.Clone(r.Channel)
+	}
+	return strings.Clone(k.path[:strings.LastIndexByte(k.path, '/')+1])
+}
+
 // clone copies the key's strings, which may point into the caller's buffers.
 func (k cacheKey) clone() cacheKey {
-	k.path, k.query, k.variant = strings.Clone(k.path), strings.Clone(k.query), strings.Clone(k.variant)
+	k.base, k.path, k.query, k.variant = strings.Clone(k.base), strings.Clone(k.path), strings.Clone(k.query), strings.Clone(k.variant)
 	return k
 }
 
@@ -82,7 +176,7 @@ func (k cacheKey) class() fetchClass {
 // url returns the key's URL at an address of the origin.
 func (k cacheKey) url(base *url.URL) *url.URL {
 	u := &url.URL{Scheme: base.Scheme, Host: base.Host, User: base.User}
-	u.RawPath = strings.TrimSuffix(base.EscapedPath(), "/") + k.path
+	u.RawPath = prefixOf(base) + k.path
 	u.Path, _ = url.PathUnescape(u.RawPath) // checkPath has unescaped it
 	query := []string{base.RawQuery, k.query}
 	if !k.media {

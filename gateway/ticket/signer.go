@@ -26,21 +26,8 @@ const (
 	Chars = size / 3 * 4
 )
 
-// MaxDepth is the most folders of which a ticket can say that it is for the last one.
+// MaxDepth is the greatest depth that a ticket can say.
 const MaxDepth = 30
-
-// Kind is what a ticket opens.
-type Kind uint8
-
-// The kinds.
-const (
-	// Tree is a folder and all below it.
-	Tree Kind = iota
-	// FolderAlone is a folder without what is below it.
-	FolderAlone
-	// PathAlone is one path.
-	PathAlone
-)
 
 // domain separates a ticket's MAC from any other use of the same secret.
 const domain = "usher ticket 2"
@@ -68,12 +55,10 @@ func (t Tag) IsIPv6() bool { return t[0]&tagIPv6 != 0 }
 // Scope is what a ticket is valid for.
 type Scope struct {
 	Route, Channel string
-	// Kind is what is opened of Folder.
-	Kind Kind
-	// Folder is the folder below the channel that the ticket opens; empty: the channel's own. For PathAlone it is the path.
+	// Folder is the folder below the channel that the ticket opens, with all below it; empty: the channel's own.
 	Folder string
 	// Depth is how many names Folder has or, where the channel itself has folders, how many slashes the channel has. The
-	// ticket says it, so that it is known which of a path's folders is meant. It is at most MaxDepth, and 0 for PathAlone.
+	// ticket says it, so that it is known which of a path's folders is meant. It is at most MaxDepth.
 	Depth int
 }
 
@@ -149,26 +134,24 @@ func (s *Signer) Sign(c Claims, scope Scope) string {
 	return k.id + "." + string(text[:]) + scope.hint()
 }
 
-// hint returns the character at the end of a ticket that says its kind and depth; none for the whole channel.
+// hint returns the character at the end of a ticket that says its depth; none for the whole channel.
 func (s Scope) hint() string {
-	n := int(s.Kind)*(MaxDepth+1) + s.Depth
-	if n == 0 {
+	if s.Depth == 0 {
 		return ""
 	}
-	return hints[n : n+1]
+	return hints[s.Depth : s.Depth+1]
 }
 
-// hints are the characters of hints, in order.
-const hints = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+// hints are the characters of depths, in order.
+const hints = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcde"
 
-// Hint returns what a ticket says of the kind and depth of its scope. Both are verified with the scope.
-func Hint(text string) (Kind, int) {
+// Depth returns what a ticket says of the depth of its scope. It is verified with the scope.
+func Depth(text string) int {
 	_, body, _ := strings.Cut(text, ".")
 	if len(body) != Chars+1 {
-		return Tree, 0
+		return 0
 	}
-	n := max(0, strings.IndexByte(hints, body[Chars]))
-	return Kind(n / (MaxDepth + 1)), n % (MaxDepth + 1)
+	return max(0, strings.IndexByte(hints, body[Chars]))
 }
 
 // Verify parses a ticket and reports whether it is valid for the scope.
@@ -206,9 +189,6 @@ func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
 // compute returns the MAC over what the raw ticket says, for the scope. The result is valid until the next call.
 func (m *mac) compute(keyID string, scope Scope) []byte {
 	m.in = append(m.in[:0], domain...)
-	if scope.Kind != Tree {
-		m.in = append(m.in, byte(scope.Kind)+'0', ' ')
-	}
 	m.in = backends.AppendField(m.in, keyID)
 	m.in = backends.AppendField(m.in, scope.Route)
 	m.in = backends.AppendField(m.in, scope.Channel)

@@ -75,18 +75,9 @@ func TestSigner_Sign_SameOnEveryNode(t *testing.T) {
 // TestSigner_Golden pins the ticket, on which two versions of Usher on two nodes must agree.
 func TestSigner_Golden(t *testing.T) {
 	t.Parallel()
-	for kind, want := range map[Kind]string{
-		Tree:        "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vfloB",
-		FolderAlone: "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYGLl2W8HNUhoDVosAg",
-		PathAlone:   "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYFvm-XdSxJsSeiLhS-",
-	} {
-		c, s := someClaims()
-		if s.Kind = kind; kind == PathAlone {
-			s.Depth = 0
-		}
-		if got := newTestSigner("a").Sign(c, s); got != want {
-			t.Errorf("kind %d: got %s, want %s", kind, got, want)
-		}
+	c, s := someClaims()
+	if got, want := newTestSigner("a").Sign(c, s), "a.AQIDBAUGBwgJCgsMDQ4P_2qxO4D-3LqYnolzPpUV-h39vfloB"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
@@ -165,17 +156,15 @@ func TestSigner_Verify_Invalid(t *testing.T) {
 		"with an unknown key's id":              {ring, "z." + body, s, false},
 		"without a key's id":                    {ring, "." + body, s, false},
 		"without its key and the dot":           {ring, body, s, false},
-		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, Tree, s.Folder, 1}, false},
-		"for another channel":                   {ring, good, Scope{s.Route, "a002", Tree, s.Folder, 1}, false},
-		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, Tree, "sd", 1}, false},
-		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, Tree, "", 0}, false},
-		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", Tree, "d", 1}, false},
-		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], Tree, s.Folder, 1}, false},
-		"for the folder alone":                  {ring, good, Scope{s.Route, s.Channel, FolderAlone, s.Folder, 1}, false},
-		"for a deeper one":                      {ring, good, Scope{s.Route, s.Channel, Tree, s.Folder, 2}, false},
+		"for another route":                     {ring, good, Scope{"/live/{channel}/*", s.Channel, s.Folder, 1}, false},
+		"for another channel":                   {ring, good, Scope{s.Route, "a002", s.Folder, 1}, false},
+		"for another folder":                    {ring, good, Scope{s.Route, s.Channel, "sd", 1}, false},
+		"for all folders":                       {ring, good, Scope{s.Route, s.Channel, "", 0}, false},
+		"with channel and folder divided anew":  {ring, good, Scope{s.Route, s.Channel + "h", "d", 1}, false},
+		"with route and channel divided anew":   {ring, good, Scope{s.Route + "a", s.Channel[1:], s.Folder, 1}, false},
+		"for a deeper one":                      {ring, good, Scope{s.Route, s.Channel, s.Folder, 2}, false},
 		"without its depth":                     {ring, good[:len(good)-1], s, false},
 		"with another depth":                    {ring, good[:len(good)-1] + "C", s, false},
-		"with the depth of a folder alone":      {ring, good[:len(good)-1] + "g", s, false},
 		"empty":                                 {ring, "", s, false},
 		"a dot alone":                           {ring, ".", s, false},
 		"one character short":                   {ring, good[:len(good)-1], s, false},
@@ -249,29 +238,25 @@ func TestMAC_HasAtLeast96Bits(t *testing.T) {
 	}
 }
 
-func TestHint(t *testing.T) {
+func TestDepth(t *testing.T) {
 	t.Parallel()
 	ring := newTestSigner("a")
 	c, s := someClaims()
 	seen := map[string]bool{}
 	for depth := range MaxDepth + 1 {
-		for _, kind := range []Kind{Tree, FolderAlone, PathAlone} {
-			if s.Kind, s.Depth = kind, depth; kind == PathAlone && depth > 0 {
-				continue
-			}
-			text := ring.Sign(c, s)
-			if gotKind, gotDepth := Hint(text); gotDepth != depth || gotKind != kind || seen[text] {
-				t.Errorf("kind %d, depth %d: %s says %d, %d", kind, depth, text, gotKind, gotDepth)
-			}
-			if _, ok := ring.Verify(text, s); !ok {
-				t.Errorf("kind %d, depth %d: not valid", kind, depth)
-			}
-			seen[text] = true
+		s.Depth = depth
+		text := ring.Sign(c, s)
+		if got := Depth(text); got != depth || seen[text] {
+			t.Errorf("depth %d: %s says %d", depth, text, got)
 		}
+		if _, ok := ring.Verify(text, s); !ok {
+			t.Errorf("depth %d: not valid", depth)
+		}
+		seen[text] = true
 	}
 	for _, text := range []string{"", "a", "a.", "a." + strings.Repeat("A", Chars), "a." + strings.Repeat("A", Chars) + "!"} {
-		if kind, depth := Hint(text); depth != 0 || kind != Tree {
-			t.Errorf("Hint(%q): got %d, %d, want none", text, kind, depth)
+		if depth := Depth(text); depth != 0 {
+			t.Errorf("Depth(%q): got %d, want none", text, depth)
 		}
 	}
 }
@@ -294,9 +279,9 @@ func FuzzVerify(f *testing.F) {
 		f.Add(seed, s.Route, s.Channel, s.Folder)
 	}
 	f.Fuzz(func(t *testing.T, text, route, channel, folder string) {
-		kind, depth := Hint(text)
-		got, ok := ring.Verify(text, Scope{route, channel, kind, folder, depth})
-		if ok && ring.Sign(got, Scope{route, channel, kind, folder, depth}) != text {
+		scope := Scope{route, channel, folder, Depth(text)}
+		got, ok := ring.Verify(text, scope)
+		if ok && ring.Sign(got, scope) != text {
 			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
 		if ok && (text != good || route != s.Route || channel != s.Channel || folder != s.Folder) {

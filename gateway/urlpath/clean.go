@@ -73,14 +73,20 @@ func hexDigit(c byte) int {
 }
 
 // Escape returns a path as browsers send it: with escapes for what is no ASCII and for what they never send plainly.
-func Escape(path string) string {
-	const hexDigits, never = "0123456789ABCDEF", "\"#<>?^`{|}"
+func Escape(path string) string { return escape(path, "\"#<>?^`{|}") }
+
+// EscapeQuery returns a query as browsers send it.
+func EscapeQuery(query string) string { return escape(query, "\"#<>") }
+
+// escape escapes what is no ASCII, blanks, and the characters of never.
+func escape(text, never string) string {
+	const hexDigits = "0123456789ABCDEF"
 	var out []byte
-	for i := range len(path) {
-		c := path[i]
+	for i := range len(text) {
+		c := text[i]
 		isPlain := c > ' ' && c < 0x7f && strings.IndexByte(never, c) < 0
 		if !isPlain && out == nil {
-			out = append(make([]byte, 0, len(path)+16), path[:i]...)
+			out = append(make([]byte, 0, len(text)+16), text[:i]...)
 		}
 		switch {
 		case !isPlain:
@@ -90,7 +96,7 @@ func Escape(path string) string {
 		}
 	}
 	if out == nil {
-		return path
+		return text
 	}
 	return string(out)
 }

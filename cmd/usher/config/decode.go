@@ -48,6 +48,7 @@ func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
 // decodeCollection decodes a map or a list, and reports a node of another shape.
 func (d *decoder) decodeCollection(v reflect.Value, n *yaml.Node, path string) {
 	switch kind, shape := v.Kind(), shapeOf(n); {
+	case shape == text && d.decodeShortened(v, n, path):
 	case kind == reflect.Map && shape == section:
 		d.decodeMap(v, n, path)
 	case kind == reflect.Slice && shape == list:
@@ -57,6 +58,21 @@ func (d *decoder) decodeCollection(v reflect.Value, n *yaml.Node, path string) {
 	default:
 		d.source.report(n, path, "BUG: a setting cannot be of type %s", v.Type())
 	}
+}
+
+// decodeShortened sets a section that is given as a single text, and reports whether it is one that may be.
+func (d *decoder) decodeShortened(v reflect.Value, n *yaml.Node, path string) bool {
+	into, ok := reflect.TypeAssert[Shortened](v.Addr())
+	if !ok {
+		return false
+	}
+	expanded, err := d.expand(n, reflect.TypeFor[string](), path)
+	if err != nil {
+		d.source.report(n, path, "%s", err)
+		return true
+	}
+	into.SetText(expanded)
+	return true
 }
 
 func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {

@@ -22,6 +22,8 @@
 // Both are decoded strictly from the one section; a key that both define is reported as "BUG". The library prints no
 // inline interface, so such a type has a MarshalYAML.
 //
+// A section that implements [Shortened] may also be given as a single text.
+//
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
 //

@@ -109,6 +109,10 @@ func TestParse_Values(t *testing.T) {
 				s.Labels = map[string]string{"site": "north", "price": "$5", "lone": "a$b", "both": "${HOST}", "braces": "{channel}$"}
 			}),
 		},
+		"a section that is given as a text, with a variable in it": {
+			"hosts: [ a, \"${HOST}\", { name: b, port: 81 } ]\n",
+			edited(func(s *settings) { s.Hosts = []hostSettings{{"a", 0}, {"h$$h", 0}, {"b", 81}} }),
+		},
 		"a secret from a variable as it is": {
 			"admin: { token: \"${FILE}\" }\n",
 			edited(func(s *settings) { s.Admin.Token = "file:/etc/passwd" }),

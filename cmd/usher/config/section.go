@@ -25,6 +25,9 @@ type Presetted interface {
 	SetPreset(preset string)
 }
 
+// Shortened is a section, by its pointer, that a file may also give as a single text.
+type Shortened interface{ SetText(text string) }
+
 // Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
 // sets the defaults of a new value. Without it a new value is zero.
 type Defaulter interface{ SetDefaults() }

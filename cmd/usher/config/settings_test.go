@@ -24,6 +24,7 @@ type settings struct {
 	Labels   map[string]string           `yaml:"labels"`
 	Statuses map[carry]int8              `yaml:"statuses"`
 	Matrix   [][]uint8                   `yaml:"matrix"`
+	Hosts    []hostSettings              `yaml:"hosts"`
 }
 
 type adminSettings struct {
@@ -115,6 +116,22 @@ type routeSettings struct {
 }
 
 func (r *routeSettings) SetDefaults() { r.Carry = "path" }
+
+// hostSettings may be given as the name alone.
+type hostSettings struct {
+	Name string `yaml:"name"`
+	Port int    `yaml:"port"`
+}
+
+func (h *hostSettings) SetText(text string) { h.Name = text }
+
+func (h hostSettings) MarshalYAML() (any, error) {
+	if h.Port == 0 {
+		return h.Name, nil
+	}
+	type section hostSettings
+	return section(h), nil
+}
 
 // carry reads its own texts.
 type carry string

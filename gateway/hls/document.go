@@ -1,0 +1,183 @@
+package hls
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// ErrNotDocument means that a body is no JSON object.
+var ErrNotDocument = errors.New("not a JSON object")
+
+// HostParameter is the query parameter that names the host of a pathway. Players that clone a pathway add it to each URI.
+const HostParameter = "_HLS_host"
+
+// ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI) or a steering manifest
+// (RELOAD-URI, the URIs of PATHWAY-CLONES). Every byte outside of these stays as it is, also in a document of another kind.
+// A pathway's HOST would lead players past the gateway, with their ticket. It is replaced by a parameter whose value
+// Options.Pathway gives.
+//
+// It returns [ErrNotDocument], [ErrTooLarge], or an error about unusable options.
+func ParseDocument(body []byte, o Options) (*Template, error) {
+	if len(body) > MaxBytes {
+		return nil, fmt.Errorf("parse document: %w: %d bytes, MaxBytes=%d", ErrTooLarge, len(body), MaxBytes)
+	}
+	text := string(body)
+	w, err := newRewriter(text, o)
+	if err != nil {
+		return nil, fmt.Errorf("parse document: %w", err)
+	}
+	d := document{text: text}
+	root := d.valueAt(len(text) - len(strings.TrimPrefix(text, byteOrderMark)))
+	if !json.Valid(body[root.start:]) || text[root.start] != '{' {
+		return nil, fmt.Errorf("parse document: %w", ErrNotDocument)
+	}
+	d.scan(root)
+	slices.SortFunc(d.edits, func(a, b edit) int { // what is added goes before what it is added to
+		return cmp.Or(a.span.start-b.span.start, a.span.end-b.span.end)
+	})
+	for _, e := range d.edits {
+		w.apply(&e)
+		if w.isTooLarge() {
+			return nil, fmt.Errorf("parse document: %w: template beyond twice MaxBytes=%d", ErrTooLarge, MaxBytes)
+		}
+	}
+	return w.buildTemplate(Info{}), nil
+}
+
+// document finds what is rewritten in a text of valid JSON.
+type document struct {
+	text  string
+	edits []edit
+}
+
+// edit is a change of a document.
+type edit struct {
+	kind editKind
+	// span is what is replaced: the content of a string, a value, or nothing.
+	span uriSpan
+	// value is the URI, or the pathway's host.
+	value string
+}
+
+type editKind uint8
+
+const (
+	// editURI rewrites a URI.
+	editURI editKind = iota
+	// editHostKey renames the key HOST.
+	editHostKey
+	// addParameters adds the object PARAMS at the beginning of an object.
+	addParameters
+	// setParameters replaces a PARAMS that is no object.
+	setParameters
+	// addParameter adds a pair at the end of PARAMS. There it wins over one of the same name.
+	addParameter
+)
+
+// jsonSpan locates a value.
+type jsonSpan struct{ start, end int }
+
+// scan finds what is rewritten.
+func (d *document) scan(root jsonSpan) {
+	d.eachMember(root, func(key string, _, value jsonSpan) {
+		switch key {
+		case "ASSETS":
+			d.eachObject(value, func(key string, _, value jsonSpan) {
+				if key == "URI" {
+					d.markURI(value, uriSpan{role: Playlist})
+				}
+			})
+		case "RELOAD-URI":
+			d.markURI(value, uriSpan{role: Document, imports: importsInherited})
+		case "PATHWAY-CLONES":
+			d.eachObject(value, func(key string, _, value jsonSpan) {
+				if key == "URI-REPLACEMENT" {
+					d.markReplacement(value)
+				}
+			})
+		}
+	})
+}
+
+// markReplacement marks what is rewritten in a pathway's URI-REPLACEMENT. Of several members of the same name, players
+// read the last.
+func (d *document) markReplacement(object jsonSpan) {
+	host, parameters := "", jsonSpan{}
+	d.eachMember(object, func(name string, key, value jsonSpan) {
+		switch name {
+		case "HOST":
+			d.edits = append(d.edits, edit{kind: editHostKey, span: uriSpan{start: key.start, end: key.end}})
+			host, _ = d.stringAt(value)
+		case "PARAMS":
+			parameters = value
+		case "PER-VARIANT-URIS", "PER-RENDITION-URIS":
+			d.eachMember(value, func(_ string, _, value jsonSpan) {
+				d.markURI(value, uriSpan{role: Playlist, imports: importsInherited})
+			})
+		}
+	})
+	if host == "" {
+		return
+	}
+	e := edit{kind: addParameters, value: host, span: uriSpan{start: object.start + 1, end: object.start + 1}}
+	switch {
+	case parameters.end == 0:
+	case d.text[parameters.start] == '{':
+		e.kind, e.span.start, e.span.end = addParameter, parameters.end-1, parameters.end-1
+	default:
+		e.kind, e.span.start, e.span.end = setParameters, parameters.start, parameters.end
+	}
+	d.edits = append(d.edits, e)
+}
+
+// markURI marks a string that is a URI. like says what it is. A string that is no text stays unchanged.
+func (d *document) markURI(value jsonSpan, like uriSpan) {
+	uri, isString := d.stringAt(value)
+	if !isString || strings.ContainsRune(uri, utf8.RuneError) {
+		return
+	}
+	like.start, like.end, like.within = value.start+1, value.end-1, inJSON
+	d.edits = append(d.edits, edit{span: like, value: uri})
+}
+
+// apply makes one change.
+func (w *rewriter) apply(e *edit) {
+	switch e.kind {
+	case editURI:
+		w.rewrite(e.value, e.span)
+		return
+	case editHostKey:
+		w.replaceURI(e.span, `"X-HOST"`)
+		return
+	}
+	value := ""
+	if w.options.Pathway != nil {
+		value = w.options.Pathway(e.value)
+	}
+	if value == "" {
+		return
+	}
+	pair := quoteJSON(HostParameter) + ":" + quoteJSON(value)
+	switch e.kind {
+	case addParameters: // before HOST, so that the object is not empty
+		pair = `"PARAMS":{` + pair + "},"
+	case setParameters:
+		pair = "{" + pair + "}"
+	default:
+		if !strings.HasSuffix(strings.TrimRight(w.text[:e.span.start], jsonSpace), "{") {
+			pair = "," + pair
+		}
+	}
+	w.replaceURI(e.span, pair)
+}
+
+// quoteJSON returns a text as a JSON string.
+func quoteJSON(text string) string {
+	quoted, _ := json.Marshal(text) // never fails for a string
+	return string(quoted)
+}

@@ -1,0 +1,275 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/hls"
+	"usher/gateway/upstream"
+)
+
+// listedPlaylist lists segments with queries.
+const listedPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" +
+	"#EXTINF:6,\nseg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=\n#EXTINF:6,\nseg-18.ts\n#EXTINF:6,\nseg-19.ts?v=1\n#EXTINF:6,\nseg-19.ts?v=2\n"
+
+func allTransports() []hls.TicketTransport {
+	return []hls.TicketTransport{hls.TicketInPath, hls.TicketInQuery, hls.TicketInCookie, hls.TicketInNone}
+}
+
+// originRequestsAfter requests all paths and returns the paths and queries that the origin got for media.
+func (g *testGateway) originRequestsAfter(t *testing.T, status int, paths ...string) []string {
+	t.Helper()
+	g.upstream.reset()
+	for _, p := range paths {
+		g.want(t, status, p)
+	}
+	asked := g.upstream.requestURIs()
+	slices.Sort(asked)
+	return slices.Compact(asked)
+}
+
+func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
+	t.Parallel()
+	for _, ticketIn := range allTransports() {
+		t.Run(ticketIn.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newTestGateway(t, func(c *Config) {
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
+			})
+			g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+			g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
+			g.upstream.files["/play/a001/seg-19.ts"] = "the nineteenth"
+			source := resolve(t, &url.URL{}, g.url+"/play/a001/index.m3u8?token=1")
+			p := newPlayer(t, "")
+			var media []*url.URL
+			for _, ref := range uris(p.get(t, source)) {
+				media = append(media, resolve(t, source, ref))
+			}
+			g.upstream.reset()
+			for n := range 20 {
+				for _, u := range media {
+					made := *u
+					joint := ""
+					if made.RawQuery != "" {
+						joint = "&"
+					}
+					made.RawQuery += fmt.Sprintf("%srandom=%d&_HLS_x=%d&CMCD=n%%3D%d", joint, n, n, n)
+					p.get(t, &made)
+				}
+				made := *source
+				made.RawQuery += fmt.Sprintf("&_HLS_x=%d", n)
+				p.get(t, &made)
+			}
+			asked := g.upstream.requestURIs()
+			slices.Sort(asked)
+			want := []string{
+				"/play/a001/seg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=", "/play/a001/seg-18.ts",
+				"/play/a001/seg-19.ts?v=1", "/play/a001/seg-19.ts?v=2",
+			}
+			if diff := cmp.Diff(want, asked); diff != "" {
+				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestServe_ForwardQuery_ReachesTheOrigin(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].ForwardQuery = []string{"start", "duration"} })
+	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+	g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
+	got := g.originRequestsAfter(t, 200, "/play/a001/index.m3u8?start=1&token=1",
+		"/~"+g.ticket(t, "a001")+"/play/a001/seg-18.ts?duration=60&x=1&start=17%3A00")
+	want := []string{"/play/a001/index.m3u8?start=1", "/play/a001/seg-18.ts?duration=60&start=17%3A00"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+	}
+}
+
+// oddLists are what origins list, by what is odd about it: the URI of a variant of the entry, the path and query at which the
+// origin has it, and the same of its segment.
+var oddLists = map[string]struct{ variant, at, segment, segmentAt string }{
+	"a variant of another name":       {"playlist/21?q=1", "/play/a001/playlist/21?q=1", "seg-1.ts", "/play/a001/playlist/seg-1.ts"},
+	"a variant in brackets":           {"manifest(format=m3u8-aapl)", "/play/a001/manifest(format=m3u8-aapl)", "f(v=1,t=2)", "/play/a001/f(v=1,t=2)"},
+	"a script":                        {"list.php", "/play/a001/list.php", "seg.php?n=1", "/play/a001/seg.php?n=1"},
+	"a slash in a name":               {"a%2Fb.m3u8", "/play/a001/a%2Fb.m3u8", "c%2Fd.ts", "/play/a001/c%2Fd.ts"},
+	"a percent sign in a name":        {"100%25.m3u8", "/play/a001/100%25.m3u8", "a%2Db%41%2Ets", "/play/a001/a%2Db%41%2Ets"},
+	"dots before a name":              {"..part.m3u8", "/play/a001/..part.m3u8", "..part.ts", "/play/a001/..part.ts"},
+	"a query that browsers spell new": {"v.m3u8?a=it's a ж", "/play/a001/v.m3u8?a=it's%20a%20%D0%B6", "s.ts?q='", "/play/a001/s.ts?q='"},
+	"its own token":                   {"v.m3u8?token=origin", "/play/a001/v.m3u8?token=origin", "s.ts?token=origin", "/play/a001/s.ts?token=origin"},
+	"another channel's folder":        {"../news_720/v.m3u8", "/play/news_720/v.m3u8", "seg-1.ts", "/play/news_720/seg-1.ts"},
+	"a shared slate":                  {"v.m3u8", "/play/a001/v.m3u8", "/shared/slate.ts", "/shared/slate.ts"},
+	"a doubled slash":                 {"hd//v.m3u8", "/play/a001/hd//v.m3u8", "..//sd//seg.ts", "/play/a001/hd//sd//seg.ts"},
+	"a root-relative doubled slash":   {"v.m3u8", "/play/a001/v.m3u8", "/.//play//a001/seg.ts", "//play//a001/seg.ts"},
+	"a folder that looks like ours":   {"~AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/v.m3u8", "/play/a001/~AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/v.m3u8", "s.ts", "/play/a001/~AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/s.ts"},
+	"a playlist without a name":       {"hd/", "/play/a001/hd/", "s.ts", "/play/a001/hd/s.ts"},
+	"a segment that is named as list": {"v.m3u8", "/play/a001/v.m3u8", "seg.m3u8", "/play/a001/seg.m3u8"},
+}
+
+// TestServe_OddLists_SameAsDirect plays what origins list, in each transport, then on a node that never saw the playlists.
+func TestServe_OddLists_SameAsDirect(t *testing.T) {
+	t.Parallel()
+	for name, odd := range oddLists {
+		for _, ticketIn := range allTransports() {
+			t.Run(name+"/"+ticketIn.String(), func(t *testing.T) {
+				t.Parallel()
+				edit := func(c *Config) {
+					c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
+					c.Routes[0].TicketIn, c.Routes[0].Credentials, c.Routes[0].Required = ticketIn, []string{"token"}, []string{"token"}
+				}
+				g, other := newTestGateway(t, edit), newTestGateway(t, edit)
+				answer := func(w http.ResponseWriter, r *http.Request) {
+					switch r.RequestURI {
+					case "/play/a001/index.m3u8":
+						_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n%s\n", odd.variant)
+					case odd.at:
+						_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n%s\n", odd.segment)
+					case odd.segmentAt:
+						_, _ = fmt.Fprint(w, "the segment")
+					default:
+						http.Error(w, r.RequestURI, http.StatusNotFound)
+					}
+				}
+				g.upstream.answer, other.upstream.answer = answer, answer
+				p := newPlayer(t, "")
+				entry := resolve(t, &url.URL{}, g.url+"/play/a001/index.m3u8?token=viewer")
+				variant := resolve(t, entry, uris(p.get(t, entry))[0])
+				list := p.get(t, variant)
+				media := resolve(t, variant, uris(list)[0])
+				if got := p.get(t, media); got != "the segment" {
+					t.Errorf("the segment at %s: got %q", media, got)
+				}
+				if n := len(g.table.openRequests()); n != 1 {
+					t.Errorf("opened %d sessions, want the entry's alone", n)
+				}
+				moved, q := *variant, newPlayer(t, "")
+				moved.Host = strings.TrimPrefix(other.url, "http://")
+				q.jar = p.jar
+				if got := q.get(t, &moved); got != list {
+					t.Errorf("another node wrote\n%s\nwant\n%s", got, list)
+				}
+				media.Host = moved.Host
+				if got := q.get(t, media); got != "the segment" {
+					t.Errorf("the segment on another node: got %q", got)
+				}
+			})
+		}
+	}
+}
+
+// TestServe_ForgedReference_Forbidden changes a reference, or shows it elsewhere, with a good ticket. The origin is not asked.
+func TestServe_ForgedReference_Forbidden(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	records := &logRecorder{}
+	g.useLogger(slog.New(records))
+	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+	g.upstream.files["/play/a002/index.m3u8"] = listedPlaylist
+	list := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)
+	foreign := uris(g.want(t, 200, "/play/a002/index.m3u8?token=1").body)[0]
+	ticket := "/~" + g.ticket(t, "a001") + "/play/a001/~"
+	text, _ := cutReference(list[0])
+	other, _ := cutReference(foreign)
+	for name, path := range map[string]string{
+		"another name":              ticket + text + "/seg-18.ts",
+		"a name in other case":      ticket + text + "/SEG-17.ts",
+		"no name":                   ticket + text + "/",
+		"a changed character":       ticket + "A" + text[1:] + "/seg-17.ts",
+		"less":                      ticket + text[:len(text)-4] + "/seg-17.ts",
+		"more":                      ticket + text + "AAAA/seg-17.ts",
+		"another channel's":         ticket + other + "/seg-17.ts",
+		"another folder of ours":    "/~" + g.ticket(t, "a001") + "/play/a001/hd/~" + text + "/seg-17.ts",
+		"two of them":               ticket + text + "/~" + text + "/seg-17.ts",
+		"without ticket":            "/play/a001/~" + text + "/seg-17.ts",
+		"without ticket, but token": "/play/a001/~" + text + "/seg-17.ts?token=1",
+	} {
+		if asked := g.originRequestsAfter(t, 403, path); len(asked) != 0 {
+			t.Errorf("%s: the origin was asked for %q", name, asked)
+		}
+	}
+	got := slices.DeleteFunc(records.recorded(), func(line string) bool { return !strings.Contains(line, "reference invalid") })
+	if len(got) != 1 {
+		t.Errorf("logged %q, want one warning", got)
+	}
+}
+
+func TestServe_UnknownPlace_LoggedOnce(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, func(c *Config) { c.Routes[0].Path = "/play/{channel}/{file}.m3u8" })
+	records := &logRecorder{}
+	g.useLogger(slog.New(records))
+	for _, name := range []string{"one", "two"} {
+		g.upstream.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/" + name + ".ts?key=s3cret\n"
+		if got := g.want(t, http.StatusOK, "/play/a001/"+name+".m3u8?token=1"); !strings.Contains(got.body, "\n/elsewhere/") {
+			t.Fatalf("got %q, want the playlist with the URI as it was", got.body)
+		}
+	}
+	got := slices.DeleteFunc(records.recorded(), func(line string) bool { return !strings.Contains(line, "ends in /*") })
+	if len(got) != 1 || !strings.Contains(got[0], "/elsewhere/one.ts") || strings.Contains(got[0], "s3cret") {
+		t.Errorf("logged %q, want one line that names /elsewhere/one.ts without its query", got)
+	}
+}
+
+// TestServe_Steering_PathwayOfAnotherHost has a player that clones a pathway: it replaces the host of each URI, which has none,
+// and adds the parameters. Only the other host has that pathway's media.
+func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
+	t.Parallel()
+	other := newTestOrigin(t)
+	g := newTestGateway(t, func(c *Config) {
+		c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: strings.TrimPrefix(other.url, "http://")}}
+		c.Origins["o"].Upstream.AllowedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer?s=1\",PATHWAY-ID=\"A\"\n" +
+		"#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"A\"\nlow.m3u8\n"
+	manifest := `{"VERSION":1,"TTL":10,"RELOAD-URI":"steer?s=2","PATHWAY-CLONES":[{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":"HOST"}}]}`
+	g.upstream.files["/play/a001/steer"] = strings.ReplaceAll(manifest, `"HOST"}`, `"`+strings.TrimPrefix(other.url, "http://")+`"}`)
+	g.upstream.files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.files["/play/a001/seg-17.ts"] = "from the other host"
+	master := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
+	steer := strings.SplitN(strings.SplitN(master, `SERVER-URI="`, 2)[1], `"`, 2)[0]
+	var got struct {
+		Reload string `json:"RELOAD-URI"`
+		Clones []struct {
+			Replacement struct {
+				Host   string            `json:"HOST"`
+				Params map[string]string `json:"PARAMS"`
+			} `json:"URI-REPLACEMENT"`
+		} `json:"PATHWAY-CLONES"`
+	}
+	g.upstream.reset()
+	if err := json.Unmarshal([]byte(g.want(t, 200, steer+"?_HLS_pathway=%22A%22&_HLS_throughput=5000").body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if asked := g.upstream.requestURIs(); len(asked) != 1 || asked[0] != "/play/a001/steer?s=1&_HLS_pathway=%22A%22&_HLS_throughput=5000" {
+		t.Errorf("the steering server was asked for %q", asked)
+	}
+	base := resolve(t, &url.URL{}, g.url+steer)
+	again := resolve(t, base, got.Reload)
+	if g.want(t, 200, strings.TrimPrefix(again.String(), g.url)); len(got.Clones) != 1 || got.Clones[0].Replacement.Host != "" {
+		t.Fatalf("got %+v, want one clone without a host", got)
+	}
+	variant := uris(master)[0]
+	for name, value := range got.Clones[0].Replacement.Params {
+		variant += "?" + name + "=" + value
+	}
+	g.upstream.reset()
+	list := g.want(t, 200, variant).body
+	media := resolve(t, resolve(t, &url.URL{}, g.url+variant), uris(list)[0])
+	if body := g.want(t, 200, strings.TrimPrefix(media.String(), g.url)).body; body != "from the other host" {
+		t.Errorf("the segment: got %q", body)
+	}
+	if asked := g.upstream.requestURIs(); len(asked) != 0 {
+		t.Errorf("the base's host was asked for %q", asked)
+	}
+	g.want(t, 200, uris(master)[0]+"?"+hls.HostParameter+"=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") // a forged one changes nothing
+}
