@@ -25,6 +25,7 @@ type ring struct {
 	listed          int
 	target          time.Duration
 	hasETag         bool
+	isComplete      bool // the playlist is that of the start, for good
 
 	start           time.Time
 	full, unchanged atomic.Int32 // answers with media, and with 304
@@ -38,7 +39,12 @@ func (o *ring) name(kind string, n, names int) string {
 }
 
 // published returns the number of the newest segment.
-func (o *ring) published() int { return int(time.Since(o.start) / o.target) }
+func (o *ring) published() int {
+	if o.isComplete {
+		return o.listed - 1
+	}
+	return int(time.Since(o.start) / o.target)
+}
 
 func (o *ring) playlist() string {
 	var b strings.Builder
@@ -50,6 +56,9 @@ func (o *ring) playlist() string {
 			fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"%s.key\",IV=0x%032x\n", o.name("key", n/3, o.keyNames), n/3)
 		}
 		fmt.Fprintf(&b, "#EXTINF:%d,\n%s.ts\n", int(o.target.Seconds()), o.name("seg", n, o.names))
+	}
+	if o.isComplete {
+		b.WriteString("#EXT-X-ENDLIST\n")
 	}
 	return b.String()
 }
@@ -198,6 +207,32 @@ func TestServe_Listed_StaysFresh(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServe_Complete_FreshForMediaTTL gets a complete playlist with a key once, and then its media again and again.
+func TestServe_Complete_FreshForMediaTTL(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &ring{listed: 5, keyNames: 5, target: 6 * time.Second, isComplete: true}
+		node := newMemoryServer(t, nil, o.serve(t))
+		seen := watchRing(t, node)
+		for time.Since(o.start) < time.Minute {
+			for _, u := range seen.segments {
+				getFrom(t, node, u)
+			}
+			advance(time.Second)
+		}
+		if got := int(o.full.Load()); got != o.listed {
+			t.Errorf("%d fetches of %d segments, want one each", got, o.listed)
+		}
+		for range 6 * 4 { // four target durations
+			getFrom(t, node, seen.keys[0])
+			advance(time.Second)
+		}
+		if got := int(o.full.Load()) - o.listed; got != 4 {
+			t.Errorf("%d fetches of a key, want one in a target duration", got)
+		}
+	})
 }
 
 // TestServe_NamesUsedAgain_OtherNode has a viewer get playlists from one node and media from another.
