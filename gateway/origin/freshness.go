@@ -184,6 +184,9 @@ func (o *Origin) Listed(l *Listing) {
 		if !m.IsKey {
 			state.freshUntil = at + int64(l.FreshFor)
 		}
+		if m.RequestVersion != 0 { // there are no other bytes under the name
+			state.since = math.MinInt64
+		}
 		for _, mark := range marks[:n] {
 			state.versions = append(state.versions, l.Media[mark.index].Version)
 		}
