@@ -1,6 +1,8 @@
 package actors
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,9 @@ func TestTicketUse_SharedSession_RemembersAddresses(t *testing.T) {
 	cases := map[string][]use{
 		"one address many times":            {{1, 100, false}, {1, 100, true}, {1, 159, true}, {1, 219, true}},
 		"from Wi-Fi to mobile and back":     {{1, 100, false}, {2, 101, false}, {1, 102, true}, {2, 103, true}},
+		"the only one is new after idle":    {{1, 100, false}, {1, 160, true}, {1, 221, false}},
+		"one is kept for all of idle time":  {{1, 100, false}, {2, 160, false}, {1, 160, true}},
+		"one after the other has gone":      {{1, 100, false}, {2, 200, false}, {3, 300, false}, {4, 400, false}, {4, 401, true}},
 		"an address is new after idle time": {{1, 100, false}, {2, 150, false}, {1, 161, false}, {2, 162, true}},
 		"addresses at the node's start":     {{7, 0, false}, {8, 0, false}, {7, 1, true}, {8, 1, true}},
 	}
@@ -88,5 +93,35 @@ func TestSession_Admit_OneAddress(t *testing.T) {
 	t.Parallel()
 	if s := bareSession(idOf(1)); !s.Admit(prefixOf(1), t0()) || !s.Admit(prefixOf(2), t0()) {
 		t.Error("a session that is not shared has addresses to admit")
+	}
+}
+
+// TestAddressLimit_Warn_Bounded writes one warning for a ticket, and forgets of which it warned when they are too many.
+func TestAddressLimit_Warn_Bounded(t *testing.T) {
+	t.Parallel()
+	var text lockedBuffer
+	l := newAddressLimit(core{log: slog.New(slog.NewTextHandler(&text, nil))}, t0())
+	warn := func(i int) {
+		s := bareSession(idOf(i))
+		s.request.Store(openRequest(i).Request)
+		s.ticketUse = &ticketUse{root: idOf(i)}
+		l.warn(s)
+	}
+	for i := range maxWarnedTickets - 2 {
+		l.warned[idOf(i)] = true
+	}
+	for step, test := range []struct{ ticket, warnings, remembered int }{
+		{0, 0, maxWarnedTickets - 2},
+		{100_000, 1, maxWarnedTickets - 1},
+		{100_000, 1, maxWarnedTickets - 1},
+		{100_001, 2, maxWarnedTickets},
+		{100_002, 3, 1},
+		{100_000, 4, 2},
+	} {
+		warn(test.ticket)
+		got := strings.Count(text.String(), "ticket used from too many addresses")
+		if got != test.warnings || len(l.warned) != test.remembered {
+			t.Errorf("step %d: %d warnings, %d tickets remembered; want %d and %d", step, got, len(l.warned), test.warnings, test.remembered)
+		}
 	}
 }

@@ -95,3 +95,13 @@ func TestOpenRate_Concurrent_Exact(t *testing.T) {
 		t.Errorf("%d of 400 allowed, want 100", got)
 	}
 }
+
+func TestNewOpenRate_PerSecond(t *testing.T) {
+	t.Parallel()
+	a := newOpenRate(t0(), 4, 1)
+	for at, want := range []bool{true, false, true, false, true} { // every eighth of a second
+		if got := a.allowAddress(netip.MustParseAddr("192.0.2.1"), in(time.Duration(at)*time.Second/8)); got != want {
+			t.Errorf("after %d/8 s: %v, want %v", at, got, want)
+		}
+	}
+}

@@ -29,6 +29,7 @@ func TestConfig_Validate_NamesInvalidSettings(t *testing.T) {
 		"no open rate":                  {func(c *Config) { c.OpenRatePerAddress = 0 }, "open_rate_per_address: 0 is too small; want at least 1"},
 		"no burst":                      {func(c *Config) { c.OpenBurstPerAddress = 0 }, "open_burst_per_address: 0 is too small; want at least 1"},
 		"too many addresses":            {func(c *Config) { c.MaxAddresses = 51 }, "max_addresses: 51 is too large; want at most 50"},
+		"the most addresses":            {func(c *Config) { c.MaxAddresses = 50 }, ""},
 		"no addresses":                  {func(c *Config) { c.MaxAddresses = 0 }, "max_addresses: 0 is too small; want at least 1"},
 		"no idle timeout":               {func(c *Config) { c.IdleTimeout = 0 }, "idle_timeout: 0s is too short; want at least 1s"},
 		"no denial time":                {func(c *Config) { c.DenialTTL = time.Millisecond }, "denial_ttl: 1ms is too short; want at least 1s"},
@@ -84,6 +85,23 @@ func TestPerUserConfig_Limit(t *testing.T) {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+func TestOptions_SetDefaults(t *testing.T) {
+	t.Parallel()
+	left, given := Options{Config: DefaultConfig()}, Options{StoreTimeout: time.Second, HeartbeatInterval: time.Minute}
+	left.setDefaults()
+	given.setDefaults()
+	if left.StoreTimeout != 100*time.Millisecond || left.HeartbeatInterval != 20*time.Second {
+		t.Errorf("left out: got %v and %v, want 100ms and a third of the idle timeout", left.StoreTimeout, left.HeartbeatInterval)
+	}
+	if given.StoreTimeout != time.Second || given.HeartbeatInterval != time.Minute {
+		t.Errorf("given: got %v and %v, want 1s and 1m0s", given.StoreTimeout, given.HeartbeatInterval)
+	}
+	left.OnConstantUser("portal", "17", 200) // nobody is told
+	if left.Logger == nil {
+		t.Error("no logger")
 	}
 }
 

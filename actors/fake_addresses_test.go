@@ -12,6 +12,8 @@ type fakeAddresses struct {
 	mu      sync.Mutex
 	tickets map[string]map[backends.SessionID]bool
 	renewed []session.StreamEntry
+	// renewals counts the calls that renew.
+	renewals int
 }
 
 func (f *fakeAddresses) join(e session.StreamEntry, root *session.StreamEntry) bool {
@@ -37,6 +39,7 @@ func (f *fakeAddresses) join(e session.StreamEntry, root *session.StreamEntry) b
 func (f *fakeAddresses) renew(entries []session.StreamEntry) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.renewals++
 	f.renewed = append(f.renewed, entries...)
 }
 

@@ -352,34 +352,61 @@ func TestRegistry_TicketReplaced_Adopted(t *testing.T) {
 	})
 }
 
-// TestRegistry_SessionBanned_SiblingDenied: a ban of a ticket's session denies what the ticket opened at another address.
-func TestRegistry_SessionBanned_SiblingDenied(t *testing.T) {
+// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The session
+// is looked up when messages come again, if the store has failed since it was opened; others are not.
+func TestRegistry_TicketsMissed_Adopted(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T) {
-		var isBanned atomic.Bool
-		store := &fakeCluster{isShared: true}
-		store.banned = func(r *backends.Request, _ *backends.Decision) (session.Ban, bool) {
-			return session.Ban{ID: "b", Session: r.Session}, isBanned.Load() && r.Session == idOf(1)
-		}
-		n := newNode(newFakeBackend(backends.PolicyAllow, breakerOpen), store, nil)
-		defer n.closeAndDrain()
-		sibling := ticketRequest(2, time.Now())
-		sibling.Root = idOf(1)
-		other := ticketRequest(3, time.Now())
-		for _, r := range []session.OpenRequest{sibling, other} {
-			if d := n.watch(t, r); d.Verdict != backends.Allowed {
-				t.Fatalf("decided %+v", d)
-			}
-		}
-		isBanned.Store(true)
-		n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", Session: idOf(1)}})
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if d := n.Find(idOf(2)).Decision(); d.Source != backends.FromBan {
-			t.Errorf("the sibling: %+v", d)
-		}
-		if d := n.Find(idOf(3)).Decision(); d.Verdict != backends.Allowed {
-			t.Errorf("another session: %+v", d)
-		}
-	})
+	for name, tc := range map[string]struct {
+		fail       func(store *fakeCluster, isFailing *atomic.Bool)
+		isLookedUp bool
+	}{
+		"it was not stored at once": {func(store *fakeCluster, isFailing *atomic.Bool) {
+			store.beforeSave = func(context.Context) error { return failing(isFailing) }
+		}, true},
+		"it was not looked up": {func(store *fakeCluster, isFailing *atomic.Bool) {
+			store.beforeLease = func(context.Context) error { return failing(isFailing) }
+		}, true},
+		"it was stored at once": {func(*fakeCluster, *atomic.Bool) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var isFailing atomic.Bool
+				isFailing.Store(true)
+				store := &fakeCluster{isShared: true}
+				tc.fail(store, &isFailing)
+				n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return allowedDecision(), nil
+				}), store, func(s *setup) { s.HeartbeatInterval = 20 * time.Second })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(0))
+				isFailing.Store(false)
+				time.Sleep(21 * time.Second)
+				synctest.Wait()
+				mine, theirs := n.Find(idOf(0)).Ticket(), store.get(idOf(0))
+				if !theirs.Opened.Equal(mine.Opened) {
+					t.Fatalf("stored: %+v, opened at %v", theirs, mine.Opened)
+				}
+				theirs.Opened, theirs.KeyID = theirs.Opened.Add(time.Second), "b"
+				store.set(theirs)
+				want := mine
+				if tc.isLookedUp {
+					want = session.Ticket{Opened: theirs.Opened, KeyID: "b"}
+				}
+				n.OnTicketsMissed()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := n.Find(idOf(0)).Ticket(); got != want {
+					t.Errorf("the ticket is %+v, want %+v", got, want)
+				}
+			})
+		})
+	}
+}
+
+func failing(isFailing *atomic.Bool) error {
+	if isFailing.Load() {
+		return backends.ErrStoreUnavailable
+	}
+	return nil
 }

@@ -18,11 +18,11 @@ func TestRevoker_BurstOfKicks(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		var matches atomic.Int64
-		var isLifted atomic.Bool
+		var isPlaced, isLifted atomic.Bool
 		kick := session.Ban{ID: "k7", User: "17", Channel: "a001", Reason: "shared", IsKick: true}
 		store := &fakeCluster{banned: func(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 			matches.Add(1)
-			isKicked := !isLifted.Load() && d != nil && d.UserID == kick.User && r.Channel == kick.Channel
+			isKicked := isPlaced.Load() && !isLifted.Load() && d != nil && d.UserID == kick.User && r.Channel == kick.Channel
 			return kick, isKicked
 		}}
 		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, nil)
@@ -45,6 +45,7 @@ func TestRevoker_BurstOfKicks(t *testing.T) {
 			sessions[i] = open(i)
 		}
 		synctest.Wait()
+		isPlaced.Store(true)
 		matches.Store(0)
 		for i := range kicks {
 			n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: fmt.Sprint("k", i), User: fmt.Sprint("someone", i)}})
@@ -149,12 +150,22 @@ func TestRevoker_RedisRecovered_LooksUp(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		store := &banRecorder{fakeCluster: &fakeCluster{isShared: true}}
-		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1, 2)), store.fakeCluster, func(s *setup) { s.Cluster = store })
+		answer := byAddress(1, 2)
+		b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Session == idOf(5) {
+				return hang(ctx, r)
+			}
+			return answer(ctx, r)
+		})
+		n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster = store })
 		defer n.closeAndDrain()
 		for i := 1; i <= 3; i++ { // the third is denied
 			n.watch(t, openRequest(i))
 		}
 		n.watch(t, ticketRequest(4, time.Now()))
+		ctx, leave := context.WithCancel(t.Context())
+		defer leave()
+		go func() { _, _ = n.Open(ctx, openRequest(5)) }() // which is undecided
 		synctest.Wait()
 		n.table.find(idOf(2)).isUnsaved.Store(true)
 		store.mu.Lock()

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"maps"
 	"testing"
 	"time"
 
@@ -86,6 +87,9 @@ func TestRegistry_ApplyRoot_StoredCredentials(t *testing.T) {
 		if e.HasRootFacts != (own == nil) || s.hasCredentials.Load() != (own == nil) {
 			t.Errorf("%s: root's facts %t, credentials %t", name, e.HasRootFacts, s.hasCredentials.Load())
 		}
+		if got := n.cluster.addresses.count(idOf(1)); got != 0 {
+			t.Errorf("%s: %d addresses are added by a look-up of a session that is open", name, got)
+		}
 		if want := (backends.Decision{UserID: "17", User: "Ann"}); e.Root != want || !e.IsRootAllowed {
 			t.Errorf("%s: the root's user is %+v, want %+v", name, e.Root, want)
 		}
@@ -125,14 +129,36 @@ func TestSession_AddressEntries_InUse(t *testing.T) {
 		{prefixOf(1), idOf(11), 0}, {prefixOf(2), idOf(12), 1}, {prefixOf(3), idOf(13), 60},
 	}}
 	now := in(61 * time.Second)
-	var ids []backends.SessionID
+	got := map[backends.SessionID]time.Duration{}
 	for _, e := range s.addressEntries(now) {
-		ids = append(ids, e.Session)
-		if e.LastSeen.After(now) || e.MaxStreams != 3 {
+		got[e.Session] = e.LastSeen.Sub(t0())
+		if e.MaxStreams != 3 {
 			t.Errorf("entry %+v", e)
 		}
 	}
-	if len(ids) != 2 || ids[0] != idOf(12) || ids[1] != idOf(13) {
-		t.Errorf("reported %v, want the two that are in use", ids)
+	if want := map[backends.SessionID]time.Duration{idOf(12): time.Second, idOf(13): time.Minute}; !maps.Equal(got, want) {
+		t.Errorf("reported %v, want the two that are in use, %v", got, want)
+	}
+}
+
+// TestRegistry_ApplyRoot_Refused adds no address of a viewer who is refused anyway.
+func TestRegistry_ApplyRoot_Refused(t *testing.T) {
+	t.Parallel()
+	store := &fakeCluster{}
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, nil)
+	defer n.Close()
+	for refused, want := range map[bool]int{true: 0, false: 1} {
+		s := bareSession(idOf(2))
+		s.request.Store(openRequest(2).Request)
+		s.ticketUse = &ticketUse{root: idOf(1), rootOpened: t0(), maxAddresses: 3}
+		e := session.LeaseAnswered{Kind: session.LookupForOpening}
+		if refused {
+			e.Refused = new(policyDenial())
+		}
+		n.applyRoot(t.Context(), s, rootFacts{}, &e)
+		if got := store.addresses.count(idOf(1)); got != want {
+			t.Errorf("refused %t: %d addresses, want %d", refused, got, want)
+		}
+		store.addresses.leave(idOf(1).String(), idOf(2))
 	}
 }

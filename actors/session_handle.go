@@ -37,6 +37,8 @@ type Session struct {
 	isClosed             atomic.Bool // the actor has ended
 	// isUnsaved: the store may lack the session, since a write has failed.
 	isUnsaved atomic.Bool
+	// isTicketUnseen: another node may have signed another ticket, since the store has failed.
+	isTicketUnseen atomic.Bool
 	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
 	evicted atomic.Pointer[session.Record]
 

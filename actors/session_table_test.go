@@ -124,6 +124,46 @@ func TestSessionTable_CapacityFollowsLiveSessions(t *testing.T) {
 	}
 }
 
+// TestShard_Reserve copies a shard at three quarters full, without removed keys, to twice what lives.
+func TestShard_Reserve(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		added, removed int
+		isCopied       bool
+		capacity       int
+	}{
+		"empty":                              {0, 0, false, minSlots},
+		"one key below three quarters":       {47, 0, false, minSlots},
+		"at three quarters, all live":        {48, 0, true, 128},
+		"at three quarters, half live":       {48, 16, true, 128},
+		"at three quarters, fewer than half": {48, 17, true, minSlots},
+		"at three quarters, none live":       {48, 48, true, minSlots},
+		"a larger one":                       {96, 0, true, 256},
+		"a larger one, with room":            {95, 0, false, 128},
+	} {
+		var tab sessionTable
+		sh := &tab.shards[0]
+		sh.reserve()
+		for i := range test.added {
+			var id backends.SessionID
+			binary.LittleEndian.PutUint64(id[:8], uint64(i)*0x9e3779b97f4a7c15)
+			binary.LittleEndian.PutUint64(id[8:], tableShards*uint64(i+1))
+			s, _ := tab.findOrAdd(id, newBareSession(id))
+			if i < test.removed {
+				tab.remove(s)
+			}
+		}
+		before := sh.slots.Load()
+		if got := len(sh.reserve()); got != test.capacity || (sh.slots.Load() != before) != test.isCopied {
+			t.Errorf("%s: %d slots, copied %t; want %d, %t", name, got, sh.slots.Load() != before, test.capacity, test.isCopied)
+		}
+		live := test.added - test.removed
+		if used := sh.used; sh.sessions != live || tab.len() != live || test.isCopied && used != live || !test.isCopied && used != test.added {
+			t.Errorf("%s: %d sessions, %d keys, %d in all; want %d sessions", name, sh.sessions, used, tab.len(), live)
+		}
+	}
+}
+
 func TestSessionTable_Concurrent(t *testing.T) {
 	t.Parallel()
 	var tab sessionTable

@@ -74,6 +74,9 @@ func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 		if got := lookup.Parent().SpanID(); got != opening.SpanContext().SpanID() {
 			t.Errorf("the look-up's parent is %v, want the opening", got)
 		}
+		if diff := cmp.Diff(map[string]string{"usher.found": "false", "usher.lease": "false"}, attributes(lookup)); diff != "" {
+			t.Errorf("attributes of the look-up (-want +got):\n%s", diff)
+		}
 		if recheck.SpanContext().TraceID() == opening.SpanContext().TraceID() {
 			t.Error("the re-check is in the opening's trace, want one of its own")
 		}
@@ -227,4 +230,35 @@ func TestSessionTrace_NoSecretsInSpans(t *testing.T) {
 			t.Errorf("%d spans, want the opening, its look-up and several re-checks", got)
 		}
 	})
+}
+
+// TestSessionTrace_ComesFrom links to the opening on another node, as that node stored it, and to nothing that is broken.
+func TestSessionTrace_ComesFrom(t *testing.T) {
+	t.Parallel()
+	const traceID, spanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	for name, test := range map[string]struct {
+		traceparent string
+		want        string // the link, as it is stored again
+	}{
+		"an opening":      {"00-" + traceID + "-" + spanID + "-01", "00-" + traceID + "-" + spanID + "-01"},
+		"nothing":         {"", ""},
+		"three parts":     {"00-" + traceID + "-" + spanID, ""},
+		"five parts":      {"00-" + traceID + "-" + spanID + "-01-x", ""},
+		"no trace":        {"00-x-" + spanID + "-01", ""},
+		"no span":         {"00-" + traceID + "-x-01", ""},
+		"neither of them": {"00-x-x-01", ""},
+	} {
+		spans := tracetest.NewSpanRecorder()
+		_, opening := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test").Start(t.Context(), "session.open")
+		for _, st := range []*sessionTrace{{opening: opening}, {}} {
+			st.comesFrom(test.traceparent)
+			if got := st.parent(); got != test.want {
+				t.Errorf("%s: got %q, want %q", name, got, test.want)
+			}
+		}
+		opening.End()
+		if got := len(spans.Ended()[0].Links()); (got == 1) != (test.want != "") {
+			t.Errorf("%s: the opening's span has %d links", name, got)
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestCredentials_AppendCanonical_Injective(t *testing.T) {
@@ -42,6 +44,26 @@ func TestCredentials_AppendCanonical_Injective(t *testing.T) {
 			t.Errorf("%q and %q read the same", q, other)
 		}
 		pairs[in] = q
+	}
+}
+
+// Session ids are hashes of these bytes. Nodes of two versions must agree on them, and so must a node and its predecessor.
+func TestCredentials_AppendCanonical_Golden(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		credentials Credentials
+		want        string
+	}{
+		"nothing":        {Credentials{}, "\x00\x00"},
+		"one parameter":  {Credentials{Query: "token=abc"}, "\x01\x05token\x03abc\x00"},
+		"two parameters": {Credentials{Query: "token=a%2Fb&x"}, "\x02\x05token\x03a/b\x01x\x00\x00"},
+		"a header": {
+			Credentials{Query: "t=1", Headers: []Header{{Name: "X-Device", Value: "7"}}}, "\x01\x01t\x011\x01\x08X-Device\x017",
+		},
+	} {
+		if got := string(tt.credentials.AppendCanonical(nil)); got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
 	}
 }
 
@@ -109,6 +131,10 @@ func TestCredentials_Parts(t *testing.T) {
 				t.Errorf("%q contains %q: %t, want %t", test.shown.Parts(), test.banned.Parts(), got, test.want)
 			}
 		})
+	}
+	again := Credentials{Query: "Format=HLS&token=abc&token=ABC", Headers: sold.Headers}
+	if diff := cmp.Diff(sold.Parts(), again.Parts()); diff != "" {
+		t.Errorf("the same in another order, one of them twice (-want +got):\n%s", diff)
 	}
 	if got := (Credentials{}).Parts(); len(got) > 0 {
 		t.Errorf("no credentials have the parts %q", got)

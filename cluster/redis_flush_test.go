@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -181,5 +182,43 @@ func TestNode_SharedState_TTL(t *testing.T) {
 		if must(t, err); length != 3 {
 			t.Errorf("%d revocations are in the stream, want a denial, a ban and its tombstone", length)
 		}
+	}
+}
+
+// TestNode_Flush_RestoresDeniedStreams has Redis lose its data after a stream was superseded. The node that knows of it stores the
+// streams again, before another one can take that stream for a new one.
+func TestNode_Flush_RestoresDeniedStreams(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	waitForHeartbeat(t, server, peers[0])
+	old, now := streamEntryOf(1, "Ann"), streamEntryOf(2, "Ann")
+	old.Device, now.Device, now.Opened = "box", "box", old.Opened.Add(time.Second)
+	for _, e := range []session.StreamEntry{old, now} {
+		_, err := peers[0].JoinStream(t.Context(), e)
+		must(t, err)
+	}
+	must(t, server.Client.FlushAll(t.Context()).Err())
+	redistest.Eventually(t, "the streams are stored again", func() bool {
+		return server.Client.Exists(t.Context(), peers[0].redis.client.Keys().User(peers[0].UserHash("Ann"))).Val() == 1
+	})
+	got, err := peers[1].JoinStream(t.Context(), old)
+	if must(t, err); got.States[0] != session.StreamSuperseded {
+		t.Errorf("on the other node the superseded stream is %v", got.States[0])
+	}
+}
+
+// TestNode_Resubscribed_TicketsMissed: a node is told each time that messages of replaced tickets may have been missed.
+func TestNode_Resubscribed_TicketsMissed(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	var missed atomic.Int64
+	h := peers[0].handlers()
+	h.OnTicketsMissed = func() { missed.Add(1) }
+	peers[0].Node.handlers.Store(&h)
+	for i := range int64(3) {
+		redistest.Eventually(t, "a subscription is killed", func() bool {
+			return server.Client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Val() != int64(0)
+		})
+		redistest.Eventually(t, "the node is told", func() bool { return missed.Load() > i })
 	}
 }

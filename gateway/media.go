@@ -6,8 +6,10 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
+	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/reference"
@@ -56,6 +58,31 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	}
 	resp.setBody(s)
 	return nil
+}
+
+// reportOrigin records that the origin failed the viewer, and why. Credentials in the viewer's path may be in the origin's.
+func (g *Gateway) reportOrigin(err error, rc *requestContext) {
+	t := &rc.target
+	s, ok := g.source(rc)
+	if !ok {
+		return
+	}
+	s.origin.Report(origin.FailedRequest{
+		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Base: s.base, Path: s.path,
+		Hide: func(text string) string {
+			for i, name := range t.mapping.viewer.names {
+				if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {
+					text = strings.ReplaceAll(text, value, setting.Hidden)
+				}
+			}
+			return text
+		},
+	})
+}
+
+// streamBroken records that a body ended early, unless the viewer left.
+func (g *Gateway) streamBroken(err error, resp *Response) {
+	g.reportOrigin(err, &resp.scratch)
 }
 
 // serveUnnamedPlaylist answers with a playlist whose URI did not say that it is one. Where media are not protected, nobody has

@@ -82,6 +82,16 @@ func TestFailOpen_Fallback(t *testing.T) {
 	}
 }
 
+// Where no breaker says that the backend is down, it never is.
+func TestFailOpen_WithoutBreaker(t *testing.T) {
+	t.Parallel()
+	f := NewFailOpen("portal", backends.PolicyAllow, failWith(backends.FailureStatus), nil, nil)
+	d, err := f.Check(t.Context(), &backends.Request{})
+	if failure := backends.AsFailure(err); failure == nil || failure.Kind != backends.FailureStatus || d.Verdict != backends.Pending {
+		t.Errorf("got %s and %v, want the status alone, which admits no viewer while the backend is not down", d.Verdict, err)
+	}
+}
+
 func TestFailOpen_OtherResultsUnchanged(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {

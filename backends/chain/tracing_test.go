@@ -63,6 +63,15 @@ func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 			failWith(backends.FailureStatus),
 			with(map[string]any{"error.type": "status", "http.response.status_code": int64(503)}), codes.Error,
 		},
+		"a failure without a status has none": {
+			failSent, with(map[string]any{"error.type": "transport"}), codes.Error,
+		},
+		"an overload is an error without a type": {
+			func(context.Context, *backends.Request) (backends.Decision, error) {
+				return backends.Decision{}, backends.NewOverload("backends.portal.max_in_flight", 2)
+			},
+			common, codes.Error,
+		},
 		"a viewer who left is no error": {
 			func(context.Context, *backends.Request) (backends.Decision, error) {
 				return backends.Decision{}, context.Canceled

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -74,97 +73,6 @@ func TestCheck_NameKeepsFolders(t *testing.T) {
 	}
 }
 
-func TestParameters_IP(t *testing.T) {
-	t.Parallel()
-	b := newBackend(t, "http://auth.example.com/", nil)
-	for address, want := range map[string]string{
-		"192.0.2.7": "192.0.2.7", "::ffff:192.0.2.7": "192.0.2.7", "fe80::1%eth0": "fe80::1", "2001:db8::7": "2001:db8::7",
-	} {
-		r := &backends.Request{Address: netip.MustParseAddr(address)}
-		if got := asMap(b.parameters(r, "123", time.Time{}))["ip"]; got != want {
-			t.Errorf("%s: got ip %q, want %q", address, got, want)
-		}
-	}
-	if _, sent := asMap(b.parameters(&backends.Request{}, "123", time.Time{}))["ip"]; sent {
-		t.Error("got an ip for a viewer without an address")
-	}
-}
-
-func asMap(list []httpbackend.Parameter) map[string]string {
-	m := make(map[string]string, len(list))
-	for _, p := range list {
-		m[p.Name] = p.Value
-	}
-	return m
-}
-
-// The parameters tell the middleware a session's stage, check by check.
-func TestParameters_RequestStage(t *testing.T) {
-	t.Parallel()
-	opened := time.Unix(1350274200, 0)
-	allowed := func(s backends.Source) backends.Decision {
-		return backends.Decision{Verdict: backends.Allowed, Source: s}
-	}
-	denied := func(s backends.Source) backends.Decision {
-		return backends.Decision{Verdict: backends.Denied, Source: s}
-	}
-	known := func(number, duration string) map[string]string {
-		return map[string]string{
-			"request_type": "update_session", "request_number": number, "duration": duration, "bytes": "12345",
-		}
-	}
-	unknown := map[string]string{"request_type": "new_session", "request_number": "0"}
-	tests := map[string]struct {
-		number  int
-		current backends.Decision
-		after   time.Duration
-		want    map[string]string
-	}{
-		"the first check":                   {0, backends.Decision{}, 0, unknown},
-		"the second, after allowed":         {1, allowed(backends.FromBackend), 180 * time.Second, known("1", "180")},
-		"the hundredth":                     {99, allowed(backends.FromBackend), 5 * time.Hour, known("99", "18000")},
-		"seconds are whole":                 {1, allowed(backends.FromBackend), 2999 * time.Millisecond, known("1", "2")},
-		"a clock that was set back":         {1, allowed(backends.FromBackend), -time.Hour, known("1", "0")},
-		"after an outage":                   {7, allowed(backends.FromCached), time.Hour, known("7", "3600")},
-		"a denied session is known":         {1, denied(backends.FromBackend), time.Second, known("1", "1")},
-		"a session over its limit is known": {3, denied(backends.FromLimit), time.Second, known("3", "1")},
-		"a known session is never at 0":     {0, allowed(backends.FromBackend), 0, known("1", "0")},
-
-		"the second, after an unanswered first": {1, backends.Decision{}, time.Minute, unknown},
-		"the second, after fail-open allowed":   {1, allowed(backends.FromFailOpen), time.Minute, unknown},
-		"the second, after fail-open denied":    {1, denied(backends.FromFailOpen), time.Minute, unknown},
-		"a session admitted by ticket alone":    {1, allowed(backends.FromTicket), time.Minute, unknown},
-		"a session denied locally":              {1, denied(backends.FromLocal), time.Minute, unknown},
-	}
-	b := newBackend(t, "http://auth.example.com/", nil)
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			all := asMap(b.parameters(&backends.Request{
-				Number: tt.number, Current: tt.current, Opened: opened, Bytes: 12345,
-			}, "123", opened.Add(tt.after)))
-			got := make(map[string]string)
-			for _, name := range []string{"request_type", "request_number", "duration", "bytes"} {
-				if value, sent := all[name]; sent {
-					got[name] = value
-				}
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("stage (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestParameters_UnknownOpening_NoDuration(t *testing.T) {
-	t.Parallel()
-	b := newBackend(t, "http://auth.example.com/", nil)
-	all := asMap(b.parameters(&backends.Request{Number: 1, Current: allowedDecision(nil)}, "123", time.Unix(1350274200, 0)))
-	if got, sent := all["duration"]; sent {
-		t.Errorf("got duration %q for a session without an opening time", got)
-	}
-}
-
 func TestCheck_ViewerInputIsBounded(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 100_000)
@@ -221,16 +129,5 @@ func TestParameters_QueryValueAllocatesNothing(t *testing.T) {
 	query := "device=mag250&token=0123456789abcdef0123456789abcdef"
 	if allocs := testing.AllocsPerRun(100, func() { _ = httpbackend.QueryValue(query, "token") }); allocs != 0 {
 		t.Errorf("got %v allocations, want none", allocs)
-	}
-}
-
-func TestParameters_DVR(t *testing.T) {
-	t.Parallel()
-	b := newBackend(t, "http://auth.example.com/", nil)
-	for path, want := range map[string]string{"/play/a001/archive-1-2.m3u8": "true", "/play/a001/index.m3u8": ""} {
-		r := &backends.Request{Channel: "a001", Path: path}
-		if got := asMap(b.parameters(r, "123", time.Time{}))["dvr"]; got != want {
-			t.Errorf("%s: got dvr %q, want %q", path, got, want)
-		}
 	}
 }

@@ -55,7 +55,7 @@ const (
 // String returns what a page is called in alarms and errors. It quotes nothing of the page.
 func (p page) String() string { return [...]string{"no page", "a web page", "an error page"}[p] }
 
-// pageFinder finds broken pages. The zero value finds none.
+// pageFinder finds broken pages.
 type pageFinder struct{ errors *regexp.Regexp }
 
 func newPageFinder() pageFinder {
@@ -76,7 +76,7 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 // find returns what the beginning of a body looks like.
 func (f pageFinder) find(text []byte) page {
 	switch {
-	case len(bytes.TrimSpace(text)) == 0 || f.errors == nil:
+	case len(bytes.TrimSpace(text)) == 0:
 		return pageNone
 	case f.errors.Match(text):
 		return pageError

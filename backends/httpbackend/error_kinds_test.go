@@ -39,8 +39,11 @@ func TestClient_ClassifyError_ByCause(t *testing.T) {
 		err  error
 		want backends.FailureKind
 	}{
-		"a deadline":                 {context.DeadlineExceeded, backends.FailureTimeout},
-		"a deadline of a socket":     {os.ErrDeadlineExceeded, backends.FailureTimeout},
+		"a deadline":             {context.DeadlineExceeded, backends.FailureTimeout},
+		"a deadline of a socket": {os.ErrDeadlineExceeded, backends.FailureTimeout},
+		"a deadline within an error that is no timeout": {
+			&net.OpError{Op: "read", Err: fmt.Errorf("proxy: %w", context.DeadlineExceeded)}, backends.FailureTimeout,
+		},
 		"a timeout of the network":   {&net.DNSError{IsTimeout: true}, backends.FailureTimeout},
 		"an error of the network":    {&net.OpError{Op: "read", Err: errors.New("x")}, backends.FailureTransport},
 		"a name that is unknown":     {&net.DNSError{IsNotFound: true}, backends.FailureTransport},

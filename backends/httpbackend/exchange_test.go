@@ -112,6 +112,25 @@ func TestClient_Do_BodiesWithoutEnd_Bounded(t *testing.T) {
 	})
 }
 
+// A yes waits for no page that is not read, because the client reads as many bodies as it may.
+func TestClient_Do_PageNotRead_DecidedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := mustClient(t, nil)
+		s := &pipeServer{answer: func(w io.Writer, token string) bool { return endless(w, token) }}
+		s.serve(c)
+		for range 2 {
+			_, _ = c.Decide(t.Context(), Call{Query: "token=403+Forbidden"})
+		}
+		start := time.Now()
+		d, err := c.Decide(t.Context(), Call{Query: "token=200+OK"})
+		if err != nil || d.Verdict != backends.Allowed || time.Since(start) != 0 {
+			t.Errorf("got %s and error %v after %s, want allowed at once", d.Verdict, err, time.Since(start))
+		}
+		time.Sleep(2 * drainTimeout) // until all is closed
+	})
+}
+
 // The rest of a body that comes late is read, and its connection serves the next call.
 func TestClient_Do_LateBody_ConnectionReused(t *testing.T) {
 	t.Parallel()
@@ -167,6 +186,24 @@ func TestClient_Do_LatePage_Alarm(t *testing.T) {
 	}
 }
 
+func TestPageWait_ShareOfTheCallsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for left, want := range map[time.Duration]time.Duration{
+			2 * time.Second: 200 * time.Millisecond, 5 * time.Second: maxPageWait, time.Minute: maxPageWait,
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), left)
+			if got := pageWait(ctx); got != want {
+				t.Errorf("%s are left: got %s, want %s", left, got, want)
+			}
+			cancel()
+		}
+		if got := pageWait(t.Context()); got != maxPageWait {
+			t.Errorf("without a deadline: got %s, want %s", got, maxPageWait)
+		}
+	})
+}
+
 // Where an error page is a failure, the yes waits for the body's end or first byte, as long as the call lasts.
 func TestClient_Do_BrokenPageIsFailure_WaitsForFirstByte(t *testing.T) {
 	t.Parallel()
@@ -198,6 +235,10 @@ func TestClient_Do_BrokenPageIsFailure_WaitsForFirstByte(t *testing.T) {
 			_, _ = io.WriteString(w, head+"5\r\nFatal\r\n")
 			time.Sleep(time.Hour)
 		}, "", maxPageWait},
+		"a full page without end": {func(w io.Writer) {
+			_, _ = io.WriteString(w, head+"1000\r\n"+strings.Repeat(" ", maxPage)+"\r\n")
+			time.Sleep(time.Hour)
+		}, "", 0},
 		"a body that never begins": {func(w io.Writer) {
 			_, _ = io.WriteString(w, head)
 			time.Sleep(time.Hour)

@@ -159,7 +159,7 @@ func escapeUnsafe(query string) string {
 
 // escapeComponent escapes a name or value of Usher's: everything but RFC 3986's unreserved characters.
 func escapeComponent(s string) string {
-	return escape(s, func(c byte) bool { return isPlain(rune(c)) && c < 0x80 || c == '.' || c == '~' })
+	return escape(s, func(c byte) bool { return isPlain(rune(c)) || c == '.' || c == '~' })
 }
 
 // escape escapes every byte that keep rejects.

@@ -25,6 +25,7 @@ func TestJoinQuery(t *testing.T) {
 		"the address's query comes first":           {"key=S&b=2", nil, "token=1", "key=S&b=2&token=1"},
 		"the address's alone":                       {"key=S", nil, "", "key=S"},
 		"ours are escaped":                          {"", []Parameter{{"name", "a 1&b"}, {"ip", "2001:db8::1"}}, "token=1", "name=a%201%26b&ip=2001%3Adb8%3A%3A1&token=1"},
+		"ours that nothing stays of":                {"", []Parameter{{"é", "   "}}, "\r\n", "%C3%A9=%20%20%20&%0D%0A"},
 		"the viewer's of the address's name is out": {"key=S", nil, "token=1&key=evil&x=2", "key=S&token=1&x=2"},
 		"the viewer's of our name is out":           {"", []Parameter{{"ip", "192.0.2.7"}}, "ip=10.0.0.1&token=1&ip=10.0.0.2", "ip=192.0.2.7&token=1"},
 		"nothing of the viewer's is left":           {"key=S", nil, "key=1&key=2", "key=S"},
@@ -76,7 +77,7 @@ func TestCanonicalName(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
 		"key": "key", "%6bey": "key", "+key": "key", "key[]": "key", "key%00x": "key", "my.key": "my_key", "my+key": "my_key",
-		"[key": "[key", "%00key": "\x00key",
+		"[key": "[key", "%00key": "\x00key", ".": "_", "..": "__", "+": "",
 	} {
 		if got := canonicalName(raw); got != want {
 			t.Errorf("%q: got %q, want %q", raw, got, want)

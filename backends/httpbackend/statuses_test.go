@@ -2,7 +2,6 @@ package httpbackend
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -97,6 +96,12 @@ func TestStatuses_Validate(t *testing.T) {
 		"none":                     {nil, ""},
 		"statuses and classes":     {Statuses{"404": OutcomeDeny, "5xx": OutcomeFailure}, ""},
 		"a word":                   {Statuses{"all": OutcomeDeny}, "statuses.all: want a status such as 404 or a class such as 5xx"},
+		"half a status":            {Statuses{"40": OutcomeDeny}, "statuses.40: want a status such as 404 or a class such as 5xx"},
+		"a status and a half":      {Statuses{"4040": OutcomeDeny}, "statuses.4040: want a status such as 404 or a class such as 5xx"},
+		"nothing":                  {Statuses{"": OutcomeDeny}, "statuses.: want a status such as 404 or a class such as 5xx"},
+		"the first and the last":   {Statuses{"100": OutcomeDeny, "1xx": OutcomeDeny, "599": OutcomeDeny}, ""},
+		"before the first":         {Statuses{"099": OutcomeDeny}, "statuses.099: want a status such as 404 or a class such as 5xx"},
+		"after the last":           {Statuses{"600": OutcomeDeny}, "statuses.600: want a status such as 404 or a class such as 5xx"},
 		"a class of no status":     {Statuses{"6xx": OutcomeDeny}, "statuses.6xx: want a status such as 404 or a class such as 5xx"},
 		"half a class":             {Statuses{"40x": OutcomeDeny}, "statuses.40x: want a status such as 404 or a class such as 5xx"},
 		"a signed number":          {Statuses{"4+4": OutcomeDeny}, "statuses.4+4: want a status such as 404 or a class such as 5xx"},
@@ -192,9 +197,14 @@ func TestStatuses_Warnings_OfAllowancesAlone(t *testing.T) {
 	if err := (Statuses{"200": OutcomeAllow, "403": OutcomeDeny, "5xx": OutcomeFailure}).Warnings(); err != nil {
 		t.Errorf("got %v, want none", err)
 	}
-	for _, pattern := range []string{"302", "4xx", "500"} {
-		if err := (Statuses{pattern: OutcomeAllow}).Warnings(); err == nil || !strings.Contains(err.Error(), "statuses."+pattern+": allow") {
-			t.Errorf("got %v, want a warning of %s", err, pattern)
+	for pattern, price := range map[string]string{
+		"302": "a redirect to a login page lets every viewer in", "4xx": "a refusal or a wrong address lets every viewer in",
+		"500": "a broken backend lets every viewer in, and no outage is noticed",
+	} {
+		want := "statuses." + pattern + ": allow: " + price + "; want deny, or failure to follow on_failure"
+		err := Statuses{"100": OutcomeDeny, "200": OutcomeAllow, pattern: OutcomeAllow}.Warnings()
+		if errorText(err) != want {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

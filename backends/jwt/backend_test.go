@@ -242,6 +242,10 @@ func TestFindToken(t *testing.T) {
 		"another scheme is ignored": {
 			func(c *Config) { c.Header = "Authorization" }, "", authorization("Basic dXNlcjpwYXNz"), pending,
 		},
+		"another scheme before it is ignored": {
+			func(c *Config) { c.Header = "Authorization" }, "",
+			append(authorization("Basic dXNlcjpwYXNz"), authorization("Bearer TOKEN")...), "",
+		},
 		"a scheme alone": {
 			func(c *Config) { c.Header = "Authorization" }, "", authorization("Bearer "), pending,
 		},

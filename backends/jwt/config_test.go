@@ -2,6 +2,7 @@ package jwt
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,11 +50,17 @@ func TestConfig_Validate(t *testing.T) {
 		},
 		"several algorithms": {func(c *Config) { c.Algorithms = []string{"HS256", "HS384", "HS512"} }, nil},
 		"a header alone":     {func(c *Config) { c.Parameter, c.Header = "", "Authorization" }, nil},
+		"the smallest of all": {func(c *Config) {
+			c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout, c.Secret = 0, time.Second, 1, c.Secret[:32]
+		}, nil},
 		"nowhere to look": {
 			func(c *Config) { c.Parameter = "" }, []string{"parameter: must be set, or header"},
 		},
 		"a header that is none": {
 			func(c *Config) { c.Header = "X Token" }, []string{`header: "X Token" is not a header name`},
+		},
+		"a header with a control": {
+			func(c *Config) { c.Header = "X-Token\x7f" }, []string{`header: "X-Token\x7f" is not a header name`},
 		},
 		"no algorithm": {
 			func(c *Config) { c.Algorithms = nil }, []string{"algorithms: must be set to some of " + known},
@@ -103,6 +110,35 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
+func TestConfig_Warnings(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		want   []string // what each line begins with
+	}{
+		"the default":           {func(*Config) {}, nil},
+		"keys over https":       {func(c *Config) { c.JWKSURL = "https://issuer.example.com" }, nil},
+		"tokens without an end": {func(c *Config) { c.RequireExpiry = false }, []string{"require_expiry: false "}},
+		"keys over plain http": {
+			func(c *Config) { c.JWKSURL = "HTTP://issuer.example.com" }, []string{"jwks_url: is fetched over plain http"},
+		},
+		"both": {
+			func(c *Config) { c.RequireExpiry, c.JWKSURL = false, "http://issuer.example.com" },
+			[]string{"require_expiry: false ", "jwks_url: is fetched over plain http"},
+		},
+	} {
+		cfg := DefaultConfig()
+		tt.change(&cfg)
+		var got []string
+		if err := cfg.Warnings(); err != nil {
+			got = strings.Split(err.Error(), "\n")
+		}
+		if !slices.EqualFunc(got, tt.want, strings.HasPrefix) {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestConfig_ValidateJWKSURL(t *testing.T) {
 	t.Parallel()
 	for address, want := range map[string]string{
@@ -111,6 +147,7 @@ func TestConfig_ValidateJWKSURL(t *testing.T) {
 		"HTTPS://issuer.example.com":          "",
 		"ftp://issuer.example.com":            `jwks_url: must begin with https:// or http://, not "ftp"`,
 		"issuer.example.com":                  `jwks_url: must begin with https:// or http://, not ""`,
+		"https://issuer.example.com:65536/":   "jwks_url: port 65536 does not exist; want 1 to 65535",
 		"https:///jwks":                       "jwks_url: has no host",
 		"https://issuer.example.com/#a":       "jwks_url: has a '#', which is never sent; write %23",
 		"https://u:5ecret@exa mple.com/":      "jwks_url: not a URL",

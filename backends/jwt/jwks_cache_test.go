@@ -164,6 +164,28 @@ func TestJWKSCache_ViewerWaits(t *testing.T) {
 	})
 }
 
+// A failure stands for a second, but a viewer prefers a fetch that is in flight.
+func TestJWKSCache_FetchInFlightAfterFailure(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeFetches(t)
+		f.setNext(0, &backends.Failure{Kind: backends.FailureTransport})
+		for range 2 {
+			if err := f.waitForKeys(t.Context()); backends.AsFailure(err) == nil || len(f.startTimes()) != 1 {
+				t.Fatalf("got %v after %d fetches, want the failure of one", err, len(f.startTimes()))
+			}
+		}
+		f.setNext(failureTTL/4, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go f.run(ctx)
+		synctest.Wait()
+		if _, _, err := f.keys(t.Context(), "HS256", "1"); err != nil || len(f.startTimes()) != 2 {
+			t.Errorf("got error %v after %d fetches, want the keys of the second", err, len(f.startTimes()))
+		}
+	})
+}
+
 func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/backends"
@@ -100,8 +101,9 @@ func TestCheck_NoKeys_Failure(t *testing.T) {
 		set    string
 		kind   backends.FailureKind
 		status int
+		says   string
 	}{
-		"refused":            {mode: backendtest.Refuse(), kind: backends.FailureTransport},
+		"refused":            {mode: backendtest.Refuse(), kind: backends.FailureTransport, says: "fetch jwks_url: dial tcp"},
 		"reset":              {mode: backendtest.Reset(), kind: backends.FailureTransport},
 		"a hang":             {mode: backendtest.Hang(), kind: backends.FailureTimeout},
 		"a body never comes": {mode: backendtest.SlowBody(), kind: backends.FailureTimeout},
@@ -112,12 +114,12 @@ func TestCheck_NoKeys_Failure(t *testing.T) {
 			mode: backendtest.Redirect("http://127.0.0.1:1/"), kind: backends.FailureStatus, status: 302,
 		},
 		"a redirect to itself": {mode: backendtest.RedirectSelf(), kind: backends.FailureStatus, status: 302},
-		"not HTTP":             {mode: backendtest.Garbage(), kind: backends.FailureMalformed},
+		"not HTTP":             {mode: backendtest.Garbage(), kind: backends.FailureMalformed, says: "the response is not HTTP, or larger than 1048576 bytes"},
 		"giant headers":        {mode: backendtest.GiantHeaders(), kind: backends.FailureMalformed},
-		"not JSON":             {set: "<html>5ecret</html>", kind: backends.FailureMalformed},
+		"not JSON":             {set: "<html>5ecret</html>", kind: backends.FailureMalformed, says: "the response is not a JWK set"},
 		"a list":               {set: `["5ecret"]`, kind: backends.FailureMalformed},
-		"another object":       {set: `{"5ecret": 1}`, kind: backends.FailureMalformed},
-		"no keys in it":        {set: `{"keys": []}`, kind: backends.FailureMalformed},
+		"another object":       {set: `{"5ecret": 1}`, kind: backends.FailureMalformed, says: "the response is not a JWK set"},
+		"no keys in it":        {set: `{"keys": []}`, kind: backends.FailureMalformed, says: "no usable key"},
 		"keys for others alone": {
 			set: `{"keys": [{"kty":"oct","k":"5ecret"}, 5, {"kty":"5ecret"}]}`, kind: backends.FailureMalformed,
 		},
@@ -141,6 +143,9 @@ func TestCheck_NoKeys_Failure(t *testing.T) {
 			token := tokenForKey1(t)
 			_, err := b.Check(t.Context(), openingRequest(token))
 			wantFailure(t, err, tt.kind, token, "5ecret")
+			if !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want %q", err, tt.says)
+			}
 			if status := backends.AsFailure(err).Status; status != tt.status {
 				t.Errorf("got status %d, want %d", status, tt.status)
 			}
@@ -169,6 +174,9 @@ func TestCheck_IssuerUnavailable_KeepsKeys(t *testing.T) {
 	i := startIssuer(t, firstKey(t))
 	b, clock := newBackend(t, withIssuer(i), log)
 	wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+	if strings.Contains(written(), "jwks unavailable") {
+		t.Errorf("got a warning about a fetch that succeeded: %s", written())
+	}
 	other := keyPairs()["other P-256"].private
 	unknown, forged := sign(t, "ES256", "2", other, goodClaims(nil)), sign(t, "ES256", "1", other, goodClaims(nil))
 	expired := sign(t, "ES256", "2", other, goodClaims(map[string]any{"exp": testNow.Add(-time.Hour).Unix()}))
@@ -362,7 +370,7 @@ func TestBackend_CloseCancelsFetch(t *testing.T) {
 	clock.advance(failureTTL)
 	_, err := b.Check(t.Context(), openingRequest(tokenForKey1(t)))
 	wantFailure(t, err, backends.FailureTransport)
-	if strings.Contains(written(), "cannot be fetched") {
+	if strings.Contains(written(), "jwks unavailable") {
 		t.Errorf("got a warning about closing: %s", written())
 	}
 }
@@ -389,12 +397,15 @@ func TestBackend_RunFetchesAtStart(t *testing.T) {
 
 func TestBackend_RunWithSecret(t *testing.T) {
 	t.Parallel()
-	b, _ := newBackend(t, withSecret(nil), nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := b.Run(ctx); err != nil {
-		t.Errorf("got %v, want nil", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newBackend(t, withSecret(nil), nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start := time.Now()
+		if err := b.Run(ctx); err != nil || time.Since(start) != time.Hour {
+			t.Errorf("got %v after %s, want nil after an hour", err, time.Since(start))
+		}
+	})
 }
 
 func TestCheck_UntrustedCertificate_TransportFailure(t *testing.T) {

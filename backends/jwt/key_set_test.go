@@ -77,6 +77,15 @@ func TestParseSet(t *testing.T) {
 	}
 }
 
+func TestParseSet_MostKeys(t *testing.T) {
+	t.Parallel()
+	good := string(must(json.Marshal(jwkOf(t, "k", keyPairs()["P-256"].public))))
+	set, err := parseSet([]byte(`{"keys":[`+strings.Repeat("{},", 63)+good+`]}`), []string{"ES256"})
+	if err != nil || len(set) != 1 {
+		t.Errorf("64 keys, one usable: got %d and error %v, want one", len(set), err)
+	}
+}
+
 func TestKeySet_TokenWithoutKid_TriesFewKeys(t *testing.T) {
 	t.Parallel()
 	public := map[string]crypto.PublicKey{"1": keyPairs()["P-256"].public, "2": keyPairs()["other P-256"].public}

@@ -100,6 +100,16 @@ func TestReadPublicKey(t *testing.T) {
 	}
 }
 
+func TestKey_Validate_Size(t *testing.T) {
+	t.Parallel()
+	for bits, want := range map[uint]bool{2047: false, 2048: true, 8192: true, 8193: false} {
+		k := key{value: &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), bits-1), E: 65537}}
+		if got := k.validate() == nil; got != want {
+			t.Errorf("an RSA key of %d bits is valid: %t, want %t", bits, got, want)
+		}
+	}
+}
+
 func TestNew_MissingKeyFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()

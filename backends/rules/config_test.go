@@ -29,6 +29,25 @@ func errorText(err error) string {
 	return err.Error()
 }
 
+// Each condition counts, alone and beside each other one.
+func TestConfig_Validate_AllowWithCondition(t *testing.T) {
+	t.Parallel()
+	conditions := []string{
+		"addresses: [192.0.2.7]", "channels: [a001]", "user_agents: [VLC]", "hosts: [tv.example.com]", "referers: [tv.example.com]",
+		"tokens: [t-1]",
+	}
+	for i, one := range conditions {
+		for _, list := range append([]string{one}, conditions[i+1:]...) {
+			if list != one {
+				list = one + ", " + list
+			}
+			if err := readConfig(t, "rules: [{ "+list+", action: allow }]").Validate(); err != nil {
+				t.Errorf("allow with %s: got %v, want none", list, err)
+			}
+		}
+	}
+}
+
 func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")

@@ -40,6 +40,7 @@ func TestParseToken_Malformed(t *testing.T) {
 		"nothing":                             "",
 		"a word":                              "abc",
 		"hyphens alone":                       "---",
+		"two fields":                          hash + "-1669810000",
 		"three fields":                        hash + "-1669890000-1669810000",
 		"no salt":                             hash + "--1669890000-1669810000",
 		"a hash too short":                    hash[1:] + "-a5cd6c00-1669890000-1669810000",

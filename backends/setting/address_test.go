@@ -24,6 +24,7 @@ func TestValidateServer(t *testing.T) {
 	t.Parallel()
 	checkMessages(t, setting.ValidateServer, map[string]string{
 		"10.0.0.9:6379": "", "redis.example.com:1": "", "[::1]:65535": "",
+		"10.0.0.9:":      `"10.0.0.9:" is no address; want "host:port"`,
 		"10.0.0.9":       `"10.0.0.9" is no address; want "host:port"`,
 		"10.0.0.9:0":     `"10.0.0.9:0" has no such port; want 1 to 65535`,
 		"10.0.0.9:65536": `"10.0.0.9:65536" has no such port; want 1 to 65535`,

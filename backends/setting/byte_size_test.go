@@ -2,6 +2,7 @@ package setting
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -24,6 +25,9 @@ func TestByteSize_UnmarshalText(t *testing.T) {
 		"an unknown unit":          {text: "5 pages", bad: true},
 		"a negative size":          {text: "-5MiB", bad: true},
 		"a fraction":               {text: "1.5GiB", bad: true},
+		"all that a number holds":  {text: "9223372036854775807", want: math.MaxInt64, shown: "9223372036854775807B"},
+		"nearly all, in a unit":    {text: "8388607TiB", want: 8388607 << 40, shown: "8388607TiB"},
+		"a unit more":              {text: "8388608TiB", bad: true},
 		"more than a number holds": {text: "9999999999TiB", bad: true},
 	}
 	for name, test := range tests {

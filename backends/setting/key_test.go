@@ -13,8 +13,12 @@ func TestValidateKeys(t *testing.T) {
 		keys []setting.Key
 		want string
 	}{
-		"no keys":  {nil, ""},
-		"two keys": {[]setting.Key{{ID: "a", Secret: secret}, {ID: "Key16letters9999", Secret: secret}}, ""},
+		"no keys":             {nil, ""},
+		"two keys":            {[]setting.Key{{ID: "a", Secret: secret}, {ID: "Key16letters9999", Secret: secret}}, ""},
+		"the shortest secret": {[]setting.Key{{ID: "a", Secret: "sixteen bytes ok"}}, ""},
+		"a shorter one": {
+			[]setting.Key{{ID: "a", Secret: "fifteen bytes o"}}, "tickets.keys[0].secret: has 15 bytes; want at least 16",
+		},
 		"no id": {
 			[]setting.Key{{Secret: secret}},
 			`tickets.keys[0].id: "": want 1 to 16 letters and digits, unlike any other key's`,

@@ -15,6 +15,8 @@ func TestNearest(t *testing.T) {
 		"swapped neighbours are one":  {"ulr", []string{"uri", "url"}, "url"},
 		"another case":                {"URL", []string{"uri", "url"}, "url"},
 		"the nearer of two":           {"max_byts", []string{"max_bits", "max_bytes"}, "max_bits"},
+		"two slips in six letters":    {"portal", []string{"pirtol"}, "pirtol"},
+		"three slips in six letters":  {"portal", []string{"pirtos"}, ""},
 		"a word of its own":           {"zzz", []string{"backend", "origin"}, ""},
 		"a short word is no misprint": {"id", []string{"url"}, ""},
 		"nothing allowed":             {"id", nil, ""},
@@ -49,6 +51,31 @@ func TestHint(t *testing.T) {
 				t.Errorf("Hint(%q, %q) = %q, want %q", test.name, test.allowed, got, test.want)
 			}
 		})
+	}
+}
+
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b        string
+		limit, want int
+	}{
+		{"", "", 9, 0},
+		{"", "abc", 9, 3},
+		{"abc", "abc", 9, 0},
+		{"abc", "axc", 9, 1},
+		{"abc", "ac", 9, 1},
+		{"ab", "ba", 9, 1},
+		{"abcd", "badc", 9, 2},
+		{"xab", "xba", 9, 1},
+		{"ca", "abc", 9, 3}, // a letter is not swapped and then torn apart
+		{"kitten", "sitting", 9, 3},
+		{"xy", "abcd", 3, 4},
+		{"xy", "abcd", 2, 2}, // not compared
+	} {
+		if got, back := distance(tt.a, tt.b, tt.limit), distance(tt.b, tt.a, tt.limit); got != tt.want || back != tt.want {
+			t.Errorf("distance(%q, %q, %d) = %d, and back %d, want %d", tt.a, tt.b, tt.limit, got, back, tt.want)
+		}
 	}
 }
 

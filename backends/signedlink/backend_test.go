@@ -116,6 +116,9 @@ func TestCheck_Links(t *testing.T) {
 		"an expiry beyond time": {
 			nil, "/live/ch1", "st=" + vector + "&e=99999999999999999999", "", backends.Pending, unlike,
 		},
+		"a letter in the expiry, signed": {
+			nil, "/live/ch1", "st=" + hashOf("supersecret/live/ch116698900e0") + "&e=16698900e0", "", backends.Pending, unlike,
+		},
 		"a digit moved from the path to the expiry": {
 			nil, "/live/ch", "st=" + vector + "&e=11669890000", "", backends.Pending, unlike,
 		},

@@ -173,6 +173,9 @@ func TestCheck_RequestParameters(t *testing.T) {
 			},
 			"ip=192.0.2.7&name=a&token=1&token=1&names=c",
 		},
+		"an unknown address is not the channel": {
+			[]string{"ip"}, backends.Request{Query: "ip=10.0.0.1&token=1", Channel: "a"}, "ip=&token=1",
+		},
 		"unknown values replace them too": {
 			[]string{"ip", "name"}, backends.Request{Query: "ip=10.0.0.1&name=b&token=1"}, "ip=&name=&token=1",
 		},
@@ -249,6 +252,25 @@ func TestCheck_AllowedNeedsRequirements(t *testing.T) {
 				t.Error("got no alarm of an unexpected answer")
 			}
 		})
+	}
+}
+
+// A denial for want of a requirement does not say that the token is valid.
+func TestCheck_UnmetRequirementDenies(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, respondingWith(200, `{"error": 0}`))
+	b := newBackend(t, s.URL(), func(c *Config) {
+		c.HTTP.RequireHeader, c.HTTP.OnUnmetRequirement = "X-Api", httpbackend.UnmetRequirementDeny
+	})
+	want := backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromBackend, Reason: `backend answered 200, without require_header="X-Api"`,
+	}
+	d, err := b.Check(t.Context(), backendtest.NewRequest("123"))
+	if err != nil {
+		t.Fatalf("check: %v", err)
+	}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
 	}
 }
 

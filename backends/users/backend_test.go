@@ -1,7 +1,9 @@
 package users
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"os"
@@ -139,6 +141,35 @@ func TestCheck_Credentials(t *testing.T) {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Credentials of the longest accepted length work, and longer ones are refused without a hash, even if the file has them.
+func TestCheck_CredentialBounds(t *testing.T) {
+	t.Parallel()
+	login, secret, token := strings.Repeat("a", 256), strings.Repeat("p", 1024), strings.Repeat("t", 1024)
+	salt := []byte("8 octets")
+	sum := sha256.Sum256(append(salt, secret...))
+	long, empty := sha256.Sum256([]byte(token+"t")), sha256.Sum256(nil)
+	b := withFile(t, fmt.Sprintf("users: { %s: { password: 'sha256:%x:%x', tokens: [%s, 'sha256:%x', 'sha256:%x'] } }",
+		login, salt, sum, token, long, empty))
+	wrong, unknown := deniedDecision("", "wrong login or password"), deniedDecision("", "unknown token")
+	for name, tt := range map[string]struct {
+		query  string
+		want   backends.Decision
+		hashes int64
+	}{
+		"the longest login and password": {"auth=" + login + ":" + secret, allowedDecision(login, byPassword, 0), 1},
+		"a longer login":                 {"auth=" + login + "a:" + secret, wrong, 0},
+		"a longer password":              {"auth=" + login + ":" + secret + "p", wrong, 0},
+		"the longest token":              {"token=" + token, allowedDecision(login, byToken, 0), 0},
+		"a longer token":                 {"token=" + token + "t", unknown, 0},
+		"an empty token beside a login":  {"token=&auth=" + login + ":wrong", wrong, 1},
+	} {
+		n := countHashes(b)
+		if diff := cmp.Diff(tt.want, check(t, b, requestWith(tt.query))); diff != "" || n.Load() != tt.hashes {
+			t.Errorf("%s: %d hashes, want %d; decision (-want +got):\n%s", name, n.Load(), tt.hashes, diff)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package users
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,14 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *Config) { c.Realm = `a "TV"` },
 			`realm: "a \"TV\"": want at most 256 bytes, without quotes, backslashes and control characters`,
 		},
+		"a realm too long": {
+			func(c *Config) { c.Realm = strings.Repeat("a", 257) },
+			`realm: "` + strings.Repeat("a", 257) + `": want at most 256 bytes, without quotes, backslashes and control characters`,
+		},
+		"a realm that is no text": {
+			func(c *Config) { c.Realm = "\xff" },
+			`realm: "\xff": want at most 256 bytes, without quotes, backslashes and control characters`,
+		},
 		"all at once": {
 			func(c *Config) { c.File, c.ReloadInterval = "", -time.Second },
 			"file: must be set\nreload_interval: -1s must be 0 (never) or above",
@@ -71,9 +80,9 @@ func TestConfig_Validate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.File = "/etc/usher/users.yaml"
+			cfg.File, cfg.Realm = "/etc/usher/users.yaml", strings.Repeat("a", 256)
 			if err := cfg.Validate(); err != nil {
-				t.Fatalf("the default is wrong: %v", err)
+				t.Fatalf("the default with the longest realm is wrong: %v", err)
 			}
 			tt.change(&cfg)
 			if err := cfg.Validate(); err == nil || err.Error() != tt.want {

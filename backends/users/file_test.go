@@ -3,6 +3,7 @@ package users
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -107,6 +108,18 @@ func TestReload_ChangedFile(t *testing.T) {
 	w.wantReload(t, "", "of-bobby")
 }
 
+func TestReload_WithoutLog(t *testing.T) {
+	t.Parallel()
+	b := withFile(t, onlyAlice)
+	for _, text := range []string{invalidFile, onlyBobby} {
+		writeFile(t, b.file.path, text)
+		b.reload()
+	}
+	if d := check(t, b, requestWith("token=of-bobby")); d.Verdict != backends.Allowed {
+		t.Errorf("got %s, want allowed", d.Verdict)
+	}
+}
+
 func TestReload_FileReplacedByRename(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
@@ -125,6 +138,17 @@ func TestReload_FileReplacedByRename(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.wantReload(t, "INFO", "of-bobby")
+}
+
+func TestReload_UnchangedFile_NotRead(t *testing.T) {
+	t.Parallel()
+	w := newReloadTest(t)
+	w.setAge(t, 1)
+	w.wantReload(t, "", "of-alice")
+	w.file.sum = [sha256.Size]byte{} // a read would find another content
+	w.wantReload(t, "", "of-alice")
+	w.setAge(t, 2)
+	w.wantReload(t, "INFO", "of-alice")
 }
 
 // Kubernetes changes a mounted file by retargeting a symlink.
@@ -147,7 +171,7 @@ func TestReload_ChangeWithinMtimeResolution(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
 	at := time.Now()
-	w.now = func() time.Time { return at.Add(time.Second) }
+	w.now = func() time.Time { return at.Add(mtimeResolution) }
 	if err := os.Chtimes(w.name, at, at); err != nil {
 		t.Fatal(err)
 	}
@@ -265,6 +289,11 @@ func TestRun_ReloadDisabled(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		w.wantTokens(t, "of-alice")
+		select {
+		case err := <-done:
+			t.Fatalf("ended with %v before its context", err)
+		default:
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)

@@ -59,14 +59,20 @@ func TestParse_ErrorPositions(t *testing.T) {
 	t.Parallel()
 	const bcryptHash = "$2y$05$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"
 	tests := map[string]struct{ text, want string }{
-		"nothing":          {"", "f:1:1: no accounts; want users: { … }"},
-		"a comment":        {"# none", "f:1:1: no accounts; want users: { … }"},
-		"no users":         {"{}", "f:1:1: no accounts; want users: { … }"},
-		"a list":           {"- a", "f:1:1: want keys and values, found a list"},
-		"another section":  {"users: {}\nroles: {}", "f:2:1: unknown key; want users"},
-		"a second one":     {"users: {}\n---\nusers: {}", "f:2:1: second YAML document; a file must be one document"},
-		"no YAML":          {"users: {", "f:1:1: not valid YAML: did not find expected node content"},
-		"a quoted secret":  {"users: { a: { password: |s3cret\n", "f:1:1: not valid YAML: found character that cannot start any token"},
+		"nothing":         {"", "f:1:1: no accounts; want users: { … }"},
+		"a comment":       {"# none", "f:1:1: no accounts; want users: { … }"},
+		"no users":        {"{}", "f:1:1: no accounts; want users: { … }"},
+		"a list":          {"- a", "f:1:1: want keys and values, found a list"},
+		"another section": {"users: {}\nroles: {}", "f:2:1: unknown key; want users"},
+		"a second one":    {"users: {}\n---\nusers: {}", "f:2:1: second YAML document; a file must be one document"},
+		"half a second one": {
+			"users: {}\n---\n{", "f:3:1: not valid YAML: did not find expected node content",
+		},
+		"no YAML":         {"users: {", "f:1:1: not valid YAML: did not find expected node content"},
+		"a quoted secret": {"users: { a: { password: |s3cret\n", "f:1:1: not valid YAML: found character that cannot start any token"},
+		"no YAML in line 3": {
+			"users:\n  a: { tokens: [x] }\n  b: [\n", "f:3:1: not valid YAML: did not find expected node content",
+		},
 		"too deep":         {"[[[[[[[[[", "f:1:1: not valid YAML: did not find expected node content"},
 		"no accounts' map": {"users:", "f:1:7: users: want keys and values, found nothing"},
 		"an account alone": {"users: { a: }", "f:1:13: users.a: want keys and values, found nothing"},
@@ -89,6 +95,15 @@ func TestParse_ErrorPositions(t *testing.T) {
 		"a key twice": {
 			"users: { a: { tokens: [x], tokens: [y] } }",
 			"f:1:28: users.a: a key is given twice, first at 1:15",
+		},
+		"a key that is a list, and more": {
+			"users:\n  ? [a]\n  : x\n  b: {}",
+			"f:2:5: users: a key must be plain text, found a list\n" +
+				"f:4:3: users.b: has neither password nor tokens, so no viewer can use it",
+		},
+		"a login twice, and more": {
+			"users:\n  a: { tokens: [x] }\n  a: { tokens: [y] }\n  b: []",
+			"f:3:3: users: a key is given twice, first at 2:3\nf:4:6: users.b: want keys and values, found a list",
 		},
 		"an empty login": {`users: { "": { tokens: [x] } }`, "f:1:10: users: a login is empty"},
 		"a colon": {
@@ -139,6 +154,11 @@ func TestParse_ErrorPositions(t *testing.T) {
 			"f:1:25: users.a.password: is not a SHA-256 hash: " +
 				"want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>",
 		},
+		"a salt that is no hex": {
+			"users: { a: { password: 'sha256:0011223344556677x:" + strings.Repeat("0", 64) + "' } }",
+			"f:1:25: users.a.password: is not a SHA-256 hash: " +
+				"want sha256:<salt in hex>:<SHA-256 of salt and password, 64 hex digits>",
+		},
 		"a short salt": {
 			"users: { a: { password: 'sha256:00112233445566:" + strings.Repeat("0", 64) + "' } }",
 			"f:1:25: users.a.password: has a salt of 7 bytes; want at least 8",
@@ -175,12 +195,20 @@ func TestParse_ErrorPositions(t *testing.T) {
 			"users: { a: { tokens: [x], expires: 1798675200000 } }",
 			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
 		},
+		"a second in the year 10000": {
+			"users: { a: { tokens: [x], expires: 253402300800 } }",
+			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
+		},
 		"a Unix time of zero": {
 			"users: { a: { tokens: [x], expires: 0 } }",
 			"f:1:37: users.a.expires: want a time such as 2026-12-31T00:00:00Z, or seconds since 1970 such as 1798675200",
 		},
 		"negative connections": {
 			"users: { a: { tokens: [x], connections: -1 } }",
+			"f:1:41: users.a.connections: want a number from 0 (unlimited) to 1000000",
+		},
+		"too many connections": {
+			"users: { a: { tokens: [x], connections: 1000001 } }",
 			"f:1:41: users.a.connections: want a number from 0 (unlimited) to 1000000",
 		},
 		"an ambiguous network": {
@@ -216,6 +244,21 @@ func TestParse_ErrorPositions(t *testing.T) {
 				t.Errorf("got %v\nwant %s", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestParse_Bounds(t *testing.T) {
+	t.Parallel()
+	login, token := strings.Repeat("a", 256), strings.Repeat("t", 1024)
+	costly := "$2y$12$abcdefghijklmnopqrstuuceoIQuaP.5etEpp9yRDVWWtgzuH1TCS"
+	got := mustParse(t, "users:\n  "+login+": { tokens: ["+token+"], connections: 1000000, expires: 253402300799 }\n"+
+		"  b: { password: "+costly+", connections: 0, expires: 1 }\n")
+	a, b := got.accounts[login], got.accounts["b"]
+	if a.connections != 1_000_000 || a.expires.UTC().Year() != 9999 || got.findByToken(token) != a {
+		t.Errorf("the largest: %d connections, expires %s, by token %v", a.connections, a.expires, got.findByToken(token))
+	}
+	if b.password.bcrypt != costly || b.connections != 0 || b.expires.Unix() != 1 {
+		t.Errorf("the most costly hash: got %+v", b)
 	}
 }
 

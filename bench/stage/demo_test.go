@@ -2,15 +2,19 @@ package stage
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-// fakeDemo replaces the demo command: the page under /demo/, its two resources, and an origin behind a gateway that denies
+// fakeDemo replaces the demo command: the page under /demo/, its three resources, and an origin behind a gateway that denies
 // mallory.
 type fakeDemo struct {
 	*httptest.Server
@@ -19,33 +23,56 @@ type fakeDemo struct {
 	mu            sync.Mutex
 	mode          string
 	isUnavailable bool
+	isNative      bool              // the page has no hls.js
+	change        func(*Status)     // of what the page is told; nil: none
+	refused       map[string]string // the answer to each token that the gateway refuses, with 403 unless it begins with 503
 	received      []Switch
+	kicks         []Kick
 	// directives is the query of the last blocking reload with a delta update.
 	directives string
 }
 
 func newFakeDemo(t *testing.T) *fakeDemo {
 	t.Helper()
-	d := &fakeDemo{origin: NewOrigin(Config{}), mode: "healthy"}
+	d := &fakeDemo{origin: NewOrigin(Config{}), mode: "healthy", refused: map[string]string{"mallory": "denied by backend"}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /demo/", Player())
+	mux.HandleFunc("GET /demo/hls.min.js", d.serveLibrary)
 	mux.HandleFunc("GET /demo/status.json", d.serveStatus)
 	mux.HandleFunc("POST /demo/middleware", d.serveMiddleware)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("token") == "mallory" {
-			http.Error(w, "denied", http.StatusForbidden)
-			return
-		}
-		if q := r.URL.Query(); q.Has("_HLS_part") && q.Has("_HLS_skip") {
-			d.mu.Lock()
-			d.directives = r.URL.RawQuery
-			d.mu.Unlock()
-		}
-		d.origin.ServeHTTP(w, r)
-	})
+	mux.HandleFunc("POST /demo/kick", d.serveKick)
+	mux.HandleFunc("/", d.serveViewer)
 	d.Server = httptest.NewServer(mux)
 	t.Cleanup(d.Close)
 	return d
+}
+
+func (d *fakeDemo) serveLibrary(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.isNative {
+		Player().ServeHTTP(w, r)
+	}
+}
+
+func (d *fakeDemo) serveViewer(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	d.mu.Lock()
+	refusal, isRefused := d.refused[q.Get("token")]
+	if q.Has("_HLS_part") && q.Has("_HLS_skip") {
+		d.directives = r.URL.RawQuery
+	}
+	d.mu.Unlock()
+	switch text, isUnavailable := strings.CutPrefix(refusal, "503 "); {
+	case isUnavailable:
+		http.Error(w, text, http.StatusServiceUnavailable)
+	case isRefused:
+		http.Error(w, refusal, http.StatusForbidden)
+	case strings.HasPrefix(r.URL.Path, "/none/"):
+		http.Error(w, "no route serves this path and host", http.StatusNotFound)
+	default:
+		d.origin.ServeHTTP(w, r)
+	}
 }
 
 // setMode changes the mode of the middleware and whether the status is unavailable.
@@ -55,14 +82,44 @@ func (d *fakeDemo) setMode(mode string, isUnavailable bool) {
 	d.mode, d.isUnavailable = mode, isUnavailable
 }
 
-func (d *fakeDemo) serveStatus(w http.ResponseWriter, _ *http.Request) {
+// setChange changes what the page is told from now on.
+func (d *fakeDemo) setChange(change func(*Status)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.change = change
+}
+
+// setRefusal has the gateway refuse a token from now on; an empty text admits it.
+func (d *fakeDemo) setRefusal(token, text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if delete(d.refused, token); text != "" {
+		d.refused[token] = text
+	}
+}
+
+func (d *fakeDemo) serveStatus(w http.ResponseWriter, r *http.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.isUnavailable {
 		http.Error(w, "unavailable", http.StatusServiceUnavailable)
 		return
 	}
-	_ = json.NewEncoder(w).Encode(fakeStatus(d.mode))
+	s := fakeStatus(d.mode)
+	if d.change != nil {
+		d.change(&s)
+	}
+	src, err := url.Parse(r.URL.Query().Get("src"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, live := range s.Sessions {
+		if live.Name == src.Query().Get("token") && live.Place == path.Dir(src.Path) {
+			s.Own = live.ID
+		}
+	}
+	_ = json.NewEncoder(w).Encode(s)
 }
 
 func (d *fakeDemo) serveMiddleware(w http.ResponseWriter, r *http.Request) {
@@ -77,10 +134,33 @@ func (d *fakeDemo) serveMiddleware(w http.ResponseWriter, r *http.Request) {
 	d.received = append(d.received, s)
 }
 
+// serveKick knows bob alone.
+func (d *fakeDemo) serveKick(w http.ResponseWriter, r *http.Request) {
+	var k Kick
+	if err := json.NewDecoder(r.Body).Decode(&k); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.kicks = append(d.kicks, k)
+	if k.Session != bobsSession {
+		http.Error(w, "session: not found", http.StatusNotFound)
+		return
+	}
+	_, _ = fmt.Fprintln(w, `{"matched":2,"addresses":1,"kicked":2,"bans":["b1"]}`)
+}
+
 func (d *fakeDemo) switches() []Switch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]Switch(nil), d.received...)
+	return slices.Clone(d.received)
+}
+
+func (d *fakeDemo) kicked() []Kick {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.kicks)
 }
 
 // awaitDeltaReload waits for a blocking reload with a delta update and returns its query.
@@ -101,42 +181,74 @@ func (d *fakeDemo) awaitDeltaReload(t *testing.T) string {
 	}
 }
 
+const (
+	alicesSession  = "kQ7xVhJ2m0WbT9uZs4cYRg"
+	bobsSession    = "Zr1nB8eLq3XoM5yPd6tKUw"
+	mallorysDenial = "Hc2vG9fSw7JaN4kRi0mQEx"
+	markup         = "<img src=x onerror=alert(1)>"
+	longToken      = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6Ikpv…"
+)
+
+// fakeStatus has a session of each kind: bob and the one with markup have left, the others play.
 func fakeStatus(mode string) Status {
-	now := time.Now()
-	ago := func(d time.Duration) time.Time { return now.Add(-d).UTC() }
+	now := time.Now().AddDate(5, 0, 0).UTC() // the browser's clock is wrong
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	s := Status{
-		Source:     "/play/a001/index.m3u8?token=alice",
+		Now: now, Source: "/play/a001/index.m3u8?token=alice", Tokens: []string{"alice", "bob", "mallory"},
 		Middleware: MiddlewareStatus{Mode: mode, Modes: []string{"healthy", "refuse", "hang", "error"}, Calls: 1204},
-		Breaker:    "closed",
+		OnFailure:  "allow", Breaker: "closed",
 	}
-	source := "backend"
+	source, reason := "backend", "backend answered 200"
 	if mode != "healthy" {
 		source, s.Breaker = "cached", "open"
 	}
 	s.Sessions = []SessionStatus{
-		{"kQ7xVhJ2m0WbT9uZs4cYRg", "a001", "alice", "allowed", source, ago(95 * time.Second), 61, 2_600_000},
-		{"Zr1nB8eLq3XoM5yPd6tKUw", "a002", "bob", "allowed", source, ago(3 * time.Hour), 9_040, 288_000_000},
-		{"Hc2vG9fSw7JaN4kRi0mQEx", "a001", "mallory", "denied", "backend", ago(12 * time.Second), 4, 0},
-		{"Lp5dT3zYu8CbO1gWe6hVXn", "a001", "<img src=x onerror=alert(1)>", "allowed", source, ago(9 * time.Minute), 512, 15_400_000},
+		{
+			ID: alicesSession, Name: "alice", Place: "/play/a001", Address: "192.0.2.7", Verdict: "allowed", Source: source, Reason: reason,
+			Since: ago(95 * time.Second), LastSeen: ago(time.Second), Requests: 61, Bytes: 2_600_000,
+		},
+		{
+			ID: bobsSession, Name: "bob", Place: "/play/a002", Address: "2001:db8:1234:5678:9abc:def0:1234:5678", Verdict: "allowed",
+			Source: source, Reason: reason, Since: ago(3 * time.Hour), LastSeen: ago(25 * time.Second), Requests: 9_040, Bytes: 288_000_000,
+		},
+		{
+			ID: mallorysDenial, Name: "mallory", Place: "/play/a001", Address: "192.0.2.9", Verdict: "denied", Source: "backend",
+			Reason: "backend answered 403", Since: ago(2 * time.Second), LastSeen: ago(2 * time.Second), Requests: 4,
+		},
+		{
+			ID: "Lp5dT3zYu8CbO1gWe6hVXn", Name: markup, Place: "/single/a001", Address: "192.0.2.8", Verdict: "allowed",
+			Source: source, Reason: reason, Since: ago(9 * time.Minute), LastSeen: ago(8 * time.Minute), Requests: 512, Bytes: 15_400_000,
+		},
+		{
+			ID: "Pn2sW8xEv4BcR6tYh1jUMa", Name: longToken, Place: "/ll/a-channel-with-a-name-that-is-too-long-for-any-column",
+			Address: "192.0.2.8", Verdict: "pending", Source: "none", Since: now, LastSeen: now, Requests: 1,
+		},
 	}
 	s.Events = []Event{
-		{ago(12 * time.Second), "mallory refused on a001 by the middleware"},
-		{ago(95 * time.Second), "alice opened a001: allowed by the middleware in 3 ms"},
+		{ago(12 * time.Second), "mallory on /play/a001: denied by backend, backend answered 403", 1},
+		{ago(95 * time.Second), "alice on /play/a001: allowed by backend", 3},
 	}
 	if mode == "healthy" {
 		return s
 	}
-	s.Sessions = append(
-		s.Sessions,
-		SessionStatus{"Uj4oK6rDq9EsA2lMx7bNFt", "a003", "", "allowed", "fail-open", ago(4 * time.Second), 7, 310_000},
-	)
+	s.Sessions = append(s.Sessions, SessionStatus{
+		ID: "Uj4oK6rDq9EsA2lMx7bNFt", Name: "no token", Place: "/play/a003", Address: "192.0.2.8", Verdict: "allowed", Source: "fail-open",
+		Reason: "no answer: transport", Since: ago(4 * time.Second), LastSeen: ago(time.Second), Requests: 7, Bytes: 310_000,
+	})
 	s.Events = append(
 		s.Events,
-		Event{ago(4 * time.Second), "a viewer admitted on a003 without a check: connection refused"},
-		Event{ago(6 * time.Second), "alice keeps watching a001 on the last known answer"},
-		Event{ago(8 * time.Second), "breaker opened after 5 failures"},
+		Event{ago(4 * time.Second), "no token on /play/a003: allowed by fail-open, no answer: transport", 1},
+		Event{ago(6 * time.Second), "alice on /play/a001: allowed by cached, backend answered 200", 1},
+		Event{ago(8 * time.Second), "breaker opened: checks nobody, probes the middleware every 2s", 1},
 	)
 	return s
+}
+
+// withoutSession returns a change that ends a session.
+func withoutSession(id string) func(*Status) {
+	return func(s *Status) {
+		s.Sessions = slices.DeleteFunc(s.Sessions, func(s SessionStatus) bool { return s.ID == id })
+	}
 }
 
 func TestPlayer_ServesFilesUnderAnyPath(t *testing.T) {
@@ -194,7 +306,7 @@ func TestPlayer_NoForeignResourcesAndNoMarkup(t *testing.T) {
 			}
 		}
 	}
-	if own < 5 {
+	if own < 8 {
 		t.Errorf("looked at %d files only", own)
 	}
 }

@@ -23,8 +23,9 @@ const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 
 // Player returns the handler of the demo's page: an embedded hls.js player beside the state of the gateway's sessions and
 // of the middleware. Mount it under any path that ends with a slash. The page plays ?src=, or the source of status.json.
 //
-// The caller serves two more resources beside the page: GET status.json, which the page fetches every second and whose
-// body is [Status], and POST middleware, whose body is [Switch].
+// The caller serves three more resources beside the page: GET status.json?src=, which the page fetches every second for the
+// source that it plays and whose body is [Status], POST middleware, whose body is [Switch], and POST kick, whose body is
+// [Kick] and whose answer is that of the admin API to the kick of a session.
 //
 // The handler is safe for concurrent use. Like [NewOrigin], Player panics if the binary lacks its files.
 func Player() http.Handler {

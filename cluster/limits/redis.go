@@ -44,6 +44,10 @@ func NewRedis(client *redisclient.Client, cipher *redisclient.Cipher, local *Mem
 	return l
 }
 
+// RestoreDenied stores again the streams of users of which one is denied, as this node knows them: Redis has lost its data, and
+// another node must not take the denied stream for a new one. It does not block.
+func (l *Redis) RestoreDenied() { l.shared.restore() }
+
 func (l *Redis) applyReports(ctx context.Context, user string, reports []report) (session.LimitResult, error) {
 	hashed := slices.Clone(reports)
 	for i := range hashed {

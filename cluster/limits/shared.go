@@ -68,12 +68,14 @@ type shared struct {
 }
 
 // sharedUser is the streams of a user as this node last read or wrote them. If another node has changed them since, or if
-// the answer to a write was lost, the next write fails and returns the current ones. If the store has lost them, this node's
-// are restored, so that each stream keeps its place, also an evicted one.
+// the answer to a write was lost, the next write fails and returns the current ones. What these lack because the store has lost
+// it is put into them again, so that each stream keeps its place, also an evicted one.
 type sharedUser struct {
-	// version is neverStored if the answer to a write was lost.
-	version string
-	set     streamSet
+	known knownSet
+	// read is the version that the store had, neverStored if the answer to a write was lost.
+	read string
+	// hasDenied: some stream of the set may not play.
+	hasDenied atomic.Bool
 
 	// answers counts what the store answered.
 	answers atomic.Int64
@@ -82,6 +84,12 @@ type sharedUser struct {
 	waiting   []*call
 	isRunning bool
 	fullUntil time.Time
+}
+
+// knownSet is a set with its version.
+type knownSet struct {
+	streams streamSet
+	version setVersion
 }
 
 // call is one call. Its caller may give up waiting; then nothing reads the result.
@@ -109,11 +117,7 @@ func (h *shared) apply(ctx context.Context, user string, reports []report) (sess
 		h.mu.Unlock()
 		return session.LimitResult{}, errFull
 	}
-	u.waiting = append(u.waiting, c)
-	if !u.isRunning {
-		u.isRunning = true
-		go h.run(user, u) //nolint:contextcheck // it serves further callers; the store bounds its time
-	}
+	h.enqueue(user, u, c) //nolint:contextcheck // it serves further callers; the store bounds its time
 	h.mu.Unlock()
 	before := u.answers.Load()
 	select {
@@ -125,6 +129,27 @@ func (h *shared) apply(ctx context.Context, user string, reports []report) (sess
 		return contended(reports), nil
 	}
 	return session.LimitResult{}, ctx.Err()
+}
+
+// enqueue adds a call to those of a user. The caller holds the lock.
+func (h *shared) enqueue(user string, u *sharedUser, c *call) {
+	u.waiting = append(u.waiting, c)
+	if !u.isRunning {
+		u.isRunning = true
+		go h.run(user, u)
+	}
+}
+
+// restore has the sets in which a stream is denied stored again, because the store has lost its data: another node must not
+// take the stream for a new one. It does not block.
+func (h *shared) restore() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for user, e := range h.users {
+		if e.value.hasDenied.Load() {
+			h.enqueue(user, e.value, &call{ctx: context.Background(), done: make(chan outcome, 1)})
+		}
+	}
 }
 
 // run serves a user's calls until none waits.
@@ -155,16 +180,19 @@ func (h *shared) run(user string, u *sharedUser) {
 
 // write stores what the reports change.
 func (h *shared) write(user string, u *sharedUser, reports []report) (session.LimitResult, error) {
-	isCurrent := false
+	current, assumed, isCurrent := u.known, []report(nil), false
 	for try := range maxTries {
 		if try > 1 {
 			time.Sleep(rand.N(maxPause)) // or all nodes would compete again
 		}
 		now, known := h.store.now(user)
-		set, got := u.set.apply(reports, now, &h.rules)
+		set, got := current.streams.apply(slices.Concat(reports, assumed), now, &h.rules)
+		name := h.newVersion()
+		next := knownSet{set, current.version.next(name, u.read == "")}
 		c := change{
-			user: user, was: u.version, to: versioned{h.newVersion(), string(set.encode())}, ttl: max(got.ttl, cacheTTL),
-			isExceeded: got.isExceeded,
+			user: user, was: u.read, to: versioned{next.version.encode(name), string(set.encode())}, ttl: max(got.ttl, cacheTTL),
+			// Nodes that have let a denied stream play report it at once.
+			isExceeded: got.isExceeded || len(assumed) > 0,
 		}
 		switch {
 		case !known, got.isFull && !isCurrent:
@@ -172,25 +200,47 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 		case got.isFull:
 			return session.LimitResult{}, h.markFull(user, u)
 		}
-		current, isStored, err := h.store.swap(context.Background(), c)
+		stored, isStored, err := h.store.swap(context.Background(), c)
 		if err != nil {
-			u.version = neverStored // it may have been stored
+			u.read = neverStored // it may have been stored
 			return session.LimitResult{}, err
 		}
 		u.answers.Add(1)
 		if isStored {
-			u.version, u.set = c.to.version, set
+			u.setKnown(next, c.to.version)
 			return got.LimitResult, nil
 		}
-		if isCurrent = true; current.version != "" {
-			if u.set, err = decode([]byte(current.set)); err != nil {
-				u.version, u.set = "", nil
-				return session.LimitResult{}, err
-			}
+		isCurrent = true
+		if current, assumed, err = u.merge(stored, now, &h.rules); err != nil {
+			return session.LimitResult{}, err
 		}
-		u.version = current.version
 	}
 	return contended(reports), nil
+}
+
+// merge returns the set that the store holds, with what it lacks of the one that this node knows. The reports are of streams
+// that the store has let play since, though they may not.
+func (u *sharedUser) merge(stored versioned, now int64, r *rules) (current knownSet, assumed []report, err error) {
+	if u.read = stored.version; stored.version == "" {
+		return u.known, nil, nil // this node restores it
+	}
+	if current.streams, err = decode([]byte(stored.set)); err != nil {
+		u.setKnown(knownSet{}, "")
+		return knownSet{}, nil, err
+	}
+	current.version = parseVersion(stored.version)
+	if !current.version.lacks(u.known.version) {
+		u.setKnown(current, stored.version)
+		return current, nil, nil
+	}
+	current.version = current.version.restoredFrom(u.known.version)
+	current.streams, assumed = u.known.streams.restoredWith(current.streams, now, r)
+	return current, assumed, nil
+}
+
+func (u *sharedUser) setKnown(k knownSet, read string) {
+	u.known, u.read = k, read
+	u.hasDenied.Store(slices.ContainsFunc(k.streams, func(s stream) bool { return s.state != session.StreamActive }))
 }
 
 // contended is the result of a call that other nodes kept from counting the streams.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -25,6 +26,8 @@ type fakeStore struct {
 	fail func() (isLost, isAnswerLost bool)
 	// between, if not nil, is called before each call: other nodes change the streams.
 	between func()
+	// isExceeded: all nodes were told that the limit is exceeded, and report their streams.
+	isExceeded bool
 }
 
 var errLost = errors.New("lost")
@@ -47,7 +50,7 @@ func (f *fakeStore) swap(_ context.Context, c change) (versioned, bool, error) {
 	}
 	isStored := c.was == f.current.version
 	if isStored {
-		f.current = c.to
+		f.current, f.isExceeded = c.to, f.isExceeded || c.isExceeded
 	}
 	if isAnswerLost {
 		return versioned{}, false, errLost
@@ -288,70 +291,123 @@ type lossViewer struct {
 	state  session.StreamState
 }
 
+// lossRig is viewers of one user whose requests go to any of several nodes.
+type lossRig struct {
+	store   *fakeStore
+	nodes   []*shared
+	viewers []*lossViewer
+	most    int
+	// reached is how many of the nodes the viewers reach.
+	reached int
+}
+
+func newLossRig(t *rapid.T, p session.LimitPolicy, isDown *bool) *lossRig {
+	rig := &lossRig{store: &fakeStore{clock: testStart}, most: rapid.IntRange(1, 3).Draw(t, "max"), reached: rapid.IntRange(1, 3).Draw(t, "reached")}
+	rig.store.fail = func() (bool, bool) { return *isDown, false }
+	for i := range 3 {
+		rig.nodes = append(rig.nodes, newShared(rig.store, p, i))
+	}
+	maxAge := rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "max age") // in seconds, so that some are opened in one second
+	for i := range rig.most + rapid.IntRange(1, 3).Draw(t, "too many") {
+		age := int64(rapid.IntRange(1, maxAge).Draw(t, "age"))
+		rig.viewers = append(rig.viewers, &lossViewer{id: i, opened: testStart/1000 - age})
+	}
+	return rig
+}
+
+// report has some node report a viewer.
+func (rig *lossRig) report(t *rapid.T, v *lossViewer) {
+	p := plays(v.id, v.opened, rig.most)
+	if v.state == evicted {
+		p.opened, p.isJoin = rig.store.clock/1000, true // its record is lost, too
+	}
+	got, err := rig.nodes[rapid.IntRange(0, rig.reached-1).Draw(t, "node")].apply(context.Background(), "ann", []report{p})
+	if err != nil {
+		return // it is counted on its node meanwhile
+	}
+	if got.States[0] == active {
+		v.opened = p.opened
+	}
+	for _, e := range got.Evicted {
+		rig.viewers[int(e.Session[0])].state = evicted
+	}
+	v.state = got.States[0]
+}
+
+// second has each viewer reported once, and again if the limit is exceeded. Meanwhile the nodes restore what they know, if isLost.
+func (rig *lossRig) second(t *rapid.T, isLost bool) {
+	rig.store.clock += 1000
+	var events []func()
+	for _, v := range rig.viewers {
+		events = append(events, func() { rig.report(t, v) })
+	}
+	for _, n := range rig.nodes {
+		if isLost {
+			events = append(events, func() { restoreNow(n) })
+		}
+	}
+	order := make([]int, len(events))
+	for i := range order {
+		order[i] = i
+	}
+	for _, i := range rapid.Permutation(order).Draw(t, "order") {
+		events[i]()
+	}
+	if rig.store.isExceeded {
+		for _, v := range rig.viewers {
+			if v.state == active {
+				rig.report(t, v)
+			}
+		}
+	}
+	rig.store.isExceeded = false
+}
+
+func (rig *lossRig) playing() (ids []int) {
+	for _, v := range rig.viewers {
+		if v.state == active {
+			ids = append(ids, v.id)
+		}
+	}
+	return ids
+}
+
+// restoreNow has a node restore what it knows, and waits until it has.
+func restoreNow(h *shared) {
+	h.restore()
+	for isRunning := true; isRunning; runtime.Gosched() {
+		h.mu.Lock()
+		u := h.users["ann"].value
+		isRunning = u != nil && u.isRunning
+		h.mu.Unlock()
+	}
+}
+
 // TestShared_DataLost_SameStreamsPlay has viewers of one user on several nodes, and a store that fails for a while and then has
-// lost everything. Those who played before go on, and no other one plays, under both policies, though those who are refused
-// open their sessions anew.
+// lost everything. Those who played before go on, and a second later no other one plays, under both policies, though those who
+// are refused open their sessions anew, on a node that may know nothing of the user.
 func TestShared_DataLost_SameStreamsPlay(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
-		most := rapid.IntRange(1, 3).Draw(t, "max")
-		isDown := false
-		f := &fakeStore{clock: testStart, fail: func() (bool, bool) { return isDown, false }}
-		var nodes []*shared
-		for i := range 3 {
-			nodes = append(nodes, newShared(f, policy, i))
+		policy, isDown := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")), false
+		rig := newLossRig(t, policy, &isDown)
+		for rig.store.clock < testStart+settledAfter+5000 {
+			rig.second(t, false)
 		}
-		var viewers []*lossViewer
-		for i := range most + rapid.IntRange(1, 3).Draw(t, "too many") {
-			viewers = append(viewers, &lossViewer{id: i, opened: testStart/1000 - int64(rapid.IntRange(1, 1000).Draw(t, "age"))})
+		before := rig.playing()
+		if len(before) != rig.most {
+			t.Fatalf("%v play before the loss, want %d", before, rig.most)
 		}
-		second := func(now int64) {
-			f.clock = now
-			for _, i := range rapid.Permutation(viewers).Draw(t, "order") {
-				p := plays(i.id, i.opened, most)
-				if i.state == evicted {
-					p.opened, p.isJoin = now/1000, true // its record is lost, too
-				}
-				got, err := nodes[rapid.IntRange(0, 2).Draw(t, "node")].apply(context.Background(), "ann", []report{p})
-				if err != nil {
-					continue // it is counted on its node meanwhile
-				}
-				if got.States[0] == active {
-					i.opened = p.opened
-				}
-				for _, e := range got.Evicted {
-					viewers[int(e.Session[0])].state = evicted
-				}
-				i.state = got.States[0]
+		for range rapid.IntRange(1, 2).Draw(t, "losses") {
+			isDown = true
+			for range rapid.IntRange(0, 5).Draw(t, "outage") {
+				rig.second(t, false)
 			}
-		}
-		playing := func() (ids []int) {
-			for _, v := range viewers {
-				if v.state == active {
-					ids = append(ids, v.id)
+			isDown, rig.store.current, rig.reached = false, versioned{}, 3
+			for i := range 40 {
+				if rig.second(t, i == 0); !slices.Equal(rig.playing(), before) {
+					t.Fatalf("%v: %v play after the loss, want %v", policy, rig.playing(), before)
 				}
-			}
-			return ids
-		}
-		now := int64(testStart)
-		for ; now < testStart+settledAfter+5000; now += 1000 {
-			second(now)
-		}
-		before := playing()
-		if len(before) != most {
-			t.Fatalf("%v play before the loss, want %d", before, most)
-		}
-		isDown = true
-		for range rapid.IntRange(0, 5).Draw(t, "outage") {
-			now += 1000
-			second(now)
-		}
-		isDown, f.current = false, versioned{}
-		for range 60 {
-			now += 1000
-			if second(now); !slices.Equal(playing(), before) {
-				t.Fatalf("%v: %v play after the loss, want %v", policy, playing(), before)
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"slices"
 	"time"
 
 	"usher/actors/session"
@@ -99,7 +100,8 @@ func (s *stream) ttl(r *rules) int64 {
 	return max(r.idleTimeout, r.heartbeatInterval+s.zapTimeout)
 }
 
-// streamSet is the streams of a user. It is not changed: apply makes another one.
+// streamSet is the streams of a user, in the order in which they were opened as far as the store learns it: times are in
+// seconds, so that it decides among those of one second. It is not changed: apply makes another one.
 type streamSet []stream
 
 // result is what a set says of the reports of a call.
@@ -150,4 +152,60 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 func (s stream) clamped(now int64) stream {
 	s.lastSeen, s.reportedAt, s.countedSince = min(s.lastSeen, now), min(s.reportedAt, now), min(s.countedSince, now)
 	return s
+}
+
+// restoredWith returns the set as it was before the store lost it, with what was reported since. A denied stream stays denied,
+// unless it was superseded and is opened anew. The reports are of streams that are denied again; each plays if it may.
+func (s streamSet) restoredWith(since streamSet, now int64, r *rules) (set streamSet, deniedAgain []report) {
+	set = slices.Clone(s)
+	for _, one := range since {
+		i := slices.IndexFunc(set, func(o stream) bool { return o.id == one.id })
+		if i < 0 {
+			if len(set) < maxTracked {
+				set = append(set, one)
+			}
+			continue
+		}
+		old, isReopened := set[i], one.opened > set[i].opened
+		if old.state == session.StreamSuperseded && isReopened {
+			set[i] = one
+		} else {
+			set[i] = old.continuedBy(&one, r)
+		}
+		if one.state == session.StreamActive && set[i].state != session.StreamActive {
+			deniedAgain = append(deniedAgain, one.assumed(now))
+		}
+		if isReopened {
+			set.moveLast(i)
+		}
+	}
+	return set, deniedAgain
+}
+
+// moveLast moves a stream to the end of the set.
+func (s streamSet) moveLast(i int) {
+	moved := s[i]
+	copy(s[i:], s[i+1:])
+	s[len(s)-1] = moved
+}
+
+// continuedBy returns the stream with what was reported of it since the store lost it.
+func (s stream) continuedBy(since *stream, r *rules) stream {
+	if hadBreak := since.countedSince-s.lastSeen > r.heartbeatInterval+s.zapTimeout; s.countedSince == 0 || hadBreak {
+		s.countedSince = since.countedSince
+	}
+	if since.lastSeen >= s.lastSeen {
+		s.reportedAt, s.zapTimeout, s.maxStreams, s.device = since.reportedAt, since.zapTimeout, since.maxStreams, since.device
+		s.group, s.isIPv6 = since.group, since.isIPv6
+	}
+	s.lastSeen, s.opened, s.isPlaying = max(s.lastSeen, since.lastSeen), max(s.opened, since.opened), s.isPlaying || since.isPlaying
+	return s
+}
+
+// assumed returns a report that changes nothing of the stream, unless it is evicted and may play.
+func (s *stream) assumed(now int64) report {
+	return report{
+		isAssumed: true, id: s.id, group: s.group, isIPv6: s.isIPv6, opened: s.opened, age: max(now-s.lastSeen, 0),
+		zapTimeout: s.zapTimeout, maxStreams: s.maxStreams,
+	}
 }

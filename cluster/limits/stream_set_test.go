@@ -208,9 +208,22 @@ var scenarios = map[string]struct {
 		together(0, 30*s, plays(1, 100, 2), plays(2, 101, 2)), together(30*s, 44*s, plays(1, 100, 1), plays(2, 101, 1)),
 		[]scenarioStep{renew(44*s, states(evicted, active), plays(1, 100, 1), plays(2, 101, 1))},
 	)},
-	"opened in the same second, one is evicted": {session.EvictOldest, slices.Concat(
+	"opened in the same second, the one that joined last is the newest": {session.EvictOldest, slices.Concat(
 		together(0, 14*s, plays(1, 100, 1), plays(2, 100, 1)),
-		[]scenarioStep{renew(14*s, states(active, evicted), plays(1, 100, 1), plays(2, 100, 1))},
+		[]scenarioStep{renew(14*s, states(evicted, active), plays(1, 100, 1), plays(2, 100, 1))},
+	)},
+	"opened in the same second, whatever their ids are": {session.EvictOldest, slices.Concat(
+		together(0, 14*s, plays(2, 100, 1), plays(1, 100, 1)),
+		[]scenarioStep{renew(14*s, states(evicted, active), plays(2, 100, 1), plays(1, 100, 1))},
+	)},
+	"opened in the same second, the one that joined first is the oldest": {session.RejectNew, slices.Concat(
+		together(0, 14*s, plays(2, 100, 1), plays(1, 100, 1)),
+		[]scenarioStep{renew(14*s, states(active, evicted), plays(2, 100, 1), plays(1, 100, 1))},
+	)},
+	"opened anew in the second of another one, it is the newest": {session.EvictOldest, slices.Concat(
+		[]scenarioStep{join(0, active, plays(1, 100, 1)), join(s, active, plays(2, 101, 1)), join(s, active, plays(1, 101, 1))},
+		together(2*s, 15*s, plays(1, 101, 1), plays(2, 101, 1)),
+		[]scenarioStep{renew(15*s, states(active, evicted), plays(1, 101, 1), plays(2, 101, 1))},
 	)},
 	"an IPv4 and an IPv6 stream of a group are one": {
 		session.EvictOldest,

@@ -1,7 +1,6 @@
 package limits
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -19,12 +18,15 @@ type update struct {
 }
 
 func (u *update) find(id backends.SessionID) *stream {
-	for i := range u.streams {
-		if u.streams[i].id == id {
-			return &u.streams[i]
-		}
+	if i := u.index(id); i >= 0 {
+		return &u.streams[i]
 	}
 	return nil
+}
+
+// index returns where a stream is, or -1.
+func (u *update) index(id backends.SessionID) int {
+	return slices.IndexFunc(u.streams, func(s stream) bool { return s.id == id })
 }
 
 // unit is what counts once: a stream, or an IPv4 and an IPv6 stream of one group. In the latter case other is the one that
@@ -107,12 +109,21 @@ func (u *update) applyReport(p *report) session.StreamState {
 		if s = u.add(p); s == nil {
 			return u.stateWithoutRoom(p)
 		}
-	case s.state == session.StreamSuperseded && p.opened > s.opened:
-		*s = stream{id: s.id}
+	case p.opened > s.opened:
+		s = u.reopen(s)
 	}
 	s.applyReport(p, u.now)
 	u.supersedeSameDevice(s, p.isJoin)
 	return s.state
+}
+
+// reopen makes a stream the last of those of its second. If it was superseded it begins anew.
+func (u *update) reopen(s *stream) *stream {
+	if s.state == session.StreamSuperseded {
+		*s = stream{id: s.id}
+	}
+	u.streams.moveLast(u.index(s.id))
+	return &u.streams[len(u.streams)-1]
 }
 
 // isBeyondBound reports whether a stream may not join. One that counts may go on; s is nil if the set does not hold it.
@@ -226,7 +237,7 @@ func (u *update) evict() {
 	for _, s := range counted {
 		grace = max(grace, 2*s.zapTimeout+reportDelayMS)
 	}
-	slices.SortFunc(counted, u.rules.compareRank)
+	u.rules.sortByRank(counted)
 	units := pair(counted)
 	for i := range units {
 		together := 0
@@ -249,11 +260,10 @@ func (n *unit) togetherWith(o *unit) int64 {
 	return min(o.lastSeen(), n.lastSeen()) - max(o.countedSince(), n.countedSince())
 }
 
-// compareRank orders streams by which one stays active.
-func (r *rules) compareRank(a, b *stream) int {
-	byAge := cmp.Compare(a.opened, b.opened)
+// sortByRank orders streams by which one stays active. They come in the order of the set, which holds among those of one second.
+func (r *rules) sortByRank(streams []*stream) {
+	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(a.opened, b.opened) })
 	if r.policy == session.EvictOldest {
-		byAge = -byAge
+		slices.Reverse(streams)
 	}
-	return cmp.Or(byAge, bytes.Compare(a.id[:], b.id[:]))
 }

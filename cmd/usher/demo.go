@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,12 +14,12 @@ import (
 	"strings"
 	"time"
 
+	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httprequest"
 	"usher/backends/setting"
 	"usher/bench/stage"
 	"usher/gateway"
-	"usher/gateway/admin"
 )
 
 // demoCommand runs an origin, a middleware and a gateway in one process.
@@ -37,6 +36,7 @@ const (
 	demoMinRecheckInterval = 2 * time.Second
 	demoDenialTTL          = 5 * time.Second
 	demoOpenDuration       = 2 * time.Second
+	demoKickDuration       = 10 * time.Second
 )
 
 // Run runs the demo until a signal.
@@ -65,6 +65,7 @@ type demo struct {
 	origin     *http.Server
 	node       *node
 	events     eventLog
+	names      sessionNames
 }
 
 // newDemo starts the origin and the middleware on ports of their own.
@@ -121,6 +122,8 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s.Gateway.Drain.Timeout = time.Second
 	s.Sessions.Recheck.Min = demoMinRecheckInterval
 	s.Sessions.DenialTTL = demoDenialTTL
+	s.Sessions.KickDuration = demoKickDuration
+	s.Admin.Token = randomSecret() // without a listener: the page alone uses the API
 	b := new(backendSettings)
 	b.SetKind("httprequest")
 	a := b.Settings.(*settingsOf[remoteSettings, httprequest.Config]) //nolint:forcetypeassert // SetKind made it
@@ -148,61 +151,11 @@ func demoMode(text string) (backendtest.Mode, error) {
 	return backendtest.ParseMode(text)
 }
 
-// mount serves the page and the gateway on one listener.
-func (d *demo) mount(n *node) {
-	d.node = n
-	mux := http.NewServeMux()
-	mux.Handle("/", n.handler)
-	page := stage.Player()
-	mux.Handle("GET /{$}", page)
-	mux.Handle("GET /{file}", page) // every route of the gateway is deeper
-	mux.HandleFunc("GET /status.json", d.status)
-	mux.HandleFunc("POST /middleware", d.switchMiddleware)
-	n.server = gateway.NewServer(n.settings.Gateway, mux, n.logger)
-}
-
-// status serves what the page shows.
-func (d *demo) status(w http.ResponseWriter, _ *http.Request) {
-	s := stage.Status{
-		Source: "/play/a001/index.m3u8?token=alice",
-		Middleware: stage.MiddlewareStatus{
-			Mode: d.modeName(), Modes: []string{"healthy", "refuse", "hang", "error"},
-			Calls: int(d.middleware.Calls()), //nolint:gosec // a demo's calls
-		},
-		Breaker: d.node.chains["middleware"].State().String(),
-		Events:  d.events.list(),
-	}
-	for live := range d.node.registry.Each {
-		shown := admin.NewSession(live)
-		s.Sessions = append(s.Sessions, stage.SessionStatus{
-			ID: shown.ID, Channel: shown.Channel, User: shown.User, Verdict: shown.Verdict, Source: shown.Source,
-			Since: shown.Started, Requests: shown.Requests, Bytes: shown.Bytes,
-		})
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_ = json.NewEncoder(w).Encode(s)
-}
-
 func (d *demo) modeName() string {
 	if m := d.middleware.Mode(); m == backendtest.Status(http.StatusInternalServerError) {
 		return "error"
 	}
 	return d.middleware.Mode().String()
-}
-
-// switchMiddleware sets the mode of the middleware from a request of the page or of curl.
-func (d *demo) switchMiddleware(w http.ResponseWriter, r *http.Request) {
-	var to stage.Switch
-	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&to); err != nil {
-		http.Error(w, `want {"mode":"refuse"}`, http.StatusBadRequest)
-		return
-	}
-	if err := d.setMode(to.Mode); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	_, _ = fmt.Fprintln(w, "middleware:", d.modeName())
 }
 
 func (d *demo) setMode(text string) error {
@@ -226,9 +179,23 @@ func (d *demo) printUsage(w io.Writer, at net.Addr) {
 Stop the middleware and see that viewers keep playing; start it again and see which of them are denied:
   stop      curl -d '{"mode":"refuse"}'  %[1]s/middleware      or type k and Enter here
   hang      curl -d '{"mode":"hang"}'    %[1]s/middleware      or type h and Enter
+  error     curl -d '{"mode":"error"}'   %[1]s/middleware      or type e and Enter
   start     curl -d '{"mode":"healthy"}' %[1]s/middleware      or type r and Enter
-While it is stopped mallory is admitted, unverified; once it answers again mallory is denied within %[2]v. Ctrl-C ends the demo.
-`, base, demoValidity)
+%[2]s
+Ctrl-C ends the demo.
+`, base, d.outageAdvice())
+}
+
+// outageAdvice says what the outage policy does to a viewer who may not watch.
+func (d *demo) outageAdvice() string {
+	switch d.node.chains["middleware"].FailOpen.Policy() {
+	case backends.PolicyAllow:
+		return fmt.Sprintf("While it is stopped mallory is admitted, unverified; once it answers again mallory is denied within %v.", demoValidity)
+	case backends.PolicyKeep:
+		return "While it is stopped viewers keep watching, and new viewers get 503."
+	default:
+		return fmt.Sprintf("While it is stopped viewers are denied within %v, and new viewers at once.", demoValidity)
+	}
 }
 
 // readCommands reads one-letter commands from a terminal.
@@ -250,37 +217,13 @@ const pollInterval = 200 * time.Millisecond
 func (d *demo) recordEvents(ctx context.Context) {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	mode, breaker := d.modeName(), "closed"
-	seen := map[string]string{}
+	var seen changes
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-		}
-		if now := d.modeName(); now != mode {
-			mode = now
-			d.events.add("middleware: " + now)
-		}
-		if now := d.node.chains["middleware"].State().String(); now != breaker {
-			breaker = now
-			d.events.add("breaker: " + now)
-		}
-		d.recordSessions(seen)
-	}
-}
-
-// recordSessions records each session whose decision has changed.
-func (d *demo) recordSessions(seen map[string]string) {
-	for live := range d.node.registry.Each {
-		s := admin.NewSession(live)
-		name := s.User
-		if name == "" {
-			name = s.ID[:6] + "…"
-		}
-		if now := s.Verdict + ", by " + s.Source; seen[s.ID] != now {
-			seen[s.ID] = now
-			d.events.add(name + " on " + s.Channel + ": " + now)
+			seen.record(d.status(), &d.events)
 		}
 	}
 }

@@ -96,7 +96,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
 		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
 		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
-		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}},
+		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},

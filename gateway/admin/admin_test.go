@@ -206,6 +206,7 @@ func TestHandler_Sessions_Filtered(t *testing.T) {
 		"by an unknown channel":     {"?channel=a003", []string{}, 0},
 		"by an empty value":         {"?channel=", []string{"s1", "s2", "s3"}, 3},
 		"no more than asked for":    {"?limit=2", []string{"s1", "s2"}, 3},
+		"the smallest limit":        {"?limit=1", []string{"s1"}, 3},
 		"the largest limit":         {"?limit=1000", []string{"s1", "s2", "s3"}, 3},
 		"by a part of the name":     {"?user=An", []string{}, 0},
 		"by the name in other case": {"?user=ann", []string{}, 0},
@@ -275,6 +276,56 @@ func TestHandler_Backends(t *testing.T) {
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != 200 {
 		t.Errorf("status %d, body (-want +got):\n%s", got.status, diff)
+	}
+}
+
+func TestHandler_Routes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		routes func() []Route
+		want   string
+	}{
+		"nothing known of routes": {nil, `{"routes":null}`},
+		"a route that refuses and one that counts": {
+			func() []Route {
+				return []Route{{Name: "play", Enforce: true}, {Name: "tv", UnenforcedRefusals: map[string]uint64{"denied": 3}}}
+			},
+			`{"routes":[{"name":"play","enforce":true},{"name":"tv","enforce":false,"unenforced_refusals":{"denied":3}}]}`,
+		},
+	} {
+		o := newFakeNode().options()
+		o.Routes = test.routes
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/routes", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		Handler(Config{Token: token}, o).ServeHTTP(w, r)
+		if diff := cmp.Diff(test.want+"\n", w.Body.String()); diff != "" || w.Code != http.StatusOK {
+			t.Errorf("%s: status %d, body (-want +got):\n%s", name, w.Code, diff)
+		}
+	}
+}
+
+func TestConfigWarnings(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]string{
+		"":                 "",
+		"8081":             "",
+		"127.0.0.1:8081":   "",
+		"192.168.1.2:8081": "",
+		"localhost:8081":   "",
+		":8081":            `listen: ":8081" listens on every network of this machine without TLS: `,
+		"0.0.0.0:8081":     `listen: "0.0.0.0:8081" listens on every network of this machine without TLS: `,
+		"[::]:8081":        `listen: "[::]:8081" listens on every network of this machine without TLS: `,
+		"203.0.114.1:8081": `listen: "203.0.114.1:8081" is a public address without TLS: `,
+		"[2a00::1]:8081":   `listen: "[2a00::1]:8081" is a public address without TLS: `,
+	} {
+		got := ""
+		if err := (Config{Listen: listen}).Warnings(); err != nil {
+			got = err.Error()
+		}
+		if (got == "") != (want == "") || !strings.HasPrefix(got, want) {
+			t.Errorf("%q: got %q, want %q", listen, got, want)
+		}
 	}
 }
 
@@ -351,6 +402,7 @@ func TestConfigValidate_ReportsEveryProblem(t *testing.T) {
 		"a valid config":    {Config{Listen: "127.0.0.1:8081", Token: token}, ""},
 		"no address":        {Config{Listen: "8081", Token: token}, `listen: "8081" is no address; want "host:port" or ":port"`},
 		"no token":          {Config{Listen: ":8081"}, "token: has 0 characters; want at least 12"},
+		"a token just so":   {Config{Listen: ":8081", Token: "twelve-chars"}, ""},
 		"a short token":     {Config{Listen: ":8081", Token: "guess"}, "token: has 5 characters; want at least 12"},
 		"everything at one": {Config{Listen: "x"}, "listen: \"x\" is no address; want \"host:port\" or \":port\"\ntoken: has 0 characters; want at least 12"},
 	}

@@ -28,6 +28,7 @@ type fakeCluster struct {
 	err       error
 	bans      []session.Ban
 	asked     []string
+	page      int // how many sessions a page has room for; zero: one
 }
 
 func (c *fakeCluster) note(format string, args ...any) {
@@ -51,7 +52,7 @@ func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte,
 		c.note("find %s %d", filter, q.Limit)
 	}
 	for _, s := range c.found.Sessions {
-		if s.ID > q.Filter.After && len(reply.Sessions) == 0 { // a page has room for one
+		if s.ID > q.Filter.After && len(reply.Sessions) < max(1, c.page) {
 			text, err := json.Marshal(s)
 			if err != nil {
 				c.note("find: %v", err)
@@ -165,6 +166,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	tests := map[string]struct {
 		method, path, body string
 		found              SessionList
+		page               int
 		addresses          int
 		record             session.Record
 		err                error
@@ -284,6 +286,26 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			},
 			audited: []string{"target=" + anID, "target=" + another},
 		},
+		"all sessions on a channel, the first of which cannot be kicked": {
+			method: "POST", path: "kick", body: `{"channel":"a001"}`, record: annsRecord, page: 2,
+			found:  SessionList{Matched: 2, Sessions: []Session{{ID: "0"}, {ID: anID}}},
+			status: 200, answer: `{"matched":2,"addresses":0,"kicked":1,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001"}`, `find {"channel":"a001"} 1000`,
+				"kick " + anID + " of 2026-03-01 who presented token=x:", `kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
+				`find {"channel":"a001","after":"` + anID + `"} 1000`,
+			},
+		},
+		"the shortest kick, and the longest reason": {
+			method: "POST", path: "kick", body: `{"user":"17","duration":"1s","reason":"` + strings.Repeat("x", maxReasonBytes) + `"}`,
+			status: 200, answer: `{"matched":0,"addresses":0,"kicked":0,"bans":["b1"]}`,
+			asked: []string{`count {"user":"17"}`, `kick "" of "user 17" on : for 1s, reason "` + strings.Repeat("x", maxReasonBytes) + `"`},
+		},
+		"the longest kick": {
+			method: "POST", path: "kick", body: `{"user":"17","duration":"24h"}`,
+			status: 200, answer: `{"matched":0,"addresses":0,"kicked":0,"bans":["b1"]}`,
+			asked: []string{`count {"user":"17"}`, `kick "" of "user 17" on : for 24h0m0s, reason ""`},
+		},
 		"a ban of a user": {
 			method: "POST", path: "bans", body: `{"user":"Ann","duration":"24h","reason":"unpaid"}`,
 			status: 200, answer: `{"id":"b1","user":"Ann","until":"0001-01-01T00:00:00Z","reason":"unpaid","sessions":0,"addresses":0}`,
@@ -358,7 +380,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &fakeCluster{found: test.found, addresses: test.addresses, record: test.record, err: test.err}
+			c := &fakeCluster{found: test.found, page: test.page, addresses: test.addresses, record: test.record, err: test.err}
 			got, log := c.request(t, test.method, "/api/v1/"+test.path, test.body)
 			if diff := cmp.Diff(test.answer+"\n", got.body); diff != "" || got.status != test.status {
 				t.Errorf("status %d, want %d; answer (-want +got):\n%s", got.status, test.status, diff)
@@ -370,6 +392,9 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 				if !strings.Contains(log, "msg=audit") || !strings.Contains(log, part) {
 					t.Errorf("the audit lacks %s: %s", part, log)
 				}
+			}
+			if len(test.found.UnreachableNodes) == 0 && strings.Contains(log, "unreachable_nodes") {
+				t.Errorf("the audit names nodes that did not respond, and all did: %s", log)
 			}
 			if strings.Contains(log, token) {
 				t.Errorf("the audit holds the token: %s", log)

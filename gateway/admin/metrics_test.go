@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -108,6 +109,16 @@ usher_redis_up 1
 		if strings.Contains(got.body, viewer) {
 			t.Errorf("it says %s", viewer)
 		}
+	}
+}
+
+func TestMetrics_AnyOrderOfBackends(t *testing.T) {
+	t.Parallel()
+	want := ownSeries(request(t, newNodeWithAlarms(), http.MethodGet, "/metrics", "").body)
+	n := newNodeWithAlarms()
+	slices.Reverse(n.backends)
+	if diff := cmp.Diff(want, ownSeries(request(t, n, http.MethodGet, "/metrics", "").body)); diff != "" {
+		t.Errorf("the one without alarms first (-want +got):\n%s", diff)
 	}
 }
 

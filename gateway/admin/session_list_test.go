@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"iter"
 	"math"
@@ -149,6 +151,122 @@ func TestMergeSessionLists_ManySessions_Estimated(t *testing.T) {
 	if !got.Approximate || math.Abs(float64(got.Total)/want-1) > 0.15 { // five standard deviations
 		t.Errorf("got %d (approximate: %t), want about %d", got.Total, got.Approximate, want)
 	}
+	got = mergeNodes(t, Filter{ID: "00000001"}, maxLimit, nodes)
+	if !got.Approximate || got.Matched != 1 {
+		t.Errorf("one of them: %d matched, approximate %t, want 1 of an approximate total", got.Matched, got.Approximate)
+	}
+}
+
+// TestMergeSessionLists_TruncatedList lists no session beyond the last one of a node whose list is cut, because that node may hold
+// it too.
+func TestMergeSessionLists_TruncatedList(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 4000)
+	held := func(step int, agent string) *fakeNode {
+		n := new(fakeNode)
+		for i := 0; i < maxLimit; i += step {
+			n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), UserAgent: agent})
+		}
+		return n
+	}
+	small, middle, large := held(1, ""), held(3, long), held(2, long)
+	last := func(n *fakeNode) string {
+		_, listed, err := decodeNodeSessions(answerBody(t.Context(), n.EachSession, encodeQuery(listQueryKind, Filter{}, maxLimit)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return listed[len(listed)-1].ID
+	}
+	for name, test := range map[string]struct {
+		nodes map[string]*fakeNode
+		want  string // the last one listed
+	}{
+		"none is cut":                {map[string]*fakeNode{"n1": small, "n2": small}, "0999"},
+		"one is cut":                 {map[string]*fakeNode{"n1": small, "n2": large}, last(large)},
+		"one is cut, and read first": {map[string]*fakeNode{"n1": large, "n2": small}, last(large)},
+		"two are cut":                {map[string]*fakeNode{"n1": small, "n2": middle, "n3": large}, last(large)},
+		"two are cut, in turn":       {map[string]*fakeNode{"n1": large, "n2": middle, "n3": small}, last(large)},
+	} {
+		got := mergeNodes(t, Filter{}, maxLimit, test.nodes)
+		if end := got.Sessions[len(got.Sessions)-1].ID; end != test.want {
+			t.Errorf("%s: the last one listed is %s, want %s", name, end, test.want)
+		}
+	}
+}
+
+func TestMergeSessionLists_MoreThanTheNodeLists(t *testing.T) {
+	t.Parallel()
+	answers := map[string][]byte{
+		"n1": []byte(`{"total":{"count":1},"matched":{"count":1},"more":true}`), // its session is too large for a message
+		"n2": answerBody(t.Context(), newFakeNode().EachSession, encodeQuery(listQueryKind, Filter{}, 10)),
+	}
+	if got := mergeSessionLists(Filter{}, 10, answers, nil); len(got.Sessions) != 3 {
+		t.Errorf("%d sessions, want the 3 of the other node", len(got.Sessions))
+	}
+}
+
+func TestAnswerSessionQuery_LargestList(t *testing.T) {
+	t.Parallel()
+	s := Session{ID: "a"}
+	bare, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for more, want := range map[int]int{0: 1, 1: 0} {
+		s.UserAgent = strings.Repeat("x", maxListBytes-len(bare)-len(`,"user_agent":""`)+more)
+		n := &fakeNode{sessions: []Session{s}}
+		got := mergeNodes(t, Filter{}, 10, map[string]*fakeNode{"n1": n})
+		if len(got.Sessions) != want || got.Matched != 1 {
+			t.Errorf("%d bytes more: listed %d of %d, want %d", more, len(got.Sessions), got.Matched, want)
+		}
+	}
+}
+
+func TestCountUnion(t *testing.T) {
+	t.Parallel()
+	of := func(count int, hashes ...uint64) encodedSketch {
+		out := encodedSketch{Count: count}
+		for _, h := range hashes {
+			out.Hashes = binary.BigEndian.AppendUint64(out.Hashes, h)
+		}
+		return out
+	}
+	full := make([]uint64, sketchSize) // the hashes of twenty times as many
+	for i := range full {
+		full[i] = uint64(i+1) * (math.MaxUint64 / (20 * sketchSize))
+	}
+	for name, test := range map[string]struct {
+		nodes   []encodedSketch
+		want    int
+		isExact bool
+	}{
+		"no node":                    {nil, 0, true},
+		"one node, however many":     {[]encodedSketch{of(1_000_000, 1)}, 1_000_000, true},
+		"two nodes":                  {[]encodedSketch{of(2, 1, 2), of(2, 2, 3)}, 3, true},
+		"as many as a sketch holds":  {[]encodedSketch{of(sketchSize, full...), of(1, full[0])}, sketchSize, true},
+		"counts without hashes":      {[]encodedSketch{of(1_000_000), of(2_000_000)}, 3_000_000, false},
+		"counts with one hash alone": {[]encodedSketch{of(1_000_000, math.MaxUint64), of(2_000_000)}, 2_000_000, false},
+		"a node that has nearly all": {[]encodedSketch{of(sketchSize+1, full...), of(1, 1)}, sketchSize + 2, false},
+		"two nodes that share most":  {[]encodedSketch{of(15_000, full...), of(15_000, full...)}, 20 * (sketchSize - 1), false},
+	} {
+		if got, isExact := countUnion(test.nodes); got != test.want || isExact != test.isExact {
+			t.Errorf("%s: got %d, exact %t; want %d, exact %t", name, got, isExact, test.want, test.isExact)
+		}
+	}
+}
+
+func TestSmallest_HoldsAtMostTwice(t *testing.T) {
+	t.Parallel()
+	s := smallest[int]{limit: 10, compare: func(a, b int) int { return a - b }}
+	for v := range 1000 {
+		s.add(1000 - v)
+		if len(s.kept) >= 2*s.limit {
+			t.Fatalf("it holds %d values, want less than %d", len(s.kept), 2*s.limit)
+		}
+	}
+	if diff := cmp.Diff([]int{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, s.sorted()); diff != "" {
+		t.Errorf("the smallest (-want +got):\n%s", diff)
+	}
 }
 
 func TestAnswerSessionQuery_BoundedSize(t *testing.T) {
@@ -180,6 +298,7 @@ func TestFilterMatches(t *testing.T) {
 		"a beginning in capitals":    {Filter{Query: "mag"}, true},
 		"a beginning of the user":    {Filter{Query: "an"}, true},
 		"a beginning of the id":      {Filter{Query: "ID"}, true},
+		"the whole channel":          {Filter{Query: "A001"}, true},
 		"something in the middle":    {Filter{Query: "250"}, false},
 		"another node":               {Filter{Node: "n7"}, true},
 		"all but one thing as asked": {Filter{Channel: "a001", User: "17", Verdict: "denied"}, false},
@@ -300,6 +419,21 @@ func TestAnswerSessionQuery_Count(t *testing.T) {
 				t.Errorf("the answer shows credentials: %s", answer)
 			}
 		})
+	}
+}
+
+// TestAnswerSessionQuery_List counts all sessions of the node, also those that the filter leaves out.
+func TestAnswerSessionQuery_List(t *testing.T) {
+	t.Parallel()
+	var here fakeNodeSessions
+	for i, channel := range []string{"a001", "a001", "a002"} {
+		here = append(here, &fakeHandle{id: backends.SessionID{byte(i + 1)}, request: backends.Request{Channel: channel}})
+	}
+	f := Filter{Channel: "a001"}
+	answer := AnswerSessionQuery(t.Context(), here, new(fakeCluster), encodeQuery(listQueryKind, f, 10))
+	got := mergeSessionLists(f, 10, map[string][]byte{"n1": answer}, nil)
+	if got.Total != 3 || got.Matched != 2 || len(got.Sessions) != 2 {
+		t.Errorf("listed %d, matched %d of %d; want 2, 2 of 3", len(got.Sessions), got.Matched, got.Total)
 	}
 }
 

@@ -322,6 +322,7 @@ func TestLastForwarded(t *testing.T) {
 		"IPv4 in IPv6":                      {[]string{"::ffff:192.0.2.7"}, "192.0.2.7"},
 		"ours as IPv4 in IPv6":              {[]string{"192.0.2.7, ::ffff:10.0.0.1"}, "192.0.2.7"},
 		"white space":                       {[]string{" 192.0.2.7 ,\t10.0.0.1 "}, "192.0.2.7"},
+		"nothing before the comma":          {[]string{",192.0.2.7"}, "192.0.2.7"},
 		"nothing":                           {nil, "invalid IP"},
 		"an empty field":                    {[]string{""}, "invalid IP"},
 		"garbage":                           {[]string{"unknown"}, "invalid IP"},
@@ -392,5 +393,36 @@ func TestSessionIDMode_Text(t *testing.T) {
 	var m SessionIDMode
 	if got, want := fmt.Sprint(m.UnmarshalText([]byte("ours"))), `session_id "ours": want edge, derived or ignore`; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestViewerHeader(t *testing.T) {
+	t.Parallel()
+	passedOn := headerOf("Cookie: a=1", "Cookie: b=2", "User-Agent: of the edge", "Referer: http://edge/")
+	decoded := CheckRequest{UserAgent: "MAG250", Referer: "http://portal/"}
+	withHeader := decoded
+	withHeader.Header = passedOn
+	for name, tc := range map[string]struct {
+		request *CheckRequest
+		field   string
+		first   string
+		all     []string
+	}{
+		"the player":                         {&decoded, "User-Agent", "MAG250", nil},
+		"the page":                           {&decoded, "Referer", "http://portal/", nil},
+		"a field that the edge keeps":        {&decoded, "Cookie", "", nil},
+		"the player, as it was decoded":      {&withHeader, "User-Agent", "MAG250", []string{"of the edge"}},
+		"the page, as it was decoded":        {&withHeader, "Referer", "http://portal/", []string{"http://edge/"}},
+		"fields that the edge passes on":     {&withHeader, "Cookie", "a=1", []string{"a=1", "b=2"}},
+		"a field that the viewer left out":   {&withHeader, "Authorization", "", nil},
+		"a request that says nothing at all": {&CheckRequest{}, "User-Agent", "", nil},
+	} {
+		h := ViewerHeader{Request: tc.request}
+		if got := h.Get(tc.field); got != tc.first {
+			t.Errorf("%s: Get(%q) = %q, want %q", name, tc.field, got, tc.first)
+		}
+		if diff := cmp.Diff(tc.all, h.Values(tc.field)); diff != "" {
+			t.Errorf("%s: Values(%q) (-want +got):\n%s", name, tc.field, diff)
+		}
 	}
 }

@@ -178,6 +178,35 @@ envoy 503: 503 | Retry-After: 2
 	}
 }
 
+// TestDialect_Encode_AnyError requires a challenge to reach those players alone whose edge passes it on, and flussonic to take
+// a failure of ours for a failure.
+func TestDialect_Encode_AnyError(t *testing.T) {
+	t.Parallel()
+	want := `
+astra 401: 403
+astra 500: 403
+alta 401: 403
+alta 500: 403
+flussonic 401: 403
+flussonic 500: 500
+nginx 401: 401 | Www-Authenticate: Basic | Www-Authenticate: Bearer
+nginx 500: 403
+forward-auth 401: 401 | Www-Authenticate: Basic | Www-Authenticate: Bearer
+forward-auth 500: 500
+envoy 401: 401 | Www-Authenticate: Basic | Www-Authenticate: Bearer
+envoy 500: 500
+`
+	var got strings.Builder
+	for d := Astra; d < numDialects; d++ {
+		for _, status := range []int{401, 500} {
+			fmt.Fprintf(&got, "%s %d: %s\n", d, status, encoded(d, CheckResult{Status: status, Challenges: []string{"Basic", "Bearer"}}))
+		}
+	}
+	if diff := cmp.Diff(strings.TrimPrefix(want, "\n"), got.String()); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
 func TestDialect_Encode_SessionName(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]backends.Decision{

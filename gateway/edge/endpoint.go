@@ -85,7 +85,6 @@ func (all Endpoints) find(edge netip.Addr, matches func(*Endpoint) bool) (_ *End
 	for _, e := range all {
 		switch {
 		case !matches(e):
-			continue
 		case e.Allows(edge):
 			return e, true
 		case first == nil:

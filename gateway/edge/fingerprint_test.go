@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/backends"
 )
 
 func TestFingerprints_Of_TellsApart(t *testing.T) {
@@ -24,5 +28,49 @@ func TestFingerprints_Of_TellsApart(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestFingerprints_Of_PublisherIsAnother(t *testing.T) {
+	t.Parallel()
+	f := NewFingerprints()
+	t.Cleanup(f.Close)
+	of := func(folder string, isPublish bool) Fingerprint {
+		return f.Of("r", "c", folder, netip.MustParseAddr("192.0.2.7"), "a", isPublish)
+	}
+	if of("", true) == of("", false) || of("x", false) == of("", false) {
+		t.Error("a viewer who publishes, or one in another folder, looks like the first")
+	}
+	if first, again := of("x", true), of("x", true); first != again {
+		t.Error("one viewer has two fingerprints")
+	}
+}
+
+func TestFingerprints_Record(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ used, want []byte }{
+		"never used":                       {nil, nil},
+		"one":                              {[]byte{1}, []byte{1}},
+		"one twice":                        {[]byte{1, 1}, []byte{1}},
+		"the newest first":                 {[]byte{1, 2, 3}, []byte{3, 2, 1}},
+		"an older one comes back":          {[]byte{1, 2, 3, 1}, []byte{1, 3, 2}},
+		"as many as are remembered":        {[]byte{1, 2, 3, 4, 5, 6, 7, 8}, []byte{8, 7, 6, 5, 4, 3, 2, 1}},
+		"one too many":                     {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 9}, []byte{9, 8, 7, 6, 5, 4, 3, 2}},
+		"one that comes back is none more": {[]byte{1, 2, 3, 4, 5, 6, 7, 8, 1}, []byte{1, 8, 7, 6, 5, 4, 3, 2}},
+	} {
+		f := NewFingerprints()
+		key, other := f.OfGroup(backends.SessionID{1}), f.OfGroup(backends.SessionID{2})
+		f.Record(other, backends.SessionID{99})
+		for _, id := range tc.used {
+			f.Record(key, backends.SessionID{id})
+		}
+		var want []backends.SessionID
+		for _, id := range tc.want {
+			want = append(want, backends.SessionID{id})
+		}
+		if diff := cmp.Diff(want, f.AppendSessions(nil, key)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+		f.Close()
 	}
 }

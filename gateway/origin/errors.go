@@ -33,6 +33,8 @@ type StatusError struct {
 	Origin string
 	// Status is the status code of the response.
 	Status int
+	// URL is the URL that gave it, after redirects, without credentials and query.
+	URL string
 }
 
 // Error returns the origin and the status.
@@ -52,6 +54,10 @@ type UnreachableError struct {
 	Origin string
 	// Err is the error of the last address. A timeout names its setting.
 	Err error
+	// URL is the URL that failed, after redirects, without credentials and query.
+	URL string
+
+	isUnconnected bool // the request had no connection
 }
 
 // Error returns the origin and the cause.

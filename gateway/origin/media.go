@@ -159,12 +159,12 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	codings, err := contentCodings(a.Header)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	isEncoded := len(codings) > 0
 	h, err := o.mediaHead(f, a, isEncoded)
 	if err != nil {
-		return nil, false, &UnreachableError{Origin: o.name, Err: err}
+		return nil, false, &UnreachableError{Origin: o.name, Err: err, URL: a.url()}
 	}
 	if h.status == http.StatusRequestedRangeNotSatisfiable {
 		f.publishHead(h)
@@ -172,7 +172,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	}
 	body, err := newDecoder(codings, a)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	if isEncoded {
 		h.length = -1
@@ -190,7 +190,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 		err = f.readBody(body, o.config.Fetch.IdleTimeout)
 	}
 	if err != nil {
-		return nil, true, o.bodyError(f, err)
+		return nil, true, o.bodyError(f, a, err)
 	}
 	return o.storableEntry(f, h), true, nil
 }
@@ -262,6 +262,9 @@ func (o *Origin) mediaEntry(f *fetch, object *Object, h *responseHead) *entry {
 func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 	old := f.stored.object
 	if !f.key.media {
+		if source := o.sourceOf(f, a); source != old.Source { // another server has the same version
+			old = &Object{Header: old.Header, Status: old.Status, Body: old.Body, Fetched: old.Fetched, Source: source}
+		}
 		e := o.playlistEntry(f, a, old)
 		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e

@@ -30,6 +30,7 @@ type Origin struct {
 	running        sync.WaitGroup
 	waitingForConn atomic.Int64
 	count          counters
+	failures       failureLog
 
 	mu     sync.Mutex
 	active map[cacheKey]*fetch

@@ -95,7 +95,7 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(a)
 	if err != nil {
-		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, err)
+		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}
 	o.count.bytes.Add(uint64(len(body)))
 	object := &Object{

@@ -1,17 +1,6 @@
-// Shows the status of the gateway. Data from outside is set as text, never as markup.
-
-const byId = (id) => document.getElementById(id);
-const set = (id, text) => { byId(id).textContent = text; };
-
-// element creates an element with attributes and children; undefined ones are omitted.
-function element(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== undefined));
-  return node;
-}
+// Shows the status of the gateway: the summary, the middleware, the breaker and the events.
+import { byId, set, element, plural } from "./page.js";
+import { isIdle } from "./sessions.js";
 
 const modes = {
   healthy: { label: "Healthy", tone: "good", state: "is healthy", note: "It responds to every check." },
@@ -19,46 +8,14 @@ const modes = {
   hang: { label: "Hang", tone: "bad", state: "hangs", note: "It accepts checks and never responds." },
   error: { label: "Error 500", tone: "bad", state: "responds with 500", note: "It responds to every check with an error." },
 };
-const mode = (name) => modes[name] ?? { label: name, tone: "warn", state: `is in mode “${name}”`, note: "" };
+const mode = (name) => modes[name] ?? { label: name, tone: "warn", state: `is in mode “${name}”`, note: `It is in mode “${name}”.` };
 
-// viewerOf returns the channel and token of a source, to find the page's own session in the list.
-export function viewerOf(src) {
-  try {
-    const url = new URL(src, location.href);
-    const channel = url.pathname.split("/").filter((part) => !/^(~|%7e)/i.test(part))[2] ?? "";
-    return { channel: decodeURIComponent(channel), user: url.searchParams.get("token") ?? "" };
-  } catch {
-    return { channel: "", user: "" };
-  }
-}
-
-function ownSession(sessions, viewer) {
-  const ofChannel = sessions.filter((s) => s.channel === viewer.channel);
-  return ofChannel.find((s) => viewer.user && s.user === viewer.user) ?? (ofChannel.length === 1 ? ofChannel[0] : undefined);
-}
-
-function tone(session) {
-  if (session.verdict === "denied") return "bad";
-  if (session.verdict !== "allowed") return "idle";
-  return ["fail-open", "cached", "ticket"].includes(session.source) ? "warn" : "good";
-}
-
-function badge(session, label = session.verdict === "allowed" ? session.source : `${session.verdict} · ${session.source}`) {
-  return element("span", { class: "badge", "data-tone": tone(session) }, label);
-}
-
-export function showStatus(status, viewer, onSwitch) {
-  const sessions = status.sessions ?? [];
-  const own = ownSession(sessions, viewer);
+export function showStatus(status, sessions, onSwitch) {
   document.body.classList.remove("disconnected");
   showSummary(status, sessions);
   showModes(status.middleware ?? {}, onSwitch);
-  showBreaker(status.breaker);
-  showSessions(sessions, own);
+  showBreaker(status);
   showEvents(status.events ?? []);
-  byId("viewer").replaceChildren(...(own ? [own.user || "anonymous", " ", badge(own, own.verdict === "allowed" ? own.source : own.verdict)] : ["no session yet"]));
-  set("session", own ? own.id : "–");
-  byId("session").title = own ? own.id : "";
 }
 
 export function showDisconnected() {
@@ -73,50 +30,71 @@ export function showSwitchFailed(name, reason) {
   set("modes-note", `Could not switch to “${mode(name).label}”: ${reason}`);
 }
 
-function countSessions(sessions) {
-  const allowed = sessions.filter((s) => s.verdict === "allowed");
-  const bySource = (...sources) => allowed.filter((s) => sources.includes(s.source)).length;
-  const unchecked = bySource("fail-open");
-  const cached = bySource("cached", "ticket");
-  const denied = sessions.filter((s) => s.verdict === "denied").length;
-  return { watching: allowed.length, checked: allowed.length - unchecked - cached, cached, unchecked, denied };
+// kickedShownFor is how long the result of a kick is shown.
+const kickedShownFor = 10000; // ms
+let kickedTimer = 0;
+
+export function showKicked(text, isFailure) {
+  const note = byId("sessions-note");
+  note.dataset.tone = isFailure ? "bad" : "idle";
+  set("sessions-note", text);
+  clearTimeout(kickedTimer);
+  kickedTimer = setTimeout(() => set("sessions-note", ""), kickedShownFor);
 }
 
-const viewers = (n) => (n === 1 ? "1 viewer" : `${n} viewers`);
+// countSessions counts each session once, as checked, cached, unchecked, pending or denied.
+function countSessions(sessions, now) {
+  const count = { total: sessions.length, checked: 0, cached: 0, unchecked: 0, pending: 0, denied: 0, watching: 0, idle: 0 };
+  for (const s of sessions) {
+    if (s.verdict !== "allowed") count[s.verdict]++;
+    else if (s.source === "cached") count.cached++;
+    else if (s.source === "fail-open" || s.source === "ticket") count.unchecked++;
+    else count.checked++;
+    if (s.verdict === "allowed") count[isIdle(s, now) ? "idle" : "watching"]++;
+  }
+  return count;
+}
+
 const are = (n) => (n === 1 ? "is" : "are");
 
 // showSummary shows whether the viewers keep watching, and what the outage costs.
 function showSummary(status, sessions) {
-  const count = countSessions(sessions);
-  for (const key of ["checked", "cached", "unchecked", "denied"]) {
+  const count = countSessions(sessions, Date.parse(status.now));
+  for (const key of ["total", "checked", "cached", "unchecked", "pending", "denied"]) {
     set(key, String(count[key]));
     byId(key).parentElement.toggleAttribute("data-some", count[key] > 0);
   }
   const current = mode(status.middleware?.mode);
   const isDown = current.tone === "bad";
   const unverified = count.cached + count.unchecked;
-  byId("summary").dataset.tone = !isDown && unverified === 0 ? "good" : "warn";
+  byId("summary").dataset.tone = current.tone === "good" && unverified === 0 ? "good" : "warn";
   const watching = count.watching === 0 ? "No viewer is watching."
-    : `${viewers(count.watching)} ${are(count.watching)} ${isDown ? "still " : ""}watching.`;
+    : `${plural(count.watching, "viewer")} ${are(count.watching)} ${isDown ? "still " : ""}watching.`;
   set("headline", `The middleware ${current.state}. ${watching}`);
-  set("detail", isDown ? outageDetail(count) : healthyDetail(count, unverified));
+  const details = [isDown ? outageDetail(count, status) : healthyDetail(count, unverified)];
+  if (count.idle > 0) details.push(`${plural(count.idle, "session")} ${are(count.idle)} idle (no request for 10 s).`);
+  set("detail", details.filter(Boolean).join(" "));
 }
 
 function healthyDetail(count, unverified) {
-  if (count.watching === 0) return "The first playlist request opens a session.";
-  if (unverified) return `${viewers(unverified)} will be re-checked shortly.`;
-  return "The middleware has checked every viewer.";
+  if (unverified) return `${plural(unverified, "session")} will be re-checked shortly.`;
+  if (count.pending) return `${plural(count.pending, "session")} ${are(count.pending)} being checked.`;
+  if (count.total === 0) return "The first playlist request opens a session.";
+  return count.checked ? "The middleware has checked every session." : "";
 }
 
-function outageDetail(count) {
-  if (count.unchecked) return `${viewers(count.unchecked)} ${count.unchecked === 1 ? "was" : "were"} admitted without a check.`;
-  if (count.cached) return `${viewers(count.cached)} ${are(count.cached)} watching on the last decision. No viewer was admitted without a check.`;
-  if (count.watching) return "No viewer has needed a new check yet.";
-  return "New viewers will be admitted without a check until the middleware has recovered.";
+// outageDetail says whether the outage admitted anyone, and what its policy does to viewers who are new.
+function outageDetail(count, status) {
+  const admitted = `${plural(count.unchecked, "session")} ${count.unchecked === 1 ? "was" : "were"} admitted without a check.`;
+  if (status.on_failure === "deny") return "New viewers are denied.";
+  if (status.on_failure === "keep") return "New viewers get 503 and may try again.";
+  if (count.unchecked) return admitted;
+  if (status.middleware.mode === "error" && status.breaker === "closed") return "New viewers get 503 until the breaker opens.";
+  return "New viewers are admitted without a check.";
 }
 
 function showModes(middleware, onSwitch) {
-  set("calls", middleware.calls === undefined ? "" : `${middleware.calls.toLocaleString("en")} ${middleware.calls === 1 ? "check" : "checks"}`);
+  set("calls", middleware.calls === undefined ? "" : `${plural(middleware.calls, "check")} received`);
   const group = byId("modes");
   const names = middleware.modes ?? [];
   if (group.dataset.names !== names.join()) {
@@ -128,60 +106,34 @@ function showModes(middleware, onSwitch) {
         group.querySelectorAll("button").forEach((b) => { b.disabled = true; });
         await onSwitch(name);
         group.querySelectorAll("button").forEach((b) => { b.disabled = false; });
+        button.focus();
       });
       return button;
     }));
   }
   for (const button of group.children) button.setAttribute("aria-pressed", String(button.value === middleware.mode));
-  if (!byId("modes-note").dataset.tone) set("modes-note", mode(middleware.mode).note || "Choose how the middleware behaves, and watch the picture.");
+  if (!byId("modes-note").dataset.tone) set("modes-note", mode(middleware.mode).note);
 }
 
-function showBreaker(state) {
+function showBreaker(status) {
+  set("policy", status.on_failure ? `outage policy: ${status.on_failure}` : "");
   for (const item of byId("breaker").children) {
-    if (item.dataset.state === state) item.setAttribute("aria-current", "true");
+    if (item.dataset.state === status.breaker) item.setAttribute("aria-current", "true");
     else item.removeAttribute("aria-current");
   }
 }
 
-// maxListed bounds the list. The page's own session comes first, then the unverified ones.
-const maxListed = 100;
-
-function showSessions(sessions, own) {
-  set("session-count", sessions.length ? String(sessions.length) : "");
-  if (sessions.length === 0) {
-    byId("sessions").replaceChildren(element("tr", {}, element("td", { colspan: 4, class: "empty" }, "No sessions yet.")));
-    return;
-  }
-  const rank = (s) => (s === own ? 0 : { warn: 1, bad: 2, idle: 3, good: 4 }[tone(s)]);
-  const first = sessions.toSorted((a, b) => rank(a) - rank(b)).slice(0, maxListed);
-  byId("sessions").replaceChildren(...first.map((s) => element("tr", { class: s === own ? "own" : undefined, title: s.id },
-    element("td", { class: "viewer" }, element("b", {}, s.user || "anonymous"), element("span", {}, ` ${s.channel}`)),
-    element("td", {}, badge(s)),
-    element("td", { class: "number" }, age(s.since)),
-    element("td", { class: "number" }, size(s.bytes)))));
-}
-
 function showEvents(events) {
+  const list = byId("events");
+  const text = JSON.stringify(events);
+  if (list.shownEvents === text) return;
+  list.shownEvents = text;
   if (events.length === 0) {
-    byId("events").replaceChildren(element("li", { class: "empty" }, "No events yet."));
+    list.replaceChildren(element("li", { class: "empty" }, "No events yet."));
     return;
   }
   const newest = events.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, 50);
-  byId("events").replaceChildren(...newest.map((e) => element("li", {},
-    element("time", { datetime: e.at }, new Date(e.at).toTimeString().slice(0, 8)), element("span", {}, e.text))));
-}
-
-function age(since) {
-  const s = Math.max(0, Math.round((Date.now() - Date.parse(since)) / 1000));
-  if (Number.isNaN(s)) return "–";
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  return `${Math.floor(s / 3600)} h`;
-}
-
-function size(bytes) {
-  if (!(bytes >= 1000)) return `${bytes ?? 0} B`;
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(0)} kB`;
-  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(1)} MB`;
-  return `${(bytes / 1e9).toFixed(2)} GB`;
+  list.replaceChildren(...newest.map((e) => element("li", {},
+    element("time", { datetime: e.at }, new Date(e.at).toTimeString().slice(0, 8)), element("span", {}, e.text),
+    e.count > 1 ? element("b", {}, `× ${e.count}`) : undefined)));
 }

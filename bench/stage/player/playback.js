@@ -1,7 +1,8 @@
 // Plays one source with hls.js and reports the state of the playback.
 
+import { byId, set } from "./page.js";
+
 const retryDelay = 2000; // ms
-const set = (id, text) => { document.getElementById(id).textContent = text; };
 
 export class Playback {
   constructor(video, picture) {
@@ -12,23 +13,29 @@ export class Playback {
     this.facts = {
       src: "", state: "loading", hls: null, video,
       buffer: 0, latency: 0, stalls: 0, errors: [], fatal: 0, fragments: 0, parts: 0,
+      statuses: 0, // shown so far
+      refusal: null, // { status, body, hadStarted } of the response by which the gateway refused the viewer
+      failure: null, // { status, body } of the response that stopped the playback otherwise
     };
+    this.onRefused = () => {};
     video.addEventListener("playing", () => this.setState("playing"));
     video.addEventListener("waiting", () => this.countStall());
   }
 
-  play(src) {
+  // play plays a source. A retry shows the failure before it until it succeeds.
+  play(src, isRetry = false) {
     this.stop();
-    Object.assign(this.facts, { src, stalls: 0, errors: [], fatal: 0, fragments: 0, parts: 0, buffer: 0, latency: 0 });
+    Object.assign(this.facts, { src, refusal: null, stalls: 0, errors: [], fragments: 0, parts: 0, buffer: 0, latency: 0 });
+    if (!isRetry) Object.assign(this.facts, { failure: null, fatal: 0 });
     this.hasStarted = false;
     if (src === "") return this.setState("failed", "No playlist", "Enter the path of a playlist above.");
     if (!this.isSameOrigin(src)) {
       return this.setState("failed", "Not allowed", "This page plays only playlists of its own host.");
     }
-    this.setState("loading", "Loading", "Fetching the playlist through the gateway.");
+    if (!isRetry) this.setState("loading", "Loading", "Fetching the playlist through the gateway.");
     if (!window.Hls?.isSupported()) {
       this.video.src = src;
-      this.video.onerror = () => this.setState("failed", "Not supported", "This browser cannot play the stream.");
+      this.video.onerror = () => this.explainError(src);
       return;
     }
     // After a stall the player would stay behind the live edge; a higher playback rate catches up.
@@ -45,6 +52,7 @@ export class Playback {
     clearTimeout(this.timer);
     this.facts.hls?.destroy();
     this.facts.hls = null;
+    this.video.onerror = null;
     this.video.removeAttribute("src");
   }
 
@@ -65,32 +73,64 @@ export class Playback {
     const status = data.response?.code ?? 0;
     this.facts.errors.push(`${data.type} ${data.details} ${status}${data.fatal ? " fatal" : ""}`);
     this.facts.errors.splice(0, this.facts.errors.length - 50);
-    if (status === 401 || status === 403) return this.onDenied(status);
+    if (status === 401 || status === 403) return this.onDenied(status, bodyOf(data));
     if (!data.fatal) return;
     this.facts.fatal++;
     if (data.type === window.Hls.ErrorTypes.MEDIA_ERROR) return this.facts.hls.recoverMediaError();
-    const why = status ? `The gateway responded with ${status}.` : "The gateway is unreachable.";
+    this.onFailed(status, bodyOf(data), data.details);
+  }
+
+  // explainError finds out why the browser's own player gave up, which does not say.
+  async explainError(src) {
+    let status = 0;
+    let body = "";
+    try {
+      const response = await fetch(src, { cache: "no-store" });
+      status = response.status;
+      body = shortened(await response.text());
+    } catch {
+      // unreachable, as status 0 says
+    }
+    if (src !== this.facts.src || this.facts.state === "denied") return;
+    if (status === 401 || status === 403) return this.onDenied(status, body);
+    if (status < 400 && status > 0) return this.setState("failed", "Not supported", "This browser cannot play the stream.");
+    this.onFailed(status, body);
+  }
+
+  // onFailed stops the playback. What may pass is tried again; a request that is wrong will be wrong again.
+  onFailed(status, body, details) {
+    const isFinal = status >= 400 && status < 500 || details === "manifestParsingError" || details === "manifestIncompatibleCodecsError";
+    let why = "The gateway is unreachable.";
+    if (status >= 400) why = `The gateway responded with ${status}${body ? `: “${body}”` : ""}.`;
+    else if (isFinal) why = "This is no playlist that the page can play.";
+    else if (status > 0) why = `The stream cannot be read (${details}).`;
     this.stop();
-    this.setState("failed", "Playback stopped", `${why} Retrying automatically.`);
-    this.timer = setTimeout(() => this.play(this.facts.src), retryDelay);
+    this.facts.failure = { status, body };
+    this.setState("failed", "Playback stopped", isFinal ? why : `${why} Retrying automatically.`);
+    if (!isFinal) this.timer = setTimeout(() => this.play(this.facts.src, true), retryDelay);
   }
 
   // onDenied stops the playback. The denial is final, and automatic retries would only add load.
-  onDenied(status) {
-    const what = this.hasStarted ? "The gateway ended this session" : "The gateway denied this viewer";
+  onDenied(status, body) {
+    const hadStarted = this.hasStarted;
     this.stop();
-    this.setState("denied", "Denied", `${what} (${status}).`);
+    this.facts.refusal = { status, body, hadStarted };
+    this.setState("denied", "Denied", `The gateway refused this viewer with ${status}${body ? `: “${body}”` : ""}.`);
+    this.onRefused();
   }
 
   setState(state, title, text) {
     this.facts.state = state;
     this.picture.dataset.state = state;
-    if (state === "playing") this.hasStarted = true;
+    if (state === "playing") {
+      this.hasStarted = true;
+      this.facts.failure = null;
+    }
     if (title) {
       set("overlay-title", title);
       set("overlay-text", text);
     }
-    document.getElementById("retry").hidden = state !== "denied" && state !== "failed";
+    byId("retry").hidden = state !== "denied" && state !== "failed";
   }
 
   // showMeasurements measures the playback and writes the result to the page.
@@ -102,7 +142,7 @@ export class Playback {
     set("buffer", isPlaying ? facts.buffer.toFixed(1) + " s" : "–");
     set("latency", isPlaying && facts.latency ? facts.latency.toFixed(1) + " s" : "–");
     set("stalls", this.hasStarted ? String(facts.stalls) : "–");
-    document.getElementById("stalls").toggleAttribute("data-some", facts.stalls > 0);
+    byId("stalls").toggleAttribute("data-some", facts.stalls > 0);
     const parts = facts.parts ? " LL" : "";
     set("quality", isPlaying && video.videoHeight ? video.videoHeight + "p" + parts : "–");
   }
@@ -116,3 +156,15 @@ function bufferAhead(video) {
   }
   return 0;
 }
+
+// bodyOf returns the text by which the gateway refused a request, or "".
+function bodyOf(data) {
+  const request = data.networkDetails;
+  try {
+    return shortened(request.response instanceof ArrayBuffer ? new TextDecoder().decode(request.response) : request.responseText);
+  } catch {
+    return "";
+  }
+}
+
+const shortened = (text) => String(text ?? "").trim().slice(0, 200);

@@ -167,7 +167,7 @@ func TestCluster_Zapping_NeverRefused(t *testing.T) {
 }
 
 // TestCluster_LimitOfOne_RedisLosesData has two viewers of one user with a limit of one. The one who plays before Redis loses
-// its data plays on, and the other one does not.
+// its data plays on, and the other one does not, though both may have been opened in one second.
 func TestCluster_LimitOfOne_RedisLosesData(t *testing.T) {
 	t.Parallel()
 	flush := func(t *testing.T, r *redisServer) { r.do(t, "FLUSHALL") }
@@ -195,7 +195,7 @@ func TestCluster_LimitOfOne_RedisLosesData(t *testing.T) {
 			setStreamLimit(c.middleware, "sharer", 1, "good-0", "good-1")
 			viewers := c.viewers(t, 2, false)
 			startWatching(t, viewers[:1])
-			awaitSegments(t, viewers[:1], 8) // three come at once, and it must be older by a second, also on a busy machine
+			awaitSegments(t, viewers[:1], 1) // the other one is opened later, mostly in the same second
 			startWatching(t, viewers[1:])
 			want := []int{test.plays}
 			settled := 0

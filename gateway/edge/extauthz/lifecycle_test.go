@@ -49,8 +49,8 @@ func TestServer_Check_Panic(t *testing.T) {
 	bad := playlist()
 	bad.Attributes.Request.Http.Path = "/play/a001/index.m3u8?token=bad"
 	got := r.check(t, bad).GetDeniedResponse() // an error would let the viewer in if Envoy's failure_mode_allow is true
-	if got.GetStatus().GetCode() != http.StatusServiceUnavailable {
-		t.Errorf("the check that panicked: %v, want 503", got)
+	if got.GetStatus().GetCode() != http.StatusServiceUnavailable || !hasHeader(got, "Retry-After") {
+		t.Errorf("the check that panicked: %v, want 503 with Retry-After", got)
 	}
 	text := log.String()
 	for _, want := range []string{"BUG: ext_authz check panicked", "type=string", "lifecycle_test.go"} {
@@ -302,4 +302,23 @@ func TestServer_Run_ListenerFails(t *testing.T) {
 	if _, err := r.Check(t.Context(), playlist()); status.Code(err) != codes.Unavailable {
 		t.Errorf("a check after the end: %v, want Unavailable", err)
 	}
+}
+
+func TestServer_Run_ListenerFailsInDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := newMemoryListener()
+		r := serve(t, &recorder{}, options{
+			config: Config{Listen: "127.0.0.1:9002"}, drain: gateway.DrainConfig{ReadinessDelay: time.Second},
+			listener: network, dial: network.dial,
+		})
+		defer func() { _ = r.conn.Close() }()
+		r.check(t, playlist())
+		r.drain()
+		synctest.Wait()
+		_ = network.Close()
+		if err := <-r.ended; err == nil || !strings.HasPrefix(err.Error(), "stop serving ext_authz.listen=127.0.0.1:9002: ") {
+			t.Errorf("the server ended with %v, want an error that names ext_authz.listen", err)
+		}
+	})
 }

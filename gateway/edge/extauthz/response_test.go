@@ -99,6 +99,11 @@ func TestNewCheckResponse(t *testing.T) {
 			answer: newResponse(401, "the why.\n", with("Www-Authenticate", "Bearer", "Www-Authenticate", "Basic")...),
 			want:   denied(types.StatusCode_Unauthorized, add("Www-Authenticate", "Bearer"), add("Www-Authenticate", "Basic")),
 		},
+		"denied, with its length before the rest": {
+			answer: newResponse(403, "the why.\n", "Content-Length", "9", "Cache-Control", "no-store",
+				"Content-Type", "text/plain; charset=utf-8"),
+			want: denied(types.StatusCode_Forbidden),
+		},
 		"access cannot be checked now": {
 			answer: newResponse(503, "the why.\n", with("Retry-After", "2")...),
 			want:   denied(types.StatusCode_ServiceUnavailable, set("Retry-After", "2")),
@@ -138,6 +143,11 @@ func TestNewCheckResponse_NoFieldSetAndRemoved(t *testing.T) {
 	}
 }
 
+// hasHeader reports whether a refusal sets the field.
+func hasHeader(denied *auth.DeniedHttpResponse, name string) bool {
+	return slices.ContainsFunc(denied.GetHeaders(), func(o *core.HeaderValueOption) bool { return o.GetHeader().GetKey() == name })
+}
+
 func TestServer_Check_InvalidPath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"", "*", "tv.example.com:443", "?token=good"} {
@@ -147,6 +157,9 @@ func TestServer_Check_InvalidPath(t *testing.T) {
 		got := run(t, checker, options{}).check(t, q).GetDeniedResponse()
 		if got.GetStatus().GetCode() != types.StatusCode_Forbidden || got.GetBody() == "" || len(checker.checks) != 0 {
 			t.Errorf("path %q: %v after %d checks, want 403 with a reason after none", path, got, len(checker.checks))
+		}
+		if hasHeader(got, "Retry-After") {
+			t.Errorf("path %q: %v, want no Retry-After for what stays wrong", path, got)
 		}
 	}
 }

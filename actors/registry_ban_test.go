@@ -1,0 +1,80 @@
+package actors
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// TestRegistry_SessionBanned_SiblingDenied: a ban of a ticket's session denies what the ticket opened at another address.
+func TestRegistry_SessionBanned_SiblingDenied(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isBanned atomic.Bool
+		var matched atomic.Int64
+		store := &fakeCluster{isShared: true}
+		store.banned = func(r *backends.Request, _ *backends.Decision) (session.Ban, bool) {
+			matched.Add(1)
+			return session.Ban{ID: "b", Session: r.Session}, isBanned.Load() && r.Session == idOf(1)
+		}
+		n := newNode(newFakeBackend(backends.PolicyAllow, breakerOpen), store, nil)
+		defer n.closeAndDrain()
+		sibling := ticketRequest(2, time.Now())
+		sibling.Root = idOf(1)
+		other := ticketRequest(3, time.Now())
+		otherSibling := ticketRequest(4, time.Now())
+		otherSibling.Root = idOf(9)
+		for _, r := range []session.OpenRequest{sibling, other, otherSibling} {
+			if d := n.watch(t, r); d.Verdict != backends.Allowed {
+				t.Fatalf("decided %+v", d)
+			}
+		}
+		isBanned.Store(true)
+		matched.Store(0)
+		n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", Session: idOf(1)}})
+		time.Sleep(10 * time.Second)
+		if got := matched.Load(); got > 2 {
+			t.Errorf("siblings were matched %d times after one ban, want one pass over the siblings", got)
+		}
+		if d := n.Find(idOf(2)).Decision(); d.Source != backends.FromBan {
+			t.Errorf("the sibling: %+v", d)
+		}
+		for _, i := range []int{3, 4} {
+			if d := n.Find(idOf(i)).Decision(); d.Verdict != backends.Allowed {
+				t.Errorf("another session, %d: %+v", i, d)
+			}
+		}
+	})
+}
+
+// TestRegistry_SessionBanned_Denied denies the banned session once, and no other.
+func TestRegistry_SessionBanned_Denied(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{isShared: true}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		n.watch(t, openRequest(2))
+		ban := session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", Session: idOf(1)}}
+		n.OnRevocation(ban)
+		synctest.Wait()
+		d := n.Find(idOf(1)).Decision()
+		if d.Source != backends.FromBan || d.Verdict != backends.Denied {
+			t.Fatalf("the banned session: %+v", d)
+		}
+		if d := n.Find(idOf(2)).Decision(); d.Verdict != backends.Allowed {
+			t.Errorf("another session: %+v", d)
+		}
+		until := n.Find(idOf(1)).Expires()
+		time.Sleep(time.Second)
+		n.OnRevocation(ban)
+		synctest.Wait()
+		if got := n.Find(idOf(1)).Expires(); !got.Equal(until) {
+			t.Errorf("the ban that came again denied it until %v, want %v as before", got, until)
+		}
+	})
+}

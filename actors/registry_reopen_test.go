@@ -1,0 +1,123 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// TestRegistry_Open_Reopens admits a viewer by their ticket whom the backend denied for a token that it has forgotten, and nobody
+// else.
+func TestRegistry_Open_Reopens(t *testing.T) {
+	t.Parallel()
+	const life = 5 * time.Second
+	for name, test := range map[string]struct {
+		tokenLife time.Duration
+		age       time.Duration // of the ticket; 0: none is presented
+		allow     bool
+		isKicked  bool
+		want      backends.Source
+	}{
+		"a token that is forgotten":            {tokenLife: life, age: life + time.Second, want: backends.FromTicket},
+		"a token that the backend still knows": {tokenLife: life, age: life, want: backends.FromBackend},
+		"a backend that never forgets a token": {age: time.Hour, want: backends.FromBackend},
+		"no ticket":                            {tokenLife: life, want: backends.FromBackend},
+		"a viewer who plays":                   {tokenLife: life, age: time.Minute, allow: true, want: backends.FromBackend},
+		"a viewer who was kicked":              {tokenLife: life, age: time.Minute, allow: true, isKicked: true, want: backends.FromOperator},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					if test.allow {
+						return allowedDecision(), nil
+					}
+					return deniedDecision(), nil
+				})
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife, s.Config.DenialTTL = test.tokenLife, time.Hour })
+				defer n.closeAndDrain()
+				first := n.watch(t, openRequest(1))
+				if test.isKicked {
+					n.OnRevocation(session.Revocation{
+						Kind: session.RevokedKicked, Session: idOf(1), Opened: time.Now(), Decision: session.Kicked("shared"),
+					})
+					synctest.Wait()
+				}
+				again := openRequest(1)
+				if test.age > 0 {
+					again = ticketRequest(1, time.Now().Add(-test.age))
+				}
+				s, err := n.Open(t.Context(), again)
+				if err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				d := s.Decision()
+				if d.Source != test.want {
+					t.Errorf("after %v by %v, now %v by %v; want it by %v", first.Verdict, first.Source, d.Verdict, d.Source, test.want)
+				}
+				if got := b.checks.Load(); got != 1 {
+					t.Errorf("%d checks, want the one that denied", got)
+				}
+				if isAllowed := d.Verdict == backends.Allowed; isAllowed != (test.want == backends.FromTicket || test.allow && !test.isKicked) {
+					t.Errorf("now %v by %v", d.Verdict, d.Source)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_Open_AddressOfShared counts an address only where the route shares the session and says which address it is.
+func TestRegistry_Open_AddressOfShared(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeCluster{}
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, nil)
+		defer n.closeAndDrain()
+		n.watch(t, sharedRequest(1))
+		unnamed := sharedRequest(2)
+		unnamed.AddressID = backends.SessionID{}
+		n.watch(t, openRequest(2)) // of one address
+		named := openRequest(2)
+		named.AddressID = idOf(1000)
+		for _, o := range []session.OpenRequest{unnamed, named} {
+			if _, err := n.Open(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if shared, own := store.addresses.count(idOf(1)), store.addresses.count(idOf(2)); shared != 1 || own != 0 {
+			t.Errorf("%d addresses of the shared session and %d of the other, want 1 and 0", shared, own)
+		}
+	})
+}
+
+// TestRegistry_LeaseTTL: a lease outlives the longest check, and an opening waits for another node's for less than its viewer
+// does.
+func TestRegistry_LeaseTTL(t *testing.T) {
+	t.Parallel()
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
+		s.rules.Timeout, s.rules.AnswerDeadline = 10*time.Second, 4*time.Second
+	})
+	defer n.Close()
+	p := n.Registry.backends["portal"].policy
+	if p.LeaseTTL != 15*time.Second || p.LeaseWait != 3*time.Second {
+		t.Errorf("a lease for %v, a wait for %v; want 15s and 3s", p.LeaseTTL, p.LeaseWait)
+	}
+}
+
+func TestRegistry_Open_LogsNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{isShared: true}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		n.watch(t, siblingRequest(2, time.Now()))
+		if log := n.log.String(); log != "" {
+			t.Errorf("logged:\n%s", log)
+		}
+	})
+}

@@ -1,0 +1,185 @@
+package actors
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// saveRecorder is a store that keeps account of what is saved.
+type saveRecorder struct {
+	*fakeCluster
+
+	mu    sync.Mutex
+	saved []session.DecisionUpdate
+}
+
+func (r *saveRecorder) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	r.mu.Lock()
+	r.saved = append(r.saved, u)
+	r.mu.Unlock()
+	return r.fakeCluster.SaveDecision(ctx, u)
+}
+
+// TestSessionActor_SavesDecision stores what another node needs; where there is none, what a stream limit needs. Of a flood of
+// denials it only releases the leases.
+func TestSessionActor_SavesDecision(t *testing.T) {
+	t.Parallel()
+	limited := allowedDecision()
+	limited.MaxSessions = 1
+	for name, test := range map[string]struct {
+		isShared bool
+		isSpent  bool // the budget of denials
+		decision backends.Decision
+		want     []backends.Verdict
+	}{
+		"allowed in a cluster":               {true, false, allowedDecision(), []backends.Verdict{backends.Allowed}},
+		"denied in a cluster":                {true, false, deniedDecision(), []backends.Verdict{backends.Denied}},
+		"allowed in a flood of denials":      {true, true, allowedDecision(), []backends.Verdict{backends.Allowed}},
+		"denied in a flood of denials":       {true, true, deniedDecision(), []backends.Verdict{backends.Pending}},
+		"allowed on a single node":           {false, false, allowedDecision(), nil},
+		"denied on a single node":            {false, false, deniedDecision(), nil},
+		"a limited user, on a single node":   {false, false, limited, []backends.Verdict{backends.Allowed}},
+		"a limited user, in a flood as well": {false, true, limited, []backends.Verdict{backends.Allowed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := &saveRecorder{fakeCluster: &fakeCluster{isShared: test.isShared}}
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return test.decision, nil
+				})
+				n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster = store })
+				defer n.closeAndDrain()
+				if test.isSpent {
+					for range maxStoredDenials {
+						n.Registry.cluster.denials.allow(time.Now())
+					}
+				}
+				n.watch(t, openRequest(1))
+				synctest.Wait()
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				if len(store.saved) != len(test.want) {
+					t.Fatalf("saved %+v, want %v", store.saved, test.want)
+				}
+				for i, want := range test.want {
+					if r := store.saved[i].Record; r.Decision.Verdict != want || r.ID != idOf(1) || store.saved[i].RevokeTicket {
+						t.Errorf("saved %+v, want %v", store.saved[i], want)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestSessionActor_TicketNotRevoked_Logged warns where the ticket of a viewer who was denied while they watched stays good.
+func TestSessionActor_TicketNotRevoked_Logged(t *testing.T) {
+	t.Parallel()
+	fail := func(context.Context) error { return errBroken }
+	for name, test := range map[string]struct {
+		save, revoke func(context.Context) error
+		want         int
+	}{
+		"the store takes it":               {nil, nil, 0},
+		"the revocation fails":             {nil, fail, 1},
+		"only what was saved before fails": {fail, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, nil)
+				store := &fakeCluster{isShared: true, beforeSave: test.save, beforeRevoke: test.revoke}
+				n := newNode(b, store, func(s *setup) { s.rules.Validity = 10 * time.Second })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+				n.keepWatching(t, openRequest(1), 15*time.Second, nil)
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
+					t.Fatalf("%v by %v, want a denial", d.Verdict, d.Source)
+				}
+				if got := strings.Count(n.log.String(), "ticket of a denied session not revoked"); got != test.want {
+					t.Errorf("%d warnings, want %d:\n%s", got, test.want, n.log.String())
+				}
+			})
+		})
+	}
+}
+
+// TestSessionActor_Close_HandsOver hands over what this node counted of a session that others may know, and of no other.
+func TestSessionActor_Close_HandsOver(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1, 3)), &fakeCluster{isShared: true}, nil)
+		defer n.closeAndDrain()
+		for i := 1; i <= 3; i++ {
+			n.watch(t, openRequest(i))
+		}
+		n.OnRevocation(session.Revocation{
+			Kind: session.RevokedKicked, Session: idOf(1), Opened: time.Now(), Decision: session.Kicked("shared"),
+		})
+		time.Sleep(5 * time.Minute) // all are silent
+		log := n.log.String()
+		for i, want := range map[int]int{1: 1, 2: 0, 3: 1} {
+			if got := strings.Count(log, `msg="session closed" session=`+idOf(i).String()); got != want {
+				t.Errorf("viewer %d: %d closing records, want %d:\n%s", i, got, want, log)
+			}
+		}
+	})
+}
+
+// TestSessionActor_Close_Stores stores a session of a single node when it closes. The yes of an evicted session stays, and so does
+// what other nodes share already.
+func TestSessionActor_Close_Stores(t *testing.T) {
+	t.Parallel()
+	limited := allowedDecision()
+	limited.MaxSessions = 1
+	for name, test := range map[string]struct {
+		isShared  bool
+		isEvicted bool
+		want      []backends.Verdict
+	}{
+		"on a single node":             {false, false, []backends.Verdict{backends.Allowed, backends.Allowed}},
+		"in a cluster":                 {true, false, []backends.Verdict{backends.Allowed}},
+		"on a single node, if evicted": {false, true, []backends.Verdict{backends.Allowed}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := &saveRecorder{fakeCluster: &fakeCluster{isShared: test.isShared}}
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return limited, nil
+				})
+				n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster = store })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				if test.isEvicted {
+					n.OnRevocation(session.Revocation{
+						Kind: session.RevokedEvicted, Session: idOf(1), Opened: n.Find(idOf(1)).Ticket().Opened,
+						Decision: evictedDecision(&limited),
+					})
+				}
+				time.Sleep(10 * time.Minute)
+				if n.Find(idOf(1)) != nil {
+					t.Fatal("the session has not closed")
+				}
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				var got []backends.Verdict
+				for _, u := range store.saved {
+					got = append(got, u.Record.Decision.Verdict)
+				}
+				if !slices.Equal(got, test.want) {
+					t.Errorf("saved %v, want %v", got, test.want)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,181 @@
+package actors
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/backends"
+)
+
+// TestStreamLimits_Join_OncePerUser asks the store for a stream when a session has none of that user.
+func TestStreamLimits_Join_OncePerUser(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		before := len(f.told().joined)
+		for _, test := range []struct {
+			user string
+			want int // joins
+		}{{"7", 0}, {"8", 1}, {"7", 1}} {
+			d := *s.Decision()
+			d.UserID = test.user
+			if got := n.streams.join(t.Context(), s, time.Now(), &d, session.StreamActive); got != session.StreamActive {
+				t.Errorf("user %s: %v, want active", test.user, got)
+			}
+			if got := len(f.told().joined) - before; got != test.want {
+				t.Errorf("user %s: %d joins, want %d", test.user, got, test.want)
+			}
+		}
+	})
+}
+
+// TestStreamLimits_OnDecision_Unverified: an outage ends no stream. A sibling that only its ticket admits is counted, once.
+func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
+	t.Parallel()
+	byTicket := backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket, UserID: "7", MaxSessions: 1}
+	byPolicy := backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
+	sibling := &ticketUse{root: idOf(9), rootOpened: t0()}
+	stream := &userStream{user: "portal\x00id\x007", hash: "portal\x00id\x007", maxStreams: 1}
+	for name, test := range map[string]struct {
+		use      *ticketUse
+		before   *userStream
+		decision backends.Decision
+		want     bool
+	}{
+		"a viewer in an outage":              {nil, stream, byPolicy, true},
+		"a viewer by ticket":                 {nil, nil, byTicket, false},
+		"a sibling by ticket":                {sibling, nil, byTicket, true},
+		"a sibling in an outage":             {sibling, stream, byPolicy, true},
+		"a sibling of a user without limits": {sibling, nil, byPolicy, false},
+	} {
+		l := newStreamLimits(core{life: newLifecycle(), cluster: &clusterClient{Cluster: new(fakeCluster)}}, PerUserConfig{})
+		s := bareSession(idOf(1))
+		s.request.Store(openRequest(1).Request)
+		s.ticketUse = test.use
+		s.stream.Store(test.before)
+		l.onDecision(s, &test.decision)
+		if got := s.stream.Load(); (got != nil) != test.want || got != nil && *got != *stream {
+			t.Errorf("%s: the stream is %+v, want one: %t", name, got, test.want)
+		}
+	}
+}
+
+// TestStreamLimits_DropEmpty forgets a user without sessions, unless something is still to be done for them.
+func TestStreamLimits_DropEmpty(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		streams userStreams
+		want    bool // forgotten
+	}{
+		"nothing left":           {userStreams{}, true},
+		"a session":              {userStreams{sessions: map[*Session]bool{bareSession(idOf(1)): true}}, false},
+		"a renewal in flight":    {userStreams{renewInFlight: true}, false},
+		"a renewal by the clock": {userStreams{renewScheduled: true}, false},
+	} {
+		l := newStreamLimits(core{}, PerUserConfig{})
+		l.users["17"] = &test.streams
+		l.dropEmpty("17", &test.streams)
+		if _, isKept := l.users["17"]; isKept == test.want {
+			t.Errorf("%s: kept %t", name, isKept)
+		}
+	}
+}
+
+// TestStreamLimits_Denied_NoLimit_LeavesNothing frees no stream of a viewer who has none, and none that their limit took.
+func TestStreamLimits_Denied_NoLimit_LeavesNothing(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		f := &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, join: stateOf(session.StreamActive), renew: stateOf(session.StreamActive)}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			if r.Session == idOf(2) {
+				d.MaxSessions = 1
+			}
+			return d, nil
+		}), f.fakeCluster, func(s *setup) { s.Cluster = f })
+		defer n.closeAndDrain()
+		for i, kind := range map[int]session.RevocationKind{1: session.RevokedKicked, 2: session.RevokedEvicted} {
+			n.watch(t, openRequest(i))
+			d := session.Kicked("")
+			if kind == session.RevokedEvicted {
+				d = evictedDecision(&backends.Decision{})
+			}
+			n.OnRevocation(session.Revocation{Kind: kind, Session: idOf(i), Opened: n.Find(idOf(i)).Ticket().Opened, Decision: d})
+			synctest.Wait()
+		}
+		if told := f.told(); len(told.left) != 0 {
+			t.Errorf("%v left, want none", told.left)
+		}
+	})
+}
+
+// TestStreamLimits_Renewed_ByHeartbeats keeps a stream counted for as long as its viewer plays.
+func TestStreamLimits_Renewed_ByHeartbeats(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.keepWatching(t, openRequest(1), 2*time.Second, nil) // it begins to play, which is a renewal
+		before := len(f.told().renewed)
+		if before != 1 {
+			t.Errorf("%d renewals when it begins to play, want one", before)
+		}
+		n.keepWatching(t, openRequest(1), time.Minute, nil) // three heartbeats
+		if got := len(f.told().renewed) - before; got != 3 {
+			t.Errorf("%d renewals in a minute, want one with each heartbeat", got)
+		}
+	})
+}
+
+// TestStreamLimits_MarkDue_OneTask renews a user's streams by one task, however often they become due.
+func TestStreamLimits_MarkDue_OneTask(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		for i := range 3 {
+			n.watch(t, openRequest(i))
+		}
+		hash := n.table.find(idOf(1)).stream.Load().hash
+		synctest.Wait()
+		release := make(chan struct{})
+		f.answer(func() { f.beforeRenew = func() { <-release } })
+		before := len(f.told().renewed)
+		for range 3 {
+			n.OnLimitExceeded(hash)
+			synctest.Wait()
+		}
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d calls of the store at once, want one", got)
+		}
+		f.answer(func() { f.beforeRenew = nil })
+		close(release)
+		if got := f.told().renewed[before:]; len(got) != 2 || got[0] != 3 || got[1] != 3 {
+			t.Errorf("renewed %v streams, want all three twice", got)
+		}
+	})
+}
+
+// TestStreamLimits_ApplyResult_ScheduledOnce looks again once at the time that the store says, if the user still has streams here.
+func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		u := n.table.find(idOf(1)).stream.Load()
+		before := len(f.told().renewed)
+		result := session.LimitResult{RecheckIn: time.Second}
+		for range 3 {
+			n.streams.applyResult(u, result, backends.SessionID{})
+		}
+		n.streams.applyResult(&userStream{user: "gone", hash: "gone"}, result, backends.SessionID{})
+		n.streams.applyResult(u, session.LimitResult{}, backends.SessionID{})
+		time.Sleep(1500 * time.Millisecond)
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d renewals, want one", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d renewals later, want no more", got)
+		}
+	})
+}

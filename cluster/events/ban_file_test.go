@@ -1,0 +1,229 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"usher/actors/session"
+	"usher/backends/setting"
+	"usher/cluster/redisclient"
+	"usher/cluster/redistest"
+)
+
+func openFile(t *testing.T, path string, log *slog.Logger) *BanFile {
+	t.Helper()
+	f, err := OpenBanFile(path, log)
+	must(t, err)
+	return f
+}
+
+// TestBanFile_KeepsWhatHolds writes bans, tombstones and unbanned ids, and finds those that hold in the next process.
+func TestBanFile_KeepsWhatHolds(t *testing.T) {
+	t.Parallel()
+	path, cipher, now := filepath.Join(t.TempDir(), "bans.db"), goldenCipher(t), time.Now().Truncate(time.Millisecond)
+	reopened := func(at time.Time) (*BanFile, *Bans) {
+		f, bans := openFile(t, path, discard()), NewBans()
+		must(t, f.Load(cipher, bans, at))
+		return f, bans
+	}
+	f, bans := reopened(now)
+	ban := session.Ban{ID: "b", User: "ann", Reason: "sharing", Until: now.Add(time.Hour)}
+	short := session.Ban{ID: "short", User: "bob", Until: now.Add(time.Minute)}
+	tombstone := Tombstone(ban, someSession, now.Add(2*time.Hour))
+	bans.Add(now, ban, short, tombstone)
+	bans.Remove("gone", now.Add(time.Hour))
+	bans.Remove("gone-soon", now.Add(time.Minute))
+	must(t, f.write(cipher, bans))
+	must(t, f.db.Close())
+
+	f, bans = reopened(now.Add(time.Minute))
+	if got := bans.List(now); len(got) != 1 || got[0] != ban {
+		t.Errorf("the file has the bans %+v, want %+v", got, ban)
+	}
+	if got := bans.Tombstones("b"); len(got) != 1 || got[0] != tombstone {
+		t.Errorf("the file has the tombstones %+v, want %+v", got, tombstone)
+	}
+	if got := bans.Add(now, session.Ban{ID: "gone", User: "eve", Until: now.Add(time.Hour)}); len(got) != 0 {
+		t.Error("a ban is back that was removed")
+	}
+	if got := bans.Add(now, session.Ban{ID: "gone-soon", User: "eve", Until: now.Add(time.Hour)}); len(got) != 1 {
+		t.Error("an unbanned id is remembered for too long")
+	}
+	bans.Remove("gone-soon", now.Add(time.Hour))
+	bans.Remove("b", now.Add(time.Hour))
+	must(t, f.write(cipher, bans))
+	must(t, f.db.Close())
+
+	f, bans = reopened(now.Add(time.Minute))
+	if got := bans.List(now); len(got) != 0 || !bans.IsEmpty() {
+		t.Errorf("the file has the bans %+v, want none", got)
+	}
+	err := f.db.View(func(tx *bbolt.Tx) error {
+		for bucket, want := range map[string]int{fileBans: 0, fileUnbanned: 3} {
+			if got := tx.Bucket([]byte(bucket)).Stats().KeyN; got != want {
+				t.Errorf("%d keys in %s, want %d", got, bucket, want)
+			}
+		}
+		return nil
+	})
+	must(t, err)
+	must(t, f.db.Close())
+}
+
+// TestBanFile_Write_OnlyChanges does not write again what the file has: a ban does not change.
+func TestBanFile_Write_OnlyChanges(t *testing.T) {
+	t.Parallel()
+	f, bans, now := openFile(t, filepath.Join(t.TempDir(), "bans.db"), discard()), NewBans(), time.Now()
+	defer func() { _ = f.db.Close() }()
+	bans.Add(now, session.Ban{ID: "b", User: "ann", Until: now.Add(time.Hour)})
+	must(t, f.write(goldenCipher(t), bans))
+	stored := func() (value string) {
+		must(t, f.db.View(func(tx *bbolt.Tx) error { value = string(tx.Bucket([]byte(fileBans)).Get([]byte("b"))); return nil }))
+		return value
+	}
+	before := stored()
+	bans.Add(now, session.Ban{ID: "c", User: "bob", Until: now.Add(time.Hour)})
+	must(t, f.write(goldenCipher(t), bans))
+	if after := stored(); after != before || before == "" {
+		t.Error("the ban was encrypted and written again")
+	}
+}
+
+// TestBanFile_Write_ManyAtOnce removes what has ended, and nothing else.
+func TestBanFile_Write_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	path, now := filepath.Join(t.TempDir(), "bans.db"), time.Now()
+	f, bans := openFile(t, path, discard()), NewBans()
+	for i := range 100 {
+		bans.Add(now, session.Ban{ID: strconv.Itoa(i), User: "ann", Until: now.Add(time.Duration(1+i%2) * time.Hour)})
+	}
+	must(t, f.write(goldenCipher(t), bans))
+	bans.expire(now.Add(time.Hour))
+	must(t, f.write(goldenCipher(t), bans))
+	must(t, f.db.Close())
+	f = openFile(t, path, discard())
+	must(t, f.Load(goldenCipher(t), NewBans(), now))
+	if got := len(f.written[fileBans]); got != 50 {
+		t.Errorf("the file has %d bans, want the 50 that hold", got)
+	}
+	must(t, f.db.Close())
+}
+
+// TestBanFile_Run_WritesChanges writes what changes, also the last change before the node ends.
+func TestBanFile_Run_WritesChanges(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	path, bans, now := filepath.Join(t.TempDir(), "bans.db"), NewBans(), time.Now()
+	f := openFile(t, path, slog.New(slog.NewTextHandler(&text, nil)))
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	bans.Add(now, session.Ban{ID: "b", User: "ann", Until: now.Add(time.Hour)})
+	f.Run(ctx, goldenCipher(t), bans)
+	if text.Len() != 0 {
+		t.Errorf("logged %s", &text)
+	}
+	f.Run(ctx, goldenCipher(t), bans) // it is closed already
+	if !strings.Contains(text.String(), "bans not written to cluster.state_dir") {
+		t.Errorf("logged %q, want what to do about a file that cannot be written", &text)
+	}
+	f, bans = openFile(t, path, discard()), NewBans()
+	must(t, f.Load(goldenCipher(t), bans, now))
+	if got := bans.List(now); len(got) != 1 {
+		t.Errorf("the file has %+v, want the ban", got)
+	}
+	ctx, end = context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Run(ctx, goldenCipher(t), bans)
+	}()
+	bans.Add(now, session.Ban{ID: "c", User: "bob", Until: now.Add(time.Hour)})
+	redistest.Eventually(t, "the change is written", func() bool {
+		var value []byte
+		err := f.db.View(func(tx *bbolt.Tx) error { value = tx.Bucket([]byte(fileBans)).Get([]byte("c")); return nil })
+		return err == nil && value != nil
+	})
+	end()
+	<-done
+}
+
+func TestBanFile_Load_Damaged(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	path, now := filepath.Join(t.TempDir(), "bans.db"), time.Now()
+	f := openFile(t, path, slog.New(slog.NewTextHandler(&text, nil)))
+	good := append(millisOf(now.Add(time.Hour)), encodeBan(goldenCipher(t), session.Ban{ID: "b", User: "ann"})...)
+	must(t, f.db.Update(func(tx *bbolt.Tx) error {
+		for id, value := range map[string][]byte{"a": nil, "b": good, "c": good, "short": {1, 2, 3}, "empty": millisOf(now.Add(time.Hour))} {
+			must(t, tx.Bucket([]byte(fileBans)).Put([]byte(id), value))
+		}
+		for id, value := range map[string][]byte{"x": nil, "y": millisOf(now.Add(time.Hour)), "z": {1, 2, 3, 4, 5, 6, 7}} {
+			must(t, tx.Bucket([]byte(fileUnbanned)).Put([]byte(id), value))
+		}
+		return nil
+	}))
+	bans := NewBans()
+	must(t, f.Load(goldenCipher(t), bans, now))
+	if got := bans.List(now); len(got) != 1 || got[0].ID != "b" {
+		t.Errorf("took %+v, want the one that can be read", got)
+	}
+	if len(bans.unbanned) != 1 {
+		t.Errorf("remembers the unbanned ids %v, want one", bans.unbanned)
+	}
+	if log := text.String(); strings.Count(log, "bans in cluster.state_dir unreadable") != 1 || !strings.Contains(log, "bans=4") {
+		t.Errorf("want a warning of 4 bans:\n%s", log)
+	}
+	text.Reset()
+	bans = NewBans()
+	must(t, f.write(goldenCipher(t), bans)) // removes what nobody can read
+	must(t, f.db.Close())
+	f = openFile(t, path, slog.New(slog.NewTextHandler(&text, nil)))
+	must(t, f.Load(goldenCipher(t), bans, now))
+	if text.Len() != 0 {
+		t.Errorf("a file without damage: %s", &text)
+	}
+	must(t, f.db.Close())
+}
+
+func TestBanFile_Secret_Stays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "bans.db")
+	var secrets []setting.Secret
+	for range 2 {
+		f := openFile(t, path, discard())
+		for range 2 {
+			secret, err := f.Secret()
+			must(t, err)
+			secrets = append(secrets, secret)
+		}
+		must(t, f.db.Close())
+	}
+	for _, secret := range secrets {
+		if secret != secrets[0] || len(secret.Reveal()) < 26 {
+			t.Error("the file's secret changes, or can be guessed")
+		}
+	}
+	if _, err := redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: secrets[0]}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenBanFile_Errors(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "bans.db")
+	f := openFile(t, path, discard())
+	defer func() { _ = f.db.Close() }()
+	for path, want := range map[string]string{path: "another process uses it", filepath.Join(path, "no", "folder"): "open "} {
+		if _, err := OpenBanFile(path, discard()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", path, err, want)
+		}
+	}
+}

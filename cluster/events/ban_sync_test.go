@@ -1,0 +1,187 @@
+package events
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/actors/session"
+	"usher/cluster/redisclient"
+)
+
+// newTestSync returns a synchronisation whose Redis is not there, and its log.
+func newTestSync(t *testing.T) (*banSync, *bytes.Buffer) {
+	t.Helper()
+	var text bytes.Buffer
+	client, err := redisclient.New(redisclient.Config{Addresses: []string{"/nowhere.sock"}, KeyPrefix: "usher", PoolSize: 1}, time.Second, discard())
+	must(t, err)
+	t.Cleanup(client.Close)
+	return newBanSync(Options{
+		Client: client, Cipher: goldenCipher(t), Bans: NewBans(), Retention: time.Hour, Logger: slog.New(slog.NewTextHandler(&text, nil)),
+	}), &text
+}
+
+// TestBanSync_MissingIn returns what Redis lacks, except what ends within a second.
+func TestBanSync_MissingIn(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	synctest.Test(t, func(t *testing.T) {
+		s.bans = NewBans()
+		now := time.Now()
+		lasts := map[string]time.Duration{"stored": time.Hour, "missing": time.Hour, "soon": time.Second, "later": time.Second + 1}
+		for id, d := range lasts {
+			ban := session.Ban{ID: id, User: id, Until: now.Add(d)}
+			s.bans.Add(now, ban, Tombstone(session.Ban{ID: "of-" + id, Until: now.Add(d)}, someSession, now.Add(24*time.Hour)))
+			s.bans.unbanned["un"+id] = now.Add(d)
+		}
+		tombstone := "of-stored-" + someSession.String()
+		missing, unbanned := s.missingIn(storedBans{
+			ids:      map[string]struct{}{"stored": {}, tombstone: {}},
+			unbanned: map[string]time.Time{"unstored": now.Add(time.Hour)},
+		})
+		var ids []string
+		for _, b := range missing {
+			ids = append(ids, strings.TrimSuffix(b.ID, "-"+someSession.String()))
+		}
+		slices.Sort(ids)
+		if want := []string{"later", "missing", "of-later", "of-missing"}; !slices.Equal(ids, want) {
+			t.Errorf("missing are %v, want %v", ids, want)
+		}
+		if got, want := slices.Sorted(maps.Keys(unbanned)), []string{"unlater", "unmissing"}; !slices.Equal(got, want) {
+			t.Errorf("unbanned are %v, want %v", got, want)
+		}
+	})
+}
+
+func TestBanSync_AddPage(t *testing.T) {
+	t.Parallel()
+	s, text := newTestSync(t)
+	now := time.Unix(1_790_000_000, 0)
+	good := string(encodeBan(s.cipher, session.Ban{ID: "b", User: "ann"}))
+	stored := storedBans{ids: map[string]struct{}{}, unbanned: map[string]time.Time{}}
+	s.addPage(&stored, []any{
+		"0",
+		[]any{[]any{"b", int64(60_000), good}, []any{"c", int64(60_000), good}, []any{"d"}},
+		[]any{[]any{"gone", int64(1_000)}},
+	}, now)
+	want := session.Ban{ID: "b", User: "ann", Until: now.Add(time.Minute)}
+	if len(stored.bans) != 1 || stored.bans[0] != want || len(stored.ids) != 3 {
+		t.Errorf("read %+v of %v, want %+v and the ids of those that cannot be read", stored.bans, stored.ids, want)
+	}
+	if got := stored.unbanned["gone"]; !got.Equal(now.Add(time.Second)) {
+		t.Errorf("remembered until %v, want a second", got)
+	}
+	if got := strings.Count(text.String(), "ban unreadable"); got != 1 {
+		t.Errorf("%d warnings, want one:\n%s", got, text)
+	}
+}
+
+// TestBanSync_Batches writes and removes many bans by several calls, each with all of a ban.
+func TestBanSync_Batches(t *testing.T) {
+	t.Parallel()
+	for count, want := range map[int][]int{
+		0: nil, 1: {1}, maxPerCall: {maxPerCall}, maxPerCall + 1: {maxPerCall, 1}, 2*maxPerCall + 5: {maxPerCall, maxPerCall, 5},
+	} {
+		s, _ := newTestSync(t)
+		var bans []session.Ban
+		unbanned := map[string]time.Time{}
+		for i := range count {
+			bans = append(bans, session.Ban{ID: fmt.Sprint(i), User: "ann", Until: time.Now().Add(time.Hour)})
+			unbanned[fmt.Sprint(i)] = time.Now().Add(time.Hour)
+		}
+		ids := map[any]bool{}
+		var sizes []int
+		record := func(each int) runScript {
+			sizes = nil
+			clear(ids)
+			return func(_ context.Context, _ *redisclient.Script, _ []string, args ...any) (any, error) {
+				for i := 3; i < len(args); i += each {
+					ids[args[i]] = true
+				}
+				sizes = append(sizes, (len(args)-3)/each)
+				return nil, nil
+			}
+		}
+		must(t, s.storeBans(t.Context(), record(5), bans))
+		if !slices.Equal(sizes, want) || len(ids) != count {
+			t.Errorf("%d bans stored: %d by calls of %v, want %v", count, len(ids), sizes, want)
+		}
+		must(t, s.removeBans(t.Context(), record(3), unbanned))
+		if !slices.Equal(sizes, want) || len(ids) != count {
+			t.Errorf("%d bans removed: %d by calls of %v, want %v", count, len(ids), sizes, want)
+		}
+	}
+}
+
+func TestBanSync_WriteFails_Error(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	fails := func(context.Context, *redisclient.Script, []string, ...any) (any, error) {
+		return nil, errUnknownMessage
+	}
+	many := map[string]time.Time{}
+	for i := range maxPerCall {
+		many[fmt.Sprint(i)] = time.Now().Add(time.Hour)
+	}
+	for name, err := range map[string]error{
+		"a ban": s.storeBans(t.Context(), fails, []session.Ban{{ID: "b"}}), "an unbanned id": s.removeBans(t.Context(), fails, map[string]time.Time{"b": {}}),
+		"many unbanned ids": s.removeBans(t.Context(), fails, many),
+	} {
+		if err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+// TestBanSync_StoreQueued_LogsDropped warns once an hour of tombstones that found no room.
+func TestBanSync_StoreQueued_LogsDropped(t *testing.T) {
+	t.Parallel()
+	s, text := newTestSync(t)
+	synctest.Test(t, func(t *testing.T) {
+		for i, step := range []struct {
+			after   time.Duration
+			dropped bool
+			want    int
+		}{{0, false, 0}, {0, true, 1}, {time.Minute, true, 1}, {time.Hour - time.Minute, true, 1}, {1, false, 2}, {time.Hour + 1, false, 2}} {
+			time.Sleep(step.after)
+			if step.dropped {
+				s.bans.sessions.hasDropped.Store(true)
+			}
+			must(t, s.storeQueued(t.Context()))
+			if got := strings.Count(text.String(), "bans have refused more sessions than are remembered"); got != step.want {
+				t.Errorf("step %d: %d warnings, want %d", i, got, step.want)
+			}
+		}
+	})
+}
+
+// TestBanSync_StoreQueued_Fails has the next heartbeat compare the bans: the tombstone is no longer queued.
+func TestBanSync_StoreQueued_Fails(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	s.bans.isUnsynced = false
+	must(t, s.storeQueued(t.Context()))
+	if s.isNeeded() {
+		t.Error("bans are compared though nothing was to be written")
+	}
+	s.queue(session.Ban{ID: "b", Session: someSession, Until: time.Now().Add(time.Hour)})
+	if err := s.storeQueued(t.Context()); err == nil || !s.isNeeded() || len(s.queued) != 0 {
+		t.Errorf("error %v, compared next: %t, still queued: %d", err, s.isNeeded(), len(s.queued))
+	}
+}
+
+// TestBanSync_Sync_Fails compares again what could not be compared.
+func TestBanSync_Sync_Fails(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	if err := s.sync(t.Context()); err == nil || !s.isNeeded() {
+		t.Errorf("error %v, compared again: %t", err, s.isNeeded())
+	}
+}
