@@ -177,6 +177,15 @@ type testOrigin struct {
 	requests []*http.Request
 }
 
+func newTestOrigin(t testing.TB) *testOrigin {
+	t.Helper()
+	o := &testOrigin{files: map[string]string{}}
+	server := httptest.NewServer(o)
+	t.Cleanup(server.Close)
+	o.url = server.URL
+	return o
+}
+
 func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Clone(context.Background()))
@@ -250,14 +259,9 @@ func testConfig(originURL string) Config {
 // newTestGateway makes a gateway. edit may be nil.
 func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	t.Helper()
-	g := &testGateway{upstream: &testOrigin{files: map[string]string{
-		"/play/a001/index.m3u8": mediaPlaylist,
-		"/play/a001/seg-17.ts":  segment,
-	}}}
-	server := httptest.NewServer(g.upstream)
-	t.Cleanup(server.Close)
-	g.upstream.url = server.URL
-	c := testConfig(server.URL)
+	g := &testGateway{upstream: newTestOrigin(t)}
+	g.upstream.files["/play/a001/index.m3u8"], g.upstream.files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
+	c := testConfig(g.upstream.url)
 	if edit != nil {
 		edit(&c)
 	}

@@ -94,22 +94,25 @@ func (g *Gateway) warnOfReference(rc *requestContext) {
 
 // source returns what is fetched for the request, or false if the reference names an origin that is configured no more.
 func (g *Gateway) source(rc *requestContext) (source, bool) {
-	r := rc.target.route
-	s := source{origin: r.origin}
-	if !rc.sealed.isOpen {
+	s := source{origin: rc.target.route.origin}
+	if ref := &rc.sealed.target; rc.sealed.isOpen {
+		s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
+		if ref.Origin != "" {
+			s.origin = g.options.Origins[ref.Origin]
+		}
+	} else {
 		s.path, s.query = rc.target.originPath(), g.forwardedQuery(rc)
-		s.base = g.pathwayBase(rc)
-		return s, true
 	}
-	ref := &rc.sealed.target
-	s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
-	if ref.Origin != "" {
-		s.origin = g.options.Origins[ref.Origin]
+	if s.origin == nil {
+		return s, false
 	}
 	if base := g.pathwayBase(rc); base != "" {
+		if s.base == "" {
+			s.path = s.origin.Prefix() + s.path // a base has no path of its own
+		}
 		s.base = base
 	}
-	return s, s.origin != nil
+	return s, true
 }
 
 // forwardedQuery returns the viewer's parameters that the route sends to the origin.
@@ -159,8 +162,8 @@ type locator struct {
 	ticketSize int
 }
 
-func (g *Gateway) newLocator(rc *requestContext) *locator {
-	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID}
+func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
+	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
 	l.place = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/gateway/hls"
+	"usher/gateway/upstream"
 )
 
 // listedPlaylist lists segments with queries.
@@ -214,4 +217,59 @@ func TestServe_UnknownPlace_LoggedOnce(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], "/elsewhere/one.ts") || strings.Contains(got[0], "s3cret") {
 		t.Errorf("logged %q, want one line that names /elsewhere/one.ts without its query", got)
 	}
+}
+
+// TestServe_Steering_PathwayOfAnotherHost has a player that clones a pathway: it replaces the host of each URI, which has none,
+// and adds the parameters. Only the other host has that pathway's media.
+func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
+	t.Parallel()
+	other := newTestOrigin(t)
+	g := newTestGateway(t, func(c *Config) {
+		c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: strings.TrimPrefix(other.url, "http://")}}
+		c.Origins["o"].Upstream.AllowedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	})
+	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer?s=1\",PATHWAY-ID=\"A\"\n" +
+		"#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"A\"\nlow.m3u8\n"
+	manifest := `{"VERSION":1,"TTL":10,"RELOAD-URI":"steer?s=2","PATHWAY-CLONES":[{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":"HOST"}}]}`
+	g.upstream.files["/play/a001/steer"] = strings.ReplaceAll(manifest, `"HOST"}`, `"`+strings.TrimPrefix(other.url, "http://")+`"}`)
+	g.upstream.files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.files["/play/a001/seg-17.ts"] = "from the other host"
+	master := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
+	steer := strings.SplitN(strings.SplitN(master, `SERVER-URI="`, 2)[1], `"`, 2)[0]
+	var got struct {
+		Reload string `json:"RELOAD-URI"`
+		Clones []struct {
+			Replacement struct {
+				Host   string            `json:"HOST"`
+				Params map[string]string `json:"PARAMS"`
+			} `json:"URI-REPLACEMENT"`
+		} `json:"PATHWAY-CLONES"`
+	}
+	g.upstream.reset()
+	if err := json.Unmarshal([]byte(g.want(t, 200, steer+"?_HLS_pathway=%22A%22&_HLS_throughput=5000").body), &got); err != nil {
+		t.Fatal(err)
+	}
+	if asked := g.upstream.requestURIs(); len(asked) != 1 || asked[0] != "/play/a001/steer?s=1&_HLS_pathway=%22A%22&_HLS_throughput=5000" {
+		t.Errorf("the steering server was asked for %q", asked)
+	}
+	base := resolve(t, &url.URL{}, g.url+steer)
+	again := resolve(t, base, got.Reload)
+	if g.want(t, 200, strings.TrimPrefix(again.String(), g.url)); len(got.Clones) != 1 || got.Clones[0].Replacement.Host != "" {
+		t.Fatalf("got %+v, want one clone without a host", got)
+	}
+	variant := uris(master)[0]
+	for name, value := range got.Clones[0].Replacement.Params {
+		variant += "?" + name + "=" + value
+	}
+	g.upstream.reset()
+	list := g.want(t, 200, variant).body
+	media := resolve(t, resolve(t, &url.URL{}, g.url+variant), uris(list)[0])
+	if body := g.want(t, 200, strings.TrimPrefix(media.String(), g.url)).body; body != "from the other host" {
+		t.Errorf("the segment: got %q", body)
+	}
+	if asked := g.upstream.requestURIs(); len(asked) != 0 {
+		t.Errorf("the base's host was asked for %q", asked)
+	}
+	g.want(t, 200, uris(master)[0]+"?"+hls.HostParameter+"=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") // a forged one changes nothing
 }

@@ -44,7 +44,8 @@ func (m mode) options() hls.Options {
 // onOrigin locates what is on the origin of the tests.
 func onOrigin(locate func(ref string) (string, bool)) func(hls.Listed) (string, bool) {
 	return func(l hls.Listed) (string, bool) {
-		if at := l.Scheme + "://" + l.Host; at != "http://10.0.0.5:8000" && at != "https://origin.example" {
+		isOurs := l.Scheme == "http" && l.Host == "10.0.0.5:8000" || l.Scheme == "https" && l.Host == "origin.example"
+		if !isOurs {
 			return "", false
 		}
 		return locate(l.Ref)
