@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/upstream"
@@ -167,6 +168,34 @@ func TestServe_OddLists_SameAsDirect(t *testing.T) {
 	}
 }
 
+// TestServe_KeyRotation_URIsStay has a viewer play on nodes before, in and after the change to another key.
+func TestServe_KeyRotation_URIsStay(t *testing.T) {
+	t.Parallel()
+	a, b := setting.Key{ID: "a", Secret: "the first ticket secret"}, setting.Key{ID: "b", Secret: "the second ticket secret"}
+	var nodes []*testGateway
+	for _, keys := range [][]setting.Key{{a}, {a, b}, {b, a}} {
+		g := newTestGateway(t, func(c *Config) { c.Tickets.Keys = keys })
+		g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+		nodes = append(nodes, g)
+	}
+	first := "/~" + nodes[0].ticket(t, "a001") + "/play/a001/index.m3u8"
+	want := nodes[0].want(t, 200, first).body
+	for i, g := range nodes {
+		if got := g.want(t, 200, first).body; got != want {
+			t.Errorf("node %d wrote\n%s\nwant\n%s", i, got, want)
+		}
+		media := resolve(t, resolve(t, &url.URL{}, g.url+first), uris(want)[0])
+		if got := g.want(t, 200, strings.TrimPrefix(media.String(), g.url)).body; got != segment {
+			t.Errorf("node %d: got the segment %q", i, got)
+		}
+	}
+	// Viewers who come after the change have the new key, and nodes that only verify with it serve them.
+	after := "/~" + nodes[2].ticket(t, "a001") + "/play/a001/index.m3u8"
+	if one, other := nodes[1].want(t, 200, after).body, nodes[2].want(t, 200, after).body; one != other || one == want {
+		t.Errorf("with the new key two nodes wrote\n%s\n%s", one, other)
+	}
+}
+
 // TestServe_CredentialsInPath_StayTheirViewers has references below the viewer's own path, because no pattern is without it.
 func TestServe_CredentialsInPath_StayTheirViewers(t *testing.T) {
 	t.Parallel()
@@ -249,7 +278,8 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 	other.files["/play/a001/low.m3u8"] = mediaPlaylist
 	other.files["/play/a001/seg-17.ts"] = "from the other host"
 	master := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
-	steer := strings.SplitN(strings.SplitN(master, `SERVER-URI="`, 2)[1], `"`, 2)[0]
+	_, steer, _ := strings.Cut(master, `SERVER-URI="`)
+	steer, _, _ = strings.Cut(steer, `"`)
 	var got struct {
 		Reload string `json:"RELOAD-URI"`
 		Clones []struct {
