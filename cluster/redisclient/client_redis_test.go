@@ -150,6 +150,24 @@ func TestPipeline_Work_SharesPipelines(t *testing.T) {
 	}
 }
 
+// TestPipeline_Execute_OneFails answers each call of a pipeline by itself.
+func TestPipeline_Execute_OneFails(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	newCall := func(source string) *call {
+		return &call{script: newScript(source, source), keys: []string{"usher:k"}, done: make(chan result, 1)}
+	}
+	for range 2 { // at first the server knows no script
+		calls := []*call{newCall(`return 1`), newCall(`error('no')`), newCall(`return nil`), newCall(`return 4`)}
+		must(t, c.pipeline.execute(calls))
+		for i, want := range []int64{1, 0, 0, 4} {
+			if r := <-calls[i].done; Int(r.value) != want || (r.err != nil) != (i == 1) {
+				t.Errorf("call %d: %v and %v, want %d", i, r.value, r.err, want)
+			}
+		}
+	}
+}
+
 // TestClient_Run_CallerLeaves returns when the caller's time is over, and lets the others' calls alone.
 func TestClient_Run_CallerLeaves(t *testing.T) {
 	t.Parallel()
@@ -172,7 +190,7 @@ func TestSubscription_Run(t *testing.T) {
 	var mu sync.Mutex
 	var got []string
 	subscribed := make(chan struct{}, 10)
-	s := c.NewSubscription([]string{"usher:a", "usher:b"}, func(channel, payload string) {
+	s := c.NewSubscription([]string{"usher:a", "usher:b", "usher:c"}, func(channel, payload string) {
 		mu.Lock()
 		defer mu.Unlock()
 		got = append(got, fmt.Sprint(channel, " ", payload))
