@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"log/slog"
 	"testing"
 	"time"
@@ -49,5 +50,23 @@ func TestRedis_WaitForLease(t *testing.T) {
 		if len(b.waiters.waiting) != 0 {
 			t.Errorf("session %d: still waits", i)
 		}
+	}
+}
+
+// TestRedis_AcquireLease_Free grants a free lease at once, and returns a decision that holds at once, whatever the caller would
+// wait for.
+func TestRedis_AcquireLease_Free(t *testing.T) {
+	t.Parallel()
+	_, n, _ := newSingleStore(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	q := session.LeaseRequest{ID: idOf(1), Lease: leaseFor, Wait: time.Hour}
+	got, err := n.a.AcquireLease(ctx, q)
+	if err != nil || got.Revision == 0 || got.HeldElsewhere {
+		t.Fatalf("got %+v and %v, want a lease", got, err)
+	}
+	n.save(n.a, withRevision(got.Revision, allowedRecord(1, openedAgo(1))), false, session.OutcomeStored)
+	if got, err := n.a.AcquireLease(ctx, q); err != nil || got.Record.Decision.Verdict != backends.Allowed || got.Revision != 0 {
+		t.Errorf("got %+v and %v, want the decision", got, err)
 	}
 }
