@@ -349,15 +349,8 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	switch {
 	case err == nil:
 	case s.ticketUse.isRefusing:
-		e.Refused = new(newAddressRefused())
+		e.Refused = new(backends.LocalDecision(backends.Denied, backends.ReasonNewAddress))
 	default:
 		e.Overload = err.Error()
-	}
-}
-
-// newAddressRefused denies a viewer whose ticket is used from more addresses than their route allows.
-func newAddressRefused() backends.Decision {
-	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromLocal, Reason: "the ticket is used from another address, which on_new_address refuses",
 	}
 }
