@@ -21,8 +21,8 @@ const probePause = 250 * time.Millisecond
 // minDropLength is the queue length from which closed sessions are dropped.
 const minDropLength = 1024
 
-// recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first, and the addresses of viewers in
-// turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
+// recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first, and the addresses of viewers
+// in turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
 type recheckQueue struct {
 	breakerState func() backends.BreakerState
 	onGranted    func(*Session)

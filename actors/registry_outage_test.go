@@ -352,7 +352,8 @@ func TestRegistry_TicketReplaced_Adopted(t *testing.T) {
 	})
 }
 
-// TestRegistry_TicketReplaced_LookFails has the store fail when this node looks for the other ticket. The next heartbeat looks again.
+// TestRegistry_TicketReplaced_LookFails has the store fail when this node looks for the other ticket. The next heartbeat looks
+// again.
 func TestRegistry_TicketReplaced_LookFails(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
@@ -380,8 +381,8 @@ func TestRegistry_TicketReplaced_LookFails(t *testing.T) {
 	})
 }
 
-// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The session
-// is looked up when messages come again, if the store has failed since it was opened; others are not.
+// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The
+// session is looked up when messages come again, if the store has failed since it was opened; others are not.
 func TestRegistry_TicketsMissed_Adopted(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
