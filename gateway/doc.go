@@ -20,6 +20,7 @@
 //	                     └ role, upstream, path and query as listed, variables; valid for this route, channel, folder and name
 //
 // Invariants:
+//   - What begins as a playlist is served as one, rewritten, whatever its URI said.
 //   - Only playlists open sessions. Every other request needs a ticket; without one it costs no backend a call, in an
 //     outage too.
 //   - A ticket is verified before any lookup. A forged one costs one MAC for each mapping that matches the path.
@@ -35,7 +36,8 @@
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
 // Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned, because
-// no player makes them up; package urlpath says which. Where a playlist lists such a path, its URI gets a reference, with a
+// no player makes them up; package urlpath says which. Several slashes in a row count as one for the route, and the origin gets
+// those behind the channel as they came. Where a playlist lists such a path, its URI gets a reference, with a
 // name behind it that nobody reads otherwise. A reference is the same for all viewers of a channel and on all nodes, so
 // that playlists below a ticket are byte-identical. It is sealed by the key that signed the viewer's ticket, so that no URI
 // changes in a session's life. A variable whose value only the player knows leaves its URI plain. A steering manifest's

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -17,6 +18,8 @@ var (
 	ErrPath = errors.New("path must be absolute, escaped and without dot segments")
 	// ErrTooSlow means that a reader of a large body held back the others for too long and was dropped.
 	ErrTooSlow = errors.New("reader too slow")
+	// ErrPlaylist means that what was requested as media is a playlist.
+	ErrPlaylist = errors.New("media is a playlist")
 	// ErrClosed means that the origin was closed before or during the fetch.
 	ErrClosed = errors.New("origin closed")
 
@@ -97,10 +100,14 @@ func (e *timeoutError) Error() string {
 // Timeout implements net.Error.
 func (e *timeoutError) Timeout() bool { return true }
 
-// bareError removes the URL from an HTTP client's error, because its query may hold a token of the operator.
+// bareError removes the URL from an HTTP client's error, because its query may hold a token of the operator. So may the
+// Location that the client quotes if it is none.
 func bareError(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+		err = u.Err
+	}
+	if strings.HasPrefix(err.Error(), "failed to parse Location header") {
+		return fmt.Errorf("%w: the Location is no URL", errRedirect)
 	}
 	return err
 }
@@ -111,5 +118,5 @@ func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
-	return !errors.Is(err, ErrPath)
+	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist)
 }

@@ -21,8 +21,13 @@ func TestMergeSlashes(t *testing.T) {
 func TestUnmergedSuffix(t *testing.T) {
 	t.Parallel()
 	for _, test := range [][3]string{
-		{"/a/b", "b", "b"}, {"/a//b", "b", "/b"}, {"/a///x//y.ts", "x/y.ts", "//x//y.ts"}, {"/a//x//", "x/", "/x//"}, {"/a/", "", ""},
-		{"/a//", "", "/"}, {"/a///b/c", "c", "c"},
+		{"/a/b", "b", "b"},
+		{"/a//b", "b", "/b"},
+		{"/a///x//y.ts", "x/y.ts", "//x//y.ts"},
+		{"/a//x//", "x/", "/x//"},
+		{"/a/", "", ""},
+		{"/a//", "", "/"},
+		{"/a///b/c", "c", "c"},
 	} {
 		if got := UnmergedSuffix(test[0], test[1]); got != test[2] {
 			t.Errorf("%q, %q: got %q, want %q", test[0], test[1], got, test[2])
