@@ -305,7 +305,8 @@ func (e LeaseAnswered) isLost() bool { return !e.Found && !e.IsUnavailable }
 func (s step) onLease(e LeaseAnswered) Action {
 	ticket := s.agreeOnTicket(e)
 	a := s.afterLease(e)
-	a.Publish = a.Publish || ticket.Publish // a check that follows stores the ticket
+	a.Publish = a.Publish || ticket.Publish
+	a.Save = a.Save || ticket.Save && s.phase.isAllowed() && !a.StartCheck // a check that follows stores the ticket
 	return a
 }
 

@@ -277,8 +277,8 @@ func TestBreaker_Panic_ShowsRuntimeErrors(t *testing.T) {
 	t.Parallel()
 	for want, next := range map[string]backends.BackendFunc{
 		"panic: runtime error: index out of range": func(context.Context, *backends.Request) (backends.Decision, error) {
-			var none []backends.Decision
-			return none[len(none)], nil
+			few := make([]backends.Decision, 1)
+			return few[len(few)], nil
 		},
 		"panic of type *errors.errorString": func(context.Context, *backends.Request) (backends.Decision, error) {
 			panic(errors.New("5ecret"))

@@ -138,6 +138,23 @@ func TestParse_ListedVariables_Imported(t *testing.T) {
 	}
 }
 
+func TestParse_ListedVariables_DefinedSoFar(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, l := range listed(t, `#EXT-X-MEDIA:URI="a"
+#EXT-X-DEFINE:NAME="v",VALUE="1"
+#EXT-X-MEDIA:URI="a"
+#EXT-X-MEDIA:URI="a"
+#EXT-X-DEFINE:NAME="w",VALUE="2"
+#EXT-X-MEDIA:URI="a"
+`, mode{}.options()) {
+		got = append(got, l.Variables)
+	}
+	if diff := cmp.Diff([]string{"", "v=1", "v=1", "v=1&w=2"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestParse_ListedVariables_ByTag(t *testing.T) {
 	t.Parallel()
 	const define = "#EXT-X-DEFINE:NAME=\"b\",VALUE=\"2\"\n#EXT-X-DEFINE:NAME=\"a\",VALUE=\"1\"\n"
