@@ -73,6 +73,13 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 			func(t *testing.T, c *clusterClient) { c.markEvicted(t.Context(), idOf(1)) },
 			[]string{`level=DEBUG msg="eviction not stored"`},
 		},
+		"another stream of a limited user": {
+			func(_ *testing.T, c *clusterClient) {
+				l := newStreamLimits(core{life: c.life, cluster: c, log: c.log, table: new(sessionTable)}, PerUserConfig{})
+				l.evict(session.EvictedStream{Session: idOf(1), State: session.StreamEvicted})
+			},
+			[]string{`level=WARN msg="eviction not stored, the session may return on another node"`},
+		},
 		"an evicted session that redis has lost": {
 			func(_ *testing.T, c *clusterClient) {
 				r := revoker{core: core{life: c.life, cluster: c, log: c.log, table: new(sessionTable)}}

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -15,15 +16,17 @@ import (
 type fakeLimits struct {
 	*fakeCluster
 
-	mu       sync.Mutex
-	joined   []string // the users
-	join     session.LimitResult
-	renew    session.LimitResult // its one state is that of each stream
-	renewed  []int               // the number of streams of each renewal
-	evicted  []backends.SessionID
-	revoked  []backends.SessionID
-	left     []backends.SessionID
-	messages []session.Revocation
+	mu     sync.Mutex
+	joined []string // the users
+	join   session.LimitResult
+	// beforeRenew is called, without the lock, after a renewal is noted.
+	beforeRenew func()
+	renew       session.LimitResult // its one state is that of each stream
+	renewed     []int               // the number of streams of each renewal
+	evicted     []backends.SessionID
+	revoked     []backends.SessionID
+	left        []backends.SessionID
+	messages    []session.Revocation
 }
 
 func (f *fakeLimits) JoinStream(_ context.Context, e session.StreamEntry) (session.LimitResult, error) {
@@ -35,13 +38,13 @@ func (f *fakeLimits) JoinStream(_ context.Context, e session.StreamEntry) (sessi
 
 func (f *fakeLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.renewed = append(f.renewed, len(of))
-	result := f.renew
-	result.States = nil
-	for range of {
-		result.States = append(result.States, f.renew.States[0])
+	result, before := f.renew, f.beforeRenew
+	f.mu.Unlock()
+	if before != nil {
+		before()
 	}
+	result.States = slices.Repeat(result.States[:1], len(of))
 	return result, nil
 }
 

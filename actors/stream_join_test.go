@@ -112,3 +112,70 @@ func TestStreamLimits_Denied_NoLimit_LeavesNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestStreamLimits_Renewed_ByHeartbeats keeps a stream counted for as long as its viewer plays.
+func TestStreamLimits_Renewed_ByHeartbeats(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.keepWatching(t, openRequest(1), 2*time.Second, nil) // it begins to play, which is a renewal
+		before := len(f.told().renewed)
+		if before != 1 {
+			t.Errorf("%d renewals when it begins to play, want one", before)
+		}
+		n.keepWatching(t, openRequest(1), time.Minute, nil) // three heartbeats
+		if got := len(f.told().renewed) - before; got != 3 {
+			t.Errorf("%d renewals in a minute, want one with each heartbeat", got)
+		}
+	})
+}
+
+// TestStreamLimits_MarkDue_OneTask renews a user's streams by one task, however often they become due.
+func TestStreamLimits_MarkDue_OneTask(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		for i := range 3 {
+			n.watch(t, openRequest(i))
+		}
+		hash := n.table.find(idOf(1)).stream.Load().hash
+		synctest.Wait()
+		release := make(chan struct{})
+		f.answer(func() { f.beforeRenew = func() { <-release } })
+		before := len(f.told().renewed)
+		for range 3 {
+			n.OnLimitExceeded(hash)
+			synctest.Wait()
+		}
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d calls of the store at once, want one", got)
+		}
+		f.answer(func() { f.beforeRenew = nil })
+		close(release)
+		if got := f.told().renewed[before:]; len(got) != 2 || got[0] != 3 || got[1] != 3 {
+			t.Errorf("renewed %v streams, want all three twice", got)
+		}
+	})
+}
+
+// TestStreamLimits_ApplyResult_ScheduledOnce looks again once at the time that the store says, if the user still has streams here.
+func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		u := n.table.find(idOf(1)).stream.Load()
+		before := len(f.told().renewed)
+		result := session.LimitResult{RecheckIn: time.Second}
+		for range 3 {
+			n.streams.applyResult(u, result, backends.SessionID{})
+		}
+		n.streams.applyResult(&userStream{user: "gone", hash: "gone"}, result, backends.SessionID{})
+		n.streams.applyResult(u, session.LimitResult{}, backends.SessionID{})
+		time.Sleep(1500 * time.Millisecond)
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d renewals, want one", got)
+		}
+		time.Sleep(3 * time.Second)
+		if got := len(f.told().renewed) - before; got != 1 {
+			t.Errorf("%d renewals later, want no more", got)
+		}
+	})
+}

@@ -108,6 +108,21 @@ func TestTimerWheel_AgreesWithModel(t *testing.T) {
 	})
 }
 
+// TestTimerWheel_Arm_Past delivers with the next tick what was due before the last one.
+func TestTimerWheel_Arm_Past(t *testing.T) {
+	t.Parallel()
+	for _, due := range []time.Duration{-time.Hour, 0, time.Second, 10 * time.Second} {
+		delivered := 0
+		w := newTimerWheel(t0(), func(*Session) { delivered++ })
+		w.advance(in(10 * time.Second))
+		w.arm(bareSession(idOf(1)), in(due))
+		w.advance(in(10*time.Second + wheelTick))
+		if delivered != 1 {
+			t.Errorf("due after %v: delivered %d times with the tick after 10s, want once", due, delivered)
+		}
+	}
+}
+
 func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 	t.Parallel()
 	w := newTimerWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
@@ -132,6 +147,23 @@ func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 		if cap(slot) > 64 {
 			t.Errorf("slot %d keeps room for %d timers", i, cap(slot))
 		}
+	}
+}
+
+// TestTimerWheel_BurstBesideLaterTimer keeps a timer of a later turn in a slot that many others have left.
+func TestTimerWheel_BurstBesideLaterTimer(t *testing.T) {
+	t.Parallel()
+	delivered := 0
+	w := newTimerWheel(t0(), func(*Session) { delivered++ })
+	for i := range 1000 {
+		w.arm(bareSession(idOf(i)), in(time.Second))
+	}
+	w.arm(bareSession(idOf(1000)), in(time.Second+wheelSlots*wheelTick))
+	if w.advance(in(2 * time.Second)); delivered != 1000 {
+		t.Errorf("%d timers delivered, want the 1000 that are due", delivered)
+	}
+	if w.advance(in(2*time.Second + wheelSlots*wheelTick)); delivered != 1001 {
+		t.Errorf("%d timers delivered a turn later, want all", delivered)
 	}
 }
 

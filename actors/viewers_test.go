@@ -50,6 +50,15 @@ func TestUserSpread_Reports(t *testing.T) {
 			count: most + 1, user: func(int) backends.Decision { return backends.Decision{User: "Guest"} },
 			want: []string{"portal Guest 200"},
 		},
+		"one id among as many others": {
+			count: 2 * (most + 1), user: func(i int) backends.Decision {
+				if i%2 == 0 {
+					return backends.Decision{UserID: "guest"}
+				}
+				return backends.Decision{UserID: fmt.Sprint(i)}
+			},
+			want: []string{"portal guest 200"},
+		},
 		"as many as there may be": {count: most, user: func(int) backends.Decision { return backends.Decision{UserID: "hotel"} }},
 		"one name and many ids": {
 			count: 2 * most, user: func(i int) backends.Decision { return backends.Decision{UserID: fmt.Sprint(i), User: "Guest"} },
@@ -128,5 +137,45 @@ func TestUserSpread_ReportsWhileItHolds(t *testing.T) {
 		if got := users.take(); len(got) != 0 {
 			t.Errorf("reported %q without sessions", got)
 		}
+	})
+}
+
+// TestUserSpread_Reports_OneTooMany looks when one address too many comes, however long after the others, and at most once in an
+// interval.
+func TestUserSpread_Reports_OneTooMany(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		users := new(constantUsers)
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
+			s.OnConstantUser, s.Config.IdleTimeout, s.rules.Validity = users.report, time.Hour, time.Hour
+		})
+		defer n.closeAndDrain()
+		open := func(from, to int, address func(i int) int) {
+			for i := from; i < to; i++ {
+				r := openRequest(i)
+				r.Request.Address = openRequest(address(i)).Request.Address
+				if _, err := n.Open(t.Context(), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		want := func(when string, reports int) {
+			t.Helper()
+			synctest.Wait()
+			if got := users.take(); len(got) != reports {
+				t.Errorf("%s: reported %q, want %d", when, got, reports)
+			}
+		}
+		own := func(i int) int { return i }
+		open(0, maxUserAddresses, own)
+		time.Sleep(3 * userScanInterval)
+		want("as many as there may be", 0)
+		open(maxUserAddresses, maxUserAddresses+1, func(int) int { return 0 }) // at an address that is counted, so a look finds nothing
+		want("one more viewer", 0)
+		time.Sleep(userScanInterval * 2 / 3)
+		open(maxUserAddresses+1, maxUserAddresses+2, own)
+		want("one address too many, soon after a look", 0)
+		time.Sleep(userScanInterval / 3)
+		want("an interval after that look", 1)
 	})
 }

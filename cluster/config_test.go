@@ -1,6 +1,9 @@
 package cluster
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,6 +14,9 @@ import (
 
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
 	tests := map[string]struct {
 		edit func(*Config)
 		want string
@@ -27,6 +33,9 @@ func TestConfig_Validate(t *testing.T) {
 				"encryption_keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
 				"encryption_keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
 		},
+		"a folder for the bans":      {func(c *Config) { c.StateDir = folder }, ""},
+		"no such folder":             {func(c *Config) { c.StateDir = file + "x" }, fmt.Sprintf("state_dir: %q is no folder; make it, writable for the user that runs usher", file+"x")},
+		"a file instead of a folder": {func(c *Config) { c.StateDir = file }, fmt.Sprintf("state_dir: %q is no folder; make it, writable for the user that runs usher", file)},
 		"the shortest times": {
 			func(c *Config) {
 				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 5*time.Millisecond, time.Second, time.Minute

@@ -70,7 +70,8 @@
 //
 // Invariants:
 //   - No request waits for Redis longer than cluster.redis_timeout, and during an outage none waits at all.
-//   - A call that Redis runs after its caller has given up changes nothing: it carries its expiry.
+//   - A call that Redis runs more than a second after its caller has given up changes nothing: it carries its expiry. Counters
+//     carry none, and are added once at most: those whose call may have been sent are not added again.
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
@@ -92,8 +93,8 @@
 //     its credentials or its user are known.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
-//     the next heartbeat; after a freeze of Redis, at some sessions' next re-check only. The others stay valid, and are revoked
-//     with it.
+//     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks up
+//     the sessions for which Redis has failed. The others stay valid, and are revoked with it.
 //
 // Decided: what a ban cannot refuse is a session that no node and no store remembers, of which only the ticket is shown: one that
 // was idle when the ban began, and whose record Redis lost since. It plays until its viewer shows credentials, or its ticket is

@@ -249,6 +249,11 @@ func (p *pattern) expand(from *pattern, m match) (string, bool) {
 	return b.String(), true
 }
 
+// hasCredentials reports whether the pattern has variables besides {channel}.
+func (p *pattern) hasCredentials() bool {
+	return slices.ContainsFunc(p.names, func(name string) bool { return name != channelVariable && name != restVariable })
+}
+
 // place returns the expanded path with that text in place of its *. It fails if there is no *, or as expand does.
 func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
 	var b strings.Builder

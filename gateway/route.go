@@ -28,6 +28,8 @@ type route struct {
 	hosts    []string
 	origin   *origin.Origin
 	identity identityFields
+	// placesNameViewers: every pattern below which references are written has credentials of the viewer.
+	placesNameViewers bool
 	// warned are the warnings that were written about playlists of the route, by what they are about.
 	warned *otter.Cache[string, struct{}]
 	// tooLong counts URIs beyond tickets.max_uri.
@@ -85,6 +87,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		}
 		r.mappings = append(r.mappings, p)
 	}
+	r.placesNameViewers = !slices.ContainsFunc(r.mappings, func(m pathMapping) bool {
+		return m.viewer.index(restVariable) >= 0 && !m.viewer.hasCredentials()
+	})
 	return r, nil
 }
 

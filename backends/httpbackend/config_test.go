@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/backends/httpbackend"
 	"usher/backends/setting"
@@ -36,6 +37,10 @@ func TestConfig_Validate(t *testing.T) {
 				"dial_timeout: 0s must be above 0", "tls_timeout: 0s must be above 0", "idle_timeout: 0s must be above 0",
 				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
 			},
+		},
+		"a port that does not exist": {
+			func(c *httpbackend.Config) { c.Address = "http://portal.example.com:65536/" },
+			[]string{"address: port 65536 does not exist; want 1 to 65535"},
 		},
 		"a negative bound of the header": {
 			func(c *httpbackend.Config) { c.ResponseHeaderTimeout = -1 },
@@ -91,9 +96,26 @@ func TestConfig_SetPreset_OnlyAuthProxyHasTimesOfItsOwn(t *testing.T) {
 		cfg.SetPreset(preset)
 		hasOwn := cfg.DialTimeout != plain.DialTimeout || cfg.TLSTimeout != plain.TLSTimeout ||
 			cfg.ResponseHeaderTimeout != plain.ResponseHeaderTimeout || cfg.IdleTimeout != plain.IdleTimeout
+		own := [...]time.Duration{cfg.DialTimeout, cfg.TLSTimeout, cfg.ResponseHeaderTimeout, cfg.IdleTimeout}
+		product := [...]time.Duration{5 * time.Second, 3 * time.Second, 2 * time.Second, 90 * time.Second}
+		if hasOwn && own != product {
+			t.Errorf("%s: got the times %v, want the product's own %v", preset, own, product)
+		}
 		if want := preset == httpbackend.PresetAuthProxy; hasOwn != want || cfg.Preset != preset {
 			t.Errorf("%s: got times of its own: %t and preset %s, want %t", preset, hasOwn, cfg.Preset, want)
 		}
+	}
+}
+
+func TestConfig_Warnings(t *testing.T) {
+	t.Parallel()
+	cfg := httpbackend.DefaultConfig()
+	if err := cfg.Warnings(); err != nil {
+		t.Errorf("the default: got %v, want none", err)
+	}
+	cfg.Statuses = httpbackend.Statuses{"5xx": httpbackend.OutcomeAllow}
+	if err := cfg.Warnings(); err == nil || !strings.HasPrefix(err.Error(), "statuses.5xx: allow: ") {
+		t.Errorf("a 5xx that allows: got %v, want a warning", err)
 	}
 }
 

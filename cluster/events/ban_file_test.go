@@ -2,8 +2,10 @@ package events
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"usher/actors/session"
 	"usher/backends/setting"
 	"usher/cluster/redisclient"
+	"usher/cluster/redistest"
 )
 
 func openFile(t *testing.T, path string, log *slog.Logger) *BanFile {
@@ -92,6 +95,64 @@ func TestBanFile_Write_OnlyChanges(t *testing.T) {
 	if after := stored(); after != before || before == "" {
 		t.Error("the ban was encrypted and written again")
 	}
+}
+
+// TestBanFile_Write_ManyAtOnce removes what has ended, and nothing else.
+func TestBanFile_Write_ManyAtOnce(t *testing.T) {
+	t.Parallel()
+	path, now := filepath.Join(t.TempDir(), "bans.db"), time.Now()
+	f, bans := openFile(t, path, discard()), NewBans()
+	for i := range 100 {
+		bans.Add(now, session.Ban{ID: strconv.Itoa(i), User: "ann", Until: now.Add(time.Duration(1+i%2) * time.Hour)})
+	}
+	must(t, f.write(goldenCipher(t), bans))
+	bans.expire(now.Add(time.Hour))
+	must(t, f.write(goldenCipher(t), bans))
+	must(t, f.db.Close())
+	f = openFile(t, path, discard())
+	must(t, f.Load(goldenCipher(t), NewBans(), now))
+	if got := len(f.written[fileBans]); got != 50 {
+		t.Errorf("the file has %d bans, want the 50 that hold", got)
+	}
+	must(t, f.db.Close())
+}
+
+// TestBanFile_Run_WritesChanges writes what changes, also the last change before the node ends.
+func TestBanFile_Run_WritesChanges(t *testing.T) {
+	t.Parallel()
+	var text bytes.Buffer
+	path, bans, now := filepath.Join(t.TempDir(), "bans.db"), NewBans(), time.Now()
+	f := openFile(t, path, slog.New(slog.NewTextHandler(&text, nil)))
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	bans.Add(now, session.Ban{ID: "b", User: "ann", Until: now.Add(time.Hour)})
+	f.Run(ctx, goldenCipher(t), bans)
+	if text.Len() != 0 {
+		t.Errorf("logged %s", &text)
+	}
+	f.Run(ctx, goldenCipher(t), bans) // it is closed already
+	if !strings.Contains(text.String(), "bans not written to cluster.state_dir") {
+		t.Errorf("logged %q, want what to do about a file that cannot be written", &text)
+	}
+	f, bans = openFile(t, path, discard()), NewBans()
+	must(t, f.Load(goldenCipher(t), bans, now))
+	if got := bans.List(now); len(got) != 1 {
+		t.Errorf("the file has %+v, want the ban", got)
+	}
+	ctx, end = context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f.Run(ctx, goldenCipher(t), bans)
+	}()
+	bans.Add(now, session.Ban{ID: "c", User: "bob", Until: now.Add(time.Hour)})
+	redistest.Eventually(t, "the change is written", func() bool {
+		var value []byte
+		err := f.db.View(func(tx *bbolt.Tx) error { value = tx.Bucket([]byte(fileBans)).Get([]byte("c")); return nil })
+		return err == nil && value != nil
+	})
+	end()
+	<-done
 }
 
 func TestBanFile_Load_Damaged(t *testing.T) {

@@ -244,7 +244,7 @@ func TestBans_AddRemoveExpire(t *testing.T) {
 	hasChanged(true)
 	added("", ban("ann", "", 2*time.Hour), ban("bob", "ann", time.Hour))
 	hasChanged(false)
-	added("eve short", ban("eve", "", 2*time.Hour), ban("short", "", time.Minute))
+	added("eve short", ban("over", "", 0), ban("eve", "", 2*time.Hour), ban("ann", "", time.Hour), ban("short", "", time.Minute))
 	hasChanged(true)
 	if got := bans.List(now); got[0].ID != "eve" || got[1].ID != "ann" || got[2].ID != "bob" || got[3].ID != "short" || len(got) != 4 {
 		t.Errorf("listed %+v, want those that end last first, then by id", got)
@@ -288,4 +288,43 @@ func TestBanIndex_RarestHash(t *testing.T) {
 	if x := newBanIndex(bans); len(x.credentials["common"]) != 0 || len(x.credentials) != len(bans) {
 		t.Errorf("keyed by %v, want one hash each and not the common one", x.credentials)
 	}
+}
+
+// TestBans_Add_IndexesRecentApart builds the index of all bans anew once many have come, and not for what changes nothing.
+func TestBans_Add_IndexesRecentApart(t *testing.T) {
+	t.Parallel()
+	bans, now := NewBans(), time.Now()
+	add := func(i int) {
+		bans.Add(now, session.Ban{ID: fmt.Sprint(i), User: fmt.Sprint(i), Until: now.Add(time.Hour)})
+	}
+	want := func(when string, recent, others int) {
+		t.Helper()
+		count := func(x *banIndex) int {
+			if x == nil {
+				return 0
+			}
+			return len(x.users)
+		}
+		index := bans.index.Load()
+		if r, o := count(index.recent), count(index.others); r != recent || o != others {
+			t.Errorf("%s: %d recent and %d others, want %d and %d", when, r, o, recent, others)
+		}
+	}
+	for i := range maxRecent {
+		add(i)
+	}
+	want("as many as may be recent", maxRecent, 0)
+	add(maxRecent)
+	want("one more", 0, maxRecent+1)
+	add(maxRecent + 1)
+	want("another one", 1, maxRecent+1)
+	before := bans.index.Load()
+	bans.Remove("unknown", now.Add(time.Hour))
+	bans.expire(now)
+	add(0)
+	if bans.index.Load() != before {
+		t.Error("the index is built anew though no ban came or went")
+	}
+	bans.Remove("0", now.Add(time.Hour))
+	want("one less", 0, maxRecent+1)
 }

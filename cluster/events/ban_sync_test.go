@@ -161,3 +161,27 @@ func TestBanSync_StoreQueued_LogsDropped(t *testing.T) {
 		}
 	})
 }
+
+// TestBanSync_StoreQueued_Fails has the next heartbeat compare the bans: the tombstone is no longer queued.
+func TestBanSync_StoreQueued_Fails(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	s.bans.isUnsynced = false
+	must(t, s.storeQueued(t.Context()))
+	if s.isNeeded() {
+		t.Error("bans are compared though nothing was to be written")
+	}
+	s.queue(session.Ban{ID: "b", Session: someSession, Until: time.Now().Add(time.Hour)})
+	if err := s.storeQueued(t.Context()); err == nil || !s.isNeeded() || len(s.queued) != 0 {
+		t.Errorf("error %v, compared next: %t, still queued: %d", err, s.isNeeded(), len(s.queued))
+	}
+}
+
+// TestBanSync_Sync_Fails compares again what could not be compared.
+func TestBanSync_Sync_Fails(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	if err := s.sync(t.Context()); err == nil || !s.isNeeded() {
+		t.Errorf("error %v, compared again: %t", err, s.isNeeded())
+	}
+}

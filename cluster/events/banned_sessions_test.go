@@ -129,3 +129,21 @@ func TestBans_Add_TombstoneBeforeBan(t *testing.T) {
 		t.Error("the ban behind the tombstone does not hold")
 	}
 }
+
+// TestBannedSessions_Match_Longest returns the tombstone that holds longest, in whatever order they came.
+func TestBannedSessions_Match_Longest(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_790_000_000, 0)
+	for _, lasts := range [][]time.Duration{{1, 2, 3}, {3, 2, 1}, {2, 3, 1}} {
+		var x bannedSessions
+		for i, hours := range lasts {
+			x.add(session.Ban{Session: someSession, Cause: string(byte('a' + i)), Until: now.Add(hours * time.Hour)}, now)
+		}
+		if got, found := x.match(someSession, now); !found || got.Until.Sub(now) != 3*time.Hour {
+			t.Errorf("of %v hours it matches one that ends in %v", lasts, got.Until.Sub(now))
+		}
+		if got, found := x.match(someSession, now.Add(3*time.Hour)); found {
+			t.Errorf("when all have ended it matches %+v", got)
+		}
+	}
+}

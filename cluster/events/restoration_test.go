@@ -125,6 +125,10 @@ func TestRestoration_Await(t *testing.T) {
 
 		isDown = false
 		await()
+		heartbeat(true)
+		want("the first one after the call", true, nil)
+
+		await()
 		leave()
 		want("the caller leaves", true, context.Canceled)
 	})

@@ -76,6 +76,32 @@ func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	}
 }
 
+// TestDecode_OtherVersions drops what a newer version may mean otherwise.
+func TestDecode_OtherVersions(t *testing.T) {
+	t.Parallel()
+	cipher, now := goldenCipher(t), time.Unix(1700000000, 0)
+	for plain, isKnown := range map[string]bool{
+		`{"v":"denied","s":"operator"}`: true, `{"v":"denied","s":"oracle"}`: false, `{"v":"perhaps","s":"operator"}`: false,
+		`{"v":"perhaps","s":"oracle"}`: false, `{}`: false, `[]`: false,
+	} {
+		message := marshal(revocationMessage{
+			Version: messageVersion, Kind: session.RevokedDenied, ID: "n1", Session: idOf(1).String(),
+			Encrypted: cipher.Encrypt([]byte(plain), "revocation n1"),
+		})
+		if _, _, err := decodeRevocation(cipher, message, 0, now); (err == nil) != isKnown {
+			t.Errorf("a decision %s: error %v", plain, err)
+		}
+	}
+	for plain, isKnown := range map[string]bool{
+		`{"v":1,"u":"ann"}`: true, `{"v":2,"u":"ann"}`: false, `{"u":"ann"}`: false, `{"v":1,"u":7}`: false, `{"v":1,"p":"x"}`: false,
+		`{"v":1,"s":"x"}`: false, `[]`: false,
+	} {
+		if _, err := decodeBan(cipher, "b", cipher.Encrypt([]byte(plain), "ban b")); (err == nil) != isKnown {
+			t.Errorf("a ban %s: error %v", plain, err)
+		}
+	}
+}
+
 func FuzzParseStreamID(f *testing.F) {
 	f.Add("1700000000000-3")
 	f.Add("-")

@@ -126,6 +126,9 @@ func TestRevocationStream_OnMessage_Unreadable(t *testing.T) {
 	for _, message := range []string{"", "5-0", "x 6-0 {}", "5-0 x {}", "0-0 6-0 {}"} {
 		s.onMessage(message)
 	}
+	if s.receive(streamID{6, 0}, "{}") {
+		t.Error("what cannot be read counts as applied")
+	}
 	if got := strings.Count(text.String(), "revocation unreadable"); got != 1 {
 		t.Errorf("%d warnings, want one:\n%s", got, &text)
 	}
@@ -177,11 +180,15 @@ func TestRevocationStream_Remember_RecentAlone(t *testing.T) {
 		if s.remember(); len(s.recent) != 2 {
 			t.Errorf("remembers %+v, want both", s.recent)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		if s.remember(); len(s.recent) != 1 || s.recent[0].ID != "b" {
 			t.Errorf("remembers %+v, want the second", s.recent)
 		}
 		many := make([]Issued, maxQueued)
+		time.Sleep(2 * reissueWindow)
+		if s.remember(); len(s.recent) != 0 {
+			t.Errorf("remembers %+v, want none that is too old", s.recent)
+		}
 		for i := range many {
 			many[i].At = time.Now()
 		}

@@ -124,3 +124,12 @@ func TestConfig_Warnings(t *testing.T) {
 		}
 	}
 }
+
+func TestConfig_Warnings_EachAddress(t *testing.T) {
+	t.Parallel()
+	c := Config{Addresses: []string{"10.0.0.7:6379", "8.8.8.8:6379", "8.8.4.4:6379"}, Password: "p"}
+	err := c.Warnings()
+	if err == nil || strings.Contains(err.Error(), "addresses[0]") || !strings.Contains(err.Error(), "addresses[1]") || !strings.Contains(err.Error(), "addresses[2]") {
+		t.Errorf("got %v, want warnings of the second and the third address", err)
+	}
+}

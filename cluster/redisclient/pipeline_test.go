@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -75,4 +76,50 @@ func TestPipeline_FrozenRedis_TimesOut(t *testing.T) {
 			t.Error("the breaker did not open")
 		}
 	})
+}
+
+// TestPipeline_Send_BreakerOpens answers at once the calls that were queued when the breaker opened, and none that nobody waits for.
+func TestPipeline_Send_BreakerOpens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker()
+		defer b.close()
+		b.isFailing.Store(true)
+		b.call("xxx")
+		p := &pipeline{breaker: b.breaker}
+		waits, abandoned := &call{done: make(chan result, 1)}, &call{done: make(chan result, 1)}
+		abandoned.isAbandoned.Store(true)
+		p.send([]*call{abandoned, waits})
+		if len(waits.done) != 1 || len(abandoned.done) != 0 {
+			t.Fatalf("answered %d and %d calls, want the one that is waited for", len(waits.done), len(abandoned.done))
+		}
+		if r := <-waits.done; !errors.Is(r.err, backends.ErrStoreUnavailable) {
+			t.Errorf("answered with %v", r.err)
+		}
+	})
+}
+
+// TestPipeline_QueueFor has one queue for one server, and else keeps neighbouring hash slots together.
+func TestPipeline_QueueFor(t *testing.T) {
+	t.Parallel()
+	one, several := &pipeline{queues: make([]chan *call, 1)}, new(pipeline)
+	one.queues[0] = make(chan *call)
+	for range clusterQueues {
+		several.queues = append(several.queues, make(chan *call))
+	}
+	used := map[chan *call]bool{}
+	for i := range 1000 {
+		key := "usher:session:{" + strconv.Itoa(i) + "}"
+		if one.queueFor([]string{key}) != one.queues[0] {
+			t.Fatalf("%s: another queue than the only one", key)
+		}
+		queue := several.queueFor([]string{key})
+		if want := several.queues[int(hashSlot(key))/(hashSlots/clusterQueues)]; queue != want {
+			t.Fatalf("%s, of slot %d: another queue than its neighbours'", key, hashSlot(key))
+		}
+		used[queue] = true
+	}
+	if len(used) != clusterQueues || several.queueFor(nil) != several.queues[0] {
+		t.Errorf("%d queues are used, want %d", len(used), clusterQueues)
+	}
 }

@@ -174,6 +174,9 @@ func TestParseDocument_Bounds(t *testing.T) {
 	if _, err := hls.ParseDocument([]byte(`{"a":"`+strings.Repeat("x", hls.MaxBytes)+`"}`), documentOptions(mode{})); !errors.Is(err, hls.ErrTooLarge) {
 		t.Errorf("a large document: got error %v", err)
 	}
+	if _, err := hls.ParseDocument([]byte(`{"a":"`+strings.Repeat("x", hls.MaxBytes-8)+`"}`), documentOptions(mode{})); err != nil {
+		t.Errorf("the largest document: got error %v", err)
+	}
 	o, folder := documentOptions(mode{}), strings.Repeat("x", 8<<10)
 	o.Locate = onOrigin(func(ref string) (string, bool) { return "/" + folder + ref, true })
 	many := `{"ASSETS":[{"URI":"a"}` + strings.Repeat(`,{"URI":"a"}`, 3*hls.MaxBytes/len(folder)) + `]}`

@@ -2,6 +2,7 @@ package hls_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -123,10 +124,8 @@ func TestParse_ListedVariables_Imported(t *testing.T) {
 	}
 	master.WriteString("#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n#EXT-X-DEFINE:NAME=\"late\",VALUE=\"x\"\n")
 	child.WriteString("#EXT-X-DEFINE:IMPORT=\"late\"\n")
-	want := map[string]string{"late": "{$late}"}
-	for name, value := range values {
-		want[name] = value
-	}
+	want := maps.Clone(values)
+	want["late"] = "{$late}"
 	o := mode{}.options()
 	o.Variables = listed(t, master.String(), o)[0].Variables
 	got := map[string]string{}
@@ -135,6 +134,23 @@ func TestParse_ListedVariables_Imported(t *testing.T) {
 		got[name] = strings.TrimPrefix(ref, "/play/a001/s?"+name+"=")
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParse_ListedVariables_DefinedSoFar(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for _, l := range listed(t, `#EXT-X-MEDIA:URI="a"
+#EXT-X-DEFINE:NAME="v",VALUE="1"
+#EXT-X-MEDIA:URI="a"
+#EXT-X-MEDIA:URI="a"
+#EXT-X-DEFINE:NAME="w",VALUE="2"
+#EXT-X-MEDIA:URI="a"
+`, mode{}.options()) {
+		got = append(got, l.Variables)
+	}
+	if diff := cmp.Diff([]string{"", "v=1", "v=1", "v=1&w=2"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -117,6 +117,8 @@ func TestParse_Version(t *testing.T) {
 		"the number tells late":              {"a\ns\n#EXT-X-MEDIA-SEQUENCE:4\n", "#EXT-X-MEDIA-SEQUENCE:5\ns", true},
 		"the number tells late, with titles": {"#EXTINF:2,\na\n#EXTINF:2,\ns\n#EXT-X-MEDIA-SEQUENCE:4\n", "#EXT-X-MEDIA-SEQUENCE:5\ns", true},
 		"the number tells late, with parts":  {"#EXT-X-PART:URI=\"a\"\na\ns\n#EXT-X-MEDIA-SEQUENCE:4\n", "#EXT-X-MEDIA-SEQUENCE:5\ns", true},
+		"the number tells after a part":      {`#EXT-X-PART:URI="s"` + "\n#EXT-X-MEDIA-SEQUENCE:5\n", "#EXT-X-MEDIA-SEQUENCE:5\n" + `#EXT-X-PART:URI="s"`, true},
+		"a key behind skipped segments":      {"#EXT-X-SKIP:SKIPPED-SEGMENTS=1\n" + k1 + "s", "#EXT-X-SKIP:SKIPPED-SEGMENTS=1\ns", true},
 		"another key":                        {k1 + "s", k2 + "s", false},
 		"a key and none":                     {k1 + "s", "s", false},
 		"a key that ended":                   {k1 + none + "s", "s", true},
@@ -157,9 +159,9 @@ func TestParse_Version(t *testing.T) {
 func TestParse_Version_ZeroIfUntold(t *testing.T) {
 	t.Parallel()
 	got := versions(t, `#EXT-X-MAP:URI="map"
+segment
 #EXT-X-BYTERANGE:1@0
 range
-segment
 #EXT-X-PRELOAD-HINT:TYPE=MAP,URI="map2"
 #EXT-X-RENDITION-REPORT:URI="report"
 #EXT-X-SESSION-KEY:METHOD=AES-128,URI="session-key"

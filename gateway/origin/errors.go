@@ -18,6 +18,8 @@ var (
 	ErrPath = errors.New("path must be absolute, escaped and without dot segments")
 	// ErrTooSlow means that a reader of a large body held back the others for too long and was dropped.
 	ErrTooSlow = errors.New("reader too slow")
+	// ErrPlaylist means that what was requested as media is a playlist.
+	ErrPlaylist = errors.New("media is a playlist")
 	// ErrClosed means that the origin was closed before or during the fetch.
 	ErrClosed = errors.New("origin closed")
 
@@ -116,5 +118,5 @@ func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
-	return !errors.Is(err, ErrPath)
+	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist)
 }

@@ -128,7 +128,7 @@ func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, err
 		return nil, err.Status < http.StatusInternalServerError, err
 	}
 	ttl := o.config.Cache.NegativeTTL
-	return &entry{negative: err, freshUntil: a.received + int64(ttl), retention: ttl}, !o.upstream.FallbackOn404, err
+	return negativeEntry(err, a.received, ttl), !o.upstream.FallbackOn404, err
 }
 
 // response is an origin's response whose body is read under a timeout.

@@ -1,0 +1,229 @@
+package redisclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"usher/backends"
+	"usher/cluster/redistest"
+)
+
+func startClient(t *testing.T) (*redistest.Server, *Client) {
+	t.Helper()
+	server := redistest.Start(t)
+	client, err := New(Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, 5*time.Second, slog.New(slog.DiscardHandler))
+	must(t, err)
+	t.Cleanup(client.Close)
+	return server, client
+}
+
+// TestClient_RunWithExpiry tries a call once more that a server with another clock took for late, and no call that is late.
+func TestClient_RunWithExpiry(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	// The server's clock stands at 10,000 ms. A call must run by then.
+	const clock = `redis.call('INCR', KEYS[1])
+		if tonumber(ARGV[1]) > 0 and tonumber(ARGV[1]) < 10000 then return {10000, 'expired'} end
+		return {10000, 'done', ARGV[2]}`
+	for name, test := range map[string]struct {
+		source string
+		clock  int64 // as the client estimates it; 0: it does not know
+		want   string
+		late   bool
+	}{
+		"the clock is unknown":        {clock, 0, "done x", false},
+		"the clock is as estimated":   {clock, 10_000, "done x", false},
+		"the clock is another one":    {clock, 1_000, "done x", false},
+		"every call is late":          {`return {10000, 'expired'}`, 0, "", true},
+		"a script that tells no time": {`return {10000}`, 0, "", false},
+	} {
+		s := newScript(name, test.source)
+		c.clocks.clocks[0].last.Store(nil)
+		if test.clock > 0 {
+			c.clocks.clocks[0].Set(test.clock, time.Now())
+		}
+		reply, err := c.RunWithExpiry(t.Context(), s, "usher:k", "x")
+		if (err == nil) != (test.want != "") || errors.Is(err, backends.ErrStoreUnavailable) != test.late {
+			t.Errorf("%s: error %v", name, err)
+			continue
+		}
+		if err != nil {
+			continue
+		}
+		if got := Text(reply[1]) + " " + Text(reply[2]); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+		if now, known := c.Now("usher:k"); !known || now < 10_000 || now > 70_000 {
+			t.Errorf("%s: the clock is %d, %t; want that of the server", name, now, known)
+		}
+	}
+}
+
+func TestNewClient_ClockTolerance(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	if got := c.clocks.tolerance; got != 6*time.Second {
+		t.Errorf("a call is late after %v, want the timeout and a second", got)
+	}
+}
+
+// TestClient_RunDirect_KnownAgain runs a script on a server that does not know it.
+func TestClient_RunDirect_KnownAgain(t *testing.T) {
+	t.Parallel()
+	server, c := startClient(t)
+	ctx := t.Context()
+	for name, test := range map[string]struct {
+		source string
+		want   string
+		err    string
+	}{
+		"a script":             {`return 'yes'`, "yes", ""},
+		"one without a result": {`return nil`, "", ""},
+		"one that fails":       {`return redis.error_reply('ERR no')`, "", "one that fails: ERR no"},
+	} {
+		s := newScript(name, test.source)
+		for range 2 { // the second time the server knows it
+			reply, err := c.RunDirect(ctx, s, []string{"usher:k"})
+			if Text(reply) != test.want || (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
+				t.Errorf("%s: got %v and %v, want %q and %q", name, reply, err, test.want, test.err)
+			}
+		}
+		must(t, server.Client.ScriptFlush(ctx).Err())
+		if reply, _ := c.Run(ctx, s, []string{"usher:k"}); Text(reply) != test.want {
+			t.Errorf("%s: for a caller that waits got %v, want %q", name, reply, test.want)
+		}
+	}
+}
+
+// TestClient_RoundTrips counts the pipelines that sessions wait for.
+func TestClient_RoundTrips(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	background, awaited := newScript("a", `return 1`), newScript("b", `return 2`)
+	awaited.delaysSessions = true
+	for _, step := range []struct {
+		script *Script
+		want   uint64
+	}{{background, 0}, {awaited, 2}, {awaited, 3}, {background, 3}} { // the first time the server does not know the script
+		if _, err := c.Run(t.Context(), step.script, []string{"usher:k"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := c.RoundTrips(); got != step.want {
+			t.Errorf("after script %s: %d round trips, want %d", step.script.name, got, step.want)
+		}
+	}
+}
+
+// TestPipeline_Work_SharesPipelines sends the calls that wait by as few pipelines as hold them.
+func TestPipeline_Work_SharesPipelines(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	s := newScript("a", `return 1`)
+	s.delaysSessions = true
+	if _, err := c.Run(t.Context(), s, []string{"usher:k"}); err != nil { // from now on the server knows it
+		t.Fatal(err)
+	}
+	p := &pipeline{redis: c.redis, breaker: c.breaker, timeout: 5 * time.Second, log: slog.New(slog.DiscardHandler)}
+	p.ctx, p.stop = context.WithCancel(t.Context())
+	queue := make(chan *call, queueSize)
+	var calls []*call
+	for range 2*maxPipelineCalls + 1 {
+		one := &call{script: s, keys: []string{"usher:k"}, done: make(chan result, 1)}
+		calls = append(calls, one)
+		queue <- one
+	}
+	p.workers.Go(func() { p.work(queue) })
+	for i, one := range calls {
+		if r := <-one.done; r.err != nil || Int(r.value) != 1 {
+			t.Fatalf("call %d: %v and %v", i, r.value, r.err)
+		}
+	}
+	p.close()
+	if got := p.roundTrips.Load(); got != 3 {
+		t.Errorf("%d round trips for %d calls, want 3", got, len(calls))
+	}
+}
+
+// TestPipeline_Execute_OneFails answers each call of a pipeline by itself.
+func TestPipeline_Execute_OneFails(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	newCall := func(source string) *call {
+		return &call{script: newScript(source, source), keys: []string{"usher:k"}, done: make(chan result, 1)}
+	}
+	for range 2 { // at first the server knows no script
+		calls := []*call{newCall(`return 1`), newCall(`error('no')`), newCall(`return nil`), newCall(`return 4`)}
+		must(t, c.pipeline.execute(calls))
+		for i, want := range []int64{1, 0, 0, 4} {
+			if r := <-calls[i].done; Int(r.value) != want || (r.err != nil) != (i == 1) {
+				t.Errorf("call %d: %v and %v, want %d", i, r.value, r.err, want)
+			}
+		}
+	}
+}
+
+// TestClient_Run_CallerLeaves returns when the caller's time is over, and lets the others' calls alone.
+func TestClient_Run_CallerLeaves(t *testing.T) {
+	t.Parallel()
+	_, c := startClient(t)
+	ctx, leave := context.WithCancel(t.Context())
+	leave()
+	s := newScript("a", `return 1`)
+	if _, err := c.Run(ctx, s, []string{"usher:k"}); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want that of the caller", err)
+	}
+	if reply, err := c.Run(t.Context(), s, []string{"usher:k"}); err != nil || Int(reply) != 1 {
+		t.Errorf("the next call: %v and %v", reply, err)
+	}
+}
+
+// TestSubscription_Run subscribes again when its connection breaks, and says so each time.
+func TestSubscription_Run(t *testing.T) {
+	t.Parallel()
+	server, c := startClient(t)
+	var mu sync.Mutex
+	var got []string
+	subscribed := make(chan struct{}, 10)
+	s := c.NewSubscription([]string{"usher:a", "usher:b", "usher:c"}, func(channel, payload string) {
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, fmt.Sprint(channel, " ", payload))
+	}, func() { subscribed <- struct{}{} })
+	ctx, end := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.Run(ctx)
+	}()
+	await := func() {
+		t.Helper()
+		select {
+		case <-subscribed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("never subscribed")
+		}
+	}
+	await()
+	for i, breakIt := range []func(){s.Reconnect, func() { must(t, server.Client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err()) }} {
+		must(t, c.Publish(t.Context(), "usher:a", fmt.Sprint(i)))
+		must(t, c.Publish(t.Context(), "usher:b", fmt.Sprint(i)))
+		redistest.Eventually(t, "messages arrive", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(got) == 2*(i+1) && got[2*i] == fmt.Sprint("usher:a ", i) && got[2*i+1] == fmt.Sprint("usher:b ", i)
+		})
+		breakIt()
+		await()
+	}
+	if len(subscribed) != 0 {
+		t.Error("it was subscribed more often than it broke")
+	}
+	end()
+	<-done
+}
