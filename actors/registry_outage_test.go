@@ -351,3 +351,62 @@ func TestRegistry_TicketReplaced_Adopted(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The session
+// is looked up when messages come again, if the store has failed since it was opened; others are not.
+func TestRegistry_TicketsMissed_Adopted(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fail       func(store *fakeCluster, isFailing *atomic.Bool)
+		isLookedUp bool
+	}{
+		"it was not stored at once": {func(store *fakeCluster, isFailing *atomic.Bool) {
+			store.beforeSave = func(context.Context) error { return failing(isFailing) }
+		}, true},
+		"it was not looked up": {func(store *fakeCluster, isFailing *atomic.Bool) {
+			store.beforeLease = func(context.Context) error { return failing(isFailing) }
+		}, true},
+		"it was stored at once": {func(*fakeCluster, *atomic.Bool) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				var isFailing atomic.Bool
+				isFailing.Store(true)
+				store := &fakeCluster{isShared: true}
+				tc.fail(store, &isFailing)
+				n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return allowedDecision(), nil
+				}), store, func(s *setup) { s.HeartbeatInterval = 20 * time.Second })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(0))
+				isFailing.Store(false)
+				time.Sleep(21 * time.Second)
+				synctest.Wait()
+				mine, theirs := n.Find(idOf(0)).Ticket(), store.get(idOf(0))
+				if !theirs.Opened.Equal(mine.Opened) {
+					t.Fatalf("stored: %+v, opened at %v", theirs, mine.Opened)
+				}
+				theirs.Opened, theirs.KeyID = theirs.Opened.Add(time.Second), "b"
+				store.set(theirs)
+				want := mine
+				if tc.isLookedUp {
+					want = session.Ticket{Opened: theirs.Opened, KeyID: "b"}
+				}
+				n.OnTicketsMissed()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if got := n.Find(idOf(0)).Ticket(); got != want {
+					t.Errorf("the ticket is %+v, want %+v", got, want)
+				}
+			})
+		})
+	}
+}
+
+func failing(isFailing *atomic.Bool) error {
+	if isFailing.Load() {
+		return backends.ErrStoreUnavailable
+	}
+	return nil
+}

@@ -159,10 +159,24 @@ const reloadPause = 500 * time.Microsecond
 
 // reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
 func (r *revoker) reloadUnstored() {
+	r.reload(func(s *Session) bool {
+		d := s.Decision()
+		return d != nil && d.Verdict == backends.Allowed && (!d.Source.IsAuthoritative() || s.isUnsaved.Load())
+	})
+}
+
+// reloadUnseen looks up the sessions of which another node may have signed another ticket: the message of it may be missed.
+func (r *revoker) reloadUnseen() {
+	r.reload(func(s *Session) bool { return s.isTicketUnseen.Load() })
+}
+
+func (r *revoker) reloadAll() { r.reload(func(*Session) bool { return true }) }
+
+// reload looks up some sessions.
+func (r *revoker) reload(which func(*Session) bool) {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
-			d := s.Decision()
-			if d == nil || d.Verdict != backends.Allowed || d.Source.IsAuthoritative() && !s.isUnsaved.Load() {
+			if !which(s) {
 				return !r.life.isEnding()
 			}
 			r.send(s, session.MustReload{})
@@ -183,15 +197,6 @@ func (r *revoker) evictAgain() {
 				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))
 			}
 			r.cluster.markEvicted(r.life.ctx, s.id)
-			return pause(r.life.ctx, reloadPause)
-		})
-	})
-}
-
-func (r *revoker) reloadAll() {
-	r.life.tryRun(func() {
-		r.table.each(func(s *Session) bool {
-			r.send(s, session.MustReload{})
 			return pause(r.life.ctx, reloadPause)
 		})
 	})

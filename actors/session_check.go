@@ -46,8 +46,12 @@ func (r *Registry) answerLookup(
 	result, storeDeadline, err := r.acquireLease(ctx, request)
 	if err != nil {
 		span.RecordError(err)
+		s.isTicketUnseen.Store(true)
 	} else {
 		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+	}
+	if err == nil && kind == session.LookupForRecheck {
+		s.isTicketUnseen.Store(false)
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()

@@ -53,6 +53,9 @@ func (a *sessionActor) writeToStore(do session.Action) {
 		outcome, err := r.cluster.saveDecision(update)
 		if update.Record.Decision.Verdict == backends.Allowed {
 			s.isUnsaved.Store(err != nil)
+			if err != nil {
+				s.isTicketUnseen.Store(true)
+			}
 		}
 		switch {
 		case outcome == session.OutcomeStale:

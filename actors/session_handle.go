@@ -37,6 +37,8 @@ type Session struct {
 	isClosed             atomic.Bool // the actor has ended
 	// isUnsaved: the store may lack the session, since a write has failed.
 	isUnsaved atomic.Bool
+	// isTicketUnseen: another node may have signed another ticket, since the store has failed.
+	isTicketUnseen atomic.Bool
 	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
 	evicted atomic.Pointer[session.Record]
 
@@ -50,10 +52,11 @@ type Session struct {
 	isNewInStore atomic.Bool                // that heartbeat was the first
 	isPlaying    atomic.Bool                // it counts against its user's limit
 	stream       atomic.Pointer[userStream] // nil: its user has no limit
-	zapTimeout   atomic.Int64               // the longest silence of a viewer who watches, in nanoseconds; 0: unknown
-	inFlight     atomic.Int64               // requests that are being answered
-	answered     atomic.Int64               // when the last one was answered, as lastSeen
-	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
+	// targetDuration is that of the viewer's media playlist, in nanoseconds, negative if it is complete; 0: unknown.
+	targetDuration atomic.Int64
+	inFlight       atomic.Int64  // requests that are being answered
+	answered       atomic.Int64  // when the last one was answered, as lastSeen
+	history        atomic.Uint64 // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 
 	unverified  atomic.Int64 // nanoseconds without an answer of the backend
 	checkNumber atomic.Int64 // of the newest check
@@ -124,9 +127,22 @@ func (s *Session) lastAsked(now time.Time) time.Time {
 
 // SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
 func (s *Session) SetTargetDuration(target time.Duration, isComplete bool) {
-	if d := int64(zapTimeoutOf(target, isComplete)); s.zapTimeout.Load() != d {
-		s.zapTimeout.Store(d)
+	d := int64(target)
+	if isComplete {
+		d = -d
 	}
+	if s.targetDuration.Load() != d {
+		s.targetDuration.Store(d)
+	}
+}
+
+// TargetDuration returns what SetTargetDuration set; zero: this node gave the viewer no media playlist.
+func (s *Session) TargetDuration() (target time.Duration, isComplete bool) {
+	d := s.targetDuration.Load()
+	if d < 0 {
+		return time.Duration(-d), true
+	}
+	return time.Duration(d), false
 }
 
 // addToHistory adds a decision to the history, unless it equals the last one.

@@ -83,12 +83,16 @@ const (
 )
 
 // zapTimeoutOf returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
-// least once in a target duration.
+// least once in a target duration. It is zero if that is unknown.
 func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
-	if isComplete {
+	switch {
+	case target == 0:
+		return 0
+	case isComplete:
 		return max(minVODZapTimeout, target*3/2)
+	default:
+		return max(minZapTimeout, target*3/2)
 	}
-	return max(minZapTimeout, target*3/2)
 }
 
 // zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
@@ -97,7 +101,7 @@ func (l *streamLimits) zapTimeout(s *Session) time.Duration {
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
 		return s.policy.Clamped(d.ValidFor) + s.extraLifetime
 	}
-	return cmp.Or(l.config.ZapTimeout, time.Duration(s.zapTimeout.Load()))
+	return cmp.Or(l.config.ZapTimeout, zapTimeoutOf(s.TargetDuration()))
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestCredentials_AppendCanonical_Injective(t *testing.T) {
@@ -129,6 +131,10 @@ func TestCredentials_Parts(t *testing.T) {
 				t.Errorf("%q contains %q: %t, want %t", test.shown.Parts(), test.banned.Parts(), got, test.want)
 			}
 		})
+	}
+	again := Credentials{Query: "Format=HLS&token=abc&token=ABC", Headers: sold.Headers}
+	if diff := cmp.Diff(sold.Parts(), again.Parts()); diff != "" {
+		t.Errorf("the same in another order, one of them twice (-want +got):\n%s", diff)
 	}
 	if got := (Credentials{}).Parts(); len(got) > 0 {
 		t.Errorf("no credentials have the parts %q", got)

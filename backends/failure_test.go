@@ -2,6 +2,7 @@ package backends
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 )
@@ -42,5 +43,33 @@ func TestFailure_Error_NamesBackendAndCause(t *testing.T) {
 		if got := failure.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// An error says what it is through any layer around it, and what it is not.
+func TestAsFailure_IsOverload_Wrapped(t *testing.T) {
+	t.Parallel()
+	cause := errors.New("refused")
+	failure := &Failure{Kind: FailureTransport, Backend: "b", Err: cause}
+	overload := NewOverload("sessions.max", 1)
+	for name, tt := range map[string]struct {
+		err        error
+		failure    *Failure
+		isOverload bool
+	}{
+		"none":               {nil, nil, false},
+		"another error":      {cause, nil, false},
+		"a failure":          {failure, failure, false},
+		"a wrapped failure":  {fmt.Errorf("open: %w", failure), failure, false},
+		"an overload":        {overload, nil, true},
+		"a wrapped overload": {fmt.Errorf("open: %w", overload), nil, true},
+	} {
+		got := AsFailure(tt.err)
+		if (got == nil) != (tt.failure == nil) || got != nil && *got != *tt.failure || IsOverload(tt.err) != tt.isOverload {
+			t.Errorf("%s: got failure %v, overload %t", name, got, IsOverload(tt.err))
+		}
+	}
+	if !errors.Is(failure, cause) {
+		t.Error("the failure hides its cause")
 	}
 }

@@ -92,8 +92,8 @@
 //     its credentials or its user are known.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
-//     the next heartbeat; after a freeze of Redis, at some sessions' next re-check only. The others stay valid, and are revoked
-//     with it.
+//     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks up
+//     the sessions for which Redis has failed. The others stay valid, and are revoked with it.
 //
 // Decided: what a ban cannot refuse is a session that no node and no store remembers, of which only the ticket is shown: one that
 // was idle when the ban began, and whose record Redis lost since. It plays until its viewer shows credentials, or its ticket is

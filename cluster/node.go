@@ -49,6 +49,9 @@ type Handlers struct {
 	OnStateLost func()
 	// OnTicketReplaced is called when a session was stored with another ticket than before: it must be looked up again.
 	OnTicketReplaced func(backends.SessionID)
+	// OnTicketsMissed is called when OnTicketReplaced may not have been called for some sessions. It concerns those of which
+	// another node may have signed another ticket, since the store has failed: they must be looked up again.
+	OnTicketsMissed func()
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
@@ -157,8 +160,8 @@ func (n *Node) join(local *Memory) error {
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
 		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
-		OnTicketReplaced: n.ticketReplaced,
-		OnLimitExceeded:  n.limitExceeded, Answer: n.answer,
+		OnTicketReplaced: n.ticketReplaced, OnTicketsMissed: n.ticketsMissed,
+		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
@@ -296,6 +299,12 @@ func (n *Node) redisRecovered() {
 func (n *Node) ticketReplaced(id backends.SessionID) {
 	if f := n.handlers.Load().OnTicketReplaced; f != nil {
 		f(id)
+	}
+}
+
+func (n *Node) ticketsMissed() {
+	if f := n.handlers.Load().OnTicketsMissed; f != nil {
+		f()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -203,5 +204,21 @@ func TestNode_Flush_RestoresDeniedStreams(t *testing.T) {
 	got, err := peers[1].JoinStream(t.Context(), old)
 	if must(t, err); got.States[0] != session.StreamSuperseded {
 		t.Errorf("on the other node the superseded stream is %v", got.States[0])
+	}
+}
+
+// TestNode_Resubscribed_TicketsMissed: a node is told each time that messages of replaced tickets may have been missed.
+func TestNode_Resubscribed_TicketsMissed(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	var missed atomic.Int64
+	h := peers[0].handlers()
+	h.OnTicketsMissed = func() { missed.Add(1) }
+	peers[0].Node.handlers.Store(&h)
+	for i := range int64(3) {
+		redistest.Eventually(t, "a subscription is killed", func() bool {
+			return server.Client.Do(t.Context(), "CLIENT", "KILL", "TYPE", "pubsub").Val() != int64(0)
+		})
+		redistest.Eventually(t, "the node is told", func() bool { return missed.Load() > i })
 	}
 }

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"math"
 	"testing"
 
 	"usher/gateway/ticket"
@@ -23,6 +24,26 @@ func TestHandler_CachedSegment_Allocations(t *testing.T) {
 		t.Errorf("%v allocations a request, %v of them net/http's own: %v are ours, want %d at most", full, bare, full-bare, most)
 	}
 	t.Logf("net/http %v, with us %v", bare, full)
+}
+
+// TestHandler_Reference_AllocatesAsPlain compares a segment behind a reference with a plain one.
+func TestHandler_Reference_AllocatesAsPlain(t *testing.T) {
+	g, path := newCachedSegment(t, 1000)
+	plain := newRawViewer(t, g.handler, path)
+	sealedGateway, sealedPath := newCachedReference(t, 1000)
+	sealed := newRawViewer(t, sealedGateway.handler, sealedPath)
+	// A garbage collection empties pools, so that the least of several runs counts.
+	fewest := func(v *rawViewer) float64 {
+		n := math.Inf(1)
+		for range 4 {
+			n = min(n, testing.AllocsPerRun(500, func() { v.do(t) }))
+		}
+		return n
+	}
+	least := fewest(plain)
+	if got := fewest(sealed); got > least {
+		t.Errorf("%v allocations, want the %v of a plain path", got, least)
+	}
 }
 
 // TestGateway_Verify_DoesNotAllocate verifies tickets of folders of every depth, valid and not.

@@ -97,6 +97,17 @@ func newCachedSegment(tb testing.TB, size int) (*testGateway, string) {
 	return g, path
 }
 
+// newCachedReference is newCachedSegment for a segment that is listed with a query.
+func newCachedReference(tb testing.TB, size int) (*testGateway, string) {
+	tb.Helper()
+	g := newTestGateway(tb, nil)
+	g.upstream.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
+	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-17.ts?expires=1795756715&sig=4211246989abcdef4211246989abcdef\n"
+	path := uris(g.want(tb, http.StatusOK, "/play/a001/index.m3u8?token=1").body)[0]
+	g.want(tb, http.StatusOK, path)
+	return g, path
+}
+
 func benchmarkViewer(b *testing.B, v *rawViewer, want int) {
 	b.Helper()
 	b.ReportAllocs()
@@ -117,6 +128,11 @@ func BenchmarkHandler_CachedSegment(b *testing.B) {
 				benchmarkViewer(b, newRawViewer(b, baseline("text/plain; charset=utf-8", body), path), 200)
 			})
 			b.Run("usher", func(b *testing.B) {
+				b.SetBytes(int64(size))
+				benchmarkViewer(b, newRawViewer(b, g.handler, path), 200)
+			})
+			b.Run("usher, by reference", func(b *testing.B) {
+				g, path := newCachedReference(b, size)
 				b.SetBytes(int64(size))
 				benchmarkViewer(b, newRawViewer(b, g.handler, path), 200)
 			})

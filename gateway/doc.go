@@ -7,42 +7,54 @@
 // gRPC, in edge_check.go. Neither knows an HTTP server: [Handler] adapts them to net/http (nethttp.go), and [Server] runs
 // the listener (server.go).
 //
-// Package edge holds the endpoints and dialects of edges, package hls rewrites playlists, package origin fetches and
-// caches, package urlpath says which paths may be routed, package ticket signs tickets, and package variants bounds
-// the sessions that one player opens by a changing parameter.
+// Package edge holds the endpoints and dialects of edges, package hls rewrites playlists, package reference seals what they
+// say into URIs, package origin fetches and caches, package upstream says which hosts an origin may name, package urlpath says
+// which paths may be routed, package ticket signs tickets, and package variants bounds the sessions that one player opens by a
+// changing parameter.
+//
+// What a playlist lists is written plainly where a request for the plain path says everything: it is on the route's own
+// origin, in the folder that the ticket opens, a path that the router takes as it is, has no query, and its name shows what the
+// tag said of it. Otherwise the URI has a reference (reference.go):
+//
+//	/~<ticket>/play/a001/~<reference>/seg-17.ts
+//	                     └ role, upstream, path and query as listed, variables; valid for this route, channel, folder and name
 //
 // Invariants:
 //   - Only playlists open sessions. Every other request needs a ticket; without one it costs no backend a call, in an
 //     outage too.
 //   - A ticket is verified before any lookup. A forged one costs one MAC for each mapping that matches the path.
-//   - A ticket opens the folder of the entry that its viewer opened, and what is below it; anything else only where a
-//     playlist lists it.
+//   - A ticket opens the folder of the entry that its viewer opened, and what is below it; anything else only by a
+//     reference, which only a playlist of the channel gives.
+//   - Which URIs are served depends on the request and the settings alone, not on what this process has seen. So they are
+//     served after a restart, and by every node.
+//   - Behind a reference nothing is a credential, and no parameter reaches the origin but directives.
 //   - A session is one address's, unless its route shares sessions. So no decision about one address is used at another,
 //     and no ticket brings one along.
 //   - A fault that passes is never a 4xx on a media route, because players give up for good on those.
 //   - Neither tickets nor credentials reach an origin. An origin's address never comes from the viewer.
 //   - An edge reports the channel, the path and the viewer's address, so only listed networks may ask.
 //
-// Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned,
-// because no player makes them up; package urlpath says which. Where a playlist lists such a path, its URI gets a ticket
-// of that path alone, byte for byte. A session's id is computed of its viewer's group and address (identity.go). The group
-// is computed again of a ticket, so that a ticket at another address leads to the session that the same credentials open
-// there, without memory or store: a player that reloads the playlist by a token and media by a ticket has one session an
-// address. At an edge, credentials that play at another address open a session on any path, because a viewer who has moved
-// may ask for a segment first. The group is a hash of decoded pairs, because a player that adds a directive rewrites the
-// whole query. A parameter that a playlist listed is the origin's and never a credential. A parameter that no playlist
-// listed never reaches the origin, except on URIs with our ticket until the node has seen a playlist that could list it.
-// Where patterns of a route overlap, the ticket decides which one applies. A URI that a playlist lists outside the entry's
-// folder gets a ticket of its own folder, with the session of the playlist's ticket: it is remembered nowhere, and the
-// same on every node. If that folder is above the entry's it is opened alone, because other
-// entries are below it. A ticket says how deep its folder is, so that it costs one MAC however deep the path is. An edge
-// shows no playlists, so that nothing outside the entry's folder is open there. All responses have CORS fields, because
-// players give up on a 503 that they cannot read. A denial with a challenge is 401 where credentials would open a
+// Decided: paths with dot segments, encoded slashes or letters, or look-alikes of them are refused and not cleaned, because
+// no player makes them up; package urlpath says which. Several slashes in a row count as one for the route, and the origin gets
+// those behind the channel as they came. Where a playlist lists such a path, its URI gets a reference, with a
+// name behind it that nobody reads otherwise. A reference is the same for all viewers of a channel and on all nodes, so
+// that playlists below a ticket are byte-identical. It is sealed by the key that signed the viewer's ticket, so that no URI
+// changes in a session's life. A variable whose value only the player knows leaves its URI plain. A steering manifest's
+// host of a pathway becomes a sealed parameter, because players would take their ticket there. A session's id is computed
+// of its viewer's group and address (identity.go). The group is computed again of a ticket, so that a ticket at another
+// address leads to the session that the same credentials open there, without memory or store: a player that reloads the
+// playlist by a token and media by a ticket has one session an address. At an edge, credentials that play at another
+// address open a session on any path, because a viewer who has moved may ask for a segment first. The group is a hash of
+// decoded pairs, because a player that adds a directive rewrites the whole query. Where patterns of a route overlap, the
+// ticket decides which one applies. A ticket says how deep its folder is, so that it costs one MAC however deep the path
+// is. An edge shows no playlists, so that nothing outside the entry's folder is open there. All responses have CORS fields,
+// because players give up on a 503 that they cannot read. A denial with a challenge is 401 where credentials would open a
 // session, and 403 elsewhere. The answer to a challenge is another session, so that it never waits until the denial is
 // forgotten.
 //
-// Refused: networks (/24, /48) in place of addresses, because a backend that decides by address is asked about one of them
-// only; a ticket of its own for a sibling, because the viewer's URIs would change when they move; redirects that create a
-// ticket, because browsers ask for the original URL at each reload; and tickets that
-// expire during playback, because a player reloads a media playlist below one ticket for days.
+// Refused: remembering what playlists list, because another node and this one after a restart do not know it; tickets of
+// folders or paths, because a reference says that and more; networks (/24, /48) in place of addresses, because a backend
+// that decides by address is asked about one of them only; a ticket of its own for a sibling, because the viewer's URIs
+// would change when they move; redirects that create a ticket, because browsers ask for the original URL at each reload;
+// and tickets that expire during playback, because a player reloads a media playlist below one ticket for days.
 package gateway

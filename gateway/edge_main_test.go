@@ -284,3 +284,8 @@ func (j *logRecorder) recorded() []string {
 	defer j.mu.Unlock()
 	return slices.Clone(j.lines)
 }
+
+// containing returns the recorded lines that contain a text.
+func (j *logRecorder) containing(text string) []string {
+	return slices.DeleteFunc(j.recorded(), func(line string) bool { return !strings.Contains(line, text) })
+}

@@ -236,8 +236,9 @@ func TestServe_DeepChannel(t *testing.T) {
 	for _, other := range []string{"/play/tv/premium/index.m3u8", "/play/tv/seg-1.ts", "/play/tv/travel2/seg-1.ts"} {
 		g.want(t, 403, travel+other)
 	}
-	g.want(t, 404, "/play/tv//premium/index.m3u8?token=1")
+	g.want(t, 200, "/play/tv//premium/index.m3u8?token=1") // the same channel
 	g.want(t, 200, "/play/tv/premium/index.m3u8?token=1")
+	g.want(t, 403, travel+"/play/tv//premium/seg-1.ts")
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 	var channels []string
 	for _, a := range g.table.openRequests() {

@@ -156,10 +156,10 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
 	text, whole, inPath := ticketInPath(req.Path)
 	viewer := clientOf(req, g.trusted)
-	sealed, path := cutReference(whole)
+	sealed, path, name := cutReference(whole)
 	t, found := findTarget(g.routes, viewer.host, path)
 	switch {
-	case !urlpath.IsClean(path):
+	case !urlpath.IsClean(path), !urlpath.IsClean(name):
 		g.rejectUnroutable(http.StatusBadRequest, urlpath.Unclean, req, resp)
 		g.encodeRefusal(req, resp)
 		return nil
@@ -178,7 +178,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 	rc.isTicketInPath, rc.path = inPath, whole
 	g.readTicket(rc, text)
 	if sealed != "" {
-		rc.sealed.text, rc.isPlaylist = sealed, false
+		rc.sealed.text, rc.sealed.name, rc.isPlaylist = sealed, name, false
 		if !g.openReference(rc, &resp.buffer, resp) {
 			return nil
 		}
@@ -255,7 +255,7 @@ func (g *Gateway) identify(rc *requestContext, resp *Response) bool {
 		resp.refuse(http.StatusForbidden, refusalOfTicket(rc.badTicket)+"; open the playlist again")
 		return false
 	case !rc.canOpenSession():
-		resp.refuse(http.StatusForbidden, "no ticket; open the playlist first")
+		resp.refuse(http.StatusForbidden, rc.whyNoSession())
 		return false
 	}
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)

@@ -66,8 +66,11 @@ func (s *fakeSession) LastSeen() time.Time                       { return time.U
 func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
 func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
 func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
-func (s *fakeSession) Sent(n int64)                              { s.sent.Add(n) }
-func (s *fakeSession) Request() *backends.Request                { return s.request.Load() }
+func (s *fakeSession) TargetDuration() (time.Duration, bool) {
+	return time.Duration(s.target.Load()), false
+}
+func (s *fakeSession) Sent(n int64)               { s.sent.Add(n) }
+func (s *fakeSession) Request() *backends.Request { return s.request.Load() }
 
 func (s *fakeSession) Seen(now time.Time, _ bool) {
 	s.seen.Add(1)
@@ -177,6 +180,15 @@ type testOrigin struct {
 	requests []*http.Request
 }
 
+func newTestOrigin(t testing.TB) *testOrigin {
+	t.Helper()
+	o := &testOrigin{files: map[string]string{}}
+	server := httptest.NewServer(o)
+	t.Cleanup(server.Close)
+	o.url = server.URL
+	return o
+}
+
 func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.Clone(context.Background()))
@@ -250,14 +262,9 @@ func testConfig(originURL string) Config {
 // newTestGateway makes a gateway. edit may be nil.
 func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	t.Helper()
-	g := &testGateway{upstream: &testOrigin{files: map[string]string{
-		"/play/a001/index.m3u8": mediaPlaylist,
-		"/play/a001/seg-17.ts":  segment,
-	}}}
-	server := httptest.NewServer(g.upstream)
-	t.Cleanup(server.Close)
-	g.upstream.url = server.URL
-	c := testConfig(server.URL)
+	g := &testGateway{upstream: newTestOrigin(t)}
+	g.upstream.files["/play/a001/index.m3u8"], g.upstream.files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
+	c := testConfig(g.upstream.url)
 	if edit != nil {
 		edit(&c)
 	}

@@ -155,6 +155,7 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 		data, err := resp.Stream.Next()
 		if err != nil {
 			if isTruncated(err) {
+				h.gateway.streamBroken(err, resp)
 				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer instead of a short body
 			}
 			return

@@ -11,9 +11,13 @@ import (
 
 // ticketInPath returns the ticket in front of the path, and the rest of the path.
 func ticketInPath(path string) (ticket, rest string, found bool) {
-	after, found := strings.CutPrefix(path, "/~")
+	single := path
+	for strings.HasPrefix(single, "//") {
+		single = single[1:]
+	}
+	after, found := strings.CutPrefix(single, "/~")
 	if !found {
-		if after, found = cutPrefixFold(path, "/%7e"); !found {
+		if after, found = cutPrefixFold(single, "/%7e"); !found {
 			return "", path, false
 		}
 	}

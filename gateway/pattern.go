@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // nameCharacters are allowed in a variable's name, which becomes the name of a query parameter.
@@ -144,17 +145,13 @@ func (p *pattern) index(name string) int {
 // anyDepth is the depth of a channel as deep as a path allows.
 const anyDepth = -1
 
-// match matches a path. A variable takes as little as it can; * takes all that is left. {channel...} takes as much as it
+// match matches a path, several slashes in a row as one. A variable takes as little as it can; * takes all that is left. {channel...} takes as much as it
 // can: with "/{channel...}/*" it is the file's folder.
 func (p *pattern) match(path string) (match, bool) { return p.matchDepth(path, anyDepth) }
 
-// matchDepth matches a path whose channel has that many slashes. A doubled slash, which origins take for one, would make
-// another channel of a deep one.
+// matchDepth matches a path whose channel has that many slashes.
 func (p *pattern) matchDepth(path string, depth int) (m match, ok bool) {
-	if p.isDeep && strings.Contains(path, "//") {
-		return match{}, false
-	}
-	ok = matchParts(p.parts, path, m.values[:], depth)
+	ok = matchParts(p.parts, urlpath.MergeSlashes(path), m.values[:], depth)
 	return m, ok
 }
 
@@ -252,6 +249,11 @@ func (p *pattern) expand(from *pattern, m match) (string, bool) {
 	return b.String(), true
 }
 
+// hasCredentials reports whether the pattern has variables besides {channel}.
+func (p *pattern) hasCredentials() bool {
+	return slices.ContainsFunc(p.names, func(name string) bool { return name != channelVariable && name != restVariable })
+}
+
 // place returns the expanded path with that text in place of its *. It fails if there is no *, or as expand does.
 func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
 	var b strings.Builder
@@ -270,6 +272,14 @@ func (p *pattern) place(from *pattern, m match, rest string) (string, bool) {
 		}
 	}
 	return b.String(), hasRest
+}
+
+// unmerge returns the match of a path with the slashes of the trailing * as the path has them.
+func (p *pattern) unmerge(path string, m match) match {
+	if i := len(p.names) - 1; i >= 0 && p.names[i] == restVariable {
+		m.values[i] = urlpath.UnmergedSuffix(path, m.values[i])
+	}
+	return m
 }
 
 // folder returns the expanded path up to the end of the segment that names the channel. Everything of the channel is at

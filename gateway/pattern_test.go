@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/urlpath"
 )
 
 func mustPattern(t testing.TB, text string) *pattern {
@@ -40,7 +42,7 @@ func TestPattern_Match(t *testing.T) {
 	}{
 		"a channel and the rest":                {play, "/play/a001/hd/seg.ts", vars{"channel": "a001", "*": "hd/seg.ts"}},
 		"an empty rest":                         {play, "/play/a001/", vars{"channel": "a001", "*": ""}},
-		"a rest of empty segments":              {play, "/play/a001//x", vars{"channel": "a001", "*": "/x"}},
+		"slashes in a row":                      {play, "//play///a001//x//y.ts", vars{"channel": "a001", "*": "x/y.ts"}},
 		"no slash behind the channel":           {play, "/play/a001", nil},
 		"an empty channel":                      {play, "/play//index.m3u8", nil},
 		"another folder":                        {play, "/vod/a001/index.m3u8", nil},
@@ -67,8 +69,8 @@ func TestPattern_Match(t *testing.T) {
 		"a deep channel without a file":            {deep, "/play/tv/travel/", vars{"channel": "tv/travel", "*": ""}},
 		"a deep channel without a slash":           {deep, "/play/a001", nil},
 		"a deep channel of nothing":                {deep, "/play//i.m3u8", nil},
-		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", nil},
-		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", nil},
+		"an empty segment in it":                   {deep, "/play/tv//travel/i.m3u8", vars{"channel": "tv/travel", "*": "i.m3u8"}},
+		"an empty segment behind it":               {deep, "/play/tv/travel//i.m3u8", vars{"channel": "tv/travel", "*": "i.m3u8"}},
 		"a deep channel that ends the pattern":     {"/get/{channel...}", "/get/tv/travel", vars{"channel": "tv/travel"}},
 		"one with a slash in front":                {"/play{channel...}/*", "/play/x/i", nil},
 		"one with a slash at its end":              {"/get/{channel...}", "/get/tv/travel/", nil},
@@ -91,7 +93,7 @@ func TestPattern_Match(t *testing.T) {
 				return
 			}
 			m, _ := p.match(tc.path)
-			if got, ok := p.expand(p, m); !ok || got != tc.path {
+			if got, ok := p.expand(p, m); !ok || got != urlpath.MergeSlashes(tc.path) {
 				t.Errorf("expand: got %q %v, want %q", got, ok, tc.path)
 			}
 		})

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -42,7 +42,7 @@ func (rc *requestContext) templateKey() templateKey {
 		route: t.route, channel: t.channel, folder: t.folder, keyID: rc.claims.KeyID,
 		isTicketInPath: rc.isTicketInPath, isDocument: !rc.isPlaylist,
 	}
-	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() {
+	if rc.isTicketInPath || rc.sealed.isOpen || !k.route.acceptsTicketInPath() || t.route.placesNameViewers {
 		k.path = rc.path
 	}
 	return k
@@ -95,10 +95,14 @@ func (g *Gateway) fetchRewritten(
 	if err != nil {
 		return p, nil, g.originFailed(err, rc, resp)
 	}
-	made, _ := p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+	var made *rewriting
+	if strings.Contains(rc.path, "//") { // of which there are any number of spellings
+		made = g.rewrite(rc, p.Object, &s)
+	} else {
+		made, _ = p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+	}
 	if made.err != nil {
-		g.options.Logger.Warn("playlist invalid", slog.String("route", rc.target.route.name),
-			slog.String("channel", rc.target.channel), slog.Any("error", made.err))
+		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
 		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
 		return p, nil, nil
 	}
@@ -121,7 +125,7 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 
 // rewrite parses a playlist or document once for all viewers of a channel.
 func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewriting {
-	locator := g.newLocator(rc)
+	locator := g.newLocator(rc, o.Source.Scheme)
 	options := hls.Options{
 		Origin:         o.Source.URL(),
 		Path:           rc.path,
@@ -138,6 +142,10 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewr
 		parse = hls.ParseDocument
 	}
 	tpl, err := parse(o.Body, options)
+	if err == nil {
+		playlist := cmp.Or(rc.sealed.target.Origin, rc.target.route.config.Origin) + " " + s.base + s.path + "?" + s.query
+		locator.tellOrigins(playlist, tpl.Info(), o.Fetched)
+	}
 	return &rewriting{tpl, err}
 }
 
@@ -183,6 +191,14 @@ func directives(query string) string {
 	}
 	slices.Sort(kept)
 	return strings.Join(slices.Compact(kept), "&")
+}
+
+// withoutDirectives returns the query without its delivery directives.
+func withoutDirectives(query string) string {
+	if !strings.Contains(query, "_HLS_") {
+		return query
+	}
+	return filterQuery(query, func(name, value string) bool { return !knownDirective(name + "=" + value) })
 }
 
 // knownDirective reports whether a raw pair is a directive of RFC 8216bis or of OvenMediaEngine.
@@ -244,6 +260,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
+	g.reportOrigin(err, rc)
 	var status *origin.StatusError
 	switch {
 	case errors.As(err, &status) && status.IsNotFound():
@@ -255,8 +272,6 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	case errors.Is(err, context.DeadlineExceeded):
 		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:
-		g.options.Logger.Debug("origin failed", slog.String("route", rc.target.route.name),
-			slog.String("channel", rc.target.channel), slog.Any("error", err))
 		resp.refuse(http.StatusBadGateway, "the origin failed")
 	}
 	return nil

@@ -20,38 +20,38 @@ type source struct {
 	base string
 	// path is escaped. Without a base it is below the path of the origin's address.
 	path, query string
+	// version is that of a reference.
+	version uint64
 	// isListed reports that a playlist lists the path byte for byte, so that it may look like another one.
 	isListed bool
 }
 
 // sealedURI is what is told of a request by the reference in its path.
 type sealedURI struct {
-	// text is the reference; empty: the path is plain.
-	text string
+	// text is the reference; empty: the path is plain. name is the segment behind it, as it came.
+	text, name string
 	// target is what the reference says, once it is verified.
 	target reference.Target
 	isOpen bool
 }
 
-// cutReference returns the reference in front of the last segment of a path, and the path without it. Text is empty if
-// there is none.
-func cutReference(path string) (text, plain string) {
+// cutReference returns the reference in front of the last segment of a path, the folder in which it stands, with its slash,
+// and the last segment. Without a reference the folder is the whole path.
+func cutReference(path string) (text, folder, name string) {
 	last := strings.LastIndexByte(path, '/')
 	if last <= 0 {
-		return "", path
+		return "", path, ""
 	}
-	begin := strings.LastIndexByte(path[:last], '/')
-	segment := path[begin+1 : last]
+	begin := strings.LastIndexByte(path[:last], '/') + 1
+	segment := path[begin:last]
 	after, found := strings.CutPrefix(segment, "~")
 	if !found {
-		if after, found = cutPrefixFold(segment, "%7e"); !found {
-			return "", path
-		}
+		after, found = cutPrefixFold(segment, "%7e")
 	}
-	if begin < 0 || !reference.IsReference(after) {
-		return "", path
+	if !found || begin == 0 || !reference.IsReference(after) {
+		return "", path, ""
 	}
-	return after, path[:begin] + path[last:]
+	return after, path[:begin], path[last+1:]
 }
 
 // referenceScope returns where a reference below the target's folder may be used, with that name behind it.
@@ -62,8 +62,9 @@ func (t *target) referenceScope(name string) reference.Scope {
 // openReference verifies the request's reference and reports whether it is valid. A viewer whose ticket is valid notices an
 // invalid one, so that is logged.
 func (g *Gateway) openReference(rc *requestContext, buf *reference.Buffer, resp *Response) bool {
+	name := unescape(rc.sealed.name)
 	for here, more := rc.target, true; more; more = here.nextMapping() {
-		scope := here.referenceScope(unescape(here.path[strings.LastIndexByte(here.path, '/')+1:]))
+		scope := here.referenceScope(name)
 		found, ok := g.sealer.Open(buf, rc.claims.KeyID, rc.sealed.text, &scope)
 		if !ok || !here.isPlace() {
 			if rc.hasTicket {
@@ -94,22 +95,28 @@ func (g *Gateway) warnOfReference(rc *requestContext) {
 
 // source returns what is fetched for the request, or false if the reference names an origin that is configured no more.
 func (g *Gateway) source(rc *requestContext) (source, bool) {
-	r := rc.target.route
-	s := source{origin: r.origin}
-	if !rc.sealed.isOpen {
+	s := source{origin: rc.target.route.origin}
+	if ref := &rc.sealed.target; rc.sealed.isOpen {
+		s.base, s.path, s.query, s.version, s.isListed = ref.Base, ref.Path, ref.Query, ref.Version, true
+		if ref.Role == hls.Playlist { // the player sees the query, and may give its directives other values
+			s.query = withoutDirectives(s.query)
+		}
+		if ref.Origin != "" {
+			s.origin = g.options.Origins[ref.Origin]
+		}
+	} else {
 		s.path, s.query = rc.target.originPath(), g.forwardedQuery(rc)
-		s.base = g.pathwayBase(rc)
-		return s, true
 	}
-	ref := &rc.sealed.target
-	s.base, s.path, s.query, s.isListed = ref.Base, ref.Path, ref.Query, true
-	if ref.Origin != "" {
-		s.origin = g.options.Origins[ref.Origin]
+	if s.origin == nil {
+		return s, false
 	}
 	if base := g.pathwayBase(rc); base != "" {
+		if s.base == "" {
+			s.path = s.origin.Prefix() + s.path // a base has no path of its own
+		}
 		s.base = base
 	}
-	return s, s.origin != nil
+	return s, true
 }
 
 // forwardedQuery returns the viewer's parameters that the route sends to the origin.
@@ -157,10 +164,12 @@ type locator struct {
 	place string
 	// ticketSize is the number of bytes of the ticket that is written into each URI.
 	ticketSize int
+	// media are the media and keys that the playlist numbers, in its order, by the name of their origin.
+	media map[string][]origin.ListedMedia
 }
 
-func (g *Gateway) newLocator(rc *requestContext) *locator {
-	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID}
+func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
+	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
 	l.place = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l
@@ -173,6 +182,7 @@ func (l *locator) locate(listed hls.Listed) (string, bool) {
 	if !ok {
 		return "", false
 	}
+	l.note(&listed, &sealed)
 	if plain, ok := l.plain(&listed, &sealed); ok {
 		return plain, true
 	}
@@ -215,17 +225,14 @@ func (l *locator) resolve(listed *hls.Listed) (reference.Target, bool) {
 	if t.Base, t.Path = at.Base, at.Path; at.Kind != upstream.Foreign {
 		return t, true
 	}
-	if r.isFirst("host " + listed.Host) {
-		g.options.Logger.Warn("playlist lists a host that is not its origin's, so players go past the gateway; "+
-			"add the host to the origin's public_names or redirect_hosts", slog.String("route", r.name), slog.String("origin", r.config.Origin),
-			slog.String("channel", l.target.channel), slog.String("host", listed.Host))
-	}
+	r.origin.ReportUnlisted(listed.Scheme, listed.Host, l.target.channel)
 	return t, false
 }
 
 // plain returns the viewer's path of what is on the route's own origin, if a request for that path alone says everything.
 func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) {
-	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() {
+	if t.Origin != "" || t.Base != "" || t.Variables != "" || t.Version != 0 || t.Query != "" && listed.IsKnown() ||
+		strings.Contains(t.Path, "//") { // which proxies in front may merge
 		return "", false
 	}
 	for i := range l.target.route.mappings {
@@ -243,9 +250,9 @@ func (l *locator) plain(listed *hls.Listed, t *reference.Target) (string, bool) 
 
 // saysAll reports whether a request for a viewer's path leads to a file of that role of the playlist's channel, as it is.
 func (l *locator) saysAll(path string, role hls.Role) bool {
-	likeReference, _ := cutReference(path)
+	likeReference, _, _ := cutReference(path)
 	return l.target.opens(path) && l.target.route.roleOf(path) == role &&
-		urlpath.IsClean(path) && !strings.Contains(path, "//") && likeReference == ""
+		urlpath.IsClean(path) && likeReference == ""
 }
 
 // seal returns the path of a reference.
@@ -329,17 +336,19 @@ func visibleName(path string) string {
 }
 
 // place returns the folder of the viewer's paths below which references of the target's folder are written, with its slash. It
-// is empty if no pattern of the route ends in *, or none whose variables the target's path has.
+// is empty if no pattern of the route ends in *, or none whose variables the target's path has. One that names nothing of the
+// viewer goes before others.
 func (t *target) place() string {
 	rest := ""
 	if !t.mapping.viewer.isDeep && t.depth > 0 {
 		rest = firstNames(t.rest(), t.depth) + "/"
 	}
-	if place, ok := t.mapping.viewer.place(t.mapping.viewer, t.match, rest); ok {
-		return place
-	}
 	for i := range t.route.mappings {
-		if place, ok := t.route.mappings[i].viewer.place(t.mapping.viewer, t.match, rest); ok {
+		p := t.route.mappings[i].viewer
+		if p.hasCredentials() && !t.route.placesNameViewers {
+			continue
+		}
+		if place, ok := p.place(t.mapping.viewer, t.match, rest); ok {
 			return place
 		}
 	}

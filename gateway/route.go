@@ -16,6 +16,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // route is a compiled RouteConfig.
@@ -27,6 +28,8 @@ type route struct {
 	hosts    []string
 	origin   *origin.Origin
 	identity identityFields
+	// placesNameViewers: every pattern below which references are written has credentials of the viewer.
+	placesNameViewers bool
 	// warned are the warnings that were written about playlists of the route, by what they are about.
 	warned *otter.Cache[string, struct{}]
 	// tooLong counts URIs beyond tickets.max_uri.
@@ -84,6 +87,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 		}
 		r.mappings = append(r.mappings, p)
 	}
+	r.placesNameViewers = !slices.ContainsFunc(r.mappings, func(m pathMapping) bool {
+		return m.viewer.index(restVariable) >= 0 && !m.viewer.hasCredentials()
+	})
 	return r, nil
 }
 
@@ -209,7 +215,7 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 	case q.Channel != "":
 		t.channel, t.folder, t.depth = q.Channel, "", 0
 	case r.config.Edge.ViewerPath == "":
-		t.channel, t.folder, t.depth = t.path, "", 0
+		t.channel, t.folder, t.depth = urlpath.MergeSlashes(t.path), "", 0
 	}
 	return t, true
 }
@@ -246,7 +252,8 @@ func (t *target) originPath() string {
 	if t.mapping.isIdentity {
 		return t.path
 	}
-	path, _ := t.mapping.origin.expand(t.mapping.viewer, t.match) // newPathMapping saw to the variables
+	viewer := t.mapping.viewer
+	path, _ := t.mapping.origin.expand(viewer, viewer.unmerge(t.path, t.match)) // newPathMapping saw to the variables
 	return path
 }
 

@@ -76,7 +76,18 @@ func newPlayer(t *testing.T, host string) *player {
 	return p
 }
 
+// get returns the body of what is served.
 func (p *player) get(t *testing.T, u *url.URL) string {
+	t.Helper()
+	status, body := p.fetch(t, u)
+	if status != http.StatusOK {
+		t.Fatalf("GET %s: %d %q", u, status, body)
+	}
+	return body
+}
+
+// fetch returns the status and body of a response.
+func (p *player) fetch(t *testing.T, u *url.URL) (status int, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(context.Background(), http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -93,11 +104,11 @@ func (p *player) get(t *testing.T, u *url.URL) string {
 	}
 	defer resp.Body.Close()
 	p.jar.SetCookies(asWritten, resp.Cookies())
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("GET %s: %d %q, %v", u, resp.StatusCode, body, err)
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("GET %s: %v", u, err)
 	}
-	return string(body)
+	return resp.StatusCode, string(text)
 }
 
 // urisIn returns the URIs of a playlist, attributes first.

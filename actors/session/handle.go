@@ -31,6 +31,8 @@ type Handle interface {
 	End(now time.Time)
 	// SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
 	SetTargetDuration(target time.Duration, isComplete bool)
+	// TargetDuration returns what SetTargetDuration set; zero: this node gave the viewer no media playlist.
+	TargetDuration() (target time.Duration, isComplete bool)
 	// LastSeen returns the time of the viewer's last request.
 	LastSeen() time.Time
 	// Requests returns the number of the viewer's requests.

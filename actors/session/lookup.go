@@ -276,6 +276,9 @@ func (s step) onLookup(e LeaseAnswered) Action {
 	if hasMissedSlot && s.phase == recheckQueued {
 		a.Enqueue = priorityOf(s.Decision.Source)
 	}
+	if s.mustLookAgain && (s.phase == allowedFresh || s.phase == recheckQueued) {
+		a.Lookup = s.look().Lookup
+	}
 	return a
 }
 
@@ -287,13 +290,16 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 	case !s.HasCredentials && (e.Record.Request != nil || e.HasRootFacts):
 		return CredentialsArrived{}.apply(s)
 	case e.HeldElsewhere:
-		return Action{WakeAt: s.at(s.now + peerRenewDelay)}
+		return Action{Save: e.isLost(), WakeAt: s.at(s.now + peerRenewDelay)} // the lease may be one that nobody knows of
 	}
 	s.checkedHere = true
 	a := s.renew(e.Timer)
-	a.Save = a.Save || !e.Found && !e.IsUnavailable // the store has lost it
+	a.Save = a.Save || e.isLost()
 	return a
 }
+
+// isLost reports that the store does not know a session that runs.
+func (e LeaseAnswered) isLost() bool { return !e.Found && !e.IsUnavailable }
 
 // onLease checks the session under the lease, unless another node has.
 func (s step) onLease(e LeaseAnswered) Action {
@@ -384,9 +390,11 @@ func (LostInStore) apply(s step) Action {
 	return Action{Save: s.phase.isAllowed(), Revision: s.Revision}
 }
 
-// apply looks the session up, because a revocation may have been missed.
+// apply looks the session up, because a revocation or another ticket may have been missed. The look-up in flight may have been
+// answered before that, so that another one follows it.
 func (MustReload) apply(s step) Action {
 	if s.phase != allowedFresh && s.phase != recheckQueued {
+		s.mustLookAgain = s.isLooking()
 		return Action{}
 	}
 	return s.look()
@@ -394,6 +402,6 @@ func (MustReload) apply(s step) Action {
 
 // look asks the store for a newer decision.
 func (s step) look() Action {
-	s.phase = either(s.phase == allowedFresh, allowedLooking, recheckLooking)
+	s.phase, s.mustLookAgain = either(s.phase == allowedFresh, allowedLooking, recheckLooking), false
 	return Action{Lookup: LookupOnly}
 }

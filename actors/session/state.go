@@ -79,6 +79,8 @@ type State struct {
 	extraLifetime int32
 	// isRootAllowed and isRootDenied report what is known of a sibling's root while the sibling opens.
 	isRootAllowed, isRootDenied bool
+	// mustLookAgain reports that another look-up must follow the one in flight.
+	mustLookAgain bool
 	// lastSeen is when the viewer was last seen, as the timer reported last; notSeen: not yet.
 	lastSeen time.Duration
 	// Decision is what holds for the viewer.

@@ -121,6 +121,8 @@ func lookupRows() []row {
 	found := LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: TimerFired{LastSeen: t0()}}
 	lost, held, kicked, newer := found, found, found, found
 	lost.Found, held.HeldElsewhere = false, true
+	lostAndHeld := held
+	lostAndHeld.Found = false
 	kicked.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator}
 	kickedOpening := remembered(Record{RevokedBefore: in(0)}) // its ticket is revoked as well
 	kickedOpening.Refused = kicked.Refused
@@ -139,7 +141,23 @@ func lookupRows() []row {
 	take := Action{Publish: true, Revision: 3, WakeAt: in(time.Minute)}
 	takeSlotBack := take
 	takeSlotBack.ReturnSlot = true
+	again := func(s *testSession) { s.mustLookAgain = true }
 	return []row{
+		{story: "a look that finds a lease and no session stores it", phase: allowedLooking, event: lostAndHeld, next: allowedFresh, want: Action{Save: true, WakeAt: in(time.Second)}},
+		{story: "a queued session that finds a lease and no session stores it", phase: recheckLooking, event: lostAndHeld, next: recheckQueued, want: Action{Save: true, WakeAt: in(time.Second)}},
+		{
+			story: "a look during which a reload came is made again", phase: allowedLooking, event: found, next: allowedLooking, given: again,
+			want: Action{Lookup: LookupOnly, WakeAt: in(time.Minute)},
+		},
+		{
+			story: "a queued session's look during which a reload came is made again", phase: recheckLooking, event: found, next: recheckLooking, given: again,
+			want: Action{Lookup: LookupOnly, WakeAt: in(time.Minute)},
+		},
+		{
+			story: "a session that missed its slot looks again and is queued", phase: recheckSlotMissed, event: found, next: recheckLooking, given: again,
+			want: Action{Lookup: LookupOnly, Enqueue: PriorityOverdue, WakeAt: in(time.Minute)},
+		},
+		{story: "a kicked session does not look again", phase: allowedLooking, event: kicked, next: deniedRemembered, given: again, want: kick},
 		{story: "an opening without a record is checked", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
 		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: kickedOpening, next: deniedRemembered, want: kick},
 		{
@@ -314,7 +332,7 @@ func storeRows() []row {
 	rows = append(rows, inEach("no other session is stored again", allBut(allowed...), LostInStore{}, stay, Action{})...)
 	rows = append(rows, inEach("an outdated decision is soon looked up or forgotten", []phase{allowedFresh, deniedRemembered}, DecisionOutdated{}, stay, Action{WakeAt: in(time.Second)})...)
 	rows = append(rows, inEach("a session in between learns the newer decision anyhow", allBut(allowedFresh, deniedRemembered), DecisionOutdated{}, stay, Action{})...)
-	rows = append(rows, inEach("a session in between reloads anyhow, or has nothing to reload", allBut(allowedFresh, recheckQueued), MustReload{}, stay, Action{})...)
+	rows = append(rows, inEach("a session in between reloads anyhow, or later, or has nothing to reload", allBut(allowedFresh, recheckQueued), MustReload{}, stay, Action{})...)
 	return append(rows,
 		row{story: "a running session reloads", phase: allowedFresh, event: MustReload{}, next: allowedLooking, want: Action{Lookup: LookupOnly}},
 		row{story: "a queued session reloads", phase: recheckQueued, event: MustReload{}, next: recheckLooking, want: Action{Lookup: LookupOnly}},

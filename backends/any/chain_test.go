@@ -222,6 +222,30 @@ func TestCheck_OnSentWhenNoMemberQueues(t *testing.T) {
 	}
 }
 
+// A member that decides by itself sends nothing. One that hangs beside it is told from a queue nevertheless, and once.
+func TestCheck_OnSentBesideALocalMember(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		local := func(context.Context, *backends.Request) (backends.Decision, error) {
+			return backends.LocalDecision(backends.Denied, "no account"), nil
+		}
+		hangs := func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			time.Sleep(time.Second)
+			r.OnSent()
+			return delayed(time.Second, allowingBackend())(ctx, r)
+		}
+		started, sent := time.Now(), []time.Duration(nil)
+		r := requestFrom(1)
+		r.OnSent = func() { sent = append(sent, time.Since(started)) }
+		if got := describeOutcome(newBackend(t, backends.BackendFunc(local), backends.BackendFunc(hangs)).Check(t.Context(), r)); got != "allowed backend" {
+			t.Errorf("got %s, want allowed", got)
+		}
+		if len(sent) != 1 || sent[0] != time.Second {
+			t.Errorf("OnSent was called after %v, want once after a second", sent)
+		}
+	})
+}
+
 func TestCheck_AllMembersOverloaded_OnSentNotCalled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -284,6 +308,21 @@ func TestCheck_Concurrent(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+func TestSentNotifier_CallsOnce(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	n := newSentNotifier(2, func() { calls++ })
+	for i, step := range []struct {
+		member int
+		state  callState
+		want   int
+	}{{0, callSent, 0}, {1, callSent, 1}, {0, callDone, 1}, {1, callDone, 1}} {
+		if n.setState(step.member, step.state); calls != step.want {
+			t.Errorf("step %d: called %d times, want %d", i, calls, step.want)
+		}
+	}
 }
 
 // A call that outlives its check must not call the caller's OnSent.

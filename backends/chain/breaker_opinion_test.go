@@ -289,6 +289,82 @@ func TestBreaker_SecondOpinion_AsksAsARecheckOnce(t *testing.T) {
 	})
 }
 
+// TestBreaker_SecondOpinion_AnsweredEndsTheStreak has one viewer fail on and on. Each opinion is an answer, so the next one
+// is asked for after as many failures again.
+func TestBreaker_SecondOpinion_AnsweredEndsTheStreak(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		opinions := 0
+		b := newTestBreaker(backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Number > 0 {
+				opinions++
+			}
+			return failFor(66, failSent)(ctx, r)
+		}))
+		_, _ = b.Check(t.Context(), openingFrom(1))
+		time.Sleep(time.Minute)
+		for i := range 20 {
+			if want := i / DefaultBreakerConfig().ConsecutiveFailures; opinions != want {
+				t.Errorf("got %d second opinions after %d failures, want %d", opinions, i, want)
+			}
+			_, _ = b.Check(t.Context(), evilRequest())
+			synctest.Wait()
+		}
+		if b.IsDown() {
+			t.Error("one viewer opened the breaker")
+		}
+	})
+}
+
+// TestBreaker_EarlyOpinion_FailsBeforeTheViewer_StaysClosed has four failures, a fifth call that is late, and an opinion that
+// fails meanwhile. The fifth is answered after all.
+func TestBreaker_EarlyOpinion_FailsBeforeTheViewer_StaysClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		_, _ = b.Check(t.Context(), openingFrom(1))
+		time.Sleep(time.Minute)
+		s.setBackend(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Address != openingFrom(3).Address {
+				return failSent(ctx, r)
+			}
+			time.Sleep(testTimeout * 3 / 4)
+			return allow(ctx, r)
+		})
+		for range DefaultBreakerConfig().ConsecutiveFailures - 1 {
+			_, _ = b.Check(t.Context(), openingFrom(2))
+		}
+		before := s.calls()
+		if d, err := b.Check(t.Context(), openingFrom(3)); err != nil || d.Verdict != backends.Allowed {
+			t.Fatalf("got %s and error %v, want the late answer", d.Verdict, err)
+		}
+		synctest.Wait()
+		if asked := s.calls() - before; b.IsDown() || asked != 2 {
+			t.Errorf("got state %s after %d calls, want closed after the viewer's and an opinion", b.State(), asked)
+		}
+	})
+}
+
+// TestBreaker_SecondOpinion_OpenBreaker_AsksNothing has the breaker open before the opinion is asked for. Another may follow.
+func TestBreaker_SecondOpinion_OpenBreaker_AsksNothing(t *testing.T) {
+	t.Parallel()
+	s := &switchable{current: allow}
+	b := newTestBreaker(s)
+	_, _ = b.Check(t.Context(), openingFrom(1))
+	b.history.wantsOpinion = true
+	answered, ok := b.history.takeOpinion(time.Now())
+	if !ok {
+		t.Fatal("no opinion to ask for")
+	}
+	openBreaker(t, b, s)
+	before := s.calls()
+	b.askAgain(t.Context(), answered, testTimeout)
+	if s.calls() != before || b.history.opinionInFlight {
+		t.Errorf("got %d calls and an opinion in flight: %t, want neither", s.calls()-before, b.history.opinionInFlight)
+	}
+}
+
 // TestBreaker_SecondOpinion_ProvesNothingBesideAnAnswer has the answered request fail while another viewer is answered.
 func TestBreaker_SecondOpinion_ProvesNothingBesideAnAnswer(t *testing.T) {
 	t.Parallel()

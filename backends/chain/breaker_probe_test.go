@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -75,6 +76,39 @@ func TestBreaker_Probe_NoOpeningWaits(t *testing.T) {
 			t.Errorf("got state %s after a probe that hung, want open", b.State())
 		}
 	})
+}
+
+// A probe outlives its caller, whose OnSent it must not call, and a caller who leaves does not wait for it.
+func TestBreaker_Probe_IsNotItsCallers(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]*backends.Request{"an opening": openingFrom(1), "a re-check": recheckFrom(1)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &switchable{current: allow}
+				b := newTestBreaker(s)
+				openBreaker(t, b, s)
+				probed := make(chan backends.Request, 1)
+				s.setBackend(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					probed <- *r
+					return hang(ctx, r)
+				})
+				time.Sleep(6 * time.Second)
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(time.Millisecond, cancel)
+				asked := *r
+				asked.OnSent = func() {}
+				_, err := b.Check(ctx, &asked)
+				if got := <-probed; got.OnSent != nil || got.Address != asked.Address {
+					t.Errorf("the probe is %+v, want the caller's request without OnSent", got)
+				}
+				if isOpening := asked.IsUnknown(); !isOpening && (!errors.Is(err, context.Canceled) || backends.AsFailure(err) != nil) {
+					t.Errorf("got %v, want context.Canceled and no failure", err)
+				}
+				time.Sleep(2 * testTimeout) // until the probe has ended
+			})
+		})
+	}
 }
 
 func TestBreaker_Probe_ClosesAfterItsViewerLeft(t *testing.T) {

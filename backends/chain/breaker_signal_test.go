@@ -38,6 +38,31 @@ func TestBreaker_Subscribe_NeverLosesTheLastState(t *testing.T) {
 	})
 }
 
+func TestBreaker_Subscribe_EverySubscriber(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &switchable{current: allow}
+		b := newTestBreaker(s)
+		first, cancelFirst := b.subscribe()
+		second, cancelSecond := b.subscribe()
+		third, cancelThird := b.subscribe()
+		for _, changes := range []<-chan struct{}{first, second, third} {
+			<-changes // of the start
+		}
+		cancelSecond()
+		openBreaker(t, b, s)
+		<-first
+		<-third
+		select {
+		case <-second:
+			t.Error("a signal after cancel")
+		default:
+		}
+		cancelFirst()
+		cancelThird()
+	})
+}
+
 func TestBreaker_Opened_ClosedWhileTheBreakerIsNot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -152,6 +152,19 @@ func TestBreaker_CountsFailures(t *testing.T) {
 	}
 }
 
+// Usher's own bounds are told as they are, or an overload would look like an answer without an opinion.
+func TestBreaker_Overload_PassedOn(t *testing.T) {
+	t.Parallel()
+	b := newTestBreaker(backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+		return backends.Decision{}, fmt.Errorf("wait: %w", backends.NewOverload("backends.portal.max_in_flight", 2))
+	}))
+	for _, r := range []*backends.Request{openingFrom(1), recheckFrom(1)} {
+		if d, err := b.Check(t.Context(), r); !backends.IsOverload(err) || d != (backends.Decision{}) {
+			t.Errorf("check %d: got %+v and error %v, want the overload", r.Number, d, err)
+		}
+	}
+}
+
 func TestBreaker_OpensByRatio(t *testing.T) {
 	t.Parallel()
 	s := &switchable{}
@@ -256,6 +269,25 @@ func TestBreaker_Panic_LoggedWithoutCredentials(t *testing.T) {
 	}
 	if strings.Contains(out.String()+err.Error(), "5ecret") || !strings.Contains(out.String(), "breaker_test.go") {
 		t.Errorf("want a stack and no token in the log, got %s", out.String())
+	}
+}
+
+// A runtime error holds nothing of a viewer's, and is shown.
+func TestBreaker_Panic_ShowsRuntimeErrors(t *testing.T) {
+	t.Parallel()
+	for want, next := range map[string]backends.BackendFunc{
+		"panic: runtime error: index out of range": func(context.Context, *backends.Request) (backends.Decision, error) {
+			few := make([]backends.Decision, 1)
+			return few[len(few)], nil
+		},
+		"panic of type *errors.errorString": func(context.Context, *backends.Request) (backends.Decision, error) {
+			panic(errors.New("5ecret"))
+		},
+	} {
+		_, err := newTestBreaker(next).Check(t.Context(), openingFrom(1))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "5ecret") {
+			t.Errorf("got %v, want %q", err, want)
+		}
 	}
 }
 

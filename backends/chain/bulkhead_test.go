@@ -19,11 +19,15 @@ func smallBulkheadConfig() BulkheadConfig {
 }
 
 // gate is a backend whose calls end when the test opens it.
-type gate struct{ open chan struct{} }
+type gate struct {
+	open  chan struct{}
+	calls atomic.Int64
+}
 
 func newGate() *gate { return &gate{open: make(chan struct{})} }
 
 func (g *gate) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	g.calls.Add(1)
 	select {
 	case <-g.open:
 		return allow(ctx, r)
@@ -273,6 +277,9 @@ func TestBulkhead_ViewerLeavesWhileWaiting_NoOverload(t *testing.T) {
 		_, err := b.Check(ctx, openingFrom(2))
 		if !errors.Is(err, context.Canceled) || backends.IsOverload(err) || backends.AsFailure(err) != nil {
 			t.Errorf("got %v, want context.Canceled alone", err)
+		}
+		if asked := g.calls.Load(); asked != 2 {
+			t.Errorf("got %d calls, want none for the viewer who left", asked-2)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()

@@ -82,6 +82,10 @@ func TestCallHistory_IsNewWrongPath_OncePerSessionAndBounded(t *testing.T) {
 	if !h.isNewWrongPath(requestOf(0)) || h.isNewWrongPath(requestOf(0)) {
 		t.Error("a session's first wrong path is not new, or its second one is")
 	}
+	h.recordAnswer(openingFrom(2), 0, time.Now())
+	if !h.isNewWrongPath(requestOf(0)) {
+		t.Error("a session's first wrong path after an answer is not new")
+	}
 	for i := range maxRemembered + 10 {
 		h.isNewWrongPath(requestOf(i))
 	}
@@ -117,6 +121,35 @@ func TestCallHistory_IsWide_ByFailuresToConnect(t *testing.T) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
 			if got := h.isWide(now); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
+// TestCallHistory_IsWide_SinceTheLastAnswer has three addresses fail more slowly than the window of ten seconds.
+func TestCallHistory_IsWide_SinceTheLastAnswer(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answered time.Duration // after the first failure
+		want     bool
+	}{
+		"answered before all":      {-time.Second, true},
+		"answered after the first": {time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, start := newTestHistory(), time.Now()
+			for i := range wideOutage {
+				at := time.Duration(i) * 2 * h.window
+				if at > test.answered && !h.latest[0].isSet {
+					h.recordAnswer(openingFrom(9), 0, start.Add(test.answered))
+				}
+				h.recordFailure(&backends.Failure{Kind: backends.FailureTimeout, WasSent: true}, openingFrom(i), false, start.Add(at))
+			}
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if got := h.isWide(start.Add((wideOutage - 1) * 2 * h.window)); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})

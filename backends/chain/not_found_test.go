@@ -164,6 +164,26 @@ func TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
 	}
 }
 
+// TestNotFound_IsOwn_ComparesWithTheFirstSent has a session's 404s arrive in another order than they were asked for, and an
+// answer to it between them.
+func TestNotFound_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
+	t.Parallel()
+	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
+	n, start := newNotFound(time.Hour, nil), time.Now()
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	n.recordAnswer(other, at(4))
+	if n.isOwn(by, at(5), at(6)) {
+		t.Error("a 404 of a check sent after all answers concerns its session alone")
+	}
+	if !n.isOwn(by, at(3), at(7)) {
+		t.Error("a 404 of a check sent before another's answer does not concern its session alone")
+	}
+	n.recordAnswer(by, at(8)) // and forgets what was before
+	if n.isOwn(by, at(9), at(10)) {
+		t.Error("the first 404 after an answer concerns its session alone, by another's answer of before")
+	}
+}
+
 // TestNotFound_Remember_SearchesAFullMemoryOncePerInterval has every entry expire before the memory may be searched again.
 func TestNotFound_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
 	t.Parallel()
@@ -181,6 +201,9 @@ func TestNotFound_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
 	n.remember(by, &firstNotFound{lastSeen: now}, now)
 	if len(n.openings) != 1 || n.openings[by] == nil {
 		t.Errorf("got %d remembered after sweepInterval, want the newest only", len(n.openings))
+	}
+	if !n.sweptAt.Equal(now) {
+		t.Errorf("searched last at %s, want %s", n.sweptAt, now)
 	}
 }
 

@@ -66,6 +66,12 @@ func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 		"a failure without a status has none": {
 			failSent, with(map[string]any{"error.type": "transport"}), codes.Error,
 		},
+		"an overload is an error without a type": {
+			func(context.Context, *backends.Request) (backends.Decision, error) {
+				return backends.Decision{}, backends.NewOverload("backends.portal.max_in_flight", 2)
+			},
+			common, codes.Error,
+		},
 		"a viewer who left is no error": {
 			func(context.Context, *backends.Request) (backends.Decision, error) {
 				return backends.Decision{}, context.Canceled

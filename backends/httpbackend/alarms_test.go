@@ -50,6 +50,28 @@ func TestAlarms_LogsBeginningAndEnd(t *testing.T) {
 	}
 }
 
+// An alarm that no single answer raises ends with answers, as every other one does, and ends none itself.
+func TestAlarms_Raise(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	w, start := NewAlarms("portal", slog.New(slog.NewTextHandler(&out, nil))), time.Now()
+	w.Record(start, AlarmSet(0).With(backends.AlarmBadHeader), "X-Unique")
+	for range 3 {
+		w.Raise(start.Add(2*time.Minute), backends.AlarmConstantUser, "201 addresses")
+	}
+	both := AlarmSet(0).With(backends.AlarmBadHeader).With(backends.AlarmConstantUser)
+	if w.Active() != both || w.Count(backends.AlarmConstantUser) != 3 || w.Count(backends.AlarmBadHeader) != 1 {
+		t.Errorf("got alarms %b, raised %d times, want %b, 3 times", w.Active(), w.Count(backends.AlarmConstantUser), both)
+	}
+	if strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), `detail="201 addresses"`) {
+		t.Errorf("want a line for each alarm, got:\n%s", out.String())
+	}
+	w.Record(start.Add(2*time.Minute+alarmClearAfter), 0, "")
+	if w.Active() != 0 {
+		t.Errorf("got alarms %b after a good answer, want none", w.Active())
+	}
+}
+
 func repeat[T any](v T, n int) []T {
 	all := make([]T, n)
 	for i := range all {

@@ -72,10 +72,41 @@ func TestClient_Decide_BrokenPage(t *testing.T) {
 			if got != tt.want {
 				t.Errorf("got %s (error %v), want %s", got, err, tt.want)
 			}
+			if isTold := strings.Contains(d.Reason, ", with an error page"); isTold != (tt.want == briefly) {
+				t.Errorf("got the reason %q of %s", d.Reason, got)
+			}
 			if raised := c.ContractAlarms().Active().Has(backends.AlarmBrokenPage); raised != tt.alarm {
 				t.Errorf("alarm %t, want %t", raised, tt.alarm)
 			}
 		})
+	}
+}
+
+// Where redirects are followed, a yes that is a web page is a login page, whatever the config says of pages.
+func TestClient_Decide_FollowedToALoginPage_Failure(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]backends.Verdict{loginPage: backends.Pending, "OK": backends.Allowed, "": backends.Allowed} {
+		for meaning := httpbackend.BrokenPageAlarm; meaning <= httpbackend.BrokenPageIgnore; meaning++ {
+			s := startServer(t, nil)
+			s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
+				if r.URL.Path != "/login" {
+					http.Redirect(w, r, "/login", http.StatusFound)
+					return
+				}
+				_, _ = io.WriteString(w, body)
+			})
+			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) {
+				cfg.Redirects, cfg.BrokenPage = httpbackend.RedirectsFollow, meaning
+			})
+			d, err := c.Decide(t.Context(), httpbackend.Call{})
+			f := backends.AsFailure(err)
+			if isFailure := f != nil && f.Kind == backends.FailureMalformed; d.Verdict != want || isFailure != (want == backends.Pending) {
+				t.Errorf("%q, broken_page %s: got %s and error %v, want %s", body, meaning, d.Verdict, err, want)
+			}
+			if raised := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); raised != (want == backends.Pending) {
+				t.Errorf("%q, broken_page %s: alarm %t", body, meaning, raised)
+			}
+		}
 	}
 }
 
@@ -132,6 +163,9 @@ func TestClient_Decide_OnUnmetRequirement(t *testing.T) {
 			d, err := c.Decide(t.Context(), httpbackend.Call{})
 			if d.Verdict != tt.want || (backends.AsFailure(err) != nil) != (tt.want == backends.Pending) {
 				t.Errorf("got %s and error %v, want %s", d.Verdict, err, tt.want)
+			}
+			if isTold := strings.Contains(d.Reason, "backend answered 200, "); isTold != (tt.want == backends.Denied) {
+				t.Errorf("got the reason %q of %s", d.Reason, d.Verdict)
 			}
 			if raised := c.ContractAlarms().Active(); raised != tt.alarm {
 				t.Errorf("got alarms %b, want %b", raised, tt.alarm)

@@ -37,6 +37,10 @@ func TestConfig_Validate(t *testing.T) {
 				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
 			},
 		},
+		"a port that does not exist": {
+			func(c *httpbackend.Config) { c.Address = "http://portal.example.com:65536/" },
+			[]string{"address: port 65536 does not exist; want 1 to 65535"},
+		},
 		"a negative bound of the header": {
 			func(c *httpbackend.Config) { c.ResponseHeaderTimeout = -1 },
 			[]string{"response_header_timeout: -1ns must be 0 (none) or above"},
@@ -94,6 +98,18 @@ func TestConfig_SetPreset_OnlyAuthProxyHasTimesOfItsOwn(t *testing.T) {
 		if want := preset == httpbackend.PresetAuthProxy; hasOwn != want || cfg.Preset != preset {
 			t.Errorf("%s: got times of its own: %t and preset %s, want %t", preset, hasOwn, cfg.Preset, want)
 		}
+	}
+}
+
+func TestConfig_Warnings(t *testing.T) {
+	t.Parallel()
+	cfg := httpbackend.DefaultConfig()
+	if err := cfg.Warnings(); err != nil {
+		t.Errorf("the default: got %v, want none", err)
+	}
+	cfg.Statuses = httpbackend.Statuses{"5xx": httpbackend.OutcomeAllow}
+	if err := cfg.Warnings(); err == nil || !strings.HasPrefix(err.Error(), "statuses.5xx: allow: ") {
+		t.Errorf("a 5xx that allows: got %v, want a warning", err)
 	}
 }
 

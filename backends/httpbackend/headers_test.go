@@ -1,7 +1,9 @@
 package httpbackend
 
 import (
+	"maps"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -27,6 +29,40 @@ func TestAstraHeaders_OriginNeedsSchemeAndHost(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// TestAstraHeaders_All has the names as Astra's and Alta's manuals spell them, and each fact alone as an edge reports it.
+func TestAstraHeaders_All(t *testing.T) {
+	t.Parallel()
+	request := func(e *backends.EdgeReport) *backends.Request {
+		return &backends.Request{
+			Session: backends.SessionID{7: 0x08, 6: 0x10}, Channel: "a001", Path: "/play/a001/index.m3u8", Scheme: "https",
+			Host: "tv.example.com", UserAgent: "VLC/3.0.20", Address: netip.MustParseAddr("::ffff:192.0.2.7"), Edge: e,
+		}
+	}
+	always := http.Header{"X-Real-IP": {"192.0.2.7"}, "X-Real-UA": {"VLC/3.0.20"}}
+	for name, tt := range map[string]struct {
+		edge *backends.EdgeReport
+		more http.Header
+	}{
+		"a player": {nil, http.Header{
+			"X-Session-ID": {"2"}, "X-Channel-ID": {"a001"}, "X-Real-Path": {"/play/a001/index.m3u8"},
+			"X-Real-Host": {"tv.example.com"}, "X-Real-Origin": {"https://tv.example.com"},
+		}},
+		"an edge's session":      {&backends.EdgeReport{HasSession: true, AstraSession: "41"}, http.Header{"X-Session-ID": {"41"}}},
+		"a session without name": {&backends.EdgeReport{HasSession: true}, http.Header{"X-Session-ID": {"2"}}},
+		"a channel":              {&backends.EdgeReport{HasChannel: true}, http.Header{"X-Channel-ID": {"a001"}}},
+		"a path":                 {&backends.EdgeReport{HasPath: true}, http.Header{"X-Real-Path": {"/play/a001/index.m3u8"}}},
+		"a host":                 {&backends.EdgeReport{HasHost: true}, http.Header{"X-Real-Host": {"tv.example.com"}}},
+		"an origin":              {&backends.EdgeReport{Origin: "http://edge"}, http.Header{"X-Real-Origin": {"http://edge"}}},
+		"Flussonic's session":    {&backends.EdgeReport{FlussonicSession: "41"}, nil},
+	} {
+		want := always.Clone()
+		maps.Copy(want, tt.more)
+		if diff := cmp.Diff(want, AstraHeaders(request(tt.edge))); diff != "" {
+			t.Errorf("%s: headers (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

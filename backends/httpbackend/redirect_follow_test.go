@@ -19,6 +19,7 @@ func TestNextHop(t *testing.T) {
 	for location, want := range map[string]string{
 		"":                           "",
 		"/other?x=1#y":               "http://portal.example.com/other?x=1#y",
+		"/other?x=a b":               "http://portal.example.com/other?x=a%20b",
 		"https://other.example.com/": "https://other.example.com/",
 		"ftp://other.example.com/":   "",
 		"javascript:alert(1)":        "",

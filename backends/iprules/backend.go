@@ -15,7 +15,7 @@ type Backend struct {
 	decisions []backends.Decision // one per rule
 	// byNetwork holds the index of each network's first rule.
 	byNetwork map[netip.Prefix]int
-	// lengths4 and lengths6 are the prefix lengths in use, ascending.
+	// lengths4 and lengths6 are the prefix lengths in use.
 	lengths4 []int
 	lengths6 []int
 	// firstForAll is the index of the first rule for all, or the number of rules.
@@ -42,8 +42,6 @@ func New(name string, cfg Config, _ *slog.Logger) (*Backend, error) {
 		b.decisions = append(b.decisions, decisionFor(r.action, fmt.Sprintf("rules[%d]: %s", i, text)))
 		b.indexRule(r, i)
 	}
-	slices.Sort(b.lengths4)
-	slices.Sort(b.lengths6)
 	return b, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
@@ -13,6 +14,18 @@ func TestDateClaim_LatestDateIsValid(t *testing.T) {
 	for text, want := range map[string]bool{"100000000000": true, "-100000000000": true, "100000000001": false} {
 		if _, got := dateClaim(jwt.MapClaims{"exp": json.Number(text)}, "exp"); got != want {
 			t.Errorf("%s is a date: %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestDateClaim_KeepsFractions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Time{
+		"1893456000": time.Unix(1893456000, 0), "1893456000.25": time.Unix(1893456000, 250_000_000), "-0.5": time.Unix(0, -500_000_000),
+		"1.5e3": time.Unix(1500, 0),
+	} {
+		if got, ok := dateClaim(jwt.MapClaims{"exp": json.Number(text)}, "exp"); !ok || !got.Equal(want) {
+			t.Errorf("%s: got %s, %t, want %s", text, got, ok, want)
 		}
 	}
 }

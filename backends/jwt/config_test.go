@@ -147,6 +147,7 @@ func TestConfig_ValidateJWKSURL(t *testing.T) {
 		"HTTPS://issuer.example.com":          "",
 		"ftp://issuer.example.com":            `jwks_url: must begin with https:// or http://, not "ftp"`,
 		"issuer.example.com":                  `jwks_url: must begin with https:// or http://, not ""`,
+		"https://issuer.example.com:65536/":   "jwks_url: port 65536 does not exist; want 1 to 65535",
 		"https:///jwks":                       "jwks_url: has no host",
 		"https://issuer.example.com/#a":       "jwks_url: has a '#', which is never sent; write %23",
 		"https://u:5ecret@exa mple.com/":      "jwks_url: not a URL",

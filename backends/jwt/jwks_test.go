@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/backends"
@@ -396,12 +397,15 @@ func TestBackend_RunFetchesAtStart(t *testing.T) {
 
 func TestBackend_RunWithSecret(t *testing.T) {
 	t.Parallel()
-	b, _ := newBackend(t, withSecret(nil), nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := b.Run(ctx); err != nil {
-		t.Errorf("got %v, want nil", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := newBackend(t, withSecret(nil), nil)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		start := time.Now()
+		if err := b.Run(ctx); err != nil || time.Since(start) != time.Hour {
+			t.Errorf("got %v after %s, want nil after an hour", err, time.Since(start))
+		}
+	})
 }
 
 func TestCheck_UntrustedCertificate_TransportFailure(t *testing.T) {

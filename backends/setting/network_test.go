@@ -75,7 +75,7 @@ func TestIsPublic(t *testing.T) {
 		"198.51.100.7": true, "8.8.8.8": true, "2001:db8::7": true, "::ffff:198.51.100.7": true,
 		"10.0.0.9": false, "172.16.0.1": false, "192.168.0.1": false, "fd00::1": false, "::ffff:10.0.0.9": false, // private
 		"127.0.0.1": false, "::1": false, "169.254.0.1": false, "fe80::1": false, "0.0.0.0": false, "224.0.0.1": false,
-		"100.63.255.255": true, "100.64.0.0": false, "100.127.255.255": false, "100.128.0.0": true, // of carriers
+		"100.63.255.255": true, "100.64.0.0": false, "100.127.255.255": false, "100.128.0.0": true, "::ffff:100.64.0.1": false, // of carriers
 		"": false, "redis": false, "redis.example.com": false, "8.8.8.8:6379": false,
 	} {
 		if got := setting.IsPublic(host); got != want {

@@ -29,6 +29,7 @@ func TestSecret_Weakness(t *testing.T) {
 		"the digits of hex":               {"0123456789abcdef", "counts through the alphabet"},
 		"the alphabet backwards":          {"zyxwvutsrqponmlk", "counts through the alphabet"},
 		"the sample's word":               {"changeme-changeme!", "consists of words that samples have in the place of a secret"},
+		"the sample's word in capitals":   {"CHANGEME-CHANGEME!", "consists of words that samples have in the place of a secret"},
 		"several words":                   {"Replace-this-with-your-secret-key", "consists of words that samples have in the place of a secret"},
 		"a word and the usual six digits": {"password123456", "consists of words that samples have in the place of a secret"},
 	}

@@ -173,6 +173,9 @@ func TestCheck_RequestParameters(t *testing.T) {
 			},
 			"ip=192.0.2.7&name=a&token=1&token=1&names=c",
 		},
+		"an unknown address is not the channel": {
+			[]string{"ip"}, backends.Request{Query: "ip=10.0.0.1&token=1", Channel: "a"}, "ip=&token=1",
+		},
 		"unknown values replace them too": {
 			[]string{"ip", "name"}, backends.Request{Query: "ip=10.0.0.1&name=b&token=1"}, "ip=&name=&token=1",
 		},

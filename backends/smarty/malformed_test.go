@@ -76,6 +76,19 @@ func TestCheck_ResponseWithoutCode_Failure(t *testing.T) {
 	}
 }
 
+func TestCheck_ResponseWithoutCode_SaysWhatCame(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		"<html><body>Log in": `check backend "middleware": malformed: the response is not one JSON object; it is a web page`,
+		"Log in":             `check backend "middleware": malformed: the response is not one JSON object`,
+	} {
+		s := startServer(t, respondingWith(200, body))
+		if _, err := newBackend(t, s.URL(), nil).Check(t.Context(), backendtest.NewRequest("123")); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", body, err, want)
+		}
+	}
+}
+
 func TestCheck_Redirects(t *testing.T) {
 	t.Parallel()
 	const promo = "http://promo.example.net/"

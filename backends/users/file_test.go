@@ -108,6 +108,18 @@ func TestReload_ChangedFile(t *testing.T) {
 	w.wantReload(t, "", "of-bobby")
 }
 
+func TestReload_WithoutLog(t *testing.T) {
+	t.Parallel()
+	b := withFile(t, onlyAlice)
+	for _, text := range []string{invalidFile, onlyBobby} {
+		writeFile(t, b.file.path, text)
+		b.reload()
+	}
+	if d := check(t, b, requestWith("token=of-bobby")); d.Verdict != backends.Allowed {
+		t.Errorf("got %s, want allowed", d.Verdict)
+	}
+}
+
 func TestReload_FileReplacedByRename(t *testing.T) {
 	t.Parallel()
 	w := newReloadTest(t)
@@ -277,6 +289,11 @@ func TestRun_ReloadDisabled(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		synctest.Wait()
 		w.wantTokens(t, "of-alice")
+		select {
+		case err := <-done:
+			t.Fatalf("ended with %v before its context", err)
+		default:
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("run: %v", err)

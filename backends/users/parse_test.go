@@ -65,6 +65,9 @@ func TestParse_ErrorPositions(t *testing.T) {
 		"a list":          {"- a", "f:1:1: want keys and values, found a list"},
 		"another section": {"users: {}\nroles: {}", "f:2:1: unknown key; want users"},
 		"a second one":    {"users: {}\n---\nusers: {}", "f:2:1: second YAML document; a file must be one document"},
+		"half a second one": {
+			"users: {}\n---\n{", "f:3:1: not valid YAML: did not find expected node content",
+		},
 		"no YAML":         {"users: {", "f:1:1: not valid YAML: did not find expected node content"},
 		"a quoted secret": {"users: { a: { password: |s3cret\n", "f:1:1: not valid YAML: found character that cannot start any token"},
 		"no YAML in line 3": {

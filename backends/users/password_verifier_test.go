@@ -164,6 +164,11 @@ func TestPasswordVerifier_ConcurrentChecksHashOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBackend(t, func(c *Config) { c.MaxConcurrentHashes = 1 })
 		n := countHashes(b)
+		compare := b.verifier.compare
+		b.verifier.compare = func(p password, text string) bool {
+			time.Sleep(time.Millisecond) // until the others wait
+			return compare(p, text)
+		}
 		verdicts := make(chan backends.Verdict)
 		for range 10 {
 			go func() { verdicts <- check(t, b, requestWith("auth=alice:rasmuslerdorf")).Verdict }()
@@ -201,7 +206,11 @@ func TestPasswordVerifier_SlowHashIsCached(t *testing.T) {
 		}
 		_, err := b.Check(t.Context(), requestWith("auth=alice:rasmuslerdorf"))
 		wantOverload(t, err, backends.NewOverload("backends.subscribers.max_concurrent_hashes", 1))
-		b.Close() // waits for it
+		start := time.Now()
+		b.Close()
+		if waited := time.Since(start); waited != time.Second-defaultVerifyTimeout {
+			t.Errorf("closed after %s, want it to wait for the rest of the second", waited)
+		}
 		b.verifier.compare = func(password, string) bool { panic("it is cached") }
 		if d := check(t, b, requestWith("auth=alice:rasmuslerdorf")); d.Verdict != backends.Allowed {
 			t.Errorf("got %s, want allowed", d.Verdict)
@@ -292,9 +301,18 @@ func TestPasswordCache_Bounded(t *testing.T) {
 func TestPasswordCache_KeysAreInjective(t *testing.T) {
 	t.Parallel()
 	m := newPasswordCache([]byte("secret"), 1)
+	length := string(make([]byte, 8)) // as long as that of a part
 	seen := map[fingerprint][3]string{}
 	for _, parts := range [][3]string{
-		{"ab", "c", "d"}, {"a", "bc", "d"}, {"a", "b", "cd"}, {"abc", "", "d"}, {"ab", "c", "e"}, {"ab", "x", "d"},
+		{"ab" + length, "", "d"},
+		{"ab", "", length + "d"},
+		{"ab", length, "d"},
+		{"ab", "c", "d"},
+		{"a", "bc", "d"},
+		{"a", "b", "cd"},
+		{"abc", "", "d"},
+		{"ab", "c", "e"},
+		{"ab", "x", "d"},
 	} {
 		key := m.keyOf(parts[0], parts[1], parts[2])
 		if other, same := seen[key]; same {

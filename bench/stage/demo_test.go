@@ -15,7 +15,7 @@ import (
 )
 
 // fakeDemo replaces the demo command: the page under /demo/, its three resources, and an origin behind a gateway that denies
-// mallory and who was kicked.
+// mallory.
 type fakeDemo struct {
 	*httptest.Server
 	origin *Origin
@@ -23,6 +23,7 @@ type fakeDemo struct {
 	mu            sync.Mutex
 	mode          string
 	isUnavailable bool
+	isNative      bool              // the page has no hls.js
 	change        func(*Status)     // of what the page is told; nil: none
 	refused       map[string]string // the answer to each token that the gateway refuses, with 403 unless it begins with 503
 	received      []Switch
@@ -36,6 +37,7 @@ func newFakeDemo(t *testing.T) *fakeDemo {
 	d := &fakeDemo{origin: NewOrigin(Config{}), mode: "healthy", refused: map[string]string{"mallory": "denied by backend"}}
 	mux := http.NewServeMux()
 	mux.Handle("GET /demo/", Player())
+	mux.HandleFunc("GET /demo/hls.min.js", d.serveLibrary)
 	mux.HandleFunc("GET /demo/status.json", d.serveStatus)
 	mux.HandleFunc("POST /demo/middleware", d.serveMiddleware)
 	mux.HandleFunc("POST /demo/kick", d.serveKick)
@@ -43,6 +45,14 @@ func newFakeDemo(t *testing.T) *fakeDemo {
 	d.Server = httptest.NewServer(mux)
 	t.Cleanup(d.Close)
 	return d
+}
+
+func (d *fakeDemo) serveLibrary(w http.ResponseWriter, r *http.Request) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.isNative {
+		Player().ServeHTTP(w, r)
+	}
 }
 
 func (d *fakeDemo) serveViewer(w http.ResponseWriter, r *http.Request) {
@@ -215,8 +225,8 @@ func fakeStatus(mode string) Status {
 		},
 	}
 	s.Events = []Event{
-		{ago(12 * time.Second), "mallory on /play/a001: denied by backend, backend answered 403"},
-		{ago(95 * time.Second), "alice on /play/a001: allowed by backend"},
+		{ago(12 * time.Second), "mallory on /play/a001: denied by backend, backend answered 403", 1},
+		{ago(95 * time.Second), "alice on /play/a001: allowed by backend", 3},
 	}
 	if mode == "healthy" {
 		return s
@@ -227,9 +237,9 @@ func fakeStatus(mode string) Status {
 	})
 	s.Events = append(
 		s.Events,
-		Event{ago(4 * time.Second), "no token on /play/a003: allowed by fail-open, no answer: transport"},
-		Event{ago(6 * time.Second), "alice on /play/a001: allowed by cached, backend answered 200"},
-		Event{ago(8 * time.Second), "breaker opened: checks nobody, probes the middleware every 2s"},
+		Event{ago(4 * time.Second), "no token on /play/a003: allowed by fail-open, no answer: transport", 1},
+		Event{ago(6 * time.Second), "alice on /play/a001: allowed by cached, backend answered 200", 1},
+		Event{ago(8 * time.Second), "breaker opened: checks nobody, probes the middleware every 2s", 1},
 	)
 	return s
 }

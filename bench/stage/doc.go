@@ -23,6 +23,10 @@
 // Decided: an incomplete part is sent in two halves, the second when the part is complete. More chunks per part would
 // test nothing more in a gateway.
 //
+// Decided: the server tells the page which session its source belongs to. A refused viewer has no ticket, and a guess by
+// channel and token names another viewer. The page keeps the denial that its screen shows when the gateway has forgotten it,
+// so that the numbers agree with the screen.
+//
 // Refused: a clock that starts with the process (sequence numbers would jump back at a restart, and players would
 // stop); EXT-X-RENDITION-REPORT, because the low-latency channel has one rendition.
 package stage

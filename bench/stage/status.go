@@ -54,8 +54,11 @@ type SessionStatus struct {
 
 // Event is one line in the list of events.
 type Event struct {
+	// At is when it happened last.
 	At   time.Time `json:"at"`
 	Text string    `json:"text"`
+	// Count is how often it happened without another event in between.
+	Count int `json:"count"`
 }
 
 // Switch is the body of POST middleware. Mode is one of [MiddlewareStatus].Modes.

@@ -51,6 +51,8 @@ type Options struct {
 	OnDecision func(backends.SessionID)
 	// OnTicketReplaced is called when a session was stored with another ticket than before.
 	OnTicketReplaced func(backends.SessionID)
+	// OnTicketsMissed is called each time that the messages of replaced tickets are subscribed: earlier ones may have been missed.
+	OnTicketsMissed func()
 	// OnLimitExceeded is called when a user begins to exceed the stream limit.
 	OnLimitExceeded func(userHash string)
 	// Answer answers a request of a node.
@@ -68,6 +70,7 @@ type Broker struct {
 	restoration     *restoration
 	onDecision      func(backends.SessionID)
 	onTicket        func(backends.SessionID)
+	onTicketsMissed func()
 	onLimitExceeded func(userHash string)
 	log             *slog.Logger
 
@@ -84,6 +87,7 @@ func New(o Options) *Broker {
 	clock := new(redisclient.Clock)
 	b := &Broker{
 		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision, onTicket: o.OnTicketReplaced,
+		onTicketsMissed: o.OnTicketsMissed,
 		onLimitExceeded: o.OnLimitExceeded, log: o.Logger, wake: make(chan struct{}, 1),
 		wakeOnly: make(chan struct{}, 1), restoration: newRestoration(),
 	}
@@ -119,7 +123,7 @@ func (b *Broker) Run(ctx context.Context) {
 	k := b.client.Keys()
 	subscription := b.client.NewSubscription(
 		[]string{k.RevocationChannel(), k.NodeChannel(b.registry.nodeID), k.DecisionChannel(), k.LimitChannel()},
-		func(channel, payload string) { b.onMessage(ctx, channel, payload) }, b.Resync)
+		func(channel, payload string) { b.onMessage(ctx, channel, payload) }, b.onSubscribed)
 	var running sync.WaitGroup
 	running.Go(func() { subscription.Run(ctx) })
 	running.Go(func() { b.sendHeartbeats(ctx, subscription) })
@@ -131,6 +135,12 @@ func (b *Broker) Run(ctx context.Context) {
 	if err := b.registry.leave(ctx); err != nil {
 		b.log.Info("node not removed from the list, the others forget it in a minute", slog.Any("error", err))
 	}
+}
+
+// onSubscribed makes up for the messages that were sent while the node was not subscribed.
+func (b *Broker) onSubscribed() {
+	b.Resync()
+	b.onTicketsMissed()
 }
 
 func (b *Broker) onMessage(ctx context.Context, channel, payload string) {

@@ -192,9 +192,9 @@ func (d *demo) outageAdvice() string {
 	case backends.PolicyAllow:
 		return fmt.Sprintf("While it is stopped mallory is admitted, unverified; once it answers again mallory is denied within %v.", demoValidity)
 	case backends.PolicyKeep:
-		return "While it is stopped who watches keeps watching, and who is new gets 503."
+		return "While it is stopped viewers keep watching, and new viewers get 503."
 	default:
-		return fmt.Sprintf("While it is stopped who watches is denied within %v, and who is new at once.", demoValidity)
+		return fmt.Sprintf("While it is stopped viewers are denied within %v, and new viewers at once.", demoValidity)
 	}
 }
 

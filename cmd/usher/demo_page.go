@@ -118,14 +118,16 @@ func sessionOfTicket(pathOfTicket string) (id backends.SessionID) {
 func (d *demo) kick(api http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var k stage.Kick
-		if err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&k); err != nil || k.Session == "" {
-			http.Error(w, `want {"session":"<id>"}`, http.StatusBadRequest)
+		err := json.NewDecoder(io.LimitReader(r.Body, 1<<10)).Decode(&k)
+		id, errID := backends.ParseSessionID(k.Session)
+		if err = cmp.Or(err, errID); err != nil {
+			http.Error(w, `want {"session":"<id>"}: `+err.Error(), http.StatusBadRequest)
 			return
 		}
 		call, err := http.NewRequestWithContext(r.Context(), http.MethodPost,
-			"/api/v1/sessions/"+url.PathEscape(k.Session)+"/kick", strings.NewReader(`{"reason":"kicked on the demo's page"}`))
+			"/api/v1/sessions/"+id.String()+"/kick", strings.NewReader(`{"reason":"kicked on the demo's page"}`))
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		call.RemoteAddr = r.RemoteAddr
@@ -209,10 +211,17 @@ type eventLog struct {
 	events []stage.Event
 }
 
+// add adds an event. One that repeats the latest is counted there.
 func (l *eventLog) add(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.events = slices.Insert(l.events, 0, stage.Event{At: time.Now(), Text: text})
+	now := stage.Event{At: time.Now(), Text: text, Count: 1}
+	if len(l.events) > 0 && l.events[0].Text == text {
+		now.Count += l.events[0].Count
+		l.events[0] = now
+		return
+	}
+	l.events = slices.Insert(l.events, 0, now)
 	l.events = l.events[:min(len(l.events), maxEvents)]
 }
 
@@ -246,26 +255,30 @@ func (c *changes) record(s stage.Status, events *eventLog) {
 	live := make(map[string]stage.SessionStatus, len(s.Sessions))
 	for _, now := range s.Sessions {
 		live[now.ID] = now
+		if now.Verdict == backends.Pending.String() {
+			continue // which soon has a decision, or ends
+		}
 		if before := c.sessions[now.ID]; before.Verdict != now.Verdict || before.Source != now.Source || before.Reason != now.Reason {
 			events.add(now.Name + " on " + now.Place + ": " + describe(now))
 		}
 	}
 	for id, before := range c.sessions {
-		if _, isLive := live[id]; !isLive {
-			events.add(before.Name + " on " + before.Place + ": session ended")
+		if _, isLive := live[id]; isLive {
+			continue
 		}
+		end := "session ended"
+		if before.Verdict == backends.Pending.String() {
+			end += " without a decision"
+		}
+		events.add(before.Name + " on " + before.Place + ": " + end)
 	}
 	c.sessions = live
 }
 
 // describe says what a session's decision is, by whom, and why.
 func describe(s stage.SessionStatus) string {
-	switch {
-	case s.Verdict == backends.Pending.String():
-		return "being checked"
-	case s.Reason == "" || s.Verdict == backends.Allowed.String() && s.Source == backends.FromBackend.String():
+	if s.Reason == "" || s.Verdict == backends.Allowed.String() && s.Source == backends.FromBackend.String() {
 		return s.Verdict + " by " + s.Source
-	default:
-		return s.Verdict + " by " + s.Source + ", " + s.Reason
 	}
+	return s.Verdict + " by " + s.Source + ", " + s.Reason
 }

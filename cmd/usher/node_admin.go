@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"usher/backends"
@@ -32,7 +34,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes,
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
 		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
@@ -45,6 +47,25 @@ func (n *node) backends() []admin.Backend {
 			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
 		})
+	}
+	return all
+}
+
+// originStates returns all origins as the API shows them.
+func (n *node) originStates() []admin.Origin {
+	var all []admin.Origin
+	for _, name := range slices.Sorted(maps.Keys(n.origins)) {
+		o := admin.Origin{Name: name}
+		for _, at := range n.origins[name].Addresses() {
+			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
+		}
+		for _, f := range n.origins[name].Failures() {
+			o.Failures = append(o.Failures, admin.OriginFailure{
+				Reason: string(f.Reason), Channel: f.Channel, URL: f.URL, Status: f.Status, Error: f.Error, Advice: f.Advice,
+				Time: f.Time, Count: f.Count,
+			})
+		}
+		all = append(all, o)
 	}
 	return all
 }

@@ -24,7 +24,8 @@ func (n *node) runCluster(ctx context.Context) {
 	n.cluster.Run(ctx, cluster.Handlers{
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
-		OnTicketReplaced: n.registry.OnTicketReplaced, OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},

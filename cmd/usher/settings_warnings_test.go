@@ -30,6 +30,10 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 			"", "trusted_proxies: [ 10.0.0.7/8 ]", ":9:20: trusted_proxies[0]: ",
 			"10.0.0.7/8 has bits beyond its prefix length and means 10.0.0.0/8; write that, or 10.0.0.7/32",
 		},
+		"a redirect host may be anywhere": {
+			`{ url: "http://127.0.0.1:9" }`, `{ url: "http://127.0.0.1:9", allowed_networks: [ 0.0.0.0/0 ] }`,
+			":4:68: origins.stage.allowed_networks[0]: ", "0.0.0.0/0 lets redirect_hosts lead to any address",
+		},
 		"everybody is an edge": {
 			`  - { path: "/play`, `  - { path: /auth, backend: portal, edge: { dialect: nginx, networks: [ 0.0.0.0/1 ], viewer_path: "/{channel}/*" } }` +
 				"\n" + `  - { path: "/play`, ":8:73: routes[0].edge.networks[0]: ", "0.0.0.0/1 lets everybody ask as an edge",

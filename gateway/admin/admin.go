@@ -49,6 +49,39 @@ type Route struct {
 	TooLongURIs uint64 `json:"too_long_uris,omitempty"`
 }
 
+// Origin is an origin in the API.
+type Origin struct {
+	Name string `json:"name"`
+	// Addresses are where media is fetched, the preferred one first.
+	Addresses []OriginAddress `json:"addresses"`
+	// Failures are the last failures that viewers felt, one of each reason, the newest first.
+	Failures []OriginFailure `json:"failures,omitempty"`
+}
+
+// OriginAddress is an address of an origin.
+type OriginAddress struct {
+	// URL has neither password nor query.
+	URL string `json:"url"`
+	// Ejected reports whether the address is avoided for a while.
+	Ejected bool `json:"ejected"`
+}
+
+// OriginFailure is the last failure of one reason.
+type OriginFailure struct {
+	Reason  string `json:"reason"`
+	Channel string `json:"channel"`
+	// URL is the URL that failed, after redirects, without password and query.
+	URL string `json:"url"`
+	// Status is the origin's status, 0 if there is none.
+	Status int `json:"status,omitempty"`
+	// Error says what happened, and Advice what to do.
+	Error  string    `json:"error"`
+	Advice string    `json:"advice"`
+	Time   time.Time `json:"time"`
+	// Count is how many requests of viewers failed for the reason since the start.
+	Count uint64 `json:"count"`
+}
+
 // Sessions are the live sessions of this node. All methods are safe for concurrent use.
 type Sessions interface {
 	// Find returns the session, or nil.
@@ -69,6 +102,8 @@ type Options struct {
 	Backends func() []Backend
 	// Routes lists the routes of this node. Nil: none are shown.
 	Routes func() []Route
+	// Origins lists the origins of this node. Nil: none are shown.
+	Origins func() []Origin
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
@@ -97,6 +132,7 @@ func Handler(c Config, o Options) http.Handler {
 		"GET /api/v1/nodes":               h.nodes,
 		"GET /api/v1/backends":            h.backends,
 		"GET /api/v1/routes":              h.routes,
+		"GET /api/v1/origins":             h.origins,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}
@@ -196,6 +232,17 @@ func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
 	}
 	writeJSON(w, struct {
 		Routes []Route `json:"routes"`
+	}{all})
+}
+
+// origins lists the origins, with why they failed viewers.
+func (h *handler) origins(w http.ResponseWriter, _ *http.Request) {
+	var all []Origin
+	if h.Origins != nil {
+		all = h.Origins()
+	}
+	writeJSON(w, struct {
+		Origins []Origin `json:"origins"`
 	}{all})
 }
 

@@ -13,6 +13,7 @@
 //	          usher_active_bans                                   active bans, with those of kicks
 //	          usher_playlist_uris_too_long_total{route}           URIs of playlists beyond tickets.max_uri
 //	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
+//	          usher_origin_failures_total{origin,reason}          requests of viewers that the origin failed
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
@@ -28,6 +29,7 @@
 //	DELETE bans/{id}            ends a ban or a kick
 //	GET    nodes
 //	GET    backends, routes     of this node
+//	GET    origins              of this node, with the last failure of each reason that a viewer felt
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on

@@ -34,8 +34,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced *prometheus.Desc
-	tooLong *prometheus.Desc
+	unenforced, tooLong, originFailures *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -49,6 +48,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			"URIs of playlists that were not written because of tickets.max_uri.", []string{"route"}, nil),
 		unenforced: prometheus.NewDesc("usher_unenforced_refusals_total",
 			"Sessions that a route with enforce: false would have refused.", []string{"route", "reason"}, nil),
+		originFailures: prometheus.NewDesc("usher_origin_failures_total",
+			"Requests of viewers that the origin failed.", []string{"origin", "reason"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
 			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
@@ -68,7 +69,7 @@ func newNodeCollector(o Options) *nodeCollector {
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures} {
 		out <- d
 	}
 }
@@ -82,6 +83,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
 	c.collectRoutes(out)
+	c.collectOrigins(out)
 	for _, b := range c.Backends() {
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
@@ -107,6 +109,18 @@ func (c *nodeCollector) collectRoutes(out chan<- prometheus.Metric) {
 		out <- metric(c.tooLong, prometheus.CounterValue, float64(r.TooLongURIs), r.Name)
 		for reason, n := range r.UnenforcedRefusals {
 			out <- metric(c.unenforced, prometheus.CounterValue, float64(n), r.Name, reason)
+		}
+	}
+}
+
+// collectOrigins writes a series for each origin and each reason for which it failed a viewer.
+func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
+	if c.Origins == nil {
+		return
+	}
+	for _, o := range c.Origins() {
+		for _, f := range o.Failures {
+			out <- metric(c.originFailures, prometheus.CounterValue, float64(f.Count), o.Name, f.Reason)
 		}
 	}
 }

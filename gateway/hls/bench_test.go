@@ -36,6 +36,32 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// lowLatencyPlaylist returns an encrypted playlist with parts, with the given number of segments.
+func lowLatencyPlaylist(segments int) []byte {
+	var b strings.Builder
+	b.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES\n#EXT-X-MEDIA-SEQUENCE:118\n#EXT-X-MAP:URI=\"init.mp4\"\n")
+	for i := range segments {
+		fmt.Fprintf(&b, "#EXT-X-KEY:METHOD=AES-128,URI=\"key-%d\",IV=0x%032x\n", i, i)
+		for part := range 4 {
+			fmt.Fprintf(&b, "#EXT-X-PART:DURATION=1.00000,INDEPENDENT=YES,URI=\"part-%d.%d.mp4\"\n", i, part)
+		}
+		fmt.Fprintf(&b, "#EXTINF:4.00000,\nseg-%d.mp4\n", i)
+	}
+	b.WriteString("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"next.mp4\"\n#EXT-X-RENDITION-REPORT:URI=\"../b/list.m3u8\",LAST-MSN=1\n")
+	return []byte(b.String())
+}
+
+func BenchmarkParse_LowLatency(b *testing.B) {
+	body, o := lowLatencyPlaylist(10), modes()["path-ticketed"].options()
+	b.ReportAllocs()
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		if _, err := hls.Parse(body, o); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkScan(b *testing.B) {
 	body := livePlaylist(24)
 	b.ReportAllocs()

@@ -2,8 +2,10 @@ package hls_test
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -63,24 +65,50 @@ func roleOf(r hls.Role) hlscorpus.Role {
 func TestParse_Playlists_ListedIsWhatTheySay(t *testing.T) {
 	t.Parallel()
 	for _, p := range hlscorpus.Playlists() {
-		var want, got []said
-		for _, u := range corpusReader().URIs(p.Body) {
-			if s, isLocated := expectation(u); isLocated {
-				want = append(want, s)
-			}
-		}
-		o := corpusOptions(mode{})
-		o.Locate = func(l hls.Listed) (string, bool) {
-			got = append(got, said{roleOf(l.Role), hlscorpus.Location{Scheme: l.Scheme, Host: l.Host, Ref: l.Ref}})
-			return "", false
-		}
-		if text := parseAny(t, p, o); text != p.Body && !p.IsDocument {
-			t.Errorf("%s: nothing is located, yet the text changed", p.Name)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", p.Name, diff)
+		checkListed(t, p)
+	}
+}
+
+// checkListed compares what a playlist lists with what the reader of the corpus says.
+func checkListed(t *testing.T, p hlscorpus.Playlist) {
+	t.Helper()
+	var want, got []said
+	for _, u := range corpusReader().URIs(p.Body) {
+		if s, isLocated := expectation(u); isLocated {
+			want = append(want, s)
 		}
 	}
+	o := corpusOptions(mode{})
+	o.Locate = func(l hls.Listed) (string, bool) {
+		got = append(got, said{roleOf(l.Role), hlscorpus.Location{Scheme: l.Scheme, Host: l.Host, Ref: l.Ref}})
+		return "", false
+	}
+	if text := parseAny(t, p, o); text != p.Body && !p.IsDocument {
+		t.Errorf("%s: nothing is located, yet the text changed", p.Name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", p.Name, diff)
+	}
+}
+
+// FuzzParse_Listed compares the two readers on any playlist.
+func FuzzParse_Listed(f *testing.F) {
+	for _, p := range hlscorpus.Playlists() {
+		if !p.IsDocument {
+			f.Add(p.Body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		if _, err := hls.Scan([]byte(body)); err != nil {
+			return
+		}
+		for _, u := range hlscorpus.URIs(body) {
+			if strings.ContainsFunc(u.Text, unicode.IsControl) || strings.HasSuffix(u.Text, " ") || strings.Contains(u.Text, `"`) || len(u.Text) > 4<<10 {
+				return // stays unchanged, by tests of its own
+			}
+		}
+		checkListed(t, hlscorpus.Playlist{Name: strconv.Quote(body), Body: body})
+	})
 }
 
 // TestParse_Playlists_LeadToPlaces gives each URI a place of its own, and checks that the viewer's URI leads there, and that

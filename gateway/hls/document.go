@@ -1,6 +1,7 @@
 package hls
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +37,9 @@ func ParseDocument(body []byte, o Options) (*Template, error) {
 		return nil, fmt.Errorf("parse document: %w", ErrNotDocument)
 	}
 	d.scan(root)
-	slices.SortFunc(d.edits, func(a, b edit) int { return a.span.start - b.span.start })
+	slices.SortFunc(d.edits, func(a, b edit) int { // what is added goes before what it is added to
+		return cmp.Or(a.span.start-b.span.start, a.span.end-b.span.end)
+	})
 	for _, e := range d.edits {
 		w.apply(&e)
 		if w.isTooLarge() {

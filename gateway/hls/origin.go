@@ -14,7 +14,9 @@ type uriForm uint8
 const (
 	// opaque is a URI of another scheme, of the playlist itself, or of an unknown target. It stays unchanged.
 	opaque uriForm = iota
-	// relative is a reference from the playlist's own directory.
+	// plain is a relative path without dot segments, possibly with a query.
+	plain
+	// relative is another reference from the playlist's own directory.
 	relative
 	// rooted is a reference from the root of the playlist's own host.
 	rooted
@@ -56,6 +58,9 @@ func (o *playlistOrigin) locate(uri string) (form uriForm, at location, rest str
 		if scheme != "" {
 			return o.locateHosted(scheme, below)
 		}
+		if isPlainRelative(uri) {
+			return plain, location{o.scheme, o.host, o.dir + uri}, uri
+		}
 		form = relative
 	}
 	ref, _ := o.resolve(uri)
@@ -65,11 +70,8 @@ func (o *playlistOrigin) locate(uri string) (form uriForm, at location, rest str
 // startsWithVariable reports whether an unknown variable decides where a URI leads. Its value could hold a scheme or a
 // host, and it may come from a link that a stranger composed (QUERYPARAM).
 func startsWithVariable(uri string) bool {
-	i := strings.Index(uri, "{$")
-	if i < 0 || i > len("https") {
-		return false
-	}
-	return uri[:i] == "/" || strings.EqualFold(uri[:i], "https"[:i])
+	i := strings.Index(uri[:min(len(uri), len("https{$"))], "{$")
+	return i == 0 || i > 0 && (uri[:i] == "/" || strings.EqualFold(uri[:i], "https"[:i]))
 }
 
 // locateHosted locates a URI by the text after its scheme.

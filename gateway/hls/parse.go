@@ -121,14 +121,14 @@ func Parse(body []byte, o Options) (*Template, error) {
 // lateSequence returns the number of the first segment if the playlist tells it only after a segment.
 func lateSequence(text string) uint64 {
 	before, _, found := strings.Cut(text, "#EXT-X-MEDIA-SEQUENCE:")
-	if !found || !strings.Contains(before, "#EXTINF:") && !strings.Contains(before, "#EXT-X-PART:") {
+	if !found {
 		return 0
 	}
-	s := scanner{text: text}
-	if s.scan() != nil {
-		return 0 // the scan that follows says why
+	head, whole := scanner{text: before}, scanner{text: text}
+	if head.scan() != nil || head.info.Segments+head.info.Parts == 0 || whole.scan() != nil {
+		return 0 // the scan that follows says what is too large
 	}
-	return s.info.MediaSequence
+	return whole.info.MediaSequence
 }
 
 // Scan reads the Info of a playlist and rewrites nothing. It returns ErrNotPlaylist or ErrTooLarge.

@@ -44,7 +44,8 @@ func (m mode) options() hls.Options {
 // onOrigin locates what is on the origin of the tests.
 func onOrigin(locate func(ref string) (string, bool)) func(hls.Listed) (string, bool) {
 	return func(l hls.Listed) (string, bool) {
-		if at := l.Scheme + "://" + l.Host; at != "http://10.0.0.5:8000" && at != "https://origin.example" {
+		isOurs := l.Scheme == "http" && l.Host == "10.0.0.5:8000" || l.Scheme == "https" && l.Host == "origin.example"
+		if !isOurs {
 			return "", false
 		}
 		return locate(l.Ref)
@@ -254,6 +255,9 @@ func TestParse_OtherText_Unchanged(t *testing.T) {
 		"a name without value":                       `#EXT-X-KEY:URI`,
 		"a tag without attributes":                   `#EXT-X-KEY:`,
 		"a tag without colon":                        `#EXT-X-KEY`,
+		"an attribute without value":                 `#EXT-X-KEY:URI=`,
+		"the same before blanks":                     "#EXT-X-KEY:URI= \t ",
+		"a quote that begins at the end":             `#EXT-X-KEY:URI="`,
 		"a tag with a longer name":                   `#EXT-X-KEYS:URI="key.bin"`,
 		"a FairPlay key":                             `#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://id",KEYFORMAT="com.apple.streamingkeydelivery"`,
 		"a licence on a foreign host":                `#EXT-X-KEY:METHOD=SAMPLE-AES-CTR,URI="https://drm.example.com/play/l?k=1",KEYFORMAT="urn:uuid:edef"`,

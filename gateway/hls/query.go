@@ -37,12 +37,9 @@ func withoutParameter(ref, name string) string {
 	return path + "?" + strings.Join(kept, "&")
 }
 
-// splitAtParameter returns the text before and after the parameter's value; before ends with the name and the equals
-// sign. The first parameter of the name is replaced and later ones are removed. Without one it is added at the end.
+// splitAtParameter returns the text before and after the value of a parameter that the reference has; before ends with the
+// name and the equals sign. The first parameter of the name is replaced and later ones are removed.
 func splitAtParameter(ref, name string) (before, after string) {
-	if !hasParameter(ref, name) {
-		return ref + querySeparator(ref) + name + "=", ""
-	}
 	path, query, _ := strings.Cut(ref, "?")
 	head := path + "?"
 	for {

@@ -37,12 +37,8 @@ func (b base) resolve(ref string) (target string, climbed bool) {
 	return path + query, climbed
 }
 
-// resolvesTo reports whether a reference resolves to target. In the usual case, a plain file name, it does not allocate.
+// resolvesTo reports whether a reference resolves to target, and whether its dot segments climbed above the root.
 func (b base) resolvesTo(ref, target string) (equal, climbed bool) {
-	if isPlainRelative(ref) {
-		rest, below := strings.CutPrefix(target, b.dir)
-		return below && rest == ref, false
-	}
 	got, climbed := b.resolve(ref)
 	return got == target, climbed
 }
@@ -149,18 +145,17 @@ func cutFragment(uri string) (ref, fragment string) {
 // cutScheme splits a URI after the colon of its scheme and returns the scheme in lower case. A relative reference has
 // no scheme.
 func cutScheme(uri string) (scheme, rest string) {
-	i := indexOrEnd(uri, ":/?#")
-	if i == len(uri) || uri[i] != ':' {
-		return "", uri
-	}
-	for j := range i {
-		letter := uri[j]|0x20 >= 'a' && uri[j]|0x20 <= 'z'
-		inside := uri[j] >= '0' && uri[j] <= '9' || strings.IndexByte("+-.", uri[j]) >= 0
-		if !letter && (j == 0 || !inside) {
+	for i := range len(uri) {
+		switch c := uri[i]; {
+		case c|0x20 >= 'a' && c|0x20 <= 'z':
+		case i > 0 && (c >= '0' && c <= '9' || c == '+' || c == '-' || c == '.'):
+		case i > 0 && c == ':':
+			return strings.ToLower(uri[:i]), uri[i+1:]
+		default:
 			return "", uri
 		}
 	}
-	return strings.ToLower(uri[:i]), uri[i+1:]
+	return "", uri
 }
 
 // indexOrEnd returns the offset of the first of the characters in s, or the length of s.

@@ -4,6 +4,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"usher/gateway/hls/hlscorpus"
 )
 
 func TestBaseResolve_ExamplesOfRFC3986(t *testing.T) {
@@ -124,4 +126,71 @@ func FuzzResolve(f *testing.F) {
 			t.Errorf("base %q: the relative reference to %q leads to %q", path, got, back)
 		}
 	})
+}
+
+// FuzzLocate compares where a URI leads, by scheme, host, path and query, with RFC 3986 on any bytes, and with net/url where
+// that takes the text as it is.
+func FuzzLocate(f *testing.F) {
+	for _, p := range hlscorpus.Playlists() {
+		for _, u := range hlscorpus.URIs(p.Body) {
+			f.Add(hlscorpus.Address, u.Written)
+		}
+	}
+	for _, base := range []string{"https://user:pw@H.example:443?x", "http://[::1]:80/a/../b/./c;p?d/e", "HTTP://h:/..", "https://h//a//b/"} {
+		for _, ref := range []string{"../a", "//h", "?q", "HTTPS://h:443", "a/./b/..", "//u@[::2]:443/..", ".", "http:a"} {
+			f.Add(base, ref)
+		}
+	}
+	f.Fuzz(func(t *testing.T, base, ref string) {
+		ref, _, _ = strings.Cut(ref, "#")
+		if strings.Contains(base+ref, "{$") || strings.ContainsAny(base, "\\#") || strings.HasPrefix(ref, "\\") || strings.HasPrefix(ref, "/\\") {
+			return // variables and backslashes have tests of their own
+		}
+		o, err := newOrigin(base)
+		from := hlscorpus.Resolve(base, "")
+		if isHTTP := (from.Scheme == "http" || from.Scheme == "https") && from.Host != ""; isHTTP != (err == nil) {
+			t.Fatalf("base %q, which leads to %+v: error %v", base, from, err)
+		}
+		if err != nil || ref == "" {
+			return
+		}
+		form, at, _ := o.locate(ref)
+		want := hlscorpus.Resolve(base, ref)
+		if isHTTP := (want.Scheme == "http" || want.Scheme == "https") && want.Host != ""; isHTTP != (form != opaque) {
+			if strings.Contains(ref, "\\") {
+				return // a host before a backslash
+			}
+			t.Fatalf("base %q, reference %q, which leads to %+v: form %d", base, ref, want, form)
+		}
+		if form == opaque {
+			return
+		}
+		if got := (hlscorpus.Location{Scheme: at.scheme, Host: at.host, Ref: at.ref}); got != want {
+			t.Errorf("base %q, reference %q: got %+v, want %+v", base, ref, got, want)
+		}
+		compareWithNetURL(t, base, ref, at)
+	})
+}
+
+// compareWithNetURL compares where a URI leads with what net/url says, which changes bytes that are not usual in a URI.
+func compareWithNetURL(t *testing.T, base, ref string, at location) {
+	t.Helper()
+	const usual = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~:/?@[]&=+,;$"
+	path, _ := cutQuery(at.ref)
+	if strings.Trim(base+ref, usual) != "" || strings.Contains(path, "//") {
+		return // net/url joins slashes, which RFC 3986 does not
+	}
+	from, err := url.Parse(base)
+	if err != nil {
+		return
+	}
+	parsed, err := url.Parse(ref)
+	if err != nil || parsed.Opaque != "" || parsed.Scheme != "" && parsed.Host == "" {
+		return
+	}
+	got := from.ResolveReference(parsed)
+	host := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(got.Host), map[string]string{"http": ":80", "https": ":443"}[got.Scheme]), ":")
+	if got.Scheme != at.scheme || host != at.host || strings.TrimPrefix(got.Path, "/") != path[1:] {
+		t.Errorf("base %q, reference %q: got %+v, net/url says %q", base, ref, at, got)
+	}
 }

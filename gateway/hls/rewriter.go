@@ -74,8 +74,8 @@ func (w *rewriter) isTooLarge() bool { return len(w.out) > 2*MaxBytes }
 
 // rewrite replaces the text of a span by the viewer's URI, or leaves it unchanged. JSON may write the uri with escapes.
 func (w *rewriter) rewrite(uri string, span uriSpan) {
-	ref, ok := w.resolve(uri, &span)
-	if !ok {
+	var ref resolved
+	if !w.resolve(uri, &span, &ref) {
 		return
 	}
 	switch w.options.TicketIn {
@@ -109,35 +109,38 @@ func (w *rewriter) writeBelowTicket(span uriSpan, ref *resolved) {
 		w.replaceURI(span, "/~")
 		w.markTicket()
 		w.out = append(append(w.out, ref.target...), ref.fragment...)
-	case ref.form != relative || !ref.resolvesToTarget || ref.climbsAboveRoot:
+	case ref.form > relative || !ref.resolvesToTarget || ref.climbsAboveRoot:
 		w.replaceURI(span, w.requestBase.relative(ref.target)+ref.fragment)
 	}
 }
 
-// resolve returns where a URI leads. False means that it must stay unchanged.
-func (w *rewriter) resolve(uri string, span *uriSpan) (ref resolved, ok bool) {
+// resolve fills in where a URI leads. False means that it must stay unchanged.
+func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) (ok bool) {
 	if ref.expanded, ok = w.definitions.known.expand(uri); !ok || !isWritable(ref.expanded, span.within) {
-		return ref, false
+		return false
 	}
-	expanded, fragment := cutFragment(ref.expanded)
-	ref.fragment = fragment
 	var at location
-	var rest string
-	if ref.form, at, rest = w.origin.locate(expanded); ref.form == opaque {
-		return ref, false
+	var written, rest string
+	written, ref.fragment = cutFragment(ref.expanded)
+	if ref.form, at, rest = w.origin.locate(written); ref.form == opaque {
+		return false
 	}
-	target, ok := w.options.Locate(Listed{
+	ref.target, ok = w.options.Locate(Listed{
 		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
 		Version: span.version, Variables: w.variablesFor(span.imports),
 	})
-	if !ok || !strings.HasPrefix(target, "/") || strings.Contains(target, "#") || !isWritable(target, span.within) {
-		return ref, false
+	if !ok || !strings.HasPrefix(ref.target, "/") || strings.Contains(ref.target, "#") || !isWritable(ref.target, span.within) {
+		return false
 	}
-	ref.target = target
-	if ref.form != absolute && ref.expanded == uri { // a player may know other values of the variables
-		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, target)
+	switch {
+	case ref.form == absolute || ref.expanded != uri: // a player may know other values of the variables
+	case ref.form == plain:
+		below, isBelow := strings.CutPrefix(ref.target, w.requestBase.dir)
+		ref.resolvesToTarget = isBelow && below == rest
+	default:
+		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, ref.target)
 	}
-	return ref, true
+	return true
 }
 
 // variablesFor returns what a listed playlist may import.
@@ -161,8 +164,14 @@ func (w *rewriter) writeTicketInQuery(span uriSpan, ref *resolved) {
 	if ref.resolvesToTarget {
 		uri = ref.expanded[:len(ref.expanded)-len(ref.fragment)]
 	}
-	before, after := splitAtParameter(uri, w.options.QueryParameter)
-	w.replaceURI(span, before)
+	name, after := w.options.QueryParameter, ""
+	if hasParameter(uri, name) {
+		uri, after = splitAtParameter(uri, name)
+		w.replaceURI(span, uri)
+	} else {
+		w.replaceURI(span, uri)
+		w.out = append(append(append(w.out, querySeparator(uri)...), name...), '=')
+	}
 	w.markTicket()
 	w.out = append(append(w.out, after...), ref.fragment...)
 }

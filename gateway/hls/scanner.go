@@ -107,11 +107,13 @@ func (s *scanner) scanURILine(start, end int) {
 		s.isAfterStreamInf = false
 		return
 	}
-	span := uriSpan{start: start, end: end, version: s.segmentVersion()}
-	if s.isByteRange { // one file has many sequence numbers
-		span.version = s.fileVersion()
+	if s.rewriter != nil {
+		span := uriSpan{start: start, end: end, version: s.segmentVersion()}
+		if s.isByteRange { // one file has many sequence numbers
+			span.version = s.fileVersion()
+		}
+		s.rewrite(span)
 	}
-	s.rewrite(span)
 	s.info.Segments++
 	s.info.Parts = 0
 	s.prefetched, s.isByteRange = 0, false

@@ -149,3 +149,73 @@ func TestVariables_Nested_ExpansionIsBounded(t *testing.T) {
 		t.Errorf("got %d bytes, want %d: only the variable that is too long is opaque", len(got), len(want))
 	}
 }
+
+// TestParse_Variable_ValueByKind is about one variable v, and a segment that has it in its query.
+func TestParse_Variable_ValueByKind(t *testing.T) {
+	t.Parallel()
+	const unknown = "{$v}"
+	tests := map[string]struct {
+		define, query, variables string
+		want                     string
+	}{
+		"by value":                       {`NAME="v",VALUE="a"`, "", "", "a"},
+		"by value, in another order":     {`VALUE="a",NAME="v"`, "", "", "a"},
+		"by an empty value":              {`NAME="v",VALUE=""`, "", "", ""},
+		"without value":                  {`NAME="v"`, "", "v=b", unknown},
+		"imported":                       {`IMPORT="v"`, "v=no", "u=c&v=a%26b", "a&b"},
+		"imported, empty":                {`IMPORT="v"`, "", "v=", ""},
+		"imported, that is not there":    {`IMPORT="v"`, "v=no", "u=c", unknown},
+		"imported, without any":          {`IMPORT="v"`, "v=no", "", unknown},
+		"asked":                          {`QUERYPARAM="v"`, "u=c&v=a", "v=no", "a"},
+		"asked, empty":                   {`QUERYPARAM="v"`, "v=", "", ""},
+		"asked, a name alone":            {`QUERYPARAM="v"`, "u&v", "", ""},
+		"asked twice":                    {`QUERYPARAM="v"`, "v=a&v=b", "", "a"},
+		"asked with escapes":             {`QUERYPARAM="v"`, "%76=a%2Fb%20c+d%25", "", "a/b c d%"},
+		"asked in Cyrillic":              {`QUERYPARAM="v"`, "v=%D0%BA", "", "к"},
+		"asked with a broken escape":     {`QUERYPARAM="v"`, "v=a%2", "", unknown},
+		"asked, beside a broken escape":  {`QUERYPARAM="v"`, "%zz=1&v=a", "", "a"},
+		"asked in capitals":              {`QUERYPARAM="v"`, "V=a", "", unknown},
+		"asked, that is not there":       {`QUERYPARAM="v"`, "u=a", "v=no", unknown},
+		"asked for a variable":           {`QUERYPARAM="v"`, "v=%7B$w%7D", "w=a", unknown},
+		"imported, a variable":           {`IMPORT="v"`, "", "v=%7B%24w%7D", unknown},
+		"a quote, which a line may have": {`QUERYPARAM="v"`, "v=a%22b", "", `a"b`},
+		"twice, the first":               {"NAME=\"v\",VALUE=\"a\"\n#EXT-X-DEFINE:NAME=\"v\",VALUE=\"b\"", "", "", "a"},
+		"twice, the first known":         {"IMPORT=\"v\"\n#EXT-X-DEFINE:QUERYPARAM=\"v\"", "v=b", "", "b"},
+		"unquoted":                       {`NAME=v,VALUE=a`, "", "", "a"},
+		"a name that is none":            {`NAME="v v",VALUE="a"`, "", "", unknown},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := mode{}.options()
+			o.Query, o.Variables = test.query, test.variables
+			body := "#EXTM3U\n#EXT-X-DEFINE:" + test.define + "\n"
+			got, found := strings.CutPrefix(viewerCopy(t, body+"s?a={$v}&b", o), body)
+			if want := "/~T/play/a001/s?a=" + test.want + "&b"; !found || got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestParse_Variable_ValueThatCannotBeWritten_Unchanged is about values of a viewer's query that would end the URI or the
+// line, or that players would cut.
+func TestParse_Variable_ValueThatCannotBeWritten_Unchanged(t *testing.T) {
+	t.Parallel()
+	for query, line := range map[string]string{
+		"v=a%0A%23EXT-X-ENDLIST": "s?{$v}", "v=a%0D": "s?{$v}b", "v=%00": "s?{$v}b", "v=a%20": "s?{$v}", "v=a%09b": "s?{$v}",
+		"v=a%22,URI=%22b": `#EXT-X-KEY:METHOD=AES-128,URI="{$v}"`, "v=a,b": `#EXT-X-KEY:METHOD=AES-128,URI={$v}`,
+		"v=%5C%5Ccdn.example": "{$v}/s", "v=/%5Ccdn.example": "{$v}/s", "v=%23t": "{$v}", "v=": "{$v}", "v=skd:": "{$v}//id",
+		"v=" + strings.Repeat("a", 9<<10): "s?{$v}",
+	} {
+		for name, m := range modes() {
+			o := m.options()
+			o.Query = query
+			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
+			body := "#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM=\"v\"\n" + line
+			if got := viewerCopy(t, body, o); got != body {
+				t.Errorf("%s, %.40s: got %q, want it unchanged", name, query, got)
+			}
+		}
+	}
+}

@@ -49,6 +49,19 @@ func TestMedia_Hit_DoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { readPlaylistHit(o) }); n >= 1 {
 		t.Errorf("playlist: %v allocations, want none", n)
 	}
+	edge := serve(t, respondWith("edge"))
+	o = newFixture(t, nil, []string{"http://127.0.0.1:9"}, allowLoopback(edge))
+	r := Request{Base: edge, Path: "/seg-17.ts"}
+	mustMedia(t, o, r)
+	if n := testing.AllocsPerRun(1000, func() {
+		s, err := o.Media(context.Background(), r)
+		if _, isHit := s.Object(); err != nil || !isHit {
+			t.Errorf("media of a redirect host: %v, want a hit", err)
+		}
+		_ = s.Close()
+	}); n >= 1 {
+		t.Errorf("media of a redirect host: %v allocations, want none", n)
+	}
 }
 
 func BenchmarkOrigin_Hit(b *testing.B) {

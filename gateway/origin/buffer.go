@@ -1,9 +1,12 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"strings"
 	"time"
 )
 
@@ -165,17 +168,17 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	return b.freeSpace(), nil
 }
 
+// prepareBody makes room for a body of that length; -1: unknown.
+func (f *fetch) prepareBody(length int64, decoded bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.body.prepare(f.cache, length, decoded)
+}
+
 // readBody reads the body to its end.
 func (f *fetch) readBody(body io.Reader, timeout time.Duration) error {
 	for {
-		free, err := f.nextSpace(timeout)
-		if err != nil {
-			return err
-		}
-		n, err := body.Read(free)
-		if n > 0 {
-			f.advance(n)
-		}
+		err := f.readSome(body, timeout)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -183,6 +186,75 @@ func (f *fetch) readBody(body io.Reader, timeout time.Duration) error {
 			return err
 		}
 	}
+}
+
+// readSome reads what is available of the body. At the end it returns io.EOF, as often as it is called.
+func (f *fetch) readSome(body io.Reader, timeout time.Duration) error {
+	free, err := f.nextSpace(timeout)
+	if err != nil {
+		return err
+	}
+	n, err := body.Read(free)
+	if n > 0 {
+		f.advance(n)
+	}
+	return err
+}
+
+// beginsPlaylist reads the body's first bytes, up to where they tell a playlist from other media, and reports which it is.
+func (f *fetch) beginsPlaylist(body io.Reader, timeout time.Duration) (bool, error) {
+	for {
+		err := f.readSome(body, timeout)
+		isEnd := errors.Is(err, io.EOF)
+		if isEnd {
+			err = nil
+		}
+		f.mu.Lock()
+		isPlaylist, isKnown := isPlaylistStart(f.body.at(0), isEnd)
+		f.mu.Unlock()
+		if isKnown || err != nil {
+			return isPlaylist, err
+		}
+	}
+}
+
+// maxBlank bounds the blanks before the first line of a playlist that are waited for.
+const maxBlank = 256
+
+// isPlaylistStart reports whether a body that begins with these bytes is a playlist, and whether more bytes would not change
+// that. A byte order mark and blanks may precede the first line.
+func isPlaylistStart(start []byte, isWhole bool) (isPlaylist, isKnown bool) {
+	const mark, tag, blanks = "\ufeff", "#EXTM3U", " \t\r\n"
+	if len(start) < len(mark) && string(start) == mark[:len(start)] {
+		return false, isWhole
+	}
+	line := bytes.TrimLeft(bytes.TrimPrefix(start, []byte(mark)), blanks)
+	switch {
+	case len(line) == 0:
+		return false, isWhole || len(start) > maxBlank
+	case len(line) < len(tag):
+		return false, isWhole || string(line) != tag[:len(line)]
+	case string(line[:len(tag)]) != tag:
+		return false, true
+	case len(line) == len(tag):
+		return isWhole, isWhole
+	default:
+		return strings.IndexByte(blanks, line[len(tag)]) >= 0, true
+	}
+}
+
+// canBePlaylist reports whether the first bytes of a response must tell whether it is a playlist. Servers send playlists,
+// and segments, as text or without a type that says what it is.
+func canBePlaylist(h *responseHead) bool {
+	if h.status == http.StatusPartialContent && h.partRange.lo > 0 {
+		return false
+	}
+	for _, class := range [...]string{"video/", "audio/", "image/"} {
+		if name, found := cutPrefixFold(h.ContentType, class); found {
+			return class == "audio/" && strings.Contains(strings.ToLower(name), "mpegurl")
+		}
+	}
+	return true
 }
 
 // isComplete reports whether the whole body is kept and small enough to be stored.

@@ -3,6 +3,7 @@ package origin
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 type Cache struct {
 	entries      *otter.Cache[cacheKey, *entry]
 	epoch        time.Time
+	seed         maphash.Seed
 	config       CacheConfig
 	bodyBytes    atomic.Int64
 	maxBodyBytes int64
@@ -36,6 +38,7 @@ func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
 	return &Cache{
 		entries:      entries,
 		epoch:        time.Now(),
+		seed:         maphash.MakeSeed(),
 		config:       c,
 		maxBodyBytes: int64(max(c.MaxSize/4, c.MaxObjectSize)),
 	}, nil
@@ -75,10 +78,16 @@ func (c *Cache) get(k cacheKey) *entry {
 
 // getFresh returns the entry if it is fresh.
 func (c *Cache) getFresh(k cacheKey) *entry {
-	if e := c.get(k); e != nil && c.now() < e.freshUntil {
+	if e := c.get(k); e != nil && c.now() < e.freshUntil.Load() {
 		return e
 	}
 	return nil
+}
+
+// peek returns the entry without counting a use of it.
+func (c *Cache) peek(k cacheKey) *entry {
+	e, _ := c.entries.GetEntryQuietly(k)
+	return e.Value
 }
 
 // store replaces the entry of the key. An entry without retention only removes the previous one.
@@ -86,6 +95,9 @@ func (c *Cache) store(k cacheKey, e *entry) {
 	if e.retention <= 0 {
 		c.entries.Invalidate(k)
 		return
+	}
+	if old := c.peek(k); k.media && old != nil {
+		e.setListed(old.listed.Load(), c.now())
 	}
 	c.entries.Set(k, e)
 }
@@ -106,12 +118,18 @@ func (c *Cache) release(n int64) { c.bodyBytes.Add(-n) }
 
 // entry is the cached response of a key. Times are those of [Cache.now].
 type entry struct {
-	object   *Object      // nil: missing
-	negative *StatusError // the origin's 404 or 410
+	object   *Object // nil: missing
+	negative error   // the origin's 404 or 410, or ErrPlaylist
 
-	freshUntil int64
+	freshUntil atomic.Int64
 	// staleUntil is until when the entry may be served if the origin fails.
-	staleUntil int64
+	staleUntil atomic.Int64
+	// freshLimit is the latest freshUntil of media whose origin states none; zero: the origin states it.
+	freshLimit int64
+	// started is when the fetch of media began.
+	started int64
+	// listed is what a playlist says of media; nil: none does. An entry may hold nothing else.
+	listed atomic.Pointer[listedState]
 	// nextRefresh is when a stale entry is refreshed again after a refresh failed.
 	nextRefresh atomic.Int64
 	// retention is how long the cache keeps the entry, also for revalidation.
@@ -121,9 +139,16 @@ type entry struct {
 	etag, lastModified string
 }
 
+// negativeEntry returns the entry of an answer without object.
+func negativeEntry(err error, received int64, ttl time.Duration) *entry {
+	e := &entry{negative: err, retention: ttl}
+	e.freshUntil.Store(received + int64(ttl))
+	return e
+}
+
 // canServeStale reports whether the entry may be served if the origin fails.
 func (e *entry) canServeStale(now int64) bool {
-	return e != nil && e.object != nil && now < e.staleUntil
+	return e != nil && e.object != nil && now < e.staleUntil.Load()
 }
 
 // hasValidator reports whether the entry can be revalidated by a conditional request.

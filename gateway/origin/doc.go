@@ -5,16 +5,20 @@
 //
 //	Playlist ─┐                   ┌─ fresh ──────────────► Object (one slice, one write)
 //	          ├─► Cache (by key) ─┤
-//	Media ────┘                   └─ miss ─► fetch ─► addresses in turn ─► origin
+//	Media ────┘                   └─ miss ─► fetch ─► addresses in turn, or one redirect host ─► origin
 //	                                           └─► every reader reads the same memory as it arrives
 //
 // Invariants:
 //   - A fetch runs on the origin's context. A viewer's context ends only that viewer's wait. A fetch whose last reader
 //     leaves is cancelled, unless at least half of a storable body has arrived, or it is an ordinary playlist (small,
 //     and needed by the next reload).
-//   - The cache key is origin, path and query as listed, and the sorted _HLS_* directives or the range. A range is
-//     stored under its own key and never as the whole object.
+//   - The cache key is origin, redirect host if any, path and query as listed, and the sorted _HLS_* directives or the range.
+//     A range is stored under its own key and never as the whole object.
 //   - The origin learns nothing about a viewer but the requested range.
+//   - A request, and each redirect of it, goes to an address of an origin or to a host of redirect_hosts. The address of
+//     such a host is checked after its name was resolved. Header fields and cookies of the origin go to its own addresses,
+//     and to hosts with send_headers; nothing else of a request goes along with a redirect, not even its URL as Referer.
+//   - Every failure that a viewer felt is reported: [Origin.Report]. Reports have no query and no password.
 //   - No lock is held during I/O, and no goroutine waits for a viewer. All resources are bounded: stored bytes
 //     (cache.max_size), bytes in flight (a quarter of that, at least cache.max_object_size), connections (fetch.max_conns)
 //     and fetches that wait for one (fetch.max_waiting).
@@ -22,17 +26,23 @@
 //     back the fetch and does not grow memory. A reader that holds back others for fetch.idle_timeout is dropped.
 //
 // Decided: a playlist whose bytes did not change keeps its Object, with or without an ETag, so that derived values stay
-// valid. An address is ejected only if it does not respond at all, and only if it responded to no other fetch
-// meanwhile. After a 5xx the next address is tried, but one broken channel does not eject an address for all others. If
-// all addresses are ejected they are tried anyway, because a late response is better than an immediate refusal; a stale
-// copy is then served without waiting. Ordinary playlists, blocking reloads and media have separate connections, so that
-// none of them starves another. A request for bytes=0-, which ffmpeg always sends, is a request for the whole object.
+// valid. An address is ejected if connecting fails, or if three channels fail without a response in between, and only if it
+// responded to no other fetch meanwhile. One channel that fails is fetched from the next address for a while, alone. After a
+// 5xx, and after a 404 with fallback_on_404, the next address is tried. A playlist that is 404 for a moment is served stale as
+// after a 5xx, because packagers write playlists anew; a 403 or 410 is a decision and is not hidden. What redirect hosts have
+// is not fetched elsewhere, because their paths need not be those of another server. A redirect to a public name is followed
+// at the origin's address, because viewers' requests for that name may arrive at this gateway. A Content-Encoding that is no
+// coding of the body (aws-chunked, a charset) is ignored. If all addresses are ejected they are tried anyway, because a late
+// response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists, blocking
+// reloads and media have separate connections, so that none of them starves another. A request for bytes=0-, which ffmpeg
+// always sends, is a request for the whole object.
 //
 // Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
 // (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small
 // for them). Media therefore also expire by age: when they are no longer fresh, and a minute later at most.
 //
-// Refused: counting hits (a counter shared by all cores would cost more than the lookup); resuming a broken body at
-// another address (its bytes may differ); purging by prefix (live objects expire by themselves); Vary other than * (the
-// gateway's requests do not differ).
+// Refused: Host among the origin's header fields, because the certificate and the cache of the origin go by the URL; the
+// Referer and the cookies of viewers; counting hits (a counter shared by all cores would cost more than the lookup);
+// resuming a broken body at another address (its bytes may differ); purging by prefix (live objects expire by themselves);
+// Vary other than * (the gateway's requests do not differ).
 package origin

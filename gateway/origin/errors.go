@@ -17,6 +17,8 @@ var (
 	ErrPath = errors.New("path must be absolute, escaped and without dot segments")
 	// ErrTooSlow means that a reader of a large body held back the others for too long and was dropped.
 	ErrTooSlow = errors.New("reader too slow")
+	// ErrPlaylist means that what was requested as media is a playlist.
+	ErrPlaylist = errors.New("media is a playlist")
 	// ErrClosed means that the origin was closed before or during the fetch.
 	ErrClosed = errors.New("origin closed")
 
@@ -31,6 +33,8 @@ type StatusError struct {
 	Origin string
 	// Status is the status code of the response.
 	Status int
+	// URL is the URL that gave it, after redirects, without credentials and query.
+	URL string
 }
 
 // Error returns the origin and the status.
@@ -50,6 +54,10 @@ type UnreachableError struct {
 	Origin string
 	// Err is the error of the last address. A timeout names its setting.
 	Err error
+	// URL is the URL that failed, after redirects, without credentials and query.
+	URL string
+
+	isUnconnected bool // the request had no connection
 }
 
 // Error returns the origin and the cause.
@@ -105,5 +113,5 @@ func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
-	return !errors.Is(err, ErrPath)
+	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist)
 }

@@ -216,7 +216,7 @@ func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, at *
 	default:
 		o.failChannel(addr, f.channel, started, o.cache.now(), err)
 	}
-	return &UnreachableError{Origin: o.name, Err: err}
+	return &UnreachableError{Origin: o.name, Err: err, URL: shownURL(at.url), isUnconnected: !at.isConnected}
 }
 
 // responseTimeout returns the timeout of a fetch and its setting: for the headers of media, for the whole of a playlist.

@@ -15,6 +15,7 @@ type fetch struct {
 	channel     string
 	wantedRange byteRange
 	freshness   func([]byte) (fresh, stale time.Duration)
+	freshFor    time.Duration
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time
 
@@ -107,11 +108,10 @@ func (f *fetch) shouldFinish() bool {
 }
 
 // publishHead publishes the head of the response; the body follows.
-func (f *fetch) publishHead(h *responseHead, decoded bool) {
+func (f *fetch) publishHead(h *responseHead) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.head = h
-	f.body.prepare(f.cache, h.length, decoded)
 	f.notifyAll()
 }
 

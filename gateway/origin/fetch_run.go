@@ -89,6 +89,7 @@ func (o *Origin) tryAddress(f *fetch, addr *address) (e *entry, isFinal bool, er
 	}
 	defer a.close()
 	if err := o.statusError(f, a.StatusCode); err != nil {
+		err.URL = a.url()
 		a.drain()
 		return o.onErrorStatus(a, err)
 	}
@@ -127,7 +128,7 @@ func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, err
 		return nil, err.Status < http.StatusInternalServerError, err
 	}
 	ttl := o.config.Cache.NegativeTTL
-	return &entry{negative: err, freshUntil: a.received + int64(ttl), retention: ttl}, !o.upstream.FallbackOn404, err
+	return negativeEntry(err, a.received, ttl), !o.upstream.FallbackOn404, err
 }
 
 // response is an origin's response whose body is read under a timeout.
@@ -140,6 +141,11 @@ type response struct {
 	idle     *timeoutError
 	timer    *time.Timer // media: runs while a read waits; playlists: runs until the end
 	closers  []func()
+}
+
+// url returns the URL of the response, after redirects.
+func (a *response) url() string {
+	return shownURL(a.hop.url)
 }
 
 func (a *response) close() {
@@ -185,7 +191,9 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 	started := o.cache.now()
 	o.count.fetches.Add(1)
 	at := new(hop)
-	resp, err := o.client.Do(o.newRequest(at.trace(ctx), f, addr)) //nolint:bodyclose // response.close
+	request := o.newRequest(at.trace(ctx), f, addr)
+	at.url = request.URL
+	resp, err := o.client.Do(request) //nolint:bodyclose // response.close
 	if err != nil {
 		err = o.requestError(ctx, f, addr, at, started, err)
 		timer.Stop()
@@ -236,12 +244,12 @@ func tooLarge(setting string, limit setting.ByteSize) error {
 }
 
 // bodyError returns the error of a body that ended early.
-func (o *Origin) bodyError(f *fetch, err error) error {
+func (o *Origin) bodyError(f *fetch, a *response, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
 	}
 	if errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("fetch from origin %q: %w", o.name, err)
 	}
-	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err)}
+	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err), URL: a.url()}
 }

@@ -1,8 +1,12 @@
 package origin
 
 import (
+	"cmp"
 	"errors"
+	"hash/maphash"
+	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,6 +22,8 @@ type lifetime struct {
 	fresh time.Duration
 	// age is the Age of the object when it arrived.
 	age time.Duration
+	// isStated reports that the header states the freshness.
+	isStated bool
 	// mustRevalidate forbids to serve the object stale, even if the origin fails.
 	mustRevalidate bool
 }
@@ -25,7 +31,9 @@ type lifetime struct {
 // mediaLifetime reads the header as a shared cache does. fallback is the freshness if the header states none.
 func mediaLifetime(h http.Header, now time.Time, fallback time.Duration) lifetime {
 	d := parseDirectives(h.Values("Cache-Control"))
-	l := lifetime{isStorable: !d.noStore && h.Get("Vary") != "*", mustRevalidate: d.mustRevalidate, age: deltaSeconds(h.Get("Age"))}
+	l := lifetime{
+		isStorable: !d.noStore && h.Get("Vary") != "*", mustRevalidate: d.mustRevalidate, isStated: true, age: deltaSeconds(h.Get("Age")),
+	}
 	switch {
 	case d.noCache:
 		l.fresh, l.mustRevalidate = 0, true
@@ -36,7 +44,7 @@ func mediaLifetime(h http.Header, now time.Time, fallback time.Duration) lifetim
 	case h.Get("Expires") != "":
 		l.fresh = untilExpires(h, now) - l.age
 	default:
-		l.fresh = fallback
+		l.fresh, l.isStated = fallback, false
 	}
 	return l
 }
@@ -91,4 +99,188 @@ func deltaSeconds(s string) time.Duration {
 		return 0
 	}
 	return time.Duration(min(n, uint64(maxFresh/time.Second))) * time.Second
+}
+
+// fallbackFreshness returns how long the media of a fetch are fresh if the origin does not state it.
+func (o *Origin) fallbackFreshness(f *fetch) time.Duration {
+	if f.freshFor <= 0 {
+		return o.config.Cache.MediaTTL
+	}
+	return min(f.freshFor, o.config.Cache.MediaTTL)
+}
+
+// Listing is what one version of a playlist lists on one origin.
+type Listing struct {
+	// Playlist tells playlists apart. It is the same for all versions of one.
+	Playlist string
+	// Fetched is that of the version's Object.
+	Fetched time.Time
+	// TargetDuration is the playlist's.
+	TargetDuration time.Duration
+	// FreshFor is how long the media stay fresh after the version was fetched.
+	FreshFor time.Duration
+	// Window is how long after that the version is the one that is compared with the next.
+	Window time.Duration
+	// Media are in the order of the playlist.
+	Media []ListedMedia
+}
+
+// ListedMedia is a media object in a playlist, with the fields of the [Request] for it.
+type ListedMedia struct {
+	Base, Path, Query string
+	// RequestVersion is the Version of the Request.
+	RequestVersion uint64
+	// Version changes if the playlist lists the object again for other bytes. It is not zero.
+	Version uint64
+	// IsKey reports a key, which the listing does not keep fresh.
+	IsKey bool
+}
+
+// listedState is what a playlist says of a media object. It is immutable.
+type listedState struct {
+	playlist uint64
+	versions []uint64
+	// since is when the playlist began to list one of the versions. What was fetched before may be other bytes.
+	since int64
+	// at is when the version of the playlist was fetched. It is compared with the next one until then.
+	at, until int64
+	// freshUntil is until when the object stays fresh; zero: as if it were not listed.
+	freshUntil int64
+}
+
+// isCurrent reports whether a playlist says something of the object. No other one is heeded meanwhile: two playlists may
+// number one object differently.
+func (s *listedState) isCurrent(now int64) bool { return s != nil && now < s.until }
+
+// hasAny reports whether one of the versions is listed. A slate may stand at several places of a playlist.
+func (s *listedState) hasAny(versions []uint64) bool {
+	return slices.ContainsFunc(versions, func(v uint64) bool { return slices.Contains(s.versions, v) })
+}
+
+// recentSegments is how many segments at the end of a playlist may be new in it.
+const recentSegments = 3
+
+// Listed keeps the media of a playlist fresh as long as it lists them, if the origin states no lifetime of theirs, and
+// expires what it lists again for other bytes. An object that was fetched before the playlist listed it counts as other
+// bytes. It is called for each version of a playlist; the order does not matter.
+func (o *Origin) Listed(l *Listing) {
+	playlist := maphash.String(o.cache.seed, l.Playlist)
+	at := o.cache.now() - int64(time.Since(l.Fetched))
+	marks := o.marksOf(l.Media)
+	for len(marks) > 0 {
+		n := 1
+		for n < len(marks) && marks[n].hash == marks[0].hash {
+			n++
+		}
+		m := &l.Media[marks[0].index]
+		state := &listedState{playlist: playlist, since: at, at: at, until: at + int64(l.Window)}
+		if !m.IsKey {
+			state.freshUntil = at + int64(l.FreshFor)
+		}
+		for _, mark := range marks[:n] {
+			state.versions = append(state.versions, l.Media[mark.index].Version)
+		}
+		// What is listed for long was listed when its latest copy was fetched.
+		trustedFrom := at - int64(l.TargetDuration)
+		if marks[0].segmentsAfter < recentSegments {
+			trustedFrom = math.MaxInt64
+		}
+		if k, ok := o.listedKey(m); ok {
+			o.cache.setListed(k, state, trustedFrom)
+		}
+		marks = marks[n:]
+	}
+}
+
+// listedMark is an occurrence of a media object in a playlist.
+type listedMark struct {
+	hash          uint64 // of the cache key
+	index         int
+	segmentsAfter int
+}
+
+// marksOf returns the occurrences, those of one object together and the last one in the playlist first.
+func (o *Origin) marksOf(media []ListedMedia) []listedMark {
+	marks := make([]listedMark, 0, len(media))
+	segments, last := 0, uint64(0)
+	for i, m := range slices.Backward(media) {
+		if !m.IsKey && m.Version != last {
+			if last != 0 {
+				segments++
+			}
+			last = m.Version
+		}
+		if k, ok := o.listedKey(&m); ok {
+			marks = append(marks, listedMark{maphash.Comparable(o.cache.seed, k), i, segments})
+		}
+	}
+	slices.SortStableFunc(marks, func(a, b listedMark) int { return cmp.Compare(a.hash, b.hash) })
+	return marks
+}
+
+// listedKey returns the key under which a listed object is cached.
+func (o *Origin) listedKey(m *ListedMedia) (cacheKey, bool) {
+	base, path, err := o.locate(m.Base, m.Path)
+	return cacheKey{origin: o.id, base: base, path: path, query: m.Query, version: m.RequestVersion, media: true}, err == nil
+}
+
+// setListed records what a playlist says of the key's object. What no playlist was known to list is the same bytes if it was
+// fetched from trustedFrom on.
+func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
+	now, e := c.now(), c.peek(k)
+	if e == nil {
+		if trustedFrom == math.MaxInt64 && s.isCurrent(now) {
+			e = &entry{retention: min(time.Duration(s.until-now), c.config.MediaTTL)}
+			e.listed.Store(s)
+			c.entries.SetIfAbsent(k.clone(), e)
+		}
+		return
+	}
+	switch old := e.listed.Load(); {
+	case !old.isCurrent(now):
+		if e.started >= trustedFrom {
+			s.since = e.started
+		}
+	case old.playlist != s.playlist, s.at < old.at:
+		return
+	case old.hasAny(s.versions):
+		s.since = old.since
+	}
+	e.setListed(s, now)
+}
+
+// listedSince returns when a playlist began to list the bytes that it lists now under the key of a media object.
+func (c *Cache) listedSince(k cacheKey) int64 {
+	if k.media {
+		if e := c.peek(k.withoutRange()); e != nil {
+			if s := e.listed.Load(); s.isCurrent(c.now()) {
+				return s.since
+			}
+		}
+	}
+	return math.MinInt64
+}
+
+// isFetchedSince reports whether the entry can be of the bytes that a playlist lists since then. If the origin states their
+// lifetime, it is believed.
+func (e *entry) isFetchedSince(since int64) bool { return e.freshLimit == 0 || e.started >= since }
+
+// setListed makes the entry fresh for as long as a playlist says, or expires it. s may be nil.
+func (e *entry) setListed(s *listedState, now int64) {
+	if !s.isCurrent(now) {
+		return
+	}
+	e.listed.Store(s)
+	if !e.isFetchedSince(s.since) {
+		e.freshUntil.Store(0)
+		e.staleUntil.Store(0)
+		return
+	}
+	before := e.freshUntil.Load()
+	if longer := min(s.freshUntil, e.freshLimit) - before; longer > 0 {
+		e.freshUntil.Store(before + longer)
+		if e.staleUntil.Load() > 0 {
+			e.staleUntil.Add(longer)
+		}
+	}
 }

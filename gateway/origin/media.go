@@ -13,10 +13,10 @@ import (
 // arriving, shared by all concurrent requests. A viewer's range and conditions are evaluated against the whole object if
 // it is cached; otherwise the range is fetched as a range. A hit does not allocate.
 //
-// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrPath] or [ErrClosed], possibly
-// wrapped, or ctx's own error. ctx also bounds the reading of the Stream.
+// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrPlaylist], [ErrPath] or [ErrClosed],
+// possibly wrapped, or ctx's own error. ctx also bounds the reading of the Stream.
 func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
-	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, media: true}
+	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, version: r.Version, media: true}
 	if r.Base != "" {
 		var err error
 		if k.base, k.path, err = o.locate(r.Base, r.Path); err != nil {
@@ -155,31 +155,42 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 }
 
 // receiveMedia publishes the head, then the body as it arrives. After the head no other address is tried, because viewers
-// have received it.
+// have received it. Before, the first bytes show whether it is a playlist.
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	codings, err := contentCodings(a.Header)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	isEncoded := len(codings) > 0
 	h, err := o.mediaHead(f, a, isEncoded)
 	if err != nil {
-		return nil, false, &UnreachableError{Origin: o.name, Err: err}
+		return nil, false, &UnreachableError{Origin: o.name, Err: err, URL: a.url()}
 	}
 	if h.status == http.StatusRequestedRangeNotSatisfiable {
-		f.publishHead(h, false)
+		f.publishHead(h)
 		return nil, true, nil
 	}
 	body, err := newDecoder(codings, a)
 	if err != nil {
-		return nil, false, o.bodyError(f, err)
+		return nil, false, o.bodyError(f, a, err)
 	}
 	if isEncoded {
 		h.length = -1
 	}
-	f.publishHead(h, isEncoded)
-	if err := f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
-		return nil, true, o.bodyError(f, err)
+	f.prepareBody(h.length, isEncoded)
+	if canBePlaylist(h) {
+		var isPlaylist bool
+		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {
+			a.drain()
+			return negativeEntry(ErrPlaylist, a.received, o.fallbackFreshness(f)), true, ErrPlaylist
+		}
+	}
+	f.publishHead(h)
+	if err == nil {
+		err = f.readBody(body, o.config.Fetch.IdleTimeout)
+	}
+	if err != nil {
+		return nil, true, o.bodyError(f, a, err)
 	}
 	return o.storableEntry(f, h), true, nil
 }
@@ -187,7 +198,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 // mediaHead returns the head of a response. It checks that a partial response is the requested range.
 func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead, error) {
 	now := time.Now()
-	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
+	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
 	h := &responseHead{
 		Header:   viewerHeader(a.Header, true),
 		status:   http.StatusOK,
@@ -222,23 +233,27 @@ func (o *Origin) storableEntry(f *fetch, h *responseHead) *entry {
 		return &entry{} // removes the previous entry
 	}
 	object := &Object{Header: h.Header, Status: h.status, ContentRange: h.contentRange(), Body: f.body.bytes(), Fetched: h.fetched}
-	return mediaEntry(object, h)
+	return o.mediaEntry(f, object, h)
 }
 
 // mediaEntry returns the entry of an object. It is kept for as long again as it was fresh, within limits, for
-// revalidation and to be served stale if the origin fails.
-func mediaEntry(object *Object, h *responseHead) *entry {
+// revalidation and to be served stale if the origin fails. If the origin does not state the freshness, the entry is kept
+// for as long as a playlist may extend it.
+func (o *Origin) mediaEntry(f *fetch, object *Object, h *responseHead) *entry {
 	const shortest, longest = 10 * time.Second, time.Minute
 	fresh := max(0, h.caching.fresh)
 	grace := min(max(fresh, shortest), longest)
-	e := &entry{object: object, freshUntil: h.received + int64(fresh), etag: h.etag, lastModified: h.LastModified}
-	switch {
-	case !h.caching.mustRevalidate:
-		e.staleUntil, e.retention = e.freshUntil+int64(grace), fresh+grace
-	case e.hasValidator():
-		e.retention = fresh + grace
-	default:
-		e.retention = fresh
+	e := &entry{object: object, started: f.started, retention: fresh, etag: h.etag, lastModified: h.LastModified}
+	e.freshUntil.Store(h.received + int64(fresh))
+	if !h.caching.isStated {
+		e.retention = o.config.Cache.MediaTTL
+		e.freshLimit = h.received + int64(e.retention)
+	}
+	if !h.caching.mustRevalidate {
+		e.staleUntil.Store(e.freshUntil.Load() + int64(grace))
+	}
+	if !h.caching.mustRevalidate || e.hasValidator() {
+		e.retention += grace
 	}
 	return e
 }
@@ -247,19 +262,22 @@ func mediaEntry(object *Object, h *responseHead) *entry {
 func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 	old := f.stored.object
 	if !f.key.media {
+		if source := o.sourceOf(f, a); source != old.Source { // another server has the same version
+			old = &Object{Header: old.Header, Status: old.Status, Body: old.Body, Fetched: old.Fetched, Source: source}
+		}
 		e := o.playlistEntry(f, a, old)
 		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e
 	}
 	now := time.Now()
-	life := mediaLifetime(a.Header, now, o.config.Cache.MediaTTL)
+	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
 	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag}
 	h.CacheControl = cmp.Or(a.Header.Get("Cache-Control"), old.CacheControl)
 	object := &Object{Header: h.Header, Status: old.Status, ContentRange: old.ContentRange, Body: old.Body, Fetched: now.Add(-life.age)}
 	if !life.isStorable {
 		return &entry{object: object}
 	}
-	return mediaEntry(object, h)
+	return o.mediaEntry(f, object, h)
 }
 
 // viewerHeader returns the header fields that viewers receive.

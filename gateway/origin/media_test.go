@@ -434,7 +434,9 @@ func TestCache_Full_KeepsLiveEdge(t *testing.T) {
 		for range viewers {
 			if cache.getFresh(k) == nil {
 				fetches++
-				cache.store(k, &entry{object: &Object{Body: body}, freshUntil: math.MaxInt64, retention: 24 * time.Hour})
+				e := &entry{object: &Object{Body: body}, retention: 24 * time.Hour}
+				e.freshUntil.Store(math.MaxInt64)
+				cache.store(k, e)
 			}
 		}
 	}

@@ -30,6 +30,7 @@ type Origin struct {
 	running        sync.WaitGroup
 	waitingForConn atomic.Int64
 	count          counters
+	failures       failureLog
 
 	mu     sync.Mutex
 	active map[cacheKey]*fetch
@@ -119,15 +120,16 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	// The cache is read again because a fetch is stored before it is removed from active: without either, this call is
 	// the first.
 	old := o.cache.get(k)
-	if old != nil && o.cache.now() < old.freshUntil {
+	since := o.cache.listedSince(k)
+	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isFetchedSince(since) {
 		return nil, old, nil
 	}
-	if f := o.active[k]; f != nil && f.join() {
+	if f := o.active[k]; f != nil && f.started >= since && f.join() {
 		o.count.coalesced.Add(1)
 		return f, nil, nil
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, stored: old,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, freshFor: r.FreshFor, stored: old,
 		started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)

@@ -29,7 +29,7 @@ func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
 	e, now := o.cache.get(k), o.cache.now()
 	switch {
 	case e == nil:
-	case now < e.freshUntil:
+	case now < e.freshUntil.Load():
 		return e.playlist()
 	case e.canServeStale(now) && now < e.nextRefresh.Load():
 		o.count.stale.Add(1)
@@ -95,7 +95,7 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(a)
 	if err != nil {
-		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, err)
+		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}
 	o.count.bytes.Add(uint64(len(body)))
 	object := &Object{
@@ -171,12 +171,12 @@ func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) *entry {
 	fresh, stale = min(fresh, maxFresh), min(stale, maxFresh)
 	e := &entry{
 		object:       object,
-		freshUntil:   a.received + int64(fresh),
-		staleUntil:   a.received + int64(stale),
 		retention:    max(fresh, stale),
 		etag:         a.Header.Get("ETag"),
 		lastModified: a.Header.Get("Last-Modified"),
 	}
+	e.freshUntil.Store(a.received + int64(fresh))
+	e.staleUntil.Store(a.received + int64(stale))
 	if f.key.class() == classPlaylist { // the same directives are not requested again
 		e.retention += playlistRetention
 	}

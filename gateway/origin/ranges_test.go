@@ -155,6 +155,7 @@ func TestMedia_RangeOfUnknownLength_WholeObject(t *testing.T) {
 	t.Parallel()
 	headSeen := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "video/mp4")
 		w.(http.Flusher).Flush()
 		<-headSeen
 		_, _ = io.WriteString(w, "0123456789")

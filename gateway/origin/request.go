@@ -29,6 +29,12 @@ type Request struct {
 	// origin may hold the response until the playlist satisfies them.
 	Directives string
 
+	// Version tells apart what the origin gives under one name, by what a playlist says of it. Only [Origin.Media] uses it;
+	// zero: there is one.
+	Version uint64
+	// FreshFor is how long media are fresh if the origin does not state it, cache.media_ttl at most; zero: that long.
+	FreshFor time.Duration
+
 	// Head requests the header without the body.
 	Head bool
 	// Range, IfRange, IfNoneMatch and IfModifiedSince are the viewer's header fields, empty if not sent. Only
@@ -137,6 +143,8 @@ type cacheKey struct {
 	query string
 	// variant is the directives of a playlist, or the range of a media object.
 	variant string
+	// version is that of the request for a media object.
+	version uint64
 	media   bool
 }
 

@@ -53,3 +53,20 @@ func (o *Origin) Stats() Stats {
 	s.ActiveFetches = len(o.active)
 	return s
 }
+
+// AddressState is the state of one address of an origin.
+type AddressState struct {
+	// URL has neither password nor query.
+	URL string
+	// IsEjected reports that the address is avoided for a while.
+	IsEjected bool
+}
+
+// Addresses returns the states of the origin's addresses, the preferred one first.
+func (o *Origin) Addresses() []AddressState {
+	var all []AddressState
+	for _, addr := range o.addresses {
+		all = append(all, AddressState{shownURL(addr.url), addr.isEjected(o.cache.now())})
+	}
+	return all
+}

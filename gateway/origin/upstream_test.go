@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"usher/backends/setting"
@@ -293,6 +294,45 @@ func TestOrigin_Cookies_OnRequestAndBounded(t *testing.T) {
 			}
 			if want := map[bool]int{true: maxCookies, false: 0}[keep]; most != want {
 				t.Errorf("at most %d cookies in a request, want %d", most, want)
+			}
+		})
+	}
+}
+
+// TestPlaylist_RedirectedElsewhere_NewSource checks that a playlist whose redirect moves to another edge lists what that one
+// has, even if it says that the bytes are the same.
+func TestPlaylist_RedirectedElsewhere_NewSource(t *testing.T) {
+	t.Parallel()
+	for name, tag := range map[string]string{"with an ETag": `"v1"`, "without": ""} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			answer := func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("ETag", tag)
+				if tag != "" && r.Header.Get("If-None-Match") == tag {
+					w.WriteHeader(http.StatusNotModified)
+					return
+				}
+				_, _ = io.WriteString(w, "#EXTM3U")
+			}
+			var edges []string
+			for range 2 {
+				edges = append(edges, serve(t, answer))
+			}
+			var requests atomic.Int32
+			own := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				redirectTo(edges[(requests.Add(1)-1)/2%2])(w, r)
+			})
+			o := newFixture(t, nil, []string{own}, allowLoopback(edges...))
+			var objects []*Object
+			for i := range 4 {
+				p := mustPlaylist(t, o, Request{Path: "/live.m3u8"})
+				if want := edges[i/2] + "/live.m3u8"; p.Source.URL() != want || string(p.Body) != "#EXTM3U" {
+					t.Errorf("fetch %d: got %q from %s, want it from %s", i, p.Body, p.Source.URL(), want)
+				}
+				objects = append(objects, p.Object)
+			}
+			if objects[0] != objects[1] || objects[2] != objects[3] || objects[1] == objects[2] {
+				t.Error("an object was not kept, or was kept for another source")
 			}
 		})
 	}

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"usher/gateway/hls"
-
 	"pgregory.net/rapid"
+
+	"usher/gateway/hls"
 )
 
 // parse parses a copy of an encoding.

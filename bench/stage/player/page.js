@@ -19,19 +19,22 @@ export function element(tag, attributes, ...children) {
   return node;
 }
 
+// nbsp keeps a number and its unit on one line.
+const nbsp = "\u00a0";
+
 export function duration(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (Number.isNaN(s)) return "–";
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min`;
-  return `${Math.floor(s / 3600)} h`;
+  if (s < 60) return s + nbsp + "s";
+  if (s < 3600) return Math.floor(s / 60) + nbsp + "min";
+  return Math.floor(s / 3600) + nbsp + "h";
 }
 
 export function size(bytes) {
-  if (!(bytes >= 1000)) return `${bytes ?? 0} B`;
-  if (bytes < 1e6) return `${(bytes / 1e3).toFixed(0)} kB`;
-  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(1)} MB`;
-  return `${(bytes / 1e9).toFixed(2)} GB`;
+  if (!(bytes >= 1000)) return (bytes ?? 0) + nbsp + "B";
+  if (bytes < 1e6) return (bytes / 1e3).toFixed(0) + nbsp + "kB";
+  if (bytes < 1e9) return (bytes / 1e6).toFixed(1) + nbsp + "MB";
+  return (bytes / 1e9).toFixed(2) + nbsp + "GB";
 }
 
 export const plural = (n, noun) => (n === 1 ? `1 ${noun}` : `${n.toLocaleString("en")} ${noun}s`);

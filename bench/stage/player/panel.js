@@ -134,5 +134,6 @@ function showEvents(events) {
   }
   const newest = events.toSorted((a, b) => Date.parse(b.at) - Date.parse(a.at)).slice(0, 50);
   list.replaceChildren(...newest.map((e) => element("li", {},
-    element("time", { datetime: e.at }, new Date(e.at).toTimeString().slice(0, 8)), element("span", {}, e.text))));
+    element("time", { datetime: e.at }, new Date(e.at).toTimeString().slice(0, 8)), element("span", {}, e.text),
+    e.count > 1 ? element("b", {}, `× ${e.count}`) : undefined)));
 }

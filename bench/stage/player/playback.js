@@ -15,21 +15,24 @@ export class Playback {
       buffer: 0, latency: 0, stalls: 0, errors: [], fatal: 0, fragments: 0, parts: 0,
       statuses: 0, // shown so far
       refusal: null, // { status, body, hadStarted } of the response by which the gateway refused the viewer
+      failure: null, // { status, body } of the response that stopped the playback otherwise
     };
     this.onRefused = () => {};
     video.addEventListener("playing", () => this.setState("playing"));
     video.addEventListener("waiting", () => this.countStall());
   }
 
-  play(src) {
+  // play plays a source. A retry shows the failure before it until it succeeds.
+  play(src, isRetry = false) {
     this.stop();
-    Object.assign(this.facts, { src, refusal: null, stalls: 0, errors: [], fatal: 0, fragments: 0, parts: 0, buffer: 0, latency: 0 });
+    Object.assign(this.facts, { src, refusal: null, stalls: 0, errors: [], fragments: 0, parts: 0, buffer: 0, latency: 0 });
+    if (!isRetry) Object.assign(this.facts, { failure: null, fatal: 0 });
     this.hasStarted = false;
     if (src === "") return this.setState("failed", "No playlist", "Enter the path of a playlist above.");
     if (!this.isSameOrigin(src)) {
       return this.setState("failed", "Not allowed", "This page plays only playlists of its own host.");
     }
-    this.setState("loading", "Loading", "Fetching the playlist through the gateway.");
+    if (!isRetry) this.setState("loading", "Loading", "Fetching the playlist through the gateway.");
     if (!window.Hls?.isSupported()) {
       this.video.src = src;
       this.video.onerror = () => this.explainError(src);
@@ -102,8 +105,9 @@ export class Playback {
     else if (isFinal) why = "This is no playlist that the page can play.";
     else if (status > 0) why = `The stream cannot be read (${details}).`;
     this.stop();
+    this.facts.failure = { status, body };
     this.setState("failed", "Playback stopped", isFinal ? why : `${why} Retrying automatically.`);
-    if (!isFinal) this.timer = setTimeout(() => this.play(this.facts.src), retryDelay);
+    if (!isFinal) this.timer = setTimeout(() => this.play(this.facts.src, true), retryDelay);
   }
 
   // onDenied stops the playback. The denial is final, and automatic retries would only add load.
@@ -118,7 +122,10 @@ export class Playback {
   setState(state, title, text) {
     this.facts.state = state;
     this.picture.dataset.state = state;
-    if (state === "playing") this.hasStarted = true;
+    if (state === "playing") {
+      this.hasStarted = true;
+      this.facts.failure = null;
+    }
     if (title) {
       set("overlay-title", title);
       set("overlay-text", text);

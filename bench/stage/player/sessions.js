@@ -15,8 +15,9 @@ const rows = new Map();
 export function showSessions(sessions, own, now, onKick) {
   const shown = sessions.toSorted((a, b) => (b === own) - (a === own) || Date.parse(a.since) - Date.parse(b.since) || a.id?.localeCompare(b.id))
     .slice(0, maxListed);
-  const ended = sessions.some((s) => s.isEnded) ? ", 1 ended" : "";
-  set("session-count", (shown.length < sessions.length ? `${shown.length} of ${sessions.length} shown` : String(sessions.length)) + ended);
+  const ended = sessions.filter((s) => s.isEnded).length;
+  const count = ended ? `${sessions.length - ended} live, ${ended} ended` : String(sessions.length);
+  set("session-count", shown.length < sessions.length ? `${count}; ${shown.length} shown` : count);
   const body = byId("sessions");
   if (shown.length === 0) {
     rows.clear();

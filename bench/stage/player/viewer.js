@@ -23,15 +23,17 @@ export function badge(session, label) {
   return element("span", { class: "badge", "data-tone": tone(session) }, label);
 }
 
+const noToken = "no token";
+
 // nameFromSource names the viewer of a source without a session.
 function nameFromSource(src) {
   try {
     const url = new URL(src, location.href);
     const token = url.searchParams.get("token");
     if (token) return token.length > 64 ? token.slice(0, 63) + "…" : token;
-    return /^\/(~|%7e)/i.test(url.pathname) ? "the ticket's viewer" : "no token";
+    return /^\/(~|%7e)/i.test(url.pathname) ? "the ticket's viewer" : noToken;
   } catch {
-    return "no token";
+    return noToken;
   }
 }
 
@@ -62,7 +64,10 @@ export class Viewer {
     if (this.session) this.denied = this.session.verdict === "denied" ? this.session : null;
     if (facts.state !== "denied") return sessions;
     if (this.session) return sessions;
-    this.denied ??= { name: this.name, place: placeOf(facts.src), verdict: "denied", source: "gateway", reason: facts.refusal.body };
+    const [, source] = /^denied by (\S+)$/.exec(facts.refusal.body) ?? [];
+    this.denied ??= {
+      name: this.name, place: placeOf(facts.src), verdict: "denied", source: source ?? "gateway", reason: source ? "" : facts.refusal.body,
+    };
     this.session = { ...this.denied, isEnded: true };
     return [this.session, ...sessions];
   }
@@ -75,7 +80,7 @@ export class Viewer {
     set("why", why || "–");
     set("session", s?.id || "–");
     byId("session").title = s?.id ?? "";
-    set("opened", !s ? "none yet" : s.isEnded ? "ended" : `opened ${duration(this.now - Date.parse(s.since))} ago`);
+    set("opened", !s?.id ? "none" : s.isEnded ? "ended" : `opened ${duration(this.now - Date.parse(s.since))} ago`);
     set("announcement", `${this.name}: ${label}${why ? `, ${why}` : ""}`);
     document.title = `${this.name}: ${label} – Usher demo`;
     if (facts.state === "denied") set("overlay-text", this.refusal(facts.refusal));
@@ -84,13 +89,15 @@ export class Viewer {
   state(facts) {
     const s = this.session;
     if (s) return [s.verdict === "pending" ? "being checked" : `${s.verdict} by ${s.source}`, s.reason ?? ""];
+    if (facts.failure?.status >= 400) return [`got ${facts.failure.status}`, facts.failure.body];
     return [facts.state === "failed" ? "not playing" : facts.state, ""];
   }
 
   // refusal says who refused the viewer, why, and until when.
   refusal({ status, body, hadStarted }) {
     const s = this.session;
-    const what = hadStarted ? `The gateway ended the session of ${this.name}` : `The gateway refused ${this.name}`;
+    const who = nameFromSource(this.src) === noToken ? "a viewer without a token" : this.name;
+    const what = hadStarted ? `The gateway ended the session of ${who}` : `The gateway refused ${who}`;
     const sentences = [`${what} with ${status}${body ? `: “${body}”` : ""}.`];
     if (s.verdict === "pending") return [...sentences, "They are being checked again."].join(" ");
     if (s.verdict === "allowed") return [...sentences, `They are allowed by ${s.source} now: try again.`].join(" ");

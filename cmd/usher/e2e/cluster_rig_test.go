@@ -21,8 +21,8 @@ type clusterSetup struct {
 	origin, middleware string // addresses
 	// redis is the section cluster.redis; empty: a single node.
 	redis string
-	// backend, sessions, cluster and route are further settings of these sections.
-	backend, sessions, cluster, route string
+	// upstream (of the origin), backend, sessions, cluster and route are further settings of these sections.
+	upstream, backend, sessions, cluster, route string
 	// more holds further top-level lines.
 	more string
 	// deadline is redis_timeout; zero: 400 ms, because the default is too short for the race detector on a busy machine.
@@ -53,7 +53,7 @@ listen: %q
 trusted_proxies: [127.0.0.1/32]
 identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
-origins: { origin: { url: %q } }
+origins: { origin: { url: %q, %s } }
 backends:
   portal: { kind: httprequest, address: %q, %s }
 routes:
@@ -64,7 +64,7 @@ drain: { readiness_delay: 2s, timeout: 10s }
 log: { level: debug }
 %s
 %s
-`, listen, s.origin, s.middleware+"/check", s.backend, s.route, cmp.Or(s.idle, idleTimeout), s.sessions, admin, adminToken, shared, s.more)
+`, listen, s.origin, s.upstream, s.middleware+"/check", s.backend, s.route, cmp.Or(s.idle, idleTimeout), s.sessions, admin, adminToken, shared, s.more)
 }
 
 // clusterNode is a node of a cluster. Tests kill and restart it.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -34,6 +35,11 @@ func TestCluster_RedisUnavailable_OneTicket(t *testing.T) {
 			close(stop)
 			<-done
 			r.do(t, "CONFIG", "SET", "maxmemory", "0")
+		},
+		"frozen": func(_ *testing.T, r *redisServer, outage func()) {
+			r.signal(syscall.SIGSTOP)
+			outage()
+			r.signal(syscall.SIGCONT)
 		},
 	}
 	for name, during := range tests {

@@ -19,9 +19,11 @@ const adminToken = "an operator's token"
 // setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// backend, route (the first one) and sessions are further settings of these sections, as YAML in flow style. more holds
-	// further top-level lines.
-	backend, route, sessions, more string
+	// upstream (of the origin), backend, route (the first one) and sessions are further settings of these sections, as YAML in
+	// flow style. more holds further top-level lines.
+	upstream, backend, route, sessions, more string
+	// origins and routes are further entries of these sections, a line each.
+	origins, routes string
 }
 
 // node is a running `usher serve`.
@@ -39,18 +41,21 @@ listen: %q
 trusted_proxies: [127.0.0.1/32]
 identity: { secret: "an identity secret of the test" }
 tickets: { keys: [ { id: a, secret: "a ticket secret of the test" } ] }
-origins: { origin: { url: %q } }
+origins:
+  origin: { url: %q, %s }
+%s
 backends:
   portal: { kind: httprequest, address: %q, %s }
 routes:
   - { path: "/play/{channel}/*", origin: origin, backend: portal, %s }
   - { path: "/single/{channel}/*", origin: origin, backend: portal }
   - { path: "/ll/{channel}/*", origin: origin, backend: portal }
+%s
 sessions: { %s }
 admin: { listen: %q, token: %q }
 log: { level: debug }
 %s
-`, listen, s.origin, s.middleware+"/check", s.backend, s.route, s.sessions, admin, adminToken, s.more)
+`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.more)
 }
 
 // startNode runs a node and waits until it is ready.

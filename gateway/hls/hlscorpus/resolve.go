@@ -14,12 +14,16 @@ type Location struct {
 	Ref string
 }
 
-// uriParts is the expression of RFC 3986, appendix B.
-var uriParts = regexp.MustCompile(`^(?s)(([^:/?#]+):)?(//([^/?#]*))?([^?#]*)(\?([^#]*))?(#(.*))?`)
+// uriParts is the expression of RFC 3986, appendix B, with a scheme as its grammar has it.
+var uriParts = regexp.MustCompile(`^(?s)(([A-Za-z][A-Za-z0-9+.-]*):)?(//([^/?#]*))?([^?#]*)(\?([^#]*))?(#(.*))?`)
 
-// Resolve resolves a reference as RFC 3986 §5.2 says, on any bytes. Players read a URI with backslashes otherwise.
+// Resolve resolves a reference as RFC 3986 §5.2 says, on any bytes; the base is normalized first. Players read a URI with
+// backslashes otherwise.
 func Resolve(base, reference string) Location {
 	from, to := uriParts.FindStringSubmatch(base), uriParts.FindStringSubmatch(reference)
+	if from[5] = removeDotSegments(from[5]); from[5] == "" {
+		from[5] = "/"
+	}
 	scheme, authority, path, query := to[2], to[4], removeDotSegments(to[5]), to[6]
 	switch {
 	case scheme != "":
