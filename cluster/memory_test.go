@@ -186,3 +186,104 @@ func TestLeaseWaiters(t *testing.T) {
 		t.Errorf("remembers %v", w.waiting)
 	}
 }
+
+func newBubbleMemory(t *testing.T) *Memory {
+	t.Helper()
+	m, err := NewMemory(MemoryConfig{MaxSessions: 1000}, time.Hour, testRules)
+	must(t, err)
+	return m
+}
+
+// TestMemory_AcquireLease_Waits returns what the holder of the lease saves as soon as it does, and takes the lease when the time
+// to wait is over.
+func TestMemory_AcquireLease_Waits(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		saved session.Record // after a second; without an id: nothing is saved
+		took  time.Duration
+		want  backends.Verdict
+	}{
+		"a decision":              {allowedRecord(1, openedAgo(1)), time.Second, backends.Allowed},
+		"a release":               {session.Record{ID: idOf(1)}, time.Second, backends.Pending},
+		"nothing":                 {session.Record{}, 10 * time.Second, backends.Pending},
+		"a fallback, by no lease": {fallbackRecord(1, openedAgo(1)), 10 * time.Second, backends.Allowed},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			m := newBubbleMemory(t)
+			defer m.Close()
+			ctx, q := t.Context(), session.LeaseRequest{ID: idOf(1), Lease: time.Hour, Wait: 10 * time.Second, KnownRevision: 1}
+			first, err := m.AcquireLease(ctx, q)
+			if must(t, err); first.Revision == 0 {
+				t.Fatalf("%s: no lease", name)
+			}
+			began := time.Now()
+			go func() {
+				time.Sleep(time.Second)
+				if r := test.saved; !r.ID.IsZero() {
+					r.Expires = time.Now().Add(time.Hour)
+					if r.Decision.Source != backends.FromFailOpen {
+						r.Revision = first.Revision
+					}
+					_, err := m.SaveDecision(ctx, session.DecisionUpdate{Record: r})
+					must(t, err)
+				}
+			}()
+			got, err := m.AcquireLease(ctx, q)
+			must(t, err)
+			if took := time.Since(began); took != test.took || got.Record.Decision.Verdict != test.want {
+				t.Errorf("%s: got %+v after %v, want %v after %v", name, got, took, test.want, test.took)
+			}
+			if isAnswer := test.want == backends.Allowed && test.took < q.Wait; (got.Revision > first.Revision) == isAnswer {
+				t.Errorf("%s: lease %d after lease %d", name, got.Revision, first.Revision)
+			}
+		})
+	}
+}
+
+// TestMemory_SetEvicted_Unknown marks no session of which nothing is known: one that opens later may play.
+func TestMemory_SetEvicted_Unknown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newBubbleMemory(t)
+		defer m.Close()
+		ctx := t.Context()
+		_, err := m.AcquireLease(ctx, session.LeaseRequest{ID: idOf(2), Lease: time.Hour}) // it is being opened
+		must(t, err)
+		for i, want := range map[int]bool{1: false, 2: true} {
+			must(t, m.SetEvicted(ctx, idOf(i), true))
+			_, err := m.SaveDecision(ctx, session.DecisionUpdate{Record: allowedRecord(i, openedAgo(1))})
+			must(t, err)
+			got, err := m.AcquireLease(ctx, session.LeaseRequest{ID: idOf(i)})
+			if must(t, err); got.Record.IsEvicted != want {
+				t.Errorf("session %d: evicted %t, want %t", i, got.Record.IsEvicted, want)
+			}
+		}
+	})
+}
+
+// TestMemory_ExpireIdle_Limited closes the idle ones of many sessions, a few at a time.
+func TestMemory_ExpireIdle_Limited(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newBubbleMemory(t)
+		defer m.Close()
+		ctx, began := t.Context(), time.Now()
+		for i := range 100 { // all in one bucket; every other one is idle
+			lastSeen := began.Add(time.Duration(i%2) * time.Hour)
+			_, err := m.RecordHeartbeats(ctx, []session.Heartbeat{{ID: backends.SessionID{15: byte(i + 1)}, LastSeen: lastSeen}})
+			must(t, err)
+		}
+		time.Sleep(time.Minute)
+		for call, want := range []int{20, 20, 10, 0} {
+			closed, err := m.ExpireIdle(ctx, time.Minute, 20)
+			if must(t, err); len(closed) != want {
+				t.Errorf("call %d: closed %d, want %d", call, len(closed), want)
+			}
+			for _, c := range closed {
+				if c.Record.ID[15]%2 == 0 || !c.Since.Equal(began) || !c.LastSeen.Equal(began) {
+					t.Errorf("closed %+v, want one that was seen at the start alone", c)
+				}
+			}
+		}
+	})
+}

@@ -198,6 +198,9 @@ func TestNode_Handlers(t *testing.T) {
 	if want := []string{"recheck", "recovered", "ticket of " + idOf(1).String(), "limit of 17"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
+	if err := n.AwaitBans(t.Context()); err != nil {
+		t.Errorf("a single node does not know its own bans: %v", err)
+	}
 	if n.Shared() || n.RedisDown() || n.RoundTrips() != 0 || n.Live() != 1 {
 		t.Error("a single node shares a store, or waits for one")
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,6 +89,37 @@ func TestDecodeRecord_UnknownFields(t *testing.T) {
 		if got, err := decodeRecord(r.ID, data); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// TestDecodeRecord_Truncated reads a record that ends anywhere: at the end of a field it is one with fewer fields, elsewhere none.
+func TestDecodeRecord_Truncated(t *testing.T) {
+	t.Parallel()
+	r := fullRecord()
+	data := encodeRecord(&r)
+	whole := 0
+	for end := range data {
+		if _, err := decodeRecord(r.ID, data[:end]); err == nil {
+			whole++
+		}
+	}
+	fields := 0
+	must(t, readFields(data, func(byte, []byte) error { fields++; return nil }))
+	if whole != fields { // the last field is cut, and before the first one there is nothing
+		t.Errorf("%d beginnings can be read, want %d", whole, fields)
+	}
+}
+
+// TestEncodeRecord_NamelessHeader leaves out what is no header, and keeps those after it.
+func TestEncodeRecord_NamelessHeader(t *testing.T) {
+	t.Parallel()
+	r := session.Record{ID: idOf(1), Request: &backends.Request{
+		Session: idOf(1), Headers: []backends.Header{{Name: "X-A", Value: "1"}, {Value: "2"}, {Name: "X-C", Value: "3"}},
+	}}
+	got, err := decodeRecord(r.ID, encodeRecord(&r))
+	must(t, err)
+	if want := []backends.Header{{Name: "X-A", Value: "1"}, {Name: "X-C", Value: "3"}}; !slices.Equal(got.Request.Headers, want) {
+		t.Errorf("got %+v, want %+v", got.Request.Headers, want)
 	}
 }
 

@@ -158,7 +158,7 @@ func TestPipeline_Execute_OneFails(t *testing.T) {
 		return &call{script: newScript(source, source), keys: []string{"usher:k"}, done: make(chan result, 1)}
 	}
 	for range 2 { // at first the server knows no script
-		calls := []*call{newCall(`return 1`), newCall(`return redis.error_reply('ERR no')`), newCall(`return nil`), newCall(`return 4`)}
+		calls := []*call{newCall(`return 1`), newCall(`error('no')`), newCall(`return nil`), newCall(`return 4`)}
 		must(t, c.pipeline.execute(calls))
 		for i, want := range []int64{1, 0, 0, 4} {
 			if r := <-calls[i].done; Int(r.value) != want || (r.err != nil) != (i == 1) {
