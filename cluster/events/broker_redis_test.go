@@ -70,7 +70,7 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
 		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
 		OnRevocation: n.revoked, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
-		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {},
+		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {}, OnTicketsMissed: func() { n.note("tickets missed") },
 		OnLimitExceeded: func(user string) { n.note("limit " + user) },
 		Answer:          func(_ context.Context, request []byte) []byte { return fmt.Appendf(nil, "%s says %s", name, request) },
 	})
@@ -144,6 +144,9 @@ func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 		redistest.Eventually(t, "messages arrive", func() bool {
 			return n.count("limit 17") == 1 && n.count("decision "+idOf(2).String()) == 1
 		})
+		if n.count("tickets missed") == 0 {
+			t.Error("nothing makes up for tickets that were replaced before it was subscribed")
+		}
 		if n.count(kicked) != 1 || n.count("recheck") != 0 || n.count("lost") != 0 {
 			t.Errorf("handed on %q, want each once", n.handed)
 		}
