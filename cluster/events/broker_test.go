@@ -8,15 +8,12 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/cluster/redisclient"
 )
 
 // newTestBroker returns a broker whose Redis is not there, and what it has handed on.
 func newTestBroker(t *testing.T) (*Broker, func() []string) {
 	t.Helper()
-	client, err := redisclient.New(redisclient.Config{Addresses: []string{"/nowhere.sock"}, KeyPrefix: "usher", PoolSize: 1}, time.Second, discard())
-	must(t, err)
-	t.Cleanup(client.Close)
+	client := newLonelyClient(t)
 	var handed []string
 	note := func(what string) { handed = append(handed, what) }
 	b := New(Options{
