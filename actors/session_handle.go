@@ -52,11 +52,11 @@ type Session struct {
 	isNewInStore atomic.Bool                // that heartbeat was the first
 	isPlaying    atomic.Bool                // it counts against its user's limit
 	stream       atomic.Pointer[userStream] // nil: its user has no limit
+	inFlight     atomic.Int64               // requests that are being answered
+	answered     atomic.Int64               // when the last one was answered, as lastSeen
+	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 	// targetDuration is that of the viewer's media playlist, in nanoseconds, negative if it is complete; 0: unknown.
 	targetDuration atomic.Int64
-	inFlight       atomic.Int64  // requests that are being answered
-	answered       atomic.Int64  // when the last one was answered, as lastSeen
-	history        atomic.Uint64 // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 
 	unverified  atomic.Int64 // nanoseconds without an answer of the backend
 	checkNumber atomic.Int64 // of the newest check

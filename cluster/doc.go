@@ -70,7 +70,8 @@
 //
 // Invariants:
 //   - No request waits for Redis longer than cluster.redis_timeout, and during an outage none waits at all.
-//   - A call that Redis runs after its caller has given up changes nothing: it carries its expiry.
+//   - A call that Redis runs more than a second after its caller has given up changes nothing: it carries its expiry. Counters
+//     carry none, and are added once at most: those whose call may have been sent are not added again.
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.

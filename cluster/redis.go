@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -254,7 +255,7 @@ func (r *Redis) SetEvicted(ctx context.Context, id backends.SessionID, evicted b
 // AddCounters adds to the counters of a session. While Redis is unavailable they are kept, and added after the outage.
 func (r *Redis) AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
 	err := r.sendCounters(ctx, id, c)
-	if err != nil && r.IsDown() { // otherwise they may have been added, and must not be added twice
+	if errors.Is(err, redisclient.ErrNotSent) { // otherwise they may be added yet, and must not be added twice
 		r.deferred.deferCounters(id, c)
 		return nil
 	}

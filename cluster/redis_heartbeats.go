@@ -155,25 +155,24 @@ func (r *Redis) endPeriod(ctx context.Context, raw any, idleFor time.Duration) (
 	if !ok {
 		return nil, nil // not a session's id
 	}
-	reply, err := r.client.Run(ctx, r.scripts.closeSession, []string{r.sessionKey(id)}, recordVersion, r.sessionTTL.Milliseconds())
+	f, err := r.client.RunWithExpiry(ctx, r.scripts.closeSession, r.sessionKey(id), recordVersion, r.sessionTTL.Milliseconds())
 	if err != nil {
 		return nil, fmt.Errorf("close session %s: %w", id, err)
 	}
-	f := redisclient.List(reply)
-	if len(f) == 0 || redisclient.Int(f[0]) == 1 {
+	if redisclient.Text(f[1]) == "before" {
 		return nil, nil
 	}
-	if len(f) != 11 {
+	if len(f) != 12 {
 		return nil, fmt.Errorf("BUG: script close_session returned %d fields", len(f))
 	}
 	now := time.Now()
-	record, _ := r.parseRecord(id, f[1:6], now)
+	record, _ := r.parseRecord(id, f[2:7], now)
 	c := &session.ClosingRecord{Record: record, LastSeen: now.Add(-idleFor), Counters: session.Counters{
-		Requests: redisclient.Int(f[7]), Bytes: redisclient.Int(f[8]),
-		Unverified: time.Duration(redisclient.Int(f[9])) * time.Millisecond, History: redisclient.Text(f[10]),
+		Requests: redisclient.Int(f[8]), Bytes: redisclient.Int(f[9]),
+		Unverified: time.Duration(redisclient.Int(f[10])) * time.Millisecond, History: redisclient.Text(f[11]),
 	}}
 	c.Since = c.LastSeen
-	if age := redisclient.Int(f[6]); age >= 0 {
+	if age := redisclient.Int(f[7]); age >= 0 {
 		c.Since = now.Add(-time.Duration(age) * time.Millisecond)
 	}
 	if c.Since.After(c.LastSeen) {

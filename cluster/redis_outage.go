@@ -12,6 +12,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/cluster/events"
+	"usher/cluster/redisclient"
 )
 
 const (
@@ -219,7 +220,7 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 	}
 	if w.hasCounters {
 		err := r.sendCounters(ctx, id, w.counters)
-		if err != nil && errors.Is(err, backends.ErrStoreUnavailable) && r.IsDown() {
+		if errors.Is(err, redisclient.ErrNotSent) {
 			return err
 		}
 		if w.hasCounters = false; err != nil { // they may have been added

@@ -202,6 +202,15 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 	revision := n.lease(n.a, 1, 0)
 	n.save(n.a, withRevision(revision, allowedRecord(1, openedAgo(5))), false, session.OutcomeStored)
 	second := n.lease(n.a, 1, revision)
+	must(t, n.a.AddCounters(t.Context(), idOf(7), session.Counters{Requests: 3}))
+	_, err := n.a.RecordHeartbeats(t.Context(), []session.Heartbeat{{ID: idOf(7), LastSeen: time.Now().Add(-time.Hour)}})
+	must(t, err)
+	c := testConfig(server)
+	c.RedisTimeout = timeout
+	other := newStore(t, c, slog.New(slog.DiscardHandler))                    // whose call waits behind no other
+	_, err = other.endPeriod(t.Context(), string(new(idOf(8))[:]), time.Hour) // the server knows the script
+	must(t, err)
+	n.read(other, 7)
 
 	server.Signal(syscall.SIGSTOP)
 	var late sync.WaitGroup
@@ -219,6 +228,11 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 			}
 		})
 	}
+	late.Go(func() {
+		if _, err := other.endPeriod(t.Context(), string(new(idOf(7))[:]), time.Hour); !errors.Is(err, backends.ErrStoreUnavailable) {
+			t.Errorf("the close ended with %v", err)
+		}
+	})
 	late.Wait()
 	redistest.Eventually(t, "redis is unavailable", s.IsDown)
 	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, backends.ErrStoreUnavailable) {
@@ -235,8 +249,62 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 	if got := n.read(n.a, 9); got.HeldElsewhere {
 		t.Error("an expired call was granted a lease")
 	}
+	if over, err := n.a.ExpireIdle(t.Context(), time.Minute, 10); err != nil || len(over) != 1 || over[0].Counters.Requests != 3 {
+		t.Errorf("the closing record: %+v, %v", over, err)
+	}
 	if down, recovered := log.Count("redis unavailable"), log.Count("redis recovered"); down != 1 || recovered != 1 {
 		t.Errorf("%d outages and %d recoveries were logged, want one each", down, recovered)
+	}
+}
+
+// TestRedis_FrozenAtStart_ChangesNothing freezes the server before the node knows its clock, so that no call could expire.
+func TestRedis_FrozenAtStart_ChangesNothing(t *testing.T) {
+	t.Parallel()
+	server, n, _ := newSingleStore(t, nil)
+	s := n.a.(*Redis)                                      //nolint:forcetypeassert // as made above
+	_, err := n.a.ExpireIdle(t.Context(), time.Minute, 10) // it is connected
+	must(t, err)
+	n.read(newStore(t, testConfig(server), slog.New(slog.DiscardHandler)), 1) // the server knows the script
+	server.Signal(syscall.SIGSTOP)
+	if _, err := n.a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), Lease: leaseFor}); !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Errorf("the lease request ended with %v", err)
+	}
+	server.Signal(syscall.SIGCONT)
+	for range 20 { // the calls that wait in the sockets run meanwhile
+		must(t, server.Client.Ping(t.Context()).Err())
+	}
+	if keys := server.Client.Exists(t.Context(), s.sessionKey(idOf(1))).Val(); keys != 0 {
+		t.Error("a call whose caller had given up was granted a lease")
+	}
+}
+
+// TestRedis_FrozenWithCounters_CountedOnce freezes the server while counters are added, until this node takes it for unavailable.
+// What the server adds after all is not added again.
+func TestRedis_FrozenWithCounters_CountedOnce(t *testing.T) {
+	t.Parallel()
+	server, n, _ := newSingleStore(t, func(c *Config) { c.RedisTimeout = time.Second })
+	s := n.a.(*Redis)                                                             //nolint:forcetypeassert // as made above
+	must(t, n.a.AddCounters(t.Context(), idOf(2), session.Counters{Requests: 1})) // the server knows the script
+	server.Signal(syscall.SIGSTOP)
+	var adding sync.WaitGroup
+	tick := time.NewTicker(100 * time.Millisecond) // so that calls are in flight when the breaker opens
+	defer tick.Stop()
+	const last = 30
+	for i := 0; !s.IsDown() && i < last; i, _ = i+1, <-tick.C { // each in digits of its own, to base 4
+		adding.Go(func() { _ = n.a.AddCounters(t.Context(), idOf(1), session.Counters{Requests: 1 << (2 * i)}) })
+	}
+	adding.Wait()
+	must(t, n.a.AddCounters(t.Context(), idOf(1), session.Counters{Requests: 1 << (2 * last)}))
+	server.Signal(syscall.SIGCONT)
+	var got int64
+	redistest.Eventually(t, "what was added in the outage is counted", func() bool {
+		got, _ = server.Client.HGet(t.Context(), s.sessionKey(idOf(1)), "nr").Int64()
+		return got >= 1<<(2*last)
+	})
+	for i := range last + 1 {
+		if times := got >> (2 * i) & 3; times > 1 {
+			t.Errorf("call %d is counted %d times", i, times)
+		}
 	}
 }
 

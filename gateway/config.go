@@ -162,15 +162,25 @@ func (c Config) Warnings() error {
 			"check for so long, even if the viewer's account has ended; want hours", d))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
-		c.Origins[name].eachURL("origins."+name, func(key, text string) {
-			if u, err := url.Parse(text); err == nil && u.RawQuery != "" {
-				errs = append(errs, fmt.Errorf("%s: has a query, which every request to the origin then has, those for segments too; "+
-					"leave it out unless the origin wants that", key))
-			}
-		})
+		errs = append(errs, c.Origins[name].warnings("origins."+name))
 	}
 	for i, r := range c.Routes {
 		errs = append(errs, r.warnings(fmt.Sprintf("routes[%d]", i)))
+	}
+	return errors.Join(errs...)
+}
+
+// warnings says what the origin's settings cost.
+func (c *OriginConfig) warnings(at string) error {
+	var errs []error
+	c.eachURL(at, func(key, text string) {
+		if u, err := url.Parse(text); err == nil && u.RawQuery != "" {
+			errs = append(errs, fmt.Errorf("%s: has a query, which every request to the origin then has, those for segments too; "+
+				"leave it out unless the origin wants that", key))
+		}
+	})
+	if c != nil && c.Upstream.FallbackOn404 && len(c.Fallback) == 0 {
+		errs = append(errs, fmt.Errorf("%s.fallback_on_404: true has no effect without fallback", at))
 	}
 	return errors.Join(errs...)
 }

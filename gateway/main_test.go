@@ -51,6 +51,7 @@ type fakeSession struct {
 	sent     atomic.Int64
 
 	inFlight, target atomic.Int64
+	isComplete       atomic.Bool
 	lastSeen         atomic.Int64 // in Unix nanoseconds
 
 	request atomic.Pointer[backends.Request]
@@ -59,18 +60,23 @@ type fakeSession struct {
 	prefixes []netip.Prefix // that may use it though it is shared
 }
 
-func (s *fakeSession) Decision() *backends.Decision              { return s.decision.Load() }
-func (s *fakeSession) Ticket() session.Ticket                    { return s.ticket }
-func (s *fakeSession) Expires() time.Time                        { return s.expires }
-func (s *fakeSession) LastSeen() time.Time                       { return time.Unix(0, s.lastSeen.Load()) }
-func (s *fakeSession) Begin()                                    { s.inFlight.Add(1) }
-func (s *fakeSession) End(time.Time)                             { s.inFlight.Add(-1) }
-func (s *fakeSession) SetTargetDuration(d time.Duration, _ bool) { s.target.Store(int64(d)) }
-func (s *fakeSession) TargetDuration() (time.Duration, bool) {
-	return time.Duration(s.target.Load()), false
+func (s *fakeSession) Decision() *backends.Decision { return s.decision.Load() }
+func (s *fakeSession) Ticket() session.Ticket       { return s.ticket }
+func (s *fakeSession) Expires() time.Time           { return s.expires }
+func (s *fakeSession) LastSeen() time.Time          { return time.Unix(0, s.lastSeen.Load()) }
+func (s *fakeSession) Begin()                       { s.inFlight.Add(1) }
+func (s *fakeSession) End(time.Time)                { s.inFlight.Add(-1) }
+func (s *fakeSession) Sent(n int64)                 { s.sent.Add(n) }
+func (s *fakeSession) Request() *backends.Request   { return s.request.Load() }
+
+func (s *fakeSession) TargetDuration() (target time.Duration, isComplete bool) {
+	return time.Duration(s.target.Load()), s.isComplete.Load()
 }
-func (s *fakeSession) Sent(n int64)               { s.sent.Add(n) }
-func (s *fakeSession) Request() *backends.Request { return s.request.Load() }
+
+func (s *fakeSession) SetTargetDuration(target time.Duration, isComplete bool) {
+	s.target.Store(int64(target))
+	s.isComplete.Store(isComplete)
+}
 
 func (s *fakeSession) Seen(now time.Time, _ bool) {
 	s.seen.Add(1)

@@ -165,7 +165,8 @@ func (resp *Response) setBody(s origin.Stream) {
 // playlist's of which the route does not know.
 func (rc *requestContext) whyNoSession() string {
 	const why = "no ticket; open the playlist first"
-	if rc.sealed.text != "" || !rc.target.opensSession || rc.role() == hls.Key || mediaContentType("", rc.target.path) != unknownType {
+	isMedia := rc.role() == hls.Key || mediaContentType("", rc.target.path) != unknownType
+	if rc.sealed.text != "" || !rc.target.opensSession || isMedia {
 		return why
 	}
 	return why + "; if this is one, although its name does not end in .m3u8, set playlist: true in its route"

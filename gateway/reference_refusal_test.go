@@ -9,6 +9,7 @@ import (
 
 	"usher/gateway/hls"
 	"usher/gateway/reference"
+	"usher/gateway/upstream"
 )
 
 // TestServe_ForgedReference_Forbidden changes a reference, or shows it elsewhere, with a good ticket. The origin is not asked.
@@ -124,5 +125,24 @@ func TestServe_TooLongURI_Unchanged(t *testing.T) {
 	}
 	if warned := records.containing("tickets.max_uri"); len(warned) != 1 {
 		t.Errorf("logged %q, want one warning", warned)
+	}
+}
+
+// TestServe_HostsOfSettings_Rewritten lists a host that no setting allows, and some that do.
+func TestServe_HostsOfSettings_Rewritten(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, func(c *Config) {
+		c.Origins["o"].Upstream = upstream.Config{PublicNames: []string{"public.example"}, RedirectHosts: []upstream.RedirectHost{{Host: "*.edge.example"}}}
+	})
+	list := "#EXTM3U\n#EXT-X-TARGETDURATION:4\n"
+	for _, uri := range []string{"https://cdn.example/1.ts?sig=s3cret", "https://cdn.example/2.ts", "//public.example/play/a001/3.ts", "http://n1.edge.example/4.ts"} {
+		list += "#EXTINF:4,\n" + uri + "\n"
+	}
+	g.upstream.files["/play/a001/index.m3u8"] = list
+	got := uris(g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
+	for i, isOurs := range []bool{false, false, true, true} {
+		if strings.HasPrefix(got[i], "/~") != isOurs {
+			t.Errorf("URI %d became %q", i, got[i])
+		}
 	}
 }

@@ -138,75 +138,6 @@ func Kicked(reason string) backends.Decision {
 	return d
 }
 
-// isTicketRevoked reports whether the ticket belongs to a session that was denied while it ran. A viewer with credentials is
-// checked instead.
-func (s step) isTicketRevoked(t Ticket, r Record) bool {
-	return !t.IsZero() && !t.Opened.After(r.RevokedBefore) && !s.HasCredentials
-}
-
-// isTicketBetter reports whether a check could only bring a false No, while the ticket admits the viewer.
-func (s step) isTicketBetter(t Ticket) bool {
-	isOfTicket := s.isSibling() || s.Opened().Unix() == t.Opened.Unix()
-	return s.ticketHolds(t) && isOfTicket && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken
-}
-
-// ticketHolds reports whether the ticket admits a session without a record. The ticket of a root that lives holds for as
-// long, and one of a root that was denied admits no sibling.
-func (s step) ticketHolds(t Ticket) bool {
-	switch {
-	case t.IsZero(), s.isRootDenied:
-		return false
-	case s.isRootAllowed:
-		return true
-	default:
-		return !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor
-	}
-}
-
-// admitByTicket admits a session without a record by its ticket alone.
-func (s step) admitByTicket(next phase, t Ticket) Action {
-	switch {
-	case s.ticketHolds(t):
-	case s.isRootDenied:
-		return s.refuse(rootWasDenied, closedDenied)
-	default:
-		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
-	}
-	s.phase, s.WasAllowed = next, true
-	s.Decision = s.ticketDecision()
-	s.Expires = s.renewalAt(s.Clamped(0))
-	s.ValidUntil = s.Expires
-	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
-}
-
-// ticketDecision admits a viewer by a ticket alone. A sibling counts against the limit of its root's user.
-func (s step) ticketDecision() backends.Decision {
-	return backends.Decision{
-		Verdict: backends.Allowed, Source: backends.FromTicket,
-		UserID: s.Decision.UserID, User: s.Decision.User, MaxSessions: s.Decision.MaxSessions, Unique: s.Decision.Unique,
-	}
-}
-
-// admitSibling admits a sibling about which nobody answers, because its root may play. It is asked about as soon as that is
-// possible.
-func (s step) admitSibling(next phase) Action {
-	s.phase, s.WasAllowed, s.Decision = next, true, s.ticketDecision()
-	s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
-	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
-}
-
-// isAdmittedUnanswered reports whether a sibling is admitted though the backend has failed.
-func (s step) isAdmittedUnanswered(isFailure bool) bool {
-	return isFailure && s.isSibling() && s.ticketHolds(Ticket{Opened: time.Unix(int64(s.rootOpened), 0)})
-}
-
-// refuse denies the waiting requests and remembers nothing, so that credentials can open the session anew.
-func (s step) refuse(reason string, why CloseReason) Action {
-	s.phase = closed
-	s.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromTicket, Reason: reason}
-	return Action{Publish: true, Close: why}
-}
-
 // adopt continues a session that lived before, here or on another node. It does not where a check is needed.
 func (s step) adopt(r Record) (a Action, isAdopted bool) {
 	switch {
@@ -305,7 +236,8 @@ func (e LeaseAnswered) isLost() bool { return !e.Found && !e.IsUnavailable }
 func (s step) onLease(e LeaseAnswered) Action {
 	ticket := s.agreeOnTicket(e)
 	a := s.afterLease(e)
-	a.Publish = a.Publish || ticket.Publish // a check that follows stores the ticket
+	a.Publish = a.Publish || ticket.Publish
+	a.Save = a.Save || ticket.Save && s.phase.isAllowed() && !a.StartCheck // a check that follows stores the ticket
 	return a
 }
 

@@ -60,6 +60,32 @@ func TestStep_TicketElsewhere_Recheck(t *testing.T) {
 	}
 }
 
+// TestStep_TicketElsewhere_RecheckedThere has another node renew the decision, under the ticket of its own opening.
+func TestStep_TicketElsewhere_RecheckedThere(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		theirs   time.Time
+		want     time.Time
+		isSaved  bool
+		decision backends.Decision
+	}{
+		"a later one":                   {in(time.Minute), in(time.Minute), false, yes()},
+		"an earlier one":                {in(-time.Minute), t0(), true, yes()},
+		"an earlier one that is denied": {in(-time.Minute), t0(), false, no()},
+	} {
+		s := sessionIn(recheckLeasing)
+		a := s.step(LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Record: Record{
+			Opened: c.theirs, KeyID: "b", Decision: c.decision, Revision: 7, Expires: in(time.Hour),
+		}}}, 0)
+		if !s.Opened().Equal(c.want) || a.Save != c.isSaved || !a.ReturnSlot || !a.Publish {
+			t.Errorf("%s: opened %v, action %+v", name, s.Opened(), a)
+		}
+		if a.Save && a.Revision != 7 {
+			t.Errorf("%s: saved with revision %d, want that of the decision", name, a.Revision)
+		}
+	}
+}
+
 // TestStep_TicketElsewhere_RevokedOwn: a node whose own copy of the session was denied elsewhere does not adopt the ticket of the
 // next opening.
 func TestStep_TicketElsewhere_RevokedOwn(t *testing.T) {

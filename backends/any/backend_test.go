@@ -343,7 +343,12 @@ func TestCheck_Deadline(t *testing.T) {
 		want  string
 		after time.Duration
 	}{
-		"a hanging member is a timeout":         {delayed(time.Hour, allowingBackend()), `check backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
+		"a hanging member is a timeout": {delayed(time.Hour, allowingBackend()), `check backend "a": timeout: no response before the check ended: context deadline exceeded`, time.Second},
+		"a queued member that says so late": {func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			<-ctx.Done()
+			time.Sleep(50 * time.Millisecond) // a busy machine
+			return queue(ctx, r)
+		}, "overloaded: backends.a.max_in_flight=256 reached", 1050 * time.Millisecond},
 		"a queued member is an overload":        {queue, "overloaded: backends.a.max_in_flight=256 reached", time.Second},
 		"a member that ignores it is a timeout": {nil, `check backend "b": timeout: no response before the check ended: context deadline exceeded`, time.Second + lateResultWait},
 	}

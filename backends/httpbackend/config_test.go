@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/backends/httpbackend"
 	"usher/backends/setting"
@@ -95,6 +96,11 @@ func TestConfig_SetPreset_OnlyAuthProxyHasTimesOfItsOwn(t *testing.T) {
 		cfg.SetPreset(preset)
 		hasOwn := cfg.DialTimeout != plain.DialTimeout || cfg.TLSTimeout != plain.TLSTimeout ||
 			cfg.ResponseHeaderTimeout != plain.ResponseHeaderTimeout || cfg.IdleTimeout != plain.IdleTimeout
+		own := [...]time.Duration{cfg.DialTimeout, cfg.TLSTimeout, cfg.ResponseHeaderTimeout, cfg.IdleTimeout}
+		product := [...]time.Duration{5 * time.Second, 3 * time.Second, 2 * time.Second, 90 * time.Second}
+		if hasOwn && own != product {
+			t.Errorf("%s: got the times %v, want the product's own %v", preset, own, product)
+		}
 		if want := preset == httpbackend.PresetAuthProxy; hasOwn != want || cfg.Preset != preset {
 			t.Errorf("%s: got times of its own: %t and preset %s, want %t", preset, hasOwn, cfg.Preset, want)
 		}

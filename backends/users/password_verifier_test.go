@@ -279,6 +279,20 @@ func TestPasswordCache_KeepsOneGeneration(t *testing.T) {
 	}
 }
 
+// So many viewers' passwords are hashed once.
+func TestNewPasswordVerifier_CacheHoldsThousands(t *testing.T) {
+	t.Parallel()
+	cache := newPasswordVerifier("subscribers", DefaultConfig(), []byte("secret")).cache
+	for i := range 30_000 {
+		cache.add(fingerprint{byte(i), byte(i >> 8)})
+	}
+	for i := range 30_000 {
+		if !cache.contains(fingerprint{byte(i), byte(i >> 8)}) {
+			t.Fatalf("password %d of 30,000 was dropped", i)
+		}
+	}
+}
+
 func TestPasswordCache_Bounded(t *testing.T) {
 	t.Parallel()
 	m := newPasswordCache([]byte("secret"), 100)

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
-
-	"usher/backends"
 )
 
 // The rules of the breaker. The window is far above the longest timeout, since gobreaker drops results that arrive after
@@ -95,10 +93,10 @@ func (b *breaker) onRecovered(f func()) {
 	b.callbacks = append(b.callbacks, f)
 }
 
-// do runs call and counts its result. While the breaker is open it does not run call and returns ErrStoreUnavailable.
+// do runs call and counts its result. While the breaker is open it does not run call and returns ErrNotSent.
 func (b *breaker) do(call func() error) error {
 	if b.isOpen.Load() {
-		return backends.ErrStoreUnavailable
+		return ErrNotSent
 	}
 	return b.execute(call)
 }
@@ -107,7 +105,7 @@ func (b *breaker) execute(call func() error) error {
 	_, err := b.cb.Execute(func() (struct{}, error) { return struct{}{}, call() })
 	switch {
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		return backends.ErrStoreUnavailable
+		return ErrNotSent
 	case err != nil:
 		b.lastError.Store(&err)
 	}

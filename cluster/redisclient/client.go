@@ -31,8 +31,10 @@ type Client struct {
 	breaker  *breaker
 	pipeline *pipeline
 	clocks   serverClocks
-	keyspace Keyspace
-	timeout  time.Duration
+	// clockScript runs clockSource.
+	clockScript *Script
+	keyspace    Keyspace
+	timeout     time.Duration
 }
 
 // New makes a client. It connects on first use, so an unavailable Redis is no error. The timeout bounds each call of
@@ -48,7 +50,8 @@ func New(c Config, timeout time.Duration, log *slog.Logger) (*Client, error) {
 func newClient(client redis.UniversalClient, config Config, timeout time.Duration, log *slog.Logger) *Client {
 	c := &Client{
 		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix}, timeout: timeout,
-		clocks: serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
+		clockScript: newScript("clock", clockSource),
+		clocks:      serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
 	}
 	c.breaker = newBreaker(c.writeProbe, timeout, log)
 	c.pipeline = newPipeline(client, c.breaker, timeout, log)
@@ -136,6 +139,9 @@ func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any)
 // after its caller has given up changes nothing.
 func (c *Client) RunWithExpiry(ctx context.Context, s *Script, key string, args ...any) ([]any, error) {
 	clock := c.clocks.clockOf(key)
+	if err := c.learnClock(ctx, clock, key); err != nil {
+		return nil, err
+	}
 	full := make([]any, 1, 1+len(args))
 	full = append(full, args...)
 	for isRetry := false; ; isRetry = true {
@@ -158,6 +164,25 @@ func (c *Client) RunWithExpiry(ctx context.Context, s *Script, key string, args 
 			return nil, errExpired
 		}
 	}
+}
+
+// clockSource is a script that returns the server's time in ms.
+const clockSource = `local t = redis.call('TIME')
+return t[1] * 1000 + math.floor(t[2] / 1000)`
+
+// learnClock asks for the server's time before the first call that is to expire. Without it a frozen server would run that call
+// whenever it goes on.
+func (c *Client) learnClock(ctx context.Context, clock *Clock, key string) error {
+	if _, isKnown := clock.Now(); isKnown {
+		return nil
+	}
+	sentAt := time.Now()
+	reply, err := c.Run(ctx, c.clockScript, []string{key})
+	if err != nil {
+		return err
+	}
+	clock.Set(Int(reply), sentAt)
+	return nil
 }
 
 // Now returns the time in ms of the server that the key lies on, if a reply to [Client.RunWithExpiry] told it.

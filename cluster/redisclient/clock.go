@@ -28,12 +28,9 @@ func (c *Clock) Now() (ms int64, known bool) {
 	return r.ms + time.Since(r.at).Milliseconds(), true
 }
 
-// expiry returns the server time in ms by which a call that is sent now must run, or 0 if the server's time is unknown.
+// expiry returns the server time in ms by which a call that is sent now must run. The server's time must be known.
 func (c *Clock) expiry(tolerance time.Duration) int64 {
-	now, known := c.Now()
-	if !known {
-		return 0
-	}
+	now, _ := c.Now()
 	return now + tolerance.Milliseconds()
 }
 

@@ -12,6 +12,10 @@ import (
 	"usher/backends"
 )
 
+// ErrNotSent reports that Redis was not called, as it could not be reached before. Any other ErrStoreUnavailable leaves open
+// whether Redis ran the call, or will when it goes on.
+var ErrNotSent = fmt.Errorf("%w: the call was not sent", backends.ErrStoreUnavailable)
+
 // errExpired reports that a call reached Redis long after its caller had given up.
 var errExpired = fmt.Errorf("%w: the call reached redis too late", backends.ErrStoreUnavailable)
 

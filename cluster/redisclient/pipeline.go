@@ -85,13 +85,13 @@ func (p *pipeline) close() {
 
 func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	if p.breaker.isOpen.Load() {
-		return nil, backends.ErrStoreUnavailable
+		return nil, ErrNotSent
 	}
 	c := &call{script: s, keys: keys, args: args, done: make(chan result, 1)}
 	select {
 	case p.queueFor(keys) <- c:
 	default:
-		return nil, fmt.Errorf("%w: %d calls are waiting already", backends.ErrStoreUnavailable, queueSize)
+		return nil, fmt.Errorf("%w: %d calls are waiting already", ErrNotSent, queueSize)
 	}
 	timeout := time.NewTimer(p.timeout)
 	defer timeout.Stop()

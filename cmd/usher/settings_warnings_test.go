@@ -34,6 +34,10 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 			`{ url: "http://127.0.0.1:9" }`, `{ url: "http://127.0.0.1:9", allowed_networks: [ 0.0.0.0/0 ] }`,
 			":4:68: origins.stage.allowed_networks[0]: ", "0.0.0.0/0 lets redirect_hosts lead to any address",
 		},
+		"a fallback that is not there": {
+			`{ url: "http://127.0.0.1:9" }`, `{ url: "http://127.0.0.1:9", fallback_on_404: true }`,
+			":4:48: origins.stage.fallback_on_404: ", "true has no effect without fallback",
+		},
 		"everybody is an edge": {
 			`  - { path: "/play`, `  - { path: /auth, backend: portal, edge: { dialect: nginx, networks: [ 0.0.0.0/1 ], viewer_path: "/{channel}/*" } }` +
 				"\n" + `  - { path: "/play`, ":8:73: routes[0].edge.networks[0]: ", "0.0.0.0/1 lets everybody ask as an edge",

@@ -21,7 +21,7 @@ type CacheConfig struct {
 	MaxSize setting.ByteSize `yaml:"max_size"`
 	// MaxObjectSize is the largest body that is stored. A larger body passes through.
 	MaxObjectSize setting.ByteSize `yaml:"max_object_size"`
-	// MediaTTL is how long a segment, part, key or init section is fresh if the origin does not state it.
+	// MediaTTL is how long a segment, part, key or init section is fresh, at most, if the origin does not state it.
 	MediaTTL time.Duration `yaml:"media_ttl"`
 	// NegativeTTL is how long a 404 or 410 is cached; 0 means not at all.
 	NegativeTTL time.Duration `yaml:"negative_ttl"`

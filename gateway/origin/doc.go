@@ -12,8 +12,8 @@
 //   - A fetch runs on the origin's context. A viewer's context ends only that viewer's wait. A fetch whose last reader
 //     leaves is cancelled, unless at least half of a storable body has arrived, or it is an ordinary playlist (small,
 //     and needed by the next reload).
-//   - The cache key is origin, redirect host if any, path and query as listed, and the sorted _HLS_* directives or the range.
-//     A range is stored under its own key and never as the whole object.
+//   - The cache key is origin, redirect host if any, path and query as listed, the version of a reference, and the sorted
+//     _HLS_* directives or the range. A range is stored under its own key and never as the whole object.
 //   - The origin learns nothing about a viewer but the requested range.
 //   - A request, and each redirect of it, goes to an address of an origin or to a host of redirect_hosts. The address of
 //     such a host is checked after its name was resolved. Header fields and cookies of the origin go to its own addresses,
@@ -24,6 +24,9 @@
 //     and fetches that wait for one (fetch.max_waiting).
 //   - A body that is too large to store passes through a window that the slowest reader advances. A slow reader holds
 //     back the fetch and does not grow memory. A reader that holds back others for fetch.idle_timeout is dropped.
+//   - Media without a lifetime of the origin's are fresh for as long as a playlist lists them for the same bytes, or for
+//     Request.FreshFor. Both are bounded by cache.media_ttl.
+//   - A playlist is never stored as media, whatever its name and type say.
 //
 // Decided: a playlist whose bytes did not change keeps its Object, with or without an ETag, so that derived values stay
 // valid. An address is ejected if connecting fails, or if three channels fail without a response in between, and only if it
@@ -37,9 +40,21 @@
 // reloads and media have separate connections, so that none of them starves another. A request for bytes=0-, which ffmpeg
 // always sends, is a request for the whole object.
 //
+// Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
+// playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before
+// anybody fetches them, so that a fetch can be told from one before they were listed. Only one playlist is heeded at a time,
+// because two may number an object differently. The bytes are the same as long as one of the versions remains, because a
+// playlist may list a slate at several places. Of a key none may be new. What the playlist does not number (byte ranges of a
+// file, an initialization section without a key) is fresh for Request.FreshFor alone. An origin that states a lifetime is
+// believed.
+//
+// The first bytes tell a playlist, because servers send playlists as text or data, and segments as playlists. The head of media
+// waits for them, unless its type is that of a video, sound or picture. The viewer's request is then one for the playlist.
+// For as long as media would be fresh, nobody tries it as media again.
+//
 // Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
 // (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small
-// for them). Media therefore also expire by age: when they are no longer fresh, and a minute later at most.
+// for them). Media therefore also expire by age: at most a minute after they can no longer be fresh.
 //
 // Refused: Host among the origin's header fields, because the certificate and the cache of the origin go by the URL; the
 // Referer and the cookies of viewers; counting hits (a counter shared by all cores would cost more than the lookup);

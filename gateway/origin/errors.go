@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -99,10 +100,14 @@ func (e *timeoutError) Error() string {
 // Timeout implements net.Error.
 func (e *timeoutError) Timeout() bool { return true }
 
-// bareError removes the URL from an HTTP client's error, because its query may hold a token of the operator.
+// bareError removes the URL from an HTTP client's error, because its query may hold a token of the operator. So may the
+// Location that the client quotes if it is none.
 func bareError(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		return u.Err
+		err = u.Err
+	}
+	if strings.HasPrefix(err.Error(), "failed to parse Location header") {
+		return fmt.Errorf("%w: the Location is no URL", errRedirect)
 	}
 	return err
 }

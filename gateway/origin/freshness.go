@@ -32,7 +32,8 @@ type lifetime struct {
 func mediaLifetime(h http.Header, now time.Time, fallback time.Duration) lifetime {
 	d := parseDirectives(h.Values("Cache-Control"))
 	l := lifetime{
-		isStorable: !d.noStore && h.Get("Vary") != "*", mustRevalidate: d.mustRevalidate, isStated: true, age: deltaSeconds(h.Get("Age")),
+		isStorable: !d.noStore && h.Get("Vary") != "*", isStated: true, mustRevalidate: d.mustRevalidate,
+		age: deltaSeconds(h.Get("Age")),
 	}
 	switch {
 	case d.noCache:
@@ -144,17 +145,23 @@ type listedState struct {
 	since int64
 	// at is when the version of the playlist was fetched. It is compared with the next one until then.
 	at, until int64
-	// freshUntil is until when the object stays fresh; zero: as if it were not listed.
+	// freshUntil is until when the object stays fresh. A key is as fresh as if it were not listed.
 	freshUntil int64
+	isKey      bool
 }
 
 // isCurrent reports whether a playlist says something of the object. No other one is heeded meanwhile: two playlists may
 // number one object differently.
 func (s *listedState) isCurrent(now int64) bool { return s != nil && now < s.until }
 
-// hasAny reports whether one of the versions is listed. A slate may stand at several places of a playlist.
-func (s *listedState) hasAny(versions []uint64) bool {
-	return slices.ContainsFunc(versions, func(v uint64) bool { return slices.Contains(s.versions, v) })
+// continues reports whether the playlist lists the same bytes as before. A slate may stand at several places of a playlist, one
+// of which remains when others come and go. Of a key that is changed at one URI the old tag remains for a while.
+func (s *listedState) continues(before *listedState) bool {
+	isNew := func(v uint64) bool { return !slices.Contains(before.versions, v) }
+	if s.isKey {
+		return !slices.ContainsFunc(s.versions, isNew)
+	}
+	return slices.ContainsFunc(s.versions, func(v uint64) bool { return !isNew(v) })
 }
 
 // recentSegments is how many segments at the end of a playlist may be new in it.
@@ -173,9 +180,12 @@ func (o *Origin) Listed(l *Listing) {
 			n++
 		}
 		m := &l.Media[marks[0].index]
-		state := &listedState{playlist: playlist, since: at, at: at, until: at + int64(l.Window)}
+		state := &listedState{playlist: playlist, since: at, at: at, until: at + int64(l.Window), isKey: m.IsKey}
 		if !m.IsKey {
 			state.freshUntil = at + int64(l.FreshFor)
+		}
+		if m.RequestVersion != 0 { // there are no other bytes under the name
+			state.since = math.MinInt64
 		}
 		for _, mark := range marks[:n] {
 			state.versions = append(state.versions, l.Media[mark.index].Version)
@@ -243,7 +253,7 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 		}
 	case old.playlist != s.playlist, s.at < old.at:
 		return
-	case old.hasAny(s.versions):
+	case s.continues(old):
 		s.since = old.since
 	}
 	e.setListed(s, now)

@@ -129,8 +129,8 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 		return f, nil, nil
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, freshFor: r.FreshFor, stored: old,
-		started: o.cache.now(), done: make(chan struct{}), joined: 1,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, freshFor: r.FreshFor,
+		stored: old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
 	o.active[f.key] = f

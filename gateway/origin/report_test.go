@@ -68,8 +68,16 @@ func TestOrigin_Report_SaysWhatFailedAndWhatToDo(t *testing.T) {
 			answer: redirectTo(inner), upstream: upstream.Config{RedirectHosts: []upstream.RedirectHost{{Host: "127.0.0.1:*"}}},
 			want: Failure{Reason: ReasonAddress, URL: inner + "/x.ts", Error: "127.0.0.1", Advice: "origins.test.allowed_networks"},
 		},
-		"it redirects for ever": {answer: redirectTo(""), want: Failure{Reason: ReasonRedirect, Error: "more than 3", Advice: "public_names"}},
-		"it compresses":         {answer: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") }, want: Failure{Reason: ReasonMalformed, Error: "br", Advice: "what the origin sends"}},
+		"it redirects to no URL": {
+			answer: func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Location", "http://[::1/x?token=5ecret")
+				w.WriteHeader(http.StatusFound)
+			},
+			want: Failure{Reason: ReasonRedirect, Error: "Location is no URL", Advice: "where the origin redirects"},
+		},
+		"it redirects without a Location": {answer: status(302), want: Failure{Reason: ReasonStatus, Status: 302, Error: "302", Advice: "what the origin sends"}},
+		"it redirects for ever":           {answer: redirectTo(""), want: Failure{Reason: ReasonRedirect, Error: "more than 3", Advice: "public_names"}},
+		"it compresses":                   {answer: func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Encoding", "br") }, want: Failure{Reason: ReasonMalformed, Error: "br", Advice: "what the origin sends"}},
 		"its playlist is too large": {
 			answer: respondWith(strings.Repeat("#", 70_000)), isPlaylist: true,
 			want: Failure{Reason: ReasonTooLarge, Error: "fetch.max_playlist_size=64KiB", Advice: "the setting that the error names"},

@@ -124,7 +124,8 @@ func (o *Origin) redirectAddress(base string) *address {
 	}
 	m := o.hosts.Match(u.Scheme, u.Host)
 	if m.Kind == upstream.Own {
-		u.User = o.addresses[m.Address].url.User
+		own := o.addresses[m.Address].url
+		u.User, u.RawQuery = own.User, own.RawQuery
 	}
 	if len(o.redirectAddresses) >= maxRedirectAddresses {
 		clear(o.redirectAddresses)

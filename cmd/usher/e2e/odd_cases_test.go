@@ -62,6 +62,7 @@ func oddOrigins() map[string]oddCase {
 		"flat names": oddCase{folder: "flat", isFlat: true, route: `media: [ { path: "/flat-media/{channel}/*" } ]`}.
 			lists("CHANNEL_low.m3u8", "CHANNEL_low_1.ts", "CHANNEL_low_2.ts", "CHANNEL.ts"),
 		"content codings that are none": oddCase{folder: "codings", codings: [2]string{"aws-chunked", "UTF-8"}}.lists("v.m3u8", "1.ts", "2.ts", "3.ts"),
+		"a ring of segments":            {folder: "ring", origin: "reuses_names: true", put: putRing},
 		"a redirect to the edge that has the segments": {
 			folder: "redirect", origin: `redirect_hosts: [ "EDGE" ], allowed_networks: [ 127.0.0.0/8 ]`, put: putRedirected,
 		},
@@ -118,6 +119,20 @@ func putRedirected(o *oddOrigin, channel string) {
 	for i, address := range []string{to + "/1.ts", to + "/2.ts?session=1", o.edge + "/slate.ts"} {
 		o.put(address, &oddFile{versions: []string{o.media[i]}, isMedia: true})
 	}
+}
+
+// putRing puts a channel on the origin that uses its two names again.
+func putRing(o *oddOrigin, channel string) {
+	folder := o.url + "/ring/" + channel + "/"
+	o.put(folder+"index.m3u8", &oddFile{versions: []string{master("v.m3u8")}})
+	playlist := &oddFile{versions: []string{media(7, false, "a.ts", "b.ts"), media(9, true, "a.ts", "b.ts")}}
+	o.put(folder+"v.m3u8", playlist)
+	for i, name := range []string{"a.ts", "b.ts"} {
+		f := &oddFile{versions: []string{o.media[i], o.media[i+2]}, isMedia: true}
+		o.put(folder+name, f)
+		playlist.segments = append(playlist.segments, f)
+	}
+	playlist.needs = playlist.segments
 }
 
 // master returns a multivariant playlist.

@@ -47,7 +47,7 @@ func TestPlayers_OddOrigins_SameAsDirect(t *testing.T) {
 				if p.playlist == "" {
 					t.Fatal("it did not play before")
 				}
-				p.wantFrames(t, startSplit(t, p.playlist, second, first)+p.playlist)
+				p.wantFrames(t, startSplit(t, isPathOf(p.playlist), second, first)+p.playlist)
 			})
 		}
 	})
@@ -76,7 +76,7 @@ func (p *oddPlay) playAtFirst(t *testing.T, first, second *node) {
 
 	p.put(p.origin, "second")
 	media := p.mediaPlaylist(t, first, "second")
-	p.wantFrames(t, startSplit(t, media, first, second)+media)
+	p.wantFrames(t, startSplit(t, isPathOf(media), first, second)+media)
 
 	p.put(p.origin, "third")
 	p.playlist = p.mediaPlaylist(t, first, "third")
@@ -112,13 +112,12 @@ func decode(t *testing.T, address string) (video, audio []string) {
 	return f.frames("video"), f.frames("audio")
 }
 
-// startSplit runs a proxy that sends requests for one playlist to a node and all others to another node.
-func startSplit(t *testing.T, playlist string, lists, media *node) string {
+// startSplit runs a proxy that sends requests for playlists to one node and all others to another node.
+func startSplit(t *testing.T, isPlaylist func(path string) bool, lists, media *node) string {
 	t.Helper()
-	path, _, _ := strings.Cut(playlist, "?")
 	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		n := media
-		if r.In.URL.EscapedPath() == path {
+		if isPlaylist(r.In.URL.EscapedPath()) {
 			n = lists
 		}
 		to, _ := url.Parse(n.public) // valid, because the node runs
@@ -127,4 +126,10 @@ func startSplit(t *testing.T, playlist string, lists, media *node) string {
 	}})
 	t.Cleanup(proxy.Close)
 	return proxy.URL
+}
+
+// isPathOf returns a function that reports whether a path is that of a reference.
+func isPathOf(reference string) func(path string) bool {
+	want, _, _ := strings.Cut(reference, "?")
+	return func(path string) bool { return path == want }
 }

@@ -1,0 +1,302 @@
+package origin
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// testTarget is the target duration of the playlists of these tests.
+const testTarget = 4 * time.Second
+
+// numbered is an origin whose media are other bytes with each fetch.
+type numbered struct {
+	fixture
+	fetches atomic.Int32
+	header  http.Header
+	// hold, if not nil, holds the next answer.
+	hold atomic.Pointer[chan struct{}]
+}
+
+func newNumbered(t *testing.T, header http.Header) *numbered {
+	n := &numbered{header: header}
+	n.fixture = newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+		body := fmt.Sprint("fetch ", n.fetches.Add(1))
+		if hold := n.hold.Swap(nil); hold != nil {
+			<-*hold
+		}
+		for name, values := range n.header {
+			w.Header()[name] = values
+		}
+		if r.Header.Get("Range") != "" {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/100", len(body)-1))
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		_, _ = io.WriteString(w, body)
+	}}), nil, "a")
+	return n
+}
+
+// get returns the bytes of a request whose media are fresh for a target duration.
+func (n *numbered) get(t *testing.T, r Request) string {
+	t.Helper()
+	r.FreshFor = testTarget
+	_, body := mustMedia(t, n.fixture, r)
+	return body
+}
+
+func (n *numbered) want(t *testing.T, want string, r Request) {
+	t.Helper()
+	if got := n.get(t, r); got != want {
+		t.Errorf("%s %s: got %q, want %q", r.Path, r.Range, got, want)
+	}
+}
+
+// media returns a list of segments, each a path and the numbers of its versions.
+func media(paths ...any) (all []ListedMedia) {
+	for i := 0; i < len(paths); i += 2 {
+		path, _ := paths[i].(string)
+		number, _ := paths[i+1].(int)
+		all = append(all, ListedMedia{Path: path, Version: uint64(number), IsKey: strings.HasSuffix(path, ".key")})
+	}
+	return all
+}
+
+// lists has a playlist list media now.
+func (n *numbered) lists(playlist string, all []ListedMedia) { n.listed(playlist, time.Now(), all) }
+
+func (n *numbered) listed(playlist string, fetched time.Time, all []ListedMedia) {
+	n.Listed(&Listing{
+		Playlist: playlist, Fetched: fetched, TargetDuration: testTarget, FreshFor: 2 * testTarget, Window: 5 * testTarget, Media: all,
+	})
+}
+
+// TestOrigin_Listed has playlists list /a.ts and others, and counts how often it is fetched.
+func TestOrigin_Listed(t *testing.T) {
+	t.Parallel()
+	segment := Request{Path: "/a.ts"}
+	for name, test := range map[string]func(*testing.T, *numbered){
+		"fresh as long as it is listed": func(t *testing.T, o *numbered) {
+			for range 10 {
+				o.lists("p", media("/a.ts", 1))
+				o.want(t, "fetch 1", segment)
+				sleep(testTarget)
+			}
+			sleep(testTarget - 1) // two after it was listed last
+			o.want(t, "fetch 1", segment)
+			sleep(1)
+			o.want(t, "fetch 2", segment)
+		},
+		"no longer than cache.media_ttl": func(t *testing.T, o *numbered) {
+			for range 15 {
+				o.lists("p", media("/a.ts", 1))
+				o.want(t, "fetch 1", segment)
+				sleep(testTarget)
+			}
+			o.want(t, "fetch 2", segment)
+		},
+		"not fresh as soon as it is other bytes": func(t *testing.T, o *numbered) {
+			for i := range 10 {
+				o.lists("p", media("/a.ts", i))
+				o.want(t, fmt.Sprint("fetch ", i+1), segment)
+				o.want(t, fmt.Sprint("fetch ", i+1), segment)
+				sleep(testTarget / 4)
+			}
+		},
+		"several times in one playlist": func(t *testing.T, o *numbered) {
+			for i := range 10 {
+				o.lists("p", media("/a.ts", 4*i, "/b.ts", 4*i+1, "/a.ts", 4*i+4, "/c.ts", 4*i+5))
+				o.want(t, "fetch 1", segment)
+				sleep(testTarget)
+			}
+		},
+		"under other numbers in another playlist": func(t *testing.T, o *numbered) {
+			for range 10 {
+				o.lists("p", media("/a.ts", 1))
+				o.lists("q", media("/a.ts", 2))
+				o.want(t, "fetch 1", segment)
+				sleep(testTarget)
+			}
+		},
+		"by another playlist from then on": func(t *testing.T, o *numbered) {
+			o.lists("p", media("/a.ts", 1))
+			o.want(t, "fetch 1", segment)
+			for range 5 { // the window of the first
+				o.lists("q", media("/a.ts", 2))
+				sleep(testTarget)
+			}
+			o.lists("q", media("/a.ts", 2))
+			o.want(t, "fetch 2", segment)
+			sleep(testTarget)
+			o.lists("q", media("/a.ts", 3))
+			o.want(t, "fetch 3", segment)
+		},
+		"other bytes before it is listed": func(t *testing.T, o *numbered) {
+			o.want(t, "fetch 1", segment)
+			sleep(1)
+			o.lists("p", media("/b.ts", 1, "/a.ts", 2))
+			o.want(t, "fetch 2", segment)
+		},
+		"listed for long when first seen": func(t *testing.T, o *numbered) {
+			o.want(t, "fetch 1", segment)
+			for range 5 {
+				sleep(testTarget - 1)
+				o.lists("p", media("/a.ts", 1, "/b.ts", 2, "/c.ts", 3, "/d.ts", 4))
+				o.want(t, "fetch 1", segment)
+			}
+		},
+		"an older version of the playlist, later": func(t *testing.T, o *numbered) {
+			before := time.Now()
+			sleep(1)
+			o.lists("p", media("/a.ts", 2))
+			o.want(t, "fetch 1", segment)
+			o.listed("p", before, media("/a.ts", 1))
+			o.want(t, "fetch 1", segment)
+		},
+		"a range of it": func(t *testing.T, o *numbered) {
+			part := Request{Path: "/a.ts", Range: "bytes=0-6"}
+			o.lists("p", media("/a.ts", 1))
+			o.want(t, "fetch 1", part)
+			o.want(t, "fetch 1", part)
+			sleep(1)
+			o.lists("p", media("/a.ts", 2))
+			o.want(t, "fetch 2", part)
+			o.want(t, "fetch 2", part)
+		},
+		"a key, with the segments' vectors": func(t *testing.T, o *numbered) {
+			key := Request{Path: "/a.key"}
+			for i := range 4 {
+				o.lists("p", media("/a.key", 7, "/s1.ts", i, "/s2.ts", i+1))
+				o.want(t, fmt.Sprint("fetch ", i+1), key)
+				sleep(testTarget) // it is not kept longer
+			}
+			o.lists("p", media("/a.key", 7, "/s1.ts", 4, "/a.key", 8, "/s2.ts", 5))
+			o.want(t, "fetch 5", key)
+			o.lists("p", media("/a.key", 7, "/s1.ts", 4, "/a.key", 8, "/s2.ts", 5))
+			o.want(t, "fetch 5", key)
+		},
+		"with a version in its request": func(t *testing.T, o *numbered) {
+			first, second := Request{Path: "/a.ts", Version: 1}, Request{Path: "/a.ts", Version: 2}
+			o.want(t, "fetch 1", first)
+			o.want(t, "fetch 2", second)
+			o.want(t, "fetch 1", first)
+			list := []ListedMedia{{Path: "/a.ts", Version: 2, RequestVersion: 2}}
+			for range 5 {
+				sleep(testTarget - 1)
+				o.lists("p", list)
+				o.want(t, "fetch 2", second)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { test(t, newNumbered(t, nil)) })
+		})
+	}
+}
+
+// TestOrigin_Listed_StatedLifetime: an origin that states a lifetime is believed.
+func TestOrigin_Listed_StatedLifetime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, http.Header{"Cache-Control": {"max-age=5"}})
+		for i := range 5 {
+			o.lists("p", media("/a.ts", i))
+			o.want(t, "fetch 1", Request{Path: "/a.ts"})
+			sleep(time.Second)
+		}
+		o.lists("p", media("/a.ts", 4))
+		o.want(t, "fetch 2", Request{Path: "/a.ts"})
+	})
+}
+
+// TestOrigin_Listed_WhileFetched lists other bytes while the old ones are being fetched.
+func TestOrigin_Listed_WhileFetched(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, nil)
+		hold := make(chan struct{})
+		o.hold.Store(&hold)
+		o.lists("p", media("/a.ts", 1))
+		first := make(chan string, 1)
+		go func() { first <- o.get(t, Request{Path: "/a.ts"}) }()
+		synctest.Wait()
+		sleep(1)
+		o.lists("p", media("/a.ts", 2))
+		o.want(t, "fetch 2", Request{Path: "/a.ts"})
+		close(hold)
+		if got := <-first; got != "fetch 1" {
+			t.Errorf("who came before got %q", got)
+		}
+		o.get(t, Request{Path: "/a.ts"})
+		o.want(t, fmt.Sprint("fetch ", o.fetches.Load()), Request{Path: "/a.ts"})
+	})
+}
+
+// TestOrigin_Listed_OriginFails_NoOldBytes: a viewer gets an error, and no bytes that are known to be other ones.
+func TestOrigin_Listed_OriginFails_NoOldBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var isFailing atomic.Bool
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+			if isFailing.Load() {
+				w.WriteHeader(http.StatusBadGateway)
+			}
+			_, _ = io.WriteString(w, "segment")
+		}}), nil, "a")
+		n := &numbered{fixture: o}
+		r := Request{Path: "/a.ts", FreshFor: testTarget}
+		n.lists("p", media("/a.ts", 1))
+		mustMedia(t, o, r)
+		isFailing.Store(true)
+		sleep(testTarget)
+		n.lists("p", media("/a.ts", 1))
+		sleep(2*testTarget + 1)
+		if s, _ := mustMedia(t, o, r); !s.Stale {
+			t.Error("an expired copy is not said to be stale")
+		}
+		n.lists("p", media("/a.ts", 2))
+		if _, body, err := fetchMedia(t, o, r); err == nil {
+			t.Errorf("got %q, want an error", body)
+		}
+	})
+}
+
+// TestOrigin_Listed_LongPlaylist_FewEntries bounds what a playlist stores that nobody watches.
+func TestOrigin_Listed_LongPlaylist_FewEntries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, nil)
+		var all []ListedMedia
+		for i := range 5000 {
+			all = append(all, media(fmt.Sprintf("/%d.ts", i), i+1)...)
+		}
+		o.lists("p", all)
+		if got := o.cache.Stats().Entries; got > recentSegments {
+			t.Errorf("%d entries, want %d at most", got, recentSegments)
+		}
+	})
+}
+
+func FuzzIsPlaylistStart(f *testing.F) {
+	for _, s := range []string{"#EXTM3U\n", "\ufeff\r\n #EXTM3U", "#EXTM3U8", "G@", "", "\xef\xbb", strings.Repeat(" ", maxBlank+2)} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		isPlaylist, isKnown := isPlaylistStart(body, true)
+		if !isKnown {
+			t.Fatalf("%q: unknown although it is whole", body)
+		}
+		for n := range body {
+			early, isKnown := isPlaylistStart(body[:n], false)
+			if isKnown && early != isPlaylist && len(body) <= maxBlank {
+				t.Errorf("%q: %v after %d bytes, %v at the end", body, early, n, isPlaylist)
+			}
+		}
+	})
+}
