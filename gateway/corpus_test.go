@@ -340,3 +340,47 @@ func TestServe_IPv6Origin_OwnPort(t *testing.T) {
 		})
 	}
 }
+
+// TestServe_Steering_ParametersOfAPathway has a pathway at a host of the base's port, with parameters that replace a listed one.
+// They reach that host and are nobody's credentials.
+func TestServe_Steering_ParametersOfAPathway(t *testing.T) {
+	t.Parallel()
+	for _, variant := range []string{"low.m3u8", "low.m3u8?p=0&x=y"} {
+		t.Run(variant, func(t *testing.T) {
+			t.Parallel()
+			o := &corpusOrigin{}
+			c := testConfig("http://origin.example:8081")
+			c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: "edge.example:8081"}}
+			g, table := newBareGateway(t, c, origin.WithTransport(o.transport(t)))
+			front := httptest.NewServer(NewHandler(g))
+			t.Cleanup(front.Close)
+			edgeVariant := "http://edge.example:8081/play/a001/low.m3u8?p=1+2"
+			if strings.Contains(variant, "x=y") {
+				edgeVariant = "http://edge.example:8081/play/a001/low.m3u8?x=y&p=1+2"
+			}
+			o.set(map[string]string{
+				"http://origin.example:8081/play/a001/index.m3u8": "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\n" + variant + "\n",
+				"http://origin.example:8081/play/a001/steer":      `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"HOST":"Edge.example","PARAMS":{"p":"1 2"}}}]}`,
+				edgeVariant: mediaPlaylist,
+			}, nil)
+			p := newPlayer(t, "")
+			entry := resolve(t, &url.URL{}, front.URL+"/play/a001/index.m3u8?token=1")
+			master := p.get(t, entry)
+			steer := hlscorpus.URIs(master)[0].Text
+			_, rest, _ := strings.Cut(p.get(t, resolve(t, entry, steer)), hls.HostParameter+`":"`)
+			value, _, _ := strings.Cut(rest, `"`)
+			clone := resolve(t, entry, uris(master)[0])
+			query := clone.Query()
+			query.Set("p", "1 2")
+			query.Set(hls.HostParameter, value)
+			clone.RawQuery = query.Encode()
+			media := resolve(t, clone, uris(p.get(t, clone))[0])
+			if got, want := p.get(t, media), "bytes of http://edge.example:8081/play/a001/seg-17.ts"; got != want {
+				t.Errorf("the segment: got %q, want %q", got, want)
+			}
+			if opened := table.openRequests(); len(opened) != 1 {
+				t.Errorf("opened %+v, want the entry's session alone", opened)
+			}
+		})
+	}
+}

@@ -139,6 +139,8 @@ type requestContext struct {
 	badTicket      string // one that is not, of another channel for example; empty: there is none
 	isTicketInPath bool   // a ticket is in the path, so relative URIs inherit it
 	sealed         sealedURI
+	pathway        reference.Target // of a request that a steering manifest moves
+	hasPathway     bool
 	credentials    backends.Credentials
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
@@ -183,6 +185,7 @@ func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error
 			return nil
 		}
 	}
+	g.openPathway(rc)
 	if t.route.config.TicketIn == hls.TicketInNone && rc.role() != hls.Playlist && rc.role() != hls.Document {
 		return g.serveMedia(ctx, rc, resp) // only playlists are protected
 	}
@@ -271,9 +274,10 @@ func (g *Gateway) identify(rc *requestContext, resp *Response) bool {
 	return true
 }
 
-// canOpenSession reports whether credentials open a session on this path. Behind a reference nothing is a credential.
+// canOpenSession reports whether credentials open a session on this path. Behind a reference, and on a pathway, nothing is a
+// credential.
 func (rc *requestContext) canOpenSession() bool {
-	return rc.target.opensSession && rc.sealed.text == "" && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
+	return rc.target.opensSession && rc.sealed.text == "" && !rc.hasPathway && (rc.isPlaylist || rc.target.route.config.CredentialsEverywhere)
 }
 
 // authorize reads the decision on the viewer and opens the session if there is none. The response's status stays zero if

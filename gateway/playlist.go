@@ -125,7 +125,7 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 
 // rewrite parses a playlist or document once for all viewers of a channel.
 func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewriting {
-	locator := g.newLocator(rc, o.Source.Scheme)
+	locator := g.newLocator(rc)
 	options := hls.Options{
 		Origin:         o.Source.URL(),
 		Path:           rc.path,

@@ -110,11 +110,8 @@ func (g *Gateway) source(rc *requestContext) (source, bool) {
 	if s.origin == nil {
 		return s, false
 	}
-	if base := g.pathwayBase(rc); base != "" {
-		if s.base == "" {
-			s.path = s.origin.Prefix() + s.path // a base has no path of its own
-		}
-		s.base = base
+	if rc.hasPathway {
+		s = s.onPathway(&rc.pathway)
 	}
 	return s, true
 }
@@ -158,8 +155,6 @@ type locator struct {
 	// target is the playlist's. It is a copy: that of a request is reused.
 	target target
 	keyID  string
-	// scheme is that of the playlist's server.
-	scheme string
 	// place is the folder below which references are written; empty: the route has none.
 	place string
 	// ticketSize is the number of bytes of the ticket that is written into each URI.
@@ -168,8 +163,8 @@ type locator struct {
 	media map[string][]origin.ListedMedia
 }
 
-func (g *Gateway) newLocator(rc *requestContext, scheme string) *locator {
-	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID, scheme: scheme}
+func (g *Gateway) newLocator(rc *requestContext) *locator {
+	l := &locator{gateway: g, target: rc.target, keyID: rc.claims.KeyID}
 	l.place = l.target.place()
 	l.ticketSize = len("/~") + len(g.signer.Sign(rc.claims, rc.target.scope()))
 	return l
@@ -279,33 +274,49 @@ func (l *locator) seal(listed *hls.Listed, t *reference.Target) (string, bool) {
 	return string(out), true
 }
 
-// pathway returns the value of [hls.HostParameter] for the host of a pathway, or "" if no setting allows that host: then
-// the pathway is served from where its base is.
-func (l *locator) pathway(host string) string {
-	t := reference.Target{Role: hls.Document, Path: "/"}
-	listed := hls.Listed{Scheme: l.scheme, Host: strings.ToLower(host), Ref: "/"}
-	found, ok := l.resolve(&listed)
-	if !ok || found.Base == "" {
+// pathway returns the value of [hls.HostParameter] for the host and the parameters of a pathway. A host that no setting allows
+// is left out: then the pathway is served from where its base is.
+func (l *locator) pathway(host, query string) string {
+	t := reference.Target{Role: hls.Document, Path: "/", Query: query}
+	server := upstream.Beside(l.target.route.origin.Server(), strings.ToLower(host))
+	if scheme, name, isHost := strings.Cut(server, "://"); isHost && host != "" {
+		if _, isAllowed := l.resolve(&hls.Listed{Scheme: scheme, Host: name, Ref: "/"}); isAllowed {
+			t.Base = strings.ToLower(host)
+		}
+	}
+	if t.Base == "" && t.Query == "" {
 		return ""
 	}
-	t.Base = found.Base
 	scope := l.target.referenceScope(hls.HostParameter)
 	return string(l.gateway.sealer.AppendSealed(nil, l.keyID, &t, &scope))
 }
 
-// pathwayBase returns the server that a steering manifest named for the request's pathway, or "".
-func (g *Gateway) pathwayBase(rc *requestContext) string {
+// openPathway reads what a steering manifest said of the request's pathway, if that is valid.
+func (g *Gateway) openPathway(rc *requestContext) {
 	text := parameter(rc.request.Query, hls.HostParameter)
 	if text == "" {
-		return ""
+		return
 	}
-	var buf reference.Buffer
 	scope := rc.target.referenceScope(hls.HostParameter)
-	t, ok := g.sealer.Open(&buf, rc.claims.KeyID, text, &scope)
-	if !ok {
-		return ""
+	rc.pathway, rc.hasPathway = g.sealer.Open(new(reference.Buffer), rc.claims.KeyID, text, &scope)
+}
+
+// onPathway moves the source to the host of the request's pathway, and adds the pathway's parameters.
+func (s source) onPathway(t *reference.Target) source {
+	if t.Base != "" {
+		if s.base == "" {
+			s.base, s.path = s.origin.Server(), s.origin.Prefix()+s.path // a base has no path of its own
+		}
+		s.base = upstream.Beside(s.base, t.Base)
 	}
-	return t.Base
+	if t.Query != "" { // a parameter replaces the listed ones of its name
+		isReplaced := func(name string) bool {
+			return slices.ContainsFunc(strings.Split(t.Query, "&"), func(pair string) bool { return parameterName(pair) == name })
+		}
+		kept := filterQuery(s.query, func(name, _ string) bool { return !isReplaced(name) })
+		s.query = strings.TrimPrefix(kept+"&"+t.Query, "&")
+	}
+	return s
 }
 
 // maxURI is how many bytes a written URI may have.

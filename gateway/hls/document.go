@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -13,7 +14,8 @@ import (
 // ErrNotDocument means that a body is no JSON object.
 var ErrNotDocument = errors.New("not a JSON object")
 
-// HostParameter is the query parameter that names the host of a pathway. Players that clone a pathway add it to each URI.
+// HostParameter is the query parameter that tells the host and the parameters of a pathway. Players that clone a pathway add it
+// to each URI.
 const HostParameter = "_HLS_host"
 
 // ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI) or a steering manifest
@@ -62,6 +64,8 @@ type edit struct {
 	span uriSpan
 	// value is the URI, or the pathway's host.
 	value string
+	// query are the pathway's parameters.
+	query string
 }
 
 type editKind uint8
@@ -107,24 +111,24 @@ func (d *document) scan(root jsonSpan) {
 // markReplacement marks what is rewritten in a pathway's URI-REPLACEMENT. Of several members of the same name, players
 // read the last.
 func (d *document) markReplacement(object jsonSpan) {
-	host, parameters := "", jsonSpan{}
+	host, query, parameters := "", "", jsonSpan{}
 	d.eachMember(object, func(name string, key, value jsonSpan) {
 		switch name {
 		case "HOST":
 			d.edits = append(d.edits, edit{kind: editHostKey, span: uriSpan{start: key.start, end: key.end}})
 			host, _ = d.stringAt(value)
 		case "PARAMS":
-			parameters = value
+			parameters, query = value, d.queryOf(value)
 		case "PER-VARIANT-URIS", "PER-RENDITION-URIS":
 			d.eachMember(value, func(_ string, _, value jsonSpan) {
 				d.markURI(value, uriSpan{role: Playlist, imports: importsInherited})
 			})
 		}
 	})
-	if host == "" {
+	if host == "" && query == "" {
 		return
 	}
-	e := edit{kind: addParameters, value: host, span: uriSpan{start: object.start + 1, end: object.start + 1}}
+	e := edit{kind: addParameters, value: host, query: query, span: uriSpan{start: object.start + 1, end: object.start + 1}}
 	switch {
 	case parameters.end == 0:
 	case d.text[parameters.start] == '{':
@@ -133,6 +137,17 @@ func (d *document) markReplacement(object jsonSpan) {
 		e.kind, e.span.start, e.span.end = setParameters, parameters.start, parameters.end
 	}
 	d.edits = append(d.edits, e)
+}
+
+// queryOf returns the members of PARAMS that are strings, as a query.
+func (d *document) queryOf(parameters jsonSpan) string {
+	var pairs []string
+	d.eachMember(parameters, func(name string, _, value jsonSpan) {
+		if text, isString := d.stringAt(value); isString && name != HostParameter {
+			pairs = append(pairs, url.QueryEscape(name)+"="+url.QueryEscape(text))
+		}
+	})
+	return strings.Join(pairs, "&")
 }
 
 // markURI marks a string that is a URI. like says what it is. A string that is no text stays unchanged.
@@ -157,7 +172,7 @@ func (w *rewriter) apply(e *edit) {
 	}
 	value := ""
 	if w.options.Pathway != nil {
-		value = w.options.Pathway(e.value)
+		value = w.options.Pathway(e.value, e.query)
 	}
 	if value == "" {
 		return

@@ -16,11 +16,15 @@ import (
 func documentOptions(m mode) hls.Options {
 	o := m.options()
 	o.Origin, o.Path = "http://10.0.0.5:8000/play/a001/list.json", "/play/a001/list.json"
-	o.Pathway = func(host string) string {
-		if host == "10.0.0.5:8000" {
+	o.Pathway = func(host, query string) string {
+		switch {
+		case host == "10.0.0.5:8000":
 			return ""
+		case query == "":
+			return "to-" + host
+		default:
+			return "to-" + host + "?" + query
 		}
-		return "to-" + host
 	}
 	return o
 }
@@ -99,7 +103,7 @@ func TestParseDocument(t *testing.T) {
 func TestParseDocument_Host_IsParameter(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ object, want string }{
-		"no host":                 {`{"PARAMS":{"a":"b"}}`, `{"PARAMS":{"a":"b"}}`},
+		"no host":                 {`{"PARAMS":{"a":"b"}}`, `{"PARAMS":{"a":"b","_HLS_host":"to-?a=b"}}`},
 		"a host alone":            {`{"HOST":"h"}`, `{"PARAMS":{"_HLS_host":"to-h"},"X-HOST":"h"}`},
 		"a host with a port":      {`{"HOST":"h:8443"}`, `{"PARAMS":{"_HLS_host":"to-h:8443"},"X-HOST":"h:8443"}`},
 		"our host":                {`{"HOST":"10.0.0.5:8000"}`, `{"X-HOST":"10.0.0.5:8000"}`},
@@ -110,7 +114,7 @@ func TestParseDocument_Host_IsParameter(t *testing.T) {
 		"two hosts, none in last": {`{"HOST":"g","HOST":null}`, `{"X-HOST":"g","X-HOST":null}`},
 		"empty parameters":        {`{"PARAMS":{},"HOST":"h"}`, `{"PARAMS":{"_HLS_host":"to-h"},"X-HOST":"h"}`},
 		"empty ones with blanks":  {"{ \"HOST\" : \"h\" , \"PARAMS\" : { \n } }", "{ \"X-HOST\" : \"h\" , \"PARAMS\" : { \n \"_HLS_host\":\"to-h\"} }"},
-		"parameters before":       {`{"PARAMS":{"a":"b"},"HOST":"h"}`, `{"PARAMS":{"a":"b","_HLS_host":"to-h"},"X-HOST":"h"}`},
+		"parameters before":       {`{"PARAMS":{"a":"b","c d":"&"},"HOST":"h"}`, `{"PARAMS":{"a":"b","c d":"&","_HLS_host":"to-h?a=b\u0026c+d=%26"},"X-HOST":"h"}`},
 		"parameters behind":       {`{"HOST":"h","PARAMS":{"a":{"b":1}}}`, `{"X-HOST":"h","PARAMS":{"a":{"b":1},"_HLS_host":"to-h"}}`},
 		"our parameter, taken":    {`{"HOST":"h","PARAMS":{"_HLS_host":"x"}}`, `{"X-HOST":"h","PARAMS":{"_HLS_host":"x","_HLS_host":"to-h"}}`},
 		"parameters that are no object": {
@@ -123,7 +127,7 @@ func TestParseDocument_Host_IsParameter(t *testing.T) {
 			`{"HOST":"h","PER-VARIANT-URIS":{"v":"a"},"PARAMS":{}}`,
 			`{"X-HOST":"h","PER-VARIANT-URIS":{"v":"/~T/play/a001/a"},"PARAMS":{"_HLS_host":"to-h"}}`,
 		},
-		"a host below": {`{"PARAMS":{"HOST":"h"},"PER-VARIANT-URIS":{"HOST":"a"}}`, `{"PARAMS":{"HOST":"h"},"PER-VARIANT-URIS":{"HOST":"/~T/play/a001/a"}}`},
+		"a host below": {`{"PARAMS":{"HOST":"h"},"PER-VARIANT-URIS":{"HOST":"a"}}`, `{"PARAMS":{"HOST":"h","_HLS_host":"to-?HOST=h"},"PER-VARIANT-URIS":{"HOST":"/~T/play/a001/a"}}`},
 		"no object":    {`"HOST"`, `"HOST"`},
 		"a quote":      {`{"HOST":"a\"b"}`, `{"PARAMS":{"_HLS_host":"to-a\"b"},"X-HOST":"a\"b"}`},
 	}

@@ -50,9 +50,10 @@ type Options struct {
 	// URI stays unchanged, also if the result is not path-absolute or cannot be written in a playlist. Nil locates
 	// nothing. It must return the same result for the same argument.
 	Locate func(Listed) (viewerRef string, ok bool)
-	// Pathway returns the value of [HostParameter] for a host that a steering manifest names, or "" if the pathway is served
-	// from the host that lists it. It must be safe in a query and in JSON. Nil: all are.
-	Pathway func(host string) string
+	// Pathway returns the value of [HostParameter] for the host and the parameters (PARAMS, as a query) of a pathway that a
+	// steering manifest names, either of which may be empty. It returns "" if there is nothing to tell. The value must be safe
+	// in a query and in JSON. Nil: all are "".
+	Pathway func(host, query string) string
 }
 
 // Role is what a URI is, by the tag that lists it.

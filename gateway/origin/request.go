@@ -88,6 +88,12 @@ func (o *Origin) Locate(scheme, host, path string) Location {
 // Prefix is the path of the preferred address, before every path on the origin.
 func (o *Origin) Prefix() string { return o.addresses[0].prefix() }
 
+// Server is scheme and host of the preferred address.
+func (o *Origin) Server() string {
+	own := o.addresses[0].url
+	return upstream.Canonical(own.Scheme, own.Host)
+}
+
 // HostKind says whose the host of a URI is.
 func (o *Origin) HostKind(scheme, host string) upstream.Kind { return o.hosts.Match(scheme, host).Kind }
 

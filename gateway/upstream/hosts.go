@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 )
 
 // Kind says whose a host is.
@@ -114,4 +115,20 @@ func Canonical(scheme, host string) string {
 		return ""
 	}
 	return a.scheme() + "://" + a.host()
+}
+
+// Beside returns the server of that host, "https://host:port", with the scheme of another server, and with its port unless the
+// host has one. It returns "" for a host that no HTTP URL may have.
+func Beside(server, host string) string {
+	scheme, other, _ := strings.Cut(server, "://")
+	_, port, ok := splitPort(host)
+	if !ok {
+		return ""
+	}
+	if port == "" {
+		if _, port, _ = splitPort(other); port != "" {
+			host = strings.TrimSuffix(host, ":") + ":" + port
+		}
+	}
+	return Canonical(scheme, host)
 }

@@ -159,8 +159,8 @@ type oddOrigin struct {
 	codings   [2]string
 
 	mu    sync.Mutex
-	files map[string]*oddFile // by oddKey
-	asked []string            // by server
+	files map[string]*oddFile // by key
+	asked []string            // keys
 }
 
 // oddFile is what an origin has at a URL. A playlist gets its next version, and its segments with it, once those that it needs
@@ -179,16 +179,25 @@ type oddFile struct {
 func startOddOrigin(t *testing.T, c *oddCase, segments []string) *oddOrigin {
 	t.Helper()
 	o := &oddOrigin{media: segments, codings: c.codings, files: map[string]*oddFile{}}
-	for _, address := range []*string{&o.url, &o.edge} {
-		server := httptest.NewServer(o)
+	origin, edge := httptest.NewUnstartedServer(o), httptest.NewUnstartedServer(o)
+	o.url = "http://" + origin.Listener.Addr().String()
+	o.edge = "http://127.0.0.2:" + port(host(o.url)) // a pathway has its base's port
+	edge.Listener = listenOn(t, edge.Listener, host(o.edge))
+	for _, server := range []*httptest.Server{origin, edge} {
+		server.Start()
 		t.Cleanup(server.Close)
-		*address = server.URL
 	}
 	return o
 }
 
-// oddKey identifies a URL by its port, its path as it is on the wire, and its query however players spell it.
-func oddKey(port string, u *url.URL) string { return port + u.EscapedPath() + "?" + u.Query().Encode() }
+// key identifies a URL by its server, its path as it is on the wire, and its query however players spell it.
+func (o *oddOrigin) key(name string, u *url.URL) string {
+	server := "origin "
+	if name == host(o.edge) {
+		server = "edge "
+	}
+	return server + u.EscapedPath() + "?" + u.Query().Encode()
+}
 
 // put puts a file at a URL.
 func (o *oddOrigin) put(address string, f *oddFile) {
@@ -198,7 +207,7 @@ func (o *oddOrigin) put(address string, f *oddFile) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.files[oddKey(u.Port(), u)] = f
+	o.files[o.key(u.Host, u)] = f
 }
 
 // ServeHTTP answers with a file.
@@ -229,14 +238,10 @@ func setCoding(w http.ResponseWriter, coding string) {
 
 // find returns the file of a request and its current version.
 func (o *oddOrigin) find(r *http.Request) (*oddFile, string) {
-	server := "origin"
-	if host(o.edge) == r.Host {
-		server = "edge"
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	key := oddKey(port(r.Host), r.URL)
-	o.asked = append(o.asked, server+strings.TrimPrefix(key, port(r.Host)))
+	key := o.key(r.Host, r.URL)
+	o.asked = append(o.asked, key)
 	f := o.files[key]
 	if f == nil || f.location != "" {
 		return f, ""

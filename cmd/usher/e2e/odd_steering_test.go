@@ -60,13 +60,13 @@ func putSteered(o *oddOrigin, channel string) {
 			"#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"A\"\nhd/v?q=1\n",
 		o.url + folder + "steer?s=it's&_HLS_pathway=A&_HLS_throughput=5000000": fmt.Sprintf(
 			`{"VERSION":1,"TTL":10,"RELOAD-URI":"../%s/again?n=2","PATHWAY-PRIORITY":["B","A"],"PATHWAY-CLONES":[`+
-				`{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":%q}}]}`, channel, host(o.edge)),
+				`{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":%q,"PARAMS":{"p":"1 2","q":"9"}}}]}`, channel, hostname(o.edge)),
 		o.url + folder + "again?n=2&_HLS_pathway=B&_HLS_throughput=5000000": `{"VERSION":1,"TTL":10,"PATHWAY-PRIORITY":["A"]}`,
 		o.url + folder + "list?id=1":                                        `{"ASSETS":[{"URI":"ads/1?x=y","DURATION":1}]}`,
 		o.url + folder + "ads/1?x=y":                                        media(0, true, "ad.ts"),
 	}
-	for _, server := range []string{o.url, o.edge} {
-		files[server+folder+"hd/v?q=1"] = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n1.ts?t=1\n#EXTINF:1,\n../2.ts\n" +
+	for server, query := range map[string]string{o.url: "?q=1", o.edge: "?q=9&p=1+2"} {
+		files[server+folder+"hd/v"+query] = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n1.ts?t=1\n#EXTINF:1,\n../2.ts\n" +
 			"#EXT-X-DATERANGE:ID=\"a\",START-DATE=\"2026-11-14T00:00:00Z\",CLASS=\"com.apple.hls.interstitial\",X-ASSET-LIST=\"" + o.url + folder + "list?id=1\"\n" +
 			"#EXT-X-PREFETCH:3.ts\n"
 		for i, name := range []string{"hd/1.ts?t=1", "2.ts", "hd/3.ts"} {
@@ -184,7 +184,12 @@ func withQuery(t *testing.T, address string, parameters map[string]string, host 
 	}
 	u.RawQuery = query.Encode()
 	if host != "" {
-		u.Host = host
+		u.Host = host + ":" + u.Port()
 	}
 	return u.String()
+}
+
+// hostname returns the host of an address without its port.
+func hostname(address string) string {
+	return strings.TrimSuffix(host(address), ":"+port(host(address)))
 }
