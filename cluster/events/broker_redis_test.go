@@ -70,7 +70,7 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
 		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
 		OnRevocation: n.revoked, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
-		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {},
+		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {}, OnTicketsMissed: func() {},
 		OnLimitExceeded: func(user string) { n.note("limit " + user) },
 		Answer:          func(_ context.Context, request []byte) []byte { return fmt.Appendf(nil, "%s says %s", name, request) },
 	})
@@ -150,8 +150,8 @@ func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 	}
 }
 
-// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those that
-// were removed, and issue their revocations again.
+// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those
+// that were removed, and issue their revocations again.
 func TestBroker_Run_RestoresWhatRedisLost(t *testing.T) {
 	t.Parallel()
 	server, a, b := startNodes(t)
