@@ -28,6 +28,12 @@ func TestRedis_WaitForLease(t *testing.T) {
 		{session.Record{ID: idOf(2)}, backends.Pending}, // it only releases the lease
 	} {
 		revision := n.lease(a, i, 0)
+		if got := n.acquire(b, session.LeaseRequest{ID: idOf(i), KnownRevision: revision}); !got.HeldElsewhere {
+			t.Errorf("session %d: a reader is told %+v, want that another node has the lease", i, got)
+		}
+		if server.Client.HExists(t.Context(), a.sessionKey(idOf(i)), "w").Val() {
+			t.Errorf("session %d: a reader counts as one who waits", i)
+		}
 		answered := make(chan session.LeaseResult, 1)
 		go func() {
 			result, err := b.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(i), Lease: leaseFor, Wait: time.Hour})
@@ -40,6 +46,9 @@ func TestRedis_WaitForLease(t *testing.T) {
 			b.waiters.mu.Lock()
 			defer b.waiters.mu.Unlock()
 			return len(b.waiters.waiting) == 1
+		})
+		redistest.Eventually(t, "the holder of the lease is told that somebody waits", func() bool {
+			return server.Client.HExists(t.Context(), a.sessionKey(idOf(i)), "w").Val()
 		})
 		n.save(a, withRevision(revision, test.saved), false, session.OutcomeStored)
 		redistest.Eventually(t, "the call returns", func() bool { return len(answered) == 1 })

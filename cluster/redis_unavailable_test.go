@@ -99,13 +99,52 @@ func TestRedis_FlushDeferred_StaysDeferred(t *testing.T) {
 	r.deferred.dropped = 7
 	for range 2 {
 		r.flushDeferred(ctx)
+		if log.Count("deferred writes dropped") != 1 || log.Count("sessions=7") != 1 {
+			t.Errorf("want one warning of what was dropped:\n%s", log)
+		}
 	}
 	writes, dropped := r.deferred.takeAll()
 	if len(writes) != 3 || dropped != 0 || writes[idOf(1)].revokedTicket == nil || writes[idOf(2)].revokedBefore.IsZero() || !writes[idOf(3)].hasCounters {
 		t.Errorf("deferred %+v, want all three", writes)
 	}
-	if log.Count("deferred writes dropped") != 1 || log.Count("deferred writes failed") != 2 || log.Count("deferred writes stored") != 0 {
+	if log.Count("deferred writes failed") != 2 || log.Count("deferred writes stored") != 0 {
 		t.Errorf("logged:\n%s", log)
+	}
+}
+
+// TestRedis_FlushDeferred_Stored says what was stored, if anything was, and forgets what it had here meanwhile.
+func TestRedis_FlushDeferred_Stored(t *testing.T) {
+	t.Parallel()
+	_, n, log := newSingleStore(t, nil)
+	r, ctx := n.a.(*Redis), t.Context() //nolint:forcetypeassert // as made above
+	r.flushDeferred(ctx)
+	if log.Count("deferred writes") != 0 {
+		t.Errorf("nothing was deferred:\n%s", log)
+	}
+	must(t, r.local.RevokeSession(ctx, idOf(2), openedAgo(5)))
+	r.deferred.deferTombstone(idOf(1), openedAgo(5))
+	r.deferred.deferCounters(idOf(1), session.Counters{Requests: 3})
+	r.flushDeferred(ctx)
+	if log.Count("deferred writes stored") != 1 || log.Count("sessions=1") != 1 {
+		t.Errorf("want one line of one session:\n%s", log)
+	}
+	if !r.local.lastRevoked(idOf(2)).IsZero() {
+		t.Error("what redis has is kept here as well")
+	}
+}
+
+// TestRedis_FlushOne_CountersRejected gives up counters that Redis may have added, and keeps those that it cannot have.
+func TestRedis_FlushOne_CountersRejected(t *testing.T) {
+	t.Parallel()
+	server, n, _ := newSingleStore(t, nil)
+	up := n.a.(*Redis) //nolint:forcetypeassert // as made above
+	must(t, server.Client.Set(t.Context(), up.sessionKey(idOf(1)), "x", time.Hour).Err())
+	down, _ := newStoreWithoutRedis(t)
+	for r, isKept := range map[*Redis]bool{up: false, down: true} {
+		w := &deferredWrite{hasCounters: true, counters: session.Counters{Requests: 3}}
+		if err := r.flushOne(t.Context(), idOf(1), w); err == nil || w.hasCounters != isKept {
+			t.Errorf("redis down %t: error %v, counters kept %t", isKept, err, w.hasCounters)
+		}
 	}
 }
 
