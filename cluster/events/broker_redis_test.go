@@ -155,8 +155,8 @@ func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 	}
 }
 
-// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those that
-// were removed, and issue their revocations again.
+// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those
+// that were removed, and issue their revocations again.
 func TestBroker_Run_RestoresWhatRedisLost(t *testing.T) {
 	t.Parallel()
 	server, a, b := startNodes(t)
