@@ -26,8 +26,8 @@ type Cluster interface {
 	UserHash(user string) string
 	// Banned returns the ban that the viewer is under, if any. The decision may be nil. It does not block.
 	Banned(r *backends.Request, d *backends.Decision) (ban session.Ban, isBanned bool)
-	// AwaitBans waits until this node knows what all live nodes know of bans. The error is ErrStoreUnavailable, when nothing can
-	// be known, or that of ctx.
+	// AwaitBans waits until this node knows what all live nodes know of bans. The error is ErrStoreUnavailable, when nothing
+	// can be known, or that of ctx.
 	AwaitBans(ctx context.Context) error
 	// BanCredentials bans the credentials that the viewer of a banned user presented, until that ban ends.
 	BanCredentials(ctx context.Context, of session.Ban, presented *backends.Request) error

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,8 +21,8 @@ const probePause = 250 * time.Millisecond
 // minDropLength is the queue length from which closed sessions are dropped.
 const minDropLength = 1024
 
-// recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first. While the breaker is open
-// sessions wait here and keep their decisions. It is safe for concurrent use.
+// recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first, and the addresses of viewers
+// in turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
 type recheckQueue struct {
 	breakerState func() backends.BreakerState
 	onGranted    func(*Session)
@@ -31,7 +32,7 @@ type recheckQueue struct {
 	wasReturned  atomic.Bool   // the session that the last slot was granted to did not need it
 
 	mu      sync.Mutex
-	queues  [session.NumPriorities][]*Session
+	queues  [session.NumPriorities]fairQueue
 	dropAt  int           // the length at which closed sessions are dropped next
 	arrived chan struct{} // holds one token when a session may wait
 }
@@ -55,8 +56,8 @@ func newRecheckQueue(
 // enqueue adds the session.
 func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 	q.mu.Lock()
-	q.queues[p] = append(q.queues[p], s)
-	if len(q.queues[p]) >= q.dropAt {
+	q.queues[p].push(s)
+	if q.queues[p].length >= q.dropAt {
 		q.dropClosed()
 	}
 	q.mu.Unlock()
@@ -70,8 +71,8 @@ func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 func (q *recheckQueue) dropClosed() {
 	longest := 0
 	for p := range q.queues {
-		q.queues[p] = slices.DeleteFunc(q.queues[p], func(s *Session) bool { return s.isClosed.Load() })
-		longest = max(longest, len(q.queues[p]))
+		q.queues[p].dropClosed()
+		longest = max(longest, q.queues[p].length)
 	}
 	q.dropAt = max(minDropLength, 2*longest)
 }
@@ -80,7 +81,7 @@ func (q *recheckQueue) dropClosed() {
 func (q *recheckQueue) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.queues[session.PriorityUnverified]) + len(q.queues[session.PriorityOverdue])
+	return q.queues[session.PriorityUnverified].length + q.queues[session.PriorityOverdue].length
 }
 
 // run grants re-checks until ctx ends.
@@ -142,19 +143,73 @@ func (q *recheckQueue) pop() *Session {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for p := range q.queues {
-		for len(q.queues[p]) > 0 {
-			queue := q.queues[p]
-			s := queue[0]
-			queue[0] = nil
-			if q.queues[p] = queue[1:]; len(queue) == 1 {
-				q.queues[p] = nil
-			}
-			if !s.isClosed.Load() {
-				return s
-			}
+		if s := q.queues[p].pop(); s != nil {
+			return s
 		}
 	}
 	return nil
+}
+
+// fairQueue holds sessions by the addresses of their viewers. The addresses have their turns, one session each, so that an
+// address with thousands of sessions does not keep the others waiting.
+type fairQueue struct {
+	length int
+	turns  []netip.Prefix // of the addresses of which sessions wait
+	of     map[netip.Prefix][]*Session
+}
+
+func (q *fairQueue) push(s *Session) {
+	var address netip.Prefix
+	if r := s.Request(); r != nil {
+		address = backends.SubscriberPrefix(r.Address)
+	}
+	if q.of == nil {
+		q.of = make(map[netip.Prefix][]*Session)
+	}
+	waiting := q.of[address]
+	if len(waiting) == 0 {
+		q.turns = append(q.turns, address)
+	}
+	q.of[address] = append(waiting, s)
+	q.length++
+}
+
+// pop removes the live session whose turn it is, or returns nil. A closed one takes no turn.
+func (q *fairQueue) pop() *Session {
+	for q.length > 0 {
+		address := q.turns[0]
+		waiting := q.of[address]
+		s := waiting[0]
+		waiting[0] = nil
+		q.length--
+		isLive := !s.isClosed.Load()
+		switch {
+		case len(waiting) == 1:
+			delete(q.of, address)
+			q.turns = q.turns[1:]
+		case isLive:
+			q.of[address], q.turns = waiting[1:], append(q.turns[1:], address)
+		default:
+			q.of[address] = waiting[1:]
+		}
+		if isLive {
+			return s
+		}
+	}
+	q.of, q.turns = nil, nil // their memory is that of the longest outage
+	return nil
+}
+
+func (q *fairQueue) dropClosed() {
+	q.length = 0
+	for address, waiting := range q.of {
+		live := slices.DeleteFunc(waiting, func(s *Session) bool { return s.isClosed.Load() })
+		if q.of[address] = live; len(live) == 0 {
+			delete(q.of, address)
+		}
+		q.length += len(live)
+	}
+	q.turns = slices.DeleteFunc(q.turns, func(address netip.Prefix) bool { return len(q.of[address]) == 0 })
 }
 
 // pause waits, and reports whether ctx still lives.

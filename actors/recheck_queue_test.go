@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -119,6 +120,39 @@ func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 			t.Errorf("granted %v, want %v", ids(got.sessions), ids(want))
 		}
 	})
+}
+
+// TestRecheckQueue_ManyOfOneAddress_OthersInTurn has one address with many sessions before those of two others.
+func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
+	t.Parallel()
+	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
+	var got, want []*Session
+	add := func(number, last int) *Session {
+		s := bareSession(idOf(number))
+		s.request.Store(&backends.Request{Address: netip.AddrFrom4([4]byte{203, 0, 113, byte(last)})})
+		p.enqueue(s, session.PriorityUnverified)
+		return s
+	}
+	var crowd []*Session
+	for i := range 1000 {
+		crowd = append(crowd, add(i, 1))
+	}
+	second, third, thirdAgain := add(1000, 2), add(1001, 3), add(1002, 3)
+	crowd[1].isClosed.Store(true)
+	want = append(want, crowd[0], second, third, crowd[2], thirdAgain)
+	want = append(want, crowd[3:]...)
+	if length := p.length(); length != 1003 {
+		t.Errorf("%d wait, want 1003", length)
+	}
+	for s := p.pop(); s != nil; s = p.pop() {
+		got = append(got, s)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("granted %v…, want %v…", ids(got[:6]), ids(want[:6]))
+	}
+	if length := p.length(); length != 0 {
+		t.Errorf("%d wait in the end", length)
+	}
 }
 
 func ids(all []*Session) (names []string) {

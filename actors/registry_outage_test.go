@@ -352,8 +352,37 @@ func TestRegistry_TicketReplaced_Adopted(t *testing.T) {
 	})
 }
 
-// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The session
-// is looked up when messages come again, if the store has failed since it was opened; others are not.
+// TestRegistry_TicketReplaced_LookFails has the store fail when this node looks for the other ticket. The next heartbeat looks
+// again.
+func TestRegistry_TicketReplaced_LookFails(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isFailing atomic.Bool
+		store := &fakeCluster{isShared: true, beforeLease: func(context.Context) error { return failing(&isFailing) }}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return allowedDecision(), nil
+		}), store, func(s *setup) { s.HeartbeatInterval = 20 * time.Second })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(0))
+		synctest.Wait()
+		theirs := store.get(idOf(0))
+		theirs.Opened, theirs.KeyID = theirs.Opened.Add(time.Second), "b"
+		store.set(theirs)
+		isFailing.Store(true)
+		n.OnTicketReplaced(idOf(0))
+		synctest.Wait()
+		isFailing.Store(false)
+		time.Sleep(21 * time.Second)
+		synctest.Wait()
+		want := session.Ticket{Opened: theirs.Opened, KeyID: "b"}
+		if got := n.Find(idOf(0)).Ticket(); got != want {
+			t.Errorf("the ticket is %+v, want %+v", got, want)
+		}
+	})
+}
+
+// TestRegistry_TicketsMissed_Adopted has another node store its ticket of a session while no message reaches this one. The
+// session is looked up when messages come again, if the store has failed since it was opened; others are not.
 func TestRegistry_TicketsMissed_Adopted(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

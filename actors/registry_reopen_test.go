@@ -10,8 +10,8 @@ import (
 	"usher/backends"
 )
 
-// TestRegistry_Open_Reopens admits a viewer by their ticket whom the backend denied for a token that it has forgotten, and nobody
-// else.
+// TestRegistry_Open_Reopens admits a viewer by their ticket whom the backend denied for a token that it has forgotten, and
+// nobody else.
 func TestRegistry_Open_Reopens(t *testing.T) {
 	t.Parallel()
 	const life = 5 * time.Second

@@ -63,8 +63,8 @@ func TestSessionActor_PanicDuringCheck_AnswerDropped(t *testing.T) {
 	})
 }
 
-// TestSessionActor_Revoked_EvictedAlone keeps the yes of a session that its user's limit evicted, so that it may return, and of no
-// other one.
+// TestSessionActor_Revoked_EvictedAlone keeps the yes of a session that its user's limit evicted, so that it may return, and of
+// no other one.
 func TestSessionActor_Revoked_EvictedAlone(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[session.RevocationKind]bool{

@@ -44,14 +44,9 @@ func (r *Registry) answerLookup(
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
 	result, storeDeadline, err := r.acquireLease(ctx, request)
+	s.noteLookup(kind, err)
 	if err != nil {
 		span.RecordError(err)
-		s.isTicketUnseen.Store(true)
-	} else {
-		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
-	}
-	if err == nil && kind == session.LookupForRecheck {
-		s.isTicketUnseen.Store(false)
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
@@ -69,6 +64,21 @@ func (r *Registry) answerLookup(
 		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
 	}
 	return leaseAnswered{event: event, storeDeadline: storeDeadline}
+}
+
+// noteLookup notes what a look-up leaves to be asked later.
+func (s *Session) noteLookup(kind session.LookupKind, err error) {
+	switch {
+	case err == nil:
+		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+	case kind == session.LookupOnly:
+		s.isUnsaved.Store(true) // no write follows that would tell
+	}
+	if err != nil {
+		s.isTicketUnseen.Store(true)
+	} else if kind == session.LookupForRecheck {
+		s.isTicketUnseen.Store(false)
+	}
 }
 
 // addKnown adds to the store's answer what the record and a sibling's root say of the viewer.
@@ -339,15 +349,8 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	switch {
 	case err == nil:
 	case s.ticketUse.isRefusing:
-		e.Refused = new(newAddressRefused())
+		e.Refused = new(backends.LocalDecision(backends.Denied, backends.ReasonNewAddress))
 	default:
 		e.Overload = err.Error()
-	}
-}
-
-// newAddressRefused denies a viewer whose ticket is used from more addresses than their route allows.
-func newAddressRefused() backends.Decision {
-	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromLocal, Reason: "the ticket is used from another address, which on_new_address refuses",
 	}
 }

@@ -135,8 +135,8 @@ func TestSessionActor_Close_HandsOver(t *testing.T) {
 	})
 }
 
-// TestSessionActor_Close_Stores stores a session of a single node when it closes. The yes of an evicted session stays, and so does
-// what other nodes share already.
+// TestSessionActor_Close_Stores stores a session of a single node when it closes. The yes of an evicted session stays, and so
+// does what other nodes share already.
 func TestSessionActor_Close_Stores(t *testing.T) {
 	t.Parallel()
 	limited := allowedDecision()

@@ -35,7 +35,7 @@ type Session struct {
 	isSettingCredentials atomic.Bool
 	isStarted            atomic.Bool // the actor has started once
 	isClosed             atomic.Bool // the actor has ended
-	// isUnsaved: the store may lack the session, since a write has failed.
+	// isUnsaved: the store may lack the session, or know it better, since a write or a look-up has failed.
 	isUnsaved atomic.Bool
 	// isTicketUnseen: another node may have signed another ticket, since the store has failed.
 	isTicketUnseen atomic.Bool

@@ -83,8 +83,8 @@ func TestSession_History(t *testing.T) {
 	}
 }
 
-// TestSession_SetCredentials_Once keeps the first credentials, whether the opening, a later request or the root of a sibling had
-// them.
+// TestSession_SetCredentials_Once keeps the first credentials, whether the opening, a later request or the root of a sibling
+// had them.
 func TestSession_SetCredentials_Once(t *testing.T) {
 	t.Parallel()
 	with := func(token string) *backends.Request {

@@ -212,8 +212,8 @@ func TestRegistry_RefusalOf_ReturnsEvicted(t *testing.T) {
 	}
 }
 
-// TestRegistry_Open_Sibling_WithCredentials counts the address of a sibling that shows credentials of its own, and asks nothing of
-// its root once it is open.
+// TestRegistry_Open_Sibling_WithCredentials counts the address of a sibling that shows credentials of its own, and asks nothing
+// of its root once it is open.
 func TestRegistry_Open_Sibling_WithCredentials(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
@@ -271,7 +271,8 @@ func TestSessionActor_CheckFails_SiblingAdmitted(t *testing.T) {
 	}
 }
 
-// TestSessionActor_CheckFails_Queued has a session wait for its backend where that is known to be down, and else try again later.
+// TestSessionActor_CheckFails_Queued has a session wait for its backend where that is known to be down, and else try again
+// later.
 func TestSessionActor_CheckFails_Queued(t *testing.T) {
 	t.Parallel()
 	for breaker, want := range map[backends.BreakerState]backends.Source{

@@ -83,6 +83,10 @@ type Decision struct {
 	Challenge string
 }
 
+// ReasonNewAddress is why a ticket is refused at an address that is not its own. Its viewer is told.
+const ReasonNewAddress = "the ticket was issued for another address, and on_new_address of this route is refuse; " +
+	"open the playlist again"
+
 // LocalDecision returns a verdict of this process.
 func LocalDecision(v Verdict, reason string) Decision {
 	return Decision{Verdict: v, Source: FromLocal, Reason: reason}

@@ -228,8 +228,8 @@ func withStateDir(dir string) func(*Options) {
 	return func(o *Options) { o.Config.StateDir = dir }
 }
 
-// TestNode_StateDir_AllLost bans a user, then ends all nodes and empties Redis. The bans, what they refused and what was unbanned
-// are known again.
+// TestNode_StateDir_AllLost bans a user, then ends all nodes and empties Redis. The bans, what they refused and what was
+// unbanned are known again.
 func TestNode_StateDir_AllLost(t *testing.T) {
 	t.Parallel()
 	server, dir := redistest.Start(t), t.TempDir()

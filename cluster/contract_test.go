@@ -512,6 +512,32 @@ func TestStore_ExpireIdle(t *testing.T) {
 				n.t.Errorf("closed %+v, want one with 5 requests", over)
 			}
 		},
+		"a retry with a revoked ticket ends no period": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
+			flush(n, n.a, session.Counters{Requests: 3})
+			seen(n, n.a, 1, 2*idle)
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), o))
+			n.read(n.b, 1)
+			if over := expire(n, n.a, 10); len(over) != 1 || over[0].Counters.Requests != 3 {
+				n.t.Errorf("closed %+v, want the revoked session", over)
+			}
+		},
+		"a session that was opened anew after its ticket was revoked begins a period": func(n storePair) {
+			o := openedAgo(5)
+			n.save(n.a, allowedRecord(1, o), false, session.OutcomeStored)
+			seen(n, n.a, 1, 2*idle)
+			must(n.t, n.a.RevokeSession(n.t.Context(), idOf(1), o))
+			n.read(n.b, 1)
+			expire(n, n.a, 10)
+			n.save(n.b, allowedRecord(1, openedAgo(4)), false, session.OutcomeStored)
+			flush(n, n.b, session.Counters{Requests: 5})
+			seen(n, n.b, 1, 2*idle)
+			over := expire(n, n.a, 10)
+			if len(over) != 1 || over[0].Counters.Requests != 5 || over[0].Since.After(over[0].LastSeen) {
+				n.t.Errorf("closed %+v, want one with 5 requests", over)
+			}
+		},
 		"about the limit is closed at once, and all in the end": func(n storePair) {
 			for i := range 300 {
 				seen(n, n.a, i, 2*idle)

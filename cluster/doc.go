@@ -84,22 +84,22 @@
 //   - Each revocation is applied once on every node; see package events.
 //   - After an outage each node writes what denies viewers and what it counted, a few pipelines at once. Of decisions it looks
 //     up those that it could not store, and stores them if Redis lacks them.
-//   - A ban holds for every ticket of every session that it refused, on all nodes, while one node lives that knows the ban. Each
-//     refusal leaves a tombstone: the session's id with the ban's. It ends with its ban or with its removal, and when no ticket
-//     can admit by itself any more (tickets.revive_for). Nothing else of the session is denied by it.
+//   - A ban holds for every ticket of every session that it refused, on all nodes, while one node lives that knows the ban.
+//     Each refusal leaves a tombstone: the session's id with the ban's. It ends with its ban or with its removal, and when no
+//     ticket can admit by itself any more (tickets.revive_for). Nothing else of the session is denied by it.
 //   - After Redis lost its data a ticket that no record knows admits nobody until each live node has written its bans and
 //     tombstones again, which takes less than a second. It is held until then, for three quarters of answer_deadline, and
 //     gets 503 with Retry-After after that. After that it admits as before, and its session is matched with the bans as soon as
 //     its credentials or its user are known.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
-//     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks up
-//     the sessions for which Redis has failed. The others stay valid, and are revoked with it.
+//     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks
+//     up the sessions for which Redis has failed. The others stay valid, and are revoked with it.
 //
-// Decided: what a ban cannot refuse is a session that no node and no store remembers, of which only the ticket is shown: one that
-// was idle when the ban began, and whose record Redis lost since. It plays until its viewer shows credentials, or its ticket is
-// older than tickets.revive_for. Likewise nothing is known of bans that all nodes and Redis have lost at once, unless a node keeps
-// them in cluster.state_dir. 10,000 tombstones are kept of one ban, and 100,000 in all.
+// Decided: what a ban cannot refuse is a session that no node and no store remembers, of which only the ticket is shown: one
+// that was idle when the ban began, and whose record Redis lost since. It plays until its viewer shows credentials, or its
+// ticket is older than tickets.revive_for. Likewise nothing is known of bans that all nodes and Redis have lost at once, unless
+// a node keeps them in cluster.state_dir. 10,000 tombstones are kept of one ban, and 100,000 in all.
 //
 // Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
 // stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The

@@ -144,17 +144,17 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	e := m.entryOf(r.ID)
-	if r.KnownRevision == 0 {
+	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
+	if t, found := m.tombstones.GetIfPresent(r.ID); found {
+		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
+	}
+	if isOver := e.hasRecord && !e.record.Opened.After(result.Record.RevokedBefore); r.KnownRevision == 0 && !isOver {
 		delete(shard.lastSeen, r.ID) // the viewer is back
 		if e.isClosed {
 			e.since, e.isClosed = now, false
 		}
 	}
-	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
 	result.Record.IsClosed = e.isClosed
-	if t, found := m.tombstones.GetIfPresent(r.ID); found {
-		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
-	}
 	switch {
 	case e.answers(&result.Record, r.KnownRevision, now):
 	case now.Before(e.leasedUntil) && (!takeOver || r.Lease == 0):
@@ -220,6 +220,8 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	r.IsEvicted = old.IsEvicted && (!e.hasRecord || old.Opened.Equal(r.Opened))
 	r.RevokedBefore = time.Time{} // the tombstone has it
 	switch {
+	case e.isClosed && r.Opened.After(old.Opened):
+		e.since, e.isClosed = r.Opened, false
 	case e.isClosed:
 		e.since, e.isClosed = now, false
 	case e.since.IsZero():

@@ -14,8 +14,8 @@ import (
 	"usher/cluster/redistest"
 )
 
-// TestRedis_FlushFails_WrittenLater has Redis return and fail again while the deferred writes are written. They are written later,
-// each once, and this node goes on to know what it decided.
+// TestRedis_FlushFails_WrittenLater has Redis return and fail again while the deferred writes are written. They are written
+// later, each once, and this node goes on to know what it decided.
 func TestRedis_FlushFails_WrittenLater(t *testing.T) {
 	t.Parallel()
 	server, n, log := newSingleStore(t, func(c *Config) { c.RedisTimeout = time.Second })
@@ -185,8 +185,8 @@ func TestNode_SharedState_TTL(t *testing.T) {
 	}
 }
 
-// TestNode_Flush_RestoresDeniedStreams has Redis lose its data after a stream was superseded. The node that knows of it stores the
-// streams again, before another one can take that stream for a new one.
+// TestNode_Flush_RestoresDeniedStreams has Redis lose its data after a stream was superseded. The node that knows of it stores
+// the streams again, before another one can take that stream for a new one.
 func TestNode_Flush_RestoresDeniedStreams(t *testing.T) {
 	t.Parallel()
 	server, peers := startPeers(t, 2)

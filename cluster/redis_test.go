@@ -278,8 +278,8 @@ func TestRedis_FrozenAtStart_ChangesNothing(t *testing.T) {
 	}
 }
 
-// TestRedis_FrozenWithCounters_CountedOnce freezes the server while counters are added, until this node takes it for unavailable.
-// What the server adds after all is not added again.
+// TestRedis_FrozenWithCounters_CountedOnce freezes the server while counters are added, until this node takes it for
+// unavailable. What the server adds after all is not added again.
 func TestRedis_FrozenWithCounters_CountedOnce(t *testing.T) {
 	t.Parallel()
 	server, n, _ := newSingleStore(t, func(c *Config) { c.RedisTimeout = time.Second })

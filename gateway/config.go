@@ -57,7 +57,8 @@ type TicketsConfig struct {
 	// Parameter names the query parameter for ticket_in: query, and CookieName the cookie for ticket_in: cookie.
 	Parameter  string `yaml:"parameter"`
 	CookieName string `yaml:"cookie_name"`
-	// MaxURI is how long a URI with a ticket and a reference may be; limits.max_url_size bounds it too. A longer one is not written.
+	// MaxURI is how long a URI with a ticket and a reference may be; limits.max_url_size bounds it too. A longer one is not
+	// written.
 	MaxURI setting.ByteSize `yaml:"max_uri"`
 }
 

@@ -306,3 +306,37 @@ func isAnyPath(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && !strings.ContainsAny(u.Path, "\\\x00") && !strings.Contains(u.Path+"/", "/../") && !strings.Contains(u.Path+"/", "/./")
 }
+
+// TestServe_IPv6Origin_OwnPort has an origin at an IPv6 address, with and without the scheme's own port, and playlists that
+// spell it otherwise. All that it lists is plain.
+func TestServe_IPv6Origin_OwnPort(t *testing.T) {
+	t.Parallel()
+	for _, address := range []string{"http://[2001:db8::5]", "http://[2001:db8::5]:80", "http://[2001:0DB8:0::5]:80"} {
+		t.Run(address, func(t *testing.T) {
+			t.Parallel()
+			o := &corpusOrigin{}
+			c := testConfig(address)
+			g, _ := newBareGateway(t, c, origin.WithTransport(o.transport(t)))
+			front := httptest.NewServer(NewHandler(g))
+			t.Cleanup(front.Close)
+			p := newPlayer(t, "")
+			host := strings.TrimPrefix(address, "http://")
+			var list strings.Builder
+			_, _ = list.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:6\n")
+			for i, server := range []string{"http://[2001:db8::5]", "http://[2001:DB8::5]:80", "//[2001:db8:0:0::5]", "http://[2001:db8::5]:"} {
+				_, _ = fmt.Fprintf(&list, "#EXTINF:6,\n%s/play/a001/%d.ts\n", server, i)
+			}
+			o.set(map[string]string{"http://" + host + "/play/a001/index.m3u8": list.String()}, nil)
+			entry := resolve(t, &url.URL{}, front.URL+"/play/a001/index.m3u8?token=1")
+			for i, uri := range uris(p.get(t, entry)) {
+				name := fmt.Sprintf("/play/a001/%d.ts", i)
+				if _, plain, _ := ticketInPath(uri); plain != name {
+					t.Errorf("segment %d became %q", i, uri)
+				}
+				if got, want := p.get(t, resolve(t, entry, uri)), "bytes of http://"+host+name; got != want {
+					t.Errorf("segment %d: got %q, want %q", i, got, want)
+				}
+			}
+		})
+	}
+}

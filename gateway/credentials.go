@@ -68,8 +68,8 @@ func isCacheBuster(name, value string) bool {
 // isDirective reports whether a parameter is one of HLS's delivery directives.
 func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }
 
-// filterQuery keeps the pairs of a raw query that are wanted by their decoded name and raw value, byte for byte and in order. It drops empty
-// pairs. If it keeps all pairs, or none, it does not allocate.
+// filterQuery keeps the pairs of a raw query that are wanted by their decoded name and raw value, byte for byte and in order.
+// It drops empty pairs. If it keeps all pairs, or none, it does not allocate.
 func filterQuery(query string, want func(name, value string) bool) string {
 	kept, all := make([]string, 0, 8), !strings.HasSuffix(query, "&")
 	for rest := query; rest != ""; {

@@ -63,7 +63,7 @@ func (g *Gateway) bindTicket(rc *requestContext, resp *Response) bool {
 	case tag == rc.claims.Tag:
 		return true
 	case policy == RefuseNewAddress && tag.IsIPv6() == rc.claims.Tag.IsIPv6():
-		resp.refuse(http.StatusForbidden, "the ticket was issued for another address, and on_new_address of this route is refuse; open the playlist again")
+		resp.refuse(http.StatusForbidden, backends.ReasonNewAddress)
 		return false
 	}
 	rc.id, rc.root = g.hasher.sibling(rc.claims.ID, rc.claims.Tag, tag), rc.claims.ID

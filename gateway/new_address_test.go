@@ -69,6 +69,19 @@ func TestServe_TicketFromNewAddress_OpensSibling(t *testing.T) {
 	}
 }
 
+// TestServe_TicketFromNewAddress_SecondOfOtherFamilyRefused has the sessions refuse a viewer's second address by IPv6.
+func TestServe_TicketFromNewAddress_SecondOfOtherFamilyRefused(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, onNewAddress(RefuseNewAddress))
+	media := g.underTicket(t, home)
+	g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
+		return backends.LocalDecision(backends.Denied, backends.ReasonNewAddress), nil
+	}
+	if got := g.want(t, 403, media, forwardedFor(homeV6)); !strings.Contains(got.body, "on_new_address") {
+		t.Errorf("refused by %q, want the setting's name", got.body)
+	}
+}
+
 // TestServe_TicketFromNewAddress_SessionOfItsCredentials has a viewer reload the playlist by their token, and its segments by
 // the ticket of another address.
 func TestServe_TicketFromNewAddress_SessionOfItsCredentials(t *testing.T) {

@@ -145,8 +145,8 @@ func (p *pattern) index(name string) int {
 // anyDepth is the depth of a channel as deep as a path allows.
 const anyDepth = -1
 
-// match matches a path, several slashes in a row as one. A variable takes as little as it can; * takes all that is left. {channel...} takes as much as it
-// can: with "/{channel...}/*" it is the file's folder.
+// match matches a path, several slashes in a row as one. A variable takes as little as it can; * takes all that is left.
+// {channel...} takes as much as it can: with "/{channel...}/*" it is the file's folder.
 func (p *pattern) match(path string) (match, bool) { return p.matchDepth(path, anyDepth) }
 
 // matchDepth matches a path whose channel has that many slashes.

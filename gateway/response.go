@@ -201,6 +201,8 @@ func (resp *Response) applyDecision(d *backends.Decision, rc *requestContext, re
 		resp.refuse(http.StatusFound, "redirected by the backend")
 	case d.Verdict == backends.Denied && d.Challenge != "" && rc.canOpenSession():
 		resp.challenge(d.Challenge, "denied by "+d.Source.String())
+	case d.Verdict == backends.Denied && d.Reason == backends.ReasonNewAddress:
+		resp.refuse(http.StatusForbidden, d.Reason)
 	case d.Verdict == backends.Denied:
 		resp.refuse(http.StatusForbidden, "denied by "+d.Source.String())
 	default:

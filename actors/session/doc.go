@@ -10,8 +10,8 @@
 // credentials, and then it is a session like any other: its own answers, lease, record and tombstone. Only while it opens
 // the root matters. Where nobody can be asked, a root that may play admits the sibling, and one that was denied does not.
 //
-// The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and what
-// is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.
+// The logic: [State.Step] takes one [Event] and returns one [Action]. A phase (state.go) says what holds for the viewer and
+// what is in flight. check.go handles answers, lookup.go the store, timer.go time and slots, end.go revocations and panics.
 //
 //	opening     openingNew ─► openingLeasing ─► openingChecking ─► allowedFresh
 //	              a record or a ticket decides:  openingLeasing ─► allowedFresh
@@ -34,10 +34,10 @@
 //   - A sibling is asked about before it is admitted, unless nobody can be asked. A bound of Usher's own admits none.
 //   - Step does not allocate.
 //
-// Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id, and
-// the decision's reason, user and redirect, whose bytes are shared with what was published. The policy is passed to Step, the
-// presented ticket comes with the events of an opening. Events are a closed set: each has one handler, its apply method, and
-// each pair of phase and event has a row in the test's table. A sibling has its own opening time, by which streams are
+// Decided: the state is a flat value of durations since the node's start. What it still points to are strings: the key's id,
+// and the decision's reason, user and redirect, whose bytes are shared with what was published. The policy is passed to Step,
+// the presented ticket comes with the events of an opening. Events are a closed set: each has one handler, its apply method,
+// and each pair of phase and event has a row in the test's table. A sibling has its own opening time, by which streams are
 // ordered, while its ticket and its token are as old as its root's.
 //
 // Refused: phases of siblings' own (each rule would be there twice), booleans beside the phase for what is in flight

@@ -13,7 +13,8 @@ type Event interface {
 
 // Events, in the order in which a session meets them.
 type (
-	// OpenRequested starts the session. With a ticket it starts a denied session again whose ticket the denial does not concern.
+	// OpenRequested starts the session. With a ticket it starts a denied session again whose ticket the denial does not
+	// concern.
 	OpenRequested struct{ Ticket Ticket }
 	// LeaseAnswered is the store's answer to a lookup. Each lookup has exactly one.
 	LeaseAnswered struct {
@@ -29,8 +30,8 @@ type (
 		// root's credentials are the sibling's from now on. Root holds the user of the root's decision.
 		IsRootAllowed, IsRootDenied, HasRootFacts bool
 		Root                                      backends.Decision
-		// MayBeBanned reports that the store lost its data and this node does not yet know all bans again, so that a ticket alone
-		// admits nobody.
+		// MayBeBanned reports that the store lost its data and this node does not yet know all bans again, so that a ticket
+		// alone admits nobody.
 		MayBeBanned bool
 		// Ticket is the ticket that the viewer presented while the session opens; zero without one.
 		Ticket Ticket

@@ -54,8 +54,8 @@ const (
 	OutcomeStored UpdateOutcome = iota
 	// OutcomeKept means that the stored decision stays: its source is authoritative, or a newer version of Usher wrote it.
 	OutcomeKept
-	// OutcomeStale means that another node's lease is newer, or that another node has opened the session later. The decision was
-	// not stored.
+	// OutcomeStale means that another node's lease is newer, or that another node has opened the session later. The decision
+	// was not stored.
 	OutcomeStale
 )
 

@@ -24,8 +24,8 @@ type OpenRequest struct {
 	// as the settings say, and those beyond it retry.
 	MaxAddresses int
 	// ExtraLifetime is set for a viewer who asks an edge, which asks Usher only when a decision expires. The session is idle
-	// when that time has passed since the end of its decision's validity, not after sessions.idle_timeout. Only the request that
-	// opens the session counts. Zero: the viewer asks Usher.
+	// when that time has passed since the end of its decision's validity, not after sessions.idle_timeout. Only the request
+	// that opens the session counts. Zero: the viewer asks Usher.
 	ExtraLifetime time.Duration
 }
 

@@ -40,8 +40,8 @@ const (
 	// StreamEvicted means that the limit is exceeded. The stream is refused while it keeps asking, and plays again once a
 	// stream is free.
 	StreamEvicted
-	// StreamSuperseded means that the viewer plays another channel. The ticket is refused; credentials open the session again at
-	// once.
+	// StreamSuperseded means that the viewer plays another channel. The ticket is refused; credentials open the session again
+	// at once.
 	StreamSuperseded
 )
 

@@ -86,8 +86,8 @@ func TestStep_TicketElsewhere_RecheckedThere(t *testing.T) {
 	}
 }
 
-// TestStep_TicketElsewhere_RevokedOwn: a node whose own copy of the session was denied elsewhere does not adopt the ticket of the
-// next opening.
+// TestStep_TicketElsewhere_RevokedOwn: a node whose own copy of the session was denied elsewhere does not adopt the ticket of
+// the next opening.
 func TestStep_TicketElsewhere_RevokedOwn(t *testing.T) {
 	t.Parallel()
 	s := sessionIn(allowedLooking)

@@ -28,7 +28,8 @@ func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
 	}
 }
 
-// askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired since.
+// askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired
+// since.
 func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
 	if b.IsDown() { // probes decide
 		b.history.endOpinion()

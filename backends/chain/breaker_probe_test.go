@@ -78,6 +78,26 @@ func TestBreaker_Probe_NoOpeningWaits(t *testing.T) {
 	})
 }
 
+// What was known of the streak that opened the breaker does not excuse a probe: the address is wrong still.
+func TestBreaker_Probe_WrongAddress_OpensAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newTestBreaker(backends.BackendFunc(answerNotFound))
+		for i := range DefaultBreakerConfig().ConsecutiveFailures {
+			_, _ = b.Check(t.Context(), sessionOf(i))
+		}
+		time.Sleep(DefaultBreakerConfig().Interval + time.Second)
+		_, err := b.Check(t.Context(), sessionOf(0))
+		if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureBreakerOpen {
+			t.Errorf("got %v, want a failure of kind breaker-open", err)
+		}
+		synctest.Wait()
+		if b.State() != backends.BreakerOpen {
+			t.Errorf("got state %s after a probe that got 404, want open", b.State())
+		}
+	})
+}
+
 // A probe outlives its caller, whose OnSent it must not call, and a caller who leaves does not wait for it.
 func TestBreaker_Probe_IsNotItsCallers(t *testing.T) {
 	t.Parallel()

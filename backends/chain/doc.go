@@ -35,10 +35,10 @@
 // slot. Consecutive failures are counted here, because gobreaker's count forgets those that left its window, and five
 // calls that hang one after another would never reach it. Probes and second opinions run in the background, so that no
 // viewer waits for one. A second opinion begins when as many calls as open the breaker have waited for half of their timeout,
-// so that it ends with the calls that it is about. It asks as a re-check, and a denial is an answer: its credentials may be old. In a half-open
-// breaker each prefix counts once per window, so that the viewer who fails one probe does not fail the next. A reset or a
-// timeout admits the viewer who may have caused it: no sign tells them from the first viewer of an outage, who must not
-// wait. A 404 is not held back for another viewer's answer: the viewer's next try finds it.
+// so that it ends with the calls that it is about. It asks as a re-check, and a denial is an answer: its credentials may be
+// old. In a half-open breaker each prefix counts once per window, so that the viewer who fails one probe does not fail the
+// next. A reset or a timeout admits the viewer who may have caused it: no sign tells them from the first viewer of an outage,
+// who must not wait. A 404 is not held back for another viewer's answer: the viewer's next try finds it.
 //
 // Refused: retries inside a check; the session's timer checks again, and players retry by themselves.
 package chain

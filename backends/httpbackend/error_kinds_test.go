@@ -104,7 +104,8 @@ func TestClient_WaitsForBody_EachReasonAlone(t *testing.T) {
 	}
 }
 
-// TestClient_Do_PageWhereTheContractHasABody_IsNoBrokenPage reads a page whose meaning the caller knows, and one that it does not.
+// TestClient_Do_PageWhereTheContractHasABody_IsNoBrokenPage reads a page whose meaning the caller knows, and one that it does
+// not.
 func TestClient_Do_PageWhereTheContractHasABody_IsNoBrokenPage(t *testing.T) {
 	t.Parallel()
 	const text = "<html><title>500 error</title>"

@@ -131,6 +131,44 @@ func TestClient_Do_PageNotRead_DecidedAtOnce(t *testing.T) {
 	})
 }
 
+// However much of a body without end a decision needs, its connection ends soon after.
+func TestClient_Do_BodyWithoutEnd_LeavesNoConnection(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		call   Call
+	}{
+		"all of it":       {func(cfg *Config) { cfg.MaxBodySize = 4 }, Call{Query: "token=200+OK", NeedsBody: true}},
+		"its beginning":   {func(cfg *Config) { cfg.BrokenPage = BrokenPageFailure }, Call{Query: "token=200+OK"}},
+		"a look":          {nil, Call{Query: "token=200+OK"}},
+		"nothing":         {nil, Call{Query: "token=403+Forbidden"}},
+		"of a redirect's": {func(cfg *Config) { cfg.Redirects = RedirectsFollow }, Call{Query: "token=302+Found"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := mustClient(t, tt.change)
+				s := &pipeServer{answer: func(w io.Writer, token string) bool {
+					if token == "302 Found" {
+						token += "\r\nLocation: /?token=403+Forbidden"
+					}
+					return endless(w, token)
+				}}
+				s.serve(c)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if _, err := c.Do(ctx, tt.call); (backends.AsFailure(err) != nil) != tt.call.NeedsBody {
+					t.Errorf("got error %v, want a failure for a body that is too large alone", err)
+				}
+				time.Sleep(drainTimeout + time.Second)
+				if s.open.Load() != 0 {
+					t.Errorf("%d of %d connections are left", s.open.Load(), s.dials.Load())
+				}
+			})
+		})
+	}
+}
+
 // The rest of a body that comes late is read, and its connection serves the next call.
 func TestClient_Do_LateBody_ConnectionReused(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,6 @@
 //   - A viewer's header never replaces one of ours.
 //
 // Decided: an address that ends in one of the two paths is complete: nothing is appended, and the path says how the portal
-// is called. One that ends in Astra's beside use_flussonic_endpoint: true is rejected, because one of the two is a mistake. Refused: deriving a token's end from the
-// update rate; the program sets, around this adapter, no token_life, and validity: 3m.
+// is called. One that ends in Astra's beside use_flussonic_endpoint: true is rejected, because one of the two is a mistake.
+// Refused: deriving a token's end from the update rate; the program sets, around this adapter, no token_life, and validity: 3m.
 package iptvportal

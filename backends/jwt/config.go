@@ -57,8 +57,8 @@ type Config struct {
 	// MaxSessionsClaim is the claim that limits the user's concurrent sessions. A token may lack it. Empty: not read.
 	MaxSessionsClaim string `yaml:"max_sessions_claim"`
 
-	// EndSessionOnExpiry ends running sessions when their token expires. Otherwise the token only has to be valid when the session
-	// opens.
+	// EndSessionOnExpiry ends running sessions when their token expires. Otherwise the token only has to be valid when the
+	// session opens.
 	EndSessionOnExpiry bool `yaml:"end_session_on_expiry"`
 }
 

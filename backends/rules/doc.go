@@ -42,9 +42,9 @@
 //
 // Decided: the caller's OnSent is called with the last rule that may call a backend, because time in a later one's queue
 // must not look like a backend that hangs; answer_deadline covers the whole list. A re-check runs the whole list. An
-// allowed decision that was passed on leaves no trace: the deciding backend sets user, limit and validity. The first challenge that
-// was passed on comes with the default and with another backend's denial; the denial of a rule without one has none. Every token
-// of a query counts, as middlewares differ in the one they read. `then: allow` without a condition is rejected: most
+// allowed decision that was passed on leaves no trace: the deciding backend sets user, limit and validity. The first challenge
+// that was passed on comes with the default and with another backend's denial; the denial of a rule without one has none. Every
+// token of a query counts, as middlewares differ in the one they read. `then: allow` without a condition is rejected: most
 // likely its conditions got lost, and default: allow does the same.
 //
 // Refused: countries, which need a GeoIP file; regular expressions, since '*' is enough; negated conditions.

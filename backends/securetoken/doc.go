@@ -26,8 +26,8 @@
 //
 // Decided: clock tolerance 30s; issuing scripts backdate the start by 60 to 300 s, so more is not needed. An IPv6
 // address is hashed in its canonical text, an IPv4-mapped one as IPv4. The window applies to openings, and to running
-// sessions only with `end_session_on_expiry`. Alta's path is hashed unescaped, as in the opening request. The user's id comes from
-// a query parameter. One token has one spelling: lower-case hex.
+// sessions only with `end_session_on_expiry`. Alta's path is hashed unescaped, as in the opening request. The user's id comes
+// from a query parameter. One token has one spelling: lower-case hex.
 //
 // Refused: the parameter remote=no_check_ip or remote=ADDRESS, which some portals add; it is ignored, or a viewer could
 // choose which address is checked. A token made with no_check_ip is valid only where the config sets it.

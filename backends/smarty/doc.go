@@ -16,10 +16,10 @@
 // configure the complete address, since one that ends in /token/check/ is used unchanged. That Astra appends the path
 // follows from Cesbo's auth-proxy, whose manual gives the same address in full.
 //
-// Not public: the HTTP status beside errors 1 to 3 (200, 401 and 403 are read as meant), the response without a token (`required: [token]` of a
-// route saves the call), headers such as X-AuthDuration, and the meaning of "one-time", as the tokens are called.
-// Flussonic, which Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), decides by the
-// status and checks repeatedly: so the status is probably 403, and a check probably does not consume a token.
+// Not public: the HTTP status beside errors 1 to 3 (200, 401 and 403 are read as meant), the response without a token
+// (`required: [token]` of a route saves the call), headers such as X-AuthDuration, and the meaning of "one-time", as the tokens
+// are called. Flussonic, which Smarty supports (microimpulse.ru/docs/smarty/video-servers-integration/flussonic), decides by
+// the status and checks repeatedly: so the status is probably 403, and a check probably does not consume a token.
 //
 // In Smarty, give the stream service a URL mask with the token, such as http://streamer:8080/mychannel/?token=$token.
 // Tokens live for TVMIDDLEWARE_STREAM_SERVICE_TOKEN_TTL, 3600 s by default. So the program sets, around this adapter,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -99,6 +100,29 @@ func TestBans_Validate_Bounded(t *testing.T) {
 }
 
 // TestBans_Match_Targets has a viewer and bans of each kind that are, or are not, of them. No ban holds when it ends.
+// TestBans_EndedMakeRoom: a node without others removes what has ended when bans are added, looked for once a minute.
+func TestBans_EndedMakeRoom(t *testing.T) {
+	t.Parallel()
+	now, bans := time.Unix(1_790_000_000, 0), NewBans()
+	many := make([]session.Ban, maxBans)
+	for i := range many {
+		many[i] = session.Ban{ID: strconv.Itoa(i), User: strconv.Itoa(i), Until: now.Add(time.Minute)}
+	}
+	bans.Add(now, many...)
+	one := session.Ban{User: "ann", Until: now.Add(time.Hour)}
+	if _, err := bans.Validate(one, now.Add(time.Minute-1)); err == nil {
+		t.Error("there is room before one has ended")
+	}
+	valid, err := bans.Validate(one, now.Add(2*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bans.Add(now.Add(2*time.Minute), valid)
+	if len(bans.active) != 1 {
+		t.Errorf("%d bans are kept, want the one that has not ended", len(bans.active))
+	}
+}
+
 func TestBans_Match_Targets(t *testing.T) {
 	t.Parallel()
 	at := func(prefix string) session.Ban { return session.Ban{Prefix: netip.MustParsePrefix(prefix)} }

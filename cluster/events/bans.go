@@ -51,6 +51,8 @@ type Bans struct {
 	// isUnsynced: this node and Redis may know different bans. Once they know the same, each change comes by the stream of
 	// revocations.
 	isUnsynced bool
+	// nextCleanup is when what has ended may be looked for again.
+	nextCleanup time.Time
 }
 
 // banIndexes find the ban of a viewer among the recent bans and the others. Either is nil if there are none.
@@ -83,6 +85,9 @@ func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !now.Before(b.nextCleanup) { // a node without others removes what has ended only here
+		b.removeEnded(now)
+	}
 	if len(b.active) >= maxBans {
 		return ban, fmt.Errorf("ban: too many: there are %d already", len(b.active))
 	}
@@ -185,6 +190,12 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 func (b *Bans) expire(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.removeEnded(now)
+}
+
+// removeEnded is expire for a caller that holds the lock.
+func (b *Bans) removeEnded(now time.Time) {
+	b.nextCleanup = now.Add(time.Minute)
 	b.sessions.remove(func(t session.Ban) bool { return !t.Until.After(now) })
 	before := len(b.active)
 	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })

@@ -51,7 +51,8 @@ type Options struct {
 	OnDecision func(backends.SessionID)
 	// OnTicketReplaced is called when a session was stored with another ticket than before.
 	OnTicketReplaced func(backends.SessionID)
-	// OnTicketsMissed is called each time that the messages of replaced tickets are subscribed: earlier ones may have been missed.
+	// OnTicketsMissed is called each time that the messages of replaced tickets are subscribed: earlier ones may have been
+	// missed.
 	OnTicketsMissed func()
 	// OnLimitExceeded is called when a user begins to exceed the stream limit.
 	OnLimitExceeded func(userHash string)

@@ -66,8 +66,8 @@ func TestRevocationStream_MarkCurrent(t *testing.T) {
 	}
 }
 
-// TestRevocationStream_Restart issues again what this node issued lately, before what is not written yet. A node that was away for
-// longer than the others issue again rechecks its sessions.
+// TestRevocationStream_Restart issues again what this node issued lately, before what is not written yet. A node that was away
+// for longer than the others issue again rechecks its sessions.
 func TestRevocationStream_Restart(t *testing.T) {
 	t.Parallel()
 	for away, rechecks := range map[time.Duration]int{0: 0, reissueWindow: 0, reissueWindow + 1: 1} {

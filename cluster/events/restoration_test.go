@@ -16,8 +16,8 @@ func listed(id, epoch string) listedNode {
 	return listedNode{epoch: epoch, NodeInfo: session.NodeInfo{ID: id, IsAlive: true}}
 }
 
-// TestRestoration_OnList takes a list of nodes in the epoch "e2". All is known once every node that lives, or lived when the epoch
-// began, has written its part.
+// TestRestoration_OnList takes a list of nodes in the epoch "e2". All is known once every node that lives, or lived when the
+// epoch began, has written its part.
 func TestRestoration_OnList(t *testing.T) {
 	t.Parallel()
 	self, dead := listed("self", ""), listed("dead", "e1")

@@ -76,8 +76,8 @@ func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	}
 }
 
-// TestDecode_OtherVersions drops what a newer version may mean otherwise.
-func TestDecode_OtherVersions(t *testing.T) {
+// TestDecodeRevocation_OtherVersions drops what a newer version may mean otherwise.
+func TestDecodeRevocation_OtherVersions(t *testing.T) {
 	t.Parallel()
 	cipher, now := goldenCipher(t), time.Unix(1700000000, 0)
 	for plain, isKnown := range map[string]bool{

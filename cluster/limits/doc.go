@@ -46,11 +46,11 @@
 //   - No update is lost: a set is stored under a new random version, or not at all.
 //   - A set that the store has lost is restored as it was last written, by the nodes that know it. The version of a set tells a
 //     node that it knows writes which the store has lost, also after a node that knew less has begun the set anew. Who played
-//     plays on, and who was evicted stays so, though their session is opened anew. Sets with a denied stream are restored as soon
-//     as the loss is noticed, the others with the next report. So an empty set is stored too, for as long as nodes remember what
-//     was in it: a missing one is a loss.
-//   - Opening times are in seconds. Among streams of one second the newest is the one that the store learned of last: a set keeps
-//     that order, on all nodes and after a loss.
+//     plays on, and who was evicted stays so, though their session is opened anew. Sets with a denied stream are restored as
+//     soon as the loss is noticed, the others with the next report. So an empty set is stored too, for as long as nodes
+//     remember what was in it: a missing one is a loss.
+//   - Opening times are in seconds. Among streams of one second the newest is the one that the store learned of last: a set
+//     keeps that order, on all nodes and after a loss.
 //   - A call ends after a few tries. A stream that could not be counted plays on and is reported again within a second.
 //   - A stream that a store has lost joins again with its opening time, and is not refused for that.
 //   - All that is stored of a user expires by itself.

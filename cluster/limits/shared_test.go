@@ -334,7 +334,8 @@ func (rig *lossRig) report(t *rapid.T, v *lossViewer) {
 	v.state = got.States[0]
 }
 
-// second has each viewer reported once, and again if the limit is exceeded. Meanwhile the nodes restore what they know, if isLost.
+// second has each viewer reported once, and again if the limit is exceeded. Meanwhile the nodes restore what they know, if
+// isLost.
 func (rig *lossRig) second(t *rapid.T, isLost bool) {
 	rig.store.clock += 1000
 	var events []func()

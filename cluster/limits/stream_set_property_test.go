@@ -102,8 +102,8 @@ func TestStreamSet_ExactOnceSettled(t *testing.T) {
 	})
 }
 
-// settledAfter is when the limit is exact, in ms: the last viewer is seen after half a second, plays together with the others for
-// the grace period of 14 s, and both are seen once more.
+// settledAfter is when the limit is exact, in ms: the last viewer is seen after half a second, plays together with the others
+// for the grace period of 14 s, and both are seen once more.
 const settledAfter = 16_000
 
 // mayLose reports whether a message of that time can be lost. Each other one arrives: a node reports each second.

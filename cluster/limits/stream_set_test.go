@@ -289,8 +289,8 @@ func TestStreamSet_Scenarios(t *testing.T) {
 	runScenarios(t, func(_ string, p session.LimitPolicy) limiter { return newPureLimiter(p) })
 }
 
-// TestStreamSet_AbandonedPlace_Free: the place of a stream whose node died, so that nobody reports it, is free after a heartbeat
-// interval of 20 s and the zap timeout of 6 s, and not earlier.
+// TestStreamSet_AbandonedPlace_Free: the place of a stream whose node died, so that nobody reports it, is free after a
+// heartbeat interval of 20 s and the zap timeout of 6 s, and not earlier.
 func TestStreamSet_AbandonedPlace_Free(t *testing.T) {
 	t.Parallel()
 	l := newPureLimiter(session.RejectNew)

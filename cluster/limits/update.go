@@ -260,7 +260,8 @@ func (n *unit) togetherWith(o *unit) int64 {
 	return min(o.lastSeen(), n.lastSeen()) - max(o.countedSince(), n.countedSince())
 }
 
-// sortByRank orders streams by which one stays active. They come in the order of the set, which holds among those of one second.
+// sortByRank orders streams by which one stays active. They come in the order of the set, which holds among those of one
+// second.
 func (r *rules) sortByRank(streams []*stream) {
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(a.opened, b.opened) })
 	if r.policy == session.EvictOldest {

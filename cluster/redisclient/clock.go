@@ -28,9 +28,12 @@ func (c *Clock) Now() (ms int64, known bool) {
 	return r.ms + time.Since(r.at).Milliseconds(), true
 }
 
-// expiry returns the server time in ms by which a call that is sent now must run. The server's time must be known.
+// expiry returns the server time in ms by which a call that is sent now must run, or 0 if the server's time is unknown.
 func (c *Clock) expiry(tolerance time.Duration) int64 {
-	now, _ := c.Now()
+	now, known := c.Now()
+	if !known {
+		return 0
+	}
 	return now + tolerance.Milliseconds()
 }
 

@@ -88,8 +88,8 @@ func calledAddress(t *testing.T, kind, address string) string {
 	return n.adapters["portal"].url
 }
 
-// TestNode_AstraManual has a row for each sentence of Cesbo Astra's page "Auth: HTTP Backend" that promises something, in its order. The
-// names are the sentences in our words. Every row runs a node, and a middleware, over HTTP.
+// TestNode_AstraManual has a row for each sentence of Cesbo Astra's page "Auth: HTTP Backend" that promises something, in its
+// order. The names are the sentences in our words. Every row runs a node, and a middleware, over HTTP.
 func TestNode_AstraManual(t *testing.T) {
 	rows := []struct {
 		name string

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestNode_PHP_ParametersNotReplaced has a viewer at another address spell the contract's parameters in every way that PHP reads
-// as their names.
+// TestNode_PHP_ParametersNotReplaced has a viewer at another address spell the contract's parameters in every way that PHP
+// reads as their names.
 func TestNode_PHP_ParametersNotReplaced(t *testing.T) {
 	t.Parallel()
 	spellings := []string{

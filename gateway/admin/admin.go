@@ -24,8 +24,8 @@ type Backend struct {
 	OnFailure string `json:"on_failure"`
 	// Address is where its checks go, without password and query. It is empty if the backend has none.
 	Address string `json:"address,omitempty"`
-	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing alarm was
-	// never raised.
+	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing
+	// alarm was never raised.
 	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
 }
 

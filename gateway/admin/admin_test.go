@@ -305,6 +305,50 @@ func TestHandler_Routes(t *testing.T) {
 	}
 }
 
+func TestHandler_Origins(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		origins func() []Origin
+		want    string
+		series  string
+	}{
+		"nothing known of origins": {nil, `{"origins":null}`, ""},
+		"one that fails viewers": {
+			func() []Origin {
+				return []Origin{{
+					Name: "astra", Addresses: []OriginAddress{{URL: "http://10.0.0.5:8000/", Ejected: true}},
+					Failures: []OriginFailure{{
+						Reason: "forbidden", Channel: "a001", URL: "http://10.0.0.5:8000/a001/index.m3u8", Status: 403,
+						Error: "status 403", Advice: "set headers", Time: time.Unix(1e9, 0).UTC(), Count: 3,
+					}},
+				}}
+			},
+			`{"origins":[{"name":"astra","addresses":[{"url":"http://10.0.0.5:8000/","ejected":true}],"failures":[{"reason":"forbidden",` +
+				`"channel":"a001","url":"http://10.0.0.5:8000/a001/index.m3u8","status":403,"error":"status 403","advice":"set headers",` +
+				`"time":"2001-09-09T01:46:40Z","count":3}]}]}`,
+			`usher_origin_failures_total{origin="astra",reason="forbidden"} 3`,
+		},
+	} {
+		o := newFakeNode().options()
+		o.Origins = test.origins
+		h := Handler(Config{Token: token}, o)
+		ask := func(path string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+			r.Header.Set("Authorization", "Bearer "+token)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w
+		}
+		w := ask("/api/v1/origins")
+		if diff := cmp.Diff(test.want+"\n", w.Body.String()); diff != "" || w.Code != http.StatusOK {
+			t.Errorf("%s: status %d, body (-want +got):\n%s", name, w.Code, diff)
+		}
+		if scrape := ask("/metrics").Body.String(); !strings.Contains(scrape, test.series) || strings.Contains(scrape, "usher_origin") != (test.series != "") {
+			t.Errorf("%s: the metrics have no series %q, or another", name, test.series)
+		}
+	}
+}
+
 func TestConfigWarnings(t *testing.T) {
 	t.Parallel()
 	for listen, want := range map[string]string{

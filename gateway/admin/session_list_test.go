@@ -157,8 +157,8 @@ func TestMergeSessionLists_ManySessions_Estimated(t *testing.T) {
 	}
 }
 
-// TestMergeSessionLists_TruncatedList lists no session beyond the last one of a node whose list is cut, because that node may hold
-// it too.
+// TestMergeSessionLists_TruncatedList lists no session beyond the last one of a node whose list is cut, because that node may
+// hold it too.
 func TestMergeSessionLists_TruncatedList(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 4000)

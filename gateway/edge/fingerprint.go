@@ -17,8 +17,8 @@ const (
 	maxFingerprints = 1_000_000
 	// fingerprintTTL is how long an unused entry stays.
 	fingerprintTTL = 24 * time.Hour
-	// MaxSessionsPerFingerprint is how many sessions of one fingerprint are remembered: viewers behind one address with the same player and
-	// channel.
+	// MaxSessionsPerFingerprint is how many sessions of one fingerprint are remembered: viewers behind one address with the
+	// same player and channel.
 	MaxSessionsPerFingerprint = 8
 )
 
@@ -88,7 +88,8 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
 	}
 }
 
-// AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be over.
+// AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be
+// over.
 func (f *Fingerprints) AppendSessions(dst []backends.SessionID, key Fingerprint) []backends.SessionID {
 	set, found := f.entries.GetIfPresent(key)
 	if !found {

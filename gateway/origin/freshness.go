@@ -275,6 +275,12 @@ func (c *Cache) listedSince(k cacheKey) int64 {
 // lifetime, it is believed.
 func (e *entry) isFetchedSince(since int64) bool { return e.freshLimit == 0 || e.started >= since }
 
+// mayBeOther reports whether the entry has expired and nothing tells that the origin still has the same bytes: it states no
+// lifetime, and no playlist lists them. Then a slow origin is waited for. One that fails is believed to have them.
+func (e *entry) mayBeOther(now int64) bool {
+	return e.freshLimit != 0 && !e.listed.Load().isCurrent(now)
+}
+
 // setListed makes the entry fresh for as long as a playlist says, or expires it. s may be nil.
 func (e *entry) setListed(s *listedState, now int64) {
 	if !s.isCurrent(now) {

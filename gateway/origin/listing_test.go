@@ -3,6 +3,7 @@ package origin
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -30,9 +31,7 @@ func newNumbered(t *testing.T, header http.Header) *numbered {
 		if hold := n.hold.Swap(nil); hold != nil {
 			<-*hold
 		}
-		for name, values := range n.header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), n.header)
 		if r.Header.Get("Range") != "" {
 			w.Header().Set("Content-Range", fmt.Sprintf("bytes 0-%d/100", len(body)-1))
 			w.WriteHeader(http.StatusPartialContent)
@@ -236,6 +235,42 @@ func TestOrigin_Listed_WhileFetched(t *testing.T) {
 		o.get(t, Request{Path: "/a.ts"})
 		o.want(t, fmt.Sprint("fetch ", o.fetches.Load()), Request{Path: "/a.ts"})
 	})
+}
+
+// TestOrigin_Listed_SlowOrigin has an origin take longer than cache.max_wait_for_fresh for what has expired.
+func TestOrigin_Listed_SlowOrigin(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isListed bool
+		want     string
+	}{
+		"listed":     {true, "fetch 1"},
+		"not listed": {false, "fetch 2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newNumbered(t, nil)
+				if test.isListed {
+					o.lists("p", media("/a.ts", 1))
+				}
+				o.want(t, "fetch 1", Request{Path: "/a.ts"})
+				sleep(2*testTarget + 1)
+				hold := make(chan struct{})
+				o.hold.Store(&hold)
+				time.AfterFunc(2*DefaultConfig().Cache.MaxWaitForFresh, func() { close(hold) })
+				s, err := o.Media(t.Context(), Request{Path: "/a.ts", FreshFor: testTarget})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				if body, err := io.ReadAll(&s); string(body) != test.want || err != nil {
+					t.Errorf("got %q, %v, want %q", body, err, test.want)
+				}
+				sleep(time.Second) // the fetch ends
+			})
+		})
+	}
 }
 
 // TestOrigin_Listed_OriginFails_NoOldBytes: a viewer gets an error, and no bytes that are known to be other ones.

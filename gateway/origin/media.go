@@ -75,7 +75,7 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 // waitForHeadOrStale waits for the head of a fetch. It returns errFreshTimeout once the stale entry is to be served
 // instead.
 func (o *Origin) waitForHeadOrStale(ctx context.Context, f *fetch, old *entry) error {
-	if !old.canServeStale(o.cache.now()) {
+	if !old.canServeStale(o.cache.now()) || old.mayBeOther(o.cache.now()) {
 		return f.waitForHead(ctx)
 	}
 	limited, cancel := context.WithTimeout(ctx, o.freshTimeout(f))

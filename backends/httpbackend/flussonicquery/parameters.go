@@ -21,8 +21,8 @@ const (
 )
 
 // Parameters returns the facts of a request as Flussonic's contract names them, in the order of its documentation.
-// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of [httpbackend.Deps] and
-// may be nil.
+// The viewer's query is one of them, so none of its parameters can be taken for another. viewerCount is that of
+// [httpbackend.Deps] and may be nil.
 func Parameters(
 	r *backends.Request, token string, viewerCount func(channel string) (ofChannel, all int), now time.Time,
 ) []httpbackend.Parameter {

@@ -30,8 +30,8 @@
 // Defaults that depend on a section's preset are those of the preset that the file names: see [Presetted].
 //
 // Overrides: USHER_ and the path's keys in upper case, joined by '_', every other character an '_'. Where two paths
-// make one name, the longer key takes precedence: USHER_A_B_C means a_b.c before a.b_c. A list of scalars is given with commas. A
-// kind, a list of sections and a new map entry are given in the file only. A USHER_ variable that names no setting
+// make one name, the longer key takes precedence: USHER_A_B_C means a_b.c before a.b_c. A list of scalars is given with commas.
+// A kind, a list of sections and a new map entry are given in the file only. A USHER_ variable that names no setting
 // is an error, except those that the file refers to and those that Kubernetes sets for a service named usher.
 //
 // Decided: a list replaces the default list, a map's entries are laid over the default's, an empty section keeps its

@@ -159,8 +159,8 @@ func TestServer_Check_NotHTTP(t *testing.T) {
 	}
 }
 
-// TestServer_Check_LargestHeader accepts Envoy's largest header. A larger check is an error. Envoy then follows failure_mode_allow, so no
-// viewer must be able to cause one.
+// TestServer_Check_LargestHeader accepts Envoy's largest header. A larger check is an error. Envoy then follows
+// failure_mode_allow, so no viewer must be able to cause one.
 func TestServer_Check_LargestHeader(t *testing.T) {
 	t.Parallel()
 	checker := &recorder{}
