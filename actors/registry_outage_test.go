@@ -409,6 +409,7 @@ func TestRegistry_TicketsMissed_Adopted(t *testing.T) {
 				}), store, func(s *setup) { s.HeartbeatInterval = 20 * time.Second })
 				defer n.closeAndDrain()
 				n.watch(t, openRequest(0))
+				synctest.Wait() // the decision was to be stored
 				isFailing.Store(false)
 				time.Sleep(21 * time.Second)
 				synctest.Wait()

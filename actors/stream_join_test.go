@@ -156,7 +156,8 @@ func TestStreamLimits_MarkDue_OneTask(t *testing.T) {
 	})
 }
 
-// TestStreamLimits_ApplyResult_ScheduledOnce looks again once at the time that the store says, if the user still has streams here.
+// TestStreamLimits_ApplyResult_ScheduledOnce looks again once at the time that the store says, if the user still has streams
+// here.
 func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
 	t.Parallel()
 	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {

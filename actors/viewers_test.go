@@ -140,8 +140,8 @@ func TestUserSpread_ReportsWhileItHolds(t *testing.T) {
 	})
 }
 
-// TestUserSpread_Reports_OneTooMany looks when one address too many comes, however long after the others, and at most once in an
-// interval.
+// TestUserSpread_Reports_OneTooMany looks when one address too many comes, however long after the others, and at most once in
+// an interval.
 func TestUserSpread_Reports_OneTooMany(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {

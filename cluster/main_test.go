@@ -6,10 +6,11 @@ import (
 	"go.uber.org/goleak"
 
 	"usher/backends/backendtest/testflags"
+	"usher/cluster/redistest"
 )
 
 func TestMain(m *testing.M) {
 	testflags.PinSeed()
 	testflags.SetParallel(6) // they mostly wait for Redis
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, redistest.IgnoreDials())
 }

@@ -194,8 +194,8 @@ func newBubbleMemory(t *testing.T) *Memory {
 	return m
 }
 
-// TestMemory_AcquireLease_Waits returns what the holder of the lease saves as soon as it does, and takes the lease when the time
-// to wait is over.
+// TestMemory_AcquireLease_Waits returns what the holder of the lease saves as soon as it does, and takes the lease when the
+// time to wait is over.
 func TestMemory_AcquireLease_Waits(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {

@@ -92,7 +92,8 @@ func TestDecodeRecord_UnknownFields(t *testing.T) {
 	}
 }
 
-// TestDecodeRecord_Truncated reads a record that ends anywhere: at the end of a field it is one with fewer fields, elsewhere none.
+// TestDecodeRecord_Truncated reads a record that ends anywhere: at the end of a field it is one with fewer fields, elsewhere
+// none.
 func TestDecodeRecord_Truncated(t *testing.T) {
 	t.Parallel()
 	r := fullRecord()

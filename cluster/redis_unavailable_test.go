@@ -26,8 +26,8 @@ func newStoreWithoutRedis(t *testing.T) (*Redis, *redistest.Log) {
 	return r, log
 }
 
-// TestRedis_Unavailable_ServesFromHere keeps here what denies and counts viewers while Redis is unavailable, and says which writes
-// the caller must make again.
+// TestRedis_Unavailable_ServesFromHere keeps here what denies and counts viewers while Redis is unavailable, and says which
+// writes the caller must make again.
 func TestRedis_Unavailable_ServesFromHere(t *testing.T) {
 	t.Parallel()
 	r, _ := newStoreWithoutRedis(t)

@@ -50,6 +50,8 @@ func TestConfig_Validate(t *testing.T) {
 
 		"small headers":      {func(c *Config) { c.Limits.MaxHeaderSize = 100 }, "limits.max_header_size: 100B is too small; want at least 4KiB"},
 		"short URLs":         {func(c *Config) { c.Limits.MaxURLSize = 100 }, "limits.max_url_size: 100B is too small; want at least 256B"},
+		"short written URIs": {func(c *Config) { c.Tickets.MaxURI = 255 }, "tickets.max_uri: 255B is too small; want at least 256B"},
+		"long written URIs":  {func(c *Config) { c.Tickets.MaxURI = 4097 }, "tickets.max_uri: 4097B is too large; want at most 4KiB"},
 		"no requests":        {func(c *Config) { c.Limits.MaxConcurrentRequests = 0 }, "limits.max_concurrent_requests: 0 is too small; want at least 1"},
 		"no time to read":    {func(c *Config) { c.Limits.ReadTimeout = 0 }, "limits.read_timeout: 0s is too short; want at least 1s"},
 		"no time to idle":    {func(c *Config) { c.Limits.IdleTimeout = 0 }, "limits.idle_timeout: 0s is too short; want at least 1s"},
@@ -149,6 +151,24 @@ func TestConfig_Validate_HidesPasswords(t *testing.T) {
 		got := c.validateOrigins().Error()
 		if strings.Contains(got, "5ecret") || !strings.Contains(got, want) {
 			t.Errorf("%s: got %s, want %s in it", address, got, want)
+		}
+	}
+}
+
+func TestConfig_Warnings_RouteWithoutPlace(t *testing.T) {
+	t.Parallel()
+	for path, media := range map[string]string{"/play/{channel}.m3u8": "", "/live/{channel}.m3u8": "/media/{channel}_{n}.ts"} {
+		c := testConfig("http://10.0.0.5:8000")
+		c.Routes[0].Path = path
+		if media != "" {
+			c.Routes[0].Media = []PathMappingConfig{{Path: media}}
+		}
+		if err := c.Warnings(); err == nil || !strings.Contains(err.Error(), "routes[0].path: no pattern of this route ends in /*") {
+			t.Errorf("%s: got %v", path, err)
+		}
+		c.Routes[0].Media = append(c.Routes[0].Media, PathMappingConfig{Path: "/media/{channel}/*"})
+		if err := c.Warnings(); err != nil {
+			t.Errorf("%s with a place: got %v", path, err)
 		}
 	}
 }

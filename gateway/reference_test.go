@@ -168,6 +168,31 @@ func TestServe_OddLists_SameAsDirect(t *testing.T) {
 	}
 }
 
+// TestServe_EntryOfAnyName has a route that says of its paths that they are playlists. Then names tell nothing of media either.
+func TestServe_EntryOfAnyName(t *testing.T) {
+	t.Parallel()
+	for _, isSet := range []bool{false, true} {
+		g := newTestGateway(t, func(c *Config) { c.Routes[0].Playlist = isSet })
+		g.upstream.files["/play/a001/live"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd\n"
+		g.upstream.files["/play/a001/hd"] = mediaPlaylist
+		if !isSet {
+			g.want(t, 403, "/play/a001/live?token=1")
+			continue
+		}
+		variant := uris(g.want(t, 200, "/play/a001/live?token=1").body)[0]
+		if text, _, _ := cutReference(variant); text != "" {
+			t.Errorf("the variant has a reference: %s", variant)
+		}
+		media := resolve(t, resolve(t, &url.URL{}, g.url+variant), uris(g.want(t, 200, variant).body)[0])
+		if got := g.want(t, 200, strings.TrimPrefix(media.String(), g.url)).body; got != segment {
+			t.Errorf("the segment: got %q", got)
+		}
+		if n := len(g.table.openRequests()); n != 1 {
+			t.Errorf("opened %d sessions, want one", n)
+		}
+	}
+}
+
 // TestServe_KeyRotation_URIsStay has a viewer play on nodes before, in and after the change to another key.
 func TestServe_KeyRotation_URIsStay(t *testing.T) {
 	t.Parallel()

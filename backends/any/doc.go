@@ -14,8 +14,8 @@
 //	overload                the viewer retries later, since that member could still allow them
 //	network failure         refused, reset, timeout, breaker open: on_failure of the composite backend decides
 //	other failure           a status, a malformed response, a panic: on_failure too
-//	denied                  of several, the first in the order of `backends`: its reason, and its redirect or none; and the first challenge of
-//	                        any member, since credentials for it could still allow the viewer
+//	denied                  of several, the first in the order of `backends`: its reason, and its redirect or none; and the first
+//	                        challenge of any member, since credentials for it could still allow the viewer
 //	no opinion              from all: the backend that contains this one decides; a standalone backend denies
 //
 // So one member's denial beside another member's failure follows on_failure: the failed member might have allowed the

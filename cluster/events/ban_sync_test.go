@@ -16,13 +16,22 @@ import (
 	"usher/cluster/redisclient"
 )
 
+// newLonelyClient returns a client whose Redis is not there. Its pool is larger than the number of calls of a test: after as many
+// failures the library dials in the background.
+func newLonelyClient(t *testing.T) *redisclient.Client {
+	t.Helper()
+	c := redisclient.Config{Addresses: []string{"/nowhere.sock"}, KeyPrefix: "usher", PoolSize: 100}
+	client, err := redisclient.New(c, time.Second, discard())
+	must(t, err)
+	t.Cleanup(client.Close)
+	return client
+}
+
 // newTestSync returns a synchronisation whose Redis is not there, and its log.
 func newTestSync(t *testing.T) (*banSync, *bytes.Buffer) {
 	t.Helper()
 	var text bytes.Buffer
-	client, err := redisclient.New(redisclient.Config{Addresses: []string{"/nowhere.sock"}, KeyPrefix: "usher", PoolSize: 1}, time.Second, discard())
-	must(t, err)
-	t.Cleanup(client.Close)
+	client := newLonelyClient(t)
 	return newBanSync(Options{
 		Client: client, Cipher: goldenCipher(t), Bans: NewBans(), Retention: time.Hour, Logger: slog.New(slog.NewTextHandler(&text, nil)),
 	}), &text

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"usher/actors/session"
 	"usher/backends"
 	"usher/cluster/redisclient"
@@ -70,7 +72,7 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
 		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
 		OnRevocation: n.revoked, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
-		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {},
+		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {}, OnTicketsMissed: func() { n.note("tickets missed") },
 		OnLimitExceeded: func(user string) { n.note("limit " + user) },
 		Answer:          func(_ context.Context, request []byte) []byte { return fmt.Appendf(nil, "%s says %s", name, request) },
 	})
@@ -144,14 +146,17 @@ func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 		redistest.Eventually(t, "messages arrive", func() bool {
 			return n.count("limit 17") == 1 && n.count("decision "+idOf(2).String()) == 1
 		})
+		if n.count("tickets missed") == 0 {
+			t.Error("nothing makes up for tickets that were replaced before it was subscribed")
+		}
 		if n.count(kicked) != 1 || n.count("recheck") != 0 || n.count("lost") != 0 {
 			t.Errorf("handed on %q, want each once", n.handed)
 		}
 	}
 }
 
-// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those that
-// were removed, and issue their revocations again.
+// TestBroker_Run_RestoresWhatRedisLost has Redis lose its data: the nodes write again what they know, bans and the ids of those
+// that were removed, and issue their revocations again.
 func TestBroker_Run_RestoresWhatRedisLost(t *testing.T) {
 	t.Parallel()
 	server, a, b := startNodes(t)
@@ -258,4 +263,33 @@ func TestBroker_Call(t *testing.T) {
 	if len(replies) != 1 || len(silent) != 0 {
 		t.Errorf("replies %q, silent %q; want none of nodes without heartbeats", replies, silent)
 	}
+}
+
+// TestBroker_Call_SilentNode names a node that lives and does not reply, and returns the replies of those that do.
+func TestBroker_Call_SilentNode(t *testing.T) {
+	t.Parallel()
+	server, a, b := startNodes(t)
+	ctx := t.Context()
+	now, err := server.Client.Time(ctx).Result()
+	must(t, err)
+	must(t, server.Client.HSet(ctx, "usher:{all}:nodes", "silent", `{"name":"n0"}`).Err())
+	must(t, server.Client.ZAdd(ctx, "usher:{all}:heartbeats", redis.Z{Score: float64(now.Add(time.Minute).UnixMilli()), Member: "silent"}).Err())
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	replies, silent := a.Call(ctx, []byte("hello"))
+	if !slices.Equal(silent, []string{"n0"}) || string(replies["n2"]) != "n2 says hello" || len(replies) != 2 {
+		t.Errorf("replies %q, silent %q; want n0 silent", replies, silent)
+	}
+	if a.log.Count("not answered")+b.log.Count("not answered") != 0 {
+		t.Errorf("logged:\n%s%s", a.log, b.log)
+	}
+}
+
+// TestBroker_AwaitBans_Alone: a node that starts alone knows all bans once any other one would have written its part.
+func TestBroker_AwaitBans_Alone(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, redistest.Start(t), "n1")
+	ctx, cancel := context.WithTimeout(t.Context(), redistest.Timeout)
+	defer cancel()
+	must(t, n.AwaitBans(ctx))
 }

@@ -8,15 +8,12 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
-	"usher/cluster/redisclient"
 )
 
 // newTestBroker returns a broker whose Redis is not there, and what it has handed on.
 func newTestBroker(t *testing.T) (*Broker, func() []string) {
 	t.Helper()
-	client, err := redisclient.New(redisclient.Config{Addresses: []string{"/nowhere.sock"}, KeyPrefix: "usher", PoolSize: 1}, time.Second, discard())
-	must(t, err)
-	t.Cleanup(client.Close)
+	client := newLonelyClient(t)
 	var handed []string
 	note := func(what string) { handed = append(handed, what) }
 	b := New(Options{
@@ -27,6 +24,7 @@ func newTestBroker(t *testing.T) (*Broker, func() []string) {
 		OnStateLost:      func([]Issued) { note("lost") },
 		OnDecision:       func(id backends.SessionID) { note("decision " + id.String()) },
 		OnTicketReplaced: func(id backends.SessionID) { note("ticket " + id.String()) },
+		OnTicketsMissed:  func() { note("tickets missed") },
 		OnLimitExceeded:  func(user string) { note("limit " + user) },
 		Answer:           func(context.Context, []byte) []byte { return []byte("yes") },
 	})
@@ -63,6 +61,16 @@ func TestBroker_OnMessage(t *testing.T) {
 	}
 	if got := b.registry.lastEcho.Load(); got != 7 {
 		t.Errorf("the echo is %d, want 7", got)
+	}
+}
+
+// TestBroker_OnSubscribed makes up for what was sent while the node was not subscribed.
+func TestBroker_OnSubscribed(t *testing.T) {
+	t.Parallel()
+	b, take := newTestBroker(t)
+	b.onSubscribed()
+	if got := take(); !slices.Equal(got, []string{"tickets missed"}) || len(b.wake) != 1 {
+		t.Errorf("handed on %q, %d replays requested; want one of each", got, len(b.wake))
 	}
 }
 

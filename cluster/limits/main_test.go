@@ -6,9 +6,10 @@ import (
 	"go.uber.org/goleak"
 
 	"usher/backends/backendtest/testflags"
+	"usher/cluster/redistest"
 )
 
 func TestMain(m *testing.M) {
 	testflags.PinSeed()
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, redistest.IgnoreDials())
 }

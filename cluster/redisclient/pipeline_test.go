@@ -78,7 +78,8 @@ func TestPipeline_FrozenRedis_TimesOut(t *testing.T) {
 	})
 }
 
-// TestPipeline_Send_BreakerOpens answers at once the calls that were queued when the breaker opened, and none that nobody waits for.
+// TestPipeline_Send_BreakerOpens answers at once the calls that were queued when the breaker opened, and none that nobody waits
+// for.
 func TestPipeline_Send_BreakerOpens(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -209,9 +209,9 @@ type listedMark struct {
 	segmentsAfter int
 }
 
-// marksOf returns the occurrences, those of one object together and the last one in the playlist first.
-func (o *Origin) marksOf(media []ListedMedia) []listedMark {
-	marks := make([]listedMark, 0, len(media))
+// marksOf returns the occurrences of what is cached, or new in the playlist: those of one object together, the last one in the
+// playlist first.
+func (o *Origin) marksOf(media []ListedMedia) (marks []listedMark) {
 	segments, last := 0, uint64(0)
 	for i, m := range slices.Backward(media) {
 		if !m.IsKey && m.Version != last {
@@ -220,7 +220,7 @@ func (o *Origin) marksOf(media []ListedMedia) []listedMark {
 			}
 			last = m.Version
 		}
-		if k, ok := o.listedKey(&m); ok {
+		if k, ok := o.listedKey(&m); ok && (segments < recentSegments || o.cache.peek(k) != nil) {
 			marks = append(marks, listedMark{maphash.Comparable(o.cache.seed, k), i, segments})
 		}
 	}

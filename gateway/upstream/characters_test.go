@@ -9,8 +9,8 @@ import (
 	"usher/backends/setting"
 )
 
-// TestCharacters_AllowedOnes tries every byte in a host, in the name of a header field, and in its value.
-func TestCharacters_AllowedOnes(t *testing.T) {
+// TestConfig_Validate_AllowedCharacters tries every byte in a host, in the name of a header field, and in its value.
+func TestConfig_Validate_AllowedCharacters(t *testing.T) {
 	t.Parallel()
 	const alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 	for i := range 0x100 {
