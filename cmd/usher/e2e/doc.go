@@ -19,6 +19,9 @@
 //	                 │         │
 //	              origin   middleware
 //
+// The files odd_*_test.go play what origins list in odd forms, and compare with a player that asks the origin itself. A play goes
+// from the origin, from one node, from a node that never saw the playlist, and from one that has restarted since.
+//
 // The package holds only tests. They need Debian packages, which deploy/test.sh installs. A test without its package fails
 // and names it: a run that skips its players proves nothing.
 //
