@@ -76,7 +76,7 @@ func (o *corpusOrigin) transport(t *testing.T) http.RoundTripper {
 			return new(net.Dialer).DialContext(ctx, network, address)
 		}
 	}
-	tr := &http.Transport{DialContext: dial("http"), DialTLSContext: dial("https"), DisableCompression: true, MaxIdleConnsPerHost: 16}
+	tr := &http.Transport{DialContext: dial("http"), DialTLSContext: dial("https"), DisableCompression: true}
 	t.Cleanup(tr.CloseIdleConnections)
 	return tr
 }
@@ -88,7 +88,8 @@ func corpusNode(t *testing.T, rt http.RoundTripper, ticketIn hls.TicketTransport
 	c.CORS.AllowedOrigins = []string{"https://tv.example.com"}
 	c.Routes[0].TicketIn = ticketIn
 	c.Origins["o"].Upstream = upstream.Config{
-		PublicNames: []string{hlscorpus.PublicHost}, RedirectHosts: []upstream.RedirectHost{{Host: "origin.example:*"}, {Host: "[2001:db8::5]:*"}},
+		PublicNames:   []string{hlscorpus.PublicHost},
+		RedirectHosts: []upstream.RedirectHost{{Host: "origin.example:*"}, {Host: "[2001:db8::5]:*"}},
 	}
 	c.Origins["second"] = &OriginConfig{URL: "http://192.0.2.7:8000"}
 	g, _ := newBareGateway(t, c, origin.WithTransport(rt))
@@ -181,7 +182,8 @@ func (c *corpusCheck) follow(t *testing.T, number int, p hlscorpus.Playlist, for
 		roles[wants[i]] = u.Role
 	}
 	entry := fmt.Sprintf("entry-%d-%d.m3u8", number, len(form.query))
-	c.set(map[string]string{direct.String(): p.Body, resolve(t, direct, entry).String(): strings.Replace(form.list, "%s", name, 1)}, roles)
+	list := strings.Replace(form.list, "%s", name, 1)
+	c.set(map[string]string{direct.String(): p.Body, resolve(t, direct, entry).String(): list}, roles)
 
 	at := c.at(t, form, name, entry)
 	got := c.get(t, at)
@@ -305,7 +307,8 @@ func (c *corpusCheck) check(t *testing.T, at *url.URL, from, to hlscorpus.URI, w
 // these as another folder, so it is never asked for them.
 func isAnyPath(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && !strings.ContainsAny(u.Path, "\\\x00") && !strings.Contains(u.Path+"/", "/../") && !strings.Contains(u.Path+"/", "/./")
+	hasDots := func() bool { return strings.Contains(u.Path+"/", "/../") || strings.Contains(u.Path+"/", "/./") }
+	return err == nil && !strings.ContainsAny(u.Path, "\\\x00") && !hasDots()
 }
 
 // TestServe_IPv6Origin_OwnPort has an origin at an IPv6 address, with and without the scheme's own port, and playlists that
@@ -324,7 +327,8 @@ func TestServe_IPv6Origin_OwnPort(t *testing.T) {
 			host := strings.TrimPrefix(address, "http://")
 			var list strings.Builder
 			_, _ = list.WriteString("#EXTM3U\n#EXT-X-TARGETDURATION:6\n")
-			for i, server := range []string{"http://[2001:db8::5]", "http://[2001:DB8::5]:80", "//[2001:db8:0:0::5]", "http://[2001:db8::5]:"} {
+			spellings := []string{"http://[2001:db8::5]", "http://[2001:DB8::5]:80", "//[2001:db8:0:0::5]", "http://[2001:db8::5]:"}
+			for i, server := range spellings {
 				_, _ = fmt.Fprintf(&list, "#EXTINF:6,\n%s/play/a001/%d.ts\n", server, i)
 			}
 			o.set(map[string]string{"http://" + host + "/play/a001/index.m3u8": list.String()}, nil)
@@ -342,8 +346,8 @@ func TestServe_IPv6Origin_OwnPort(t *testing.T) {
 	}
 }
 
-// TestServe_Steering_ParametersOfAPathway has a pathway at a host of the base's port, with parameters that replace a listed one.
-// They reach that host and are nobody's credentials.
+// TestServe_Steering_ParametersOfAPathway has a pathway at a host of the base's port. Its parameters replace a listed one, reach
+// that host and are nobody's credentials.
 func TestServe_Steering_ParametersOfAPathway(t *testing.T) {
 	t.Parallel()
 	for _, variant := range []string{"low.m3u8", "low.m3u8?p=0&x=y"} {

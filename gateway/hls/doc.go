@@ -30,7 +30,7 @@
 //     update may leave out the tags of the keys with the segments that it skips. So keys do not count in a playlist that
 //     offers delta updates. A byte range of a file is not numbered, because the file has many numbers.
 //   - An EXT-X-MEDIA-SEQUENCE that comes late numbers the segments before it too.
-//   - A pathway's HOST is renamed to X-HOST, which players ignore, so that all bytes around it stay.
+//   - A pathway's HOST is renamed to X-HOST, which players ignore, so that all bytes around it stay. So do PARAMS stay.
 //   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.
 //   - A URI with control characters, or one that begins with a backslash, stays unchanged: browsers read it differently
 //     from RFC 3986, perhaps with another host.

@@ -45,7 +45,8 @@ func TestPlayers_OddOrigins_SameInBrowser(t *testing.T) {
 			}
 			asked, want := origins[name].askedOf(channel), origins[name].askedOf("direct")
 			if channel != "direct" && !slices.Equal(asked, want) {
-				t.Errorf("%s, %s: the origin was asked for\n%s\nwant\n%s", name, channel, strings.Join(asked, "\n"), strings.Join(want, "\n"))
+				t.Errorf("%s, %s: the origin was asked for\n%s\nwant\n%s",
+					name, channel, strings.Join(asked, "\n"), strings.Join(want, "\n"))
 			}
 		}
 	}

@@ -247,7 +247,8 @@ func (o *oddOrigin) find(r *http.Request) (*oddFile, string) {
 		return f, ""
 	}
 	f.isAsked = true
-	if isNext := f.version+1 < len(f.versions); isNext && !f.isMedia && !slices.ContainsFunc(f.needs, func(n *oddFile) bool { return !n.isAsked }) {
+	isMissing := func(needed *oddFile) bool { return !needed.isAsked }
+	if !f.isMedia && f.version+1 < len(f.versions) && !slices.ContainsFunc(f.needs, isMissing) {
 		f.version++
 		for _, s := range f.segments {
 			s.version = min(f.version, len(s.versions)-1)

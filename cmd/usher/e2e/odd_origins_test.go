@@ -97,7 +97,8 @@ func (p *oddPlay) wantFrames(t *testing.T, address string) {
 	t.Helper()
 	video, audio := decode(t, address)
 	if !slices.Equal(video, p.video) || !slices.Equal(audio, p.audio) {
-		t.Errorf("%s: %d and %d frames, which are not the %d and %d of the origin", address, len(video), len(audio), len(p.video), len(p.audio))
+		t.Errorf("%s: %d and %d frames, which are not the %d and %d of the origin",
+			address, len(video), len(audio), len(p.video), len(p.audio))
 	}
 }
 

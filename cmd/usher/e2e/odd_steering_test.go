@@ -20,8 +20,9 @@ func TestNode_SteeringAndAssets_SameAsDirect(t *testing.T) {
 	o := startOddOrigin(t, &c, []string{"one", "two", "three", "four"})
 	s := setup{
 		origin: "http://127.0.0.1:9", middleware: startMiddleware(t).URL(),
-		origins: fmt.Sprintf("  steered: { url: %q, redirect_hosts: [ %q ], allowed_networks: [ 127.0.0.0/8 ] }\n", o.url, host(o.edge)),
-		routes:  "  - { path: \"/steered/{channel}/*\", origin: steered, backend: portal }\n",
+		origins: fmt.Sprintf("  steered: { url: %q, redirect_hosts: [ %q ], allowed_networks: [ 127.0.0.0/8 ] }\n",
+			o.url, host(o.edge)),
+		routes: "  - { path: \"/steered/{channel}/*\", origin: steered, backend: portal }\n",
 	}
 	first, second := startNode(t, s), startNode(t, s)
 	play := func(channel, entry string, then func(*steeredPlayer)) []string {
