@@ -72,8 +72,9 @@ func oddOrigins() map[string]oddCase {
 // lists returns the case with a complete media playlist.
 func (c oddCase) lists(variant string, segments ...string) oddCase {
 	c.put = func(o *oddOrigin, channel string) {
-		playlist, listed := o.putListed(&c, channel, variant, segments)
-		playlist.versions = []string{media(0, true, listed...)}
+		o.putListed(&c, channel, variant, segments, func(playlist *oddFile, listed []string) {
+			playlist.versions = []string{media(0, true, listed...)}
+		})
 	}
 	return c
 }
@@ -82,16 +83,19 @@ func (c oddCase) lists(variant string, segments ...string) oddCase {
 // that keeps its first version never gets to the end.
 func (c oddCase) grows(variant string, segments ...string) oddCase {
 	c.put = func(o *oddOrigin, channel string) {
-		playlist, listed := o.putListed(&c, channel, variant, segments)
-		playlist.versions = []string{media(0, false, listed[0]), media(0, true, listed...)}
-		playlist.needs = playlist.segments[:1]
+		o.putListed(&c, channel, variant, segments, func(playlist *oddFile, listed []string) {
+			playlist.versions = []string{media(0, false, listed[0]), media(0, true, listed...)}
+			playlist.needs = playlist.segments[:1]
+		})
 	}
 	return c
 }
 
-// putListed puts a channel's files on the origin. It returns the media playlist, which has no version yet, and the segments'
+// putListed puts a channel's files on the origin. complete sets the versions of the media playlist, of which it gets the segments'
 // URIs. In the URIs CHANNEL is the channel's name.
-func (o *oddOrigin) putListed(c *oddCase, channel, variant string, segments []string) (*oddFile, []string) {
+func (o *oddOrigin) putListed(
+	c *oddCase, channel, variant string, segments []string, complete func(playlist *oddFile, listed []string),
+) {
 	name := strings.NewReplacer("CHANNEL", channel, "PORT", port(host(o.url)))
 	entry := o.url + c.entry(channel)
 	o.put(entry, &oddFile{versions: []string{master(name.Replace(variant))}})
@@ -104,8 +108,8 @@ func (o *oddOrigin) putListed(c *oddCase, channel, variant string, segments []st
 		o.put(joinURL(at, listed[i]), f)
 		playlist.segments = append(playlist.segments, f)
 	}
+	complete(playlist, listed)
 	o.put(at, playlist)
-	return playlist, listed
 }
 
 // putRedirected puts playlists on the origin that are redirected to the edge, which alone has the segments.
@@ -126,13 +130,13 @@ func putRing(o *oddOrigin, channel string) {
 	folder := o.url + "/ring/" + channel + "/"
 	o.put(folder+"index.m3u8", &oddFile{versions: []string{master("v.m3u8")}})
 	playlist := &oddFile{versions: []string{media(7, false, "a.ts", "b.ts"), media(9, true, "a.ts", "b.ts")}}
-	o.put(folder+"v.m3u8", playlist)
 	for i, name := range []string{"a.ts", "b.ts"} {
 		f := &oddFile{versions: []string{o.media[i], o.media[i+2]}, isMedia: true}
 		o.put(folder+name, f)
 		playlist.segments = append(playlist.segments, f)
 	}
 	playlist.needs = playlist.segments
+	o.put(folder+"v.m3u8", playlist)
 }
 
 // master returns a multivariant playlist.
@@ -199,7 +203,7 @@ func (o *oddOrigin) key(name string, u *url.URL) string {
 	return server + u.EscapedPath() + "?" + u.Query().Encode()
 }
 
-// put puts a file at a URL.
+// put puts a file at a URL. It must not be changed afterwards.
 func (o *oddOrigin) put(address string, f *oddFile) {
 	u, err := url.Parse(address)
 	if err != nil {
