@@ -140,6 +140,7 @@ func (b *Broker) Run(ctx context.Context) {
 
 // onSubscribed makes up for the messages that were sent while the node was not subscribed.
 func (b *Broker) onSubscribed() {
+	b.registry.lastEcho.Store(b.registry.heartbeats.Load()) // earlier ones cannot come back
 	b.Resync()
 	b.onTicketsMissed()
 }
@@ -184,7 +185,8 @@ func (b *Broker) AwaitBans(ctx context.Context) error {
 }
 
 func (b *Broker) sendHeartbeats(ctx context.Context, subscription *redisclient.Subscription) {
-	next := time.NewTimer(0)
+	// The subscription wakes it first, so that what the others send to a node that they see alive reaches it.
+	next := time.NewTimer(heartbeatInterval)
 	defer next.Stop()
 	for {
 		mustReplay := false
