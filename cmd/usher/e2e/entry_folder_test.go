@@ -35,7 +35,7 @@ func (l *liveOrigin) addEntries(t *testing.T) {
 }
 
 // TestPlayers_EntryFolders plays an entry whose streams are in another folder of its channel, with ffmpeg and with hls.js. Its
-// ticket opens no other entry.
+// ticket opens no other folder, unless a playlist lists what is in there.
 func TestPlayers_EntryFolders(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)
@@ -43,12 +43,12 @@ func TestPlayers_EntryFolders(t *testing.T) {
 	n := startNode(t, setup{origin: origin.url, middleware: startMiddleware(t).URL()})
 	ticket := ticketFor(t, n, "tv/travel")
 	for path, want := range map[string]int{
-		"/play/tv/streams/sound.m3u8": http.StatusOK, "/play/tv/travel/index.m3u8": http.StatusForbidden,
+		"/play/tv/travel/index.m3u8": http.StatusOK, "/play/tv/streams/sound.m3u8": http.StatusForbidden,
 		"/play/tv/premium/index.m3u8": http.StatusForbidden, "/play/tv/index.m3u8": http.StatusForbidden,
 	} {
 		if status, body, err := fetch(n.client, n.public+"/~"+ticket+path); err != nil || status != want ||
 			status == http.StatusForbidden && !strings.Contains(string(body), "another entry") {
-			t.Errorf("a ticket of the streams on %s: %d %q, %v; want %d", path, status, body, err, want)
+			t.Errorf("a ticket of the entry on %s: %d %q, %v; want %d", path, status, body, err, want)
 		}
 	}
 	t.Run("by ffmpeg", func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -145,13 +146,28 @@ func (l *liveOrigin) await(t *testing.T) {
 func (l *liveOrigin) record(t *testing.T, n *node) *recorder {
 	t.Helper()
 	return startComparingRecorder(t, n.public, func(path string) string {
-		body, err := os.ReadFile(filepath.Join(l.folder, filepath.Clean(filepath.FromSlash(path))))
+		body, err := os.ReadFile(l.fileAt(path))
 		if err != nil {
 			return err.Error()
 		}
 		sum := sha256.Sum256(body)
 		return hex.EncodeToString(sum[:])
 	})
+}
+
+// fileAt returns the origin's file at a viewer's path. What has a reference is in the folder of the path or in one beside it.
+func (l *liveOrigin) fileAt(path string) string {
+	folder, name := filepath.Split(filepath.Clean(filepath.FromSlash(path)))
+	above, reference := filepath.Split(filepath.Clean(folder))
+	if !strings.HasPrefix(reference, "~") {
+		return filepath.Join(l.folder, folder, name)
+	}
+	files, _ := filepath.Glob(filepath.Join(l.folder, above, name))
+	beside, _ := filepath.Glob(filepath.Join(l.folder, above, "..", "*", name))
+	if files = append(files, beside...); len(files) == 0 {
+		return filepath.Join(l.folder, path) // which the error names
+	}
+	return files[0]
 }
 
 // wantProtected checks a player's exchanges on a channel. Every segment, key and init section was requested with a ticket and
