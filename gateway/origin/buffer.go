@@ -156,7 +156,7 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	if free := b.freeSpace(); free != nil {
 		return free, nil
 	}
-	if !b.isPassThrough && (b.size >= int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
+	if !b.isPassThrough && (b.size > int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
 		b.isPassThrough = true
 	}
 	if b.isPassThrough {

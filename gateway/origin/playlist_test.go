@@ -352,6 +352,27 @@ func TestPlaylist_Source(t *testing.T) {
 	}
 }
 
+// TestPlaylist_Source_OfAFallback: relative URIs of a fallback with another path begin at that path. One with the same path is
+// taken for the preferred address, so that a failover changes no URI.
+func TestPlaylist_Source_OfAFallback(t *testing.T) {
+	t.Parallel()
+	fallback := serve(t, respondWith("fallback"))
+	for path, wantFallback := range map[string]bool{"/same": false, "/other": true} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			preferred := "http://127.0.0.1:1/same"
+			o := newFixture(t, nil, []string{preferred, fallback + path})
+			want := preferred
+			if wantFallback {
+				want = fallback + path
+			}
+			if got := mustPlaylist(t, o, Request{Path: "/live.m3u8"}).Source.URL(); got != want+"/live.m3u8" {
+				t.Errorf("got %s, want %s/live.m3u8", got, want)
+			}
+		})
+	}
+}
+
 func TestPlaylist_TooLarge_Refused(t *testing.T) {
 	t.Parallel()
 	for name, declare := range map[string]bool{"declared": true, "not declared": false} {

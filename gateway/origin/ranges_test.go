@@ -278,3 +278,31 @@ func TestMedia_PartOfUnknownTotal_IsNotTheWhole(t *testing.T) {
 		t.Errorf("origin requests: got %d, want one for the part and one for the whole", got)
 	}
 }
+
+func TestContentRange_Satisfies(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		asked         string
+		lo, hi, total int64
+		want          bool
+	}{
+		{"bytes=5-9", 5, 10, 100, true},
+		{"bytes=5-9", 5, 8, 8, true},
+		{"bytes=5-9", 4, 10, 100, false},
+		{"bytes=5-9", 5, 11, 100, false},
+		{"bytes=5-", 5, 100, 100, true},
+		{"bytes=5-", 6, 100, 100, false},
+		{"bytes=-10", 90, 100, 100, true},
+		{"bytes=-10", 90, 99, 100, false},
+		{"bytes=-10", 91, 100, 100, false},
+		{"bytes=-10", 89, 100, 100, false},
+		{"bytes=-10", 0, 6, 6, true},
+		{"bytes=-10", 1, 6, 6, false},
+		{"bytes=-10", 0, 10, -1, true},
+		{"bytes=-10", 0, 11, -1, false},
+	} {
+		if got := (contentRange{test.lo, test.hi, test.total}).satisfies(parseRange(test.asked)); got != test.want {
+			t.Errorf("%s answered by %d to %d of %d: got %v, want %v", test.asked, test.lo, test.hi, test.total, got, test.want)
+		}
+	}
+}
