@@ -1,0 +1,188 @@
+package origin
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"usher/backends/setting"
+)
+
+func TestNewCache_MaxBodyBytes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ size, object, want setting.ByteSize }{
+		{8 * setting.MiB, setting.MiB, 2 * setting.MiB},
+		{8 * setting.MiB, 2 * setting.MiB, 2 * setting.MiB},
+		{8 * setting.MiB, 3 * setting.MiB, 3 * setting.MiB},
+		{8 * setting.MiB, 2*setting.MiB - 1, 2 * setting.MiB},
+	} {
+		c, err := NewCache(CacheConfig{MaxSize: test.size, MaxObjectSize: test.object}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.maxBodyBytes != int64(test.want) {
+			t.Errorf("max_size %v, max_object_size %v: got %d, want %v", test.size, test.object, c.maxBodyBytes, test.want)
+		}
+		c.Close()
+	}
+}
+
+func TestCache_Reserve_Bounds(t *testing.T) {
+	t.Parallel()
+	c := newSmallCache(t)
+	for i, test := range []struct {
+		n         int64
+		want      bool
+		wantBytes int64
+	}{
+		{c.maxBodyBytes + 1, false, 0},
+		{c.maxBodyBytes, true, c.maxBodyBytes},
+		{1, false, c.maxBodyBytes},
+		{0, true, c.maxBodyBytes},
+	} {
+		if got := c.reserve(test.n); got != test.want || c.Stats().InFlight != test.wantBytes {
+			t.Errorf("step %d, of %d: got %v, %d in flight", i, test.n, got, c.Stats().InFlight)
+		}
+	}
+	c.reserveAnyway(5)
+	c.release(6)
+	if got := c.Stats().InFlight; got != c.maxBodyBytes-1 {
+		t.Errorf("in flight: got %d", got)
+	}
+}
+
+func TestCache_GetFresh_Bounds(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newNumbered(t, nil).cache
+		sleep(time.Second)
+		k := cacheKey{path: "/a"}
+		if c.getFresh(k) != nil {
+			t.Error("got what was never stored")
+		}
+		e := &entry{object: &Object{}, retention: time.Hour}
+		c.store(k, e)
+		for until, want := range map[int64]bool{c.now() - 1: false, c.now(): false, c.now() + 1: true} {
+			e.freshUntil.Store(until)
+			if got := c.getFresh(k); (got == e) != want {
+				t.Errorf("fresh until %d at %d: got %v", until, c.now(), got != nil)
+			}
+		}
+	})
+}
+
+func TestCache_Store_Retention(t *testing.T) {
+	t.Parallel()
+	c := newSmallCache(t)
+	k := cacheKey{path: "/a"}
+	for retention, want := range map[time.Duration]bool{-1: false, 0: false, time.Hour: true} {
+		c.store(k, &entry{object: &Object{}, retention: time.Hour})
+		e := &entry{object: &Object{}, retention: retention}
+		c.store(k, e)
+		if got := c.peek(k); (got == e) != want || (got == nil) == want {
+			t.Errorf("retention %v: got %v", retention, got)
+		}
+	}
+}
+
+func TestCache_Store_KeepsWhatIsListed(t *testing.T) {
+	t.Parallel()
+	for isMedia, want := range map[bool]bool{true: true, false: false} {
+		c := newSmallCache(t)
+		k := cacheKey{path: "/a", media: isMedia}
+		before := &entry{retention: time.Hour}
+		before.listed.Store(&listedState{until: math.MaxInt64})
+		c.store(k, before)
+		e := &entry{object: &Object{}, retention: time.Hour}
+		c.store(k, e)
+		if got := e.listed.Load() == before.listed.Load(); got != want {
+			t.Errorf("media %v: kept %v", isMedia, got)
+		}
+	}
+}
+
+func TestEntry_CanServeStale_Bounds(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		e    *entry
+		now  int64
+		want bool
+	}{
+		"none":           {nil, 0, false},
+		"missing":        {&entry{}, 0, false},
+		"before its end": {&entry{object: &Object{}}, 9, true},
+		"at its end":     {&entry{object: &Object{}}, 10, false},
+		"after its end":  {&entry{object: &Object{}}, 11, false},
+	} {
+		if test.e != nil {
+			test.e.staleUntil.Store(10)
+		}
+		if got := test.e.canServeStale(test.now); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+func TestEntry_HasValidator(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		e    *entry
+		want bool
+	}{
+		"none":               {nil, false},
+		"missing":            {&entry{etag: `"v"`, lastModified: modified}, false},
+		"without validators": {&entry{object: &Object{}}, false},
+		"with an ETag":       {&entry{object: &Object{}, etag: `"v"`}, true},
+		"with a date":        {&entry{object: &Object{}, lastModified: modified}, true},
+		"with both":          {&entry{object: &Object{}, etag: `"v"`, lastModified: modified}, true},
+	} {
+		if got := test.e.hasValidator(); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+func TestNegativeEntry(t *testing.T) {
+	t.Parallel()
+	e := negativeEntry(ErrPlaylist, 100, 5)
+	if !errors.Is(e.negative, ErrPlaylist) || e.retention != 5 || e.freshUntil.Load() != 105 || e.object != nil {
+		t.Errorf("got %+v", e)
+	}
+}
+
+func TestWeigh(t *testing.T) {
+	t.Parallel()
+	object := &Object{Body: make([]byte, 1000)}
+	for name, test := range map[string]struct {
+		k    cacheKey
+		e    *entry
+		want uint32
+	}{
+		"missing":    {cacheKey{}, &entry{}, entryOverhead},
+		"its name":   {cacheKey{path: "/12345", query: "123", variant: "1", media: true}, &entry{}, entryOverhead + 10},
+		"a segment":  {cacheKey{path: "/1", media: true}, &entry{object: object}, entryOverhead + 1002},
+		"a playlist": {cacheKey{path: "/1"}, &entry{object: object}, entryOverhead + 3002},
+	} {
+		if got := weigh(test.k, test.e); got != test.want {
+			t.Errorf("%s: got %d, want %d", name, got, test.want)
+		}
+	}
+}
+
+func TestCacheLogger(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	l := cacheLogger{slog.New(slog.NewTextHandler(&out, nil))}
+	l.Warn(t.Context(), "first", ErrPath)
+	l.Error(t.Context(), "second", ErrClosed)
+	for i, want := range []string{`level=WARN msg="cache warning" detail=first`, `level=ERROR msg="cache failed" detail=second`} {
+		if got := strings.Split(out.String(), "\n")[i]; !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}
