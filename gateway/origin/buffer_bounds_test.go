@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"usher/backends/setting"
@@ -491,5 +493,64 @@ func TestFetch_DropSlowReaders_Bounds(t *testing.T) {
 				t.Errorf("%s: reader at %d dropped: %v, want %v", name, test.offsets[i], readers[i].wasDropped, want)
 			}
 		}
+	}
+}
+
+func TestFetch_BeginsPlaylist(t *testing.T) {
+	t.Parallel()
+	errBroken := errors.New("broken")
+	const list = "\n#EXTM3U\n#EXTINF:4,\n"
+	broken := func(start string) io.Reader {
+		return io.MultiReader(strings.NewReader(start), iotest.ErrReader(errBroken))
+	}
+	for name, test := range map[string]struct {
+		body     io.Reader
+		want     bool
+		wantErr  error
+		wantRead int64
+	}{
+		"a list":                       {strings.NewReader(list), true, nil, int64(len(list))},
+		"byte by byte":                 {iotest.OneByteReader(strings.NewReader(list)), true, nil, int64(len("\n#EXTM3U\n"))},
+		"with the end":                 {iotest.DataErrReader(strings.NewReader("#EXTM3U")), true, nil, 7},
+		"with the end after it":        {strings.NewReader("#EXTM3U"), true, nil, 7},
+		"a segment, byte by byte":      {iotest.OneByteReader(strings.NewReader("Gxy")), false, nil, 1},
+		"nothing":                      {strings.NewReader(""), false, nil, 0},
+		"broken off before it shows":   {broken("#EXT"), false, errBroken, 4},
+		"broken off with the tag read": {broken("#EXTM3U"), false, errBroken, 7},
+		"broken off after it shows":    {broken(list), true, nil, int64(len(list))},
+		"broken off at once":           {broken(""), false, errBroken, 0},
+	} {
+		f := &fetch{cache: newSmallCache(t), ctx: t.Context()}
+		f.prepareBody(-1, false)
+		got, err := f.beginsPlaylist(test.body, time.Hour)
+		if got != test.want || !errors.Is(err, test.wantErr) || f.body.size != test.wantRead {
+			t.Errorf("%s: got %v, %v after %d bytes; want %v, %v after %d", name, got, err, f.body.size, test.want, test.wantErr, test.wantRead)
+		}
+	}
+}
+
+func TestFetch_ReadBody(t *testing.T) {
+	t.Parallel()
+	errBroken := errors.New("broken")
+	body := randomBody(2*chunkSize + 5)
+	for name, test := range map[string]struct {
+		reader  io.Reader
+		length  int64
+		wantErr error
+	}{
+		"of its length":           {bytes.NewReader(body), int64(len(body)), nil},
+		"of unknown length":       {bytes.NewReader(body), -1, nil},
+		"its end with the last":   {iotest.DataErrReader(bytes.NewReader(body)), -1, nil},
+		"by halves":               {iotest.HalfReader(bytes.NewReader(body)), -1, nil},
+		"longer than stated":      {bytes.NewReader(body), 0, nil},
+		"broken off at its end":   {io.MultiReader(bytes.NewReader(body), iotest.ErrReader(errBroken)), -1, errBroken},
+		"broken off, of a length": {io.MultiReader(bytes.NewReader(body), iotest.ErrReader(errBroken)), int64(len(body)), errBroken},
+	} {
+		f := &fetch{cache: newSmallCache(t), ctx: t.Context()}
+		f.prepareBody(test.length, false)
+		if err := f.readBody(test.reader, time.Hour); !errors.Is(err, test.wantErr) {
+			t.Errorf("%s: got %v, want %v", name, err, test.wantErr)
+		}
+		requireSameBytes(t, f.body.bytes(), body)
 	}
 }

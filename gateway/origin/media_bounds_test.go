@@ -360,3 +360,48 @@ func TestOrigin_WaitForHeadOrStale(t *testing.T) {
 		})
 	}
 }
+
+// TestOrigin_Media_StaleUntilNextRefresh asks for a stale object before and when it is refreshed again.
+func TestOrigin_Media_StaleUntilNextRefresh(t *testing.T) {
+	t.Parallel()
+	for after, want := range map[time.Duration]string{-1: "fetch 1", 0: "fetch 1", 1: "old"} {
+		synctest.Test(t, func(t *testing.T) {
+			o := newNumbered(t, nil)
+			sleep(time.Second)
+			e := &entry{object: &Object{Status: 200, Body: []byte("old")}, retention: time.Hour}
+			e.staleUntil.Store(o.cache.now() + int64(time.Hour))
+			e.nextRefresh.Store(o.cache.now() + int64(after))
+			o.cache.store(cacheKey{origin: o.id, path: "/a.ts", media: true}, e)
+			if s, got := mustMedia(t, o.fixture, Request{Path: "/a.ts"}); got != want || s.Stale != (want == "old") {
+				t.Errorf("refreshed after %v: got %q, stale %v; want %q", after, got, s.Stale, want)
+			}
+		})
+	}
+}
+
+// TestOrigin_Media_RangeSentToOrigin shows which ranges are fetched as such.
+func TestOrigin_Media_RangeSentToOrigin(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		r    Request
+		want string
+	}{
+		"none":                   {Request{}, ""},
+		"a part":                 {Request{Range: "bytes=0-6"}, "bytes=0-6"},
+		"the whole":              {Request{Range: "bytes=0-"}, ""},
+		"of a head":              {Request{Range: "bytes=0-6", Head: true}, ""},
+		"several":                {Request{Range: "bytes=0-1,4-6"}, ""},
+		"a part in other digits": {Request{Range: "Bytes=00-06"}, "bytes=0-6"},
+	} {
+		ranges := make(chan string, 1)
+		o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+			ranges <- r.Header.Get("Range")
+			http.ServeContent(w, r, "a.ts", time.Time{}, newSeeker(10))
+		})})
+		test.r.Path = "/a.ts"
+		mustMedia(t, o, test.r)
+		if got := <-ranges; got != test.want {
+			t.Errorf("%s: the origin got Range %q, want %q", name, got, test.want)
+		}
+	}
+}
