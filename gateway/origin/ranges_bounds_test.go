@@ -327,3 +327,17 @@ func TestSameVersion(t *testing.T) {
 		}
 	}
 }
+
+func TestCutPrefixFold(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		s, want string
+		wantOK  bool
+	}{
+		{"bytes=", "", true}, {"BYTES=1", "1", true}, {"bytes", "", false}, {"", "", false}, {"bites=1", "", false}, {" bytes=1", "", false},
+	} {
+		if got, ok := cutPrefixFold(test.s, "bytes="); got != test.want || ok != test.wantOK {
+			t.Errorf("%q: got %q, %v", test.s, got, ok)
+		}
+	}
+}
