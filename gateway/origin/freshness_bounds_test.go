@@ -236,6 +236,9 @@ func TestOrigin_Listed_State(t *testing.T) {
 func TestCache_SetListed_Bounds(t *testing.T) {
 	t.Parallel()
 	const trusted, old = 50, 40
+	was := func(playlist uint64) *listedState {
+		return &listedState{since: 10, at: old, versions: []uint64{1}, playlist: playlist}
+	}
 	for name, test := range map[string]struct {
 		// before is what the entry is listed as; nil: nothing.
 		before  *listedState
@@ -247,11 +250,11 @@ func TestCache_SetListed_Bounds(t *testing.T) {
 		"first listed, fetched just in time":  {nil, trusted, listedState{since: 90}, trusted},
 		"first listed, fetched later":         {nil, trusted + 1, listedState{since: 90}, trusted + 1},
 		"first listed, fetched too early":     {nil, trusted - 1, listedState{since: 90}, 90},
-		"the same bytes":                      {&listedState{since: 10, at: old, versions: []uint64{1}}, 20, listedState{since: 90, at: 90, versions: []uint64{1}}, 10},
-		"the same version of the playlist":    {&listedState{since: 10, at: old, versions: []uint64{1}}, 20, listedState{since: 90, at: old, versions: []uint64{2}}, 90},
-		"an older version of the playlist":    {&listedState{since: 10, at: old, versions: []uint64{1}}, 20, listedState{since: 90, at: old - 1, versions: []uint64{1}}, 0},
-		"other bytes":                         {&listedState{since: 10, at: old, versions: []uint64{1}}, 20, listedState{since: 90, at: 90, versions: []uint64{2}}, 90},
-		"another playlist":                    {&listedState{since: 10, at: old, versions: []uint64{1}, playlist: 8}, 20, listedState{since: 90, at: 90, versions: []uint64{1}}, 0},
+		"the same bytes":                      {was(0), 20, listedState{since: 90, at: 90, versions: []uint64{1}}, 10},
+		"the same version of the playlist":    {was(0), 20, listedState{since: 90, at: old, versions: []uint64{2}}, 90},
+		"an older version of the playlist":    {was(0), 20, listedState{since: 90, at: old - 1, versions: []uint64{1}}, 0},
+		"other bytes":                         {was(0), 20, listedState{since: 90, at: 90, versions: []uint64{2}}, 90},
+		"another playlist":                    {was(8), 20, listedState{since: 90, at: 90, versions: []uint64{1}}, 0},
 		"another playlist, fetched long then": {&listedState{since: 10, at: old, until: -1, playlist: 8}, 20, listedState{since: 90, at: 90}, 90},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -346,7 +346,10 @@ func TestOrigin_WaitForHeadOrStale(t *testing.T) {
 				if test.isUnlisted {
 					old.freshLimit = 1
 				}
-				f := &fetch{cache: o.cache, key: cacheKey{path: "/a.ts", media: true}, ctx: t.Context(), started: o.cache.now(), joined: 1, done: make(chan struct{})}
+				f := &fetch{
+					cache: o.cache, key: cacheKey{path: "/a.ts", media: true}, ctx: t.Context(), started: o.cache.now(), joined: 1,
+					done: make(chan struct{}),
+				}
 				time.AfterFunc(test.endsAfter, func() { f.finish(nil, errBroken) })
 				ctx, cancel := context.WithTimeout(t.Context(), test.leavesAfter)
 				defer cancel()
