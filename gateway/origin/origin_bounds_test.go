@@ -159,8 +159,11 @@ func TestOrigin_StaleIfError_Counts(t *testing.T) {
 		old  *entry
 		want bool
 	}{
-		{errMalformed, stale, true}, {errMalformed, expired, false}, {errMalformed, nil, false},
-		{ErrPath, stale, false}, {ErrPath, expired, false},
+		{errMalformed, stale, true},
+		{errMalformed, expired, false},
+		{errMalformed, nil, false},
+		{ErrPath, stale, false},
+		{ErrPath, expired, false},
 	} {
 		before := o.Stats().Stale
 		if got := o.staleIfError(cacheKey{}, test.old, test.err); got != test.want || (o.Stats().Stale == before+1) != test.want {

@@ -141,8 +141,14 @@ func TestCookies_SetCookies_Distinct(t *testing.T) {
 		url, path string
 		want      int
 	}{
-		{"http://own/a/x", "", 1}, {"http://own/a/y", "", 1}, {"http://own/a/", "", 1}, {"http://own/b/x", "/a/", 1},
-		{"http://own/b/x", "", 2}, {"http://own/x", "", 3}, {"http://own/b/x", "/", 3}, {"http://edge/x", "/c", 3},
+		{"http://own/a/x", "", 1},
+		{"http://own/a/y", "", 1},
+		{"http://own/a/", "", 1},
+		{"http://own/b/x", "/a/", 1},
+		{"http://own/b/x", "", 2},
+		{"http://own/x", "", 3},
+		{"http://own/b/x", "/", 3},
+		{"http://edge/x", "/c", 3},
 	} {
 		c.SetCookies(mustURL(t, step.url), []*http.Cookie{{Name: "n", Value: "v", Path: step.path}})
 		if got := len(c.names); got != step.want {
