@@ -60,6 +60,7 @@ func TestConfig_Validate(t *testing.T) {
 		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
 
 		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
+		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, `cors.allowed_origins[0]: "https://tv.example.com:x": want "*" or an origin such as "https://tv.example.com"`},
 		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
 
 		"no origins": {
@@ -169,6 +170,19 @@ func TestConfig_Warnings_RouteWithoutPlace(t *testing.T) {
 		c.Routes[0].Media = append(c.Routes[0].Media, PathMappingConfig{Path: "/media/{channel}/*"})
 		if err := c.Warnings(); err != nil {
 			t.Errorf("%s with a place: got %v", path, err)
+		}
+	}
+}
+
+func TestConfig_IsCredential(t *testing.T) {
+	t.Parallel()
+	c := Config{Routes: []RouteConfig{{Credentials: []string{"ann"}}, {Required: []string{"bob"}}}}
+	for name, want := range map[string]bool{
+		"token": true, "myToken2": true, "Password": true, "passwd": true, "uid": true, "ann": true, "bob": true,
+		"ticket": false, "xpass": false, "ann2": false, "": false,
+	} {
+		if got := c.isCredential(name); got != want {
+			t.Errorf("isCredential(%q): got %v", name, got)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/reference"
 	"usher/gateway/upstream"
 )
 
@@ -340,4 +341,47 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 		t.Errorf("the base's host was asked for %q", asked)
 	}
 	g.want(t, 200, uris(master)[0]+"?"+hls.HostParameter+"=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") // a forged one changes nothing
+}
+
+func TestSource_OnPathway(t *testing.T) {
+	t.Parallel()
+	g, _ := newBareGateway(t, testConfig("http://o.example:81/top"))
+	const other = "http://x.example:82"
+	cases := map[string]struct {
+		base, query        string
+		pathway            reference.Target
+		wantBase, wantPath string
+		wantQuery          string
+	}{
+		"nothing":                    {"", "a=1", reference.Target{}, "", "/tv/v.m3u8", "a=1"},
+		"another host":               {"", "a=1", reference.Target{Base: "b.example"}, "http://b.example:81", "/top/tv/v.m3u8", "a=1"},
+		"another host and port":      {"", "", reference.Target{Base: "b.example:83"}, "http://b.example:83", "/top/tv/v.m3u8", ""},
+		"another host than a base":   {other, "", reference.Target{Base: "b.example"}, "http://b.example:82", "/tv/v.m3u8", ""},
+		"a parameter":                {"", "", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "a=1"},
+		"a parameter beside another": {"", "b=2", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "b=2&a=1"},
+		"a parameter that is listed": {"", "a=3&b=2&%61=4", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "b=2&a=1"},
+		"two parameters of those":    {"", "a=3&b=2&c=4", reference.Target{Query: "c=5&a=1"}, "", "/tv/v.m3u8", "b=2&c=5&a=1"},
+		"a host and a parameter":     {other, "a=3", reference.Target{Base: "b.example", Query: "a=1"}, "http://b.example:82", "/tv/v.m3u8", "a=1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := source{origin: g.options.Origins["o"], base: tc.base, path: "/tv/v.m3u8", query: tc.query}
+			s = s.onPathway(&tc.pathway)
+			if s.base != tc.wantBase || s.path != tc.wantPath || s.query != tc.wantQuery {
+				t.Errorf("got %q %q %q, want %q %q %q", s.base, s.path, s.query, tc.wantBase, tc.wantPath, tc.wantQuery)
+			}
+		})
+	}
+}
+
+func TestRoute_IsFirst(t *testing.T) {
+	t.Parallel()
+	r, err := newRoute(RouteConfig{Path: "/{channel}"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.isFirst("a") || r.isFirst("a") || !r.isFirst("b") {
+		t.Error("isFirst tells neither the first of a text from others, nor texts apart")
+	}
 }
