@@ -385,3 +385,62 @@ func TestRoute_IsFirst(t *testing.T) {
 		t.Error("isFirst tells neither the first of a text from others, nor texts apart")
 	}
 }
+
+// TestLocator_Locate lists URIs in a playlist of the channel's folder, or of one below it.
+func TestLocator_Locate(t *testing.T) {
+	t.Parallel()
+	const own, second, foreign = "o.example", "p.example", "x.example"
+	const plain, sealed, unchanged = "plain", "sealed", "unchanged"
+	cases := map[string]struct {
+		entry  string
+		listed hls.Listed
+		kind   string
+		path   string // up to the reference
+	}{
+		"a segment":                        {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts"}, plain, "/play/tv/x.ts"},
+		"a segment in a folder":            {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a/x.ts"}, plain, "/play/tv/a/x.ts"},
+		"a segment of another folder":      {"/play/tv/a/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/b/x.ts"}, sealed, "/play/tv/a/~"},
+		"a segment of the folder":          {"/play/tv/a/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a/x.ts"}, plain, "/play/tv/a/x.ts"},
+		"a segment of another channel":     {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv2/x.ts"}, sealed, "/play/tv/~"},
+		"a segment of no route":            {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/x.ts"}, sealed, "/play/tv/~"},
+		"a query":                          {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts?a=1"}, sealed, "/play/tv/~"},
+		"a variable of unknown value":      {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts?a={$a}"}, plain, "/play/tv/x.ts?a={$a}"},
+		"such a variable, elsewhere":       {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/x.ts?a={$a}"}, unchanged, ""},
+		"variables of a playlist":          {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w.m3u8", Variables: "a"}, sealed, "/play/tv/~"},
+		"a playlist":                       {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w.m3u8"}, plain, "/play/tv/w.m3u8"},
+		"a playlist whose name shows none": {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w"}, sealed, "/play/tv/~"},
+		"media that look like a playlist":  {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/w.m3u8"}, sealed, "/play/tv/~"},
+		"a key":                            {"/play/tv/v.m3u8", hls.Listed{Role: hls.Key, Host: own, Ref: "/play/tv/a.key"}, plain, "/play/tv/a.key"},
+		"two slashes":                      {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv//x.ts"}, sealed, "/play/tv/~"},
+		"a path that is not clean":         {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a%2fx.ts"}, sealed, "/play/tv/~"},
+		"a folder like a reference": {
+			"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/~" + strings.Repeat("a", reference.MinChars) + "/x.ts"}, sealed, "/play/tv/~",
+		},
+		"another origin": {"/play/tv/v.m3u8", hls.Listed{Host: second, Ref: "/play/tv/x.ts"}, sealed, "/play/tv/~"},
+		"a foreign host": {"/play/tv/v.m3u8", hls.Listed{Host: foreign, Ref: "/play/tv/x.ts"}, unchanged, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := testConfig("http://" + own)
+			c.Origins["p"] = &OriginConfig{URL: "http://" + second}
+			g, _ := newBareGateway(t, c)
+			at, found := findTarget(g.routes, "", tc.entry)
+			if !found {
+				t.Fatalf("no target of %s", tc.entry)
+			}
+			l := g.newLocator(&requestContext{target: at})
+			tc.listed.Scheme = "http"
+			got, ok := l.locate(tc.listed)
+			kind := plain
+			if _, after, isSealed := strings.Cut(got, "~"); !ok {
+				kind = unchanged
+			} else if isSealed && got != tc.listed.Ref && len(after) > reference.MinChars {
+				kind, got = sealed, got[:strings.IndexByte(got, '~')+1]
+			}
+			if kind != tc.kind || got != tc.path {
+				t.Errorf("got %s %q, want %s %q", kind, got, tc.kind, tc.path)
+			}
+		})
+	}
+}
