@@ -259,6 +259,7 @@ func TestIsWithin(t *testing.T) {
 		{"a/b", "a", true},
 		{"a/b/c", "a/b", true},
 		{"ab", "a", false},
+		{"b", "a", false},
 		{"b/c", "a", false},
 		{"a", "a/b", false},
 		{"", "a", false},

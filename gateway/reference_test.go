@@ -444,3 +444,144 @@ func TestLocator_Locate(t *testing.T) {
 		})
 	}
 }
+
+// newTestLocator returns the locator of a playlist of the path, of a gateway with a second origin at p.example.
+func newTestLocator(t *testing.T, pattern, path string) (*locator, *logRecorder) {
+	t.Helper()
+	c := testConfig("http://o.example")
+	c.Origins["p"] = &OriginConfig{URL: "http://p.example"}
+	c.Routes[0].Path = pattern
+	g, _ := newBareGateway(t, c)
+	records := &logRecorder{}
+	g.options.Logger = slog.New(records)
+	at, found := findTarget(g.routes, "", path)
+	if !found {
+		t.Fatalf("no target of %s", path)
+	}
+	return g.newLocator(&requestContext{target: at}), records
+}
+
+func TestLocator_Locate_LongestURI(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	listed := hls.Listed{Scheme: "http", Host: "o.example", Ref: "/x.ts"}
+	text, ok := l.locate(listed)
+	if !ok {
+		t.Fatal("no reference")
+	}
+	c := &l.gateway.options.Config
+	size := setting.ByteSize(len(text) + l.ticketSize)
+	for _, tc := range []struct {
+		uri, url setting.ByteSize
+		want     bool
+	}{
+		{size, size, true}, {size - 1, size, false}, {size, size - 1, false}, {size + 1, size + 1, true},
+	} {
+		if c.Tickets.MaxURI, c.Limits.MaxURLSize = tc.uri, tc.url; l.gateway.maxURI() != int(min(tc.uri, tc.url)) {
+			t.Errorf("maxURI: got %d", l.gateway.maxURI())
+		}
+		if _, ok := l.locate(listed); ok != tc.want {
+			t.Errorf("%d bytes of %d and %d: got %v", size, tc.uri, tc.url, ok)
+		}
+	}
+}
+
+func TestLocator_Locate_Warns(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ pattern, path, ref, want string }{
+		{"/play/{channel}.m3u8", "/play/tv.m3u8", "/x.ts?a=1", "add one that ends in /*"},
+		{"/play/{channel}/*", "/play/tv/v.m3u8", "/x.ts?a={$a}", "forward_query"},
+		{"/play/{channel}/*", "/play/tv/v.m3u8", "/x.ts?a=1", ""},
+	} {
+		l, records := newTestLocator(t, tc.pattern, tc.path)
+		for range 2 {
+			if _, ok := l.locate(hls.Listed{Scheme: "http", Host: "o.example", Ref: tc.ref}); ok != (tc.want == "") {
+				t.Errorf("%s of %s: got %v", tc.ref, tc.path, ok)
+			}
+		}
+		got := records.recorded()
+		if len(got) != 1 && tc.want != "" || len(got) != 0 && tc.want == "" || tc.want != "" && !strings.Contains(got[0], tc.want) {
+			t.Errorf("%s of %s: logged %q, want once %q", tc.ref, tc.path, got, tc.want)
+		}
+	}
+}
+
+func TestLocator_Pathway(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	for _, tc := range []struct {
+		host, query string
+		isSaid      bool
+		base        string
+	}{
+		{"", "", false, ""},
+		{"foreign.example", "", false, ""},
+		{"foreign.example", "a=1", true, ""},
+		{"", "a=1", true, ""},
+		{"P.example", "", true, "p.example"},
+		{"p.example", "a=1", true, "p.example"},
+		{"p.example:x", "", false, ""},
+	} {
+		text := l.pathway(tc.host, tc.query)
+		if (text != "") != tc.isSaid {
+			t.Errorf("pathway(%q, %q): got %q", tc.host, tc.query, text)
+			continue
+		}
+		if text == "" {
+			continue
+		}
+		scope := l.target.referenceScope(hls.HostParameter)
+		got, ok := l.gateway.sealer.Open(new(reference.Buffer), l.keyID, text, &scope)
+		if !ok || got.Base != tc.base || got.Query != tc.query {
+			t.Errorf("pathway(%q, %q): says %+v %v", tc.host, tc.query, got, ok)
+		}
+	}
+}
+
+func TestGateway_Source(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	g := l.gateway
+	l.target.route.config.ForwardQuery = []string{"q"}
+	type from struct {
+		Origin, Base, Path, Query string
+		IsListed                  bool
+	}
+	cases := map[string]struct {
+		sealed *reference.Target
+		want   from
+	}{
+		"the path alone": {nil, from{"o", "", "/play/tv/v.m3u8", "q=1", false}},
+		"a reference to media": {
+			&reference.Target{Path: "/x.ts", Query: "a=1&_HLS_msn=1"}, from{"o", "", "/x.ts", "a=1&_HLS_msn=1", true},
+		},
+		"a reference to a playlist": {
+			&reference.Target{Role: hls.Playlist, Path: "/w.m3u8", Query: "a=1&_HLS_msn=1"}, from{"o", "", "/w.m3u8", "a=1", true},
+		},
+		"another origin":      {&reference.Target{Origin: "p", Path: "/x.ts"}, from{"p", "", "/x.ts", "", true}},
+		"another host":        {&reference.Target{Base: "http://b", Path: "/x.ts"}, from{"o", "http://b", "/x.ts", "", true}},
+		"one that is no more": {&reference.Target{Origin: "gone", Path: "/x.ts"}, from{}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rc := &requestContext{target: l.target, request: &Request{Query: "q=1&r=2"}}
+			if tc.sealed != nil {
+				rc.sealed = sealedURI{isOpen: true, target: *tc.sealed}
+			}
+			s, ok := g.source(rc)
+			var got from
+			if ok {
+				got = from{"", s.base, s.path, s.query, s.isListed}
+				for origin, o := range g.options.Origins {
+					if o == s.origin {
+						got.Origin = origin
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("source (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
