@@ -87,6 +87,7 @@ func TestPattern_Match(t *testing.T) {
 		"two variables, the last one empty":        {"/{channel}-{quality}.ts", "/a-.ts", nil},
 		"a literal that ends in the next segment":  {"/{channel}.m/{quality}", "/a.m.m/hd", vars{"channel": "a.m", "quality": "hd"}},
 		"a name of one letter before an extension": {"/{channel}.ts", "/a.ts", vars{"channel": "a"}},
+		"a channel of nothing within a segment":    {"/x{channel}", "/x/y", nil},
 		"nothing before an extension":              {"/{channel}.ts", "/.ts", nil},
 	}
 	for name, tc := range cases {
@@ -251,6 +252,14 @@ func TestPattern_Unmerge(t *testing.T) {
 		if got := p.unmerge(tc.path, m).values[1]; !ok || got != tc.want {
 			t.Errorf("%s of %s: got %q, want %q", tc.path, tc.pattern, got, tc.want)
 		}
+	}
+	all, err := parsePath("/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := all.match("/a//b")
+	if got := all.unmerge("/a//b", m).values[0]; got != "a//b" {
+		t.Errorf("of all paths: got %q", got)
 	}
 	if got := (&pattern{}).unmerge("/x", match{}); got != (match{}) {
 		t.Errorf("without variables: got %q", got)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"usher/gateway/hls"
 )
 
 func TestKnownDirective(t *testing.T) {
@@ -91,6 +93,36 @@ func TestPlaylistContentType(t *testing.T) {
 	} {
 		if got := playlistContentType(given); got != want {
 			t.Errorf("playlistContentType(%q): got %q, want %q", given, got, want)
+		}
+	}
+}
+
+func TestRequestContext_TemplateKey(t *testing.T) {
+	t.Parallel()
+	const star, named = "/play/{channel}/*", "/{user}/{channel}/*"
+	for _, tc := range []struct {
+		pattern, path                string
+		ticketIn                     hls.TicketTransport
+		isInPath, isOpen, isPlaylist bool
+		want                         string // the path
+	}{
+		{star, "/play/tv/v.m3u8", hls.TicketInPath, false, false, true, ""},
+		{star, "/play/tv/v.m3u8", hls.TicketInNone, false, false, true, ""},
+		{star, "/play/tv/v.m3u8", hls.TicketInPath, true, false, true, "/play/tv/v.m3u8"},
+		{star, "/play/tv/v.m3u8", hls.TicketInPath, false, true, false, "/play/tv/v.m3u8"},
+		{star, "/play/tv/v.m3u8", hls.TicketInQuery, false, false, true, "/play/tv/v.m3u8"},
+		{star, "/play/tv/v.m3u8", hls.TicketInCookie, false, false, true, "/play/tv/v.m3u8"},
+		{named, "/ann/tv/v.m3u8", hls.TicketInPath, false, false, true, "/ann/tv/v.m3u8"},
+	} {
+		rc := &requestContext{
+			target: newTestTarget(t, RouteConfig{Path: tc.pattern, TicketIn: tc.ticketIn}, tc.path), path: tc.path,
+			isTicketInPath: tc.isInPath, isPlaylist: tc.isPlaylist, sealed: sealedURI{isOpen: tc.isOpen},
+		}
+		want := templateKey{
+			route: rc.target.route, channel: "tv", path: tc.want, isTicketInPath: tc.isInPath, isDocument: !tc.isPlaylist,
+		}
+		if got := rc.templateKey(); got != want {
+			t.Errorf("%+v: got %+v, want %+v", tc, got, want)
 		}
 	}
 }
