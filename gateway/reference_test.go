@@ -585,3 +585,28 @@ func TestGateway_Source(t *testing.T) {
 		})
 	}
 }
+
+func TestLocator_Plain(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	const path = "/play/tv/x.ts"
+	for _, tc := range []struct {
+		ref  string
+		at   reference.Target
+		want string
+	}{
+		{path, reference.Target{Path: path}, path},
+		{path, reference.Target{Path: path, Origin: "p"}, ""},
+		{path, reference.Target{Path: path, Base: "http://b"}, ""},
+		{path, reference.Target{Path: path, Variables: "a"}, ""},
+		{path, reference.Target{Path: path, Version: 1}, ""},
+		{path, reference.Target{Path: path, Query: "a=1"}, ""},
+		{path + "?a={$a}", reference.Target{Path: path, Query: "a={$a}"}, path + "?a={$a}"},
+		{path, reference.Target{Path: "/play/tv/a//x.ts"}, ""},
+		{path, reference.Target{Path: "/elsewhere/x.ts"}, ""},
+	} {
+		if got, ok := l.plain(&hls.Listed{Ref: tc.ref}, &tc.at); ok != (tc.want != "") || got != tc.want {
+			t.Errorf("%+v: got %q %v, want %q", tc.at, got, ok, tc.want)
+		}
+	}
+}
