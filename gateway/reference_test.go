@@ -17,6 +17,7 @@ import (
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/reference"
+	"usher/gateway/ticket"
 	"usher/gateway/upstream"
 )
 
@@ -468,6 +469,9 @@ func TestLocator_Locate_LongestURI(t *testing.T) {
 	text, ok := l.locate(listed)
 	if !ok {
 		t.Fatal("no reference")
+	}
+	if want := len("/~" + l.gateway.signer.Sign(ticket.Claims{}, l.target.scope())); l.ticketSize != want {
+		t.Errorf("a ticket has %d bytes, want %d", l.ticketSize, want)
 	}
 	c := &l.gateway.options.Config
 	size := setting.ByteSize(len(text) + l.ticketSize)
