@@ -7,7 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/backends/setting"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
+	"usher/gateway/reference"
 )
 
 func TestConfig_Validate(t *testing.T) {
@@ -60,6 +63,7 @@ func TestConfig_Validate(t *testing.T) {
 		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
 
 		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
+		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, `cors.allowed_origins[0]: "https://tv.example.com:x": want "*" or an origin such as "https://tv.example.com"`},
 		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
 
 		"no origins": {
@@ -169,6 +173,91 @@ func TestConfig_Warnings_RouteWithoutPlace(t *testing.T) {
 		c.Routes[0].Media = append(c.Routes[0].Media, PathMappingConfig{Path: "/media/{channel}/*"})
 		if err := c.Warnings(); err != nil {
 			t.Errorf("%s with a place: got %v", path, err)
+		}
+	}
+}
+
+func TestConfig_IsCredential(t *testing.T) {
+	t.Parallel()
+	c := Config{Routes: []RouteConfig{{Credentials: []string{"ann"}}, {Required: []string{"bob"}}}}
+	for name, want := range map[string]bool{
+		"token": true, "myToken2": true, "Password": true, "passwd": true, "uid": true, "ann": true, "bob": true,
+		"ticket": false, "xpass": false, "ann2": false, "": false,
+	} {
+		if got := c.isCredential(name); got != want {
+			t.Errorf("isCredential(%q): got %v", name, got)
+		}
+	}
+}
+
+// TestConfig_Validate_Bounds sets what is the least or the most that is allowed.
+func TestConfig_Validate_Bounds(t *testing.T) {
+	t.Parallel()
+	c := testConfig("http://10.0.0.5:8000")
+	c.Identity.Secret = "0123456789abcdef"
+	c.Limits.MaxHeaderSize, c.Limits.MaxURLSize, c.Tickets.MaxURI = 4*setting.KiB, 256, 256
+	c.Limits.MaxConcurrentRequests = 1
+	c.Limits.ReadTimeout, c.Limits.IdleTimeout, c.Limits.WriteTimeout = time.Second, time.Second, time.Second
+	c.Drain.ReadinessDelay, c.Drain.Timeout = 0, time.Second
+	c.Tickets.ReviveFor = time.Minute
+	if err := c.Validate([]string{"b"}); err != nil {
+		t.Errorf("the least: got %v", err)
+	}
+	c.Tickets.ReviveFor, c.Tickets.MaxURI = 30*24*time.Hour, setting.ByteSize(reference.MaxChars)
+	if err := c.Validate([]string{"b"}); err != nil {
+		t.Errorf("the most: got %v", err)
+	}
+}
+
+func TestConfig_Warnings_Bounds(t *testing.T) {
+	t.Parallel()
+	cases := map[string]struct {
+		edit func(*Config)
+		want string // in the warning; empty: there is none
+	}{
+		"as usual":                 {func(*Config) {}, ""},
+		"revival for a day":        {func(c *Config) { c.Tickets.ReviveFor = 24 * time.Hour }, ""},
+		"revival for longer":       {func(c *Config) { c.Tickets.ReviveFor = 24*time.Hour + 1 }, "tickets.revive_for: 24h0m0.000000001s: a ticket"},
+		"an origin with a query":   {func(c *Config) { c.Origins["o"].URL += "?a=1" }, "origins.o.url: has a query"},
+		"a fallback with a query":  {func(c *Config) { c.Origins["o"].Fallback = []string{"http://b/?a"} }, "origins.o.fallback[0]: has a query"},
+		"a fallback of no address": {func(c *Config) { c.Origins["o"].Upstream.FallbackOn404 = true }, "origins.o.fallback_on_404: true has no effect"},
+		"a fallback of one address": {func(c *Config) {
+			c.Origins["o"].Upstream.FallbackOn404, c.Origins["o"].Fallback = true, []string{"http://b"}
+		}, ""},
+		"an address that is none":    {func(c *Config) { c.Origins["o"].URL = "http://b:x?a=1" }, ""},
+		"an origin without settings": {func(c *Config) { c.Origins["o"] = nil }, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := testConfig("http://10.0.0.5:8000")
+			c.TrustedProxies = nil
+			tc.edit(&c)
+			switch err := c.Warnings(); {
+			case tc.want == "" && err != nil:
+				t.Errorf("got %v, want nothing", err)
+			case tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("got %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestConfig_UnenforcedRoutes(t *testing.T) {
+	t.Parallel()
+	c := Config{Routes: []RouteConfig{{Name: "a"}, {Name: "b", Enforce: enforcement.Unenforced}}}
+	if diff := cmp.Diff([]string{"b"}, c.unenforcedRoutes()); diff != "" {
+		t.Errorf("routes (-want +got):\n%s", diff)
+	}
+}
+
+func TestWithoutUser(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"http://a/b": "http://a/b", "@a": "[hidden]@a", "http://@a": "http://[hidden]@a", "u:p@a": "[hidden]@a", "http@x://a": "[hidden]@x://a", "": "",
+	} {
+		if got := withoutUser(address); got != want {
+			t.Errorf("withoutUser(%q): got %q, want %q", address, got, want)
 		}
 	}
 }

@@ -536,3 +536,98 @@ func TestSessionHasher_Sibling(t *testing.T) {
 		t.Errorf("%d sessions at %d addresses", len(ids), len(addresses))
 	}
 }
+
+func TestTarget_NamesCredential(t *testing.T) {
+	t.Parallel()
+	at := newTestTarget(t, RouteConfig{Path: "/{user}/{channel}.m3u8", Credentials: []string{"a"}, Required: []string{"b"}}, "/ann/tv.m3u8")
+	for name, want := range map[string]bool{"a": true, "b": true, "user": true, "channel": true, "c": false, "": false} {
+		if got := at.namesCredential(name); got != want {
+			t.Errorf("namesCredential(%q): got %v", name, got)
+		}
+	}
+}
+
+func TestIsCacheBuster(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name, value string
+		want        bool
+	}{
+		{"_", "17", true},
+		{"_t", "0123456789", true},
+		{"cb", "1", true},
+		{"nocache", "1", true},
+		{"_", "", false},
+		{"_", "x", false},
+		{"cb", "1x2", false},
+		{"t", "17", false},
+		{"", "17", false},
+	} {
+		if got := isCacheBuster(tc.name, tc.value); got != tc.want {
+			t.Errorf("isCacheBuster(%q, %q): got %v", tc.name, tc.value, got)
+		}
+	}
+}
+
+func TestRoute_IsIgnored(t *testing.T) {
+	t.Parallel()
+	r := &route{config: RouteConfig{Credentials: []string{"cb"}, Required: []string{"_t"}, IgnoreQuery: []string{"utm"}}}
+	for _, tc := range []struct {
+		name, value string
+		want        bool
+	}{
+		{"_HLS_msn", "1", true},
+		{"CMCD", "x", true},
+		{"utm", "x", true},
+		{"_", "1", true},
+		{"_", "x", false},
+		{"cb", "1", false},
+		{"_t", "1", false},
+		{"token", "1", false},
+	} {
+		if got := r.isIgnored(tc.name, tc.value); got != tc.want {
+			t.Errorf("isIgnored(%q, %q): got %v", tc.name, tc.value, got)
+		}
+	}
+}
+
+func TestParameter(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ query, want string }{
+		{"t=1", "1"},
+		{"a=2&t=1&t=3", "1"},
+		{"a=2&&t=1=2", "1=2"},
+		{"t=&t=1", ""},
+		{"t", ""},
+		{"", ""},
+		{"%74=1&tt=2&T=3", ""},
+	} {
+		if got := parameter(tc.query, "t"); got != tc.want {
+			t.Errorf("parameter(%q): got %q, want %q", tc.query, got, tc.want)
+		}
+	}
+}
+
+func TestHasParameter(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]bool{
+		"t=1": true, "a=2&t=1": true, "%74=1": true, "t=&t=1": true, "t=": false, "t": false, "tt=1": false, "": false,
+	} {
+		if got := hasParameter(query, "t"); got != want {
+			t.Errorf("hasParameter(%q): got %v", query, got)
+		}
+	}
+}
+
+func TestFilterQuery(t *testing.T) {
+	t.Parallel()
+	notB := func(name, value string) bool { return name != "b" && value != "0" }
+	for query, want := range map[string]string{
+		"": "", "&": "", "a=1": "a=1", "a=1&": "a=1", "&a=1": "a=1", "a=1&&c=2": "a=1&c=2", "a=1&b=2&c": "a=1&c", "%62=1": "", "a=0&a=%30": "a=%30",
+		"b=1&": "", "a=1&c=2": "a=1&c=2",
+	} {
+		if got := filterQuery(query, notB); got != want {
+			t.Errorf("filterQuery(%q): got %q, want %q", query, got, want)
+		}
+	}
+}

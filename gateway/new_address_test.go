@@ -250,3 +250,50 @@ func TestNewAddressPolicy_UnmarshalText(t *testing.T) {
 		t.Errorf("got %v, want what is allowed", err)
 	}
 }
+
+func TestRoute_SessionPrefix(t *testing.T) {
+	t.Parallel()
+	address := netip.MustParseAddr("192.0.2.7")
+	own, all := netip.MustParsePrefix("192.0.2.7/32"), netip.Prefix{}
+	for _, tc := range []struct {
+		policy NewAddressPolicy
+		query  string
+		want   netip.Prefix
+	}{
+		{CheckNewAddress, "token=1", own},
+		{RefuseNewAddress, "token=1", own},
+		{ShareSession, "token=1", all},
+		{ShareSession, "", own},
+		{CheckNewAddress, "", own},
+	} {
+		r := &route{config: RouteConfig{OnNewAddress: tc.policy}}
+		if got := r.sessionPrefix(&backends.Credentials{Query: tc.query}, address); got != tc.want {
+			t.Errorf("%v with %q: got %v, want %v", tc.policy, tc.query, got, tc.want)
+		}
+	}
+}
+
+func TestRequestContext_IsAdmitted(t *testing.T) {
+	t.Parallel()
+	s := &fakeSession{}
+	s.admit(netip.MustParsePrefix("192.0.2.7/32"))
+	for _, tc := range []struct {
+		policy  NewAddressPolicy
+		address string
+		want    bool
+	}{
+		{ShareSession, "192.0.2.7", true},
+		{ShareSession, "192.0.2.8", false},
+		{CheckNewAddress, "192.0.2.8", true},
+		{RefuseNewAddress, "192.0.2.8", true},
+	} {
+		rc := &requestContext{
+			target:  target{route: &route{config: RouteConfig{OnNewAddress: tc.policy}}},
+			viewer:  client{address: netip.MustParseAddr(tc.address)},
+			session: s,
+		}
+		if got := rc.isAdmitted(); got != tc.want {
+			t.Errorf("%v from %s: got %v", tc.policy, tc.address, got)
+		}
+	}
+}

@@ -81,6 +81,14 @@ func TestPattern_Match(t *testing.T) {
 		"a deep channel behind credentials":        {"/{user}/{password}/{channel...}/*", "/u/p/tv/t/i", vars{"user": "u", "password": "p", "channel": "tv/t", "*": "i"}},
 		"a deep channel before a variable":         {"/{channel...}/{quality}.m3u8", "/tv/travel/hd.m3u8", vars{"channel": "tv/travel", "quality": "hd"}},
 		"a deep channel whose rest matches before": {"/{channel...}/{quality}/x/*", "/a/x/c", nil},
+		"a deep channel behind a letter":           {"/{channel...}x", "/ax", vars{"channel": "a"}},
+		"a deep channel of one letter":             {"/{channel...}/*", "/a/", vars{"channel": "a", "*": ""}},
+		"two variables with a longer literal":      {"/{channel}-x-{quality}.ts", "/a-x-b-x-c.ts", vars{"channel": "a", "quality": "b-x-c"}},
+		"two variables, the last one empty":        {"/{channel}-{quality}.ts", "/a-.ts", nil},
+		"a literal that ends in the next segment":  {"/{channel}.m/{quality}", "/a.m.m/hd", vars{"channel": "a.m", "quality": "hd"}},
+		"a name of one letter before an extension": {"/{channel}.ts", "/a.ts", vars{"channel": "a"}},
+		"a channel of nothing within a segment":    {"/x{channel}", "/x/y", nil},
+		"nothing before an extension":              {"/{channel}.ts", "/.ts", nil},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -176,6 +184,146 @@ func TestParsePattern_Invalid(t *testing.T) {
 				t.Errorf("parsePattern(%q):\n got %v\nwant %s", tc.pattern, err, tc.want)
 			}
 		})
+	}
+}
+
+func TestParsePattern_SixVariables(t *testing.T) {
+	t.Parallel()
+	p := mustPattern(t, "/{a}/{b}/{c}/{d}/{channel...}/*")
+	if len(p.names) != maxVariables || !p.isDeep {
+		t.Errorf("got %q, deep %v", p.names, p.isDeep)
+	}
+	if mustPattern(t, "/{channel}/{a}").isDeep {
+		t.Error("a channel of one segment is deep")
+	}
+}
+
+func TestIsNeverInPath(t *testing.T) {
+	t.Parallel()
+	for _, c := range "\x00 \"#<>?\\^`|\x7f\u0080é" {
+		if !isNeverInPath(c) {
+			t.Errorf("%q: got false", c)
+		}
+	}
+	for _, c := range "!$%&'()*+,-./09:;=@AZ[]_az{}~" {
+		if isNeverInPath(c) {
+			t.Errorf("%q: got true", c)
+		}
+	}
+}
+
+func TestPattern_Place(t *testing.T) {
+	t.Parallel()
+	const star = "/play/{channel}/*"
+	for _, tc := range []struct{ from, path, to, rest, want string }{
+		{star, "/play/tv/a/x.ts", star, "", "/play/tv/"},
+		{star, "/play/tv/a/x.ts", star, "b/", "/play/tv/b/"},
+		{star, "/play/tv/x.ts", "/m/{channel}-x/*", "b/", "/m/tv-x/b/"},
+		{star, "/play/tv/x.ts", "/{user}/{channel}/*", "", ""},
+		{star, "/play/tv/x.ts", "/{channel}.key", "", ""},
+		{"/{user}/{channel}.m3u8", "/ann/tv.m3u8", "/m/{channel}/{user}/*", "", "/m/tv/ann/"},
+		{"/{user}/{channel}.m3u8", "/ann/tv.m3u8", "/{user}/*/", "", ""},
+	} {
+		to, err := parsePath(tc.to)
+		if err != nil {
+			if tc.want != "" {
+				t.Fatal(err)
+			}
+			continue
+		}
+		from := mustPattern(t, tc.from)
+		m, matches := from.match(tc.path)
+		if got, ok := to.place(from, m, tc.rest); !matches || ok != (tc.want != "") || ok && got != tc.want {
+			t.Errorf("%s in %s: got %q %v, want %q", tc.path, tc.to, got, ok, tc.want)
+		}
+	}
+}
+
+func TestPattern_Unmerge(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ pattern, path, want string }{
+		{"/play/{channel}/*", "/play/tv//a///x.ts", "/a///x.ts"},
+		{"/play/{channel}/*", "/play//tv/a///x.ts", "a///x.ts"},
+		{"/play/{channel}/*", "/play/tv/a/x.ts", "a/x.ts"},
+		{"/{channel}/{file}", "/tv//x.ts", "x.ts"},
+	} {
+		p := mustPattern(t, tc.pattern)
+		m, ok := p.match(tc.path)
+		if got := p.unmerge(tc.path, m).values[1]; !ok || got != tc.want {
+			t.Errorf("%s of %s: got %q, want %q", tc.path, tc.pattern, got, tc.want)
+		}
+	}
+	all, err := parsePath("/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := all.match("/a//b")
+	if got := all.unmerge("/a//b", m).values[0]; got != "a//b" {
+		t.Errorf("of all paths: got %q", got)
+	}
+	if got := (&pattern{}).unmerge("/x", match{}); got != (match{}) {
+		t.Errorf("without variables: got %q", got)
+	}
+}
+
+func TestPattern_Folder(t *testing.T) {
+	t.Parallel()
+	const from = "/{user}/{channel}/*"
+	for to, want := range map[string]string{
+		"/{channel}/*":               "/tv",
+		"/a/{channel}/b/{user}/*":    "/a/tv",
+		"/a/{channel}-b/c/*":         "/a/tv-b",
+		"/a/{channel}-b-{user}.m3u8": "/a/tv-b-ann.m3u8",
+		"/a/b/{user}/{channel}":      "/a/b/ann/tv",
+		"/{channel}/{other}":         "/tv",
+		"/{other}/{channel}":         "",
+	} {
+		p, of := mustPattern(t, from), mustPattern(t, to)
+		m, _ := p.match("/ann/tv/x.ts")
+		if got, ok := of.folder(p, m); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: got %q %v, want %q", to, got, ok, want)
+		}
+	}
+}
+
+func TestPattern_HasCredentials(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		"/{channel}": false, "/{channel}/*": false, "/{user}/{channel}/*": true, "/{channel}/{q}": true,
+	} {
+		if got := mustPattern(t, text).hasCredentials(); got != want {
+			t.Errorf("%s: got %v", text, got)
+		}
+	}
+}
+
+func TestIsChannelPath(t *testing.T) {
+	t.Parallel()
+	names := func(n int) string { return strings.Repeat("a/", n) + "a" }
+	for _, tc := range []struct {
+		value string
+		depth int
+		want  bool
+	}{
+		{"tv", anyDepth, true},
+		{"tv", 0, true},
+		{"tv", 1, false},
+		{"tv/a", anyDepth, true},
+		{"tv/a", 1, true},
+		{"tv/a", 0, false},
+		{"", anyDepth, false},
+		{"", 0, false},
+		{"/", anyDepth, false},
+		{"/tv", anyDepth, false},
+		{"tv/", anyDepth, false},
+		{names(maxChannelDepth), anyDepth, true},
+		{names(maxChannelDepth), maxChannelDepth, true},
+		{names(maxChannelDepth + 1), anyDepth, false},
+		{names(maxChannelDepth + 1), maxChannelDepth + 1, false},
+	} {
+		if got := isChannelPath(tc.value, tc.depth); got != tc.want {
+			t.Errorf("isChannelPath(%q, %d): got %v", tc.value, tc.depth, got)
+		}
 	}
 }
 

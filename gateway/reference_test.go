@@ -16,6 +16,8 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/reference"
+	"usher/gateway/ticket"
 	"usher/gateway/upstream"
 )
 
@@ -340,4 +342,275 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 		t.Errorf("the base's host was asked for %q", asked)
 	}
 	g.want(t, 200, uris(master)[0]+"?"+hls.HostParameter+"=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") // a forged one changes nothing
+}
+
+func TestSource_OnPathway(t *testing.T) {
+	t.Parallel()
+	g, _ := newBareGateway(t, testConfig("http://o.example:81/top"))
+	const other = "http://x.example:82"
+	cases := map[string]struct {
+		base, query        string
+		pathway            reference.Target
+		wantBase, wantPath string
+		wantQuery          string
+	}{
+		"nothing":                    {"", "a=1", reference.Target{}, "", "/tv/v.m3u8", "a=1"},
+		"another host":               {"", "a=1", reference.Target{Base: "b.example"}, "http://b.example:81", "/top/tv/v.m3u8", "a=1"},
+		"another host and port":      {"", "", reference.Target{Base: "b.example:83"}, "http://b.example:83", "/top/tv/v.m3u8", ""},
+		"another host than a base":   {other, "", reference.Target{Base: "b.example"}, "http://b.example:82", "/tv/v.m3u8", ""},
+		"a parameter":                {"", "", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "a=1"},
+		"a parameter beside another": {"", "b=2", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "b=2&a=1"},
+		"a parameter that is listed": {"", "a=3&b=2&%61=4", reference.Target{Query: "a=1"}, "", "/tv/v.m3u8", "b=2&a=1"},
+		"two parameters of those":    {"", "a=3&b=2&c=4", reference.Target{Query: "c=5&a=1"}, "", "/tv/v.m3u8", "b=2&c=5&a=1"},
+		"a host and a parameter":     {other, "a=3", reference.Target{Base: "b.example", Query: "a=1"}, "http://b.example:82", "/tv/v.m3u8", "a=1"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := source{origin: g.options.Origins["o"], base: tc.base, path: "/tv/v.m3u8", query: tc.query}
+			s = s.onPathway(&tc.pathway)
+			if s.base != tc.wantBase || s.path != tc.wantPath || s.query != tc.wantQuery {
+				t.Errorf("got %q %q %q, want %q %q %q", s.base, s.path, s.query, tc.wantBase, tc.wantPath, tc.wantQuery)
+			}
+		})
+	}
+}
+
+func TestRoute_IsFirst(t *testing.T) {
+	t.Parallel()
+	r, err := newRoute(RouteConfig{Path: "/{channel}"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.isFirst("a") || r.isFirst("a") || !r.isFirst("b") {
+		t.Error("isFirst tells neither the first of a text from others, nor texts apart")
+	}
+}
+
+// TestLocator_Locate lists URIs in a playlist of the channel's folder, or of one below it.
+func TestLocator_Locate(t *testing.T) {
+	t.Parallel()
+	const own, second, foreign = "o.example", "p.example", "x.example"
+	const plain, sealed, unchanged = "plain", "sealed", "unchanged"
+	cases := map[string]struct {
+		entry  string
+		listed hls.Listed
+		kind   string
+		path   string // up to the reference
+	}{
+		"a segment":                        {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts"}, plain, "/play/tv/x.ts"},
+		"a segment in a folder":            {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a/x.ts"}, plain, "/play/tv/a/x.ts"},
+		"a segment of another folder":      {"/play/tv/a/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/b/x.ts"}, sealed, "/play/tv/a/~"},
+		"a segment of the folder":          {"/play/tv/a/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a/x.ts"}, plain, "/play/tv/a/x.ts"},
+		"a segment of another channel":     {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv2/x.ts"}, sealed, "/play/tv/~"},
+		"a segment of no route":            {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/x.ts"}, sealed, "/play/tv/~"},
+		"a query":                          {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts?a=1"}, sealed, "/play/tv/~"},
+		"a variable of unknown value":      {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/x.ts?a={$a}"}, plain, "/play/tv/x.ts?a={$a}"},
+		"such a variable, elsewhere":       {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/x.ts?a={$a}"}, unchanged, ""},
+		"variables of a playlist":          {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w.m3u8", Variables: "a"}, sealed, "/play/tv/~"},
+		"a playlist":                       {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w.m3u8"}, plain, "/play/tv/w.m3u8"},
+		"a playlist whose name shows none": {"/play/tv/v.m3u8", hls.Listed{Role: hls.Playlist, Host: own, Ref: "/play/tv/w"}, sealed, "/play/tv/~"},
+		"media that look like a playlist":  {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/w.m3u8"}, sealed, "/play/tv/~"},
+		"a key":                            {"/play/tv/v.m3u8", hls.Listed{Role: hls.Key, Host: own, Ref: "/play/tv/a.key"}, plain, "/play/tv/a.key"},
+		"two slashes":                      {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv//x.ts"}, sealed, "/play/tv/~"},
+		"a path that is not clean":         {"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/a%2fx.ts"}, sealed, "/play/tv/~"},
+		"a folder like a reference": {
+			"/play/tv/v.m3u8", hls.Listed{Host: own, Ref: "/play/tv/~" + strings.Repeat("a", reference.MinChars) + "/x.ts"}, sealed, "/play/tv/~",
+		},
+		"another origin": {"/play/tv/v.m3u8", hls.Listed{Host: second, Ref: "/play/tv/x.ts"}, sealed, "/play/tv/~"},
+		"a foreign host": {"/play/tv/v.m3u8", hls.Listed{Host: foreign, Ref: "/play/tv/x.ts"}, unchanged, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := testConfig("http://" + own)
+			c.Origins["p"] = &OriginConfig{URL: "http://" + second}
+			g, _ := newBareGateway(t, c)
+			at, found := findTarget(g.routes, "", tc.entry)
+			if !found {
+				t.Fatalf("no target of %s", tc.entry)
+			}
+			l := g.newLocator(&requestContext{target: at})
+			tc.listed.Scheme = "http"
+			got, ok := l.locate(tc.listed)
+			kind := plain
+			if _, after, isSealed := strings.Cut(got, "~"); !ok {
+				kind = unchanged
+			} else if isSealed && got != tc.listed.Ref && len(after) > reference.MinChars {
+				kind, got = sealed, got[:strings.IndexByte(got, '~')+1]
+			}
+			if kind != tc.kind || got != tc.path {
+				t.Errorf("got %s %q, want %s %q", kind, got, tc.kind, tc.path)
+			}
+		})
+	}
+}
+
+// newTestLocator returns the locator of a playlist of the path, of a gateway with a second origin at p.example.
+func newTestLocator(t *testing.T, pattern, path string) (*locator, *logRecorder) {
+	t.Helper()
+	c := testConfig("http://o.example")
+	c.Origins["p"] = &OriginConfig{URL: "http://p.example"}
+	c.Routes[0].Path = pattern
+	g, _ := newBareGateway(t, c)
+	records := &logRecorder{}
+	g.options.Logger = slog.New(records)
+	at, found := findTarget(g.routes, "", path)
+	if !found {
+		t.Fatalf("no target of %s", path)
+	}
+	return g.newLocator(&requestContext{target: at}), records
+}
+
+func TestLocator_Locate_LongestURI(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	listed := hls.Listed{Scheme: "http", Host: "o.example", Ref: "/x.ts"}
+	text, ok := l.locate(listed)
+	if !ok {
+		t.Fatal("no reference")
+	}
+	if want := len("/~" + l.gateway.signer.Sign(ticket.Claims{}, l.target.scope())); l.ticketSize != want {
+		t.Errorf("a ticket has %d bytes, want %d", l.ticketSize, want)
+	}
+	c := &l.gateway.options.Config
+	size := setting.ByteSize(len(text) + l.ticketSize)
+	for _, tc := range []struct {
+		uri, url setting.ByteSize
+		want     bool
+	}{
+		{size, size, true}, {size - 1, size, false}, {size, size - 1, false}, {size + 1, size + 1, true},
+	} {
+		if c.Tickets.MaxURI, c.Limits.MaxURLSize = tc.uri, tc.url; l.gateway.maxURI() != int(min(tc.uri, tc.url)) {
+			t.Errorf("maxURI: got %d", l.gateway.maxURI())
+		}
+		if _, ok := l.locate(listed); ok != tc.want {
+			t.Errorf("%d bytes of %d and %d: got %v", size, tc.uri, tc.url, ok)
+		}
+	}
+}
+
+func TestLocator_Locate_Warns(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ pattern, path, ref, want string }{
+		{"/play/{channel}.m3u8", "/play/tv.m3u8", "/x.ts?a=1", "add one that ends in /*"},
+		{"/play/{channel}/*", "/play/tv/v.m3u8", "/x.ts?a={$a}", "forward_query"},
+		{"/play/{channel}/*", "/play/tv/v.m3u8", "/x.ts?a=1", ""},
+	} {
+		l, records := newTestLocator(t, tc.pattern, tc.path)
+		for range 2 {
+			if _, ok := l.locate(hls.Listed{Scheme: "http", Host: "o.example", Ref: tc.ref}); ok != (tc.want == "") {
+				t.Errorf("%s of %s: got %v", tc.ref, tc.path, ok)
+			}
+		}
+		got := records.recorded()
+		if len(got) != 1 && tc.want != "" || len(got) != 0 && tc.want == "" || tc.want != "" && !strings.Contains(got[0], tc.want) {
+			t.Errorf("%s of %s: logged %q, want once %q", tc.ref, tc.path, got, tc.want)
+		}
+	}
+}
+
+func TestLocator_Pathway(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	for _, tc := range []struct {
+		host, query string
+		isSaid      bool
+		base        string
+	}{
+		{"", "", false, ""},
+		{"foreign.example", "", false, ""},
+		{"foreign.example", "a=1", true, ""},
+		{"", "a=1", true, ""},
+		{"P.example", "", true, "p.example"},
+		{"p.example", "a=1", true, "p.example"},
+		{"p.example:x", "", false, ""},
+	} {
+		text := l.pathway(tc.host, tc.query)
+		if (text != "") != tc.isSaid {
+			t.Errorf("pathway(%q, %q): got %q", tc.host, tc.query, text)
+			continue
+		}
+		if text == "" {
+			continue
+		}
+		scope := l.target.referenceScope(hls.HostParameter)
+		got, ok := l.gateway.sealer.Open(new(reference.Buffer), l.keyID, text, &scope)
+		if !ok || got.Base != tc.base || got.Query != tc.query {
+			t.Errorf("pathway(%q, %q): says %+v %v", tc.host, tc.query, got, ok)
+		}
+	}
+}
+
+func TestGateway_Source(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	g := l.gateway
+	l.target.route.config.ForwardQuery = []string{"q"}
+	type from struct {
+		Origin, Base, Path, Query string
+		IsListed                  bool
+	}
+	cases := map[string]struct {
+		sealed *reference.Target
+		want   from
+	}{
+		"the path alone": {nil, from{"o", "", "/play/tv/v.m3u8", "q=1", false}},
+		"a reference to media": {
+			&reference.Target{Path: "/x.ts", Query: "a=1&_HLS_msn=1"}, from{"o", "", "/x.ts", "a=1&_HLS_msn=1", true},
+		},
+		"a reference to a playlist": {
+			&reference.Target{Role: hls.Playlist, Path: "/w.m3u8", Query: "a=1&_HLS_msn=1"}, from{"o", "", "/w.m3u8", "a=1", true},
+		},
+		"another origin":      {&reference.Target{Origin: "p", Path: "/x.ts"}, from{"p", "", "/x.ts", "", true}},
+		"another host":        {&reference.Target{Base: "http://b", Path: "/x.ts"}, from{"o", "http://b", "/x.ts", "", true}},
+		"one that is no more": {&reference.Target{Origin: "gone", Path: "/x.ts"}, from{}},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rc := &requestContext{target: l.target, request: &Request{Query: "q=1&r=2"}}
+			if tc.sealed != nil {
+				rc.sealed = sealedURI{isOpen: true, target: *tc.sealed}
+			}
+			s, ok := g.source(rc)
+			var got from
+			if ok {
+				got = from{"", s.base, s.path, s.query, s.isListed}
+				for origin, o := range g.options.Origins {
+					if o == s.origin {
+						got.Origin = origin
+					}
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("source (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestLocator_Plain(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	const path = "/play/tv/x.ts"
+	for _, tc := range []struct {
+		ref  string
+		at   reference.Target
+		want string
+	}{
+		{path, reference.Target{Path: path}, path},
+		{path, reference.Target{Path: path, Origin: "p"}, ""},
+		{path, reference.Target{Path: path, Base: "http://b"}, ""},
+		{path, reference.Target{Path: path, Variables: "a"}, ""},
+		{path, reference.Target{Path: path, Version: 1}, ""},
+		{path, reference.Target{Path: path, Query: "a=1"}, ""},
+		{path + "?a={$a}", reference.Target{Path: path, Query: "a={$a}"}, path + "?a={$a}"},
+		{path, reference.Target{Path: "/play/tv/a//x.ts"}, ""},
+		{path, reference.Target{Path: "/elsewhere/x.ts"}, ""},
+	} {
+		if got, ok := l.plain(&hls.Listed{Ref: tc.ref}, &tc.at); ok != (tc.want != "") || got != tc.want {
+			t.Errorf("%+v: got %q %v, want %q", tc.at, got, ok, tc.want)
+		}
+	}
 }
