@@ -20,23 +20,37 @@ func TestMediaLifetime_Bounds(t *testing.T) {
 		"nothing":      {nil, lifetime{isStorable: true, fresh: fallback}},
 		"only its age": {map[string]string{"Age": "3"}, lifetime{isStorable: true, fresh: fallback, age: 3 * time.Second}},
 		"max-age=0":    {map[string]string{"Cache-Control": "max-age=0"}, lifetime{isStorable: true, isStated: true}},
-		"max-age=0 of an age": {map[string]string{"Cache-Control": "max-age=0", "Age": "3"},
-			lifetime{isStorable: true, isStated: true, fresh: -3 * time.Second, age: 3 * time.Second}},
-		"max-age and Expires": {map[string]string{"Cache-Control": "max-age=7", "Expires": "Mon, 02 Nov 2026 10:00:09 GMT"},
-			lifetime{isStorable: true, isStated: true, fresh: 7 * time.Second}},
+		"max-age=0 of an age": {
+			map[string]string{"Cache-Control": "max-age=0", "Age": "3"},
+			lifetime{isStorable: true, isStated: true, fresh: -3 * time.Second, age: 3 * time.Second},
+		},
+		"max-age and Expires": {
+			map[string]string{"Cache-Control": "max-age=7", "Expires": "Mon, 02 Nov 2026 10:00:09 GMT"},
+			lifetime{isStorable: true, isStated: true, fresh: 7 * time.Second},
+		},
 		"s-maxage=0": {map[string]string{"Cache-Control": "max-age=5, s-maxage=0"}, lifetime{isStorable: true, isStated: true, mustRevalidate: true}},
-		"s-maxage of an age": {map[string]string{"Cache-Control": "s-maxage=9", "Age": "3"},
-			lifetime{isStorable: true, isStated: true, mustRevalidate: true, fresh: 6 * time.Second, age: 3 * time.Second}},
-		"no-cache": {map[string]string{"Cache-Control": "no-cache, max-age=5", "Age": "3"},
-			lifetime{isStorable: true, isStated: true, mustRevalidate: true, age: 3 * time.Second}},
+		"s-maxage of an age": {
+			map[string]string{"Cache-Control": "s-maxage=9", "Age": "3"},
+			lifetime{isStorable: true, isStated: true, mustRevalidate: true, fresh: 6 * time.Second, age: 3 * time.Second},
+		},
+		"no-cache": {
+			map[string]string{"Cache-Control": "no-cache, max-age=5", "Age": "3"},
+			lifetime{isStorable: true, isStated: true, mustRevalidate: true, age: 3 * time.Second},
+		},
 		"no-store": {map[string]string{"Cache-Control": "no-store, max-age=5"}, lifetime{isStated: true, fresh: 5 * time.Second}},
-		"must-revalidate": {map[string]string{"Cache-Control": "must-revalidate, max-age=5"},
-			lifetime{isStorable: true, isStated: true, mustRevalidate: true, fresh: 5 * time.Second}},
-		"proxy-revalidate": {map[string]string{"Cache-Control": "proxy-revalidate"},
-			lifetime{isStorable: true, mustRevalidate: true, fresh: fallback}},
+		"must-revalidate": {
+			map[string]string{"Cache-Control": "must-revalidate, max-age=5"},
+			lifetime{isStorable: true, isStated: true, mustRevalidate: true, fresh: 5 * time.Second},
+		},
+		"proxy-revalidate": {
+			map[string]string{"Cache-Control": "proxy-revalidate"},
+			lifetime{isStorable: true, mustRevalidate: true, fresh: fallback},
+		},
 		"it varies": {map[string]string{"Vary": "*", "Cache-Control": "max-age=5"}, lifetime{isStated: true, fresh: 5 * time.Second}},
-		"Expires of an age": {map[string]string{"Expires": "Mon, 02 Nov 2026 10:00:09 GMT", "Age": "3"},
-			lifetime{isStorable: true, isStated: true, fresh: 6 * time.Second, age: 3 * time.Second}},
+		"Expires of an age": {
+			map[string]string{"Expires": "Mon, 02 Nov 2026 10:00:09 GMT", "Age": "3"},
+			lifetime{isStorable: true, isStated: true, fresh: 6 * time.Second, age: 3 * time.Second},
+		},
 	} {
 		h := http.Header{}
 		for field, value := range test.header {
@@ -82,8 +96,10 @@ func TestParseDirectives(t *testing.T) {
 		"private":          {[]string{"PRIVATE"}, cacheDirectives{noStore: true, maxAge: -1, sharedMaxAge: -1}},
 		"of several lines": {[]string{"no-store", "max-age=5"}, cacheDirectives{noStore: true, maxAge: 5 * time.Second, sharedMaxAge: -1}},
 		"with blanks":      {[]string{` no-cache ,	max-age = "7" `}, cacheDirectives{noCache: true, maxAge: 7 * time.Second, sharedMaxAge: -1}},
-		"of a shared cache": {[]string{"s-maxage=1,proxy-revalidate"},
-			cacheDirectives{mustRevalidate: true, maxAge: -1, sharedMaxAge: time.Second}},
+		"of a shared cache": {
+			[]string{"s-maxage=1,proxy-revalidate"},
+			cacheDirectives{mustRevalidate: true, maxAge: -1, sharedMaxAge: time.Second},
+		},
 		"of any cache":     {[]string{"must-revalidate"}, cacheDirectives{mustRevalidate: true, maxAge: -1, sharedMaxAge: -1}},
 		"of no value":      {[]string{"max-age"}, cacheDirectives{sharedMaxAge: -1}},
 		"of two equal":     {[]string{"max-age=5, max-age=6"}, cacheDirectives{maxAge: 6 * time.Second, sharedMaxAge: -1}},
