@@ -630,3 +630,16 @@ func TestLocator_Seal_Query(t *testing.T) {
 		}
 	}
 }
+
+func TestLocator_Plain_SecondMapping(t *testing.T) {
+	t.Parallel()
+	c := testConfig("http://o.example")
+	c.Routes[0].Path, c.Routes[0].Media = "/live/{channel}.m3u8", []PathMappingConfig{{Path: "/m/{channel}/*"}}
+	g, _ := newBareGateway(t, c)
+	at, _ := findTarget(g.routes, "", "/live/tv.m3u8")
+	l := g.newLocator(&requestContext{target: at})
+	const path = "/m/tv/x.ts"
+	if got, ok := l.plain(&hls.Listed{Ref: path}, &reference.Target{Path: path}); !ok || got != path {
+		t.Errorf("got %q %v, want %q", got, ok, path)
+	}
+}
