@@ -614,3 +614,32 @@ func TestLocator_Plain(t *testing.T) {
 		}
 	}
 }
+
+func TestLocator_Seal_Query(t *testing.T) {
+	t.Parallel()
+	l, _ := newTestLocator(t, "/play/{channel}/*", "/play/tv/v.m3u8")
+	for _, tc := range []struct {
+		role        hls.Role
+		query, want string
+	}{
+		{hls.Playlist, "a=1", "/x?a=1"}, {hls.Playlist, "", "/x"}, {hls.Media, "a=1", "/x"}, {hls.Media, "", "/x"},
+	} {
+		got, ok := l.seal(&hls.Listed{Role: tc.role}, &reference.Target{Role: tc.role, Path: "/x", Query: tc.query})
+		if !ok || !strings.HasSuffix(got, tc.want) {
+			t.Errorf("%v with %q: got %q %v, want %s at the end", tc.role, tc.query, got, ok, tc.want)
+		}
+	}
+}
+
+func TestLocator_Plain_SecondMapping(t *testing.T) {
+	t.Parallel()
+	c := testConfig("http://o.example")
+	c.Routes[0].Path, c.Routes[0].Media = "/live/{channel}.m3u8", []PathMappingConfig{{Path: "/m/{channel}/*"}}
+	g, _ := newBareGateway(t, c)
+	at, _ := findTarget(g.routes, "", "/live/tv.m3u8")
+	l := g.newLocator(&requestContext{target: at})
+	const path = "/m/tv/x.ts"
+	if got, ok := l.plain(&hls.Listed{Ref: path}, &reference.Target{Path: path}); !ok || got != path {
+		t.Errorf("got %q %v, want %q", got, ok, path)
+	}
+}
