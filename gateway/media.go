@@ -69,15 +69,18 @@ func (g *Gateway) reportOrigin(err error, rc *requestContext) {
 	}
 	s.origin.Report(origin.FailedRequest{
 		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Base: s.base, Path: s.path,
-		Hide: func(text string) string {
-			for i, name := range t.mapping.viewer.names {
-				if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {
-					text = strings.ReplaceAll(text, value, setting.Hidden)
-				}
-			}
-			return text
-		},
+		Hide: t.hideCredentials,
 	})
+}
+
+// hideCredentials hides what the path of the viewer shows of their credentials.
+func (t *target) hideCredentials(text string) string {
+	for i, name := range t.mapping.viewer.names {
+		if value := t.match.values[i]; name != channelVariable && name != restVariable && value != "" {
+			text = strings.ReplaceAll(text, value, setting.Hidden)
+		}
+	}
+	return text
 }
 
 // streamBroken records that a body ended early, unless the viewer left.

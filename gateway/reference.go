@@ -89,7 +89,7 @@ func (g *Gateway) openReference(rc *requestContext, buf *reference.Buffer, resp 
 func (g *Gateway) warnOfReference(rc *requestContext) {
 	if r := rc.target.route; r.isFirst("reference") {
 		g.options.Logger.Warn("reference invalid, a player changed a URI or uses one of another channel",
-			slog.String("route", r.name), slog.String("channel", rc.target.channel), slog.String("path", rc.path))
+			slog.String("route", r.name), slog.String("channel", rc.target.channel), slog.String("path", rc.target.hideCredentials(rc.path)))
 	}
 }
 
@@ -191,7 +191,7 @@ func (l *locator) locate(listed hls.Listed) (string, bool) {
 // warnOfPlain warns of a URI that needs a reference and cannot have one.
 func (l *locator) warnOfPlain(listed *hls.Listed) {
 	path, _, _ := strings.Cut(listed.Ref, "?")
-	facts := []any{slog.String("route", l.target.route.name), slog.String("channel", l.target.channel), slog.String("path", path)}
+	facts := []any{slog.String("route", l.target.route.name), slog.String("channel", l.target.channel), slog.String("path", l.target.hideCredentials(path))}
 	switch r := l.target.route; {
 	case l.place == "" && r.isFirst("place"):
 		l.gateway.options.Logger.Warn("playlist lists what the route's patterns cannot name, add one that ends in /* to the route's media", facts...)

@@ -146,3 +146,20 @@ func TestServe_HostsOfSettings_Rewritten(t *testing.T) {
 		}
 	}
 }
+
+// TestServe_ForgedReference_LogHidesCredentials has credentials in the viewer's path.
+func TestServe_ForgedReference_LogHidesCredentials(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, func(c *Config) {
+		c.Routes[0].Path, c.Routes[0].OriginPath = "/live/{user}/{password}/{channel}/*", "/play/{channel}/*"
+	})
+	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+	records := &logRecorder{}
+	g.useLogger(slog.New(records))
+	listed := uris(g.want(t, 200, "/live/alice/pa55/a001/index.m3u8").body)[0]
+	g.want(t, 403, listed[:strings.LastIndexByte(listed, '/')]+"/other.ts")
+	warned := records.containing("reference invalid")
+	if len(warned) != 1 || strings.Contains(warned[0], "alice") || strings.Contains(warned[0], "pa55") || !strings.Contains(warned[0], "a001") {
+		t.Errorf("logged %q, want one warning without the credentials", warned)
+	}
+}

@@ -16,9 +16,9 @@ func TestAddress_IsEjected_IsFailing_UntilThen(t *testing.T) {
 	addr := newAddress(mustURL(t, "http://a"), 1, true)
 	addr.ejectedUntil.Store(10)
 	addr.setFailing("c", channelFailure{until: 10}, 0)
-	for now, want := range map[int64]bool{9: true, 10: false, 11: false} {
-		if addr.isEjected(now) != want || addr.isFailing("c", now) != want || addr.isFailing("d", now) {
-			t.Errorf("at %d: ejected %v, failing %v; want %v", now, addr.isEjected(now), addr.isFailing("c", now), want)
+	for at, want := range map[int64]bool{9: true, 10: false, 11: false} {
+		if addr.isEjected(at) != want || addr.isFailing("c", at) != want || addr.isFailing("d", at) {
+			t.Errorf("at %d: ejected %v, failing %v; want %v", at, addr.isEjected(at), addr.isFailing("c", at), want)
 		}
 	}
 }

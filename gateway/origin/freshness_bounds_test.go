@@ -137,9 +137,9 @@ func TestOrigin_FallbackFreshness(t *testing.T) {
 
 func TestListedState_IsCurrent(t *testing.T) {
 	t.Parallel()
-	for now, want := range map[int64]bool{9: true, 10: false, 11: false} {
-		if got := (&listedState{until: 10}).isCurrent(now); got != want {
-			t.Errorf("at %d: got %v, want %v", now, got, want)
+	for at, want := range map[int64]bool{9: true, 10: false, 11: false} {
+		if got := (&listedState{until: 10}).isCurrent(at); got != want {
+			t.Errorf("at %d: got %v, want %v", at, got, want)
 		}
 	}
 	if (*listedState)(nil).isCurrent(0) {
