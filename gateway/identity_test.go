@@ -398,7 +398,7 @@ func TestTicketsInQueryOrCookies(t *testing.T) {
 }
 
 func FuzzFilterQuery(f *testing.F) {
-	for _, seed := range []string{"", "a=1&b=2", "&&", "%5FHLS_msn=1&x", "a=%zz&&a", "ticket=1&CMCD=2&t=3", "é=1&+=%"} {
+	for _, seed := range []string{"", "a=1&b=2", "&&", "%5FHLS_msn=1&x", "a=%zz&&a", "ticket=1&CMCD=2&t=3", "é=1&+=%", "_=0", "cb=1&%5F=2&_=&cb=1x"} {
 		f.Add(seed)
 	}
 	r := &route{}
@@ -409,11 +409,13 @@ func FuzzFilterQuery(f *testing.F) {
 		}
 		var want []string
 		for pair := range strings.SplitSeq(query, "&") {
-			name, _, _ := strings.Cut(pair, "=")
+			name, value, _ := strings.Cut(pair, "=")
 			if plain, err := url.QueryUnescape(name); err == nil {
 				name = plain
 			}
-			never := name == "ticket" || name == "CMCD" || strings.HasPrefix(name, "_HLS_")
+			isNumber := value != "" && strings.Trim(value, "0123456789") == ""
+			never := name == "ticket" || name == "CMCD" || strings.HasPrefix(name, "_HLS_") ||
+				isNumber && slices.Contains([]string{"_", "_t", "cb", "nocache"}, name)
 			if pair != "" && !never {
 				want = append(want, pair)
 			}
