@@ -51,7 +51,7 @@ func expectation(u hlscorpus.URI) (said, bool) {
 	text, _, _ := strings.Cut(u.Text, "#")
 	at := hlscorpus.Resolve(hlscorpus.Address, text)
 	isOpaque := text == "" || strings.HasPrefix(text, "{$") || strings.HasPrefix(text, `\`) || strings.HasPrefix(text, `/\`) ||
-		at.Host == "" || (at.Scheme != "http" && at.Scheme != "https")
+		at.Host == "" || strings.Contains(at.Host, "{$") || (at.Scheme != "http" && at.Scheme != "https")
 	return said{u.Role, at}, !isOpaque
 }
 

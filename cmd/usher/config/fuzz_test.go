@@ -25,6 +25,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(data, "USHER_LISTEN=x")
 	}
 	f.Add([]byte(overridden), "USHER_CACHE_KEEP_FOR=2d")
+	f.Add([]byte(" "), "USHER_LISTEN=\x80")
 	f.Fuzz(func(t *testing.T, data []byte, variable string) {
 		if len(data) > 4<<10 { // the parser's time grows with the square
 			return
