@@ -53,6 +53,9 @@
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
 //
+// Refused: the sum of what the nodes count. Behind a load balancer that sends each request elsewhere it shows each viewer once
+// a node.
+//
 // Decided: credentials are compared as a set of parameters, headers and cookies. Who is banned may add, repeat, reorder or
 // respell some, and is still refused; who presents fewer is not, unless the backend names the user. A filter by credentials
 // travels as the id of a session, so that only keyed hashes of credentials leave a node.

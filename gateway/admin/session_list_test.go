@@ -232,7 +232,9 @@ func TestCountUnion(t *testing.T) {
 		return out
 	}
 	full := make([]uint64, sketchSize) // the hashes of twenty times as many
+	small := make([]uint64, sketchSize)
 	for i := range full {
+		small[i] = uint64(i)
 		full[i] = uint64(i+1) * (math.MaxUint64 / (20 * sketchSize))
 	}
 	for name, test := range map[string]struct {
@@ -246,6 +248,8 @@ func TestCountUnion(t *testing.T) {
 		"as many as a sketch holds":  {[]encodedSketch{of(sketchSize, full...), of(1, full[0])}, sketchSize, true},
 		"counts without hashes":      {[]encodedSketch{of(1_000_000), of(2_000_000)}, 3_000_000, false},
 		"counts with one hash alone": {[]encodedSketch{of(1_000_000, math.MaxUint64), of(2_000_000)}, 2_000_000, false},
+		"implausibly small hashes":   {[]encodedSketch{of(2000, small...), of(2000, small...)}, 4000, false},
+		"hashes of zero":             {[]encodedSketch{of(2000, 0), of(2000, 0)}, 4000, false},
 		"a node that has nearly all": {[]encodedSketch{of(sketchSize+1, full...), of(1, 1)}, sketchSize + 2, false},
 		"two nodes that share most":  {[]encodedSketch{of(15_000, full...), of(15_000, full...)}, 20 * (sketchSize - 1), false},
 	} {

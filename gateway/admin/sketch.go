@@ -79,6 +79,9 @@ func countUnion(all []encodedSketch) (count int, exact bool) {
 	if last < 0 {
 		return most, false // a node sent a count without hashes
 	}
-	density := float64(union[last]) / math.MaxUint64
-	return min(max(int(float64(last)/density), least), most), false
+	estimate := float64(last) * math.MaxUint64 / float64(union[last])
+	if estimate >= float64(most) || math.IsNaN(estimate) { // no int holds what implausibly small hashes give
+		return most, false
+	}
+	return max(int(estimate), least), false
 }
