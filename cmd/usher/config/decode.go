@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 
@@ -237,6 +238,10 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 	expanded, err := d.expand(n, v.Type(), path)
 	if err != nil {
 		d.source.report(n, path, "%s", err)
+		return false
+	}
+	if !utf8.ValidString(expanded) && !isSecret(v.Type()) { // it is a variable's: no settings file holds it
+		d.source.report(n, path, "found %.40q, whose value is not UTF-8", n.Value)
 		return false
 	}
 	err = setText(v, expanded)

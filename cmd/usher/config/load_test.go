@@ -313,7 +313,7 @@ func TestSource_Locate(t *testing.T) {
 func TestLoad_SecretFiles(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	for name, text := range map[string]string{"key": "swordfish-9x2\r\n", "bare": "swordfish-9x2", "empty": "\n", "large": strings.Repeat("k", maxSecretBytes+1)} {
+	for name, text := range map[string]string{"key": "swordfish-9x2\r\n", "bare": "swordfish-9x2", "bytes": "\x80\xff\x00rdfish-9x2", "empty": "\n", "large": strings.Repeat("k", maxSecretBytes+1)} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -327,6 +327,7 @@ func TestLoad_SecretFiles(t *testing.T) {
 	tests := map[string]struct{ text, want, warning, err string }{
 		"without its newline":           {text: "file:key", want: "swordfish-9x2"},
 		"that has no newline":           {text: "file:bare", want: "swordfish-9x2"},
+		"of any bytes":                  {text: "file:bytes", want: "\x80\xff\x00rdfish-9x2"},
 		"by an absolute path":           {text: "file:" + folder + "/key", want: "swordfish-9x2"},
 		"in a folder out of a variable": {text: "file:${FOLDER}/key", want: "swordfish-9x2"},
 		"that everybody can read":       {text: "file:open", want: "swordfish-9x2", warning: "f:1:17: admin.token: every user of this machine can read " + folder + "/open; take that away with chmod o-r"},

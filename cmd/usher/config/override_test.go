@@ -62,6 +62,8 @@ func TestParse_Overrides_Errors(t *testing.T) {
 		"a kind":                          {"USHER_BACKENDS_PORTAL_KIND=list", "environment: USHER_BACKENDS_PORTAL_KIND: names no setting; a kind is given in the file only"},
 		"a list of sections":              {"USHER_ROUTES=x", "environment: USHER_ROUTES: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
 		"a wrong type":                    {"USHER_CACHE_RATIO=x", `environment: USHER_CACHE_RATIO: found "x", want a number such as 0.5`},
+		"bytes that are no text":          {"USHER_LISTEN=\x80", `environment: USHER_LISTEN: found "\x80", whose value is not UTF-8`},
+		"an item that is no text":         {"USHER_TRUSTED_PROXIES=10.0.0.1,\x80", `environment: USHER_TRUSTED_PROXIES: found "\x80", whose value is not UTF-8`},
 		"nothing for a number":            {"USHER_CACHE_RATIO=", `environment: USHER_CACHE_RATIO: found "", want a number such as 0.5`},
 		"what Validate refuses":           {"USHER_CACHE_MAX_BYTES=-1", "environment: USHER_CACHE_MAX_BYTES: -1 is negative"},
 		"a missing file of a secret":      {"USHER_ADMIN_TOKEN=file:/no/such", "environment: USHER_ADMIN_TOKEN: read the secret: stat /no/such: no such file or directory"},

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"usher/backends/setting"
 )
@@ -93,8 +92,6 @@ func readBasic(v reflect.Value, text string) error {
 			return errNotFit
 		}
 		v.SetBool(text == "true")
-	case !utf8.ValidString(text): // of a variable; no file holds it
-		return errNotFit
 	default:
 		v.SetString(text)
 	}
