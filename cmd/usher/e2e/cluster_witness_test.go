@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,11 @@ import (
 // witness records the responses that the balancer gives viewers.
 type witness struct {
 	mu       sync.Mutex
+	recorded responses
+}
+
+// responses are what viewers got.
+type responses struct {
 	requests int
 	slowest  time.Duration
 	late     string // the path of the slowest request
@@ -37,39 +43,42 @@ func (w witnessTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.requests++
-	if took > w.slowest {
-		w.slowest, w.late = took, r.URL.Path
+	all := &w.recorded
+	all.requests++
+	if took > all.slowest {
+		all.slowest, all.late = took, r.URL.Path
 	}
 	switch {
 	case err != nil:
-		w.broken = append(w.broken, fmt.Sprintf("%s %s: %v", began.Format("05.000"), r.URL, err))
+		all.broken = append(all.broken, fmt.Sprintf("%s %s: %v", began.Format("05.000"), r.URL, err))
 	case resp.StatusCode < http.StatusBadRequest:
 	case resp.Header.Get(answeredBy) == "":
-		w.broken = append(w.broken, fmt.Sprintf("%s %s: %d", began.Format("05.000"), r.URL, resp.StatusCode))
+		all.broken = append(all.broken, fmt.Sprintf("%s %s: %d", began.Format("05.000"), r.URL, resp.StatusCode))
 	default:
-		w.refused = append(w.refused, fmt.Sprintf("%s %s: %d by %s", began.Format("05.000"), r.URL, resp.StatusCode, resp.Header.Get(answeredBy)))
+		all.refused = append(all.refused, fmt.Sprintf("%s %s: %d by %s", began.Format("05.000"), r.URL, resp.StatusCode, resp.Header.Get(answeredBy)))
 	}
 	return resp, err
 }
 
-// results returns the record so far.
-func (w *witness) results() (requests int, slowest time.Duration, refused, broken []string) {
+// results returns the responses so far.
+func (w *witness) results() responses {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.requests, w.slowest, append([]string(nil), w.refused...), append([]string(nil), w.broken...)
+	all := w.recorded
+	all.refused, all.broken = slices.Clone(all.refused), slices.Clone(all.broken)
+	return all
 }
 
 // wantNoRefusal fails the test if a node refused a request, or if no node answered one.
 func (w *witness) wantNoRefusal(t *testing.T) {
 	t.Helper()
-	requests, slowest, refused, broken := w.results()
-	t.Logf("cluster: %d requests, none slower than %s (%s)", requests, slowest.Round(time.Millisecond), w.late)
-	if len(refused) > 0 {
-		t.Errorf("%d of %d requests were refused by a node, want none:\n%s", len(refused), requests, firstLines(refused))
+	all := w.results()
+	t.Logf("cluster: %d requests, none slower than %s (%s)", all.requests, all.slowest.Round(time.Millisecond), all.late)
+	if len(all.refused) > 0 {
+		t.Errorf("%d of %d requests were refused by a node, want none:\n%s", len(all.refused), all.requests, firstLines(all.refused))
 	}
-	if len(broken) > 0 {
-		t.Errorf("%d of %d requests reached no node, want none:\n%s", len(broken), requests, firstLines(broken))
+	if len(all.broken) > 0 {
+		t.Errorf("%d of %d requests reached no node, want none:\n%s", len(all.broken), all.requests, firstLines(all.broken))
 	}
 }
 
