@@ -161,11 +161,12 @@ func (n *node) makeOrigins() error {
 		all = append(all, urls...)
 	}
 	for name, urls := range addresses {
-		n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger,
+		o, err := origin.New(name, urls, n.cache, n.settings.origin(), n.logger,
 			origin.WithOtherOrigins(all...), origin.WithUpstream(n.settings.Gateway.Origins[name].Upstream))
 		if err != nil {
 			return err
 		}
+		n.origins[name] = o
 	}
 	return nil
 }

@@ -240,21 +240,28 @@ func (f fileFlag) load() (*settings, *config.Source, error) {
 	return s, source, nil
 }
 
-// build reads the settings, writes the warnings, and makes a node of the changed settings, which listens nowhere.
-func (f fileFlag) build(r runtime, change func(*settings)) (*node, error) {
+// build reads the settings, writes the warnings, and makes a node of the changed settings, which listens nowhere and
+// leaves alone what a running node uses. The function ends it.
+func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error) {
 	s, source, err := f.load()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, warning := range source.Warnings() {
 		_, _ = fmt.Fprintln(r.err, "warning:", warning)
 	}
 	change(s)
-	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return nil, source.Explain(err)
+	trial := *s
+	trial.Cluster.StateDir = "" // a node would lock its file, and write to it
+	n, end, err := prepare(r.ctx, &trial, slog.New(slog.DiscardHandler))
+	if err := errors.Join(s.Cluster.CheckStateDir(), err); err != nil {
+		if end != nil {
+			end()
+		}
+		return nil, nil, source.Explain(err)
 	}
-	return n, nil
+	n.settings = s
+	return n, end, nil
 }
 
 type validateCommand struct {
@@ -264,11 +271,11 @@ type validateCommand struct {
 
 // Run prints every problem of the file, and what would keep a node from starting.
 func (v validateCommand) Run(r runtime) error {
-	n, err := v.build(r, func(*settings) {})
+	n, end, err := v.build(r, func(*settings) {})
 	if err != nil {
 		return err
 	}
-	n.close()
+	end()
 	if v.Print {
 		var text bytes.Buffer
 		if err := config.Print(&text, n.settings); err != nil {

@@ -50,7 +50,7 @@ func (t tracingSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// tracer returns the node's tracer, nil without an endpoint, and a function that flushes it. Traces that cannot be sent
+// tracer returns the node's tracer, nil without an endpoint, and a function that flushes and ends it. Traces that cannot be sent
 // are logged, and nothing else fails for them.
 func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, func(), error) {
 	if t.Endpoint == "" {
@@ -58,7 +58,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	}
 	exporter, err := t.exporter(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
+		return nil, func() {}, fmt.Errorf("tracing.endpoint: %q: %w", t.Endpoint, err)
 	}
 	lost := &exportErrorLog{endpoint: t.Endpoint, logger: logger}
 	otel.SetErrorHandler(lost)
