@@ -33,6 +33,7 @@ func (c checkCommand) Run(r runtime) error {
 		// This process is not a node of the cluster, listens nowhere, and exports no traces.
 		s.Cluster, s.Gateway.TLS, s.ExtAuthz.TLS = cluster.DefaultConfig(), gateway.TLSConfig{}, gateway.TLSConfig{}
 		s.Tracing = tracingSettings{}
+		s.Gateway.Listen, s.Admin.Listen, s.ExtAuthz.Listen = "", "", ""
 	})
 	if err != nil {
 		return err
