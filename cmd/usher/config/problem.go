@@ -145,6 +145,9 @@ func sorted(found Problems) error {
 		return nil
 	}
 	slices.SortStableFunc(found, func(a, b Problem) int {
+		if a.Line == 0 && b.Line == 0 { // both are the environment's
+			return strings.Compare(a.Path, b.Path)
+		}
 		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.Column, b.Column))
 	})
 	seen := map[Problem]bool{}

@@ -126,6 +126,8 @@ func example(t reflect.Type) string {
 		return byType[t]
 	case t.Kind() == reflect.Pointer:
 		return example(t.Elem())
+	case readsItself(t) && t.Kind() == reflect.Struct:
+		return "text or a section"
 	case readsItself(t):
 		return "text"
 	case v.CanInt(), v.CanUint():

@@ -123,7 +123,10 @@ type hostSettings struct {
 	Port int    `yaml:"port"`
 }
 
-func (h *hostSettings) SetText(text string) { h.Name = text }
+func (h *hostSettings) UnmarshalText(text []byte) error {
+	h.Name = string(text)
+	return nil
+}
 
 func (h hostSettings) MarshalYAML() (any, error) {
 	if h.Port == 0 {

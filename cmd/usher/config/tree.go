@@ -17,6 +17,7 @@ const maxNesting = 64
 
 // The shapes of a node, as messages name them.
 const (
+	absent  = ""
 	nothing = "nothing"
 	text    = "text"
 	section = "a section"
@@ -25,6 +26,8 @@ const (
 
 func shapeOf(n *yaml.Node) string {
 	switch {
+	case n == nil:
+		return absent
 	case n.Kind == yaml.MappingNode:
 		return section
 	case n.Kind == yaml.SequenceNode:
