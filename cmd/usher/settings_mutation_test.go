@@ -18,8 +18,6 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
-
-	"usher/cmd/usher/config"
 )
 
 var (
@@ -50,7 +48,7 @@ func mutationBases(t *testing.T, folder string) [][]byte {
 				t.Fatal(err)
 			}
 		}
-		text = bytes.ReplaceAll(config.Uncomment(text), []byte("/etc/usher/users.yaml"), []byte(accounts))
+		text = bytes.ReplaceAll(uncomment(text), []byte("/etc/usher/users.yaml"), []byte(accounts))
 		bases = append(bases, regexp.MustCompile(`(?m)^( *listen:) "[^"].*`).ReplaceAll(text, []byte(`$1 "127.0.0.1:0"`)))
 	}
 	return append(bases, []byte(mutationBase))

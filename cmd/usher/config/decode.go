@@ -79,9 +79,6 @@ func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
 }
 
 func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, at spot) {
-	if v.IsNil() && strings.Count(at.path, ".") > maxDepth {
-		return
-	}
 	target := fresh(v.Type().Elem())
 	if !v.IsNil() {
 		target.Set(v.Elem())

@@ -15,9 +15,6 @@ import (
 
 const variablePrefix = "USHER_"
 
-// maxDepth bounds the search for settings, because a struct may point to its own type.
-const maxDepth = 16
-
 // override sets what one variable can set: a scalar, or a list of them, from its variable.
 func (d *decoder) override(v reflect.Value, at spot) {
 	isList := v.Kind() == reflect.Slice && !isScalar(v.Type()) && isScalar(v.Type().Elem())

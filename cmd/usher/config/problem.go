@@ -99,12 +99,13 @@ func (s *Source) warn(at place, path, message string) {
 
 // locate returns where a setting was set, or its nearest parent, or 1:1.
 func (s *Source) locate(path string) place {
-	for ; path != ""; path = parentOf(path) {
-		if at, ok := s.places[path]; ok {
-			return at
+	at, nearest := place{1, 1, ""}, ""
+	for parent, place := range s.places {
+		if len(parent) > len(nearest) && within(path, parent) {
+			at, nearest = place, parent
 		}
 	}
-	return place{1, 1, ""}
+	return at
 }
 
 // Explain positions the messages of err, an error such as Validate returns: one message, or several joined with
