@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -247,12 +248,11 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 		d.source.report(n, path, "found %.40q, whose value is not UTF-8", n.Value)
 		return false
 	}
-	err = setText(v, expanded)
-	switch {
+	switch err := setText(v, expanded); {
 	case err == nil:
 		d.warnOfHostBits(v, n, path)
 		return true
-	case !explainsItself(v.Type()):
+	case errors.Is(err, errNotFit):
 		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
 	case expanded != n.Value: // the type's own message may repeat what came out of a variable
 		d.source.report(n, path, "found %.40q, whose value is not allowed here", n.Value)

@@ -33,7 +33,7 @@ func TestParse_Overrides(t *testing.T) {
 		"over a list, with commas":          {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
 		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{Users: []string{}}},
 		"in a map's entry":                  {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
-		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, uint8(9)},
+		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
 		"over a map's scalar":               {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
 		"by the longer key":                 {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
 		"by the only key that fits":         {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},

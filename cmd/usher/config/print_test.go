@@ -27,7 +27,7 @@ func full() *settings {
 	s.Cluster.Redis = &redisSettings{Addresses: []string{"10.0.0.9:6379"}}
 	s.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::/0")}
 	s.Statuses = map[carry]int8{"none": -1}
-	s.Matrix = [][]uint8{{1, 2}, {3}}
+	s.Matrix = [][]int8{{1, 2}, {3}}
 	s.Hosts = []hostSettings{{"a", 0}, {"b", 81}}
 	return s
 }

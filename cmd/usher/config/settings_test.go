@@ -23,7 +23,7 @@ type settings struct {
 	Trusted  []netip.Prefix              `yaml:"trusted_proxies"`
 	Labels   map[string]string           `yaml:"labels"`
 	Statuses map[carry]int8              `yaml:"statuses"`
-	Matrix   [][]uint8                   `yaml:"matrix"`
+	Matrix   [][]int8                    `yaml:"matrix"`
 	Hosts    []hostSettings              `yaml:"hosts"`
 }
 
@@ -82,7 +82,7 @@ func (b *backendSettings) MarshalYAML() (any, error) {
 
 type portalSettings struct {
 	Address string                    `yaml:"address"`
-	Retries uint8                     `yaml:"retries"`
+	Retries int8                      `yaml:"retries"`
 	Headers map[string]setting.Secret `yaml:"headers"`
 }
 
