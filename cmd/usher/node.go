@@ -20,6 +20,7 @@ import (
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/gateway"
+	"usher/gateway/admin"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -81,6 +82,18 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
 	return n, nil
+}
+
+func (n *node) openCluster() (err error) {
+	s := n.settings
+	n.cluster, err = cluster.Open(cluster.Options{
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
+		Version: version(), Address: s.Gateway.Listen,
+		Sessions: func() int { return n.registry.Len() },
+		Draining: func() bool { return !n.server.Ready() },
+		Logger:   n.logger,
+	})
+	return err
 }
 
 func (n *node) makeBackends(tracer trace.Tracer) error {
@@ -249,4 +262,17 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()
+}
+
+// runCluster applies the events of the cluster to the sessions of this node until ctx ends.
+func (n *node) runCluster(ctx context.Context) {
+	n.cluster.Run(ctx, cluster.Handlers{
+		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
+		OnStateLost:      n.registry.OnStateLost,
+		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
+		Answer: func(ctx context.Context, question []byte) []byte {
+			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+		},
+	})
 }

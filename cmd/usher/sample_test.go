@@ -102,7 +102,7 @@ func uncomment(sample []byte) []byte {
 	return setting.ReplaceAll(sample, []byte("$1$2"))
 }
 
-func TestUncomment(t *testing.T) {
+func TestSettings_UncommentedSample(t *testing.T) {
 	t.Parallel()
 	sample := `# The listener. note: a colon in prose
 #listen: ":8080"   # of viewers

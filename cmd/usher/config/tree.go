@@ -189,26 +189,22 @@ func (t *tree) resolveSection(n *yaml.Node, path string) {
 	}
 	n.Content = content
 	for _, value := range merges {
-		t.merge(n, value, value, first, path)
+		t.merge(n, value, first, path)
 	}
 }
 
 // merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
-// error. at is the alias, for positions.
-func (t *tree) merge(n, value, at *yaml.Node, first map[string]*yaml.Node, path string) {
-	base := value
-	if value.Kind != yaml.SequenceNode {
-		base = t.resolve(value, join(path, "<<"))
+// error. at is the alias.
+func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
+	base := at
+	if at.Kind != yaml.SequenceNode { // whose items keep their own positions
+		base = t.resolve(at, join(path, "<<"))
 	}
 	switch shapeOf(base) {
 	case nothing: // an empty merge adds nothing; an unknown alias was reported
 	case list:
 		for _, item := range base.Content {
-			if at == base {
-				t.merge(n, item, item, first, path)
-			} else {
-				t.merge(n, item, at, first, path)
-			}
+			t.merge(n, item, first, path)
 		}
 	case section:
 		for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
