@@ -266,7 +266,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 func (d *decoder) warnOfHostBits(v reflect.Value, n *yaml.Node, path string) {
 	p, ok := reflect.TypeAssert[netip.Prefix](v)
 	if ok && p != p.Masked() {
-		d.source.warn(placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
+		d.source.warn(d.source.placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
 			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
 	}
 }
@@ -286,7 +286,7 @@ func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, err
 	}
 	secret, warning, err := d.environment.readSecret(strings.TrimPrefix(expanded, filePrefix))
 	if warning != "" {
-		d.source.warn(placeOf(n), path, warning)
+		d.source.warn(d.source.placeOf(n), path, warning)
 	}
 	return secret, err
 }

@@ -59,7 +59,7 @@ func Decode(data []byte, into any) error {
 
 func newDecoder(name string, environment Environment) *decoder {
 	d := &decoder{
-		source: &Source{file: name, places: map[string]place{}}, environment: environment,
+		source: &Source{file: name, places: map[string]Problem{}}, environment: environment,
 		referred: map[string]bool{}, variables: map[string]string{},
 	}
 	for _, variable := range environment.Variables {

@@ -260,8 +260,8 @@ func TestSource_Locate(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if at := source.locate(test.path); at.line != test.line || at.column != test.column {
-				t.Errorf("locate(%q) = %d:%d, want %d:%d", test.path, at.line, at.column, test.line, test.column)
+			if at := source.locate(test.path); at.Line != test.line || at.Column != test.column {
+				t.Errorf("locate(%q) = %d:%d, want %d:%d", test.path, at.Line, at.Column, test.line, test.column)
 			}
 		})
 	}

@@ -48,7 +48,7 @@ func (d *decoder) override(v reflect.Value, at spot) {
 func (d *decoder) reportUnknownVariables() {
 	for name, value := range d.variables {
 		if !d.referred[name] && !slices.Contains(d.environment.Reserved, name) && !isServiceLink(name, value) {
-			d.source.add(place{variable: name}, "", "names no setting"+d.nearVariable(name))
+			d.source.add(Problem{File: environmentName, Path: name}, "", "names no setting"+d.nearVariable(name))
 		}
 	}
 }

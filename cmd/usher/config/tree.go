@@ -106,14 +106,14 @@ func parse(source *Source, data []byte) (root *yaml.Node) {
 
 // reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
 func reportSyntax(source *Source, err error) {
-	at, message := place{1, 1, ""}, "cannot be read as YAML"
+	at, message := source.locate(""), "cannot be read as YAML"
 	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
 		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
 		mark := problem.Mark
 		if problem.ContextMsg == "while scanning a quoted scalar" { // whose end is missing
 			mark = problem.ContextMark
 		}
-		at.line, at.column = max(mark.Line, 1), max(mark.Column, 1)
+		at.Line, at.Column = max(mark.Line, 1), max(mark.Column, 1)
 	}
 	source.add(at, "", "not valid YAML: "+strings.Trim(message, ": "))
 }

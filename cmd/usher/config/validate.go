@@ -66,7 +66,7 @@ func (c *validation) ask(v reflect.Value, path string) {
 }
 
 // report adds the messages of a section, except those that follow from what could not be read.
-func (c *validation) report(err error, add func(at place, path, message string)) {
+func (c *validation) report(err error, add func(at Problem, path, message string)) {
 	for _, message := range messagesOf(err, "") {
 		about, text := c.resolve(message)
 		isConsequence := slices.ContainsFunc(c.source.broken, func(b string) bool { return within(b, about) || within(about, b) })
