@@ -17,16 +17,16 @@ import (
 	"usher/backends/setting"
 )
 
-// maxNodes bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
+// maxSettings bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
 // cannot fill the memory.
-const maxNodes = 250_000
+const maxSettings = 250_000
 
 // decoder writes a tree, and the variables over it, over a struct. It reports what it cannot use, and continues.
 type decoder struct {
 	source      *Source
 	environment Environment
 	referred    map[string]bool // variables that the file names
-	nodes       int
+	settings    int
 
 	variables map[string]string // the USHER_ variables that are not read yet
 	known     []string          // the variables that can set a setting
@@ -46,16 +46,21 @@ func (s spot) under(key string) spot {
 
 // decode sets a value from a node, which is nil for what the file does not give, and from variables.
 func (d *decoder) decode(v reflect.Value, n *yaml.Node, at spot) {
-	if n != nil {
-		d.nodes++
+	if d.settings > maxSettings {
+		return
 	}
-	switch {
-	case d.nodes == maxNodes+1:
-		d.source.report(n, at.path, "the file has more than %d settings", maxNodes)
-	case d.nodes <= maxNodes:
-		d.decodeNode(v, n, at)
-		d.override(v, at)
+	switch shapeOf(n) {
+	case section:
+		d.settings += len(n.Content) / 2
+	case list:
+		d.settings += len(n.Content)
 	}
+	if d.settings > maxSettings {
+		d.source.report(n, at.path, "the file has more than %d settings", maxSettings)
+		return
+	}
+	d.decodeNode(v, n, at)
+	d.override(v, at)
 }
 
 func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {

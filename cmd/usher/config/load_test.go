@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -190,6 +191,26 @@ func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
 	}
 	if shared["a"].Timeout != time.Second || labels["site"] != "north" {
 		t.Errorf("defaults became %v and %v, want them untouched", shared["a"].Timeout, labels["site"])
+	}
+}
+
+// TestParse_AliasesOfUnknownKeys_Bounded checks that a section of unknown keys that many aliases name does not fill the memory
+// with problems.
+func TestParse_AliasesOfUnknownKeys_Bounded(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("x-base: &b\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  k%d: 1\n", i)
+	}
+	text.WriteString("origins:\n")
+	for i := range 200 {
+		fmt.Fprintf(&text, "  o%d: *b\n", i)
+	}
+	_, err := Parse("f", []byte(text.String()), defaults(), Environment{})
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) == 0 || !strings.Contains(err.Error(), "more than 250000 settings") {
+		t.Errorf("got %d problems, want one of too many settings", len(problems))
 	}
 }
 

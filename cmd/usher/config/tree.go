@@ -207,7 +207,7 @@ func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string)
 			t.merge(n, item, first, path)
 		}
 	case section:
-		for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
+		for i := 0; i < len(base.Content) && t.merged < maxSettings; i, t.merged = i+2, t.merged+1 {
 			key := base.Content[i].Value
 			switch earlier := first[key]; {
 			case earlier == nil:
