@@ -100,14 +100,19 @@ func (m *mutation) collect(n *yaml.Node) {
 	}
 }
 
-// pick returns a node of the kind that is no key.
-func (m *mutation) pick(kind yaml.Kind) *yaml.Node {
-	var fit []*yaml.Node
+// nodes returns the nodes of the kind that are no keys.
+func (m *mutation) nodes(kind yaml.Kind) (fit []*yaml.Node) {
 	for _, n := range m.all {
 		if n.Kind == kind && !m.keys[n] && (len(n.Content) > 0 || kind == yaml.ScalarNode) {
 			fit = append(fit, n)
 		}
 	}
+	return fit
+}
+
+// pick returns a node of the kind that is no key.
+func (m *mutation) pick(kind yaml.Kind) *yaml.Node {
+	fit := m.nodes(kind)
 	return fit[m.IntN(len(fit))]
 }
 
@@ -148,6 +153,11 @@ func (m *mutation) value(like string) string {
 //
 // Most changes are of one value, so that a part of them is accepted.
 func (m *mutation) change() bool {
+	for _, kind := range []yaml.Kind{yaml.ScalarNode, yaml.MappingNode, yaml.SequenceNode} {
+		if len(m.nodes(kind)) == 0 { // an earlier change took the last one
+			return false
+		}
+	}
 	scalar := m.pick(yaml.ScalarNode)
 	section, i := m.pair()
 	list := m.pick(yaml.SequenceNode)
