@@ -65,12 +65,11 @@ func (d *decoder) decode(v reflect.Value, n *yaml.Node, at spot) {
 
 func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
 	kind, shape := v.Kind(), shapeOf(n)
-	isSection := shape == section || shape == nothing || shape == absent // a kind must not be missing
+	isGiven := shape != absent && shape != nothing
+	isSection := shape == section || !isGiven // an empty one must have a kind, and variables may give its settings
 	switch {
-	case isScalar(v.Type()) && !(shape == section && len(childrenOf(v, "")) > 0): // a section that may be one text
-		if n != nil {
-			d.decodeScalar(v, n, at.path)
-		}
+	case isText(v, shape):
+		d.decodeScalar(v, n, at.path)
 	case kind == reflect.Pointer:
 		d.decodePointer(v, n, at)
 	case kind == reflect.Struct && isSection:
@@ -79,9 +78,14 @@ func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
 		d.decodeMap(v, n, at)
 	case kind == reflect.Slice && shape == list:
 		d.decodeList(v, n, at.path)
-	case shape != nothing && shape != absent: // an empty list keeps its defaults
+	case isGiven:
 		d.source.report(n, at.path, "found %s, want %s", shape, example(v.Type()))
 	}
+}
+
+// isText reports whether a value is read from a text. A struct may also have settings, which a section gives.
+func isText(v reflect.Value, shape string) bool {
+	return isScalar(v.Type()) && (shape != section || len(childrenOf(v, "")) == 0)
 }
 
 func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, at spot) {
@@ -240,7 +244,11 @@ func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
 
 // decodeScalar sets a scalar, and reports whether it could.
 func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool {
-	if shape := shapeOf(n); shape != text {
+	switch shape := shapeOf(n); shape {
+	case text:
+	case absent:
+		return false
+	default:
 		d.source.report(n, path, "found %s, want %s", shape, example(v.Type()))
 		return false
 	}
