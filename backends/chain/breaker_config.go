@@ -43,7 +43,7 @@ const windowTimeouts = 5
 
 const (
 	// maxBuckets bounds the memory of a breaker, which has all buckets of its window from the start.
-	maxBuckets = 1000
+	maxBuckets = 10_000
 	// maxProbes is far more than a backend that recovers should get at once.
 	maxProbes = 1000
 )

@@ -42,8 +42,8 @@ func TestBreakerConfig_Validate(t *testing.T) {
 			"breaker.half_open_probes: 4294967296 is out of range; want 1 to 1000",
 		},
 		"buckets without end": {
-			func(c *BreakerConfig) { c.Interval = 1001 * c.BucketPeriod },
-			"breaker.interval: 16m41s is more than 1000 × breaker.bucket_period=1s; want a longer bucket_period or a shorter interval",
+			func(c *BreakerConfig) { c.Interval = 10_001 * c.BucketPeriod },
+			"breaker.interval: 2h46m41s is more than 10000 × breaker.bucket_period=1s; want a longer bucket_period or a shorter interval",
 		},
 	}
 	for name, tt := range tests {

@@ -80,6 +80,7 @@ func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
 		d.decodeList(v, n, at.path)
 	case isGiven:
 		d.source.report(n, at.path, "found %s, want %s", shape, example(v.Type()))
+		d.decodeNode(v, nil, at) // for the variables of its settings
 	}
 }
 

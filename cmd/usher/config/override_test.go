@@ -98,6 +98,25 @@ func TestParse_KubernetesVariables_Ignored(t *testing.T) {
 	}
 }
 
+// A section that cannot be read has settings all the same, which their variables name.
+func TestParse_OverrideInBrokenSection_OneProblem(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ file, variable, want string }{
+		"a text":         {"cache: x", "USHER_CACHE_RATIO=0.5", "f:1:8: cache: found text, want a section, such as key: value"},
+		"a list":         {"cache: [x]", "USHER_CACHE_RATIO=0.5", "f:1:8: cache: found a list, want a section, such as key: value"},
+		"a map's entry":  {"origins: {a: x}", "USHER_ORIGINS_A_TIMEOUT=1s", "f:1:14: origins.a: found text, want a section, such as key: value"},
+		"the whole file": {"x", "USHER_LISTEN=a", "f:1:1: found text, want a section, such as key: value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("f", []byte(test.file), defaults(), Environment{Variables: []string{test.variable}})
+			if err == nil || err.Error() != test.want {
+				t.Errorf("Parse = %v\nwant    %s", err, test.want)
+			}
+		})
+	}
+}
+
 func TestParse_EnvironmentProblemsLast(t *testing.T) {
 	t.Parallel()
 	environment := Environment{Variables: []string{"USHER_B=1", "USHER_A=1"}}
