@@ -166,9 +166,6 @@ func (s *settings) reaches(name, other string, depth int) bool {
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
 
-// defaultFile is the settings file of serve, check and validate by default.
-const defaultFile = "/etc/usher/usher.yaml"
-
 // fileFlag is the flag that names the settings file.
 type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
@@ -177,7 +174,7 @@ type fileFlag struct {
 // load reads the settings. The source has the warnings, and positions what is found wrong later.
 func (f fileFlag) load() (*settings, *config.Source, error) {
 	s := defaultSettings()
-	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
+	source, err := config.Load(f.Config, s, config.Environment{
 		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
 	})
 	if err != nil {
