@@ -298,6 +298,8 @@ func (c Config) validateOrigins() error {
 				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text)))
 			} else if err := setting.ValidatePort(u.Port()); err != nil {
 				errs = append(errs, fmt.Errorf("%s: %w", key, err))
+			} else if upstream.Canonical(u.Scheme, u.Host) == "" {
+				errs = append(errs, fmt.Errorf("%s: %q is no host; want a name of letters, digits, - and _, or an address", key, u.Host))
 			}
 		})
 	}

@@ -41,6 +41,13 @@ func DefaultBreakerConfig() BreakerConfig {
 // window are not counted, so a shorter window would never notice a backend that hangs.
 const windowTimeouts = 5
 
+const (
+	// maxBuckets bounds the memory of a breaker, which has all buckets of its window from the start.
+	maxBuckets = 10_000
+	// maxProbes is far more than a backend that recovers should get at once.
+	maxProbes = 1000
+)
+
 // Validate reports everything wrong with the breaker of a backend whose calls end after timeout. Messages begin with
 // the key, relative to the backend's.
 func (c BreakerConfig) Validate(timeout time.Duration) error {
@@ -52,7 +59,10 @@ func (c BreakerConfig) Validate(timeout time.Duration) error {
 	}
 	wrong(c.BucketPeriod <= 0, "breaker.bucket_period: %s must be above 0", c.BucketPeriod)
 	wrong(c.Interval < c.BucketPeriod, "breaker.interval: %s must be at least breaker.bucket_period=%s", c.Interval, c.BucketPeriod)
-	wrong(c.Interval < windowTimeouts*timeout,
+	wrong(c.BucketPeriod > 0 && c.Interval/maxBuckets > c.BucketPeriod,
+		"breaker.interval: %s is more than %d × breaker.bucket_period=%s; want a longer bucket_period or a shorter interval",
+		c.Interval, maxBuckets, c.BucketPeriod)
+	wrong(c.Interval/windowTimeouts < timeout,
 		"breaker.interval: %s must be at least %d × timeout=%s, or the breaker never opens for a backend that hangs",
 		c.Interval, windowTimeouts, timeout)
 	wrong(c.OpenDuration <= 0, "breaker.open_duration: %s must be above 0", c.OpenDuration)
@@ -60,6 +70,7 @@ func (c BreakerConfig) Validate(timeout time.Duration) error {
 	wrong(!(c.FailureRatio > 0 && c.FailureRatio <= 1),
 		"breaker.failure_ratio: %v must be above 0 and at most 1", c.FailureRatio)
 	wrong(c.MinRequests < 1, "breaker.min_requests: %d must be at least 1", c.MinRequests)
-	wrong(c.HalfOpenProbes < 1, "breaker.half_open_probes: %d must be at least 1", c.HalfOpenProbes)
+	wrong(c.HalfOpenProbes < 1 || c.HalfOpenProbes > maxProbes,
+		"breaker.half_open_probes: %d is out of range; want 1 to %d", c.HalfOpenProbes, maxProbes)
 	return errors.Join(errs...)
 }

@@ -36,7 +36,15 @@ func TestBreakerConfig_Validate(t *testing.T) {
 			"breaker.failure_ratio: 1.5 must be above 0 and at most 1",
 		},
 		"no requests": {func(c *BreakerConfig) { c.MinRequests = 0 }, "breaker.min_requests: 0 must be at least 1"},
-		"no probes":   {func(c *BreakerConfig) { c.HalfOpenProbes = 0 }, "breaker.half_open_probes: 0 must be at least 1"},
+		"no probes":   {func(c *BreakerConfig) { c.HalfOpenProbes = 0 }, "breaker.half_open_probes: 0 is out of range; want 1 to 1000"},
+		"probes without end": {
+			func(c *BreakerConfig) { c.HalfOpenProbes = 1 << 32 },
+			"breaker.half_open_probes: 4294967296 is out of range; want 1 to 1000",
+		},
+		"buckets without end": {
+			func(c *BreakerConfig) { c.Interval = 10_001 * c.BucketPeriod },
+			"breaker.interval: 2h46m41s is more than 10000 × breaker.bucket_period=1s; want a longer bucket_period or a shorter interval",
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

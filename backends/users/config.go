@@ -34,6 +34,9 @@ type Config struct {
 	MaxWaiting int `yaml:"max_waiting"`
 }
 
+// mostConcurrentHashes is more than any machine has CPUs, which are all that a computation needs.
+const mostConcurrentHashes = 1024
+
 // DefaultConfig returns all defaults, with Astra's parameter names. Only the file has none.
 func DefaultConfig() Config {
 	return Config{
@@ -56,8 +59,9 @@ func (c Config) Validate() error {
 	if c.ReloadInterval < 0 {
 		errs = append(errs, fmt.Errorf("reload_interval: %s must be 0 (never) or above", c.ReloadInterval))
 	}
-	if c.MaxConcurrentHashes < 0 {
-		errs = append(errs, fmt.Errorf("max_concurrent_hashes: %d must be 0 (half of the CPUs) or above", c.MaxConcurrentHashes))
+	if c.MaxConcurrentHashes < 0 || c.MaxConcurrentHashes > mostConcurrentHashes {
+		errs = append(errs, fmt.Errorf("max_concurrent_hashes: %d is out of range; want 0 (half of the CPUs) to %d",
+			c.MaxConcurrentHashes, mostConcurrentHashes))
 	}
 	if c.MaxWaiting < 0 {
 		errs = append(errs, fmt.Errorf("max_waiting: %d must be 0 or above", c.MaxWaiting))

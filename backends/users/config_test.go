@@ -43,7 +43,10 @@ func TestConfig_Validate(t *testing.T) {
 		"no file":             {func(c *Config) { c.File = "" }, "file: must be set"},
 		"a negative interval": {func(c *Config) { c.ReloadInterval = -1 }, "reload_interval: -1ns must be 0 (never) or above"},
 		"negative hashing": {
-			func(c *Config) { c.MaxConcurrentHashes = -1 }, "max_concurrent_hashes: -1 must be 0 (half of the CPUs) or above",
+			func(c *Config) { c.MaxConcurrentHashes = -1 }, "max_concurrent_hashes: -1 is out of range; want 0 (half of the CPUs) to 1024",
+		},
+		"more hashing than CPUs": {
+			func(c *Config) { c.MaxConcurrentHashes = 1025 }, "max_concurrent_hashes: 1025 is out of range; want 0 (half of the CPUs) to 1024",
 		},
 		"a negative queue": {func(c *Config) { c.MaxWaiting = -1 }, "max_waiting: -1 must be 0 or above"},
 		"a user without a password": {

@@ -6,8 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"maps"
+	"os"
+	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -37,8 +40,40 @@ type BanFile struct {
 	written map[string]map[string]bool
 }
 
+// CheckBanFile returns why no node could keep its bans in the file. It changes nothing, and accepts a file that a running
+// node uses.
+func CheckBanFile(path string) error {
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond, OpenFile: openWritable})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return checkFolder(filepath.Dir(path))
+	case err != nil:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return db.Close()
+}
+
+// openWritable opens a file that is only read, so that one that cannot be written is found too.
+func openWritable(path string, _ int, _ os.FileMode) (*os.File, error) {
+	return os.OpenFile(path, os.O_RDWR, 0)
+}
+
+// checkFolder returns why no file can be made in the folder.
+func checkFolder(folder string) error {
+	f, err := os.CreateTemp(folder, "usher-check-")
+	if err != nil {
+		return fmt.Errorf("%s is not writable: %w", folder, errors.Unwrap(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
+}
+
 // OpenBanFile opens the file, or makes it.
 func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
+	if err := CheckBanFile(path); err != nil {
+		return nil, err
+	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: fileLockTimeout})
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -191,6 +192,37 @@ func TestBanFile_Load_Damaged(t *testing.T) {
 		t.Errorf("a file without damage: %s", &text)
 	}
 	must(t, f.db.Close())
+}
+
+func TestCheckBanFile(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := func(name string) string { return filepath.Join(folder, name) }
+	used := openFile(t, path("used.db"), discard())
+	defer func() { must(t, used.db.Close()) }()
+	must(t, openFile(t, path("unused.db"), discard()).db.Close())
+	must(t, os.WriteFile(path("none.db"), []byte("none"), 0o600))
+	for name, test := range map[string]struct{ file, want string }{
+		"a node uses it":        {"used.db", ""},
+		"no node uses it":       {"unused.db", ""},
+		"it is not there yet":   {"new.db", ""},
+		"it holds no bans":      {"none.db", "open " + path("none.db") + ": invalid database"},
+		"its folder is missing": {"no/new.db", path("no") + " is not writable: no such file or directory"},
+		"it is a folder":        {".", "open " + path(".") + ": open " + path(".") + ": is a directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ""
+			if err := CheckBanFile(path(test.file)); err != nil {
+				got = err.Error()
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	if made, err := os.ReadDir(folder); err != nil || len(made) != 3 {
+		t.Errorf("the folder has %v, %v; want the three files of before", made, err)
+	}
 }
 
 func TestBanFile_Secret_Stays(t *testing.T) {

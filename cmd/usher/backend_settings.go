@@ -107,10 +107,7 @@ type remoteSettings struct {
 	TokenLife time.Duration `yaml:"token_life"`
 	// OnExpiredToken is what holds for a session after that.
 	OnExpiredToken session.ExpiredTokenPolicy `yaml:"on_expired_token"`
-	// Validity is how long a decision holds if the backend does not say.
-	Validity time.Duration `yaml:"validity"`
-	// RecheckRate is the most re-checks a second, however many are due.
-	RecheckRate int `yaml:"recheck_rate"`
+	Base           localSettings              `yaml:",inline"`
 }
 
 const (
@@ -131,16 +128,15 @@ func (s *remoteSettings) SetPreset(p httpbackend.Preset) {
 
 // Validate names every setting that cannot work.
 func (s remoteSettings) Validate() error {
-	var life error
 	if s.TokenLife < 0 {
-		life = fmt.Errorf("token_life: %s must be 0 (no end) or above", s.TokenLife)
+		return fmt.Errorf("token_life: %s must be 0 (no end) or above", s.TokenLife)
 	}
-	return errors.Join(life, validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
+	return nil
 }
 
 func (s remoteSettings) rules() actors.BackendRules {
 	return actors.BackendRules{
-		Validity: s.Validity, TokenLife: s.TokenLife, ExpiredToken: s.OnExpiredToken, RecheckRate: s.RecheckRate,
+		Validity: s.Base.Validity, TokenLife: s.TokenLife, ExpiredToken: s.OnExpiredToken, RecheckRate: s.Base.RecheckRate,
 		AnswerDeadline: s.Chain.Bulkhead.AnswerDeadline, Timeout: s.Chain.Timeout,
 	}
 }
@@ -187,8 +183,10 @@ func (s compositeSettings) onFailure() backends.Policy { return s.OnFailure }
 
 // localSettings are for a backend that decides locally and cannot fail.
 type localSettings struct {
-	Validity    time.Duration `yaml:"validity"`
-	RecheckRate int           `yaml:"recheck_rate"`
+	// Validity is how long a decision holds if the backend does not say.
+	Validity time.Duration `yaml:"validity"`
+	// RecheckRate is the most re-checks a second, however many are due.
+	RecheckRate int `yaml:"recheck_rate"`
 }
 
 func defaultLocal(validity time.Duration) localSettings {
@@ -197,7 +195,11 @@ func defaultLocal(validity time.Duration) localSettings {
 
 // Validate names every setting that cannot work.
 func (s localSettings) Validate() error {
-	return errors.Join(validateValidity(s.Validity), validateRecheckRate(s.RecheckRate))
+	var validity error
+	if s.Validity < time.Second {
+		validity = fmt.Errorf("validity: %v is too short; want at least 1s", s.Validity)
+	}
+	return errors.Join(validity, validateRecheckRate(s.RecheckRate))
 }
 
 func (s localSettings) rules() actors.BackendRules {
@@ -238,23 +240,11 @@ func (s fetchingSettings) onFailure() backends.Policy { return s.Local.OnFailure
 const maxQuietValidity = 24 * time.Hour
 
 // Warnings says what allowed settings cost.
-func (s remoteSettings) Warnings() error { return warnOfValidity(s.Validity) }
-
-// Warnings says what allowed settings cost.
-func (s localSettings) Warnings() error { return warnOfValidity(s.Validity) }
-
-func warnOfValidity(d time.Duration) error {
-	if d <= maxQuietValidity {
+func (s localSettings) Warnings() error {
+	if s.Validity <= maxQuietValidity {
 		return nil
 	}
-	return fmt.Errorf("validity: %v: a viewer whose account has ended watches on for so long; want hours", d)
-}
-
-func validateValidity(d time.Duration) error {
-	if d < time.Second {
-		return fmt.Errorf("validity: %v is too short; want at least 1s", d)
-	}
-	return nil
+	return fmt.Errorf("validity: %v: a viewer whose account has ended watches on for so long; want hours", s.Validity)
 }
 
 func validateRecheckRate(n int) error {

@@ -14,7 +14,7 @@ import (
 
 func TestRemoteSettings_Validate_NamesTokenLife(t *testing.T) {
 	t.Parallel()
-	s := remoteSettings{TokenLife: -time.Second, Validity: time.Minute, RecheckRate: 1}
+	s := remoteSettings{TokenLife: -time.Second, Base: localSettings{time.Minute, 1}}
 	if err := s.Validate(); err == nil || !strings.HasPrefix(err.Error(), "token_life: -1s") {
 		t.Errorf("got %v, want an error that begins with token_life: -1s", err)
 	}

@@ -29,14 +29,16 @@ type checkCommand struct {
 
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
-	n, err := c.build(r, func(s *settings) {
-		// This process is not a node of the cluster, and listens nowhere.
+	n, end, err := c.build(r, func(s *settings) {
+		// This process is not a node of the cluster, listens nowhere, and exports no traces.
 		s.Cluster, s.Gateway.TLS, s.ExtAuthz.TLS = cluster.DefaultConfig(), gateway.TLSConfig{}, gateway.TLSConfig{}
+		s.Tracing = tracingSettings{}
+		s.Gateway.Listen, s.Admin.Listen, s.ExtAuthz.Listen = "", "", ""
 	})
 	if err != nil {
 		return err
 	}
-	defer n.close()
+	defer end()
 	request, err := c.request(n)
 	if err != nil {
 		return err

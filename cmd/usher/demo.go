@@ -127,7 +127,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	b := new(backendSettings)
 	b.SetKind("httprequest")
 	a := b.Settings.(*settingsOf[remoteSettings, httprequest.Config]) //nolint:forcetypeassert // SetKind made it
-	a.Common.Validity = demoValidity
+	a.Common.Base.Validity = demoValidity
 	a.Common.Chain.Breaker.OpenDuration = demoOpenDuration
 	if err := a.Common.Chain.OnFailure.UnmarshalText([]byte(c.OnFailure)); err != nil {
 		return nil, fmt.Errorf("--on-failure=%s: %w", c.OnFailure, err)

@@ -74,7 +74,7 @@ func kinds() map[string]kind {
 func remoteKind[C any, B backends.Backend](
 	name string, own func() C, build func(string, C, httpbackend.Deps) (B, error), validity, tokenLife time.Duration,
 ) kind {
-	common := remoteSettings{Chain: chain.DefaultConfig(), Validity: validity, TokenLife: tokenLife, RecheckRate: 200}
+	common := remoteSettings{Chain: chain.DefaultConfig(), TokenLife: tokenLife, Base: localSettings{validity, 200}}
 	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.http) })
 }
 

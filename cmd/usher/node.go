@@ -88,6 +88,18 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	return n, nil
 }
 
+func (n *node) openCluster() (err error) {
+	s := n.settings
+	n.cluster, err = cluster.Open(cluster.Options{
+		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
+		Version: version(), Address: s.Gateway.Listen,
+		Sessions: func() int { return n.registry.Len() },
+		Draining: func() bool { return !n.server.Ready() },
+		Logger:   n.logger,
+	})
+	return err
+}
+
 func (n *node) makeBackends(tracer trace.Tracer) error {
 	var errs []error
 	for _, name := range n.settings.backendNames() {
@@ -167,11 +179,12 @@ func (n *node) makeOrigins() error {
 		all = append(all, urls...)
 	}
 	for name, urls := range addresses {
-		n.origins[name], err = origin.New(name, urls, n.cache, n.settings.origin(), n.logger,
+		o, err := origin.New(name, urls, n.cache, n.settings.origin(), n.logger,
 			origin.WithOtherOrigins(all...), origin.WithUpstream(n.settings.Gateway.Origins[name].Upstream))
 		if err != nil {
 			return err
 		}
+		n.origins[name] = o
 	}
 	return nil
 }
@@ -254,4 +267,17 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()
+}
+
+// runCluster applies the events of the cluster to the sessions of this node until ctx ends.
+func (n *node) runCluster(ctx context.Context) {
+	n.cluster.Run(ctx, cluster.Handlers{
+		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
+		OnStateLost:      n.registry.OnStateLost,
+		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
+		OnLimitExceeded: n.registry.OnLimitExceeded,
+		Answer: func(ctx context.Context, question []byte) []byte {
+			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+		},
+	})
 }

@@ -55,7 +55,7 @@ func TestKinds_EachHasPageWithDefaults(t *testing.T) {
 			if got := s.Backends["portal"].Kind; got != name {
 				t.Errorf("the page is about the kind %s", got)
 			}
-			spelled := parseBesideSecrets(t, name, config.Uncomment(text))
+			spelled := parseBesideSecrets(t, name, uncomment(text))
 			if diff := cmp.Diff(s, spelled, cmpopts.EquateEmpty(), revealed); diff != "" {
 				t.Errorf("the page's comments differ from the defaults (-default +page):\n%s", diff)
 			}

@@ -60,7 +60,7 @@ func TestSettings_SampleShowsDefaults(t *testing.T) {
 	}
 	for name, text := range map[string][]byte{
 		"as it is":                   text,
-		"with every default spelled": config.Uncomment(text),
+		"with every default spelled": uncomment(text),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,5 +91,50 @@ func TestSettings_SampleNamesEverySetting(t *testing.T) {
 		if !named[m[1]] && m[1] != "id" {
 			t.Errorf("the sample does not name %q", m[1])
 		}
+	}
+}
+
+// uncomment activates the settings that a sample shows commented out: a '#' directly before a key ("#listen: …") or
+// an item ("#- …") is dropped, whatever indentation stands before it. Prose, which has a space after its '#', stays a
+// comment. A test can then compare a sample with the defaults as it is, and with every setting.
+func uncomment(sample []byte) []byte {
+	setting := regexp.MustCompile(`(?m)^([ ]*)#([A-Za-z_"][A-Za-z0-9_."-]*:(?:[ ].*)?|- .*)$`)
+	return setting.ReplaceAll(sample, []byte("$1$2"))
+}
+
+func TestSettings_UncommentedSample(t *testing.T) {
+	t.Parallel()
+	sample := `# The listener. note: a colon in prose
+#listen: ":8080"   # of viewers
+cache:
+  #max_bytes: 1073741824
+  #keep:
+    #for: 0
+  # ratio: prose, for it has a space
+  ratio: 0.5 #not: touched
+#routes:
+  #- path: /a
+  #  carry: none
+#------
+#"quoted": x
+#also:prose
+`
+	want := `# The listener. note: a colon in prose
+listen: ":8080"   # of viewers
+cache:
+  max_bytes: 1073741824
+  keep:
+    for: 0
+  # ratio: prose, for it has a space
+  ratio: 0.5 #not: touched
+routes:
+  - path: /a
+  #  carry: none
+#------
+"quoted": x
+#also:prose
+`
+	if diff := cmp.Diff(want, string(uncomment([]byte(sample)))); diff != "" {
+		t.Errorf("uncomment differs (-want +got):\n%s", diff)
 	}
 }

@@ -10,15 +10,16 @@ import (
 	"slices"
 	"strings"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"usher/cluster/redisclient"
 )
 
 type serveCommand struct{ fileFlag }
 
 // Run runs a node until a signal ends it.
-func (c serveCommand) Run(r runtime) error {
+func (c serveCommand) Run(r runtime) error { return c.run(r, nil) }
+
+// run runs a node until r ends. It calls started, if not nil, once the node listens.
+func (c serveCommand) run(r runtime, started func(*node, net.Addr)) error {
 	s, source, err := c.load()
 	if err != nil {
 		return err
@@ -29,7 +30,7 @@ func (c serveCommand) Run(r runtime) error {
 		logger.Warn("setting is risky", slog.String("setting", warning.Path), slog.String("at", warning.Position()),
 			slog.String("risk", warning.Message))
 	}
-	err = serve(r.ctx, s, logger, nil)
+	err = serve(r.ctx, s, logger, started)
 	if unusable, ok := errors.AsType[unusableSettings](err); ok {
 		return source.Explain(unusable.error)
 	}
@@ -42,37 +43,37 @@ type unusableSettings struct{ error }
 // Unwrap returns the messages.
 func (u unusableSettings) Unwrap() error { return u.error }
 
-// prepare builds a node that can listen at once. It checks whatever of the settings can be checked only on the machine,
-// such as files. All errors begin with the setting, whose file the caller names.
-func prepare(s *settings, logger *slog.Logger, tracer trace.Tracer) (*node, error) {
+// prepare builds a node that can listen at once, and a function that ends it. It checks whatever of the settings can be
+// checked only on the machine, such as files. All errors begin with the setting, whose file the caller names.
+func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func(), error) {
 	// The certificates are read before a load balancer can send the first viewer.
-	errs := []error{s.Gateway.TLS.Check(), s.canListen()}
+	errs := []error{s.Gateway.TLS.Check(), s.canListen(ctx)}
 	if err := s.ExtAuthz.TLS.Check(); err != nil {
 		errs = append(errs, fmt.Errorf("ext_authz.%w", err))
 	}
-	n, err := newNode(s, logger, tracer)
-	if err := errors.Join(append(errs, err)...); err != nil {
+	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger)
+	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
+	end := func() {
 		if n != nil {
 			n.close()
 		}
-		return nil, unusableSettings{err}
+		flush()
 	}
-	return n, nil
+	if err := errors.Join(append(errs, traceErr, err)...); err != nil {
+		end()
+		return nil, nil, unusableSettings{err}
+	}
+	n.droppedSpans = dropped
+	return n, end, nil
 }
 
 // serve runs a node until ctx ends. It calls started, if not nil, once the node listens.
 func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*node, net.Addr)) error {
-	tracer, dropped, flush, err := s.Tracing.tracer(ctx, logger)
+	n, end, err := prepare(ctx, s, logger)
 	if err != nil {
 		return err
 	}
-	defer flush()
-	n, err := prepare(s, logger, tracer) //nolint:contextcheck // its parts run until close
-	if err != nil {
-		return err
-	}
-	n.droppedSpans = dropped
-	defer n.close()
+	defer end()
 	on, err := listen(ctx, s)
 	if err != nil {
 		return err
@@ -164,16 +165,14 @@ func listenAddress(host string) netip.Addr {
 	return ip.Unmap()
 }
 
-// canListen finds addresses that are not this machine's, by a free port of theirs.
-func (s *settings) canListen() error {
+// canListen finds names that have no address, and addresses that are not this machine's, by a free port of theirs. The
+// port itself may be a running node's, and whoever calls may lack the node's right to it.
+func (s *settings) canListen(ctx context.Context) error {
 	var errs []error
 	for _, l := range s.listeners(&listeners{}) {
 		host, _, _ := net.SplitHostPort(l.address)
-		if ip := listenAddress(host); !ip.IsValid() || ip.IsUnspecified() {
-			continue
-		}
 		var c net.ListenConfig
-		free, err := c.Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
+		free, err := c.Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %q: %w", l.key, l.address, err))
 			continue

@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"usher/actors"
@@ -170,59 +166,6 @@ func (s *settings) reaches(name, other string, depth int) bool {
 
 func (s *settings) origin() origin.Config { return origin.Config{Cache: s.Cache, Fetch: s.Fetch} }
 
-// logSettings say what is logged, and in which format.
-type logSettings struct {
-	// Level is debug, info, warn or error.
-	Level logLevel `yaml:"level"`
-	// Format is json or text.
-	Format string `yaml:"format"`
-}
-
-// logLevel is the lowest level that is logged.
-type logLevel slog.Level
-
-// MarshalText returns the level in lower case.
-func (l logLevel) MarshalText() ([]byte, error) {
-	return []byte(strings.ToLower(slog.Level(l).String())), nil
-}
-
-// UnmarshalText reads one of the four levels, in lower or upper case.
-func (l *logLevel) UnmarshalText(text []byte) error {
-	var level slog.Level
-	if err := level.UnmarshalText(text); err != nil || strings.ContainsAny(string(text), "+-") {
-		return fmt.Errorf("level: %q is unknown; want debug, info, warn or error", text)
-	}
-	*l = logLevel(level)
-	return nil
-}
-
-// Validate names every setting that cannot work.
-func (l logSettings) Validate() error {
-	if l.Format != "json" && l.Format != "text" {
-		return fmt.Errorf("format: %q is unknown; want json or text", l.Format)
-	}
-	return nil
-}
-
-func (l logSettings) newLogger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: formatDuration}
-	if l.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
-	}
-	return slog.New(slog.NewJSONHandler(w, o))
-}
-
-// formatDuration writes "5s" instead of the nanoseconds that slog writes in JSON.
-func formatDuration(_ []string, a slog.Attr) slog.Attr {
-	if a.Value.Kind() == slog.KindDuration {
-		return slog.String(a.Key, a.Value.Duration().String())
-	}
-	return a
-}
-
-// defaultFile is the settings file of serve, check and validate by default.
-const defaultFile = "/etc/usher/usher.yaml"
-
 // fileFlag is the flag that names the settings file.
 type fileFlag struct {
 	Config string `help:"The settings file." default:"/etc/usher/usher.yaml" type:"path" short:"c" env:"USHER_CONFIG"`
@@ -231,62 +174,11 @@ type fileFlag struct {
 // load reads the settings. The source has the warnings, and positions what is found wrong later.
 func (f fileFlag) load() (*settings, *config.Source, error) {
 	s := defaultSettings()
-	source, err := config.Load(cmp.Or(f.Config, defaultFile), s, config.Environment{
+	source, err := config.Load(f.Config, s, config.Environment{
 		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return s, source, nil
-}
-
-// build reads the settings, writes the warnings, and makes a node of the changed settings, which listens nowhere.
-func (f fileFlag) build(r runtime, change func(*settings)) (*node, error) {
-	s, source, err := f.load()
-	if err != nil {
-		return nil, err
-	}
-	for _, warning := range source.Warnings() {
-		_, _ = fmt.Fprintln(r.err, "warning:", warning)
-	}
-	change(s)
-	n, err := prepare(s, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		return nil, source.Explain(err)
-	}
-	return n, nil
-}
-
-type validateCommand struct {
-	fileFlag
-	Print bool `help:"Print the settings in effect, defaults included and secrets hidden."`
-}
-
-// Run prints every problem of the file, and what would keep a node from starting.
-func (v validateCommand) Run(r runtime) error {
-	n, err := v.build(r, func(*settings) {})
-	if err != nil {
-		return err
-	}
-	n.close()
-	if v.Print {
-		var text bytes.Buffer
-		if err := config.Print(&text, n.settings); err != nil {
-			return err
-		}
-		_, err := r.out.Write(hideCredentials(text.Bytes()))
-		return err
-	}
-	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
-	return err
-}
-
-// hideCredentials hides users, passwords and parameter values in all URLs of a text.
-func hideCredentials(text []byte) []byte {
-	address := regexp.MustCompile(`https?://[^\s"']+`)
-	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
-	return address.ReplaceAllFunc(text, func(a []byte) []byte {
-		a = user.ReplaceAll(a, []byte("//"+setting.Hidden+"@"))
-		return value.ReplaceAll(a, []byte("${1}="+setting.Hidden))
-	})
 }

@@ -34,8 +34,11 @@ type RedirectHost struct {
 	SendHeaders bool `yaml:"send_headers"`
 }
 
-// SetText sets an entry that is written as the host alone.
-func (r *RedirectHost) SetText(text string) { *r = RedirectHost{Host: text} }
+// UnmarshalText reads an entry that is written as the host alone.
+func (r *RedirectHost) UnmarshalText(text []byte) error {
+	*r = RedirectHost{Host: string(text)}
+	return nil
+}
 
 // MarshalYAML returns the shortest form of the entry.
 func (r RedirectHost) MarshalYAML() (any, error) {

@@ -49,7 +49,7 @@ func TestParse_Lookalike_Explained(t *testing.T) {
 		"a tab that indents":             {"admin:\n\ttoken: a\n", "f:2:1: not valid YAML: while scanning for the next token: found character that cannot start any token; column 1 is a tab"},
 		"a key behind a no-break space":  {"admin:\n  \u00a0token: a\n", `f:2:3: admin["\u00a0token"]: unknown key; did you mean "token"?`},
 		"no space before a value at all": {"listen:\u00a0a\n", "f:1:1: found text, want a section, such as key: value; column 8 is a no-break space"},
-		"a typographic quotation mark":   {"admin: {listen: “127.0.0.1:1”}\n", `f:1:17: admin.listen: found "“127.0.0.1:1”", want an address and port such as 192.0.2.7:8080; column 17 is a typographic`},
+		"a typographic quotation mark":   {"admin: {listen: “127.0.0.1:1”}\n", `f:1:17: admin.listen: invalid port "1”" parsing "“127.0.0.1:1”"; column 17 is a typographic`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,9 +1,13 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"iter"
+	"maps"
 	"net/netip"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -13,103 +17,112 @@ import (
 	"usher/backends/setting"
 )
 
-// maxNodes bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
+// maxSettings bounds how many settings are read, aliases counted each time, so that a few lines of aliases of aliases
 // cannot fill the memory.
-const maxNodes = 250_000
+const maxSettings = 250_000
 
-// decoder writes a tree over a struct. It reports what it cannot use, and continues.
+// decoder writes a tree, and the variables over it, over a struct. It reports what it cannot use, and continues.
 type decoder struct {
 	source      *Source
 	environment Environment
 	referred    map[string]bool // variables that the file names
-	nodes       int
+	settings    int
+
+	variables map[string]string // the USHER_ variables that are not read yet
+	known     []string          // the variables that can set a setting
+	overrides int
 }
 
-func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
-	if d.nodes++; d.nodes > maxNodes {
-		if d.nodes == maxNodes+1 {
-			d.source.report(n, path, "the file has more than %d settings", maxNodes)
-		}
+// spot is where a setting stands: its path, and the variable that can set it; empty: none can.
+type spot struct{ path, variable string }
+
+func (s spot) under(key string) spot {
+	variable := s.variable
+	if variable != "" {
+		variable += "_" + regexp.MustCompile(`[^A-Z0-9_]`).ReplaceAllLiteralString(strings.ToUpper(key), "_")
+	}
+	return spot{join(s.path, key), variable}
+}
+
+// decode sets a value from a node, which is nil for what the file does not give, and from variables.
+func (d *decoder) decode(v reflect.Value, n *yaml.Node, at spot) {
+	if d.settings > maxSettings {
 		return
 	}
-	shape := shapeOf(n)
-	switch kind := v.Kind(); {
-	case isScalar(v.Type()):
-		d.decodeScalar(v, n, path)
+	switch shapeOf(n) {
+	case section:
+		d.settings += len(n.Content) / 2
+	case list:
+		d.settings += len(n.Content)
+	}
+	if d.settings > maxSettings {
+		d.source.report(n, at.path, "the file has more than %d settings", maxSettings)
+		return
+	}
+	d.decodeNode(v, n, at)
+	d.override(v, at)
+}
+
+func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
+	kind, shape := v.Kind(), shapeOf(n)
+	isGiven := shape != absent && shape != nothing
+	isSection := shape == section || !isGiven // an empty one must have a kind, and variables may give its settings
+	switch {
+	case isText(v, shape):
+		d.decodeScalar(v, n, at.path)
 	case kind == reflect.Pointer:
-		d.decodePointer(v, n, path)
-	case kind == reflect.Struct && (shape == section || shape == nothing): // a kind must not be missing
-		d.decodeStruct(v, n, path)
-	case shape == nothing: // a section all of whose keys are commented out keeps its defaults
-	default:
-		d.decodeCollection(v, n, path)
-	}
-}
-
-// decodeCollection decodes a map or a list, and reports a node of another shape.
-func (d *decoder) decodeCollection(v reflect.Value, n *yaml.Node, path string) {
-	switch kind, shape := v.Kind(), shapeOf(n); {
-	case shape == text && d.decodeShortened(v, n, path):
-	case kind == reflect.Map && shape == section:
-		d.decodeMap(v, n, path)
+		d.decodePointer(v, n, at)
+	case kind == reflect.Struct && isSection:
+		d.decodeStruct(v, n, at)
+	case kind == reflect.Map && isSection:
+		d.decodeMap(v, n, at)
 	case kind == reflect.Slice && shape == list:
-		d.decodeList(v, n, path)
-	case kind == reflect.Struct, kind == reflect.Map, kind == reflect.Slice:
-		d.source.report(n, path, "found %s, want %s", shape, example(v.Type()))
-	default:
-		d.source.report(n, path, "BUG: a setting cannot be of type %s", v.Type())
+		d.decodeList(v, n, at.path)
+	case isGiven:
+		d.source.report(n, at.path, "found %s, want %s", shape, example(v.Type()))
+		d.decodeNode(v, nil, at) // for the variables of its settings
 	}
 }
 
-// decodeShortened sets a section that is given as a single text, and reports whether it is one that may be.
-func (d *decoder) decodeShortened(v reflect.Value, n *yaml.Node, path string) bool {
-	into, ok := reflect.TypeAssert[Shortened](v.Addr())
-	if !ok {
-		return false
-	}
-	expanded, err := d.expand(n, reflect.TypeFor[string](), path)
-	if err != nil {
-		d.source.report(n, path, "%s", err)
-		return true
-	}
-	into.SetText(expanded)
-	return true
+// isText reports whether a value is read from a text. A struct may also have settings, which a section gives.
+func isText(v reflect.Value, shape string) bool {
+	return isScalar(v.Type()) && (shape != section || len(childrenOf(v, "")) == 0)
 }
 
-func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
-	if shapeOf(n) == nothing && v.IsNil() && !isScalar(v.Type().Elem()) {
-		return
-	}
+func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, at spot) {
 	target := fresh(v.Type().Elem())
 	if !v.IsNil() {
 		target.Set(v.Elem())
 	}
-	d.decode(target, n, path)
-	v.Set(target.Addr())
+	before := d.overrides
+	d.decode(target, n, at)
+	shape := shapeOf(n)
+	if isGiven := shape != absent && (shape != nothing || isScalar(target.Type())); isGiven || !v.IsNil() || d.overrides > before {
+		v.Set(target.Addr())
+	}
 }
 
-func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
-	hasKind := d.decodeKind(v, n, path)
-	s, err := structureOf(v, path)
-	if err != nil {
-		d.source.report(n, path, "%s", err)
-		return
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		under := join(path, key.Value)
+func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, at spot) {
+	hasKind := d.decodeKind(v, n, at.path)
+	s := structureOf(v, at.path)
+	keys := s.keys()
+	for key := range pairs(n) {
+		under := join(at.path, key.Value)
 		d.source.note(under, key)
-		target, isKnown := s.find(key.Value)
-		switch {
-		case isKnown && key.Value == kindKey && !hasKind: // reported already
-		case isKnown:
-			d.decode(target, value, under)
-		case path == "" && strings.HasPrefix(key.Value, "x-"): // a place for anchors
-		case hasKind: // the keys of an unknown kind are not known
-			d.source.report(key, under, "unknown key%s", setting.Hint(key.Value, s.keys()))
-			if meant := setting.Nearest(key.Value, s.keys()); meant != "" {
-				d.source.broken = append(d.source.broken, join(path, meant)) // it is not missing, it is misspelt
-			}
+		isForAnchors := at.path == "" && strings.HasPrefix(key.Value, "x-")
+		if slices.Contains(keys, key.Value) || isForAnchors || !hasKind { // the keys of an unknown kind are not known
+			continue
+		}
+		d.source.report(key, under, "unknown key%s", setting.Hint(key.Value, keys))
+		if meant := setting.Nearest(key.Value, keys); meant != "" {
+			d.source.broken = append(d.source.broken, join(at.path, meant)) // it is not missing, it is misspelt
+		}
+	}
+	_, isKinded := reflect.TypeAssert[Kinded](v.Addr())
+	slices.SortFunc(s.children, func(a, b child) int { return byPrecedence(a.key, b.key) })
+	for _, c := range s.children {
+		if !isKinded || c.key != kindKey { // else decodeKind has read it
+			d.decode(c.value, valueOf(n, c.key), at.under(c.key))
 		}
 	}
 }
@@ -121,16 +134,13 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	if !ok {
 		return true
 	}
-	s, err := structureOf(v, path)
-	current, ok := s.find(kindKey)
-	if err != nil || !ok {
-		return err == nil // the error is reported by the caller
-	}
+	children := childrenOf(v, path)
+	current := children[slices.IndexFunc(children, func(c child) bool { return c.key == kindKey })].value
 	before, kinds := current.String(), slices.Sorted(slices.Values(kinded.Kinds()))
 	at := join(path, kindKey)
 	named := valueOf(n, kindKey)
 	if named == nil {
-		if before == "" {
+		if before == "" && n != nil {
 			d.source.report(n, at, "missing; allowed: %s", strings.Join(kinds, ", "))
 		}
 		return before != ""
@@ -150,12 +160,11 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) bool {
 	return true
 }
 
-// presetDefaults sets the defaults of the preset that the file names. One of the environment sets none: it comes after the
-// file, whose values it would replace.
+// presetDefaults sets the defaults of the preset that the file names. One of the environment sets none.
 func (d *decoder) presetDefaults(v reflect.Value, n *yaml.Node, path string) {
 	presetted, ok := reflect.TypeAssert[Presetted](v.Addr())
 	named := valueOf(n, presetKey)
-	if !ok || named == nil || named.Line == 0 || shapeOf(named) != text {
+	if !ok || shapeOf(named) != text {
 		return
 	}
 	if preset, err := d.expand(named, reflect.TypeFor[string](), join(path, presetKey)); err == nil { // reported with the key
@@ -163,52 +172,57 @@ func (d *decoder) presetDefaults(v reflect.Value, n *yaml.Node, path string) {
 	}
 }
 
+// pairs returns the keys and values of a section; none for other nodes.
+func pairs(n *yaml.Node) iter.Seq2[*yaml.Node, *yaml.Node] {
+	return func(yield func(key, value *yaml.Node) bool) {
+		for i := 0; n != nil && n.Kind == yaml.MappingNode && i+1 < len(n.Content); i += 2 {
+			if !yield(n.Content[i], n.Content[i+1]) {
+				return
+			}
+		}
+	}
+}
+
 // valueOf returns the value of a section's key, or nil.
 func valueOf(n *yaml.Node, key string) *yaml.Node {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
+	for k, value := range pairs(n) {
+		if k.Value == key {
+			return value
 		}
 	}
 	return nil
 }
 
-func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
-	t := v.Type()
-	if len(n.Content) == 0 {
-		return
-	}
-	made := reflect.MakeMap(t)
+// decodeMap lays entries over those that the map has.
+func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, at spot) {
+	made, given := reflect.MakeMap(v.Type()), map[string]*yaml.Node{}
 	for entries := v.MapRange(); entries.Next(); {
 		made.SetMapIndex(entries.Key(), entries.Value())
+		given[entries.Key().String()] = nil
 	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		under := join(path, n.Content[i].Value)
-		d.source.note(under, n.Content[i])
-		key := reflect.New(t.Key()).Elem()
-		if err := setKey(key, n.Content[i].Value); err != nil {
-			d.source.report(n.Content[i], under, "%s", err)
+	for key, value := range pairs(n) {
+		d.source.note(join(at.path, key.Value), key)
+		given[key.Value] = value
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(given), byPrecedence) {
+		under, key := at.under(name), fresh(v.Type().Key())
+		if err := setText(key, name); err != nil {
+			d.source.add(d.source.places[under.path], under.path, err.Error())
 			continue
 		}
-		value := fresh(t.Elem())
+		value := fresh(v.Type().Elem())
 		if current := made.MapIndex(key); current.IsValid() {
 			value = copyOf(current)
 		}
 		if value.Kind() == reflect.Pointer && value.IsNil() { // an entry exists, even if it says nothing
-			value.Set(fresh(t.Elem().Elem()).Addr())
+			value.Set(fresh(value.Type().Elem()).Addr())
 		}
-		d.decode(value, n.Content[i+1], under)
+		d.decode(value, given[name], under)
 		made.SetMapIndex(key, value)
 	}
-	v.Set(made)
-}
-
-// setKey sets a map's key, which is a text, although its type may read the text itself.
-func setKey(key reflect.Value, text string) error {
-	if key.Kind() != reflect.String {
-		return fmt.Errorf("BUG: a map's key cannot be of type %s", key.Type())
+	if len(given) > 0 {
+		v.Set(made)
 	}
-	return setText(key, text)
 }
 
 func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
@@ -223,7 +237,7 @@ func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
 		if shapeOf(item) == nothing {
 			d.source.report(item, under, "found nothing, want %s", example(value.Type()))
 		}
-		d.decode(value, item, under)
+		d.decode(value, item, spot{path: under})
 		made = reflect.Append(made, value)
 	}
 	v.Set(made)
@@ -231,7 +245,11 @@ func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
 
 // decodeScalar sets a scalar, and reports whether it could.
 func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool {
-	if shape := shapeOf(n); shape != text {
+	switch shape := shapeOf(n); shape {
+	case text:
+	case absent:
+		return false
+	default:
 		d.source.report(n, path, "found %s, want %s", shape, example(v.Type()))
 		return false
 	}
@@ -244,12 +262,11 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 		d.source.report(n, path, "found %.40q, whose value is not UTF-8", n.Value)
 		return false
 	}
-	err = setText(v, expanded)
-	switch {
+	switch err := setText(v, expanded); {
 	case err == nil:
 		d.warnOfHostBits(v, n, path)
 		return true
-	case !explainsItself(v.Type()):
+	case errors.Is(err, errNotFit):
 		d.source.report(n, path, "found %.40q, want %s", n.Value, example(v.Type()))
 	case expanded != n.Value: // the type's own message may repeat what came out of a variable
 		d.source.report(n, path, "found %.40q, whose value is not allowed here", n.Value)
@@ -263,7 +280,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 func (d *decoder) warnOfHostBits(v reflect.Value, n *yaml.Node, path string) {
 	p, ok := reflect.TypeAssert[netip.Prefix](v)
 	if ok && p != p.Masked() {
-		d.source.warn(placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
+		d.source.warn(d.source.placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
 			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
 	}
 }
@@ -283,7 +300,7 @@ func (d *decoder) expand(n *yaml.Node, t reflect.Type, path string) (string, err
 	}
 	secret, warning, err := d.environment.readSecret(strings.TrimPrefix(expanded, filePrefix))
 	if warning != "" {
-		d.source.warn(placeOf(n), path, warning)
+		d.source.warn(d.source.placeOf(n), path, warning)
 	}
 	return secret, err
 }

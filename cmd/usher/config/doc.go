@@ -3,7 +3,7 @@
 // [Parse] and [Load] write the values of the file and of the environment over them.
 //
 //	file ─► tree of go.yaml.in/yaml (anchors, merges resolved; every key keeps its position) ─┐
-//	                                     USHER_ variables, each a tree of its own, laid over it ─┴─► struct ─► Validate ─► problems
+//	                                                  USHER_ variables, each over its setting ─┴─► struct ─► Validate ─► problems
 //
 // Invariants:
 //   - All problems are reported at once, in file order, as "usher.yaml:12:5: routes[0].bakend: unknown key; …".
@@ -19,10 +19,10 @@
 //		Settings any    `yaml:",inline"` // pointer to the settings of the kind, set by SetKind
 //	}
 //
-// Both are decoded strictly from the one section; a key that both define is reported as "BUG". The library prints no
-// inline interface, so such a type has a MarshalYAML.
+// Both are decoded strictly from the one section. The library prints no inline interface, so such a type has a
+// MarshalYAML.
 //
-// A section that implements [Shortened] may also be given as a single text.
+// A section that has an UnmarshalText may also be given as a single text.
 //
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -43,37 +42,39 @@ func readFile(path string, limit int64) ([]byte, error) {
 func Parse(name string, data []byte, into any, environment Environment) (*Source, error) {
 	d := newDecoder(name, environment)
 	d.source.lines = strings.Split(string(data), "\n")
-	root, err := d.decodeFile(data, into)
-	if err == nil && root.IsValid() {
-		d.override(root)
+	if root := d.decodeFile(data, into); root.IsValid() {
+		d.reportUnknownVariables()
 		v := &validation{source: d.source}
-		v.walk(root, "", 0)
+		v.walk(root, "")
 	}
-	return d.source, cmp.Or(err, sorted(d.source.problems))
+	return d.source, sorted(d.source.problems)
 }
 
 // Decode reads data over into, as Parse does, but without an environment and without Validate.
 func Decode(data []byte, into any) error {
 	d := newDecoder("settings", Environment{})
-	_, err := d.decodeFile(data, into)
-	return cmp.Or(err, sorted(d.source.problems))
+	d.decodeFile(data, into)
+	return sorted(d.source.problems)
 }
 
 func newDecoder(name string, environment Environment) *decoder {
-	source := &Source{file: name, places: map[string]place{}}
-	return &decoder{source: source, environment: environment, referred: map[string]bool{}}
+	d := &decoder{
+		source: &Source{file: name, places: map[string]Problem{}}, environment: environment,
+		referred: map[string]bool{}, variables: map[string]string{},
+	}
+	for _, variable := range environment.Variables {
+		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, variablePrefix) {
+			d.variables[name] = value
+		}
+	}
+	return d
 }
 
 // decodeFile returns the struct that was written over; the zero Value if the file cannot be read at all.
-func (d *decoder) decodeFile(data []byte, into any) (reflect.Value, error) {
-	v := reflect.ValueOf(into)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
-		return reflect.Value{}, fmt.Errorf("BUG: read settings into %T, want a pointer to a struct", into)
+func (d *decoder) decodeFile(data []byte, into any) (root reflect.Value) {
+	if tree := parse(d.source, data); tree != nil {
+		root = reflect.ValueOf(into).Elem()
+		d.decode(root, tree, spot{variable: strings.TrimSuffix(variablePrefix, "_")})
 	}
-	tree := parse(d.source, data)
-	if tree == nil {
-		return reflect.Value{}, nil
-	}
-	d.decode(v.Elem(), tree, "")
-	return v.Elem(), nil
+	return root
 }

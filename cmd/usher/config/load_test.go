@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -177,49 +178,6 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-func TestParse_NoStructPointer_Rejected(t *testing.T) {
-	t.Parallel()
-	for name, into := range map[string]any{"nil": nil, "a struct": settings{}, "a nil pointer": (*settings)(nil), "a pointer to a text": new(string)} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			source, err := Parse("f", nil, into, Environment{})
-			if err == nil || source == nil {
-				t.Errorf("Parse = %v, %v, want a source and an error", source, err)
-			}
-		})
-	}
-}
-
-func TestParse_InvalidStruct_Rejected(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		into any
-		file string
-		want string
-	}{
-		"a key that an inline section has too": {defaults(), "backends: {a: {kind: clash}}", `f:1:15: backends.a: BUG: config.backendSettings has the key "timeout" twice, one of them inline`},
-		"a field without a tag":                {&struct{ Listen string }{}, "a: 1", `f:1:1: BUG: struct { Listen string }.Listen has no yaml tag`},
-		"a type that no file holds": {&struct {
-			A chan int `yaml:"a"`
-		}{}, "a: 1", `f:1:4: a: BUG: a setting cannot be of type chan int`},
-		"an inline text": {&struct {
-			A string `yaml:",inline"`
-		}{}, "a: 1", `f:1:1: BUG: an inline field holds string, want a struct or a pointer to one`},
-		"numbers as keys": {&struct {
-			A map[int]string `yaml:"a"`
-		}{}, "a: {1: b}", `f:1:5: a.1: BUG: a map's key cannot be of type int`},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			_, err := Parse("f", []byte(test.file), test.into, Environment{})
-			if err == nil || err.Error() != test.want {
-				t.Errorf("Parse = %v\nwant    %s", err, test.want)
-			}
-		})
-	}
-}
-
 func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
 	t.Parallel()
 	shared := map[string]*backendSettings{"a": {Kind: "list", Timeout: time.Second, Adapter: &listSettings{}}}
@@ -233,6 +191,26 @@ func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
 	}
 	if shared["a"].Timeout != time.Second || labels["site"] != "north" {
 		t.Errorf("defaults became %v and %v, want them untouched", shared["a"].Timeout, labels["site"])
+	}
+}
+
+// TestParse_AliasesOfUnknownKeys_Bounded checks that a section of unknown keys that many aliases name does not fill the memory
+// with problems.
+func TestParse_AliasesOfUnknownKeys_Bounded(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("x-base: &b\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  k%d: 1\n", i)
+	}
+	text.WriteString("origins:\n")
+	for i := range 200 {
+		fmt.Fprintf(&text, "  o%d: *b\n", i)
+	}
+	_, err := Parse("f", []byte(text.String()), defaults(), Environment{})
+	problems, _ := errors.AsType[Problems](err)
+	if len(problems) == 0 || !strings.Contains(err.Error(), "more than 250000 settings") {
+		t.Errorf("got %d problems, want one of too many settings", len(problems))
 	}
 }
 
@@ -303,8 +281,8 @@ func TestSource_Locate(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if at := source.locate(test.path); at.line != test.line || at.column != test.column {
-				t.Errorf("locate(%q) = %d:%d, want %d:%d", test.path, at.line, at.column, test.line, test.column)
+			if at := source.locate(test.path); at.Line != test.line || at.Column != test.column {
+				t.Errorf("locate(%q) = %d:%d, want %d:%d", test.path, at.Line, at.Column, test.line, test.column)
 			}
 		})
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -16,116 +15,58 @@ import (
 
 const variablePrefix = "USHER_"
 
-// maxDepth bounds the search for settings, because a struct may point to its own type.
-const maxDepth = 16
-
-// leaf is a setting that one variable can set.
-type leaf struct {
-	keys   []string // the path's keys
-	isList bool
-}
-
-// override lays the values of USHER_ variables over those of the file.
-func (d *decoder) override(root reflect.Value) {
-	leaves := map[string]leaf{}
-	findLeaves(root, nil, leaves)
-	values := map[string]string{}
-	for _, variable := range d.environment.Variables {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, variablePrefix) {
-			values[name] = value
-		}
+// override sets what one variable can set: a scalar, or a list of them, from its variable.
+func (d *decoder) override(v reflect.Value, at spot) {
+	isList := v.Kind() == reflect.Slice && !isScalar(v.Type()) && isScalar(v.Type().Elem())
+	if at.variable == "" || !isList && !isScalar(v.Type()) {
+		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		l, ok := leaves[name]
-		switch {
-		case ok:
-			d.decode(root, l.overlay(name, values[name]), "")
-		case d.referred[name], slices.Contains(d.environment.Reserved, name), isServiceLink(name, values[name]):
-		default:
-			d.source.add(place{variable: name}, "", "names no setting"+nearVariable(name, leaves))
-		}
+	d.known = append(d.known, strings.TrimPrefix(at.variable, variablePrefix))
+	value, ok := d.variables[at.variable]
+	if !ok {
+		return
 	}
-}
-
-// overlay returns a tree with nothing but the variable's setting.
-func (l leaf) overlay(variable, value string) *yaml.Node {
+	delete(d.variables, at.variable)
+	d.overrides++
 	scalar := func(value string) *yaml.Node {
-		return &yaml.Node{Kind: yaml.ScalarNode, HeadComment: variable, Value: value}
+		return &yaml.Node{Kind: yaml.ScalarNode, HeadComment: at.variable, Value: value}
 	}
 	n := scalar(value)
-	if l.isList {
-		n = &yaml.Node{Kind: yaml.SequenceNode, HeadComment: variable}
+	d.source.note(at.path, n)
+	if isList {
+		n.Kind = yaml.SequenceNode
 		for item := range strings.SplitSeq(value, ",") {
 			if item = strings.TrimSpace(item); item != "" {
 				n.Content = append(n.Content, scalar(item))
 			}
 		}
 	}
-	for i, key := range slices.Backward(l.keys) {
-		key := &yaml.Node{Kind: yaml.ScalarNode, Value: key}
-		if i == len(l.keys)-1 {
-			key.HeadComment = variable
-		}
-		n = &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, n}}
-	}
-	return n
+	d.decodeNode(v, n, spot{path: at.path})
 }
 
-func nearVariable(name string, leaves map[string]leaf) string {
+// reportUnknownVariables reports the variables that no setting has.
+func (d *decoder) reportUnknownVariables() {
+	for name, value := range d.variables {
+		if !d.referred[name] && !slices.Contains(d.environment.Reserved, name) && !isServiceLink(name, value) {
+			d.source.add(Problem{File: environmentName, Path: name}, "", "names no setting"+d.nearVariable(name))
+		}
+	}
+}
+
+func (d *decoder) nearVariable(name string) string {
 	if strings.HasSuffix(name, "_KIND") {
 		return "; a kind is given in the file only"
 	}
-	var known []string // without the prefix, which would make any two names alike
-	for variable := range leaves {
-		known = append(known, strings.TrimPrefix(variable, variablePrefix))
-	}
-	if near := setting.Nearest(strings.TrimPrefix(name, variablePrefix), known); near != "" {
+	// Without the prefix, which would make any two names alike.
+	if near := setting.Nearest(strings.TrimPrefix(name, variablePrefix), d.known); near != "" {
 		return fmt.Sprintf("; did you mean %s?", variablePrefix+near)
 	}
 	return "; the variable of admin.listen is " + variablePrefix + "ADMIN_LISTEN, and a map's entry must be in the file"
 }
 
-// findLeaves finds every setting that a variable can set, by the variable's name.
-func findLeaves(v reflect.Value, keys []string, leaves map[string]leaf) {
-	for v.Kind() == reflect.Pointer && !isScalar(v.Type()) {
-		if v.IsNil() {
-			v = fresh(v.Type().Elem())
-			continue
-		}
-		v = v.Elem()
-	}
-	t := v.Type()
-	isList := t.Kind() == reflect.Slice && !isScalar(t)
-	switch {
-	case len(keys) > maxDepth, isList && !isScalar(t.Elem()):
-	case isScalar(t), isList:
-		name := variableOf(keys)
-		if other, isTaken := leaves[name]; !isTaken || hasLongerKeys(keys, other.keys) {
-			leaves[name] = leaf{slices.Clone(keys), isList}
-		}
-	default:
-		for _, c := range childrenOf(v, "") {
-			findLeaves(c.value, append(keys, c.key), leaves)
-		}
-		if _, isKinded := reflect.TypeAssert[Kinded](v.Addr()); isKinded {
-			delete(leaves, variableOf(append(keys, kindKey))) // it decides which others there are
-		}
-	}
-}
-
-// variableOf returns the name of the variable of a setting.
-func variableOf(keys []string) string {
-	name := strings.ToUpper(strings.Join(keys, "_"))
-	return variablePrefix + regexp.MustCompile(`[^A-Z0-9_]`).ReplaceAllLiteralString(name, "_")
-}
-
-// hasLongerKeys reports whether a's first key that differs from b's is the longer one. Keys of equal length are
-// compared by the alphabet.
-func hasLongerKeys(a, b []string) bool {
-	return slices.CompareFunc(a, b, func(x, y string) int {
-		return cmp.Or(cmp.Compare(len(y), len(x)), strings.Compare(x, y))
-	}) < 0
-}
+// byPrecedence orders the keys of a section: where the variables of two settings have the same name, it is that of the
+// one with the longer key. Keys of equal length are compared by the alphabet.
+func byPrecedence(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) }
 
 // isServiceLink reports whether Kubernetes set the variable for a service called usher, or usher-something, in the
 // same namespace: USHER_SERVICE_HOST, USHER_PORT=tcp://…, USHER_PORT_8080_TCP_ADDR and so on.

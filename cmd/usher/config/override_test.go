@@ -33,7 +33,7 @@ func TestParse_Overrides(t *testing.T) {
 		"over a list, with commas":          {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
 		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{Users: []string{}}},
 		"in a map's entry":                  {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
-		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, uint8(9)},
+		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
 		"over a map's scalar":               {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
 		"by the longer key":                 {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
 		"by the only key that fits":         {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},
@@ -95,6 +95,25 @@ func TestParse_KubernetesVariables_Ignored(t *testing.T) {
 	}}
 	if _, err := Parse("usher.yaml", nil, defaults(), environment); err != nil {
 		t.Errorf("Parse: %v, want them ignored", err)
+	}
+}
+
+// A section that cannot be read has settings all the same, which their variables name.
+func TestParse_OverrideInBrokenSection_OneProblem(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ file, variable, want string }{
+		"a text":         {"cache: x", "USHER_CACHE_RATIO=0.5", "f:1:8: cache: found text, want a section, such as key: value"},
+		"a list":         {"cache: [x]", "USHER_CACHE_RATIO=0.5", "f:1:8: cache: found a list, want a section, such as key: value"},
+		"a map's entry":  {"origins: {a: x}", "USHER_ORIGINS_A_TIMEOUT=1s", "f:1:14: origins.a: found text, want a section, such as key: value"},
+		"the whole file": {"x", "USHER_LISTEN=a", "f:1:1: found text, want a section, such as key: value"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("f", []byte(test.file), defaults(), Environment{Variables: []string{test.variable}})
+			if err == nil || err.Error() != test.want {
+				t.Errorf("Parse = %v\nwant    %s", err, test.want)
+			}
+		})
 	}
 }
 

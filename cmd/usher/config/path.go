@@ -25,16 +25,6 @@ func isPlainKey(key string) bool {
 	return key != "" && strings.Trim(key, letters) == ""
 }
 
-// parentOf returns the path without its last key or index; the parent of a key of the top level is "".
-func parentOf(path string) string {
-	if strings.HasSuffix(path, `"]`) {
-		if i := strings.LastIndex(path, `["`); i >= 0 {
-			return path[:i]
-		}
-	}
-	return path[:max(strings.LastIndexAny(path, ".["), 0)]
-}
-
 // within reports whether path is section or a setting inside it; every path is within "".
 func within(path, section string) bool {
 	rest, ok := strings.CutPrefix(path, section)

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"io"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -14,12 +13,9 @@ import (
 // defaults included, every secret that is set as [hidden]. A nil pointer's key is left out. It fails if w does, or on a
 // type that no file can hold.
 func Print(w io.Writer, settings any) error {
-	if pointedAt(reflect.ValueOf(settings)).Kind() != reflect.Struct {
-		return fmt.Errorf("BUG: print %T, want a struct", settings)
-	}
 	var n yaml.Node
 	if err := n.Encode(settings); err != nil {
-		return fmt.Errorf("BUG: print the config: %w", err)
+		return fmt.Errorf("print the config: %w", err)
 	}
 	tidy(&n)
 	printed, err := yaml.Dump(&n, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false), yaml.WithQuotePreference(yaml.QuoteDouble))

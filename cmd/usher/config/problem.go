@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -59,32 +58,23 @@ func (p Problems) Error() string {
 type Source struct {
 	file     string
 	lines    []string
-	places   map[string]place // path → where it was set
+	places   map[string]Problem // path → where it was set
 	warnings Problems
 	problems Problems
 	broken   []string // the paths of settings that could not be read, so that no check complains of their absence
 }
 
-// place is a position in the file, counted from 1, or a variable.
-type place struct {
-	line, column int
-	variable     string
-}
-
-// placeOf returns where a node stands. A node of the environment has no line, and its comment names the variable.
-func placeOf(n *yaml.Node) place {
+// placeOf returns a problem of a node, without its message. A node of the environment has no line, and its comment names the
+// variable.
+func (s *Source) placeOf(n *yaml.Node) Problem {
 	if n.Line == 0 {
-		return place{variable: n.HeadComment}
+		return Problem{File: environmentName, Path: n.HeadComment}
 	}
-	return place{line: n.Line, column: n.Column}
+	return Problem{File: s.file, Line: n.Line, Column: n.Column}
 }
 
-// note remembers where a path was set. The sections around a variable's setting are set by no text.
-func (s *Source) note(path string, n *yaml.Node) {
-	if at := placeOf(n); at != (place{}) {
-		s.places[path] = at
-	}
-}
+// note remembers where a path was set.
+func (s *Source) note(path string, n *yaml.Node) { s.places[path] = s.placeOf(n) }
 
 // Warnings returns findings that do not prevent the start, in file order: never a secret.
 func (s *Source) Warnings() Problems {
@@ -92,19 +82,15 @@ func (s *Source) Warnings() Problems {
 	return found
 }
 
-// warn adds a finding that does not prevent the start.
-func (s *Source) warn(at place, path, message string) {
-	s.warnings = append(s.warnings, s.problem(at, path, message))
-}
-
 // locate returns where a setting was set, or its nearest parent, or 1:1.
-func (s *Source) locate(path string) place {
-	for ; path != ""; path = parentOf(path) {
-		if at, ok := s.places[path]; ok {
-			return at
+func (s *Source) locate(path string) Problem {
+	at, nearest := Problem{File: s.file, Line: 1, Column: 1}, ""
+	for parent, place := range s.places {
+		if len(parent) > len(nearest) && within(path, parent) {
+			at, nearest = place, parent
 		}
 	}
-	return place{1, 1, ""}
+	return at
 }
 
 // Explain positions the messages of err, an error such as Validate returns: one message, or several joined with
@@ -119,34 +105,39 @@ func (s *Source) Explain(err error) error {
 	return sorted(found)
 }
 
-func (s *Source) problem(at place, path, message string) Problem {
-	if at.variable != "" {
-		return Problem{File: environmentName, Path: at.variable, Message: message}
+// problem returns the problem of a setting at a place.
+func (s *Source) problem(at Problem, path, message string) Problem {
+	if at.Line > 0 {
+		at.Path = path
 	}
-	if at.line >= 1 && at.line <= len(s.lines) {
-		message += explainCharacter(s.lines[at.line-1])
+	if at.Line > 0 && at.Line <= len(s.lines) {
+		message += explainCharacter(s.lines[at.Line-1])
 	}
-	return Problem{File: s.file, Line: at.line, Column: at.column, Path: path, Message: message}
+	at.Message = message
+	return at
 }
 
-func (s *Source) add(at place, path, message string) {
+func (s *Source) add(at Problem, path, message string) {
 	s.problems = append(s.problems, s.problem(at, path, message))
+}
+
+// warn adds a finding that does not prevent the start.
+func (s *Source) warn(at Problem, path, message string) {
+	s.warnings = append(s.warnings, s.problem(at, path, message))
 }
 
 // report adds a problem of a node. What Validate says of its path follows from it, and is not reported.
 func (s *Source) report(n *yaml.Node, path, format string, args ...any) {
-	s.add(placeOf(n), path, fmt.Sprintf(format, args...))
+	s.add(s.placeOf(n), path, fmt.Sprintf(format, args...))
 	s.broken = append(s.broken, path)
 }
 
-// sorted returns the problems in file order without repetitions, or nil for none.
+// sorted returns the problems in order without repetitions, or nil for none.
 func sorted(found Problems) error {
 	if len(found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(found, func(a, b Problem) int {
-		return cmp.Or(cmp.Compare(a.order(), b.order()), cmp.Compare(a.Column, b.Column))
-	})
+	slices.SortStableFunc(found, inOrder)
 	seen := map[Problem]bool{}
 	return slices.DeleteFunc(found, func(p Problem) bool {
 		isRepeated := seen[p]
@@ -155,11 +146,16 @@ func sorted(found Problems) error {
 	})
 }
 
-func (p Problem) order() int {
-	if p.Line == 0 {
-		return math.MaxInt
+// inOrder orders problems: those of the file by their places, then those of the environment by their names.
+func inOrder(a, b Problem) int {
+	switch {
+	case a.Line == 0 && b.Line == 0:
+		return strings.Compare(a.Path, b.Path)
+	case a.Line == 0 || b.Line == 0:
+		return cmp.Compare(b.Line, a.Line)
+	default:
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	}
-	return p.Line
 }
 
 // messagesOf splits joined errors, even with a prefix before all of them.

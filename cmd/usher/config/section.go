@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -24,9 +23,6 @@ type Presetted interface {
 	// ignores an unknown preset, which is reported where the key is read.
 	SetPreset(preset string)
 }
-
-// Shortened is a section, by its pointer, that a file may also give as a single text.
-type Shortened interface{ SetText(text string) }
 
 // Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
 // sets the defaults of a new value. Without it a new value is zero.
@@ -70,56 +66,22 @@ func (s structure) keys() []string {
 	return keys
 }
 
-// find returns the value of a key.
-func (s structure) find(key string) (v reflect.Value, ok bool) {
-	i := slices.IndexFunc(s.children, func(c child) bool { return c.key == key })
-	if i < 0 {
-		return v, false
-	}
-	return s.children[i].value, true
-}
-
 // structureOf lists a struct's keys in the order of its fields. The keys of an inline struct, or of one that an inline
-// pointer or interface points to, stand where its field stands. An error is a bug in the struct, not in the file.
-func structureOf(v reflect.Value, path string) (structure, error) {
-	var s structure
+// pointer or interface points to, stand where its field stands. A field without a key is no setting.
+func structureOf(v reflect.Value, path string) (s structure) {
 	for i := range v.NumField() {
-		of := v.Type().Field(i)
-		key, options, _ := strings.Cut(of.Tag.Get("yaml"), ",")
+		key, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		inner := pointedAt(v.Field(i))
 		switch {
-		case !of.IsExported() || key == "-":
-		case options == "inline":
-			inner := pointedAt(v.Field(i))
-			if inner.IsValid() && (inner.Kind() != reflect.Struct || !inner.CanSet()) {
-				return s, fmt.Errorf("BUG: an inline field holds %s, want a struct or a pointer to one", inner.Type())
-			}
-			if !inner.IsValid() {
-				continue
-			}
-			more, err := structureOf(inner, path)
-			if err != nil {
-				return s, err
-			}
+		case options == "inline" && inner.IsValid():
+			more := structureOf(inner, path)
 			s.children, s.parts = append(s.children, more.children...), append(s.parts, more.parts...)
-		case key == "":
-			return s, fmt.Errorf("BUG: %s.%s has no yaml tag", v.Type(), of.Name)
-		default:
+		case key != "":
 			s.children = append(s.children, child{key, join(path, key), v.Field(i)})
 		}
 	}
 	s.parts = append(s.parts, v)
-	return s, s.validate()
-}
-
-// validate finds a key that the struct and an inline one both have.
-func (s structure) validate() error {
-	keys := s.keys()
-	for i, key := range keys {
-		if slices.Contains(keys[:i], key) {
-			return fmt.Errorf("BUG: %s has the key %q twice, one of them inline", s.parts[len(s.parts)-1].Type(), key)
-		}
-	}
-	return nil
+	return s
 }
 
 // pointedAt follows pointers and interfaces; a nil one gives the zero Value.
@@ -134,8 +96,7 @@ func pointedAt(v reflect.Value) reflect.Value {
 func childrenOf(v reflect.Value, path string) (all []child) {
 	switch v.Kind() {
 	case reflect.Struct:
-		s, _ := structureOf(v, path) // an error was reported when the struct was decoded
-		return s.children
+		return structureOf(v, path).children
 	case reflect.Map:
 		byKey := map[string]reflect.Value{}
 		for entries := v.MapRange(); entries.Next(); {
@@ -162,14 +123,9 @@ func fresh(t reflect.Type) reflect.Value {
 	return made.Elem()
 }
 
-// copyOf returns a settable copy, because a map's entries cannot be set in place. What a pointer points to is copied
-// too, so that reading a file never writes into the defaults of another.
+// copyOf returns a settable copy, because a map's entries cannot be set in place.
 func copyOf(v reflect.Value) reflect.Value {
 	made := reflect.New(v.Type()).Elem()
 	made.Set(v)
-	if v.Kind() == reflect.Pointer && !v.IsNil() {
-		made.Set(reflect.New(v.Type().Elem()))
-		made.Elem().Set(v.Elem())
-	}
 	return made
 }

@@ -23,7 +23,7 @@ type settings struct {
 	Trusted  []netip.Prefix              `yaml:"trusted_proxies"`
 	Labels   map[string]string           `yaml:"labels"`
 	Statuses map[carry]int8              `yaml:"statuses"`
-	Matrix   [][]uint8                   `yaml:"matrix"`
+	Matrix   [][]int8                    `yaml:"matrix"`
 	Hosts    []hostSettings              `yaml:"hosts"`
 }
 
@@ -82,7 +82,7 @@ func (b *backendSettings) MarshalYAML() (any, error) {
 
 type portalSettings struct {
 	Address string                    `yaml:"address"`
-	Retries uint8                     `yaml:"retries"`
+	Retries int8                      `yaml:"retries"`
 	Headers map[string]setting.Secret `yaml:"headers"`
 }
 
@@ -123,7 +123,10 @@ type hostSettings struct {
 	Port int    `yaml:"port"`
 }
 
-func (h *hostSettings) SetText(text string) { h.Name = text }
+func (h *hostSettings) UnmarshalText(text []byte) error {
+	h.Name = string(text)
+	return nil
+}
 
 func (h hostSettings) MarshalYAML() (any, error) {
 	if h.Port == 0 {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestParseDuration(t *testing.T) {
@@ -77,43 +75,6 @@ func TestExplain(t *testing.T) {
 	}
 	if got := source.Explain(nil); got != nil {
 		t.Errorf("Explain(nil) = %v, want nil", got)
-	}
-}
-
-func TestUncomment(t *testing.T) {
-	t.Parallel()
-	sample := `# The listener. note: a colon in prose
-#listen: ":8080"   # of viewers
-cache:
-  #max_bytes: 1073741824
-  #keep:
-    #for: 0
-  # ratio: prose, for it has a space
-  ratio: 0.5 #not: touched
-#routes:
-  #- path: /a
-  #  carry: none
-#------
-#"quoted": x
-#also:prose
-`
-	want := `# The listener. note: a colon in prose
-listen: ":8080"   # of viewers
-cache:
-  max_bytes: 1073741824
-  keep:
-    for: 0
-  # ratio: prose, for it has a space
-  ratio: 0.5 #not: touched
-routes:
-  - path: /a
-  #  carry: none
-#------
-"quoted": x
-#also:prose
-`
-	if diff := cmp.Diff(want, string(Uncomment([]byte(sample)))); diff != "" {
-		t.Errorf("Uncomment differs (-want +got):\n%s", diff)
 	}
 }
 

@@ -17,6 +17,7 @@ const maxNesting = 64
 
 // The shapes of a node, as messages name them.
 const (
+	absent  = ""
 	nothing = "nothing"
 	text    = "text"
 	section = "a section"
@@ -25,6 +26,8 @@ const (
 
 func shapeOf(n *yaml.Node) string {
 	switch {
+	case n == nil:
+		return absent
 	case n.Kind == yaml.MappingNode:
 		return section
 	case n.Kind == yaml.SequenceNode:
@@ -103,14 +106,14 @@ func parse(source *Source, data []byte) (root *yaml.Node) {
 
 // reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
 func reportSyntax(source *Source, err error) {
-	at, message := place{1, 1, ""}, "cannot be read as YAML"
+	at, message := source.locate(""), "cannot be read as YAML"
 	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
 		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
 		mark := problem.Mark
 		if problem.ContextMsg == "while scanning a quoted scalar" { // whose end is missing
 			mark = problem.ContextMark
 		}
-		at.line, at.column = max(mark.Line, 1), max(mark.Column, 1)
+		at.Line, at.Column = max(mark.Line, 1), max(mark.Column, 1)
 	}
 	source.add(at, "", "not valid YAML: "+strings.Trim(message, ": "))
 }
@@ -186,29 +189,25 @@ func (t *tree) resolveSection(n *yaml.Node, path string) {
 	}
 	n.Content = content
 	for _, value := range merges {
-		t.merge(n, value, value, first, path)
+		t.merge(n, value, first, path)
 	}
 }
 
 // merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
-// error. at is the alias, for positions.
-func (t *tree) merge(n, value, at *yaml.Node, first map[string]*yaml.Node, path string) {
-	base := value
-	if value.Kind != yaml.SequenceNode {
-		base = t.resolve(value, join(path, "<<"))
+// error. at is the alias.
+func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
+	base := at
+	if at.Kind != yaml.SequenceNode { // whose items keep their own positions
+		base = t.resolve(at, join(path, "<<"))
 	}
 	switch shapeOf(base) {
 	case nothing: // an empty merge adds nothing; an unknown alias was reported
 	case list:
 		for _, item := range base.Content {
-			if at == base {
-				t.merge(n, item, item, first, path)
-			} else {
-				t.merge(n, item, at, first, path)
-			}
+			t.merge(n, item, first, path)
 		}
 	case section:
-		for i := 0; i < len(base.Content) && t.merged < maxNodes; i, t.merged = i+2, t.merged+1 {
+		for i := 0; i < len(base.Content) && t.merged < maxSettings; i, t.merged = i+2, t.merged+1 {
 			key := base.Content[i].Value
 			switch earlier := first[key]; {
 			case earlier == nil:

@@ -20,22 +20,22 @@ type around struct {
 	keys []string
 }
 
-func (c *validation) walk(v reflect.Value, path string, depth int) {
+func (c *validation) walk(v reflect.Value, path string) {
 	v = pointedAt(v)
-	if !v.IsValid() || depth > maxDepth || isScalar(v.Type()) {
+	if !v.IsValid() || isScalar(v.Type()) {
 		return
 	}
 	isSection := v.Kind() == reflect.Struct
 	var s structure
 	if isSection {
-		s, _ = structureOf(v, path) // an error was reported when the struct was decoded
+		s = structureOf(v, path)
 		c.around = append(c.around, around{path, s.keys()})
 	}
 	for _, inner := range childrenOf(v, path) {
 		if isSecret(inner.value.Type()) && v.Kind() != reflect.Map { // a map's are values of header fields, and short ones are usual
 			c.warnOfWeakness(inner)
 		}
-		c.walk(inner.value, inner.path, depth+1)
+		c.walk(inner.value, inner.path)
 	}
 	for _, part := range s.parts {
 		c.ask(part, path)
@@ -66,7 +66,7 @@ func (c *validation) ask(v reflect.Value, path string) {
 }
 
 // report adds the messages of a section, except those that follow from what could not be read.
-func (c *validation) report(err error, add func(at place, path, message string)) {
+func (c *validation) report(err error, add func(at Problem, path, message string)) {
 	for _, message := range messagesOf(err, "") {
 		about, text := c.resolve(message)
 		isConsequence := slices.ContainsFunc(c.source.broken, func(b string) bool { return within(b, about) || within(about, b) })

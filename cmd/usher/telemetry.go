@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +23,56 @@ import (
 	"usher/backends/setting"
 	"usher/cmd/usher/tracing"
 )
+
+// logSettings say what is logged, and in which format.
+type logSettings struct {
+	// Level is debug, info, warn or error.
+	Level logLevel `yaml:"level"`
+	// Format is json or text.
+	Format string `yaml:"format"`
+}
+
+// logLevel is the lowest level that is logged.
+type logLevel slog.Level
+
+// MarshalText returns the level in lower case.
+func (l logLevel) MarshalText() ([]byte, error) {
+	return []byte(strings.ToLower(slog.Level(l).String())), nil
+}
+
+// UnmarshalText reads one of the four levels, in lower or upper case.
+func (l *logLevel) UnmarshalText(text []byte) error {
+	var level slog.Level
+	if err := level.UnmarshalText(text); err != nil || strings.ContainsAny(string(text), "+-") {
+		return fmt.Errorf("level: %q is unknown; want debug, info, warn or error", text)
+	}
+	*l = logLevel(level)
+	return nil
+}
+
+// Validate names every setting that cannot work.
+func (l logSettings) Validate() error {
+	if l.Format != "json" && l.Format != "text" {
+		return fmt.Errorf("format: %q is unknown; want json or text", l.Format)
+	}
+	return nil
+}
+
+func (l logSettings) newLogger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: formatDuration}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+// formatDuration writes "5s" instead of the nanoseconds that slog writes in JSON.
+func formatDuration(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		return slog.String(a.Key, a.Value.Duration().String())
+	}
+	return a
+}
 
 // tracingSettings hold where traces are sent.
 type tracingSettings struct {
@@ -57,15 +109,15 @@ func (t tracingSettings) Validate() error {
 	return errors.Join(errs...)
 }
 
-// tracer returns the node's tracer, nil without an endpoint, what it could not send, and a function that flushes it. Traces that
-// cannot be sent are logged, and nothing else fails for them.
+// tracer returns the node's tracer, nil without an endpoint, what it could not send, and a function that flushes and ends it. Traces
+// that cannot be sent are logged, and nothing else fails for them.
 func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, *tracing.Dropped, func(), error) {
 	if t.Endpoint == "" {
 		return nil, new(tracing.Dropped), func() {}, nil
 	}
 	exporter, err := t.exporter(ctx)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
+		return nil, nil, func() {}, fmt.Errorf("tracing.endpoint: %q: %w", t.Endpoint, err)
 	}
 	lost := &exportErrorLog{endpoint: t.Endpoint, logger: logger}
 	otel.SetErrorHandler(lost)

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+
+	"usher/backends/setting"
+	"usher/cmd/usher/config"
+)
+
+// build reads the settings, writes the warnings, and makes a node of the changed settings, which listens nowhere and
+// leaves alone what a running node uses. The function ends it.
+func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error) {
+	s, source, err := f.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, warning := range source.Warnings() {
+		_, _ = fmt.Fprintln(r.err, "warning:", warning)
+	}
+	change(s)
+	trial := *s
+	trial.Cluster.StateDir = "" // a node would lock its file, and write to it
+	n, end, err := prepare(r.ctx, &trial, slog.New(slog.DiscardHandler))
+	if err := errors.Join(s.Cluster.CheckStateDir(), err); err != nil {
+		if end != nil {
+			end()
+		}
+		return nil, nil, source.Explain(err)
+	}
+	n.settings = s
+	return n, end, nil
+}
+
+type validateCommand struct {
+	fileFlag
+	Print bool `help:"Print the settings in effect, defaults included and secrets hidden."`
+}
+
+// Run prints every problem of the file, and what would keep a node from starting.
+func (v validateCommand) Run(r runtime) error {
+	n, end, err := v.build(r, func(*settings) {})
+	if err != nil {
+		return err
+	}
+	end()
+	if v.Print {
+		var text bytes.Buffer
+		if err := config.Print(&text, n.settings); err != nil {
+			return err
+		}
+		_, err := r.out.Write(hideCredentials(text.Bytes()))
+		return err
+	}
+	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
+	return err
+}
+
+// hideCredentials hides users, passwords and parameter values in all URLs of a text.
+func hideCredentials(text []byte) []byte {
+	address := regexp.MustCompile(`https?://[^\s"']+`)
+	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
+	return address.ReplaceAllFunc(text, func(a []byte) []byte {
+		a = user.ReplaceAll(a, []byte("//"+setting.Hidden+"@"))
+		return value.ReplaceAll(a, []byte("${1}="+setting.Hidden))
+	})
+}
