@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"slices"
 	"syscall"
 	"testing"
@@ -35,7 +36,7 @@ func TestNode_BanCredentials(t *testing.T) {
 			cause, err := n.Ban(ctx, test.cause)
 			must(t, err)
 			for range 2 { // many sessions of one viewer are banned one by one
-				must(t, n.BanCredentials(ctx, cause, test.presented))
+				must(t, banCredentials(n, cause, test.presented))
 			}
 			caused := slices.DeleteFunc(n.Bans(), func(b session.Ban) bool { return b.Cause != cause.ID })
 			if len(caused) != test.want {
@@ -62,11 +63,16 @@ func TestNode_BanCredentials(t *testing.T) {
 	}
 }
 
+// banCredentials bans what the viewer of a banned user presented.
+func banCredentials(n *Node, cause session.Ban, presented *backends.Request) error {
+	return n.BanCredentials(context.Background(), func(yield func(session.Ban, *backends.Request) bool) { yield(cause, presented) })
+}
+
 func TestNode_BanCredentials_Ended(t *testing.T) {
 	t.Parallel()
 	n := newSingleNode(t)
 	ended := session.Ban{ID: "b", User: "Ann", Until: time.Now().Add(-time.Second)}
-	must(t, n.BanCredentials(t.Context(), ended, &backends.Request{Query: "token=x"}))
+	must(t, banCredentials(n, ended, &backends.Request{Query: "token=x"}))
 	if got := n.Bans(); len(got) != 0 {
 		t.Errorf("a ban that has ended caused %+v", got)
 	}
@@ -119,7 +125,7 @@ func TestNode_BanCredentials_Unavailable(t *testing.T) {
 	})
 	cause := session.Ban{ID: "b", User: "Ann", Until: time.Now().Add(time.Hour)}
 	presented := &backends.Request{Session: idOf(2), Query: "token=x"}
-	must(t, n.BanCredentials(t.Context(), cause, presented))
+	must(t, banCredentials(n.Node, cause, presented))
 	if _, isBanned := n.Banned(presented, nil); !isBanned {
 		t.Error("the viewer is not banned here")
 	}

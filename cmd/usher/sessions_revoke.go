@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -158,12 +159,30 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 	}
 	var kicked admin.KickResult
 	err = c.send(r, "POST", "kick", fields, &kicked, func() error {
-		return printLine(r, "kicked %d of %d sessions%s\n", kicked.Kicked, kicked.Matched, refusedBy(kicked))
+		about := ""
+		if kicked.Approximate {
+			about = "about "
+		}
+		return printLine(r, "kicked %s%d of %s%d sessions%s\n", about, kicked.Kicked, about, kicked.Matched, refusedBy(kicked))
 	})
-	if err == nil && kicked.Kicked == 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(kicked.NotKicked) > 0:
+		return notKicked(kicked.NotKicked)
+	case kicked.Kicked == 0:
 		return errNegative
 	}
-	return err
+	return nil
+}
+
+// notKicked names the nodes whose sessions were not kicked.
+func notKicked(why map[string]string) error {
+	var nodes []string
+	for _, name := range slices.Sorted(maps.Keys(why)) {
+		nodes = append(nodes, name+" ("+why[name]+")")
+	}
+	return fmt.Errorf("not kicked: the sessions that only these nodes hold: %s; kick again when they are back", strings.Join(nodes, ", "))
 }
 
 // prefixOf parses an address or a prefix.
