@@ -182,7 +182,7 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 		return session.Ban{}, fmt.Errorf("decrypt a ban: %w", err)
 	}
 	var m banMessage
-	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion && m.Version != groupVersion {
+	if err := json.Unmarshal(plain, &m); err != nil {
 		return session.Ban{}, errUnknownMessage
 	}
 	b := session.Ban{
@@ -195,6 +195,9 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
 		}
 		b.Sessions = append(b.Sessions, id)
+	}
+	if isGroup(&b) != (m.Version == groupVersion) || m.Version != messageVersion && m.Version != groupVersion {
+		return session.Ban{}, errUnknownMessage
 	}
 	if m.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
