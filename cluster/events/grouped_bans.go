@@ -39,12 +39,13 @@ func hasSubject(b *session.Ban) bool {
 // viewersOf counts the viewers of a group.
 func viewersOf(b *session.Ban) int { return max(len(b.Sessions), len(b.Users), len(b.CredentialSets)) }
 
-// Group returns the groups that refuse the viewers of a kick. It has its duration and reason, and its id is their cause. The
-// error says that there is no room for them.
+// Group returns the groups that refuse the viewers of a kick, but for those whom groups of that kick refuse already. They have
+// its end and its reason, and its id is their cause. The error says that there is no room for them.
 func (b *Bans) Group(kick session.Ban, viewers []Viewer) ([]session.Ban, error) {
 	b.mu.Lock()
 	active := len(b.active)
 	b.mu.Unlock()
+	viewers = b.groups.lacks(kick.ID, viewers)
 	if there := int(b.groups.viewers.Load()); there+len(viewers) > maxGroupedViewers {
 		return nil, fmt.Errorf("kick: too many viewers: kicks refuse %d already, and %d more are above the maximum of %d; wait until a"+
 			" kick ends, or unban one", there, len(viewers), maxGroupedViewers)
@@ -142,6 +143,38 @@ func (g *groupedBans) replace(bans map[string]session.Ban) {
 	defer g.mu.Unlock()
 	g.index = index
 	g.viewers.Store(int64(viewers))
+}
+
+// lacks returns the viewers whom the groups of a kick do not refuse by all that is known of them.
+func (g *groupedBans) lacks(kick string, viewers []Viewer) (lacking []Viewer) {
+	if g.viewers.Load() == 0 {
+		return viewers
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	for i := range viewers {
+		if !g.index.has(kick, &viewers[i]) {
+			lacking = append(lacking, viewers[i])
+		}
+	}
+	return lacking
+}
+
+// has reports whether the groups of a kick refuse a viewer by all that is known of them.
+func (x *groupIndex) has(kick string, v *Viewer) bool {
+	isOf := func(b *session.Ban) bool { return b != nil && b.Cause == kick }
+	if !isOf(x.sessions[v.Session]) || v.User != "" && !isOf(x.users[banScope{v.User, v.Backend, v.Channel}]) {
+		return false
+	}
+	isSame := func(c groupCredentials) bool {
+		return c.set == v.Credentials && isOf(c.ban) && c.ban.Backend == v.Backend && c.ban.Channel == v.Channel
+	}
+	for hash := range strings.SplitSeq(v.Credentials, ".") {
+		if slices.ContainsFunc(x.credentials[hash], isSame) {
+			return true
+		}
+	}
+	return v.Credentials == ""
 }
 
 func (x *groupIndex) add(b *session.Ban) {

@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// kickTimeout bounds the wait until all nodes have kicked their sessions, whether or not the caller still waits.
-	kickTimeout = 4 * time.Second
+	// kickTimeout bounds the wait until all nodes have kicked their sessions, whether or not the caller still waits, and
+	// kickAttempts is how often they are asked in that time: a message may be lost with a connection.
+	kickTimeout  = 4 * time.Second
+	kickAttempts = 2
 	// kickSketchSize is how many sessions a node counts exactly in its reply, which is below a megabyte.
 	kickSketchSize = 60_000
 )
@@ -158,10 +160,7 @@ func (h *handler) checkNode(ctx context.Context, name string) error {
 func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, done *KickResult) (pending error) {
 	f.After = ""
 	wanted.ID = strings.ToLower(rand.Text()[:12])
-	ctx, cancel := context.WithTimeout(r.Context(), kickTimeout)
-	defer cancel()
-	order := kickOrder{ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason}
-	replies, silent := h.Cluster.Ask(ctx, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
+	replies, silent := h.order(r.Context(), wanted, f)
 	done.NotKicked = h.unreached(r.Context(), f, replies, silent)
 	pending = done.merge(f, replies)
 	done.Silent = slices.Sorted(maps.Keys(done.NotKicked))
@@ -173,6 +172,19 @@ func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, do
 		slog.Int("addresses", done.Addresses), slog.Int("kicked", done.Kicked), slog.Any("not_kicked", done.NotKicked),
 		slog.String("ban", wanted.ID), slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))
 	return pending
+}
+
+// order has all nodes kick. A node that is asked twice kicks what it has not kicked yet.
+func (h *handler) order(ctx context.Context, wanted session.Ban, f Filter) (replies map[string][]byte, silent []string) {
+	for range kickAttempts {
+		order := kickOrder{ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason}
+		attempt, cancel := context.WithTimeout(ctx, kickTimeout/kickAttempts)
+		replies, silent = h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
+		if cancel(); len(silent) == 0 || h.Cluster.RedisDown() {
+			break
+		}
+	}
+	return replies, silent
 }
 
 // unreached returns why nodes have not received a kick, by their names.
