@@ -174,17 +174,22 @@ func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, do
 	return pending
 }
 
-// order has all nodes kick. A node that is asked twice kicks what it has not kicked yet.
+// order has all nodes kick. A node that is asked twice kicks what it has not kicked yet; its first answer counts, since its
+// kicked sessions may have ended by the second one.
 func (h *handler) order(ctx context.Context, wanted session.Ban, f Filter) (replies map[string][]byte, silent []string) {
+	replies = map[string][]byte{}
 	for range kickAttempts {
 		order := kickOrder{ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason}
 		attempt, cancel := context.WithTimeout(ctx, kickTimeout/kickAttempts)
-		replies, silent = h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
-		if cancel(); len(silent) == 0 || h.Cluster.RedisDown() {
+		received, missing := h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
+		cancel()
+		maps.Copy(received, replies)
+		replies = received
+		if silent = missing; len(silent) == 0 || h.Cluster.RedisDown() {
 			break
 		}
 	}
-	return replies, silent
+	return replies, slices.DeleteFunc(silent, func(node string) bool { return replies[node] != nil })
 }
 
 // unreached returns why nodes have not received a kick, by their names.
