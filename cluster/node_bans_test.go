@@ -2,7 +2,10 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -210,4 +213,50 @@ func TestNode_Handlers(t *testing.T) {
 	if n.Shared() || n.RedisDown() || n.RoundTrips() != 0 || n.Live() != 1 {
 		t.Error("a single node shares a store, or waits for one")
 	}
+}
+
+// TestNode_BanCredentials_Many bans what many viewers of a banned user presented by a few calls, and readmits them by one pass.
+func TestNode_BanCredentials_Many(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	const viewers = 1000
+	cause, err := peers[0].Ban(t.Context(), session.Ban{User: "guest", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	presented := func(i int) *backends.Request { return &backends.Request{Query: fmt.Sprint("token=", i)} }
+	server.Client.ConfigResetStat(t.Context())
+	must(t, peers[0].BanCredentials(t.Context(), func(yield func(session.Ban, *backends.Request) bool) {
+		for i := range viewers {
+			if !yield(cause, presented(i)) {
+				return
+			}
+		}
+	}))
+	stats, err := server.Client.Info(t.Context(), "commandstats").Result()
+	must(t, err)
+	_, scripts, _ := strings.Cut(stats, "cmdstat_evalsha:calls=")
+	calls, _, _ := strings.Cut(scripts, ",")
+	if n, err := strconv.Atoi(calls); err != nil || n > viewers/10 {
+		t.Errorf("%d credentials banned by %q calls of Redis, want a few", viewers, calls)
+	}
+	refused := func(p *peer) (n int) {
+		for i := range viewers {
+			if _, isBanned := p.Banned(presented(i), nil); isBanned {
+				n++
+			}
+		}
+		return n
+	}
+	for _, p := range peers {
+		redistest.Eventually(t, p.Name()+" refuses all", func() bool { return refused(p) == viewers })
+	}
+	unban(t, peers[1].Node, cause.ID)
+	for _, p := range peers {
+		redistest.Eventually(t, p.Name()+" admits all", func() bool { return refused(p) == 0 && len(p.Bans()) == 0 })
+		if n := p.countReceived("unbanned " + cause.ID); n != 1 || len(p.received()) != viewers+2 {
+			t.Errorf("%s: %d revocations, %d of them the end of the ban; want one of each ban and one end", p.Name(), len(p.received()), n)
+		}
+	}
+	redistest.Eventually(t, "redis has no ban", func() bool {
+		return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 0
+	})
 }
