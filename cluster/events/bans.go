@@ -144,18 +144,23 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 	if len(added) > 0 {
 		notify(b.changed)
 	}
-	switch {
-	case !mustIndex:
-	case len(b.recent) > maxRecent:
-		b.rebuild()
-	default:
-		indexes := banIndexes{recent: newBanIndex(b.recent)}
-		if old := b.index.Load(); old != nil {
-			indexes.others = old.others
-		}
-		b.index.Store(&indexes)
+	if mustIndex {
+		b.indexRecent()
 	}
 	return added
+}
+
+// indexRecent indexes the recent bans, or all anew if these are too many. The caller holds the lock.
+func (b *Bans) indexRecent() {
+	if len(b.recent) > maxRecent {
+		b.rebuild()
+		return
+	}
+	indexes := banIndexes{recent: newBanIndex(b.recent)}
+	if old := b.index.Load(); old != nil {
+		indexes.others = old.others
+	}
+	b.index.Store(&indexes)
 }
 
 // rebuild indexes all bans anew. The caller holds the lock.

@@ -110,7 +110,7 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r = r.WithContext(context.WithoutCancel(r.Context())) // a caller who leaves does not leave half a kick
-	impact := h.measure(r.Context(), k.Filter)
+	impact := h.measure(r.Context(), k.Filter)            //nolint:contextcheck // see above
 	if h.writeImpact(w, r, "kick", "all that match", k.confirmation, impact) {
 		return
 	}

@@ -88,22 +88,9 @@ func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore
 	if !isKnown {
 		return nil
 	}
-	var wanted []string
-	if of := q.Filter.CredentialsOf; of != "" {
-		id, err := backends.ParseSessionID(of)
-		if err != nil {
-			return nil
-		}
-		presented, err := presentedTo(ctx, here, store, id)
-		switch {
-		case presented != nil:
-			wanted = presented.Credentials().Parts()
-		case err != nil:
-			return nil // nobody knows whether sessions match
-		}
-	}
-	hasCredentials := func(s session.Handle) bool {
-		return q.Filter.CredentialsOf == "" || len(wanted) > 0 && includesAll(s.Request().Credentials().Parts(), wanted)
+	hasCredentials, err := q.Filter.credentialsFilter(ctx, here, store)
+	if err != nil {
+		return nil
 	}
 	if q.Kind == kickQueryKind {
 		return kickHere(ctx, store, q, func(yield func(session.Handle) bool) {
@@ -118,6 +105,28 @@ func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore
 			return yield(NewSession(s), hasCredentials(s))
 		})
 	}, q)
+}
+
+// credentialsFilter returns whether a session's viewer presented the credentials that the filter names. The error says that
+// nobody knows them.
+func (f *Filter) credentialsFilter(
+	ctx context.Context, here Sessions, store sessionStore,
+) (hasCredentials func(session.Handle) bool, err error) {
+	if f.CredentialsOf == "" {
+		return func(session.Handle) bool { return true }, nil
+	}
+	id, err := backends.ParseSessionID(f.CredentialsOf)
+	if err != nil {
+		return nil, err
+	}
+	presented, err := presentedTo(ctx, here, store, id)
+	if presented == nil {
+		return func(session.Handle) bool { return false }, err
+	}
+	wanted := presented.Credentials().Parts()
+	return func(s session.Handle) bool {
+		return len(wanted) > 0 && includesAll(s.Request().Credentials().Parts(), wanted)
+	}, nil
 }
 
 // includesAll reports whether the parts of a viewer's credentials include all that are wanted. Both are in order.
