@@ -178,7 +178,7 @@ func BenchmarkNode_KickChannel(b *testing.B) {
 		requests := k.openMany("goal", viewers)
 		before := b.Elapsed()
 		b.StartTimer()
-		done := k.kickAll(0, map[string]any{"channel": "goal", "expect": viewers})
+		done := k.kickAll(0, map[string]any{"channel": "goal", "expect": 2 * viewers})
 		answered := b.Elapsed()
 		if done.Matched != viewers || done.Kicked != viewers {
 			b.Fatalf("kicked %+v", done)
