@@ -130,10 +130,7 @@ func (n *Node) BanCredentials(ctx context.Context, presented iter.Seq2[session.B
 		}
 	}
 	n.addBans(bans...)
-	if n.broker == nil || len(bans) == 0 {
-		return nil
-	}
-	err := n.broker.StoreManyBans(ctx, bans...)
+	err := n.storeManyBans(ctx, bans)
 	if errors.Is(err, backends.ErrStoreUnavailable) {
 		return nil
 	}

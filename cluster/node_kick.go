@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -19,37 +21,80 @@ import (
 const (
 	// concurrentRevocations is how many tickets of kicked sessions are revoked at once: a few pipelines.
 	concurrentRevocations = 128
+	// sessionsPerTurn is how many sessions are kicked before it is looked what other nodes have kicked meanwhile.
+	sessionsPerTurn = 5000
 	// revokeTimeout bounds the revocation of the tickets of all sessions that one call kicks.
 	revokeTimeout = 30 * time.Second
 )
 
 // KickAll ends sessions of this node on all nodes, and refuses their viewers for a while: their users and what they presented,
 // each on the channel of the session. The kick has its id, its end and its reason; Unban with that id readmits all of them.
-// All are refused or, if the error is neither ErrStoreUnavailable nor ctx's, none. With those this node has applied it, and
-// the others do when Redis has recovered.
+// All are refused, also if ctx ends meanwhile, or none, unless the error is ErrStoreUnavailable: then this node has applied it,
+// and the others do when Redis has recovered.
 func (n *Node) KickAll(ctx context.Context, kick session.Ban, sessions []session.Handle) error {
-	viewers, unknown := make([]events.Viewer, len(sessions)), 0
-	for i, s := range sessions {
-		v := n.viewer(s.ID(), s.Request(), s.Decision())
-		viewers[i] = v
-		if v.Credentials == "" { // those of whom the least is known come first
-			viewers[i], viewers[unknown] = viewers[unknown], viewers[i]
-			unknown++
-		}
-	}
-	err := n.refuse(ctx, kick, viewers)
-	if err != nil && !errors.Is(err, backends.ErrStoreUnavailable) && ctx.Err() == nil {
+	channels := sortByChannel(sessions)
+	if err := n.bans.HasRoom(len(sessions), channels); err != nil || len(sessions) == 0 {
 		return err
 	}
-	kickedAt := time.Now()
-	ctx = context.WithoutCancel(ctx)
+	ctx, kickedAt := context.WithoutCancel(ctx), time.Now()
+	// Nodes that hold the same sessions begin at different ones, and leave out what another one has kicked meanwhile.
+	begin := rand.IntN(len(sessions))
+	kicked, err := n.kickInTurn(ctx, kick, slices.Concat(sessions[begin:], sessions[:begin]))
 	n.kicks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 		defer cancel()
-		n.refuseByRecord(ctx, kick, viewers[:unknown])
-		n.revokeTickets(ctx, viewers, kickedAt)
+		n.refuseByRecord(ctx, kick, kicked)
+		n.revokeTickets(ctx, kicked, kickedAt)
 	})
 	return err
+}
+
+// sortByChannel sorts sessions in the same order on all nodes, and counts their channels.
+func sortByChannel(sessions []session.Handle) (channels int) {
+	slices.SortFunc(sessions, func(a, b session.Handle) int {
+		x, y := a.Request(), b.Request()
+		idX, idY := a.ID(), b.ID()
+		return cmp.Or(strings.Compare(x.Backend, y.Backend), strings.Compare(x.Channel, y.Channel), bytes.Compare(idX[:], idY[:]))
+	})
+	for i, s := range sessions {
+		if r := s.Request(); i == 0 || r.Backend != sessions[i-1].Request().Backend || r.Channel != sessions[i-1].Request().Channel {
+			channels++
+		}
+	}
+	return channels
+}
+
+// kickInTurn refuses the viewers of some sessions after those of the others, and returns those that no other node had kicked.
+// What was not stored is stored with what follows.
+func (n *Node) kickInTurn(ctx context.Context, kick session.Ban, sessions []session.Handle) (kicked []events.Viewer, err error) {
+	var unstored []session.Ban
+	for turn := range slices.Chunk(sessions, sessionsPerTurn) {
+		begun := len(kicked)
+		for _, s := range turn {
+			if !n.bans.IsKicked(kick.ID, s.ID()) {
+				kicked = append(kicked, n.viewer(s.ID(), s.Request(), s.Decision()))
+			}
+		}
+		groups := events.Group(kick, kicked[begun:])
+		n.addBans(groups...)
+		if unstored = append(unstored, groups...); err != nil {
+			continue
+		}
+		if err = n.storeManyBans(ctx, unstored); err == nil {
+			unstored = nil
+		}
+	}
+	if err != nil {
+		err = n.storeManyBans(ctx, unstored)
+	}
+	return kicked, err
+}
+
+func (n *Node) storeManyBans(ctx context.Context, bans []session.Ban) error {
+	if n.broker == nil || len(bans) == 0 {
+		return nil
+	}
+	return n.broker.StoreManyBans(ctx, bans...)
 }
 
 // viewer returns who is refused when a session is kicked. The request and the decision may be nil.
@@ -64,31 +109,21 @@ func (n *Node) viewer(id backends.SessionID, r *backends.Request, d *backends.De
 	return v
 }
 
-// refuse bans viewers on all nodes.
-func (n *Node) refuse(ctx context.Context, kick session.Ban, viewers []events.Viewer) error {
-	groups, err := n.bans.Group(kick, viewers)
-	if err != nil || len(groups) == 0 {
-		return err
-	}
-	n.addBans(groups...)
-	if n.broker == nil {
-		return nil
-	}
-	return n.broker.StoreManyBans(ctx, groups...)
-}
-
 // refuseByRecord refuses what the store knows of kicked viewers of whom this node knows only a ticket.
-func (n *Node) refuseByRecord(ctx context.Context, kick session.Ban, viewers []events.Viewer) {
-	read := make([]events.Viewer, len(viewers))
+func (n *Node) refuseByRecord(ctx context.Context, kick session.Ban, kicked []events.Viewer) {
+	hasCredentials := func(v events.Viewer) bool { return v.Credentials != "" }
+	viewers := slices.DeleteFunc(slices.Clone(kicked), hasCredentials)
 	forEach(viewers, func(i int) {
 		found, err := n.AcquireLease(ctx, session.LeaseRequest{ID: viewers[i].Session, KnownRevision: 1}) // no sign of the viewer
 		if err == nil && found.Found {
-			read[i] = n.viewer(viewers[i].Session, found.Record.Request, &found.Record.Decision)
+			viewers[i] = n.viewer(viewers[i].Session, found.Record.Request, &found.Record.Decision)
 		}
 	})
-	known := slices.DeleteFunc(read, func(v events.Viewer) bool { return v.Credentials == "" })
-	if err := n.refuse(ctx, kick, known); err != nil && !errors.Is(err, backends.ErrStoreUnavailable) {
-		n.o.Logger.Warn("credentials of kicked viewers not banned", slog.String("ban", kick.ID), slog.Any("error", err))
+	viewers = slices.DeleteFunc(viewers, func(v events.Viewer) bool { return !hasCredentials(v) })
+	groups := events.Group(kick, viewers)
+	n.addBans(groups...)
+	if err := n.storeManyBans(ctx, groups); err != nil {
+		n.o.Logger.Debug("credentials of kicked viewers not stored yet", slog.String("ban", kick.ID), slog.Any("error", err))
 	}
 }
 

@@ -39,17 +39,22 @@ func hasSubject(b *session.Ban) bool {
 // viewersOf counts the viewers of a group.
 func viewersOf(b *session.Ban) int { return max(len(b.Sessions), len(b.Users), len(b.CredentialSets)) }
 
-// Group returns the groups that refuse the viewers of a kick, but for those whom groups of that kick refuse already. They have
-// its end and its reason, and its id is their cause. The error says that there is no room for them.
-func (b *Bans) Group(kick session.Ban, viewers []Viewer) ([]session.Ban, error) {
-	b.mu.Lock()
-	active := len(b.active)
-	b.mu.Unlock()
-	viewers = b.groups.lacks(kick.ID, viewers)
-	if there := int(b.groups.viewers.Load()); there+len(viewers) > maxGroupedViewers {
-		return nil, fmt.Errorf("kick: too many viewers: kicks refuse %d already, and %d more are above the maximum of %d; wait until a"+
-			" kick ends, or unban one", there, len(viewers), maxGroupedViewers)
+// HasRoom returns an error if there is no room for the groups of so many viewers on so many channels.
+func (b *Bans) HasRoom(viewers, channels int) error {
+	if there := int(b.groups.viewers.Load()); there+viewers > maxGroupedViewers {
+		return fmt.Errorf("kick: too many viewers: kicks refuse %d already, and %d more are above the maximum of %d; wait until a"+
+			" kick ends, or unban one", there, viewers, maxGroupedViewers)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if groups := channels + viewers/maxGroupSize; len(b.active)+groups > maxBans {
+		return fmt.Errorf("kick: too many bans: there are %d already, and %d more are above the maximum of %d", len(b.active), groups, maxBans)
+	}
+	return nil
+}
+
+// Group returns the groups that refuse the viewers of a kick. They have its end and its reason, and its id is their cause.
+func Group(kick session.Ban, viewers []Viewer) []session.Ban {
 	open := make(map[banScope]*session.Ban) // the group of each backend and channel that has room
 	listed := make(map[banScope]bool)       // users and credentials that are in a group, each by its own kind
 	var groups []*session.Ban
@@ -67,14 +72,11 @@ func (b *Bans) Group(kick session.Ban, viewers []Viewer) ([]session.Ban, error) 
 		g.Users = appendUnlisted(g.Users, v.User, banScope{"u" + v.User, v.Backend, v.Channel}, listed)
 		g.CredentialSets = appendUnlisted(g.CredentialSets, v.Credentials, banScope{"c" + v.Credentials, v.Backend, v.Channel}, listed)
 	}
-	if active+len(groups) > maxBans {
-		return nil, fmt.Errorf("kick: too many bans: there are %d already, and %d more are above the maximum of %d", active, len(groups), maxBans)
-	}
 	made := make([]session.Ban, len(groups))
 	for i, g := range groups {
 		made[i] = *g
 	}
-	return made, nil
+	return made
 }
 
 // appendUnlisted appends a value that is neither empty nor listed.
@@ -145,36 +147,16 @@ func (g *groupedBans) replace(bans map[string]session.Ban) {
 	g.viewers.Store(int64(viewers))
 }
 
-// lacks returns the viewers whom the groups of a kick do not refuse by all that is known of them.
-func (g *groupedBans) lacks(kick string, viewers []Viewer) (lacking []Viewer) {
+// IsKicked reports whether a group of a kick lists a session.
+func (b *Bans) IsKicked(kick string, id backends.SessionID) bool {
+	g := &b.groups
 	if g.viewers.Load() == 0 {
-		return viewers
+		return false
 	}
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	for i := range viewers {
-		if !g.index.has(kick, &viewers[i]) {
-			lacking = append(lacking, viewers[i])
-		}
-	}
-	return lacking
-}
-
-// has reports whether the groups of a kick refuse a viewer by all that is known of them.
-func (x *groupIndex) has(kick string, v *Viewer) bool {
-	isOf := func(b *session.Ban) bool { return b != nil && b.Cause == kick }
-	if !isOf(x.sessions[v.Session]) || v.User != "" && !isOf(x.users[banScope{v.User, v.Backend, v.Channel}]) {
-		return false
-	}
-	isSame := func(c groupCredentials) bool {
-		return c.set == v.Credentials && isOf(c.ban) && c.ban.Backend == v.Backend && c.ban.Channel == v.Channel
-	}
-	for hash := range strings.SplitSeq(v.Credentials, ".") {
-		if slices.ContainsFunc(x.credentials[hash], isSame) {
-			return true
-		}
-	}
-	return v.Credentials == ""
+	group := g.index.sessions[id]
+	return group != nil && group.Cause == kick
 }
 
 func (x *groupIndex) add(b *session.Ban) {

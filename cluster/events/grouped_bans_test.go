@@ -44,11 +44,7 @@ func TestGroupedBans_Match_AsDefined(t *testing.T) {
 		for i := range rapid.IntRange(0, 6).Draw(t, "kicks") {
 			kick := session.Ban{ID: fmt.Sprint(i), IsKick: true, Until: now.Add(time.Duration(rapid.IntRange(1, 3).Draw(t, "hours")) * time.Hour)}
 			viewers := rapid.SliceOfN(viewer, 0, 5).Draw(t, "viewers")
-			groups, err := bans.Group(kick, viewers)
-			if err != nil {
-				t.Fatal(err)
-			}
-			bans.Add(now, groups...)
+			bans.Add(now, Group(kick, viewers)...)
 			active[kick.ID] = viewers
 			if rapid.IntRange(0, 3).Draw(t, "remove") == 0 {
 				bans.Remove(kick.ID, now.Add(time.Hour))
@@ -87,15 +83,14 @@ func isViewer(v Viewer, r *backends.Request, d *backends.Decision, presented []s
 	return isPresented || v.User != "" && (v.User == d.UserID || v.User == d.User)
 }
 
-// TestBans_Group_Bounds lists at most so many viewers a group, each once, and at most so many in all.
-func TestBans_Group_Bounds(t *testing.T) {
+// TestGroup_Bounds lists at most so many viewers a group, each once, and at most so many in all.
+func TestGroup_Bounds(t *testing.T) {
 	t.Parallel()
 	bans, now := NewBans(), time.Now()
 	kick := session.Ban{ID: "k", IsKick: true, Reason: "rights", Until: now.Add(time.Hour)}
 	viewers := append(manyViewers(0, 2*maxGroupSize), Viewer{Session: sessionNumber(9000), User: "user0", Credentials: "hls.h0", Backend: "portal", Channel: "goal"},
 		Viewer{Session: sessionNumber(9001), Backend: "portal", Channel: "news"})
-	groups, err := bans.Group(kick, viewers)
-	must(t, err)
+	groups := Group(kick, viewers)
 	var sizes []string
 	for _, g := range groups {
 		if g.Cause != "k" || !strings.HasPrefix(g.ID, "k-") || !g.IsKick || g.Reason != "rights" || !g.Until.Equal(kick.Until) {
@@ -107,19 +102,22 @@ func TestBans_Group_Bounds(t *testing.T) {
 		t.Errorf("the groups have %q, want %q", sizes, want)
 	}
 	bans.Add(now, groups...)
-	if groups, err := bans.Group(kick, viewers); err != nil || len(groups) > 0 {
-		t.Errorf("the same viewers once more: %d groups, %v", len(groups), err)
+	if !bans.IsKicked("k", sessionNumber(7)) || bans.IsKicked("k", sessionNumber(10_000)) || bans.IsKicked("other", sessionNumber(7)) {
+		t.Error("the kick lists other sessions than its own, or another kick does")
 	}
-	lifted := session.Ban{ID: "other", Until: now.Add(time.Hour)}
-	if groups, err := bans.Group(lifted, viewers); err != nil || len(groups) != 4 {
-		t.Errorf("the same viewers by another kick: %d groups, %v", len(groups), err)
-	}
-	_, err = bans.Group(kick, make([]Viewer, maxGroupedViewers-len(viewers)+1))
-	if err == nil || !strings.Contains(err.Error(), "above the maximum of 500000") {
-		t.Errorf("too many viewers: %v", err)
-	}
-	if _, err := bans.Group(kick, make([]Viewer, maxGroupedViewers-len(viewers))); err != nil {
-		t.Errorf("as many viewers as there may be: %v", err)
+	for _, test := range []struct {
+		viewers, channels int
+		want              string // in the error
+	}{
+		{maxGroupedViewers - len(viewers), 1, ""},
+		{maxGroupedViewers - len(viewers) + 1, 1, "above the maximum of 500000"},
+		{100_000, maxBans - 200 - len(groups), ""},
+		{100_000, maxBans - 200 - len(groups) + 1, "above the maximum of 100000"},
+	} {
+		err := bans.HasRoom(test.viewers, test.channels)
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%d more viewers on %d channels: %v, want %q", test.viewers, test.channels, err, test.want)
+		}
 	}
 	bans.Remove("k", now.Add(time.Hour))
 	if got := bans.groups.viewers.Load(); got != 0 || !bans.IsEmpty() {
@@ -132,9 +130,7 @@ func TestBans_Group_Ends(t *testing.T) {
 	t.Parallel()
 	bans, now := NewBans(), time.Now()
 	for id, lasts := range map[string]time.Duration{"short": time.Minute, "long": time.Hour} {
-		groups, err := bans.Group(session.Ban{ID: id, Until: now.Add(lasts)}, manyViewers(len(id), 10))
-		must(t, err)
-		bans.Add(now, groups...)
+		bans.Add(now, Group(session.Ban{ID: id, Until: now.Add(lasts)}, manyViewers(len(id), 10))...)
 	}
 	bans.expire(now.Add(time.Minute))
 	if got, ids := bans.groups.viewers.Load(), bans.List(now); got != 10 || len(ids) != 1 || ids[0].Cause != "long" {
@@ -146,8 +142,7 @@ func TestBans_Group_Ends(t *testing.T) {
 func TestBans_Find_Kick(t *testing.T) {
 	t.Parallel()
 	bans, now := NewBans(), time.Now()
-	groups, err := bans.Group(session.Ban{ID: "k", Until: now.Add(time.Hour)}, manyViewers(0, maxGroupSize+1))
-	must(t, err)
+	groups := Group(session.Ban{ID: "k", Until: now.Add(time.Hour)}, manyViewers(0, maxGroupSize+1))
 	bans.Add(now, groups...)
 	ids, until := bans.Find("k", now)
 	slices.Sort(ids)
@@ -161,9 +156,7 @@ func TestBans_Find_Kick(t *testing.T) {
 func TestDecodeBan_Group(t *testing.T) {
 	t.Parallel()
 	cipher, now := goldenCipher(t), time.Unix(1_700_000_000, 0)
-	groups, err := NewBans().Group(session.Ban{ID: "k", IsKick: true, Reason: "rights", Until: now.Add(time.Hour)}, manyViewers(0, 3))
-	must(t, err)
-	want := groups[0]
+	want := Group(session.Ban{ID: "k", IsKick: true, Reason: "rights", Until: now.Add(time.Hour)}, manyViewers(0, 3))[0]
 	name, got, err := decodeRevocation(cipher, encodeBanned(want, encodeBan(cipher, want), now), 0, now)
 	if diff := cmp.Diff(want, got.Ban, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); err != nil || diff != "" || name != "ban-"+want.ID {
 		t.Errorf("read %q, %v (-want +got):\n%s", name, err, diff)
@@ -216,8 +209,7 @@ func TestBanSync_OnMessage_IDAlone(t *testing.T) {
 func TestBanSync_StoreBans_BoundsBytes(t *testing.T) {
 	t.Parallel()
 	s, _ := newTestSync(t)
-	groups, err := s.bans.Group(session.Ban{ID: "k", Until: time.Now().Add(time.Hour)}, manyViewers(0, 30*maxGroupSize))
-	must(t, err)
+	groups := Group(session.Ban{ID: "k", Until: time.Now().Add(time.Hour)}, manyViewers(0, 30*maxGroupSize))
 	written, largest := 0, 0
 	must(t, s.storeBans(t.Context(), func(_ context.Context, _ *redisclient.Script, _ []string, args ...any) (any, error) {
 		size := 0
