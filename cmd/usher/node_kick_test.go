@@ -81,8 +81,8 @@ sessions: { idle_timeout: 30m, denial_ttl: 1s, recheck: { min: 1s, jitter_percen
 cluster: { %s }
 admin: { listen: "127.0.0.1:0", token: %q }
 `, origin.URL, middleware.URL, cluster, apiToken)
-	for range count {
-		n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	for i := range count {
+		n, address, _ := launchNode(t, strings.ReplaceAll(text, "NODE", fmt.Sprint("n", i+1)), sdktrace.NewTracerProvider())
 		api := httptest.NewServer(n.adminHandler())
 		t.Cleanup(api.Close)
 		k.nodes, k.addresses, k.apis = append(k.nodes, n), append(k.addresses, address), append(k.apis, api.URL)

@@ -134,9 +134,7 @@ func listBans(bans []session.Ban) []Ban {
 			kick.ID, kick.Cause = b.Cause, ""
 			listed = append(listed, kick)
 		}
-		for _, id := range b.Sessions {
-			viewers[b.Cause][id] = struct{}{}
-		}
+		addAll(viewers[b.Cause], b.Sessions)
 		kick := &listed[at]
 		kick.Viewers = len(viewers[b.Cause])
 		if kick.Backend != b.Backend {

@@ -34,6 +34,8 @@ type kickOrder struct {
 	// Duration is for how long the viewers are refused, in ms from when a node receives the order.
 	Duration int64  `json:"ms"`
 	Reason   string `json:"reason,omitempty"`
+	// IsRepeated reports that the node may have kicked already, and its answer was lost.
+	IsRepeated bool `json:"repeated,omitempty"`
 }
 
 // isValid reports whether a node may follow the order. Nil is none.
@@ -59,22 +61,35 @@ type queryStore interface {
 	// [backends.ErrStoreUnavailable] or the end of ctx's time, the other nodes do when Redis has recovered; with another
 	// one, none was kicked.
 	KickAll(ctx context.Context, kick session.Ban, sessions []session.Handle) error
+	// Bans lists the active bans from memory.
+	Bans() []session.Ban
 }
 
 // kickHere kicks the sessions, and returns the response of this node.
 func kickHere(ctx context.Context, store queryStore, q sessionQuery, matching iter.Seq[session.Handle]) []byte {
-	matched := newSketch(kickSketchSize)
+	ids := make(map[backends.SessionID]struct{})
+	if q.Kick.IsRepeated { // what it has kicked may have ended since
+		for _, b := range store.Bans() {
+			if b.Cause == q.Kick.ID {
+				addAll(ids, b.Sessions)
+			}
+		}
+	}
 	var sessions []session.Handle
 	if q.Filter.Node == "" || q.Filter.Node == store.Name() {
 		for s := range matching {
 			if shown := NewSession(s); q.Filter.Matches(&shown) {
-				matched.add(shown.ID)
+				ids[s.ID()] = struct{}{}
 				sessions = append(sessions, s)
 			}
 		}
 	}
 	kick := session.Ban{
 		ID: q.Kick.ID, IsKick: true, Reason: q.Kick.Reason, Until: time.Now().Add(time.Duration(q.Kick.Duration) * time.Millisecond),
+	}
+	matched := newSketch(kickSketchSize)
+	for id := range ids {
+		matched.add(id.String())
 	}
 	a := nodeKick{Matched: matched.encode()}
 	if err := asPending(store.KickAll(ctx, kick, sessions)); err != nil {
@@ -87,6 +102,12 @@ func kickHere(ctx context.Context, store queryStore, q sessionQuery, matching it
 		panic("BUG: " + err.Error()) // it holds only strings and numbers
 	}
 	return body
+}
+
+func addAll(set map[backends.SessionID]struct{}, ids []backends.SessionID) {
+	for _, id := range ids {
+		set[id] = struct{}{}
+	}
 }
 
 // kickAll ends all matching sessions, and refuses their viewers.
@@ -178,8 +199,10 @@ func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, do
 // kicked sessions may have ended by the second one.
 func (h *handler) order(ctx context.Context, wanted session.Ban, f Filter) (replies map[string][]byte, silent []string) {
 	replies = map[string][]byte{}
-	for range kickAttempts {
-		order := kickOrder{ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason}
+	for i := range kickAttempts {
+		order := kickOrder{
+			ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason, IsRepeated: i > 0,
+		}
 		attempt, cancel := context.WithTimeout(ctx, kickTimeout/kickAttempts)
 		received, missing := h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
 		cancel()
