@@ -181,8 +181,8 @@ func (h *handler) checkNode(ctx context.Context, name string) error {
 func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, done *KickResult) (pending error) {
 	f.After = ""
 	wanted.ID = strings.ToLower(rand.Text()[:12])
-	replies, silent := h.order(r.Context(), wanted, f)
-	done.NotKicked = h.unreached(r.Context(), f, replies, silent)
+	replies, why := h.order(r.Context(), wanted, f)
+	done.NotKicked = why
 	pending = done.merge(f, replies)
 	done.Silent = slices.Sorted(maps.Keys(done.NotKicked))
 	if done.Kicked > 0 {
@@ -195,27 +195,28 @@ func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, do
 	return pending
 }
 
-// order has all nodes kick. A node that is asked twice kicks what it has not kicked yet; its first answer counts, since its
-// kicked sessions may have ended by the second one.
-func (h *handler) order(ctx context.Context, wanted session.Ban, f Filter) (replies map[string][]byte, silent []string) {
+// order has all nodes kick, and returns why nodes have not received that, by their names. A node that is asked twice kicks what it
+// has not kicked yet; its first answer counts.
+func (h *handler) order(ctx context.Context, wanted session.Ban, f Filter) (replies map[string][]byte, why map[string]string) {
 	replies = map[string][]byte{}
 	for i := range kickAttempts {
 		order := kickOrder{
 			ID: wanted.ID, Duration: time.Until(wanted.Until).Milliseconds(), Reason: wanted.Reason, IsRepeated: i > 0,
 		}
 		attempt, cancel := context.WithTimeout(ctx, kickTimeout/kickAttempts)
-		received, missing := h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
+		received, silent := h.Cluster.Ask(attempt, encode(sessionQuery{Kind: kickQueryKind, Filter: f, Limit: 1, Kick: &order}))
 		cancel()
 		maps.Copy(received, replies)
 		replies = received
-		if silent = missing; len(silent) == 0 || h.Cluster.RedisDown() {
+		if why = h.unreached(ctx, f, replies, silent); len(why) == 0 || h.Cluster.RedisDown() {
 			break
 		}
 	}
-	return replies, slices.DeleteFunc(silent, func(node string) bool { return replies[node] != nil })
+	return replies, why
 }
 
-// unreached returns why nodes have not received a kick, by their names.
+// unreached returns why nodes have not replied, by their names: those that are silent, and those that did not live when all were
+// asked.
 func (h *handler) unreached(ctx context.Context, f Filter, replies map[string][]byte, silent []string) map[string]string {
 	why := map[string]string{}
 	reason := fmt.Sprintf("no answer within %v", kickTimeout)
@@ -229,13 +230,17 @@ func (h *handler) unreached(ctx context.Context, f Filter, replies map[string][]
 	defer cancel()
 	nodes, _ := h.Cluster.Nodes(ctx) // without them Redis is unavailable, and the silent ones are known
 	for _, n := range nodes {
-		if _, hasReplied := replies[n.Name]; !n.IsAlive && !hasReplied {
+		switch {
+		case !n.IsAlive:
 			why[n.Name] = fmt.Sprintf("no heartbeat for %v", time.Since(n.LastSeen).Round(time.Second))
+		case why[n.Name] == "":
+			why[n.Name] = "no heartbeat when all were asked"
 		}
 	}
-	if f.Node != "" {
-		maps.DeleteFunc(why, func(node, _ string) bool { return node != f.Node })
-	}
+	maps.DeleteFunc(why, func(node, _ string) bool {
+		_, hasReplied := replies[node]
+		return hasReplied || f.Node != "" && node != f.Node
+	})
 	return why
 }
 
