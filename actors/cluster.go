@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -29,8 +30,8 @@ type Cluster interface {
 	// AwaitBans waits until this node knows what all live nodes know of bans. The error is ErrStoreUnavailable, when nothing
 	// can be known, or that of ctx.
 	AwaitBans(ctx context.Context) error
-	// BanCredentials bans the credentials that the viewer of a banned user presented, until that ban ends.
-	BanCredentials(ctx context.Context, of session.Ban, presented *backends.Request) error
+	// BanCredentials bans the credentials that viewers of banned users presented, each until the user's ban ends.
+	BanCredentials(ctx context.Context, presented iter.Seq2[session.Ban, *backends.Request]) error
 	// Revoke announces a revocation to all nodes.
 	Revoke(ctx context.Context, v session.Revocation) error
 }

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"iter"
 	"log/slog"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func (c *brokenCluster) RecordHeartbeats(context.Context, []session.Heartbeat) (
 
 func (c *brokenCluster) SetEvicted(context.Context, backends.SessionID, bool) error { return c.err }
 
-func (c *brokenCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+func (c *brokenCluster) BanCredentials(context.Context, iter.Seq2[session.Ban, *backends.Request]) error {
 	return c.err
 }
 
@@ -93,9 +94,9 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 		"credentials of a banned user": {
 			func(_ *testing.T, c *clusterClient) {
 				r := revoker{core: core{life: c.life, cluster: c, log: c.log}}
-				r.banCredentials(session.Ban{ID: "b1"}, openRequest(1).Request)
+				r.banCredentials(map[*backends.Request]session.Ban{openRequest(1).Request: {ID: "b1"}})
 			},
-			[]string{`level=WARN msg="credentials of a banned user not banned" ban=b1`},
+			[]string{`level=WARN msg="credentials of banned users not banned" viewers=1`},
 		},
 	} {
 		for _, err := range []error{nil, errBroken} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -216,7 +217,7 @@ func (f *fakeCluster) AwaitBans(ctx context.Context) error {
 	return nil
 }
 
-func (f *fakeCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+func (f *fakeCluster) BanCredentials(context.Context, iter.Seq2[session.Ban, *backends.Request]) error {
 	return nil
 }
 

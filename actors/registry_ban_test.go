@@ -13,6 +13,23 @@ import (
 // TestRegistry_SessionBanned_SiblingDenied: a ban of a ticket's session denies what the ticket opened at another address.
 func TestRegistry_SessionBanned_SiblingDenied(t *testing.T) {
 	t.Parallel()
+	for name, test := range map[string]struct {
+		ban     session.Ban
+		matches int64 // at most
+	}{
+		"a ban of the session":    {session.Ban{ID: "b", Session: idOf(1)}, 2},
+		"a kick of many sessions": {session.Ban{ID: "b", Sessions: []backends.SessionID{idOf(1), idOf(5)}}, 3 + 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wantSiblingDenied(t, test.ban, test.matches)
+		})
+	}
+}
+
+// wantSiblingDenied wants the sibling denied by one pass over the siblings, and one over all sessions for a ban of many.
+func wantSiblingDenied(t *testing.T, ban session.Ban, matches int64) {
+	t.Helper()
 	inBubble(t, func(t *testing.T) {
 		var isBanned atomic.Bool
 		var matched atomic.Int64
@@ -35,10 +52,10 @@ func TestRegistry_SessionBanned_SiblingDenied(t *testing.T) {
 		}
 		isBanned.Store(true)
 		matched.Store(0)
-		n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", Session: idOf(1)}})
+		n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: ban})
 		time.Sleep(10 * time.Second)
-		if got := matched.Load(); got > 2 {
-			t.Errorf("siblings were matched %d times after one ban, want one pass over the siblings", got)
+		if got := matched.Load(); got > matches {
+			t.Errorf("sessions were matched %d times after one ban, want at most %d", got, matches)
 		}
 		if d := n.Find(idOf(2)).Decision(); d.Source != backends.FromBan {
 			t.Errorf("the sibling: %+v", d)

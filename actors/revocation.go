@@ -25,11 +25,14 @@ type revoker struct {
 func (r *revoker) apply(v session.Revocation) {
 	switch v.Kind {
 	case session.RevokedBanned:
-		if !v.Ban.Session.IsZero() {
+		if v.Ban.Session.IsZero() {
+			r.applyBan(v.Ban)
+		} else {
 			r.applySessionBan(v.Ban)
-			return
 		}
-		r.applyBan(v.Ban)
+		if !v.Ban.Session.IsZero() || len(v.Ban.Sessions) > 0 {
+			r.applyToSiblings()
+		}
 	case session.RevokedUnbanned:
 		r.life.tryRun(r.liftBans)
 	default:
@@ -44,6 +47,10 @@ func (r *revoker) applySessionBan(b session.Ban) {
 	if s := r.table.find(b.Session); s != nil && !isBanDenial(s.Decision()) {
 		r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(b)})
 	}
+}
+
+// applyToSiblings has the siblings of banned sessions denied soon.
+func (r *revoker) applyToSiblings() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.siblingsPending = true
@@ -105,6 +112,7 @@ func (r *revoker) denyBanned() {
 			return
 		}
 		r.mu.Unlock()
+		presented := make(map[*backends.Request]session.Ban)
 		r.table.each(func(s *Session) bool {
 			ban, isBanned := r.cluster.Banned(s.Request(), s.Decision())
 			if !isBanned {
@@ -114,10 +122,11 @@ func (r *revoker) denyBanned() {
 				r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
 			}
 			if _, isNew := bans[ban.ID]; isNew && ban.User != "" && s.hasCredentials.Load() {
-				r.banCredentials(ban, s.Request())
+				presented[s.Request()] = ban
 			}
 			return !r.life.isEnding()
 		})
+		r.banCredentials(presented)
 	}
 }
 
@@ -126,11 +135,22 @@ func isBanDenial(d *backends.Decision) bool {
 	return d != nil && (d.Source == backends.FromBan || d.Source == backends.FromOperator)
 }
 
-func (r *revoker) banCredentials(of session.Ban, presented *backends.Request) {
+// banCredentials bans the credentials of requests whose users are banned.
+func (r *revoker) banCredentials(presented map[*backends.Request]session.Ban) {
+	if len(presented) == 0 {
+		return
+	}
 	ctx, cancel := r.life.writeContext()
 	defer cancel()
-	if err := r.cluster.BanCredentials(ctx, of, presented); err != nil {
-		r.log.Warn("credentials of a banned user not banned", slog.String("ban", of.ID), slog.Any("error", err))
+	err := r.cluster.BanCredentials(ctx, func(yield func(session.Ban, *backends.Request) bool) {
+		for request, ban := range presented {
+			if !yield(ban, request) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		r.log.Warn("credentials of banned users not banned", slog.Int("viewers", len(presented)), slog.Any("error", err))
 	}
 }
 

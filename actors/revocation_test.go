@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -92,10 +93,12 @@ type banRecorder struct {
 	looked []backends.SessionID
 }
 
-func (b *banRecorder) BanCredentials(_ context.Context, _ session.Ban, presented *backends.Request) error {
+func (b *banRecorder) BanCredentials(_ context.Context, presented iter.Seq2[session.Ban, *backends.Request]) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.banned = append(b.banned, presented.Session)
+	for _, request := range presented {
+		b.banned = append(b.banned, request.Session)
+	}
 	return nil
 }
 

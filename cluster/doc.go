@@ -75,7 +75,8 @@
 //   - Revisions only grow, also across a flush. A decision is stored under the revision of its lease, and dropped if a newer
 //     lease was granted: a node that was frozen stores nothing stale.
 //   - A fallback (fail-open, cached, ticket) never replaces a backend's decision that holds.
-//   - A kick is a tombstone of its session and a ban that ends soon. Credentials are banned as keyed hashes, one for each
+//   - A kick is a tombstone of its session and a ban that ends soon. One of many sessions bans them first, by groups, and writes the
+//     tombstones, which are needed once it is over, in the background. Credentials are banned as keyed hashes, one for each
 //     part of them, and a ban matches every viewer who presents all of its parts.
 //   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
 //     overwritten; its tombstones still count.

@@ -75,6 +75,7 @@ type Node struct {
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
 	stop       context.CancelFunc
+	kicks      sync.WaitGroup // revokes the tickets of kicked sessions
 }
 
 // Open makes a node. It connects on first use, so an unavailable Redis is no error. Close ends the node.
@@ -185,6 +186,7 @@ func (n *Node) join(local *Memory) error {
 
 // Close ends the node's background work and its connections, after Run has returned. It must not be used afterwards.
 func (n *Node) Close() {
+	n.kicks.Wait()
 	if n.stop != nil {
 		n.stop()
 		n.background.Wait()
@@ -270,18 +272,16 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 
 // revoked applies a revocation to this node.
 func (n *Node) revoked(v session.Revocation) {
-	now := time.Now()
 	switch v.Kind {
 	case session.RevokedBanned:
-		if len(n.bans.Add(now, v.Ban)) == 0 {
-			return // the ban is known
-		}
+		n.addBans(v.Ban) // and hands it on unless it is known
+		return
 	case session.RevokedUnbanned:
 		if len(n.bans.Remove(v.Ban.ID, v.Ban.Until)) == 0 {
 			return
 		}
 	case session.RevokedKicked:
-		if v.Opened.IsZero() && now.After(v.Until) {
+		if v.Opened.IsZero() && time.Now().After(v.Until) {
 			return // the kick is over, and a session that lives now was opened since
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -113,24 +114,37 @@ func (n *Node) causedBan(cause session.Ban, presented *backends.Request) (caused
 	}
 	caused, err := n.bans.Validate(session.Ban{
 		Credentials: credentials, Backend: cause.Backend, Channel: cause.Channel, Until: cause.Until,
-		Reason: cause.Reason, IsKick: cause.IsKick, Cause: cause.ID,
+		Reason: cause.Reason, IsKick: cause.IsKick, Cause: cmp.Or(cause.Cause, cause.ID),
 	}, time.Now())
 	return caused, err == nil
 }
 
-// BanCredentials bans the credentials that a banned user's viewer presented, so that the viewer stays out when the
-// middleware cannot name the user. It returns no error while Redis is unavailable: this node has applied it, and the
-// others do when Redis has recovered.
-func (n *Node) BanCredentials(ctx context.Context, cause session.Ban, presented *backends.Request) error {
-	caused, isCaused := n.causedBan(cause, presented)
-	if !isCaused {
-		return nil
+// BanCredentials bans the credentials that viewers of banned users presented, so that these stay out when the middleware
+// cannot name the user. It returns no error while Redis is unavailable: this node has applied it, and the others do when
+// Redis has recovered.
+func (n *Node) BanCredentials(ctx context.Context, presented iter.Seq2[session.Ban, *backends.Request]) error {
+	var bans []session.Ban
+	for cause, request := range presented {
+		if caused, isCaused := n.causedBan(cause, request); isCaused {
+			bans = append(bans, caused)
+		}
 	}
-	_, err := n.Ban(ctx, caused)
+	n.addBans(bans...)
+	err := n.storeManyBans(ctx, bans)
 	if errors.Is(err, backends.ErrStoreUnavailable) {
 		return nil
 	}
 	return err
+}
+
+// addBans applies bans to this node.
+func (n *Node) addBans(bans ...session.Ban) {
+	onRevocation := n.handlers.Load().OnRevocation
+	for _, b := range n.bans.Add(time.Now(), bans...) {
+		if onRevocation != nil {
+			onRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: b})
+		}
+	}
 }
 
 // Kick ends a session that was opened at that time on all nodes, and revokes all its tickets; zero: the time is unknown. The
@@ -168,29 +182,24 @@ func (n *Node) Kick(
 // it, and the others do when Redis has recovered.
 func (n *Node) Unban(ctx context.Context, id string) (found bool, err error) {
 	now := time.Now()
-	b, found := n.bans.Find(id, now)
-	if !found {
+	ids, until := n.bans.Find(id, now)
+	if len(ids) == 0 {
 		return false, nil
 	}
-	until := b.Until
 	if latest := now.Add(unbannedTTL); until.After(latest) {
 		until = latest
 	}
-	unbanned := map[string]time.Time{id: until}
-	for _, other := range n.bans.List(now) {
-		if other.Cause == id {
-			unbanned[other.ID] = until
-		}
+	unbanned := make(map[string]time.Time)
+	for _, each := range ids { // they end with their cause, whose id is remembered
+		unbanned[each] = time.Time{}
 	}
-	tombstones := n.bans.Tombstones(id)
-	for each := range unbanned {
-		n.revoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: each, Until: until}})
+	for _, t := range n.bans.Tombstones(id) {
+		unbanned[t.ID] = time.Time{}
 	}
+	unbanned[id] = until
+	n.revoked(session.Revocation{Kind: session.RevokedUnbanned, Ban: session.Ban{ID: id, Until: until}})
 	if n.broker == nil {
 		return true, nil
-	}
-	for _, t := range tombstones {
-		unbanned[t.ID] = time.Time{} // its ban is remembered
 	}
 	return true, n.broker.RemoveBans(ctx, unbanned)
 }

@@ -1,7 +1,11 @@
 package cluster
 
 import (
+	"context"
+	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -35,7 +39,7 @@ func TestNode_BanCredentials(t *testing.T) {
 			cause, err := n.Ban(ctx, test.cause)
 			must(t, err)
 			for range 2 { // many sessions of one viewer are banned one by one
-				must(t, n.BanCredentials(ctx, cause, test.presented))
+				must(t, banCredentials(n, cause, test.presented))
 			}
 			caused := slices.DeleteFunc(n.Bans(), func(b session.Ban) bool { return b.Cause != cause.ID })
 			if len(caused) != test.want {
@@ -62,11 +66,16 @@ func TestNode_BanCredentials(t *testing.T) {
 	}
 }
 
+// banCredentials bans what the viewer of a banned user presented.
+func banCredentials(n *Node, cause session.Ban, presented *backends.Request) error {
+	return n.BanCredentials(context.Background(), func(yield func(session.Ban, *backends.Request) bool) { yield(cause, presented) })
+}
+
 func TestNode_BanCredentials_Ended(t *testing.T) {
 	t.Parallel()
 	n := newSingleNode(t)
 	ended := session.Ban{ID: "b", User: "Ann", Until: time.Now().Add(-time.Second)}
-	must(t, n.BanCredentials(t.Context(), ended, &backends.Request{Query: "token=x"}))
+	must(t, banCredentials(n, ended, &backends.Request{Query: "token=x"}))
 	if got := n.Bans(); len(got) != 0 {
 		t.Errorf("a ban that has ended caused %+v", got)
 	}
@@ -119,7 +128,7 @@ func TestNode_BanCredentials_Unavailable(t *testing.T) {
 	})
 	cause := session.Ban{ID: "b", User: "Ann", Until: time.Now().Add(time.Hour)}
 	presented := &backends.Request{Session: idOf(2), Query: "token=x"}
-	must(t, n.BanCredentials(t.Context(), cause, presented))
+	must(t, banCredentials(n.Node, cause, presented))
 	if _, isBanned := n.Banned(presented, nil); !isBanned {
 		t.Error("the viewer is not banned here")
 	}
@@ -204,4 +213,50 @@ func TestNode_Handlers(t *testing.T) {
 	if n.Shared() || n.RedisDown() || n.RoundTrips() != 0 || n.Live() != 1 {
 		t.Error("a single node shares a store, or waits for one")
 	}
+}
+
+// TestNode_BanCredentials_Many bans what many viewers of a banned user presented by a few calls, and readmits them by one pass.
+func TestNode_BanCredentials_Many(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	const viewers = 1000
+	cause, err := peers[0].Ban(t.Context(), session.Ban{User: "guest", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	presented := func(i int) *backends.Request { return &backends.Request{Query: fmt.Sprint("token=", i)} }
+	server.Client.ConfigResetStat(t.Context())
+	must(t, peers[0].BanCredentials(t.Context(), func(yield func(session.Ban, *backends.Request) bool) {
+		for i := range viewers {
+			if !yield(cause, presented(i)) {
+				return
+			}
+		}
+	}))
+	stats, err := server.Client.Info(t.Context(), "commandstats").Result()
+	must(t, err)
+	_, scripts, _ := strings.Cut(stats, "cmdstat_evalsha:calls=")
+	calls, _, _ := strings.Cut(scripts, ",")
+	if n, err := strconv.Atoi(calls); err != nil || n > viewers/10 {
+		t.Errorf("%d credentials banned by %q calls of Redis, want a few", viewers, calls)
+	}
+	refused := func(p *peer) (n int) {
+		for i := range viewers {
+			if _, isBanned := p.Banned(presented(i), nil); isBanned {
+				n++
+			}
+		}
+		return n
+	}
+	for _, p := range peers {
+		redistest.Eventually(t, p.Name()+" refuses all", func() bool { return refused(p) == viewers })
+	}
+	unban(t, peers[1].Node, cause.ID)
+	for _, p := range peers {
+		redistest.Eventually(t, p.Name()+" admits all", func() bool { return refused(p) == 0 && len(p.Bans()) == 0 })
+		if n := p.countReceived("unbanned " + cause.ID); n != 1 || len(p.received()) != viewers+2 {
+			t.Errorf("%s: %d revocations, %d of them the end of the ban; want one of each ban and one end", p.Name(), len(p.received()), n)
+		}
+	}
+	redistest.Eventually(t, "redis has no ban", func() bool {
+		return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 0
+	})
 }

@@ -45,7 +45,8 @@ func (k RevocationKind) String() string {
 	return [...]string{"none", "denied", "kicked", "evicted", "superseded", "banned", "unbanned"}[k]
 }
 
-// Ban refuses viewers until it ends. Exactly one of User, Credentials, Prefix and Session is set.
+// Ban refuses viewers until it ends. Exactly one of User, Credentials, Prefix and Session is set, or it is a group: it lists
+// the viewers of many sessions that one kick ended.
 type Ban struct {
 	ID string
 	// User is a user's id or name, as the middleware knows them.
@@ -55,7 +56,12 @@ type Ban struct {
 	Credentials string
 	Prefix      netip.Prefix
 	Session     backends.SessionID
-	// Backend and Channel limit the ban to viewers of that backend or channel; empty: they do not.
+	// Sessions, Users and CredentialSets are the viewers of a group, each as the field of one viewer has it. A viewer who is in
+	// one of them is banned.
+	Sessions              []backends.SessionID
+	Users, CredentialSets []string
+	// Backend and Channel limit the ban to viewers of that backend or channel; empty: they do not. A group's sessions are
+	// not limited.
 	Backend, Channel string
 	// Until is when the ban ends, by this node's clock.
 	Until  time.Time
@@ -63,6 +69,7 @@ type Ban struct {
 	// IsKick reports that the ban follows from a kick, which ends soon.
 	IsKick bool
 	// Cause is the id of the ban from which this one follows. A ban of a user also bans the credentials with which the user is
-	// seen, so that it holds while no backend can name the user.
+	// seen, so that it holds while no backend can name the user. Of a group it is the id of its kick, which other groups have
+	// too.
 	Cause string
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,10 +47,10 @@ func TestBanFile_KeepsWhatHolds(t *testing.T) {
 	must(t, f.db.Close())
 
 	f, bans = reopened(now.Add(time.Minute))
-	if got := bans.List(now); len(got) != 1 || got[0] != ban {
+	if got := bans.List(now); len(got) != 1 || !reflect.DeepEqual(got[0], ban) {
 		t.Errorf("the file has the bans %+v, want %+v", got, ban)
 	}
-	if got := bans.Tombstones("b"); len(got) != 1 || got[0] != tombstone {
+	if got := bans.Tombstones("b"); len(got) != 1 || !reflect.DeepEqual(got[0], tombstone) {
 		t.Errorf("the file has the tombstones %+v, want %+v", got, tombstone)
 	}
 	if got := bans.Add(now, session.Ban{ID: "gone", User: "eve", Until: now.Add(time.Hour)}); len(got) != 0 {

@@ -172,7 +172,7 @@ func TestBans_Match_Targets(t *testing.T) {
 						}
 						d := &backends.Decision{UserID: "id", User: "name"}
 						want := tc.want && holds && !limit.isElsewhere
-						if got, isBanned := bans.Match(r, d, func() []string { return []string{"h2", "h1"} }); isBanned != want || isBanned && got != ban {
+						if got, isBanned := bans.Match(r, d, func() []string { return []string{"h2", "h1"} }); isBanned != want || isBanned && got.ID != ban.ID {
 							t.Errorf("banned %v by %+v, want %v", isBanned, got, want)
 						}
 					})
@@ -276,10 +276,10 @@ func TestBans_AddRemoveExpire(t *testing.T) {
 	if got := ids(bans.List(now.Add(time.Minute))); got != "ann bob eve" {
 		t.Errorf("listed %q a minute later, when one has ended", got)
 	}
-	if _, found := bans.Find("short", now.Add(time.Minute-1)); !found {
+	if found, until := bans.Find("short", now.Add(time.Minute-1)); len(found) != 1 || !until.Equal(now.Add(time.Minute)) {
 		t.Error("a ban is not found before it ends")
 	}
-	if _, found := bans.Find("short", now.Add(time.Minute)); found {
+	if found, _ := bans.Find("short", now.Add(time.Minute)); len(found) > 0 {
 		t.Error("a ban is found that has ended")
 	}
 	if got := ids(bans.Remove("ann", now.Add(time.Hour))); got != "ann bob" {

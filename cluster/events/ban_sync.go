@@ -10,8 +10,12 @@ import (
 	"usher/cluster/redisclient"
 )
 
-// bansPerPage is about how many bans one call reads, so that it takes Redis less than a few milliseconds.
-const bansPerPage = 500
+const (
+	// bansPerPage is about how many bans one call reads, so that it takes Redis a few milliseconds, also if they are groups.
+	bansPerPage = 100
+	// maxBytesPerCall is about how much one call writes, so that it takes Redis a few milliseconds.
+	maxBytesPerCall = 512 << 10
+)
 
 // banSync keeps the bans of this node and those in Redis the same: each side gets what it lacks. So a flush or a failover
 // loses no ban while one node that knows it runs, and bans set during an outage of Redis are written after it.
@@ -52,6 +56,17 @@ func (s *banSync) keys() []string {
 	}
 }
 
+// onMessage takes a revocation from the stream. That of a group may name it alone: then the next heartbeat fetches it.
+func (s *banSync) onMessage(v session.Revocation) {
+	if v.Kind == session.RevokedBanned && !hasSubject(&v.Ban) {
+		if !s.bans.knows(v.Ban.ID) {
+			s.bans.markUnsynced()
+		}
+		return
+	}
+	s.onRevocation(v)
+}
+
 // queue has a tombstone written with the next heartbeat.
 func (s *banSync) queue(t session.Ban) {
 	s.mu.Lock()
@@ -81,18 +96,22 @@ func (s *banSync) storeQueued(ctx context.Context) error {
 // storeBans writes bans that Redis lacks, and publishes them.
 func (s *banSync) storeBans(ctx context.Context, run runScript, bans []session.Ban) error {
 	for len(bans) > 0 {
-		batch := bans[:min(maxPerCall, len(bans))]
-		bans = bans[len(batch):]
-		args := make([]any, 0, 3+5*len(batch))
-		args = append(args, s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds())
-		now := time.Now()
-		for _, b := range batch {
-			message := encodeRevocation(s.cipher, "ban-"+b.ID, session.Revocation{Kind: session.RevokedBanned, Ban: b}, now)
-			args = append(args, b.ID, b.Cause, redisclient.Millis(b.Until.Sub(now)), encodeBan(s.cipher, b), message)
+		args := []any{s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds()}
+		now, size, count := time.Now(), 0, 0
+		for ; count < min(maxPerCall, len(bans)) && size < maxBytesPerCall; count++ {
+			b := &bans[count]
+			encrypted, kept := encodeBan(s.cipher, *b), []byte(nil)
+			if isGroup(b) { // the stream is bounded by its entries
+				kept = encodeBanned(*b, nil, now)
+			}
+			message := encodeBanned(*b, encrypted, now)
+			args = append(args, b.ID, b.Cause, redisclient.Millis(b.Until.Sub(now)), encrypted, message, kept)
+			size += len(encrypted) + len(message)
 		}
 		if _, err := run(ctx, s.storeScript, s.keys(), args...); err != nil {
 			return err
 		}
+		bans = bans[count:]
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestBanSync_AddPage(t *testing.T) {
 		[]any{[]any{"gone", int64(1_000)}},
 	}, now)
 	want := session.Ban{ID: "b", User: "ann", Until: now.Add(time.Minute)}
-	if len(stored.bans) != 1 || stored.bans[0] != want || len(stored.ids) != 3 {
+	if len(stored.bans) != 1 || !reflect.DeepEqual(stored.bans[0], want) || len(stored.ids) != 3 {
 		t.Errorf("read %+v of %v, want %+v and the ids of those that cannot be read", stored.bans, stored.ids, want)
 	}
 	if got := stored.unbanned["gone"]; !got.Equal(now.Add(time.Second)) {
@@ -118,7 +119,7 @@ func TestBanSync_Batches(t *testing.T) {
 				return nil, nil
 			}
 		}
-		must(t, s.storeBans(t.Context(), record(5), bans))
+		must(t, s.storeBans(t.Context(), record(6), bans))
 		if !slices.Equal(sizes, want) || len(ids) != count {
 			t.Errorf("%d bans stored: %d by calls of %v, want %v", count, len(ids), sizes, want)
 		}

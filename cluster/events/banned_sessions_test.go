@@ -2,6 +2,7 @@ package events
 
 import (
 	"encoding/binary"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +22,7 @@ func TestTombstone(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	ban := session.Ban{ID: "ban", User: "ann", Reason: "sharing", IsKick: true, Until: now.Add(time.Hour)}
 	want := session.Ban{ID: "ban-" + someSession.String(), Session: someSession, Reason: "sharing", IsKick: true, Cause: "ban", Until: ban.Until}
-	if got := Tombstone(ban, someSession, now.Add(2*time.Hour)); got != want || !isTombstone(&got) {
+	if got := Tombstone(ban, someSession, now.Add(2*time.Hour)); !reflect.DeepEqual(got, want) || !isTombstone(&got) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got := Tombstone(ban, someSession, now.Add(time.Minute)); !got.Until.Equal(now.Add(time.Minute)) {

@@ -37,6 +37,8 @@ func NewID() string { return strings.ToLower(rand.Text()[:12]) }
 type Bans struct {
 	// index is read for every opening. It is nil if there are no bans.
 	index atomic.Pointer[banIndexes]
+	// groups find the viewers of groups, which no other index has.
+	groups groupedBans
 	// sessions are the tombstones of what the bans refused.
 	sessions bannedSessions
 	// changed receives when anything was added or removed. It holds one.
@@ -117,7 +119,7 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var added []session.Ban
-	before := len(b.active)
+	mustIndex := false
 	for _, ban := range bans {
 		if _, known := b.active[ban.ID]; known || !ban.Until.After(now) || b.isUnbanned(ban) {
 			continue
@@ -128,27 +130,37 @@ func (b *Bans) Add(now time.Time, bans ...session.Ban) []session.Ban {
 			}
 			continue
 		}
+		b.active[ban.ID] = ban
+		added = append(added, ban)
+		if isGroup(&ban) {
+			b.groups.add(ban)
+			continue
+		}
 		if b.recent == nil {
 			b.recent = make(map[string]session.Ban)
 		}
-		b.active[ban.ID], b.recent[ban.ID] = ban, ban
-		added = append(added, ban)
+		b.recent[ban.ID], mustIndex = ban, true
 	}
 	if len(added) > 0 {
 		notify(b.changed)
 	}
-	switch {
-	case len(b.active) == before:
-	case len(b.recent) > maxRecent:
-		b.rebuild()
-	default:
-		indexes := banIndexes{recent: newBanIndex(b.recent)}
-		if old := b.index.Load(); old != nil {
-			indexes.others = old.others
-		}
-		b.index.Store(&indexes)
+	if mustIndex {
+		b.indexRecent()
 	}
 	return added
+}
+
+// indexRecent indexes the recent bans, or all anew if these are too many. The caller holds the lock.
+func (b *Bans) indexRecent() {
+	if len(b.recent) > maxRecent {
+		b.rebuild()
+		return
+	}
+	indexes := banIndexes{recent: newBanIndex(b.recent)}
+	if old := b.index.Load(); old != nil {
+		indexes.others = old.others
+	}
+	b.index.Store(&indexes)
 }
 
 // rebuild indexes all bans anew. The caller holds the lock.
@@ -183,6 +195,9 @@ func (b *Bans) Remove(id string, until time.Time) []session.Ban {
 	if len(removed) > 0 {
 		b.rebuild()
 	}
+	if slices.ContainsFunc(removed, func(ban session.Ban) bool { return isGroup(&ban) }) {
+		b.groups.replace(b.active)
+	}
 	return append(removed, b.sessions.remove(func(t session.Ban) bool { return t.Cause == id })...)
 }
 
@@ -197,20 +212,44 @@ func (b *Bans) expire(now time.Time) {
 func (b *Bans) removeEnded(now time.Time) {
 	b.nextCleanup = now.Add(time.Minute)
 	b.sessions.remove(func(t session.Ban) bool { return !t.Until.After(now) })
-	before := len(b.active)
-	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool { return !ban.Until.After(now) })
+	before, endedGroups := len(b.active), false
+	maps.DeleteFunc(b.active, func(_ string, ban session.Ban) bool {
+		isEnded := !ban.Until.After(now)
+		endedGroups = endedGroups || isEnded && isGroup(&ban)
+		return isEnded
+	})
 	maps.DeleteFunc(b.unbanned, func(_ string, until time.Time) bool { return !until.After(now) })
 	if len(b.active) != before {
 		b.rebuild()
 	}
+	if endedGroups {
+		b.groups.replace(b.active)
+	}
 }
 
-// Find returns an active ban.
-func (b *Bans) Find(id string, now time.Time) (session.Ban, bool) {
+// Find returns the active bans that have the id or follow from it, and when the last of them ends; none: there is no such
+// ban. A kick of many sessions is known by what follows from it alone.
+func (b *Bans) Find(id string, now time.Time) (ids []string, until time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	ban, found := b.active[id]
-	return ban, found && ban.Until.After(now)
+	for _, ban := range b.active {
+		if (ban.ID == id || ban.Cause == id) && ban.Until.After(now) {
+			ids = append(ids, ban.ID)
+			if ban.Until.After(until) {
+				until = ban.Until
+			}
+		}
+	}
+	return ids, until
+}
+
+// knows reports whether a ban is active or was removed.
+func (b *Bans) knows(id string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, isActive := b.active[id]
+	_, isRemoved := b.unbanned[id]
+	return isActive || isRemoved
 }
 
 // List returns the active bans, those that end last first.
@@ -227,11 +266,14 @@ func (b *Bans) List(now time.Time) []session.Ban {
 	return found
 }
 
-// IsEmpty reports whether there are no bans. It is two atomic reads.
-func (b *Bans) IsEmpty() bool { return b.index.Load() == nil && b.sessions.count.Load() == 0 }
+// IsEmpty reports whether there are no bans. It is three atomic reads.
+func (b *Bans) IsEmpty() bool {
+	return b.index.Load() == nil && b.groups.viewers.Load() == 0 && b.sessions.count.Load() == 0
+}
 
 // Match returns the ban of a viewer. The decision may be nil. The hashes are those of the viewer's credentials under all
-// keys. Match does not allocate unless credentials are banned, and takes no lock unless bans have refused sessions.
+// keys. A ban of a group is returned as one of the viewer alone. Match does not allocate unless credentials are banned, and
+// takes no lock unless bans have refused sessions.
 func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []string) (session.Ban, bool) {
 	if index := b.index.Load(); index != nil {
 		for _, x := range [...]*banIndex{index.others, index.recent} {
@@ -242,6 +284,9 @@ func (b *Bans) Match(r *backends.Request, d *backends.Decision, hashes func() []
 				return ban, true
 			}
 		}
+	}
+	if ban, isBanned := b.groups.match(r, d, hashes); isBanned {
+		return ban, true
 	}
 	return b.sessions.match(r.Session, time.Now())
 }

@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"embed"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -99,7 +100,7 @@ func New(o Options) *Broker {
 	}
 	b.revocations = &revocationStream{
 		client: o.Client, cipher: o.Cipher, clock: clock, retention: o.Retention, log: o.Logger,
-		onRevocation: o.OnRevocation, requestReplay: b.Resync,
+		onRevocation: b.bans.onMessage, requestReplay: b.Resync,
 		recheckAll: func() {
 			o.Bans.markUnsynced()
 			o.RecheckAll()
@@ -298,6 +299,19 @@ func (b *Broker) StoreBans(ctx context.Context, bans ...session.Ban) error {
 		b.bans.bans.markUnsynced()
 	}
 	return err
+}
+
+// StoreManyBans is StoreBans for so many that calls of sessions must not wait behind them. The error is ErrStoreUnavailable.
+func (b *Broker) StoreManyBans(ctx context.Context, bans ...session.Ban) error {
+	if b.client.IsDown() {
+		b.bans.bans.markUnsynced()
+		return backends.ErrStoreUnavailable
+	}
+	if err := b.bans.storeBans(ctx, b.client.RunDirect, bans); err != nil {
+		b.bans.bans.markUnsynced()
+		return fmt.Errorf("%w: %w", backends.ErrStoreUnavailable, err)
+	}
+	return nil
 }
 
 // AddTombstone writes a tombstone of this node soon, and sends it to the other nodes. It does not block.

@@ -21,10 +21,15 @@
 //   - Once a node knows the same bans as Redis, each change comes by the stream. It compares them again only after a loss, a
 //     failed write or a trimmed stream.
 //   - A ban that was removed stays removed, whichever node knows what in which order.
+//   - A kick of many sessions is a few groups: bans that list up to 500 viewers, each by session, user and credentials, with the
+//     kick's id as their cause. The stream names a group alone, as its entries bound it, and a node that missed it fetches all bans.
 //   - Redis learns no user, reason or credential: what describes viewers is encrypted.
 //
 // Decided: a message carries durations, and its id in the stream says when it was issued, so that the clocks of nodes need
 // not agree.
+//
+// Decided: the bound of the viewers in groups holds where a kick begins. A node that knew fewer than the others would not agree
+// with them.
 //
 // Refused: consumer groups of the stream, which keep a list for nodes that no longer exist. Keyspace notifications, which
 // are lost with a connection.

@@ -12,8 +12,12 @@ import (
 	"usher/cluster/redisclient"
 )
 
-// messageVersion is the version of all messages between nodes. A node drops messages of another version.
-const messageVersion = 1
+const (
+	// messageVersion is the version of all messages between nodes but groups. A node drops messages of another version.
+	messageVersion = 1
+	// groupVersion is the version of groups, which an older node would take for bans of nobody.
+	groupVersion = 2
+)
 
 // errUnknownMessage reports that a message has another version, or that no node of the cluster sent it.
 var errUnknownMessage = errors.New("unknown message")
@@ -57,6 +61,18 @@ type banMessage struct {
 	Reason      string `json:"r,omitempty"`
 	Cause       string `json:"e,omitempty"`
 	IsKick      bool   `json:"k,omitempty"`
+	// Those of a group.
+	Sessions       []string `json:"ss,omitempty"`
+	Users          []string `json:"us,omitempty"`
+	CredentialSets []string `json:"cs,omitempty"`
+}
+
+// encodeBanned encodes the message of a ban that is encrypted; nil: it names the ban alone, and nodes fetch it.
+func encodeBanned(b session.Ban, encrypted []byte, now time.Time) []byte {
+	return marshal(revocationMessage{
+		Version: messageVersion, Kind: session.RevokedBanned, ID: "ban-" + b.ID, BanID: b.ID,
+		HoldsFor: redisclient.Millis(b.Until.Sub(now)), Encrypted: encrypted,
+	})
 }
 
 // encodeRevocation encodes a revocation as it is at now.
@@ -98,7 +114,9 @@ func decodeRevocation(
 	var err error
 	switch m.Kind {
 	case session.RevokedBanned:
-		r.Ban, err = decodeBan(cipher, m.BanID, m.Encrypted)
+		if r.Ban.ID = m.BanID; len(m.Encrypted) > 0 { // otherwise the ban is to be fetched
+			r.Ban, err = decodeBan(cipher, m.BanID, m.Encrypted)
+		}
 		r.Ban.Until = until
 	case session.RevokedUnbanned:
 		r.Ban = session.Ban{ID: m.BanID, Until: until}
@@ -149,6 +167,12 @@ func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
 	if !b.Session.IsZero() {
 		m.Session = b.Session.String()
 	}
+	if isGroup(&b) {
+		m.Version, m.Users, m.CredentialSets = groupVersion, b.Users, b.CredentialSets
+		for _, id := range b.Sessions {
+			m.Sessions = append(m.Sessions, id.String())
+		}
+	}
 	return cipher.Encrypt(marshal(m), "ban "+b.ID)
 }
 
@@ -158,12 +182,22 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 		return session.Ban{}, fmt.Errorf("decrypt a ban: %w", err)
 	}
 	var m banMessage
-	if err := json.Unmarshal(plain, &m); err != nil || m.Version != messageVersion {
+	if err := json.Unmarshal(plain, &m); err != nil {
 		return session.Ban{}, errUnknownMessage
 	}
 	b := session.Ban{
 		ID: id, User: m.User, Credentials: m.Credentials, Backend: m.Backend, Channel: m.Channel,
-		Reason: m.Reason, Cause: m.Cause, IsKick: m.IsKick,
+		Reason: m.Reason, Cause: m.Cause, IsKick: m.IsKick, Users: m.Users, CredentialSets: m.CredentialSets,
+	}
+	for _, text := range m.Sessions {
+		id, err := backends.ParseSessionID(text)
+		if err != nil {
+			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
+		}
+		b.Sessions = append(b.Sessions, id)
+	}
+	if isGroup(&b) != (m.Version == groupVersion) || m.Version != messageVersion && m.Version != groupVersion {
+		return session.Ban{}, errUnknownMessage
 	}
 	if m.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {

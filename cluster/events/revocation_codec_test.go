@@ -43,6 +43,9 @@ func FuzzDecodeRevocation(f *testing.F) {
 			Ban: session.Ban{ID: "b", Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: now.Add(time.Hour)},
 		}, now))
 	}
+	group := Group(session.Ban{ID: "k", IsKick: true, Until: now.Add(time.Hour)}, manyViewers(0, 2))[0]
+	f.Add(encodeBanned(group, encodeBan(cipher, group), now))
+	f.Add(encodeBanned(group, nil, now))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		name, v, err := decodeRevocation(cipher, payload, time.Second, now)
 		if err == nil && (name == "" || v.Kind < session.RevokedDenied || v.Kind > session.RevokedUnbanned) {

@@ -24,7 +24,7 @@ import (
 )
 
 // startRedis runs a redis-server until the test ends, and returns its socket.
-func startRedis(t *testing.T) string {
+func startRedis(t testing.TB) string {
 	t.Helper()
 	folder := t.TempDir()
 	socket := filepath.Join(folder, "redis.sock")
@@ -52,7 +52,7 @@ func startRedis(t *testing.T) string {
 }
 
 // eventually waits until the condition holds.
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -119,7 +119,7 @@ func (p *nodePair) countRoundTrips(node int, want uint64, do func()) uint64 {
 }
 
 // withTicket returns the first path with a ticket in a playlist.
-func withTicket(t *testing.T, playlist string) string {
+func withTicket(t testing.TB, playlist string) string {
 	t.Helper()
 	path := regexp.MustCompile(`(?m)^/~.*$`).FindString(playlist)
 	if path == "" {

@@ -20,7 +20,7 @@ import (
 // kickRig is two nodes that share a Redis, each with its API, and a middleware that knows users by their token, wherever it
 // stands in the query.
 type kickRig struct {
-	t         *testing.T
+	t         testing.TB
 	nodes     []*node
 	addresses []string
 	apis      []string
@@ -51,13 +51,13 @@ func answerByToken(w http.ResponseWriter, r *http.Request) {
 }
 
 // startKickRig starts two nodes.
-func startKickRig(t *testing.T) *kickRig {
+func startKickRig(t testing.TB) *kickRig {
 	t.Helper()
 	return startKickNodes(t, 2, fmt.Sprintf(
 		`redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)))
 }
 
-func startKickNodes(t *testing.T, count int, cluster string) *kickRig {
+func startKickNodes(t testing.TB, count int, cluster string) *kickRig {
 	t.Helper()
 	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
 	t.Cleanup(origin.Close)
@@ -81,8 +81,8 @@ sessions: { idle_timeout: 30m, denial_ttl: 1s, recheck: { min: 1s, jitter_percen
 cluster: { %s }
 admin: { listen: "127.0.0.1:0", token: %q }
 `, origin.URL, middleware.URL, cluster, apiToken)
-	for range count {
-		n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	for i := range count {
+		n, address, _ := launchNode(t, strings.ReplaceAll(text, "NODE", fmt.Sprint("n", i+1)), sdktrace.NewTracerProvider())
 		api := httptest.NewServer(n.adminHandler())
 		t.Cleanup(api.Close)
 		k.nodes, k.addresses, k.apis = append(k.nodes, n), append(k.addresses, address), append(k.apis, api.URL)

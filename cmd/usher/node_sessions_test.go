@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -141,7 +142,7 @@ func (cc *groupCluster) Banned(r *backends.Request, d *backends.Decision) (sessi
 	return cc.group.banned(r, d)
 }
 
-func (cc *groupCluster) BanCredentials(context.Context, session.Ban, *backends.Request) error {
+func (cc *groupCluster) BanCredentials(context.Context, iter.Seq2[session.Ban, *backends.Request]) error {
 	cc.group.credentialsBanned.Add(1)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ type sessionsKick struct {
 func (sessionsKick) Help() string {
 	return "--user alone refuses the user on every channel, with --channel on that channel, whatever they show. " +
 		"A session's id, or other flags, refuse the user of each session on its channel; where the user is unknown, all who " +
-		"show the session's credentials. \"usher sessions bans\" lists what is refused, \"usher sessions unban\" ends it."
+		"show the session's credentials. It fails if a node could not be reached; the others have kicked. \"usher sessions bans\" lists what is refused, \"usher sessions unban\" ends it."
 }
 
 // Run ends the sessions of the given ids, or all that match the flags.
@@ -158,12 +159,35 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 	}
 	var kicked admin.KickResult
 	err = c.send(r, "POST", "kick", fields, &kicked, func() error {
-		return printLine(r, "kicked %d of %d sessions%s\n", kicked.Kicked, kicked.Matched, refusedBy(kicked))
+		return printKicked(r, kicked)
 	})
-	if err == nil && kicked.Kicked == 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(kicked.NotKicked) > 0:
+		return fmt.Errorf("not kicked: sessions that only %s hold; kick again when they are back",
+			strings.Join(slices.Sorted(maps.Keys(kicked.NotKicked)), ", "))
+	case kicked.Kicked == 0:
 		return errNegative
 	}
-	return err
+	return nil
+}
+
+// printKicked prints the result of a kick of all that match.
+func printKicked(r runtime, k admin.KickResult) error {
+	about := ""
+	if k.Approximate {
+		about = "about "
+	}
+	err := printLine(r, "kicked %s%d of %s%d sessions%s\n", about, k.Kicked, about, k.Matched, refusedBy(k))
+	if err != nil || len(k.NotKicked) == 0 {
+		return err
+	}
+	var rows [][]string
+	for _, node := range slices.Sorted(maps.Keys(k.NotKicked)) {
+		rows = append(rows, []string{node, k.NotKicked[node]})
+	}
+	return table(r, []string{"NODE", "NOT KICKED"}, rows)
 }
 
 // prefixOf parses an address or a prefix.

@@ -127,6 +127,26 @@ func TestSessionsCommand_Output(t *testing.T) {
 				{"POST /api/v1/kick", `{"address":"::1/128","dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`},
 			},
 		},
+		"a kick of a channel that does not reach all nodes": {
+			args: []string{"kick", "--channel", "a001", "--yes"}, impact: `{"sessions":90000,"addresses":80000,"approximate":true}`, code: exitFailed,
+			answer: `{"matched":90000,"addresses":80000,"kicked":60000,"approximate":true,"bans":["k1"],"unreachable_nodes":["n2","n3"],` +
+				`"not_kicked":{"n3":"no answer within 4s","n2":"no heartbeat for 9s"}}`,
+			out: "hits about 90000 sessions from about 80000 addresses\nkicked about 60000 of about 90000 sessions, refused until unban k1\n" +
+				"NODE  NOT KICKED\nn2    no heartbeat for 9s\nn3    no answer within 4s\n",
+			errs: "usher: not kicked: sessions that only n2, n3 hold; kick again when they are back\n",
+			calls: []apiCall{
+				{"POST /api/v1/kick", `{"channel":"a001","dry_run":true,"reason":""}`}, {"POST /api/v1/kick", `{"channel":"a001","expect":99020,"reason":""}`},
+			},
+		},
+		"a kick of a channel as JSON that does not reach all nodes": {
+			args: []string{"kick", "--channel", "a001", "--json"}, impact: `{"sessions":1,"addresses":1}`, code: exitFailed,
+			answer: `{"matched":1,"addresses":1,"kicked":1,"bans":["k1"],"unreachable_nodes":["n2"],"not_kicked":{"n2":"no answer within 4s"}}`,
+			out:    `{"matched":1,"addresses":1,"kicked":1,"bans":["k1"],"unreachable_nodes":["n2"],"not_kicked":{"n2":"no answer within 4s"}}` + "\n",
+			errs:   "usher: not kicked: sessions that only n2 hold; kick again when they are back\n",
+			calls: []apiCall{
+				{"POST /api/v1/kick", `{"channel":"a001","dry_run":true,"reason":""}`}, {"POST /api/v1/kick", `{"channel":"a001","reason":""}`},
+			},
+		},
 		"a kick without a match": {
 			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0,"bans":["b1"]}`, impact: `{"sessions":0,"addresses":0}`, code: exitNegative,
 			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions, refused until unban b1\n",
@@ -202,10 +222,13 @@ func TestSessionsCommand_Output(t *testing.T) {
 		"bans": {
 			args: []string{"bans"}, answer: `{"bans":[{"id":"b1","session":"S1","until":"2026-03-02T12:00:00Z"},` +
 				`{"id":"b1-x","credentials":"x","cause":"b1","reason":"resold","until":"2026-03-02T12:00:00Z"},` +
-				`{"id":"b2","user":"Ann","channel":"a001","kick":true,"until":"2026-03-02T12:00:00Z"}]}`,
-			out: "BAN   SUBJECT                   UNTIL                 REASON\nb1    session S1                2026-03-02T12:00:00Z  -\n" +
-				"b1-x  credentials               2026-03-02T12:00:00Z  resold (follows from b1)\n" +
-				"b2    user Ann on channel a001  2026-03-02T12:00:00Z  kick\n",
+				`{"id":"b2","user":"Ann","channel":"a001","kick":true,"until":"2026-03-02T12:00:00Z"},` +
+				`{"id":"k1","viewers":50000,"channel":"a001","kick":true,"reason":"rights","until":"2026-03-02T12:00:00Z"}]}`,
+			out: "BAN   SUBJECT                                        UNTIL                 REASON\n" +
+				"b1    session S1                                     2026-03-02T12:00:00Z  -\n" +
+				"b1-x  credentials                                    2026-03-02T12:00:00Z  resold (follows from b1)\n" +
+				"b2    user Ann on channel a001                       2026-03-02T12:00:00Z  kick\n" +
+				"k1    the viewers of 50000 sessions on channel a001  2026-03-02T12:00:00Z  kick rights\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
 		"no bans": {

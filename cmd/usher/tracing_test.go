@@ -26,7 +26,7 @@ func startNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (ad
 	return address, stop
 }
 
-func launchNode(t *testing.T, text string, provider *sdktrace.TracerProvider) (n *node, address string, stop func()) {
+func launchNode(t testing.TB, text string, provider *sdktrace.TracerProvider) (n *node, address string, stop func()) {
 	t.Helper()
 	s := defaultSettings()
 	if _, err := config.Parse("usher.yaml", []byte(text), s, config.Environment{}); err != nil {

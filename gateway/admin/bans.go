@@ -7,6 +7,9 @@ import (
 	"net/http"
 	"net/netip"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 // banRequest is the body of a request for a ban.
@@ -109,11 +112,50 @@ func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *handler) bans(w http.ResponseWriter, _ *http.Request) {
-	bans := []Ban{}
-	for _, b := range h.Cluster.Bans() {
-		bans = append(bans, banOf(b))
-	}
 	writeJSON(w, struct {
 		Bans []Ban `json:"bans"`
-	}{bans})
+	}{listBans(h.Cluster.Bans())})
+}
+
+// listBans returns bans as the API lists them: the groups of one kick are one.
+func listBans(bans []session.Ban) []Ban {
+	listed := []Ban{}
+	kicks, viewers := make(map[string]int), make(map[string]map[backends.SessionID]struct{})
+	for _, b := range bans {
+		if len(b.Sessions) == 0 {
+			listed = append(listed, banOf(b))
+			continue
+		}
+		at, isListed := kicks[b.Cause]
+		if !isListed {
+			at = len(listed)
+			kicks[b.Cause], viewers[b.Cause] = at, make(map[backends.SessionID]struct{})
+			kick := banOf(b)
+			kick.ID, kick.Cause = b.Cause, ""
+			listed = append(listed, kick)
+		}
+		addAll(viewers[b.Cause], b.Sessions)
+		kick := &listed[at]
+		kick.Viewers = len(viewers[b.Cause])
+		if kick.Backend != b.Backend {
+			kick.Backend = ""
+		}
+		if kick.Channel != b.Channel {
+			kick.Channel = ""
+		}
+	}
+	return listed
+}
+
+// countBans counts the bans that listBans lists.
+func countBans(bans []session.Ban) int {
+	others, kicks := 0, make(map[string]struct{})
+	for i := range bans {
+		if len(bans[i].Sessions) > 0 {
+			kicks[bans[i].Cause] = struct{}{}
+		} else {
+			others++
+		}
+	}
+	return others + len(kicks)
 }

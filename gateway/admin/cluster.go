@@ -52,7 +52,7 @@ type Cluster interface {
 	RoundTrips() uint64
 }
 
-// Ban is a ban in the API. It has exactly one subject: User, Session, Address, Credentials or CredentialsOf.
+// Ban is a ban in the API. It has exactly one subject: User, Session, Address, Credentials, CredentialsOf or Viewers.
 type Ban struct {
 	ID string `json:"id"`
 	// User is the user's name or id.
@@ -64,6 +64,8 @@ type Ban struct {
 	Credentials string `json:"credentials,omitempty"`
 	// CredentialsOf is the id of a session with these credentials. A requested ban has it instead of Credentials.
 	CredentialsOf string `json:"credentials_of,omitempty"`
+	// Viewers is how many sessions one kick ended, whose viewers it refuses.
+	Viewers int `json:"viewers,omitempty"`
 	// Backend and Channel limit the ban to viewers of that backend or channel; empty: they do not.
 	Backend string    `json:"backend,omitempty"`
 	Channel string    `json:"channel,omitempty"`
@@ -87,6 +89,8 @@ func (b Ban) Subject() string {
 		subject = "address " + b.Address
 	case b.CredentialsOf != "":
 		subject = "the credentials of session " + b.CredentialsOf
+	case b.Viewers > 0:
+		subject = "the viewers of " + count(b.Viewers, "session", "sessions")
 	}
 	if b.Channel != "" {
 		subject += " on channel " + b.Channel

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,10 @@ type fakeCluster struct {
 	bans      []session.Ban
 	asked     []string
 	page      int // how many sessions a page has room for; zero: one
+	// kicks are the replies to a kick by the nodes' names; empty: the node does not understand it. lost are nodes without a
+	// heartbeat.
+	kicks map[string]string
+	lost  []session.NodeInfo
 }
 
 func (c *fakeCluster) note(format string, args ...any) {
@@ -43,6 +48,14 @@ func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte,
 	filter, err := json.Marshal(q.Filter)
 	if err != nil {
 		c.note("find: %v", err)
+	}
+	if q.Kind == kickQueryKind {
+		c.note("order %s for %v, reason %q", filter, (time.Duration(q.Kick.Duration) * time.Millisecond).Round(time.Second), q.Kick.Reason)
+		replies := map[string][]byte{}
+		for node, reply := range c.kicks {
+			replies[node] = []byte(reply)
+		}
+		return replies, c.found.UnreachableNodes
 	}
 	reply := nodeSessions{Total: encodedSketch{Count: c.found.Total}, Matched: encodedSketch{Count: c.found.Matched}}
 	if q.Kind == countQueryKind {
@@ -116,7 +129,15 @@ func (c *fakeCluster) Unban(_ context.Context, id string) (bool, error) {
 func (c *fakeCluster) Bans() []session.Ban { return c.bans }
 
 func (c *fakeCluster) Nodes(context.Context) ([]session.NodeInfo, error) {
-	return []session.NodeInfo{{ID: "x", Name: "n1", IsAlive: true, IsSelf: true, Sessions: 3}}, c.err
+	return append([]session.NodeInfo{{ID: "x", Name: "n1", IsAlive: true, IsSelf: true, Sessions: 3}}, c.lost...), c.err
+}
+
+func (c *fakeCluster) Name() string { return "n1" }
+
+// KickAll notes the kick of all.
+func (c *fakeCluster) KickAll(_ context.Context, kick session.Ban, sessions []session.Handle) error {
+	c.note("kick %s of %d sessions for %v, reason %q", kick.ID, len(sessions), time.Until(kick.Until).Round(time.Second), kick.Reason)
+	return c.err
 }
 
 func (c *fakeCluster) Live() int       { return 2 }
@@ -161,6 +182,12 @@ func with(r session.Record, d backends.Decision) session.Record {
 	return r
 }
 
+// sinceHeartbeat is for how long a node has been silent.
+var sinceHeartbeat = regexp.MustCompile(`heartbeat for \d+s`)
+
+// kickID is the id of a kick, which nobody knows before, as the only one of the bans.
+var kickID = regexp.MustCompile(`\["[a-z2-7]{12}"\]`)
+
 func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -169,6 +196,8 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 		page               int
 		addresses          int
 		record             session.Record
+		kicks              map[string]string
+		lost               []session.NodeInfo
 		err                error
 		status             int
 		answer             string
@@ -274,27 +303,49 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			method: "POST", path: "kick", body: `{"user":"Ann"}`, err: errors.New("ban: too many"), status: 400, answer: "invalid: ban: too many",
 			asked: []string{`count {"user":"Ann"}`, `kick "" of "user Ann" on : for 5m0s, reason ""`},
 		},
-		"all sessions on a channel, two of them of one user": {
-			method: "POST", path: "kick", body: `{"channel":"a001"}`, record: annsRecord,
-			found:  SessionList{Matched: 2, Sessions: []Session{{ID: anID}, {ID: another}}},
-			status: 200, answer: `{"matched":2,"addresses":0,"kicked":2,"bans":["b1"]}`,
-			asked: []string{
-				`count {"channel":"a001"}`,
-				`find {"channel":"a001"} 1000`, "kick " + anID + " of 2026-03-01 who presented token=x:", `kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
-				`find {"channel":"a001","after":"` + anID + `"} 1000`, "kick " + another + " of 2026-03-01 who presented token=x:", `kick "b1" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
-				`find {"channel":"a001","after":"` + another + `"} 1000`,
+		"all sessions on a channel": {
+			method: "POST", path: "kick", body: `{"channel":"a001","reason":"goal"}`, found: SessionList{Matched: 2}, addresses: 2,
+			kicks: map[string]string{
+				"n1": `{"matched":{"count":2,"hashes":"AAAAAAAAAAEAAAAAAAAAAg=="}}`,
+				"n2": `{"matched":{"count":2,"hashes":"AAAAAAAAAAIAAAAAAAAAAw=="}}`,
 			},
-			audited: []string{"target=" + anID, "target=" + another},
+			status: 200, answer: `{"matched":3,"addresses":2,"kicked":3,"bans":["ID"]}`,
+			asked:   []string{`count {"channel":"a001"}`, `order {"channel":"a001"} for 5m0s, reason "goal"`},
+			audited: []string{`target="all that match"`, `filter="{\"channel\":\"a001\"}"`, "sessions=3", "kicked=3", "reason=goal", "result=done"},
 		},
-		"all sessions on a channel, the first of which cannot be kicked": {
-			method: "POST", path: "kick", body: `{"channel":"a001"}`, record: annsRecord, page: 2,
-			found:  SessionList{Matched: 2, Sessions: []Session{{ID: "0"}, {ID: anID}}},
-			status: 200, answer: `{"matched":2,"addresses":0,"kicked":1,"bans":["b1"]}`,
-			asked: []string{
-				`count {"channel":"a001"}`, `find {"channel":"a001"} 1000`,
-				"kick " + anID + " of 2026-03-01 who presented token=x:", `kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
-				`find {"channel":"a001","after":"` + anID + `"} 1000`,
+		"all sessions on a channel, and nodes are away": {
+			method: "POST", path: "kick", body: `{"channel":"a001","source":"backend","after":"` + anID + `"}`,
+			found: SessionList{Matched: 2, UnreachableNodes: []string{"n5"}},
+			kicks: map[string]string{
+				"n1": `{"matched":{"count":2,"hashes":"AAAAAAAAAAEAAAAAAAAAAg=="}}`,
+				"n2": `{"matched":{"count":2,"hashes":"AAAAAAAAAAIAAAAAAAAAAw=="},"error":"too many viewers"}`, "n3": "",
 			},
+			lost: []session.NodeInfo{
+				{Name: "n4", LastSeen: time.Now().Add(-30 * time.Second)}, {Name: "n2", LastSeen: time.Now().Add(-time.Minute)},
+			},
+			status: 200, answer: `{"matched":3,"addresses":0,"kicked":2,"bans":["ID"],"unreachable_nodes":["n2","n3","n4","n5"],` +
+				`"not_kicked":{"n2":"too many viewers","n3":"its answer is unreadable: it has another version, or could not read the store",` +
+				`"n4":"no heartbeat for a while","n5":"redis unavailable"}}`,
+			asked:   []string{`count {"channel":"a001","source":"backend"}`, `order {"channel":"a001","source":"backend"} for 5m0s, reason ""`},
+			audited: []string{"kicked=2", "too many viewers", "no heartbeat for 3"},
+		},
+		"all sessions while redis is unavailable": {
+			method: "POST", path: "kick", body: `{"channel":"a001"}`, err: backends.ErrStoreUnavailable,
+			kicks:  map[string]string{"n1": `{"matched":{"count":1,"hashes":"AAAAAAAAAAE="},"pending":true}`},
+			status: 202, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"]}`,
+			asked: []string{`count {"channel":"a001"}`, `order {"channel":"a001"} for 5m0s, reason ""`},
+		},
+		"all sessions of one node": {
+			method: "POST", path: "kick", body: `{"node":"n2"}`, found: SessionList{UnreachableNodes: []string{"n3"}},
+			kicks: map[string]string{
+				"n1": `{"matched":{"count":1,"hashes":"AAAAAAAAAAE="}}`, "n2": `{"matched":{"count":1,"hashes":"AAAAAAAAAAI="}}`,
+			},
+			status: 200, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"]}`,
+			asked: []string{`count {"node":"n2"}`, `order {"node":"n2"} for 5m0s, reason ""`},
+		},
+		"all sessions of a name that two nodes have": {
+			method: "POST", path: "kick", body: `{"node":"n1"}`, lost: []session.NodeInfo{{Name: "n1"}},
+			status: 400, answer: `node: invalid input: 2 nodes have the name "n1"; give each its own cluster.node_name`,
 		},
 		"the shortest kick, and the longest reason": {
 			method: "POST", path: "kick", body: `{"user":"17","duration":"1s","reason":"` + strings.Repeat("x", maxReasonBytes) + `"}`,
@@ -380,9 +431,13 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := &fakeCluster{found: test.found, page: test.page, addresses: test.addresses, record: test.record, err: test.err}
+			c := &fakeCluster{found: test.found, page: test.page, addresses: test.addresses, record: test.record, err: test.err, kicks: test.kicks, lost: test.lost}
 			got, log := c.request(t, test.method, "/api/v1/"+test.path, test.body)
-			if diff := cmp.Diff(test.answer+"\n", got.body); diff != "" || got.status != test.status {
+			body := got.body
+			if len(test.kicks) > 0 {
+				body = sinceHeartbeat.ReplaceAllString(kickID.ReplaceAllString(body, `["ID"]`), "heartbeat for a while")
+			}
+			if diff := cmp.Diff(test.answer+"\n", body); diff != "" || got.status != test.status {
 				t.Errorf("status %d, want %d; answer (-want +got):\n%s", got.status, test.status, diff)
 			}
 			if diff := cmp.Diff(test.asked, c.asked); diff != "" {

@@ -47,7 +47,9 @@
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on
-// every channel, by user and channel on that one. A kick by any other filter kicks each matching session.
+// every channel, by user and channel on that one. A kick by any other filter kicks each matching session: each node those that
+// it holds, whether or not the caller still waits. It is listed as one ban, whose id readmits all. not_kicked are the nodes that
+// did not, by name, with the reason: what only they hold plays on.
 //
 // A kick or a ban first counts the sessions and the addresses that it hits, over all nodes. If there are more sessions than
 // expect, or 20 without it, it gets 409 with the numbers, and nothing is done. A dry run gets the numbers alone. Nodes that
@@ -72,6 +74,12 @@
 //
 // Refused: the sum of what the nodes count. Behind a load balancer that sends each request elsewhere it shows each viewer once
 // a node.
+//
+// Decided: a kick of many goes to the nodes as a filter, and each answers with a sketch of what it kicked, which is exact up to
+// 60,000 sessions. A list of the sessions would be ten times as large, and older than what it kicks. A node that does not answer is
+// asked once more: it kicks by the kick's id what it has not kicked yet.
+//
+// Refused: an order that waits in Redis for nodes that are away. They would kick who came long after the operator kicked.
 //
 // Decided: credentials are compared as a set of parameters, headers and cookies. Who is banned may add, repeat, reorder or
 // respell some, and is still refused; who presents fewer is not, unless the backend names the user. A filter by credentials

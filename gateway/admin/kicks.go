@@ -37,10 +37,15 @@ type KickResult struct {
 	Addresses int `json:"addresses"`
 	// Kicked counts the sessions that were ended.
 	Kicked int `json:"kicked"`
+	// Approximate reports that the numbers are estimates.
+	Approximate bool `json:"approximate,omitempty"`
 	// Bans are the ids of the bans that refuse the viewers for a while. Removing them readmits the viewers.
 	Bans []string `json:"bans,omitempty"`
-	// Silent are the names of the nodes that did not respond.
+	// Silent are the names of the nodes that did not respond, or that could not kick their sessions.
 	Silent []string `json:"unreachable_nodes,omitempty"`
+	// NotKicked are the nodes whose sessions a kick of all that match did not end, by name, with the reason. A session that
+	// another node holds too is ended there as well.
+	NotKicked map[string]string `json:"not_kicked,omitempty"`
 }
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
@@ -165,101 +170,4 @@ func (h *handler) kickViewer(r *http.Request, v *viewer, wanted session.Ban, att
 	h.audit(r, "kick", v.id.String(), err, append(attributes, slog.String("ban", got.ID), slog.String("subject", banOf(got).Subject()),
 		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
 	return got, err
-}
-
-// kickAll ends all matching sessions, and refuses their viewers.
-func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
-	var k struct {
-		kickRequest
-		Filter
-	}
-	if writeError(w, decodeBody(w, r, &k)) {
-		return
-	}
-	wanted, err := k.parse(h)
-	if writeError(w, errors.Join(err, k.Filter.validate())) {
-		return
-	}
-	if k.Filter.IsZero() {
-		writeError(w, fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters()))
-		return
-	}
-	impact := h.measure(r.Context(), k.Filter)
-	if h.writeImpact(w, r, "kick", "all that match", k.confirmation, impact) {
-		return
-	}
-	done := KickResult{Matched: impact.Sessions, Addresses: impact.Addresses, Silent: impact.UnreachableNodes}
-	if k.Filter == (Filter{User: k.User, Backend: k.Backend, Channel: k.Channel}) && k.User != "" {
-		err = h.kickUser(r, wanted, k.Filter, impact, &done)
-	} else {
-		err = h.kickMatching(r, wanted, k.Filter, &done)
-	}
-	if err != nil && !errors.Is(err, errPending) {
-		writeError(w, err)
-		return
-	}
-	writeJSON(w, done, err)
-}
-
-// kickUser refuses a user, whatever else their viewers show, on every channel unless the filter names one.
-func (h *handler) kickUser(r *http.Request, wanted session.Ban, f Filter, impact Impact, done *KickResult) error {
-	wanted.User, wanted.Backend, wanted.Channel = f.User, f.Backend, f.Channel
-	got, err := h.Cluster.Ban(r.Context(), wanted)
-	err = asPending(err)
-	h.audit(r, "kick", banOf(wanted).Subject(), err, append(impact.attributes(), slog.String("ban", got.ID),
-		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
-	if err != nil && !errors.Is(err, errPending) {
-		return fmt.Errorf("%w: %w", errInvalid, err)
-	}
-	done.Kicked, done.Bans = done.Matched, []string{got.ID}
-	return err
-}
-
-// kickMatching kicks the matching sessions, one page after the other. An error of one does not stop the others: the session
-// may have ended meanwhile.
-func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, done *KickResult) (pending error) {
-	ids := make(map[session.Ban]string) // of the bans so far, by what they refuse
-	for {
-		found := h.findSessions(r.Context(), f, maxLimit)
-		done.Matched, done.Silent = max(done.Matched, found.Matched), found.UnreachableNodes
-		if len(found.Sessions) == 0 {
-			return pending
-		}
-		for _, s := range found.Sessions {
-			f.After = s.ID
-			ban, err := h.kickOne(r, s.ID, wanted, ids)
-			if errors.Is(err, errPending) {
-				pending, err = err, nil
-			}
-			if err != nil {
-				continue
-			}
-			done.Kicked++
-			if ban != "" {
-				done.Bans = append(done.Bans, ban)
-			}
-		}
-	}
-}
-
-// kickOne kicks one of many sessions. It returns the id of the ban if it is new.
-func (h *handler) kickOne(r *http.Request, target string, wanted session.Ban, ids map[session.Ban]string) (ban string, err error) {
-	id, err := backends.ParseSessionID(target)
-	if err != nil {
-		return "", err
-	}
-	v, err := h.findViewer(r.Context(), id)
-	if err != nil {
-		h.audit(r, "kick", target, err)
-		return "", err
-	}
-	subject := session.Ban{}
-	v.limit(&subject, h.Cluster.Credentials)
-	wanted.ID = ids[subject]
-	got, err := h.kickViewer(r, v, wanted)
-	if wanted.ID != "" {
-		return "", err
-	}
-	ids[subject] = got.ID
-	return got.ID, err
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"time"
 
@@ -50,7 +51,7 @@ func TestViewer_FilterAndLimit(t *testing.T) {
 		}
 		var got session.Ban
 		test.viewer.limit(&got, new(fakeCluster).Credentials)
-		if got != test.limit {
+		if !reflect.DeepEqual(got, test.limit) {
 			t.Errorf("%s: got the ban %+v, want %+v", name, got, test.limit)
 		}
 	}

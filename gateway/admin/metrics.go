@@ -95,7 +95,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.activeSessions, float64(c.Sessions.Len()))
 	out <- gauge(c.nodes, float64(c.Cluster.Live()))
 	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
-	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
+	out <- gauge(c.activeBans, float64(countBans(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
 	if c.DroppedSpans != nil {
 		for reason, n := range c.DroppedSpans() {

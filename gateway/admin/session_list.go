@@ -18,10 +18,11 @@ import (
 // maxListBytes bounds the sessions in one node's response. Messages between nodes are at most a megabyte.
 const maxListBytes = 512 << 10
 
-// The kinds of query. A count is of the matching sessions alone, and costs a node less than a list.
+// The kinds of query. A count is of the matching sessions alone, and costs a node less than a list. A kick ends them.
 const (
 	listQueryKind  = "sessions"
 	countQueryKind = "count"
+	kickQueryKind  = "kick"
 )
 
 // sessionQuery is the query that a node sends to all nodes.
@@ -29,6 +30,8 @@ type sessionQuery struct {
 	Kind   string `json:"ask"`
 	Filter Filter `json:"filter"`
 	Limit  int    `json:"limit"`
+	// Kick is the order of a kick; nil in other queries.
+	Kick *kickOrder `json:"kick,omitempty"`
 }
 
 // nodeSessions is the response of one node.
@@ -45,7 +48,11 @@ type nodeSessions struct {
 // encodeQuery returns the query for the sessions of all nodes. Each node responds by [AnswerSessionQuery], and
 // mergeSessionLists merges the responses.
 func encodeQuery(kind string, f Filter, limit int) []byte {
-	body, err := json.Marshal(sessionQuery{Kind: kind, Filter: f, Limit: limit})
+	return encode(sessionQuery{Kind: kind, Filter: f, Limit: limit})
+}
+
+func encode(q sessionQuery) []byte {
+	body, err := json.Marshal(q)
 	if err != nil {
 		panic("BUG: " + err.Error()) // it holds only strings and numbers
 	}
@@ -57,8 +64,13 @@ func decodeQuery(asked []byte) (q sessionQuery, isKnown bool) {
 	d := json.NewDecoder(bytes.NewReader(asked))
 	d.DisallowUnknownFields() // a filter with an unknown field would match too much
 	err := d.Decode(&q)
-	isKnown = err == nil && (q.Kind == listQueryKind || q.Kind == countQueryKind) && q.Limit >= 1 && q.Limit <= maxLimit
-	return q, isKnown
+	switch q.Kind {
+	case listQueryKind, countQueryKind:
+		isKnown = q.Kick == nil
+	case kickQueryKind:
+		isKnown = q.Kick.isValid(&q.Filter)
+	}
+	return q, isKnown && err == nil && q.Limit >= 1 && q.Limit <= maxLimit
 }
 
 // NodeSessions are the live sessions of a node, and how it reads any session.
@@ -71,34 +83,50 @@ type NodeSessions interface {
 // AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
 // node does not understand the request, for example one of a newer version. A filter by credentials names a session that has
 // them, so that they do not travel: the node reads them from its sessions or from the store.
-func AnswerSessionQuery(ctx context.Context, here NodeSessions, store sessionStore, asked []byte) []byte {
+func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore, asked []byte) []byte {
 	q, isKnown := decodeQuery(asked)
 	if !isKnown {
 		return nil
 	}
-	var wanted []string
-	if of := q.Filter.CredentialsOf; of != "" {
-		id, err := backends.ParseSessionID(of)
-		if err != nil {
-			return nil
-		}
-		presented, err := presentedTo(ctx, here, store, id)
-		switch {
-		case presented != nil:
-			wanted = presented.Credentials().Parts()
-		case err != nil:
-			return nil // nobody knows whether sessions match
-		}
+	hasCredentials, err := q.Filter.credentialsFilter(ctx, here, store)
+	if err != nil {
+		return nil
+	}
+	if q.Kind == kickQueryKind {
+		return kickHere(ctx, store, q, func(yield func(session.Handle) bool) {
+			here.Each(func(s session.Handle) bool { return !q.Filter.mayMatch(s) || !hasCredentials(s) || yield(s) })
+		})
 	}
 	return answerQuery(ctx, func(yield func(Session, bool) bool) {
 		here.Each(func(s session.Handle) bool {
 			if q.Kind == countQueryKind && !q.Filter.mayMatch(s) {
 				return ctx.Err() == nil
 			}
-			hasCredentials := q.Filter.CredentialsOf == "" || len(wanted) > 0 && includesAll(s.Request().Credentials().Parts(), wanted)
-			return yield(NewSession(s), hasCredentials)
+			return yield(NewSession(s), hasCredentials(s))
 		})
 	}, q)
+}
+
+// credentialsFilter returns whether a session's viewer presented the credentials that the filter names. The error says that
+// nobody knows them.
+func (f *Filter) credentialsFilter(
+	ctx context.Context, here Sessions, store sessionStore,
+) (hasCredentials func(session.Handle) bool, err error) {
+	if f.CredentialsOf == "" {
+		return func(session.Handle) bool { return true }, nil
+	}
+	id, err := backends.ParseSessionID(f.CredentialsOf)
+	if err != nil {
+		return nil, err
+	}
+	presented, err := presentedTo(ctx, here, store, id)
+	if presented == nil {
+		return func(session.Handle) bool { return false }, err
+	}
+	wanted := presented.Credentials().Parts()
+	return func(s session.Handle) bool {
+		return len(wanted) > 0 && includesAll(s.Request().Credentials().Parts(), wanted)
+	}, nil
 }
 
 // includesAll reports whether the parts of a viewer's credentials include all that are wanted. Both are in order.
@@ -113,7 +141,7 @@ func includesAll(parts, wanted []string) bool {
 
 // answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter.
 func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessionQuery) []byte {
-	total, matched, addresses, rest := newSketch(), newSketch(), newSketch(), 0
+	total, matched, addresses, rest := newSketch(sketchSize), newSketch(sketchSize), newSketch(sketchSize), 0
 	prefixes := make(map[netip.Prefix]struct{})
 	found := smallest[Session]{limit: q.Limit, compare: compareSessionIDs}
 	sessions(func(s Session, hasCredentials bool) bool {

@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// sketchSize is the maximum number of hashes in a sketch. It gives a standard error of 3 % (1 ÷ √1024) in 8 kB.
+// sketchSize is the maximum number of hashes in a sketch of a list or a count. It gives a standard error of 3 % (1 ÷ √1024) in 8 kB.
 const sketchSize = 1024
 
 // sketch is a KMV sketch (k minimum values): it counts the distinct sessions of several nodes without a list of all ids.
@@ -19,8 +19,8 @@ type sketch struct {
 	hashes smallest[uint64]
 }
 
-func newSketch() *sketch {
-	return &sketch{hashes: smallest[uint64]{limit: sketchSize, compare: cmp.Compare[uint64]}}
+func newSketch(size int) *sketch {
+	return &sketch{hashes: smallest[uint64]{limit: size, compare: cmp.Compare[uint64]}}
 }
 
 func (s *sketch) add(id string) {
@@ -40,7 +40,7 @@ func hashID(id string) uint64 {
 	return x ^ x>>33
 }
 
-// encodedSketch is a sketch as sent to another node. It is exact up to sketchSize sessions.
+// encodedSketch is a sketch as sent to another node. It is exact if it has as many hashes as sessions.
 type encodedSketch struct {
 	Count  int    `json:"count"`
 	Hashes []byte `json:"hashes"` // in ascending order, 8 bytes each
@@ -62,12 +62,17 @@ func countUnion(all []encodedSketch) (count int, exact bool) {
 	}
 	exact = true
 	var union []uint64
-	least, most := 0, 0
+	least, most, size := 0, 0, math.MaxInt
 	for _, s := range all {
 		for h := range slices.Chunk(s.Hashes[:len(s.Hashes)/8*8], 8) {
 			union = append(union, binary.BigEndian.Uint64(h))
 		}
-		exact = exact && s.Count <= sketchSize
+		if held := len(s.Hashes) / 8; held < s.Count {
+			exact = false
+			if held > 0 {
+				size = min(size, held)
+			}
+		}
 		least, most = max(least, s.Count), most+s.Count
 	}
 	slices.Sort(union)
@@ -75,7 +80,7 @@ func countUnion(all []encodedSketch) (count int, exact bool) {
 	if exact {
 		return len(union), true
 	}
-	last := min(len(union), sketchSize) - 1
+	last := min(len(union), size) - 1
 	if last < 0 {
 		return most, false // a node sent a count without hashes
 	}

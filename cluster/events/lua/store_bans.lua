@@ -8,8 +8,8 @@
 -- ARGV[1]  the channel of revocations
 -- ARGV[2]  about how many revocations the stream keeps
 -- ARGV[3]  the TTL of the stream and the state, in ms
--- ARGV[4]… for each ban five arguments: its id, the id of the ban that caused it (empty: none), for how long it holds in
---          ms, the ban, its revocation
+-- ARGV[4]… for each ban six arguments: its id, the id of the ban that caused it (empty: none), for how long it holds in
+--          ms, the ban, its revocation, and that as the stream keeps it (empty: the same)
 --
 -- Result   how many bans were stored
 local bans, expiries, unbanned, stream, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
@@ -26,12 +26,13 @@ redis.call('ZREMRANGEBYSCORE', unbanned, '-inf', now)
 
 local last = redis.call('HGET', state, 'last') or '0-0'
 local stored = 0
-for i = 4, #ARGV, 5 do
+for i = 4, #ARGV, 6 do
   local id, cause, holdsFor, ban, payload = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4]
+  local kept = ARGV[i + 5] ~= '' and ARGV[i + 5] or payload
   local isUnbanned = redis.call('ZSCORE', unbanned, id) or (cause ~= '' and redis.call('ZSCORE', unbanned, cause))
   if holdsFor > 0 and not isUnbanned and redis.call('HSETNX', bans, id, ban) == 1 then
     redis.call('ZADD', expiries, now + holdsFor, id)
-    local entry = redis.call('XADD', stream, 'MAXLEN', '~', maxLength, '*', 'p', payload, 'q', last)
+    local entry = redis.call('XADD', stream, 'MAXLEN', '~', maxLength, '*', 'p', kept, 'q', last)
     redis.call('PUBLISH', channel, last .. ' ' .. entry .. ' ' .. payload)
     last = entry
     stored = stored + 1
