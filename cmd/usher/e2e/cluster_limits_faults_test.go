@@ -69,7 +69,7 @@ func TestCluster_StreamLimits_RedisFails(t *testing.T) {
 			t.Parallel()
 			section, strike := test.begin(t)
 			a := newAudience(t, startCluster(t, 3, clusterSetup{
-				redis: section, route: "device_fields: [ mac ]", binary: test.binary(t), backend: "validity: 1h",
+				redis: section, route: "device_fields: [ mac ]", binary: test.binary(t), backend: "validity: 1h, answer_deadline: 10s",
 				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 4s, zap_timeout: 4s }", test.policy),
 			}))
 			began := time.Now()
