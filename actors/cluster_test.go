@@ -86,7 +86,7 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 				r := revoker{core: core{life: c.life, cluster: c, log: c.log, table: new(sessionTable)}}
 				s, _ := r.table.findOrAdd(idOf(1), newBareSession(idOf(1)))
 				s.evicted.Store(new(session.Record))
-				r.evictAgain()
+				r.saveLost()
 				c.life.tasks.Wait()
 			},
 			[]string{`level=DEBUG msg="evicted session not stored again"`, `level=DEBUG msg="eviction not stored"`},

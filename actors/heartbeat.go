@@ -74,13 +74,13 @@ func (h *heartbeatReporter) report(step int) {
 		// The store logs its own outage. The next heartbeat reports them again.
 		for _, heartbeat := range seen {
 			if s := h.table.find(heartbeat.ID); s != nil {
-				s.reportedSeen.Store(1) // not zero: it is not new
+				s.reportedSeen.Store(1) // not zero: the store may know it
 			}
 		}
 		return
 	}
 	for _, id := range unknown {
-		if s := h.table.find(id); s != nil && !s.isNewInStore.Load() {
+		if s := h.table.find(id); s != nil && s.heartbeats.Load() > 1 {
 			h.send(s, session.LostInStore{})
 		}
 	}
@@ -108,9 +108,8 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
 			if isShared && isKnown && s.lastSeen.Load() > reported {
-				heartbeat := s.heartbeat()
-				s.isNewInStore.Store(reported == 0)
-				seen = append(seen, heartbeat)
+				seen = append(seen, s.heartbeat())
+				s.heartbeats.Add(1)
 			}
 			return true
 		})

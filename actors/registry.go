@@ -184,8 +184,8 @@ func (r *Registry) OnTicketReplaced(id backends.SessionID) {
 // OnTicketsMissed looks up the sessions of which [Registry.OnTicketReplaced] may not have been told. It does not block.
 func (r *Registry) OnTicketsMissed() { r.revocations.reloadUnseen() }
 
-// OnStateLost stores again what the store has lost and no other node stores. It does not block.
-func (r *Registry) OnStateLost() { r.revocations.evictAgain() }
+// OnStateLost stores again what the store has lost and no heartbeat tells. It does not block.
+func (r *Registry) OnStateLost() { r.revocations.saveLost() }
 
 // RecheckAll looks up every session in the store, because revocations may have been missed. It does not block.
 func (r *Registry) RecheckAll() { r.revocations.reloadAll() }

@@ -297,6 +297,29 @@ func TestRegistry_StateLost_EvictedStoredAgain(t *testing.T) {
 	})
 }
 
+// TestRegistry_StateLost_StoresNewAgain: the store loses a session before its first heartbeat, which then tells of no loss.
+func TestRegistry_StateLost_StoresNewAgain(t *testing.T) {
+	t.Parallel()
+	for name, heartbeats := range map[string]time.Duration{"before a heartbeat": 0, "after its first": 1} {
+		inBubble(t, func(t *testing.T) {
+			r := &heartbeatRecorder{fakeCluster: &fakeCluster{isShared: true}, unknown: []backends.SessionID{idOf(1)}}
+			n := newHeartbeatNode(r)
+			defer n.closeAndDrain()
+			n.watch(t, openRequest(1))
+			synctest.Wait()
+			r.fakeCluster.mu.Lock()
+			r.records = nil
+			r.fakeCluster.mu.Unlock()
+			time.Sleep(heartbeats * 16 * time.Second)
+			n.OnStateLost()
+			synctest.Wait()
+			if got := r.get(idOf(1)); got.Decision.Verdict != backends.Allowed || got.Request == nil {
+				t.Errorf("%s: the store has %+v, want the session", name, got)
+			}
+		})
+	}
+}
+
 // TestRegistry_SaveFailed_LookedUpAgain: a session that could not be stored is looked up with the next heartbeat, and stored.
 func TestRegistry_SaveFailed_LookedUpAgain(t *testing.T) {
 	t.Parallel()

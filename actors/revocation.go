@@ -205,13 +205,21 @@ func (r *revoker) reload(which func(*Session) bool) {
 	})
 }
 
-// evictAgain stores the evicted sessions again, which the store has lost: their tickets must not admit them as unknown ones.
-func (r *revoker) evictAgain() {
+// newHeartbeats is how often a session is reported, at most, before a loss of its record is noticed: that takes one interval.
+const newHeartbeats = 2
+
+// saveLost stores sessions again that the store has lost. The evicted ones: their tickets must not admit them as unknown ones.
+// The new ones: an eviction marks no unknown session, and their first heartbeat, which tells of no loss, may have followed it.
+func (r *revoker) saveLost() {
 	r.life.tryRun(func() {
 		r.table.each(func(s *Session) bool {
 			record := s.evicted.Load()
 			if record == nil {
-				return !r.life.isEnding()
+				if s.heartbeats.Load() > newHeartbeats {
+					return !r.life.isEnding()
+				}
+				r.send(s, session.LostInStore{})
+				return pause(r.life.ctx, reloadPause)
 			}
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: *record}); err != nil {
 				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))

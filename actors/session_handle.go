@@ -49,7 +49,7 @@ type Session struct {
 	userCell atomic.Uint32 // where userSpread counts it; 0: nowhere
 
 	reportedSeen atomic.Int64               // the last heartbeat in the store, as lastSeen; 0: none
-	isNewInStore atomic.Bool                // that heartbeat was the first
+	heartbeats   atomic.Int32               // how often this node has reported it
 	isPlaying    atomic.Bool                // it counts against its user's limit
 	stream       atomic.Pointer[userStream] // nil: its user has no limit
 	inFlight     atomic.Int64               // requests that are being answered

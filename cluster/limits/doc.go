@@ -19,7 +19,8 @@
 //
 // Silence is the age of the last request when a node reports. It stands until the next report, for the heartbeat interval
 // and Z at most. While a user's streams exceed the limit every node reports them each second, woken by a message. A request
-// in flight counts as asking. An edge asks only when a decision expires: there Z is for how long its session lives on.
+// in flight counts as asking. An outage of the store takes no time, since no node can report in it. An edge asks only when a
+// decision expires: there Z is for how long its session lives on.
 //
 // Zapping refuses no viewer. Let a viewer watch one channel at a time, with a limit that their other streams leave one of. To
 // evict one of their streams A behind another one B, both must count without a break while both are asked for over G.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"time"
 
 	"usher/actors/session"
 	"usher/cluster/redisclient"
@@ -80,6 +81,11 @@ type redisStore struct {
 }
 
 func (s *redisStore) now(user string) (int64, bool) { return s.client.Now(s.keyOf(user)) }
+
+func (s *redisStore) outage() (length, ago int64) {
+	o := s.client.LastOutage()
+	return o.Until.Sub(o.From).Milliseconds(), time.Since(o.Until).Milliseconds()
+}
 
 func (s *redisStore) swap(ctx context.Context, c change) (current versioned, isStored bool, err error) {
 	message := ""

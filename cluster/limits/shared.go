@@ -33,6 +33,8 @@ var errFull = errors.New("the user has too many streams")
 type store interface {
 	// now returns the store's time in ms, if a call for that user has told it.
 	now(user string) (ms int64, known bool)
+	// outage returns the store's last outage as this node saw it: how long it was, and how long ago it ended, in ms.
+	outage() (length, ago int64)
 	// swap stores streams if the version is still the one that was read, else it returns the current ones.
 	swap(ctx context.Context, c change) (current versioned, isStored bool, err error)
 }
@@ -186,7 +188,7 @@ func (h *shared) write(user string, u *sharedUser, reports []report) (session.Li
 			time.Sleep(rand.N(maxPause)) // or all nodes would compete again
 		}
 		now, known := h.store.now(user)
-		set, got := current.streams.apply(slices.Concat(reports, assumed), now, &h.rules)
+		set, got := current.streams.resumed(h.store.outage, now).apply(slices.Concat(reports, assumed), now, &h.rules)
 		name := h.newVersion()
 		next := knownSet{set, current.version.next(name, u.read == "")}
 		c := change{

@@ -28,7 +28,11 @@ type fakeStore struct {
 	between func()
 	// isExceeded: all nodes were told that the limit is exceeded, and report their streams.
 	isExceeded bool
+	// downFor is how long the last outage was, and upSince when it ended.
+	downFor, upSince int64
 }
+
+func (f *fakeStore) outage() (length, ago int64) { return f.downFor, f.clock - f.upSince }
 
 var errLost = errors.New("lost")
 
@@ -412,4 +416,71 @@ func TestShared_DataLost_SameStreamsPlay(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestShared_Outage_WhoPlayedGoesOn: after an outage longer than any silence an evicted viewer asks first, by a node that knows
+// of no stream. The one who played before goes on.
+func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
+		f := &fakeStore{clock: testStart}
+		nodes := []*shared{newShared(f, policy, 0), newShared(f, policy, 1)}
+		apply := func(node int, one report) session.StreamState {
+			got, err := nodes[node].apply(t.Context(), "ann", []report{one})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return got.States[0]
+		}
+		streams := []report{plays(1, 100, 1), plays(2, 101, 1)}
+		playing, evicted := 1, 0
+		if policy == session.RejectNew {
+			playing, evicted = 0, 1
+		}
+		for range 20 { // until one of them is evicted
+			f.clock += 1000
+			for _, one := range streams {
+				apply(0, one)
+			}
+		}
+		f.downFor = 10 * 60_000
+		f.clock += f.downFor
+		f.upSince = f.clock
+		for range 60 {
+			if got := apply(1, streams[evicted]); got != session.StreamEvicted {
+				t.Fatalf("%v, %d ms after the outage: the evicted stream is %v", policy, f.clock-f.upSince, got)
+			}
+			f.clock += 500
+			if got := apply(0, streams[playing]); got != session.StreamActive {
+				t.Fatalf("%v, %d ms after the outage: the stream that played is %v", policy, f.clock-f.upSince, got)
+			}
+			f.clock += 500
+		}
+	}
+}
+
+// TestShared_NodeDied_OutageKeepsNoPlace: a stream of a node that died during an outage does not count for longer than another
+// one that nobody reports.
+func TestShared_NodeDied_OutageKeepsNoPlace(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{clock: testStart}
+	h := newShared(f, session.RejectNew, 0)
+	apply := func(one report) session.StreamState {
+		got, err := h.apply(t.Context(), "ann", []report{one})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.States[0]
+	}
+	apply(plays(1, 100, 1))
+	f.downFor = 10 * 60_000
+	f.clock += f.downFor
+	f.upSince = f.clock
+	for range 60 { // longer than its silence stands, and the grace period
+		apply(plays(2, 700, 1))
+		f.clock += 1000
+	}
+	if got := apply(plays(2, 700, 1)); got != session.StreamActive {
+		t.Errorf("the other stream is %v, want active", got)
+	}
 }

@@ -148,6 +148,33 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 	return u.streams, u.result
 }
 
+// resumed returns the set as if the store's last outage had taken no time, unless a stream was reported since it ended. While no
+// node could report, silence says nothing: the stream that is reported first, perhaps an evicted one, must not find all others
+// silent.
+func (s streamSet) resumed(outage func() (length, ago int64), now int64) streamSet {
+	length, ago := outage()
+	newest := int64(0)
+	for i := range s {
+		newest = max(newest, s[i].reportedAt)
+	}
+	if length <= 0 || newest == 0 || newest > now-ago {
+		return s
+	}
+	resumed := slices.Clone(s)
+	for i := range resumed {
+		resumed[i].delay(min(length, now-newest))
+	}
+	return resumed
+}
+
+// delay makes the stream's times that much later.
+func (s *stream) delay(ms int64) {
+	s.lastSeen, s.reportedAt = s.lastSeen+ms, s.reportedAt+ms
+	if s.countedSince > 0 {
+		s.countedSince += ms
+	}
+}
+
 // clamped returns the stream with no time after now: a clock that was set back must not keep a stream for longer.
 func (s stream) clamped(now int64) stream {
 	s.lastSeen, s.reportedAt, s.countedSince = min(s.lastSeen, now), min(s.reportedAt, now), min(s.countedSince, now)

@@ -117,6 +117,14 @@ func (c *Client) Keys() Keyspace { return c.keyspace }
 // IsDown reports whether Redis is unavailable, so that calls fail at once. It is one atomic read.
 func (c *Client) IsDown() bool { return c.breaker.isOpen.Load() }
 
+// LastOutage returns the last time in which Redis was unavailable and which has ended, as this node saw it.
+func (c *Client) LastOutage() Outage {
+	if o := c.breaker.lastOutage.Load(); o != nil {
+		return *o
+	}
+	return Outage{}
+}
+
 // OnRecovered registers f, which is called on a goroutine of the client's each time that Redis has recovered.
 func (c *Client) OnRecovered(f func()) { c.breaker.onRecovered(f) }
 

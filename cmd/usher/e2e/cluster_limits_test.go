@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"syscall"
@@ -16,54 +15,6 @@ import (
 func setStreamLimit(m *backendtest.Server, user string, most int, tokens ...string) {
 	for _, token := range tokens {
 		m.SetUser(token, backendtest.User{ID: user, Name: user, MaxSessions: most})
-	}
-}
-
-// TestCluster_StreamLimit_Holds opens a hundred sessions of one user at once on three nodes.
-func TestCluster_StreamLimit_Holds(t *testing.T) {
-	t.Parallel()
-	for name, test := range map[string]struct {
-		policy       string
-		isOneAddress bool
-	}{
-		"evict-oldest":                  {"evict-oldest", false},
-		"reject-new":                    {"reject-new", false},
-		"evict-oldest, all at one home": {"evict-oldest", true},
-		"reject-new, all at one home":   {"reject-new", true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			policy := test.policy
-			const most, tokens, soft = 3, 100, 4 * time.Second
-			c := startCluster(t, 3, clusterSetup{
-				redis:    startRedis(t).standalone(),
-				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: %s, zap_timeout: 4s }", policy, soft),
-			})
-			for i := range tokens {
-				setStreamLimit(c.middleware, "sharer", most, fmt.Sprintf("good-%d", i))
-			}
-			began := time.Now()
-			viewers := c.viewers(t, tokens, test.isOneAddress)
-			startWatching(t, viewers)
-			var settled []int
-			eventually(t, 2*waitTimeout, "exactly three viewers play", func() error {
-				now, later := c.playing(t, viewers), c.playing(t, viewers)
-				if len(now) != most || !slices.Equal(now, later) {
-					return fmt.Errorf("%d, then %d viewers play", len(now), len(later))
-				}
-				settled = later
-				return nil
-			})
-			took := time.Since(began)
-			if more := c.playing(t, viewers); !slices.Equal(more, settled) {
-				t.Errorf("viewers %v play, want still %v", more, settled)
-			}
-			allowed := c.nodes[0].sessions(t, "user=sharer&verdict=allowed")
-			if len(allowed) != most {
-				t.Errorf("the API shows %d allowed sessions, want %d: %+v", len(allowed), most, allowed)
-			}
-			t.Logf("cluster: %s: %d of %d play, settled %s after the first request", name, len(settled), tokens, took.Round(time.Second))
-		})
 	}
 }
 
@@ -127,43 +78,6 @@ func (c *cluster) closings() []string {
 		}
 	}
 	return found
-}
-
-// TestCluster_Zapping_NeverRefused lets a set-top box with a limit of one zap through twenty channels, and sometimes back.
-func TestCluster_Zapping_NeverRefused(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct{ route, query, policy string }{
-		"with device_fields":                {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "evict-oldest"},
-		"without device_fields":             {"", "", "evict-oldest"},
-		"with device_fields, reject-new":    {"device_fields: [ mac ]", "&mac=00-1a-79-00-00-01", "reject-new"},
-		"without device_fields, reject-new": {"", "", "reject-new"},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			c := startCluster(t, 3, clusterSetup{
-				redis: startRedis(t).standalone(), route: test.route,
-				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 5s, zap_timeout: 3s }", test.policy),
-			})
-			setStreamLimit(c.middleware, "box", 1, "good-box")
-			for i := range 20 {
-				channel := i
-				if i%5 == 4 {
-					channel = i - 2
-				}
-				v := c.viewer(t, 0, fmt.Sprintf("/play/a%03d/low.m3u8?token=good-box%s", channel, test.query))
-				stop := startWatching(t, []*viewer{v})
-				awaitSegments(t, []*viewer{v}, 3+rand.IntN(2)) // three come at once, then one a second
-				if i%7 == 6 {
-					awaitSegments(t, []*viewer{v}, 6)
-				}
-				stop()
-				wantNoProblems(t, []*viewer{v})
-				v.client.CloseIdleConnections()
-			}
-			c.wantNoRefusal(t)
-		})
-	}
 }
 
 // TestCluster_LimitOfOne_RedisLosesData has two viewers of one user with a limit of one. The one who plays before Redis loses

@@ -18,8 +18,9 @@ import (
 // The durations of tests about time itself.
 var (
 	nodesFor    = flag.Duration("nodes-for", time.Minute, "how long nodes are killed while viewers play")
-	hopFor      = flag.Duration("hop-for", time.Minute, "how long a viewer plays on all nodes")
+	hopFor      = flag.Duration("hop-for", 20*time.Second, "how long a viewer plays on all nodes")
 	siblingsFor = flag.Duration("siblings-for", 25*time.Second, "how long a viewer plays at several addresses")
+	frozenFor   = flag.Duration("frozen-for", 6*time.Second, "how long Redis is frozen while streams are limited")
 	outageFor   = flag.Duration("outage-for", 30*time.Second, "how long Redis is stopped or frozen")
 )
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,7 @@ type viewer struct {
 
 	mu       sync.Mutex
 	segments int
+	newest   time.Time // when the last segment came
 	problems []string
 	playlist string // the media playlist's address, once known
 }
@@ -91,7 +93,7 @@ func (v *viewer) round(ctx context.Context, got map[string]bool) (time.Duration,
 		}
 		got[address] = true
 		v.mu.Lock()
-		v.segments++
+		v.segments, v.newest = v.segments+1, time.Now()
 		v.mu.Unlock()
 	}
 	return media.target / 2, nil
@@ -100,11 +102,8 @@ func (v *viewer) round(ctx context.Context, got map[string]bool) (time.Duration,
 // load fetches the media playlist, through the multivariant playlist if there is one.
 func (v *viewer) load(ctx context.Context) (mediaPlaylist, error) {
 	v.mu.Lock()
-	address := v.playlist
+	address := cmp.Or(v.playlist, v.source)
 	v.mu.Unlock()
-	if address == "" {
-		address = v.source
-	}
 	for {
 		body, err := v.get(ctx, address)
 		if err != nil {
@@ -173,6 +172,23 @@ func (v *viewer) progress() (segments int, problems []string) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.segments, append([]string(nil), v.problems...)
+}
+
+// lastSegment returns when the viewer got the last segment.
+func (v *viewer) lastSegment() time.Time {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.newest
+}
+
+// watchFor plays what the address lists for that time, or until ctx ends.
+func (v *viewer) watchFor(ctx context.Context, d time.Duration, source string) {
+	v.mu.Lock()
+	v.source, v.playlist = source, ""
+	v.mu.Unlock()
+	watching, leave := context.WithTimeout(ctx, d)
+	defer leave()
+	v.watch(watching)
 }
 
 // awaitSegments waits until each viewer has fetched that many more segments.
