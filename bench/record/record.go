@@ -25,10 +25,10 @@ const (
 	opCount
 )
 
-var opNames = [opCount]string{result.Opening, result.Playlist, result.Multivariant, result.Segment, result.AuthQuestion}
-
 // String returns the name in a result.
-func (o Op) String() string { return opNames[o] }
+func (o Op) String() string {
+	return [opCount]string{result.Opening, result.Playlist, result.Multivariant, result.Segment, result.AuthQuestion}[o]
+}
 
 // Request is a finished request.
 type Request struct {
@@ -226,7 +226,7 @@ func (r *Recorder) Tick(now time.Time) Snapshot {
 	defer r.mu.Unlock()
 	length := max(now.Sub(r.last).Seconds(), 1e-3)
 	r.last = now
-	r.collectLocked(length)
+	r.collectLocked()
 	r.seconds = append(r.seconds, now.Sub(r.start).Seconds())
 	snapshot := Snapshot{Elapsed: now.Sub(r.start), Values: map[string]float64{}, Totals: maps.Clone(r.totals)}
 	for name, l := range r.lines {
@@ -251,7 +251,7 @@ func (r *Recorder) Tick(now time.Time) Snapshot {
 }
 
 // collectLocked moves the shards' requests of the current second to the lines and the operations.
-func (r *Recorder) collectLocked(length float64) {
+func (r *Recorder) collectLocked() {
 	for op := range opCount {
 		var all window
 		for i := range r.shards {
@@ -320,9 +320,6 @@ func (r *Recorder) addWindowLocked(op Op, w *window) {
 	}
 }
 
-// ownKinds are the first parts of the names of totals that a measurement holds elsewhere.
-var ownKinds = []string{"requests", "errors", "bytes", "openings"}
-
 // partOfSecond is the shortest rest of a second that becomes a value of its own.
 const partOfSecond = 500 * time.Millisecond
 
@@ -333,7 +330,7 @@ func (r *Recorder) Finish(now time.Time) result.Measurement {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.collectLocked(1) // what is left counts in the totals alone
+	r.collectLocked() // what is left counts in the totals alone
 	m := result.Measurement{
 		Started: r.start, Seconds: now.Sub(r.start).Seconds(), Arrivals: r.arrivals, Operations: map[string]*result.Operation{},
 		Counts: map[string]float64{}, Faults: slices.Clone(r.faults), Notes: slices.Clone(r.notes),
@@ -348,7 +345,9 @@ func (r *Recorder) Finish(now time.Time) result.Measurement {
 		}
 	}
 	for name, total := range r.totals {
-		if kind, _, _ := strings.Cut(name, "."); !slices.Contains(ownKinds, kind) {
+		switch kind, _, _ := strings.Cut(name, "."); kind {
+		case "requests", "errors", "bytes", "openings": // the measurement holds them elsewhere
+		default:
 			m.Counts[name] = total
 		}
 	}

@@ -88,13 +88,10 @@ type histogramJSON struct {
 	Buckets string `json:"buckets,omitempty"`
 }
 
-// shownQuantiles are the quantiles in the document.
-var shownQuantiles = map[string]float64{"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999}
-
 // MarshalJSON returns the histogram's form in the document.
 func (h Histogram) MarshalJSON() ([]byte, error) {
 	out := histogramJSON{Count: h.Count(), Mean: h.Mean().Seconds(), Max: h.Max().Seconds(), Seconds: map[string]float64{}}
-	for name, q := range shownQuantiles {
+	for name, q := range map[string]float64{"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999, "p9999": 0.9999} {
 		out.Seconds[name] = h.Quantile(q).Seconds()
 	}
 	if h.Count() > 0 {

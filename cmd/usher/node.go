@@ -137,8 +137,10 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
-	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name)}
+	deps := chain.Deps{
+		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
+		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
+	}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
 	} else {

@@ -83,8 +83,10 @@ func newNodeCollector(o Options) *nodeCollector {
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
-		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans} {
+	for _, d := range []*prometheus.Desc{
+		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
+		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans,
+	} {
 		out <- d
 	}
 }

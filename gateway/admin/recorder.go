@@ -16,17 +16,16 @@ type Recorder struct {
 	openings, calls                                                         *prometheus.HistogramVec
 }
 
-// waitBuckets are the buckets of a viewer's waiting and of a backend's answers, in seconds: the default deadlines are 1 s and
-// 2 s.
-var waitBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}
-
 // NewRecorder returns a recorder of nothing.
 func NewRecorder() *Recorder {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: waitBuckets}, labels)
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: name, Help: help,
+			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}, // the default deadlines are 1 s and 2 s
+		}, labels)
 	}
 	return &Recorder{
 		decisions: counter("usher_decisions_total",

@@ -68,7 +68,7 @@ func run(t *testing.T, c *collector, o tracing.Options, test func(trace.Tracer, 
 }
 
 // opening makes a root with one child that has the attributes.
-func opening(tr trace.Tracer, ctx context.Context, child func(trace.Span)) {
+func opening(ctx context.Context, tr trace.Tracer, child func(trace.Span)) {
 	ctx, root := tr.Start(ctx, "root")
 	_, span := tr.Start(ctx, "child")
 	child(span)
@@ -108,7 +108,7 @@ func TestProcessor_KeepsWhatOperatorsLookFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := run(t, new(collector), tracing.Options{Sample: test.sample, Slow: time.Second}, func(tr trace.Tracer, _ *tracing.Processor) {
-				opening(tr, test.ctx, test.child)
+				opening(test.ctx, tr, test.child)
 			})
 			var want []string
 			if test.isKept {
