@@ -1,0 +1,7 @@
+//go:build !linux
+
+package viewer
+
+import "time"
+
+func sleep(d time.Duration) { time.Sleep(d) }
