@@ -19,6 +19,7 @@ import (
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/cluster"
+	"usher/cmd/usher/tracing"
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/edge/extauthz"
@@ -40,6 +41,8 @@ type node struct {
 	handler  http.Handler
 	server   *gateway.Server
 	recorder *admin.Recorder
+	// droppedSpans are those that were not sent; nil: there is no tracing.
+	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
 	userAlarms sync.Map
 }

@@ -125,6 +125,8 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
+	DroppedSpans func() map[string]uint64
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.

@@ -28,6 +28,7 @@
 //	          usher_origin_fetches_total{origin,kind}             fetched, coalesced, revalidated, stale, failover
 //	          usher_origin_bytes_total{origin}                    bytes of the origin's bodies
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
+//	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:

@@ -37,7 +37,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -58,6 +58,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			[]string{"origin", "kind"}, nil),
 		originBytes: prometheus.NewDesc("usher_origin_bytes_total",
 			"Bytes of the origin's bodies.", []string{"origin"}, nil),
+		droppedSpans: prometheus.NewDesc("usher_trace_spans_dropped_total",
+			"Spans of traces that could not be sent, by reason.", []string{"reason"}, nil),
 		inFlight: prometheus.NewDesc("usher_backend_calls_in_flight",
 			"Calls of the backend without an answer yet.", []string{"backend", "check"}, nil),
 		waiting: prometheus.NewDesc("usher_backend_rechecks_waiting",
@@ -82,7 +84,7 @@ func newNodeCollector(o Options) *nodeCollector {
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
-		c.originFetches, c.originBytes, c.inFlight, c.waiting} {
+		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans} {
 		out <- d
 	}
 }
@@ -95,6 +97,11 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
 	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
+	if c.DroppedSpans != nil {
+		for reason, n := range c.DroppedSpans() {
+			out <- metric(c.droppedSpans, prometheus.CounterValue, float64(n), reason)
+		}
+	}
 	c.collectRoutes(out)
 	c.collectOrigins(out)
 	for _, b := range c.Backends() {
