@@ -98,7 +98,7 @@ type connections struct {
 
 func newConnections(client *wire.Client, c *Config, slots int) *connections {
 	all := &connections{client: client, config: c}
-	if c.Light {
+	if c.Light || c.Auth != nil { // an edge's connections are its own, not the viewers'
 		all.shared = map[*wire.Origin][]*wire.Conn{}
 	} else {
 		all.own = make([][2]*wire.Conn, slots)

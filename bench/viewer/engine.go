@@ -3,11 +3,13 @@ package viewer
 import (
 	"context"
 	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"usher/bench/record"
+	"usher/bench/viewer/edge"
 	"usher/bench/viewer/wire"
 )
 
@@ -23,8 +25,10 @@ type engine struct {
 	client      *wire.Client
 	connections *connections
 	alive       atomic.Int64
-	slowest     slowest
-	delays      delays
+	// envoys are the clients of the targets if the edge is Envoy.
+	envoys  []*edge.EnvoyClient
+	slowest slowest
+	delays  delays
 	// sleep waits for at most a millisecond.
 	sleep func(time.Duration)
 
@@ -62,6 +66,9 @@ func newEngine(ctx context.Context, c Config, r *record.Recorder, w wire.Config)
 	if slots == 0 {
 		slots = defaultMaxAlive
 	}
+	if c.Auth != nil && !c.Forwarded.IsValid() {
+		c.Forwarded = defaultForwarded()
+	}
 	e := &engine{config: c, recorder: r, start: time.Now(), viewers: make([]viewer, slots), unused: none, sleep: sleep}
 	e.wheel = newWheel(e.viewers)
 	e.client = wire.NewClient(ctx, w)
@@ -72,12 +79,19 @@ func newEngine(ctx context.Context, c Config, r *record.Recorder, w wire.Config)
 	return e
 }
 
+// defaultForwarded returns the addresses of viewers that edges report.
+func defaultForwarded() netip.Prefix { return netip.PrefixFrom(netip.AddrFrom4([4]byte{10}), 8) }
+
 // planAhead is how far ahead starts are put into the wheel, so that they begin at their own time and not at the scheduler's.
 const planAhead = 20 * time.Millisecond
 
 func (e *engine) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, e.client.Close)
 	defer stop()
+	defer e.closeEnvoys()
+	if err := e.dialEnvoys(); err != nil {
+		return err
+	}
 	var due []uint32
 	planned := newPlan(e.config.Pace, e.config.Viewers)
 	var shown time.Duration

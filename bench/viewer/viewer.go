@@ -42,6 +42,14 @@ const (
 	playing
 )
 
+// advance makes the viewer due at the next reload of their schedule.
+func (v *viewer) advance() {
+	for v.reload <= v.due {
+		v.reload += v.period
+	}
+	v.due, v.isHalfway = v.reload, false
+}
+
 // draw returns a number from 0 to 1 by chance, the same each time for one purpose at one turn of one viewer.
 func (e *engine) draw(v *viewer, purpose uint64) float64 {
 	return float64(mix(e.config.Seed^mix(uint64(v.number)^mix(uint64(v.due)^purpose<<56)))>>11) / (1 << 53)

@@ -76,19 +76,25 @@ func (w *worker) turn(slot uint32, v *viewer) (isGone bool) {
 		e.alive.Add(1)
 		v.phase = opening
 	}
-	if v.phase == opening {
-		w.open(slot, v)
-		return false
-	}
 	if v.isHalfway {
 		w.reloadMultivariant(slot, v)
 		return false
 	}
-	isReload, isGone := e.behave(slot, v)
-	if isReload {
+	isRequest := true
+	if v.phase == playing {
+		if isRequest, isGone = e.behave(slot, v); !isRequest {
+			return isGone
+		}
+	}
+	switch {
+	case e.config.Auth != nil:
+		w.ask(slot, v)
+	case v.phase == opening:
+		w.open(slot, v)
+	default:
 		w.reload(slot, v)
 	}
-	return isGone
+	return false
 }
 
 // skip drops what could not be sent in time: a start, or reloads.
@@ -267,10 +273,7 @@ func (w *worker) play(slot uint32, v *viewer, isStart bool) {
 		return
 	}
 	v.failures = 0
-	for v.reload <= v.due {
-		v.reload += v.period
-	}
-	v.due, v.isHalfway = v.reload, false
+	v.advance()
 	if v.multivariant.length > 0 && e.reloadsMultivariant(v) {
 		v.due, v.isHalfway = v.reload-v.period/2, true
 	}
@@ -396,16 +399,34 @@ func (w *worker) appendHeader(dst []byte, v *viewer) []byte {
 	if a := addressIn(e.config.Forwarded, v.address); a.IsValid() {
 		dst = append(a.AppendTo(append(dst, "X-Forwarded-For: "...)), "\r\n"...)
 	}
-	if len(w.trace) > 0 {
-		dst = append(append(dst, "traceparent: 00-"...), w.trace...)
-		dst = append(append(append(dst, '-'), w.trace[:16]...), "-01\r\n"...) // the viewer's own span, whose child is the server's
+	return w.appendTrace(dst)
+}
+
+// appendTrace appends the header line of a traced request.
+func (w *worker) appendTrace(dst []byte) []byte {
+	if len(w.trace) == 0 {
+		return dst
 	}
-	return dst
+	return append(w.appendTraceparent(append(dst, "traceparent: "...)), "\r\n"...)
+}
+
+// appendTraceparent appends a W3C traceparent, nothing if the request is not traced. The span is the viewer's own, whose child is
+// the server's.
+func (w *worker) appendTraceparent(dst []byte) []byte {
+	if len(w.trace) == 0 {
+		return dst
+	}
+	dst = append(append(dst, "00-"...), w.trace...)
+	return append(append(append(dst, '-'), w.trace[:16]...), "-01"...)
 }
 
 // appendEntryURL appends the entry URL of a viewer.
 func (e *engine) appendEntryURL(dst []byte, v *viewer) []byte {
-	dst = e.origins.appendURL(dst, v.node)
+	return e.appendPath(e.origins.appendURL(dst, v.node), v)
+}
+
+// appendPath appends the path and query of the entry URL of a viewer.
+func (e *engine) appendPath(dst []byte, v *viewer) []byte {
 	rest := e.config.Path
 	for {
 		before, after, found := strings.Cut(rest, "{")

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"net"
@@ -75,6 +76,9 @@ func (c *Client) Close() {
 	}
 }
 
+// Context returns the context in which the client lives.
+func (c *Client) Context() context.Context { return c.ctx }
+
 // IsClosed reports whether the client's context has ended.
 func (c *Client) IsClosed() bool { return c.ctx.Err() != nil }
 
@@ -113,7 +117,9 @@ func (c *Client) NewConn(origin *Origin, source netip.Addr) *Conn {
 }
 
 // Is reports whether the connection is to that origin from that address.
-func (c *Conn) Is(origin *Origin, source netip.Addr) bool { return c.origin == origin && c.source == source }
+func (c *Conn) Is(origin *Origin, source netip.Addr) bool {
+	return c.origin == origin && c.source == source
+}
 
 // Do sends the request of an exchange and reads the answer.
 func (c *Conn) Do(x *Exchange) {
@@ -133,7 +139,7 @@ func (c *Conn) Do(x *Exchange) {
 		}
 	}
 	_ = c.h1.SetDeadline(deadline) // fails on a closed connection only, as writing does
-	if err := x.write(c.h1, c.origin.Host); err != nil {
+	if err := x.write(c.h1, cmp.Or(x.Host, c.origin.Host)); err != nil {
 		x.Failure = failure(err, Reset)
 	} else if x.read(c.h1) {
 		return

@@ -37,6 +37,8 @@ const (
 type Exchange struct {
 	// Target is the path with the query.
 	Target []byte
+	// Host is the Host field; empty: the origin's.
+	Host string
 	// Header are complete header lines beside Host.
 	Header []byte
 	// Offset and Length are the wanted range of bytes; a Length of zero is the whole.

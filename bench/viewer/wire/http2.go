@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -105,6 +106,7 @@ func (c *Conn) newRequest(ctx context.Context, x *Exchange, scheme string) (*htt
 	if err != nil {
 		return nil, err
 	}
+	r.Host = cmp.Or(x.Host, c.origin.Host)
 	for line := range bytes.SplitSeq(x.Header, []byte("\r\n")) {
 		if name, value, found := bytes.Cut(line, []byte(": ")); found {
 			r.Header.Set(string(name), string(value))
