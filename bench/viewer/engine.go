@@ -55,7 +55,14 @@ func Run(ctx context.Context, c Config, r *record.Recorder) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	return newEngine(ctx, c, r, wire.Config{TLS: c.TLS, HTTP2: c.HTTP2}).run(ctx)
+	e := newEngine(ctx, c, r, wire.Config{TLS: c.TLS, HTTP2: c.HTTP2})
+	sleep, end, err := newSleeper()
+	if err != nil {
+		return err
+	}
+	defer end()
+	e.sleep = sleep
+	return e.run(ctx)
 }
 
 func newEngine(ctx context.Context, c Config, r *record.Recorder, w wire.Config) *engine {
@@ -69,7 +76,7 @@ func newEngine(ctx context.Context, c Config, r *record.Recorder, w wire.Config)
 	if c.Auth != nil && !c.Forwarded.IsValid() {
 		c.Forwarded = defaultForwarded()
 	}
-	e := &engine{config: c, recorder: r, start: time.Now(), viewers: make([]viewer, slots), unused: none, sleep: sleep}
+	e := &engine{config: c, recorder: r, start: time.Now(), viewers: make([]viewer, slots), unused: none}
 	e.wheel = newWheel(e.viewers)
 	e.client = wire.NewClient(ctx, w)
 	e.connections = newConnections(e.client, &e.config, slots)

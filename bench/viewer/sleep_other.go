@@ -4,4 +4,5 @@ package viewer
 
 import "time"
 
-func sleep(d time.Duration) { time.Sleep(d) }
+// newSleeper returns a function that sleeps for a duration, and one that ends it.
+func newSleeper() (sleep func(time.Duration), end func(), err error) { return time.Sleep, func() {}, nil }

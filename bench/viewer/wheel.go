@@ -20,7 +20,7 @@ type wheel struct {
 	mu      sync.Mutex
 	viewers []viewer
 	heads   []uint32
-	// reached is the first tick that is not over.
+	// reached is the first tick that has not begun.
 	reached int64
 }
 
@@ -32,21 +32,22 @@ func newWheel(viewers []viewer) *wheel {
 	return w
 }
 
-// add schedules a viewer for when they are due.
+// add schedules a viewer for when they are due, which it makes the start of a tick: the plan is one of whole ticks, so that the wheel
+// delays nobody.
 func (w *wheel) add(slot uint32) {
 	v := &w.viewers[slot]
+	v.due = (v.due + tick - 1) / tick * tick
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	head := &w.heads[max(int64(v.due/tick), w.reached)%ticks]
 	v.next, *head = *head, slot
 }
 
-// advance removes the viewers who are due before now, and appends them to due in the order of their ticks.
+// advance removes the viewers who are due by now, and appends them to due in the order of their ticks.
 func (w *wheel) advance(now time.Duration, due []uint32) []uint32 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	end := int64(now / tick)
-	for ; w.reached < end; w.reached++ {
+	for end := int64(now/tick) + 1; w.reached < end; w.reached++ {
 		head := &w.heads[w.reached%ticks]
 		chain := *head
 		*head = none
@@ -69,7 +70,7 @@ func (w *wheel) idle(now time.Duration) time.Duration {
 	defer w.mu.Unlock()
 	for n := range int64(time.Millisecond / tick) {
 		if w.heads[(w.reached+n)%ticks] != none {
-			return max(0, time.Duration(w.reached+n+1)*tick-now)
+			return max(0, time.Duration(w.reached+n)*tick-now)
 		}
 	}
 	return time.Millisecond
