@@ -88,6 +88,7 @@ func playOn(t *testing.T, c Config, length time.Duration, handler http.Handler) 
 		time.Sleep(time.Second) // of the bubble's time
 		r.Tick(time.Now())
 	}
+	time.Sleep(length % time.Second)
 	cancel()
 	if err := <-over; err != nil {
 		t.Fatal(err)

@@ -92,7 +92,7 @@ func (w *worker) turn(slot uint32, v *viewer) (isGone bool) {
 	case v.phase == opening:
 		w.open(slot, v)
 	default:
-		w.reload(slot, v)
+		w.reload(slot, v, v.due)
 	}
 	return false
 }
@@ -126,27 +126,22 @@ func (w *worker) open(slot uint32, v *viewer) {
 		w.failed(v, failed)
 		return
 	}
-	v.reload, v.isHalfway = intended, false
-	if len(w.list.Variants) > 0 {
-		chosen := w.choose()
-		if !e.store(w.url, &v.multivariantOrigin, &v.multivariant) {
-			w.failed(v, badURL)
-			return
-		}
-		w.url = append(w.url[:0], playlist.Resolve(w.segment[:0], w.url, chosen)...)
-		listed := w.x.End
-		failed = w.loadMedia(slot, v)
-		w.record(record.Playlist, v, listed.Sub(e.start), failed)
-		if failed != "" {
-			v.phase = opening
-			w.failed(v, failed)
-			return
-		}
+	v.phase, v.reload, v.sequence = playing, intended, emptyBuffer
+	v.isHalfway = false
+	if len(w.list.Variants) == 0 {
+		w.play(slot, v)
+		return
 	}
-	v.sequence = max(w.list.Sequence, w.list.Sequence+int64(len(w.list.Segments)-e.config.Behaviour.Buffer))
-	v.phase = playing
-	w.play(slot, v, true)
+	w.segment = playlist.Resolve(w.segment[:0], w.url, w.choose())
+	if !e.store(w.url, &v.multivariantOrigin, &v.multivariant) || !e.store(w.segment, &v.mediaOrigin, &v.media) {
+		w.failed(v, badURL)
+		return
+	}
+	w.reload(slot, v, w.x.End.Sub(e.start))
 }
+
+// emptyBuffer is the sequence of a viewer who has fetched no segment yet.
+const emptyBuffer = -1
 
 // choose returns the URI of the variant that is played.
 func (w *worker) choose() []byte {
@@ -156,16 +151,19 @@ func (w *worker) choose() []byte {
 	return w.list.Lowest().URI
 }
 
-// reload reloads the media playlist, and fetches what is new in it.
-func (w *worker) reload(slot uint32, v *viewer) {
+// reload loads the media playlist, and fetches what is new in it.
+func (w *worker) reload(slot uint32, v *viewer, intended time.Duration) {
 	w.url = w.engine.append(w.url[:0], v.mediaOrigin, v.media)
-	failed := w.loadMedia(slot, v)
-	w.record(record.Playlist, v, v.due, failed)
+	failed := w.loadPlaylist(slot, v)
+	if failed == "" && len(w.list.Variants) > 0 {
+		failed = notPlaylist
+	}
+	w.record(record.Playlist, v, intended, failed)
 	if failed != "" {
 		w.failed(v, failed)
 		return
 	}
-	w.play(slot, v, false)
+	w.play(slot, v)
 }
 
 // reloadMultivariant reloads the multivariant playlist. If it names another media playlist, with a new ticket, that one is played on.
@@ -196,17 +194,6 @@ const (
 	badURL      = "bad URL"
 	redirected  = "too many redirects"
 )
-
-// loadMedia loads the media playlist at w.url.
-func (w *worker) loadMedia(slot uint32, v *viewer) (failed string) {
-	if failed = w.loadPlaylist(slot, v); failed != "" {
-		return failed
-	}
-	if len(w.list.Variants) > 0 {
-		return notPlaylist
-	}
-	return ""
-}
 
 // loadPlaylist loads the playlist at w.url, which becomes that of the last redirect.
 func (w *worker) loadPlaylist(slot uint32, v *viewer) (failed string) {
@@ -259,16 +246,15 @@ func (w *worker) follow(slot uint32, v *viewer, url *[]byte) (failed string) {
 // shortestPeriod is that of a playlist without a target duration, or with one of less than a second.
 const shortestPeriod = time.Second
 
-// play fetches the new segments of the media playlist in w.list, and says when it is reloaded. isStart fills the buffer: a segment is
-// then due when the one before it is complete, otherwise when the playlist listed it.
-func (w *worker) play(slot uint32, v *viewer, isStart bool) {
+// play fetches the new segments of the media playlist in w.list, and says when it is reloaded.
+func (w *worker) play(slot uint32, v *viewer) {
 	e := w.engine
 	v.period = max(shortestPeriod, w.list.Target)
 	if !e.store(w.url, &v.mediaOrigin, &v.media) {
 		w.failed(v, badURL)
 		return
 	}
-	if failed := w.fetchSegments(slot, v, isStart); failed != "" {
+	if failed := w.fetchSegments(slot, v); failed != "" {
 		w.failed(v, failed)
 		return
 	}
@@ -285,9 +271,14 @@ func (e *engine) reloadsMultivariant(v *viewer) bool {
 	return share > 0 && float64(mix(e.config.Seed+uint64(v.number))>>11)/(1<<53) < share
 }
 
-// fetchSegments fetches the listed segments that the viewer has not.
-func (w *worker) fetchSegments(slot uint32, v *viewer, isStart bool) (failed string) {
+// fetchSegments fetches the listed segments that the viewer has not. One is due when the playlist has listed it. While the buffer fills,
+// it is due when the one before it is complete.
+func (w *worker) fetchSegments(slot uint32, v *viewer) (failed string) {
 	list, due := &w.list, w.x.End
+	isStart := v.sequence == emptyBuffer
+	if isStart {
+		v.sequence = list.Sequence + int64(max(0, len(list.Segments)-w.engine.config.Behaviour.Buffer))
+	}
 	end := list.Sequence + int64(len(list.Segments))
 	if v.sequence > end { // the server began to count anew
 		v.sequence = list.Sequence
