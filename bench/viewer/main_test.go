@@ -84,11 +84,11 @@ func playOn(t *testing.T, c Config, length time.Duration, handler http.Handler) 
 	e.sleep = time.Sleep
 	over := make(chan error)
 	go func() { over <- e.run(ctx) }()
-	for range length / time.Second {
-		time.Sleep(time.Second) // of the bubble's time
+	const before = 500 * time.Microsecond // so that what is due at the very end is not sent
+	for left := length - before; left > 0; left -= time.Second {
+		time.Sleep(min(left, time.Second)) // of the bubble's time
 		r.Tick(time.Now())
 	}
-	time.Sleep(length % time.Second)
 	cancel()
 	if err := <-over; err != nil {
 		t.Fatal(err)
