@@ -63,6 +63,9 @@ func (a *arena) append(dst []byte, t text) []byte {
 
 // equal reports whether a text is that value.
 func (a *arena) equal(t text, value []byte) bool {
+	if t.length == 0 {
+		return len(value) == 0
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return bytes.Equal(a.bytesLocked(t.at, int(t.length)), value)

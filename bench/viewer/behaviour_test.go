@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,9 +54,9 @@ func wantAbout(t *testing.T, what string, got, want float64) {
 	}
 }
 
-// TestRun_Behaviour counts what a hundred viewers do in five minutes, each thing once a minute on average.
+// TestRun_Behaviour counts what forty viewers do in five minutes, each thing once a minute on average.
 func TestRun_Behaviour(t *testing.T) {
-	const viewers, minutes = 100, 5
+	const viewers, minutes = 40, 5
 	tests := map[string]struct {
 		set   func(*Behaviour)
 		count string
@@ -143,11 +144,11 @@ func TestRun_Traceparent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := oneTarget(5)
 		c.TraceShare = 1
-		var slow string
+		var slow atomic.Pointer[string]
 		origin := stage.NewOrigin(stage.Config{})
 		server := &watch{next: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if slow == "" && strings.HasSuffix(r.URL.Path, ".ts") {
-				slow = strings.Split(r.Header.Get("Traceparent"), "-")[1]
+			id := r.Header.Get("Traceparent")
+			if strings.HasSuffix(r.URL.Path, ".ts") && slow.CompareAndSwap(nil, &id) {
 				time.Sleep(time.Second) // of the bubble's time
 			}
 			origin.ServeHTTP(w, r)
@@ -163,8 +164,9 @@ func TestRun_Traceparent(t *testing.T) {
 		if len(ids) != len(server.requests) {
 			t.Errorf("%d ids in %d requests", len(ids), len(server.requests))
 		}
-		if notes := strings.Join(m.Notes, "\n"); slow == "" || !strings.Contains(notes, "slowest traced requests, segment: 1s (trace "+slow+")") {
-			t.Errorf("notes %q, want the slow segment's trace %s first", notes, slow)
+		trace := strings.Split(*slow.Load(), "-")[1]
+		if notes := strings.Join(m.Notes, "\n"); !strings.Contains(notes, "slowest traced requests, segment: 1s (trace "+trace+")") {
+			t.Errorf("notes %q, want the slow segment's trace %s first", notes, trace)
 		}
 	})
 }

@@ -133,7 +133,11 @@ func (w *worker) open(slot uint32, v *viewer) {
 		return
 	}
 	w.segment = playlist.Resolve(w.segment[:0], w.url, w.choose())
-	if !e.store(w.url, &v.multivariantOrigin, &v.multivariant) || !e.store(w.segment, &v.mediaOrigin, &v.media) {
+	again := w.url
+	if !e.reloadsMultivariant(v) {
+		again = nil
+	}
+	if !e.store(again, &v.multivariantOrigin, &v.multivariant) || !e.store(w.segment, &v.mediaOrigin, &v.media) {
 		w.failed(v, badURL)
 		return
 	}
@@ -260,7 +264,7 @@ func (w *worker) play(slot uint32, v *viewer) {
 	}
 	v.failures = 0
 	v.advance()
-	if v.multivariant.length > 0 && e.reloadsMultivariant(v) {
+	if v.multivariant.length > 0 {
 		v.due, v.isHalfway = v.reload-v.period/2, true
 	}
 }
@@ -448,8 +452,12 @@ func (e *engine) append(dst []byte, origin uint16, path text) []byte {
 	return e.texts.append(e.origins.appendURL(dst, origin), path)
 }
 
-// store keeps the URL of a playlist.
-func (e *engine) store(url []byte, origin *uint16, path *text) bool {
+// store keeps the URL of a playlist, nothing if that is empty.
+func (e *engine) store(url []byte, origin *uint16, path *text) (ok bool) {
+	if len(url) == 0 {
+		*path, ok = e.texts.set(*path, nil)
+		return ok
+	}
 	name, rest, ok := playlist.SplitURL(url)
 	if !ok {
 		return false
