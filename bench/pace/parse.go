@@ -22,28 +22,31 @@ func Parse(text string) (Pace, error) {
 }
 
 func parse(words []string) (Pace, error) {
-	switch {
-	case len(words) == 1:
-		rate, err := parseRate(words[0])
-		return Constant(rate), err
-	case len(words) == 4 && words[0] == "ramp" && words[2] == "over":
-		return parseRamp(words[1], words[3])
-	case len(words) >= 4 && words[0] == "steps" && words[len(words)-2] == "every":
-		return parseSteps(strings.Join(words[1:len(words)-2], ""), words[len(words)-1])
-	case (len(words) == 2 || len(words) == 4 && words[2] == "seed") && words[0] == "poisson":
-		return parsePoisson(words)
-	case len(words) == 4 && strings.Join(words[:3], " ") == "all at once":
-		n, err := strconv.Atoi(words[3])
-		if err != nil || n < 1 || n > maxRate {
-			return nil, errForm
-		}
-		return AtOnce(n), nil
+	if len(words) == 0 {
+		return nil, errForm
 	}
-	return nil, errForm
+	switch words[0] {
+	case "ramp":
+		return parseRamp(words)
+	case "steps":
+		return parseSteps(words)
+	case "poisson":
+		return parsePoisson(words)
+	case "all":
+		return parseAtOnce(words)
+	}
+	if len(words) > 1 {
+		return nil, errForm
+	}
+	rate, err := parseRate(words[0])
+	return Constant(rate), err
 }
 
-func parseRamp(rates, over string) (Pace, error) {
-	from, to, found := strings.Cut(rates, "..")
+func parseRamp(words []string) (Pace, error) {
+	if len(words) != 4 || words[2] != "over" {
+		return nil, errForm
+	}
+	from, to, found := strings.Cut(words[1], "..")
 	if !found {
 		return nil, errForm
 	}
@@ -55,13 +58,17 @@ func parseRamp(rates, over string) (Pace, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := parseDuration(over)
-	return Ramp{From: first, To: last, Over: d}, err
+	over, err := parseDuration(words[3])
+	return Ramp{From: first, To: last, Over: over}, err
 }
 
-func parseSteps(rates, every string) (Pace, error) {
+func parseSteps(words []string) (Pace, error) {
+	n := len(words)
+	if n < 4 || words[n-2] != "every" {
+		return nil, errForm
+	}
 	var s Steps
-	for text := range strings.SplitSeq(rates, ",") {
+	for text := range strings.SplitSeq(strings.Join(words[1:n-2], ""), ",") {
 		rate, err := parseRate(text)
 		if err != nil {
 			return nil, err
@@ -69,11 +76,14 @@ func parseSteps(rates, every string) (Pace, error) {
 		s.Rates = append(s.Rates, rate)
 	}
 	var err error
-	s.Every, err = parseDuration(every)
+	s.Every, err = parseDuration(words[n-1])
 	return s, err
 }
 
 func parsePoisson(words []string) (Pace, error) {
+	if len(words) != 2 && (len(words) != 4 || words[2] != "seed") {
+		return nil, errForm
+	}
 	rate, err := parseRate(words[1])
 	if err != nil {
 		return nil, err
@@ -88,6 +98,17 @@ func parsePoisson(words []string) (Pace, error) {
 		}
 	}
 	return Poisson(rate, seed), nil
+}
+
+func parseAtOnce(words []string) (Pace, error) {
+	if len(words) != 4 || words[1] != "at" || words[2] != "once" {
+		return nil, errForm
+	}
+	n, err := strconv.Atoi(words[3])
+	if err != nil || n < 1 || n > maxRate {
+		return nil, errForm
+	}
+	return AtOnce(n), nil
 }
 
 // minPoisson keeps the length of a cell a duration.

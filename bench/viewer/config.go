@@ -92,49 +92,56 @@ func DefaultConfig() Config {
 const (
 	defaultMaxAlive = 100_000
 	// maxAlive keeps a slot 32 bits.
-	maxAlive = 1 << 28
+	maxAlive   = 1 << 28
+	maxTargets = 1000
 )
 
 // Validate reports every invalid field.
 func (c *Config) Validate() error {
-	var errs []error
-	fail := func(form string, values ...any) { errs = append(errs, fmt.Errorf(form, values...)) }
-	if len(c.Targets) == 0 {
-		fail("targets: want at least one URL")
-	}
-	for _, target := range c.Targets {
-		if u, err := url.Parse(target); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" {
-			fail("targets: %q is no URL of a server, such as http://127.0.0.1:8080", target)
-		}
-	}
-	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \r\n") {
-		fail("path: %q does not begin with a slash, or has spaces", c.Path)
-	}
-	if len(c.Channels) == 0 {
-		fail("channels: want at least one")
-	}
-	if c.Pace == nil {
-		fail("pace: missing")
-	}
-	if c.Viewers < 0 || c.MaxAlive < 0 || c.MaxAlive > maxAlive || c.Viewers > maxAlive {
-		fail("viewers: %d, of whom %d at once, is not between 0 and %d", c.Viewers, c.MaxAlive, maxAlive)
-	}
-	if c.MaxInFlight < 1 {
-		fail("max_in_flight: %d is not positive", c.MaxInFlight)
-	}
-	if c.Timeout <= 0 || c.Behaviour.Retry <= 0 || c.Behaviour.RetryDenied <= 0 {
-		fail("timeout %v, retry %v, retry_denied %v: each must be positive", c.Timeout, c.Behaviour.Retry, c.Behaviour.RetryDenied)
-	}
-	if c.SegmentEvery < 0 || c.Behaviour.Buffer < 0 || c.Behaviour.GiveUp < 1 {
-		fail("segment_every %d, buffer %d, give_up %d: want 0 or more, give_up 1 or more", c.SegmentEvery, c.Behaviour.Buffer, c.Behaviour.GiveUp)
-	}
-	for name, share := range map[string]float64{"trace_share": c.TraceShare, "multivariant": c.Behaviour.Multivariant} {
-		if !(share >= 0 && share <= 1) {
-			fail("%s: %v is not between 0 and 1", name, share)
+	errs := c.validateTargets()
+	b := &c.Behaviour
+	for _, check := range []struct {
+		isValid bool
+		problem string
+	}{
+		{len(c.Channels) > 0, "channels: want at least one"},
+		{c.Pace != nil, "pace: missing"},
+		{inRange(c.Viewers, 0, maxAlive), fmt.Sprintf("viewers: %d is not between 0 and %d", c.Viewers, maxAlive)},
+		{inRange(c.MaxAlive, 0, maxAlive), fmt.Sprintf("max_alive: %d is not between 0 and %d", c.MaxAlive, maxAlive)},
+		{c.MaxInFlight > 0, fmt.Sprintf("max_in_flight: %d is not positive", c.MaxInFlight)},
+		{c.Timeout > 0, fmt.Sprintf("timeout: %v is not positive", c.Timeout)},
+		{b.Retry > 0, fmt.Sprintf("retry: %v is not positive", b.Retry)},
+		{b.RetryDenied > 0, fmt.Sprintf("retry_denied: %v is not positive", b.RetryDenied)},
+		{c.SegmentEvery >= 0, fmt.Sprintf("segment_every: %d is negative", c.SegmentEvery)},
+		{b.Buffer >= 0, fmt.Sprintf("buffer: %d is negative", b.Buffer)},
+		{b.GiveUp > 0, fmt.Sprintf("give_up: %d is not positive", b.GiveUp)},
+		{inRange(c.TraceShare, 0, 1), fmt.Sprintf("trace_share: %v is not between 0 and 1", c.TraceShare)},
+		{inRange(b.Multivariant, 0, 1), fmt.Sprintf("multivariant: %v is not between 0 and 1", b.Multivariant)},
+	} {
+		if !check.isValid {
+			errs = append(errs, errors.New(check.problem))
 		}
 	}
 	if c.Auth != nil {
 		errs = append(errs, c.Auth.validate())
 	}
 	return errors.Join(errs...)
+}
+
+func inRange[T int | float64](n, least, most T) bool { return n >= least && n <= most }
+
+func (c *Config) validateTargets() (errs []error) {
+	if len(c.Targets) == 0 || len(c.Targets) > maxTargets {
+		errs = append(errs, fmt.Errorf("targets: %d URLs, want 1 to %d", len(c.Targets), maxTargets))
+	}
+	for _, target := range c.Targets {
+		u, err := url.Parse(target)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.User != nil {
+			errs = append(errs, fmt.Errorf("targets: %q is no URL of a server, such as http://127.0.0.1:8080", target))
+		}
+	}
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \r\n") {
+		errs = append(errs, fmt.Errorf("path: %q does not begin with a slash, or has spaces", c.Path))
+	}
+	return errs
 }

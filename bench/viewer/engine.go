@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -81,7 +82,7 @@ func newEngine(ctx context.Context, c Config, r *record.Recorder, w wire.Config)
 	e.client = wire.NewClient(ctx, w)
 	e.connections = newConnections(e.client, &e.config, slots)
 	for _, target := range c.Targets {
-		e.origins.add(target)
+		e.origins.add(strings.TrimRight(target, "/"))
 	}
 	return e
 }
@@ -107,7 +108,7 @@ func (e *engine) run(ctx context.Context) error {
 		planned.until(now+planAhead, e.arrive)
 		due = e.wheel.advance(now, due[:0])
 		for _, slot := range due {
-			e.submit(turn{slot, e.viewers[slot].due})
+			e.submit(turn{slot, e.viewers[slot].due}) //nolint:contextcheck // the client has it
 		}
 		if now-shown >= showEvery || shown == 0 {
 			shown = now

@@ -184,7 +184,7 @@ func TestConfig_Validate(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		`targets: "tv"`, `targets: "http://tv/path"`, `path: "play"`, "channels:", "pace:", "viewers: -1", "max_in_flight: 0", "timeout 0s", "give_up 0",
+		`targets: "tv"`, `targets: "http://tv/path"`, `path: "play"`, "channels:", "pace:", "viewers: -1", "max_in_flight: 0", "timeout: 0s", "retry: 0s", "retry_denied: 0s", "give_up: 0",
 		"trace_share: 2", "multivariant: -1", `dialect "other"`, `auth.path: ""`, "auth.every: 0s",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -225,9 +225,9 @@ func TestConn_Do_Connections(t *testing.T) {
 	answers := make(chan string, 8)
 	closed := make(chan struct{}, 8)
 	address := serve(t, func(c *net.TCPConn, _ string) {
-		text, close := strings.CutSuffix(<-answers, "!")
+		text, isLast := strings.CutSuffix(<-answers, "!")
 		_, _ = io.WriteString(c, text)
-		if close {
+		if isLast {
 			_ = c.Close()
 			closed <- struct{}{}
 		}

@@ -36,37 +36,22 @@ func (c *Client) transport() *http.Transport {
 func (c *Conn) doHTTP2(x *Exchange, deadline time.Time) {
 	ctx, cancel := context.WithDeadline(c.client.ctx, deadline)
 	defer cancel()
-	if c.h2 != nil && c.h2.Err() != nil {
-		c.Close()
-	}
-	scheme := "http"
-	if c.origin.IsTLS {
-		scheme = "https"
-	}
-	if c.h2 == nil {
-		conn, err := c.client.h2.NewClientConn(context.WithValue(ctx, sourceKey{}, c.source), scheme, c.origin.Address)
-		if err != nil {
-			x.Failure = connectFailure(err, c.origin.IsTLS)
-			return
-		}
-		c.mu.Lock()
-		c.h2 = conn
-		c.mu.Unlock()
-		c.register()
+	if x.Failure = c.connectHTTP2(ctx); x.Failure != "" {
+		return
 	}
 	sent := x.Sent
 	var firstByte atomic.Int64 // net/http may still report it when the exchange is over
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotFirstResponseByte: func() { firstByte.Store(int64(time.Since(sent))) },
 	})
-	r, err := c.newRequest(ctx, x, scheme)
+	r, err := c.newRequest(ctx, x)
 	if err != nil {
 		x.Failure = BadAnswer // a URL of the server's that is none
 		return
 	}
 	response, err := c.h2.RoundTrip(r)
 	if after := firstByte.Load(); after > 0 {
-		x.FirstByte = x.Sent.Add(time.Duration(after))
+		x.FirstByte = sent.Add(time.Duration(after))
 	}
 	if err != nil {
 		x.Failure = failure(err, Reset)
@@ -83,6 +68,32 @@ func (c *Conn) doHTTP2(x *Exchange, deadline time.Time) {
 	}
 }
 
+// connectHTTP2 opens the connection if there is none, or if it has ended. It returns what was wrong.
+func (c *Conn) connectHTTP2(ctx context.Context) (failed string) {
+	if c.h2 != nil && c.h2.Err() != nil {
+		c.Close()
+	}
+	if c.h2 != nil {
+		return ""
+	}
+	conn, err := c.client.h2.NewClientConn(context.WithValue(ctx, sourceKey{}, c.source), c.scheme(), c.origin.Address)
+	if err != nil {
+		return connectFailure(err, c.origin.IsTLS)
+	}
+	c.mu.Lock()
+	c.h2 = conn
+	c.mu.Unlock()
+	c.register()
+	return ""
+}
+
+func (c *Conn) scheme() string {
+	if c.origin.IsTLS {
+		return "https"
+	}
+	return "http"
+}
+
 // connectFailure names an error of a new connection.
 func connectFailure(err error, isTLS bool) string {
 	var dial *net.OpError
@@ -92,12 +103,12 @@ func connectFailure(err error, isTLS bool) string {
 	return failure(err, Unreachable)
 }
 
-func (c *Conn) newRequest(ctx context.Context, x *Exchange, scheme string) (*http.Request, error) {
+func (c *Conn) newRequest(ctx context.Context, x *Exchange) (*http.Request, error) {
 	target, err := url.ParseRequestURI(string(x.Target))
 	if err != nil {
 		return nil, err
 	}
-	target.Scheme, target.Host = scheme, c.origin.Host
+	target.Scheme, target.Host = c.scheme(), c.origin.Host
 	method, body := http.MethodGet, io.Reader(nil)
 	if x.Post != nil {
 		method, body = http.MethodPost, bytes.NewReader(x.Post)
