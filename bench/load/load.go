@@ -34,6 +34,8 @@ type Options struct {
 	Limit int
 	// Timeout bounds a request; 0: 10 s.
 	Timeout time.Duration
+	// Held, if not nil, is called when all connections have sent their last request and are still open.
+	Held func()
 }
 
 // Result is what was measured.
@@ -102,6 +104,12 @@ func Run(ctx context.Context, o Options, counted func()) *Result {
 		running.Go(func() { senders[i].run(ctx) })
 	}
 	running.Wait()
+	if o.Held != nil {
+		o.Held()
+	}
+	for _, s := range senders {
+		s.disconnect()
+	}
 	all := &Result{Failures: make(map[string]uint64), Elapsed: min(o.For, time.Since(from))}
 	if o.For == 0 {
 		all.Elapsed = time.Since(from)

@@ -41,7 +41,6 @@ func newSender(index int, o *Options, start, from, to time.Time) *sender {
 }
 
 func (s *sender) run(ctx context.Context) {
-	defer s.disconnect()
 	for n := 0; s.o.Limit == 0 || n < s.o.Limit; n++ {
 		intended, ok := s.await(ctx, n)
 		if !ok {

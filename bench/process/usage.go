@@ -131,3 +131,26 @@ func resident(pid int) uint64 {
 	}
 	return 0
 }
+
+// Machine returns the time that all processes of the machine have used, and what a hypervisor took from them.
+func Machine() (time.Duration, error) {
+	const user, nice, system, irq, softIRQ, steal = 1, 2, 3, 6, 7, 8 // fields of the first line
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, ErrNotLinux
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	fields := bytes.Fields(line)
+	if len(fields) <= steal {
+		return 0, ErrNotLinux
+	}
+	var ticks time.Duration
+	for _, i := range []int{user, nice, system, irq, softIRQ, steal} {
+		n, err := strconv.ParseInt(string(fields[i]), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * tick, nil
+}
