@@ -130,13 +130,29 @@ type target struct {
 	pid     int
 	// authPath is where edges ask; empty: they cannot.
 	authPath string
+	// isGuarded says that it asks the middleware.
+	isGuarded bool
 	// request returns the target of a viewer's request for a path.
 	request func(path, token string) string
 	close   func()
 }
 
-// start starts Usher or a peer.
+// start starts Usher or a peer, and requires it to refuse who is to be refused: else its figures are of other work.
 func (b *bed) start(ctx context.Context, name string, s setting) (*target, error) {
+	t, err := b.launch(ctx, name, s)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := fetch(ctx, "http://"+t.address+t.request(playlist, "bad")); err == nil && t.isGuarded {
+		t.close()
+		return nil, fmt.Errorf("%s: %w", name, errOpen)
+	}
+	return t, nil
+}
+
+var errOpen = errors.New("it serves a viewer whom the middleware refuses")
+
+func (b *bed) launch(ctx context.Context, name string, s setting) (*target, error) {
 	if s.validity == 0 {
 		s.validity = 30 * time.Second
 	}
@@ -154,8 +170,9 @@ func (b *bed) start(ctx context.Context, name string, s setting) (*target, error
 	}
 	return &target{
 		name: name, address: strings.TrimPrefix(p.URL, "http://"), pid: p.PID(), authPath: strings.TrimPrefix(p.AuthURL, p.URL),
-		request: func(path, token string) string { return strings.TrimPrefix(p.Request(path, token), p.URL) },
-		close:   func() { _ = p.Close() },
+		isGuarded: p.Asks != peers.Never,
+		request:   func(path, token string) string { return strings.TrimPrefix(p.Request(path, token), p.URL) },
+		close:     func() { _ = p.Close() },
 	}, nil
 }
 
@@ -203,9 +220,9 @@ func (b *bed) alternate(ctx context.Context, key string, connections int, all []
 				return nil, fmt.Errorf("%s: %w", t.name, err)
 			}
 			r.samples[t.name] = append(r.samples[t.name], s)
-			b.say("%s, round %d of %d, %s: %s/s, p50 %s, p99 %s, %.1f µs of CPU each; generator %.2f cores, others %.2f; %d failed",
+			b.say("%s, round %d of %d, %s: %s/s, p50 %s, p99 %s, %.1f µs of CPU each; generator %.2f cores, others %.2f; failed: %v",
 				key, round+1, b.Rounds, t.name, thousands(s.perSecond), milliseconds(s.p50.Seconds()), milliseconds(s.p99.Seconds()),
-				s.cpu.Seconds()*1e6, s.generator, s.others, s.failed)
+				s.cpu.Seconds()*1e6, s.generator, s.others, s.failures)
 		}
 	}
 	return r, nil
@@ -213,8 +230,8 @@ func (b *bed) alternate(ctx context.Context, key string, connections int, all []
 
 // meter reads what the machine's processes have used.
 type meter struct {
-	at                            time.Time
-	server, harness, all, machine time.Duration
+	at                       time.Time
+	server, harness, machine time.Duration
 }
 
 func readMeter(t *target) (m meter, err error) {
@@ -249,7 +266,7 @@ func (b *bed) measure(ctx context.Context, t *target, o load.Options) (sample, e
 	}
 	elapsed := after.at.Sub(before.at).Seconds()
 	s := sample{
-		perSecond: r.PerSecond(), p50: r.Latency.Quantile(0.5), p99: r.Latency.Quantile(0.99), failed: r.Failed(),
+		perSecond: r.PerSecond(), p50: r.Latency.Quantile(0.5), p99: r.Latency.Quantile(0.99), failed: r.Failed(), failures: r.Failures,
 		generator: (after.harness - before.harness).Seconds() / elapsed,
 	}
 	server := after.server - before.server

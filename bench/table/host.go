@@ -1,7 +1,6 @@
 package table
 
 import (
-	"bufio"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -34,13 +33,9 @@ func host() result.Host {
 
 // field returns the first value of a name in a file of lines "name : value".
 func field(file, name string) string {
-	f, err := os.Open(file)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		if key, value, ok := strings.Cut(lines.Text(), ":"); ok && strings.TrimSpace(key) == name {
+	text, _ := os.ReadFile(file) // empty on other systems
+	for line := range strings.Lines(string(text)) {
+		if key, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(key) == name {
 			return strings.TrimSpace(value)
 		}
 	}

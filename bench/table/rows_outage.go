@@ -20,8 +20,13 @@ const (
 	knownRate, newRate = 100, 20
 	patience           = 5 * time.Second
 	knownViewers       = 50
-	outageValidity     = 3 * time.Second
 )
+
+// shortValidity is how long decisions are kept in rows that show how they expire: whole seconds, so that each round has it.
+func (b *bed) shortValidity() time.Duration {
+	const least, most = time.Second, 3 * time.Second
+	return min(max(least, b.Length.Truncate(time.Second)), most)
+}
 
 // slow has the middleware take its time.
 func (b *bed) slow(latency time.Duration) (end func(), err error) {
@@ -83,7 +88,7 @@ type outage struct {
 // outageRound measures a fresh server before and in an outage. What happens until all decisions of before have expired counts
 // for slowest only.
 func (b *bed) outageRound(ctx context.Context, name string, m backendtest.Mode) (outage, error) {
-	t, err := b.start(ctx, name, setting{validity: outageValidity})
+	t, err := b.start(ctx, name, setting{validity: b.shortValidity()})
 	if err != nil {
 		return outage{}, err
 	}
@@ -95,7 +100,7 @@ func (b *bed) outageRound(ctx context.Context, name string, m backendtest.Mode) 
 		return outage{}, err
 	}
 	defer end()
-	first := b.viewers(ctx, t, outageValidity+2*time.Second)
+	first := b.viewers(ctx, t, b.shortValidity()+2*time.Second)
 	during := b.viewers(ctx, t, b.Length)
 	return outage{
 		healthy: healthy.p99(), during: during.p99(),

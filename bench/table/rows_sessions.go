@@ -156,7 +156,8 @@ func idleBytes(ctx context.Context, t *target) (float64, error) {
 
 // calls counts the middleware's calls for viewers who stay, and how they spread.
 func calls(ctx context.Context, b *bed) ([]Line, error) {
-	const viewers, validity, periods = 100, 5 * time.Second, 4
+	const viewers, periods = 100, 6
+	validity := b.shortValidity()
 	length := periods * validity
 	found := make(map[string]string)
 	var us float64

@@ -17,12 +17,12 @@ type sample struct {
 	cpu               time.Duration
 	generator, others float64
 	failed            uint64
+	failures          map[string]uint64 // by what was wrong
 }
 
 func perSecond(s sample) float64    { return s.perSecond }
 func p99(s sample) float64          { return s.p99.Seconds() }
 func cpu(s sample) float64          { return s.cpu.Seconds() }
-func othersCPU(s sample) float64    { return s.others }
 func generatorCPU(s sample) float64 { return s.generator }
 
 // median returns the middle of a value over samples, NaN if there are none.

@@ -53,8 +53,8 @@ func (o Options) Validate() error {
 	if o.Rounds < 1 {
 		errs = append(errs, fmt.Errorf("rounds: %d is below 1", o.Rounds))
 	}
-	if o.Length < time.Second {
-		errs = append(errs, fmt.Errorf("length: %s is below 1s", o.Length))
+	if o.Length <= 0 {
+		errs = append(errs, fmt.Errorf("length: %s is not above 0", o.Length))
 	}
 	if o.Sessions < residentBefore {
 		errs = append(errs, fmt.Errorf("sessions: %d is below %d", o.Sessions, residentBefore))

@@ -47,7 +47,7 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: usherName, authPath: "/auth/nginx", close: func() { _ = os.RemoveAll(folder) }}
+	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, close: func() { _ = os.RemoveAll(folder) }}
 	t.request = func(path, token string) string { return path + "?token=" + token }
 	defer func() {
 		if err != nil {

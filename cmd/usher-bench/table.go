@@ -32,7 +32,7 @@ func (c *tableCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer os.RemoveAll(folder)
+		defer func() { _ = os.RemoveAll(folder) }()
 		if o.Usher, err = table.FindUsher(ctx, folder); err != nil {
 			return err
 		}
