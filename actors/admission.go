@@ -72,7 +72,7 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session
 		id: r.Request.Session, backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
 		ticketUse: newTicketUse(&r, o.config.MaxAddresses),
 	}
-	s.opening.Store(&pendingOpening{done: make(chan struct{}), ticket: r.Ticket})
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: r.Ticket})
 	s.request.Store(r.Request)
 	s.hasCredentials.Store(r.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))

@@ -219,16 +219,39 @@ type Options struct {
 	// OnConstantUser is called, again and again while it holds, when the viewers of one user, whom the backend names, are at
 	// more than that many addresses at once on this node; nil: nobody is told. It must not block.
 	OnConstantUser func(backend, user string, addresses int)
+	// Observer is told what sessions do; nil: nobody is.
+	Observer Observer
 	// Tracer records spans; nil: none.
 	Tracer trace.Tracer
 	// Logger may be nil.
 	Logger *slog.Logger
 }
 
+// Observer is told what sessions do. Its methods are called by many goroutines, and must not block.
+type Observer interface {
+	// Decided tells that a session has the decision after in place of before. A nil before: it had none; a nil after: the
+	// session has left the node.
+	Decided(r *backends.Request, before, after *backends.Decision)
+	// Waited tells how long the viewer waited for that first decision.
+	Waited(r *backends.Request, d *backends.Decision, waited time.Duration)
+	// Verified tells for how long the viewer watched without an answer, until that one came.
+	Verified(r *backends.Request, d *backends.Decision, unverified time.Duration)
+}
+
+// noObserver is told and does nothing.
+type noObserver struct{}
+
+func (noObserver) Decided(*backends.Request, *backends.Decision, *backends.Decision) {}
+func (noObserver) Waited(*backends.Request, *backends.Decision, time.Duration)       {}
+func (noObserver) Verified(*backends.Request, *backends.Decision, time.Duration)     {}
+
 // setDefaults fills in the fields that may be left out.
 func (o *Options) setDefaults() {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Observer == nil {
+		o.Observer = noObserver{}
 	}
 	if o.OnConstantUser == nil {
 		o.OnConstantUser = func(string, string, int) {}

@@ -124,7 +124,7 @@ func (r *Registry) reopen(s *Session, t session.Ticket) {
 		s.policy.TokenLife == 0 || time.Since(t.Opened) <= s.policy.TokenLife {
 		return
 	}
-	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), ticket: t}) {
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
 		r.send(s, session.OpenRequested{Ticket: t})
 	}
 }
@@ -150,6 +150,9 @@ func (r *Registry) onCredentials(s *Session) {
 
 // Len returns the number of sessions on this node.
 func (r *Registry) Len() int { return r.table.len() }
+
+// RechecksWaiting returns how many sessions wait for a re-check by the backend.
+func (r *Registry) RechecksWaiting(backend string) int { return r.backends[backend].rechecks.length() }
 
 // Viewers counts the viewers on this node whose decision is allowed: those of a channel, and all.
 func (r *Registry) Viewers(channel string) (ofChannel, total int) { return r.viewers.count(channel) }

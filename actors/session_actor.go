@@ -47,6 +47,8 @@ type sessionActor struct {
 	storeDeadline time.Time
 	// unverifiedSince is since when the session is allowed without an answer; zero: it is not.
 	unverifiedSince time.Time
+	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
+	unverifiedFor time.Duration
 }
 
 // checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
@@ -222,6 +224,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.countUnverified(d, now)
+	a.registry.options.Observer.Decided(s.Request(), before, &d)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	if d.Verdict == backends.Allowed {
@@ -235,6 +238,7 @@ func (a *sessionActor) publish(now time.Time) {
 	a.trace.decided(&d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
+		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)
 }
@@ -250,8 +254,13 @@ func (a *sessionActor) countViewer(isWatching bool) {
 // countUnverified adds up for how long the session was allowed without an answer. d is its decision from now on.
 func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
 	if !a.unverifiedSince.IsZero() {
-		a.session.unverified.Add(int64(now.Sub(a.unverifiedSince)))
-		a.unverifiedSince = time.Time{}
+		unverified := now.Sub(a.unverifiedSince)
+		a.session.unverified.Add(int64(unverified))
+		a.unverifiedSince, a.unverifiedFor = time.Time{}, a.unverifiedFor+unverified
+	}
+	if a.unverifiedFor > 0 && d.Source.IsAuthoritative() {
+		a.registry.options.Observer.Verified(a.session.Request(), &d, a.unverifiedFor)
+		a.unverifiedFor = 0
 	}
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
 		a.unverifiedSince = now

@@ -80,6 +80,9 @@ func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now 
 	a.countUnverified(backends.Decision{}, now)
 	a.countViewer(false)
 	r.users.add(s, nil)
+	if d := s.Decision(); d != nil {
+		r.options.Observer.Decided(s.Request(), d, nil)
+	}
 	a.trace.end()
 	r.timers.disarm(s)
 	s.isClosed.Store(true)

@@ -67,6 +67,7 @@ type Session struct {
 // with.
 type pendingOpening struct {
 	done     chan struct{}
+	began    time.Time
 	ticket   session.Ticket // that the viewer presented
 	restarts atomic.Int32   // of the actor
 	// awaitsBans: only the ticket is known of the viewer, and this node does not yet know all bans.

@@ -17,11 +17,11 @@ import (
 // path has none. No attribute holds a token, a query or a path.
 type sessionTrace struct {
 	opening trace.Span         // until the first decision
-	link    *trace.SpanContext // of the opening, here or on another node, if it was sampled
+	link    *trace.SpanContext // of the opening, here or on another node, if it was recorded
 }
 
 // parent returns the opening's span as a W3C traceparent, for nodes that re-check the session. It is empty if none was
-// sampled.
+// recorded.
 func (st *sessionTrace) parent() string {
 	if st.link == nil {
 		return ""
@@ -64,7 +64,7 @@ func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContex
 	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
 		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
 		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
-	if sc := st.opening.SpanContext(); sc.IsSampled() {
+	if sc := st.opening.SpanContext(); st.opening.IsRecording() { // whether it is sent is known at its end
 		st.link = &sc
 	}
 }
@@ -123,6 +123,11 @@ func describe(span trace.Span, d *backends.Decision, err error) {
 		span.SetStatus(codes.Error, "not asked")
 	default:
 		span.SetAttributes(attribute.String("usher.verdict", d.Verdict.String()),
-			attribute.String("usher.source", d.Source.String()), attribute.String("enduser.id", d.UserID))
+			attribute.String("usher.source", d.Source.String()))
+		for key, value := range map[attribute.Key]string{"user.id": d.UserID, "user.name": d.User} {
+			if value != "" {
+				span.SetAttributes(key.String(value))
+			}
+		}
 	}
 }

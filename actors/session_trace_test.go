@@ -88,13 +88,13 @@ func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 		}
 		if diff := cmp.Diff(map[string]string{
 			"session.id": idOf(1).String(), "usher.route": "play", "usher.channel": "a001", "usher.backend": "portal",
-			"usher.verdict": "allowed", "usher.source": "backend", "enduser.id": "17",
+			"usher.verdict": "allowed", "usher.source": "backend", "user.id": "17", "user.name": "Ann",
 		}, attributes(opening)); diff != "" {
 			t.Errorf("attributes of the opening (-want +got):\n%s", diff)
 		}
 		if diff := cmp.Diff(map[string]string{
 			"session.id": idOf(1).String(), "usher.channel": "a001", "usher.backend": "portal", "usher.check": "1",
-			"usher.verdict": "allowed", "usher.source": "backend", "enduser.id": "17",
+			"usher.verdict": "allowed", "usher.source": "backend", "user.id": "17", "user.name": "Ann",
 		}, attributes(recheck)); diff != "" {
 			t.Errorf("attributes of the re-check (-want +got):\n%s", diff)
 		}

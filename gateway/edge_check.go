@@ -203,6 +203,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 			return err
 		}
 	}
+	g.countRefusal(rc, resp)
 	if g.waiveRefusal(rc, resp, before); resp.Status != 0 {
 		return nil
 	}

@@ -46,6 +46,12 @@ type Options struct {
 	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
+	// OnRefusal is told of each response that refuses a viewer, also where the route does not enforce it; nil: nobody is. It
+	// must not block.
+	OnRefusal func(route, reason string)
+	// OnOverload is told of each viewer whom a bound of this node turned away, with the setting's name; nil: nobody is. It must
+	// not block.
+	OnOverload func(setting string)
 	Logger     *slog.Logger
 }
 
@@ -238,6 +244,7 @@ func (g *Gateway) admit(ctx context.Context, rc *requestContext, resp *Response)
 			return err
 		}
 	}
+	g.countRefusal(rc, resp)
 	g.waiveRefusal(rc, resp, before)
 	return nil
 }
@@ -337,6 +344,14 @@ func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	resp.retryLater(g.options.RetryAfter, err.Error())
+	g.shed(err, resp, g.options.RetryAfter)
 	return nil
+}
+
+// shed asks a viewer to come back, and tells of the bound that turned them away.
+func (g *Gateway) shed(err error, resp *Response, after time.Duration) {
+	if over, ok := errors.AsType[*backends.Overload](err); ok && g.options.OnOverload != nil {
+		g.options.OnOverload(over.Setting)
+	}
+	resp.retryLater(after, err.Error())
 }

@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case n > int64(h.limits.MaxConcurrentRequests):
 		h.gateway.setCORS(hls.TicketInPath, req, resp)
 		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
-		resp.retryLater(time.Second, over.Error())
+		h.gateway.shed(over, resp, time.Second)
 		h.gateway.encodeRefusal(req, resp)
 	case len(r.RequestURI) > int(h.limits.MaxURLSize):
 		h.gateway.setCORS(hls.TicketInPath, req, resp)

@@ -268,7 +268,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	case errors.Is(err, origin.ErrPath):
 		resp.refuse(http.StatusNotFound, "the origin does not have this path")
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
-		resp.retryLater(g.options.RetryAfter, err.Error())
+		g.shed(err, resp, g.options.RetryAfter)
 	case errors.Is(err, context.DeadlineExceeded):
 		resp.refuse(http.StatusGatewayTimeout, "the origin did not answer in time")
 	default:

@@ -140,12 +140,24 @@ func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims 
 	return ticket.Claims{ID: rc.id, Ticket: session.Ticket{Opened: rc.now, KeyID: g.SigningKey()}, Tag: g.sessionTag(rc)}
 }
 
+// countRefusal tells of a refusal, if that is the response.
+func (g *Gateway) countRefusal(rc *requestContext, resp *Response) {
+	if resp.Status != 0 && g.options.OnRefusal != nil {
+		g.options.OnRefusal(rc.target.route.name, string(rc.refusalReason(resp.Status, rc.decision())))
+	}
+}
+
+// decision returns the decision on the viewer; pending without a session.
+func (rc *requestContext) decision() backends.Decision {
+	if rc.session == nil || rc.session.Decision() == nil {
+		return backends.Decision{}
+	}
+	return *rc.session.Decision()
+}
+
 // recordRefusal logs and counts a refusal that is not carried out.
 func (g *Gateway) recordRefusal(rc *requestContext, resp *Response) {
-	var d backends.Decision
-	if rc.session != nil && rc.session.Decision() != nil {
-		d = *rc.session.Decision()
-	}
+	d := rc.decision()
 	g.unenforced.Record(enforcement.Refusal{
 		Route: rc.target.route.name, Session: rc.id, Reason: rc.refusalReason(resp.Status, d),
 		Facts: []slog.Attr{

@@ -41,15 +41,20 @@ type Breaker struct {
 	state      atomic.Uint32                 // a copy of gobreaker's, whose State() locks and moves
 	openSignal atomic.Pointer[chan struct{}] // closed while the state is not closed
 	changes    broadcaster
+	onCall     func(d backends.Decision, err error, took time.Duration)
+	onState    func(backends.BreakerState)
 }
 
 // newBreaker returns the breaker of the named backend, whose calls end after timeout. The config must be valid.
-func newBreaker(name string, timeout time.Duration, cfg BreakerConfig, next backends.Backend, log *slog.Logger) *Breaker {
+func newBreaker(name string, timeout time.Duration, cfg BreakerConfig, next backends.Backend, deps Deps) *Breaker {
+	deps = deps.orNobody()
 	b := &Breaker{
 		name:    name,
 		timeout: timeout,
 		next:    next,
-		log:     backends.LoggerOrDiscard(log),
+		log:     deps.Log,
+		onCall:  deps.OnCall,
+		onState: deps.OnState,
 		history: newCallHistory(cfg.Interval, cfg.ConsecutiveFailures),
 		probes:  make(chan struct{}, cfg.HalfOpenProbes),
 	}
@@ -234,5 +239,6 @@ func (b *Breaker) onStateChange(_ string, from, to gobreaker.State) {
 			close(*b.openSignal.Load())
 		}
 	}
+	b.onState(b.State())
 	b.changes.notify()
 }

@@ -265,7 +265,7 @@ func TestBreaker_SecondOpinion_AsksAsARecheckOnce(t *testing.T) {
 					<-release
 				}
 				return allow(ctx, r)
-			}), slog.New(slog.NewTextHandler(&out, nil)))
+			}), Deps{Log: slog.New(slog.NewTextHandler(&out, nil))})
 		first := openingFrom(1)
 		first.Query, first.OnSent = "token=good", func() { t.Log("asked") }
 		_, _ = b.Check(t.Context(), first)
@@ -408,7 +408,7 @@ func TestBreaker_SecondOpinion_WarnsOfOneAddressOnly(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var out bytes.Buffer
 				s := &switchable{current: allow}
-				b := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, slog.New(slog.NewTextHandler(&out, nil)))
+				b := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, Deps{Log: slog.New(slog.NewTextHandler(&out, nil))})
 				_, _ = b.Check(t.Context(), openingFrom(1))
 				time.Sleep(time.Minute)
 				s.setBackend(fail)

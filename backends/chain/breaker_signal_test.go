@@ -92,7 +92,7 @@ func TestBreaker_ConcurrentChecks(t *testing.T) {
 	s := &switchable{current: allow}
 	cfg := DefaultBreakerConfig()
 	cfg.OpenDuration = time.Millisecond
-	b := newBreaker("b", testTimeout, cfg, s, nil)
+	b := newBreaker("b", testTimeout, cfg, s, Deps{})
 	var group sync.WaitGroup
 	for viewer := range 8 {
 		group.Go(func() {

@@ -73,7 +73,7 @@ func (s *switchable) Check(ctx context.Context, r *backends.Request) (backends.D
 }
 
 func newTestBreaker(next backends.Backend) *Breaker {
-	return newBreaker("b", testTimeout, DefaultBreakerConfig(), next, nil)
+	return newBreaker("b", testTimeout, DefaultBreakerConfig(), next, Deps{})
 }
 
 // openingFrom returns an opening check of the viewer with that number. Each has an IPv4 address of their own.
@@ -262,7 +262,7 @@ func TestBreaker_Panic_LoggedWithoutCredentials(t *testing.T) {
 	var out bytes.Buffer
 	b := newBreaker("b", testTimeout, DefaultBreakerConfig(), backends.BackendFunc(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
 		panic("cannot parse " + r.Query)
-	}), slog.New(slog.NewTextHandler(&out, nil)))
+	}), Deps{Log: slog.New(slog.NewTextHandler(&out, nil))})
 	_, err := b.Check(t.Context(), &backends.Request{Query: "token=5ecret"})
 	if f := backends.AsFailure(err); f == nil || f.Kind != backends.FailureMalformed {
 		t.Errorf("got %v, want a malformed failure", err)
@@ -303,7 +303,7 @@ func BenchmarkBreaker(b *testing.B) {
 	b.Run("open", func(b *testing.B) {
 		cfg := DefaultBreakerConfig()
 		cfg.OpenDuration = time.Hour
-		breaker := newBreaker("b", testTimeout, cfg, failWith(backends.FailureTransport), nil)
+		breaker := newBreaker("b", testTimeout, cfg, failWith(backends.FailureTransport), Deps{})
 		for range 5 {
 			_, _ = breaker.Check(b.Context(), r)
 		}

@@ -225,7 +225,7 @@ func TestBulkhead_OpenedBreakerReleasesWaitingChecks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := &switchable{current: hang}
-		breaker := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, nil)
+		breaker := newBreaker("portal", testTimeout, DefaultBreakerConfig(), s, Deps{})
 		cfg := DefaultBulkheadConfig()
 		cfg.MaxInFlight = 5
 		cfg.AnswerDeadline = time.Hour

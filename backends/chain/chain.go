@@ -102,7 +102,7 @@ func (c *Chain) bulkhead(cfg BulkheadConfig) decorator {
 
 func (c *Chain) breaker(cfg Config, deps Deps) decorator {
 	return func(next backends.Backend) backends.Backend {
-		c.Breaker = newBreaker(c.Name, cfg.Timeout, cfg.Breaker, next, deps.Log)
+		c.Breaker = newBreaker(c.Name, cfg.Timeout, cfg.Breaker, next, deps)
 		return c.Breaker
 	}
 }

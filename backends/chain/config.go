@@ -46,6 +46,10 @@ type Deps struct {
 	Kind string
 	// DefaultPolicy is the outage policy where the config leaves it open, usually the preset's. Zero: allow.
 	DefaultPolicy backends.Policy
+	// OnCall is told of each call of the backend: its answer or error, and how long it took. OnState is told each new state of
+	// the breaker. They may be nil, are called concurrently and must not block.
+	OnCall  func(d backends.Decision, err error, took time.Duration)
+	OnState func(backends.BreakerState)
 	// Log and Tracer may be nil: then nothing is logged or traced.
 	Log    *slog.Logger
 	Tracer trace.Tracer
@@ -54,4 +58,16 @@ type Deps struct {
 // policy returns the outage policy for a configured one.
 func (d Deps) policy(configured backends.Policy) backends.Policy {
 	return configured.Or(d.DefaultPolicy).Or(backends.PolicyAllow)
+}
+
+// orNobody returns the dependencies with functions that tell nobody in place of nil.
+func (d Deps) orNobody() Deps {
+	if d.OnCall == nil {
+		d.OnCall = func(backends.Decision, error, time.Duration) {}
+	}
+	if d.OnState == nil {
+		d.OnState = func(backends.BreakerState) {}
+	}
+	d.Log = backends.LoggerOrDiscard(d.Log)
+	return d
 }

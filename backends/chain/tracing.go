@@ -50,8 +50,13 @@ func (t *tracing) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	span.SetAttributes(
 		attribute.String("usher.verdict", d.Verdict.String()),
 		attribute.String("usher.source", d.Source.String()),
-		attribute.String("enduser.id", d.UserID),
 	)
+	if d.UserID != "" {
+		span.SetAttributes(attribute.String("user.id", d.UserID))
+	}
+	if d.User != "" {
+		span.SetAttributes(attribute.String("user.name", d.User))
+	}
 	return d, nil
 }
 

@@ -52,12 +52,12 @@ func TestTracing_ClientSpanWithoutCredentials(t *testing.T) {
 		status codes.Code
 	}{
 		"allowed": {
-			answerWith(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "u1"}),
-			with(map[string]any{"usher.verdict": "allowed", "usher.source": "backend", "enduser.id": "u1"}), codes.Unset,
+			answerWith(backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "u1", User: "ann"}),
+			with(map[string]any{"usher.verdict": "allowed", "usher.source": "backend", "user.id": "u1", "user.name": "ann"}), codes.Unset,
 		},
 		"denied is no error": {
 			answerWith(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}),
-			with(map[string]any{"usher.verdict": "denied", "usher.source": "backend", "enduser.id": ""}), codes.Unset,
+			with(map[string]any{"usher.verdict": "denied", "usher.source": "backend"}), codes.Unset,
 		},
 		"a failure says its kind and status": {
 			failWith(backends.FailureStatus),

@@ -10,7 +10,9 @@ import (
 	"net/url"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends"
 	"usher/backends/setting"
@@ -279,6 +281,8 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	}
 	if c.propagator != nil {
 		c.propagator.Inject(ctx, propagation.HeaderCarrier(h))
+		trace.SpanFromContext(ctx).SetAttributes(attribute.String("http.request.method", http.MethodGet),
+			attribute.String("server.address", u.Hostname()))
 	}
 	r := &http.Request{
 		Method: http.MethodGet, URL: &u, Host: u.Host, Header: h,

@@ -19,7 +19,7 @@ func TestRun_WriteAndRead(t *testing.T) {
 	value := 2.0
 	run := result.Run{Version: result.Version, Scenario: "steady", Measurements: []result.Measurement{{
 		Target: "usher", Round: 1, Operations: map[string]*result.Operation{result.Playlist: o},
-		Series: result.Series{Seconds: []float64{0, 1}, Lines: []result.Line{{Name: "requests.playlist", Values: []*float64{nil, &value}}}},
+		Series:     result.Series{Seconds: []float64{0, 1}, Lines: []result.Line{{Name: "requests.playlist", Values: []*float64{nil, &value}}}},
 		Assertions: []result.Assertion{{Text: "errors = 0", Got: "2"}},
 	}}}
 	var text bytes.Buffer

@@ -266,14 +266,17 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 
 func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
-	tracing := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
-	tracer, flush, err := tracing.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
+	settings := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
+	tracer, dropped, flush, err := settings.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, span := tracer.Start(t.Context(), "session.open")
 	span.End()
 	flush()
+	if got := dropped.Failed.Load(); got != 1 {
+		t.Errorf("%d spans failed, want 1", got)
+	}
 	if got := log.String(); strings.Count(got, "traces not exported") != 1 || !strings.Contains(got, "endpoint=http://127.0.0.1:9") {
 		t.Errorf("the log is %q, want one line that names tracing.endpoint and its value", got)
 	}

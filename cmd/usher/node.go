@@ -19,7 +19,9 @@ import (
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/cluster"
+	"usher/cmd/usher/tracing"
 	"usher/gateway"
+	"usher/gateway/admin"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -38,6 +40,9 @@ type node struct {
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	server   *gateway.Server
+	recorder *admin.Recorder
+	// droppedSpans are those that were not sent; nil: there is no tracing.
+	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
 	userAlarms sync.Map
 }
@@ -45,7 +50,7 @@ type node struct {
 // newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
-		settings: s, logger: logger,
+		settings: s, logger: logger, recorder: admin.NewRecorder(),
 		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
@@ -66,14 +71,14 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.gateway.SigningKey() }, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	})
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
 		MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
-		RetryAfter: s.Sessions.RetryAfter, Logger: logger,
+		RetryAfter: s.Sessions.RetryAfter, OnRefusal: n.recorder.Refused, OnOverload: n.recorder.Overloaded, Logger: logger,
 	})
 	if err != nil {
 		return nil, err
@@ -120,7 +125,8 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
-	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer}
+	deps := chain.Deps{Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
+		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name)}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
 	} else {

@@ -33,9 +33,9 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Ready: n.server.Ready, Warnings: n.viewers.warnings,
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
 		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
-		KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
 
@@ -43,10 +43,15 @@ func (n *node) adminHandler() http.Handler {
 func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range n.chains {
-		all = append(all, admin.Backend{
+		b := admin.Backend{
 			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
-		})
+			RechecksWaiting: n.registry.RechecksWaiting(name),
+		}
+		if c.Bulkhead != nil {
+			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
+		}
+		all = append(all, b)
 	}
 	return all
 }
@@ -55,7 +60,10 @@ func (n *node) backends() []admin.Backend {
 func (n *node) originStates() []admin.Origin {
 	var all []admin.Origin
 	for _, name := range slices.Sorted(maps.Keys(n.origins)) {
-		o := admin.Origin{Name: name}
+		s := n.origins[name].Stats()
+		o := admin.Origin{Name: name, Counters: admin.OriginCounters{
+			Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
+		}}
 		for _, at := range n.origins[name].Addresses() {
 			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
 		}

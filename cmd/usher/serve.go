@@ -62,7 +62,7 @@ func prepare(s *settings, logger *slog.Logger, tracer trace.Tracer) (*node, erro
 
 // serve runs a node until ctx ends. It calls started, if not nil, once the node listens.
 func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*node, net.Addr)) error {
-	tracer, flush, err := s.Tracing.tracer(ctx, logger)
+	tracer, dropped, flush, err := s.Tracing.tracer(ctx, logger)
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,7 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if err != nil {
 		return err
 	}
+	n.droppedSpans = dropped
 	defer n.close()
 	on, err := listen(ctx, s)
 	if err != nil {

@@ -49,7 +49,7 @@ func defaultSettings() *settings {
 		Fetch:    media.Fetch,
 		Cluster:  cluster.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
-		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1},
+		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1, Slow: time.Second},
 		Log:      logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }

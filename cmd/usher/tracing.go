@@ -19,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends/setting"
+	"usher/cmd/usher/tracing"
 )
 
 // tracingSettings hold where traces are sent.
@@ -27,8 +28,11 @@ type tracingSettings struct {
 	Endpoint string `yaml:"endpoint"`
 	// Protocol is grpc or http.
 	Protocol string `yaml:"protocol"`
-	// Sample is the share of sessions that are traced, 0 to 1.
+	// Sample is the share of traces that are sent, 0 to 1, besides those of viewers who are denied, turned away or admitted
+	// without an answer, and of failed calls.
 	Sample float64 `yaml:"sample"`
+	// Slow is the duration from which an opening or a re-check is always sent; zero: none is for that.
+	Slow time.Duration `yaml:"slow"`
 }
 
 // Validate names every setting that cannot work.
@@ -47,24 +51,28 @@ func (t tracingSettings) Validate() error {
 	if !(t.Sample >= 0 && t.Sample <= 1) {
 		errs = append(errs, fmt.Errorf("sample: %v is out of range; want 0 to 1", t.Sample))
 	}
+	if t.Slow < 0 {
+		errs = append(errs, fmt.Errorf("slow: %v is negative; 0s sends none for being slow", t.Slow))
+	}
 	return errors.Join(errs...)
 }
 
-// tracer returns the node's tracer, nil without an endpoint, and a function that flushes it. Traces that cannot be sent
-// are logged, and nothing else fails for them.
-func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, func(), error) {
+// tracer returns the node's tracer, nil without an endpoint, what it could not send, and a function that flushes it. Traces that
+// cannot be sent are logged, and nothing else fails for them.
+func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, *tracing.Dropped, func(), error) {
 	if t.Endpoint == "" {
-		return nil, func() {}, nil
+		return nil, new(tracing.Dropped), func() {}, nil
 	}
 	exporter, err := t.exporter(ctx)
 	if err != nil {
-		return nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
+		return nil, nil, nil, fmt.Errorf("tracing.endpoint=%s: %w", t.Endpoint, err)
 	}
 	lost := &exportErrorLog{endpoint: t.Endpoint, logger: logger}
 	otel.SetErrorHandler(lost)
+	processor := tracing.NewProcessor(exporter, tracing.Options{Sample: t.Sample, Slow: t.Slow})
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(t.Sample))),
+		sdktrace.WithSpanProcessor(processor),
+		sdktrace.WithSampler(processor.Sampler()),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
 	)
@@ -75,7 +83,7 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 			lost.Handle(err)
 		}
 	}
-	return provider.Tracer("usher"), flush, nil
+	return provider.Tracer("usher"), processor.Dropped(), flush, nil
 }
 
 // exportErrorLog logs that traces could not be sent. It is safe for concurrent use.

@@ -24,6 +24,11 @@ type Backend struct {
 	OnFailure string `json:"on_failure"`
 	// Address is where its checks go, without password and query. It is empty if the backend has none.
 	Address string `json:"address,omitempty"`
+	// ChecksInFlight and RechecksInFlight are calls that have not been answered, of openings and of running sessions.
+	ChecksInFlight   int `json:"checks_in_flight,omitempty"`
+	RechecksInFlight int `json:"rechecks_in_flight,omitempty"`
+	// RechecksWaiting are sessions that wait for a slot of recheck_rate.
+	RechecksWaiting int `json:"rechecks_waiting,omitempty"`
 	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing
 	// alarm was never raised.
 	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
@@ -56,6 +61,20 @@ type Origin struct {
 	Addresses []OriginAddress `json:"addresses"`
 	// Failures are the last failures that viewers felt, one of each reason, the newest first.
 	Failures []OriginFailure `json:"failures,omitempty"`
+	// Counters are totals since the start.
+	Counters OriginCounters `json:"counters"`
+}
+
+// OriginCounters count what an origin was asked.
+type OriginCounters struct {
+	// Fetches are requests to the origin, Coalesced are viewers who joined one in flight, Revalidated are fetches with 304.
+	Fetches     uint64 `json:"fetches"`
+	Coalesced   uint64 `json:"coalesced"`
+	Revalidated uint64 `json:"revalidated"`
+	// Stale are responses from an expired copy because the origin failed, Failovers are fetches repeated at another address.
+	Stale     uint64 `json:"stale"`
+	Failovers uint64 `json:"failovers"`
+	Bytes     uint64 `json:"bytes"`
 }
 
 // OriginAddress is an address of an origin.
@@ -94,6 +113,8 @@ type Sessions interface {
 type Options struct {
 	Sessions Sessions
 	Cluster  Cluster
+	// Recorder has the metrics of what happens. Nil: none are shown.
+	Recorder *Recorder
 	// Ready reports whether load balancers may send viewers to this node.
 	Ready func() bool
 	// Warnings returns what an operator should act on, a line each. Nil: nothing ever.
@@ -104,6 +125,8 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
+	DroppedSpans func() map[string]uint64
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.

@@ -317,6 +317,7 @@ func TestHandler_Origins(t *testing.T) {
 			func() []Origin {
 				return []Origin{{
 					Name: "astra", Addresses: []OriginAddress{{URL: "http://10.0.0.5:8000/", Ejected: true}},
+					Counters: OriginCounters{Fetches: 9},
 					Failures: []OriginFailure{{
 						Reason: "forbidden", Channel: "a001", URL: "http://10.0.0.5:8000/a001/index.m3u8", Status: 403,
 						Error: "status 403", Advice: "set headers", Time: time.Unix(1e9, 0).UTC(), Count: 3,
@@ -325,7 +326,7 @@ func TestHandler_Origins(t *testing.T) {
 			},
 			`{"origins":[{"name":"astra","addresses":[{"url":"http://10.0.0.5:8000/","ejected":true}],"failures":[{"reason":"forbidden",` +
 				`"channel":"a001","url":"http://10.0.0.5:8000/a001/index.m3u8","status":403,"error":"status 403","advice":"set headers",` +
-				`"time":"2001-09-09T01:46:40Z","count":3}]}]}`,
+				`"time":"2001-09-09T01:46:40Z","count":3}],"counters":{"fetches":9,"coalesced":0,"revalidated":0,"stale":0,"failovers":0,"bytes":0}}]}`,
 			`usher_origin_failures_total{origin="astra",reason="forbidden"} 3`,
 		},
 	} {

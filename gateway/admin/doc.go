@@ -5,6 +5,17 @@
 //
 //	/metrics  usher_ready                                         1 while load balancers may send viewers to this node
 //	          usher_active_sessions                               sessions on this node
+//	          usher_sessions{route,backend,state}                 by state: allowed, unverified, denied, pending
+//	          usher_decisions_total{route,backend,verdict,source} decisions of sessions, re-checks included
+//	          usher_opening_duration_seconds{route,backend,verdict}   a viewer's wait for the first decision
+//	          usher_refusals_total{route,reason}                  responses that refused a viewer
+//	          usher_overloads_total{setting}                      viewers turned away by a bound of this node
+//	          usher_free_rides_total{route,backend}               unverified viewers whom the backend then denied
+//	          usher_free_ride_seconds_total{route,backend}        for how long these watched
+//	          usher_backend_call_duration_seconds{backend,outcome}    calls by answer or failure
+//	          usher_backend_calls_in_flight{backend,check}        calls without an answer yet
+//	          usher_backend_rechecks_waiting{backend}             sessions that wait for a slot of recheck_rate
+//	          usher_backend_breaker_transitions_total{backend,state}  changes of the breaker's state
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
 //	          usher_backend_contract_violations_total{backend,violation}   responses that violated the contract
 //	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
@@ -14,7 +25,10 @@
 //	          usher_playlist_uris_too_long_total{route}           URIs of playlists beyond tickets.max_uri
 //	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_origin_failures_total{origin,reason}          requests of viewers that the origin failed
+//	          usher_origin_fetches_total{origin,kind}             fetched, coalesced, revalidated, stale, failover
+//	          usher_origin_bytes_total{origin}                    bytes of the origin's bodies
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
+//	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
@@ -52,6 +66,9 @@
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// Refused: OpenTelemetry's metrics SDK between the counters and the scrape. It would add modules and a copy of each value, and
+// say nothing that client_golang does not.
 //
 // Refused: the sum of what the nodes count. Behind a load balancer that sends each request elsewhere it shows each viewer once
 // a node.

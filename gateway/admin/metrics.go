@@ -21,6 +21,9 @@ func metrics(o Options) http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if o.Recorder != nil {
+		registry.MustRegister(o.Recorder.collectors()...)
+	}
 	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -34,7 +37,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -50,6 +53,17 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Sessions that a route with enforce: false would have refused.", []string{"route", "reason"}, nil),
 		originFailures: prometheus.NewDesc("usher_origin_failures_total",
 			"Requests of viewers that the origin failed.", []string{"origin", "reason"}, nil),
+		originFetches: prometheus.NewDesc("usher_origin_fetches_total",
+			"Requests to the origin, and responses without one of their own: fetched, coalesced, revalidated, stale, failover.",
+			[]string{"origin", "kind"}, nil),
+		originBytes: prometheus.NewDesc("usher_origin_bytes_total",
+			"Bytes of the origin's bodies.", []string{"origin"}, nil),
+		droppedSpans: prometheus.NewDesc("usher_trace_spans_dropped_total",
+			"Spans of traces that could not be sent, by reason.", []string{"reason"}, nil),
+		inFlight: prometheus.NewDesc("usher_backend_calls_in_flight",
+			"Calls of the backend without an answer yet.", []string{"backend", "check"}, nil),
+		waiting: prometheus.NewDesc("usher_backend_rechecks_waiting",
+			"Sessions that wait for a slot of recheck_rate.", []string{"backend"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
 			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
@@ -69,7 +83,8 @@ func newNodeCollector(o Options) *nodeCollector {
 
 // Describe implements prometheus.Collector.
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures} {
+	for _, d := range []*prometheus.Desc{c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
+		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans} {
 		out <- d
 	}
 }
@@ -82,9 +97,17 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
 	out <- gauge(c.activeBans, float64(len(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
+	if c.DroppedSpans != nil {
+		for reason, n := range c.DroppedSpans() {
+			out <- metric(c.droppedSpans, prometheus.CounterValue, float64(n), reason)
+		}
+	}
 	c.collectRoutes(out)
 	c.collectOrigins(out)
 	for _, b := range c.Backends() {
+		out <- gauge(c.inFlight, float64(b.ChecksInFlight), b.Name, "opening")
+		out <- gauge(c.inFlight, float64(b.RechecksInFlight), b.Name, "recheck")
+		out <- gauge(c.waiting, float64(b.RechecksWaiting), b.Name)
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
 		}
@@ -121,6 +144,13 @@ func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
 	for _, o := range c.Origins() {
 		for _, f := range o.Failures {
 			out <- metric(c.originFailures, prometheus.CounterValue, float64(f.Count), o.Name, f.Reason)
+		}
+		out <- metric(c.originBytes, prometheus.CounterValue, float64(o.Counters.Bytes), o.Name)
+		for kind, n := range map[string]uint64{
+			"fetched": o.Counters.Fetches, "coalesced": o.Counters.Coalesced, "revalidated": o.Counters.Revalidated,
+			"stale": o.Counters.Stale, "failover": o.Counters.Failovers,
+		} {
+			out <- metric(c.originFetches, prometheus.CounterValue, float64(n), o.Name, kind)
 		}
 	}
 }

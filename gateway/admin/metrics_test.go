@@ -21,6 +21,7 @@ func newNodeWithAlarms() *fakeNode {
 	n.backends = []Backend{
 		{
 			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			RechecksInFlight: 2, RechecksWaiting: 40,
 			ContractViolations: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
@@ -64,6 +65,12 @@ usher_backend_breaker_state{backend="a \"quoted\" one",state="open"} 0
 usher_backend_breaker_state{backend="portal",state="closed"} 0
 usher_backend_breaker_state{backend="portal",state="half-open"} 1
 usher_backend_breaker_state{backend="portal",state="open"} 0
+# HELP usher_backend_calls_in_flight Calls of the backend without an answer yet.
+# TYPE usher_backend_calls_in_flight gauge
+usher_backend_calls_in_flight{backend="a \"quoted\" one",check="opening"} 0
+usher_backend_calls_in_flight{backend="a \"quoted\" one",check="recheck"} 0
+usher_backend_calls_in_flight{backend="portal",check="opening"} 0
+usher_backend_calls_in_flight{backend="portal",check="recheck"} 2
 # HELP usher_backend_contract_violation 1 while the backend violates its contract, else 0.
 # TYPE usher_backend_contract_violation gauge
 usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
@@ -84,6 +91,10 @@ usher_backend_contract_violations_total{backend="portal",violation="redirect_to_
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3
 usher_backend_contract_violations_total{backend="portal",violation="wrong_address"} 1.2345678e+07
+# HELP usher_backend_rechecks_waiting Sessions that wait for a slot of recheck_rate.
+# TYPE usher_backend_rechecks_waiting gauge
+usher_backend_rechecks_waiting{backend="a \"quoted\" one"} 0
+usher_backend_rechecks_waiting{backend="portal"} 40
 # HELP usher_cluster_nodes Live nodes, this one included, as far as this one knows.
 # TYPE usher_cluster_nodes gauge
 usher_cluster_nodes 1
@@ -133,8 +144,8 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 	}
 	pedantic := prometheus.NewPedanticRegistry()
 	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms().options()))
-	if families, err := pedantic.Gather(); err != nil || len(families) != 9 {
-		t.Errorf("got %d families and error %v, want 9", len(families), err)
+	if families, err := pedantic.Gather(); err != nil || len(families) != 11 {
+		t.Errorf("got %d families and error %v, want 11", len(families), err)
 	}
 }
 
@@ -242,7 +253,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"address":"http://portal.example.com/","contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"address":"http://portal.example.com/","rechecks_in_flight":2,"rechecks_waiting":40,"contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"usher/backends/backendtest"
+	"usher/bench/stage"
+)
+
+// scraper reads the metrics of a node.
+type scraper struct {
+	t *testing.T
+	h http.Handler
+}
+
+// value returns the value of a series; ok is false if there is none.
+func (s scraper) value(series string) (value string, ok bool) {
+	s.t.Helper()
+	w := httptest.NewRecorder()
+	s.h.ServeHTTP(w, httptest.NewRequestWithContext(s.t.Context(), http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(w.Body.String()) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// want requires values of series.
+func (s scraper) want(values map[string]string) {
+	s.t.Helper()
+	for series, want := range values {
+		if got, _ := s.value(series); got != want {
+			s.t.Errorf("%s: %q, want %q", series, got, want)
+		}
+	}
+}
+
+// TestNode_Metrics tells an operator of an outage: who was let in without an answer, and who of them had no right to.
+func TestNode_Metrics(t *testing.T) {
+	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
+	t.Cleanup(origin.Close)
+	m := middleware(t)
+	text := strings.Replace(settingsFor(m.URL()+"/check"), "http://127.0.0.1:9", origin.URL, 1)
+	text = strings.Replace(text, "timeout: 300ms,", "timeout: 300ms, breaker: { open_duration: 1s },", 1)
+	n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	metrics := scraper{t, n.adminHandler()}
+	open := func(token string, want int) {
+		t.Helper()
+		if status, body := get(t, address+"/play/a001/index.m3u8?token="+token); status != want {
+			t.Fatalf("%s: %d %s, want %d", token, status, body, want)
+		}
+	}
+	open("good", http.StatusOK)
+	open("good", http.StatusOK) // known: no new decision
+	open("stranger", http.StatusForbidden)
+	if status, _ := get(t, address+"/play/a001/index.m3u8"); status != http.StatusForbidden {
+		t.Fatalf("without a token: %d, want 403", status)
+	}
+	metrics.want(map[string]string{
+		`usher_decisions_total{backend="portal",route="/play/{channel}/*",source="backend",verdict="allowed"}`: "1",
+		`usher_decisions_total{backend="portal",route="/play/{channel}/*",source="backend",verdict="denied"}`:  "1",
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="allowed"}`:                           "1",
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="denied"}`:                            "1",
+		`usher_opening_duration_seconds_count{backend="portal",route="/play/{channel}/*",verdict="allowed"}`:   "1",
+		`usher_backend_call_duration_seconds_count{backend="portal",outcome="allowed"}`:                        "1",
+		`usher_refusals_total{reason="missing_credential",route="/play/{channel}/*"}`:                          "1",
+		`usher_refusals_total{reason="backend",route="/play/{channel}/*"}`:                                     "1",
+		`usher_backend_breaker_transitions_total{backend="portal",state="open"}`:                               "0",
+	})
+
+	if err := m.SetMode(backendtest.Refuse()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		open(fmt.Sprintf("mallory-%d", i), http.StatusOK)
+	}
+	eventually(t, "the breaker has opened", func() bool {
+		got, _ := metrics.value(`usher_backend_breaker_transitions_total{backend="portal",state="open"}`)
+		return got != "0"
+	})
+	metrics.want(map[string]string{
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="unverified"}`:                          "5",
+		`usher_decisions_total{backend="portal",route="/play/{channel}/*",source="fail-open",verdict="allowed"}`: "5",
+		`usher_backend_call_duration_seconds_count{backend="portal",outcome="transport"}`:                        "5",
+	})
+
+	if err := m.SetMode(backendtest.Healthy()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the free rides have ended", func() bool {
+		got, _ := metrics.value(`usher_free_rides_total{backend="portal",route="/play/{channel}/*"}`)
+		return got == "5"
+	})
+	metrics.want(map[string]string{
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="unverified"}`: "0",
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="denied"}`:     "6",
+	})
+	if seconds, ok := metrics.value(`usher_free_ride_seconds_total{backend="portal",route="/play/{channel}/*"}`); !ok || seconds == "0" {
+		t.Errorf("free rides lasted %q seconds, want some", seconds)
+	}
+}
+
+// TestNode_Metrics_Overload names the bound that turned viewers away.
+func TestNode_Metrics_Overload(t *testing.T) {
+	m := middleware(t)
+	text := settingsFor(m.URL()+"/check") + "sessions: { max: 1 }\n"
+	n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	for i := range 3 {
+		get(t, fmt.Sprintf("%s/play/a001/index.m3u8?token=viewer-%d", address, i))
+	}
+	scraper{t, n.adminHandler()}.want(map[string]string{
+		`usher_overloads_total{setting="sessions.max"}`:                      "2",
+		`usher_refusals_total{reason="unchecked",route="/play/{channel}/*"}`: "2",
+	})
+}
