@@ -1,0 +1,32 @@
+// Command usher-bench proves a match night before it comes: it plays HLS viewers against Usher and other servers.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"usher/bench/table"
+)
+
+// commands is the command line.
+type commands struct {
+	Table tableCmd `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var cli commands
+	parsed := kong.Parse(&cli, kong.Name("usher-bench"), kong.Vars{"rows": strings.Join(table.Rows(), ", ")})
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "usher-bench:", err)
+		os.Exit(1)
+	}
+}
