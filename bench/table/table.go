@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/bench/peers"
+	"usher/bench/process"
 	"usher/bench/result"
 )
 
@@ -125,7 +126,7 @@ func Run(ctx context.Context, o Options) (*Table, error) {
 		return nil, err
 	}
 	defer b.close()
-	t := &Table{Host: host()}
+	t := &Table{Host: process.Host()}
 	for _, r := range rows() {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, r.key) {
 			continue

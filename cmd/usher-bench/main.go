@@ -11,11 +11,14 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"usher/bench/scenario"
 	"usher/bench/table"
 )
 
 // commands is the command line.
 type commands struct {
+	Run   runCmd   `cmd:"" help:"Run a scenario, print and write what it found; the exit code is 1 if what it expects does not hold."`
+	List  listCmd  `cmd:"" help:"List the scenarios, or show one with its knobs."`
 	Table tableCmd `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
 }
 
@@ -23,7 +26,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var cli commands
-	parsed := kong.Parse(&cli, kong.Name("usher-bench"), kong.Vars{"rows": strings.Join(table.Rows(), ", ")})
+	parsed := kong.Parse(&cli, kong.Name("usher-bench"), kong.Vars{
+		"rows": strings.Join(table.Rows(), ", "), "scenarios": strings.Join(scenario.Names(), ", "),
+	})
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "usher-bench:", err)

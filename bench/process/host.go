@@ -1,4 +1,4 @@
-package table
+package process
 
 import (
 	"os"
@@ -10,8 +10,8 @@ import (
 	"usher/bench/result"
 )
 
-// host describes the machine, as far as it says.
-func host() result.Host {
+// Host describes the machine, as far as it says.
+func Host() result.Host {
 	h := result.Host{
 		CPUs: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"), System: runtime.GOOS, Go: runtime.Version(),
 	}
