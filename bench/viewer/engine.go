@@ -214,6 +214,7 @@ func (e *engine) submit(t turn) {
 	defer e.mu.Unlock()
 	if e.inFlight >= e.config.MaxInFlight {
 		e.backlog = append(e.backlog, t)
+		e.delays.bounded.Add(1)
 		return
 	}
 	e.inFlight++
