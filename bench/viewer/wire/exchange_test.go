@@ -425,3 +425,21 @@ func TestConn_Do_AllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// FuzzExchange_Read reads any bytes as an answer: it ends, counts no more than there is, and names what is wrong.
+func FuzzExchange_Read(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), true)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n"), false)
+	f.Add([]byte("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\n\r\nbody"), true)
+	f.Fuzz(func(t *testing.T, answer []byte, keep bool) {
+		x := NewExchange()
+		x.KeepBody = keep
+		isReusable := x.read(strings.NewReader(string(answer)))
+		if x.Bytes > len(answer) || len(x.Body) > x.Bytes || isReusable && x.Failure != "" {
+			t.Errorf("%d bytes, %d of them kept, of %d; reusable %v, failure %q", x.Bytes, len(x.Body), len(answer), isReusable, x.Failure)
+		}
+		if x.Failure == "" && x.Status < 200 {
+			t.Errorf("status %d without a failure", x.Status)
+		}
+	})
+}
