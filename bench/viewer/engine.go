@@ -218,13 +218,13 @@ func (e *engine) submit(t turn) {
 		return
 	}
 	e.inFlight++
-	w := newWorker
+	var w *worker
 	if n := len(e.idle); n > 0 {
-		last := e.idle[n-1]
-		e.idle = e.idle[:n-1]
-		w = func(*engine) *worker { return last }
+		w, e.idle = e.idle[n-1], e.idle[:n-1]
+	} else {
+		w = newWorker(e)
 	}
-	e.running.Go(func() { w(e).run(t) })
+	e.running.Go(func() { w.run(t) })
 }
 
 // next returns a turn that waits. Without one the worker is idle.

@@ -32,11 +32,13 @@ type Client struct {
 
 	mu   sync.Mutex
 	open map[*Conn]struct{}
+	// nothing is where discarders do not write to.
+	nothing []byte
 }
 
 // NewClient returns a client that lives as long as ctx.
 func NewClient(ctx context.Context, config Config) *Client {
-	c := &Client{ctx: ctx, config: config, open: map[*Conn]struct{}{}}
+	c := &Client{ctx: ctx, config: config, open: map[*Conn]struct{}{}, nothing: make([]byte, 1<<20)}
 	if c.config.Dial == nil {
 		c.config.Dial = dialTCP
 	}
@@ -107,6 +109,8 @@ type Conn struct {
 	h1 net.Conn
 	h2 *http.ClientConn
 
+	discarder *discarder
+
 	// used is when the last exchange ended.
 	used time.Time
 }
@@ -138,6 +142,7 @@ func (c *Conn) Do(x *Exchange) {
 			return
 		}
 	}
+	x.discarder = c.discarder
 	_ = c.h1.SetDeadline(deadline) // fails on a closed connection only, as writing does
 	if err := x.write(c.h1, cmp.Or(x.Host, c.origin.Host)); err != nil {
 		x.Failure = failure(err, Reset)
@@ -168,6 +173,7 @@ func (c *Conn) connect(deadline time.Time) (failed string) {
 		}
 		conn = secure
 	}
+	c.discarder = newDiscarder(conn, c.client.nothing)
 	c.mu.Lock()
 	c.h1 = conn
 	c.mu.Unlock()
