@@ -80,6 +80,9 @@ func TestRun_Behaviour(t *testing.T) {
 				test.set(&c.Behaviour)
 				m := play(t, c, minutes*time.Minute, fromOrigin())
 				wantAbout(t, test.count, m.Counts[test.count], test.want)
+				if missed := m.Counts["segments.missed"]; missed > 0 {
+					t.Errorf("%v segments missed, want none: nobody was too slow", missed)
+				}
 				for op, o := range m.Operations {
 					if o.Failed() > 0 {
 						t.Errorf("%s: failed %v", op, o.Errors)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usher/bench/pace"
 	"usher/bench/record"
 	"usher/bench/viewer/edge"
 	"usher/bench/viewer/wire"
@@ -131,9 +132,7 @@ const showEvery = 200 * time.Millisecond
 
 // plan turns a pace into starts.
 type plan struct {
-	pace interface {
-		Due(elapsed time.Duration) float64
-	}
+	pace pace.Pace
 	// reached is the time until which starts were planned, and count how many. limit bounds them.
 	reached      time.Duration
 	count, limit float64
@@ -142,10 +141,7 @@ type plan struct {
 // planStep is the unit in which a pace is asked. Starts within it are spread evenly.
 const planStep = time.Millisecond
 
-func newPlan(p interface {
-	Due(elapsed time.Duration) float64
-}, viewers int,
-) *plan {
+func newPlan(p pace.Pace, viewers int) *plan {
 	limit := math.Inf(1)
 	if viewers > 0 {
 		limit = float64(viewers)

@@ -63,7 +63,7 @@ type delays struct {
 	turns, late, full, noPort, noFiles atomic.Int64
 	// bounded are turns that waited because too many requests were in flight.
 	bounded atomic.Int64
-	longest                            atomic.Int64
+	longest atomic.Int64
 }
 
 // Above tooLate the generator's own delay of a turn is told if more than one in tooMany turns has it.
