@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -209,6 +210,9 @@ func (e *engine) submit(t turn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.inFlight >= e.config.MaxInFlight {
+		if e.first > len(e.backlog)/2 {
+			e.backlog, e.first = slices.Delete(e.backlog, 0, e.first), 0
+		}
 		e.backlog = append(e.backlog, t)
 		e.delays.bounded.Add(1)
 		return
