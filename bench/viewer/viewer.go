@@ -97,7 +97,10 @@ func (e *engine) behave(slot uint32, v *viewer) (isReload, isGone bool) {
 	case e.happens(v, drawPause, b.Pause):
 		e.recorder.Count("pauses", 1)
 		v.due += max(v.period, e.lasts(v, drawPauseFor, b.PauseFor))
-		v.reload, v.sequence = v.due, emptyBuffer // live again, and not what was missed
+		v.reload = v.due
+		if e.config.Auth == nil {
+			v.sequence = emptyBuffer // live again, and not what was missed
+		}
 		return false, false
 	case e.happens(v, drawZap, b.Zap):
 		e.recorder.Count("zaps", 1)

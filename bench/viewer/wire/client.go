@@ -16,7 +16,7 @@ type Dial func(ctx context.Context, source netip.Addr, address string) (net.Conn
 
 // Config configures a [Client].
 type Config struct {
-	// TLS is used with https; nil is the default.
+	// TLS is used with https; nil is the default. Without a session cache every handshake is a full one, as that of a new viewer.
 	TLS *tls.Config
 	// HTTP2 speaks HTTP/2 alone, with http by prior knowledge.
 	HTTP2 bool
@@ -44,10 +44,6 @@ func NewClient(ctx context.Context, config Config) *Client {
 	}
 	if c.config.TLS == nil {
 		c.config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if c.config.TLS.ClientSessionCache == nil {
-		c.config.TLS = c.config.TLS.Clone()
-		c.config.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0) // as players resume
 	}
 	if config.HTTP2 {
 		c.h2 = c.transport()
