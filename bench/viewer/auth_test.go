@@ -204,6 +204,8 @@ func TestRun_Auth_Envoy(t *testing.T) {
 	if o.Errors["status 503"] == 0 || o.Errors["status 403"] == 0 || o.Failed() == o.Requests {
 		t.Errorf("%d questions, failed %v; want some of 503 and of 403, and others", o.Requests, o.Errors)
 	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
 	h := fake.last.GetAttributes().GetRequest().GetHttp()
 	socket := fake.last.GetAttributes().GetSource().GetAddress().GetAddress().(*core.Address_SocketAddress).SocketAddress
 	if !strings.HasPrefix(h.GetPath(), "/play/a001/index.m3u8?token=viewer-") || h.GetHost() != "tv.example.com" || h.GetMethod() != "GET" ||
