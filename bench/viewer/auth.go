@@ -67,11 +67,12 @@ func (w *worker) ask(slot uint32, v *viewer) {
 	e := w.engine
 	a := e.config.Auth
 	if v.phase == opening {
-		v.reload, v.sequence = v.due, 0
+		v.reload, v.sequence = v.due, 0 // how many questions there were
 	}
 	q := edge.Question{
 		Path: a.Path, URI: string(e.appendPath(nil, v)), Host: a.Host, Channel: e.config.Channels[v.channel],
-		Address: addressIn(e.config.Forwarded, v.address), UserAgent: e.config.UserAgent, Session: mix(e.config.Seed ^ uint64(v.number)), Number: v.sequence,
+		Address: addressIn(e.config.Forwarded, v.address), UserAgent: e.config.UserAgent,
+		Session: mix(e.config.Seed ^ uint64(v.number) ^ uint64(v.channel)<<32), Number: v.sequence,
 	}
 	w.beginTrace()
 	failed := w.send(slot, v, &q)

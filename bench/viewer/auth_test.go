@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -98,6 +99,37 @@ func sessionOf(r *http.Request) string {
 	return r.Header.Get("X-Session-Id") + r.URL.Query().Get("session_id")
 }
 
+// TestRun_Auth_Pause has viewers who zap and pause at an edge with sessions: each channel is a session whose questions are numbered.
+func TestRun_Auth_Pause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := edgeOf(edge.Flussonic, 3)
+		c.Channels = []string{"a001", "a002", "a003"}
+		c.Behaviour.Pause, c.Behaviour.PauseFor, c.Behaviour.Zap = 10*time.Second, 5*time.Second, 20*time.Second
+		server := &watch{next: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+		m := play(t, c, 2*time.Minute, server)
+		if m.Counts["pauses"] == 0 || m.Counts["zaps"] == 0 {
+			t.Errorf("counts %v, want pauses and zaps", m.Counts)
+		}
+		channels := map[string]string{}
+		next := map[string]int{}
+		for _, r := range server.requests {
+			q := r.URL.Query()
+			id, number := q.Get("session_id"), q.Get("request_number")
+			if channel := channels[id]; channel != "" && channel != q.Get("name") {
+				t.Errorf("session %s is of %s and of %s", id, channel, q.Get("name"))
+			}
+			channels[id] = q.Get("name")
+			if number == "0" {
+				next[id] = 0
+			}
+			if number != strconv.Itoa(next[id]) || (number == "0") != (q.Get("request_type") == "new_session") {
+				t.Errorf("question %s of a session is %s, want %d", number, q.Get("request_type"), next[id])
+			}
+			next[id]++
+		}
+	})
+}
+
 // TestRun_Auth_Denials asks again after a denial, about the viewer as a new one.
 func TestRun_Auth_Denials(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -172,6 +204,8 @@ func TestRun_Auth_Envoy(t *testing.T) {
 	if o.Errors["status 503"] == 0 || o.Errors["status 403"] == 0 || o.Failed() == o.Requests {
 		t.Errorf("%d questions, failed %v; want some of 503 and of 403, and others", o.Requests, o.Errors)
 	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
 	h := fake.last.GetAttributes().GetRequest().GetHttp()
 	socket := fake.last.GetAttributes().GetSource().GetAddress().GetAddress().(*core.Address_SocketAddress).SocketAddress
 	if !strings.HasPrefix(h.GetPath(), "/play/a001/index.m3u8?token=viewer-") || h.GetHost() != "tv.example.com" || h.GetMethod() != "GET" ||

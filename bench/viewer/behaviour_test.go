@@ -80,6 +80,9 @@ func TestRun_Behaviour(t *testing.T) {
 				test.set(&c.Behaviour)
 				m := play(t, c, minutes*time.Minute, fromOrigin())
 				wantAbout(t, test.count, m.Counts[test.count], test.want)
+				if missed := m.Counts["segments.missed"]; missed > 0 {
+					t.Errorf("%v segments missed, want none: nobody was too slow", missed)
+				}
 				for op, o := range m.Operations {
 					if o.Failed() > 0 {
 						t.Errorf("%s: failed %v", op, o.Errors)
@@ -234,6 +237,10 @@ func TestRun_BadAnswers(t *testing.T) {
 		"multivariant playlists all the way": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nindex.m3u8\n")
 		}, result.Playlist, notPlaylist},
+		"a variant with a space in its URI": {func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(time.Second) // of the bubble's time
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na HTTP/1.1\n")
+		}, result.Playlist, badURL},
 		"a body cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "#EXTM3U\n")
@@ -244,7 +251,7 @@ func TestRun_BadAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := play(t, oneTarget(1), 3*time.Second, test.handle)
 				o := m.Operations[test.op]
-				if o == nil || o.Errors[test.failure] == 0 || o.Errors[test.failure] != o.Failed() {
+				if o == nil || o.Errors[test.failure] == 0 || test.op == result.Playlist && o.Latency.Max() > time.Millisecond || o.Errors[test.failure] != o.Failed() {
 					t.Errorf("%+v, want failures %q of %s alone", m.Operations, test.failure, test.op)
 				}
 			})
@@ -267,6 +274,20 @@ func TestRun_InitAndRanges(t *testing.T) {
 			if got[want] != 1 {
 				t.Errorf("requests %v, want %q once", got, want)
 			}
+		}
+	})
+}
+
+// TestRun_EndedPlaylist opens the next film when one has ended.
+func TestRun_EndedPlaylist(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := play(t, oneTarget(1), 10*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, ".m3u8") {
+				_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXTINF:4,\nb.ts\n#EXT-X-ENDLIST\n")
+			}
+		}))
+		if opened, segments := m.Operations[result.Opening].Requests, m.Operations[result.Segment].Requests; opened != 3 || segments != 6 {
+			t.Errorf("%d openings, %d segments; want 3, 6", opened, segments)
 		}
 	})
 }

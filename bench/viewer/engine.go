@@ -4,11 +4,13 @@ import (
 	"context"
 	"math"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"usher/bench/pace"
 	"usher/bench/record"
 	"usher/bench/viewer/edge"
 	"usher/bench/viewer/wire"
@@ -131,9 +133,7 @@ const showEvery = 200 * time.Millisecond
 
 // plan turns a pace into starts.
 type plan struct {
-	pace interface {
-		Due(elapsed time.Duration) float64
-	}
+	pace pace.Pace
 	// reached is the time until which starts were planned, and count how many. limit bounds them.
 	reached      time.Duration
 	count, limit float64
@@ -142,10 +142,7 @@ type plan struct {
 // planStep is the unit in which a pace is asked. Starts within it are spread evenly.
 const planStep = time.Millisecond
 
-func newPlan(p interface {
-	Due(elapsed time.Duration) float64
-}, viewers int,
-) *plan {
+func newPlan(p pace.Pace, viewers int) *plan {
 	limit := math.Inf(1)
 	if viewers > 0 {
 		limit = float64(viewers)
@@ -213,17 +210,21 @@ func (e *engine) submit(t turn) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.inFlight >= e.config.MaxInFlight {
+		if e.first > len(e.backlog)/2 {
+			e.backlog, e.first = slices.Delete(e.backlog, 0, e.first), 0
+		}
 		e.backlog = append(e.backlog, t)
+		e.delays.bounded.Add(1)
 		return
 	}
 	e.inFlight++
-	w := newWorker
+	var w *worker
 	if n := len(e.idle); n > 0 {
-		last := e.idle[n-1]
-		e.idle = e.idle[:n-1]
-		w = func(*engine) *worker { return last }
+		w, e.idle = e.idle[n-1], e.idle[:n-1]
+	} else {
+		w = newWorker(e)
 	}
-	e.running.Go(func() { w(e).run(t) })
+	e.running.Go(func() { w.run(t) })
 }
 
 // next returns a turn that waits. Without one the worker is idle.

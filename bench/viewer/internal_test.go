@@ -11,6 +11,9 @@ import (
 	"unsafe"
 
 	"pgregory.net/rapid"
+
+	"usher/bench/record"
+	"usher/bench/viewer/wire"
 )
 
 // TestWheel compares the wheel with a sorted list.
@@ -209,5 +212,54 @@ func TestSlowest_KeepsSlowest(t *testing.T) {
 	}
 	if got, want := s.notes(), []string{"slowest traced requests, multivariant: 9ms (trace id9), 8ms (trace id8), 7ms (trace id7)"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestEngine_Skip drops what is more than the timeout late, and keeps the schedule.
+func TestEngine_Skip(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	tests := map[string]struct {
+		viewer  viewer
+		due     time.Duration
+		dropped uint64
+	}{
+		"reloads":                 {viewer{phase: playing, period: 2 * s, due: 10 * s, reload: 10 * s}, 16 * s, 3},
+		"a multivariant playlist": {viewer{phase: playing, period: 2 * s, due: 9 * s, reload: 10 * s, isHalfway: true}, 16 * s, 4},
+		"a retry":                 {viewer{phase: playing, period: 20 * s, due: 9 * s, reload: 18 * s}, 18 * s, 1},
+		"an opening":              {viewer{phase: opening, due: 9 * s}, 21 * s, 1},
+		"a return":                {viewer{phase: away, due: 9 * s}, 21 * s, 1},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := oneTarget(1)
+			c.Timeout = 5 * s
+			r := record.New(time.Now())
+			e := newEngine(t.Context(), c, r, wire.Config{})
+			v := test.viewer
+			isGone := e.skip(0, &v, 21*s)
+			if dropped := r.Finish(time.Now()).Arrivals.Dropped; isGone || v.due != test.due || dropped != test.dropped || v.isHalfway {
+				t.Errorf("due at %v, %d dropped, gone %v; want %v, %d", v.due, dropped, isGone, test.due, test.dropped)
+			}
+		})
+	}
+}
+
+// TestEngine_Backlog_IsCompacted keeps no turns that were begun.
+func TestEngine_Backlog_IsCompacted(t *testing.T) {
+	t.Parallel()
+	c := oneTarget(1)
+	e := newEngine(t.Context(), c, record.New(time.Now()), wire.Config{})
+	e.inFlight = c.MaxInFlight
+	e.submit(turn{slot: 0})
+	for i := range uint32(1000) { // one more waits each time
+		e.submit(turn{slot: i + 1})
+		if got, ok := e.next(nil); !ok || got.slot != i {
+			t.Fatalf("the next turn is of slot %d, %v; want %d", got.slot, ok, i)
+		}
+	}
+	if n := cap(e.backlog); n > 16 {
+		t.Errorf("a backlog of one takes %d", n)
 	}
 }

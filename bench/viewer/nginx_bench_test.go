@@ -99,9 +99,9 @@ func cpuOf(b *testing.B, pid int) time.Duration {
 	return sum
 }
 
-// BenchmarkNginx loads nginx's static files as fast as possible, by this package's client and by wrk, and by the whole generator at a
+// BenchmarkRun_Nginx loads nginx's static files as fast as possible, by this package's client and by wrk, and by the whole generator at a
 // rate.
-func BenchmarkNginx(b *testing.B) {
+func BenchmarkRun_Nginx(b *testing.B) {
 	server := startNginx(b)
 	for _, path := range []string{"/index.m3u8", "/seg.ts"} {
 		b.Run("wire"+path, func(b *testing.B) { server.measure(b, func() float64 { return server.byWire(b, path) }) })

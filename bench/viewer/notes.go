@@ -61,7 +61,9 @@ func (s *slowest) notes() []string {
 // delays say how well the generator itself kept the plan.
 type delays struct {
 	turns, late, full, noPort, noFiles atomic.Int64
-	longest                            atomic.Int64
+	// bounded are turns that waited because too many requests were in flight.
+	bounded atomic.Int64
+	longest atomic.Int64
 }
 
 // Above tooLate the generator's own delay of a turn is told if more than one in tooMany turns has it.
@@ -98,9 +100,12 @@ func (d *delays) addFailure(failed string) {
 func (e *engine) note() {
 	d := &e.delays
 	if late, turns := d.late.Load(), d.turns.Load(); late*tooMany > turns {
+		why := "Use a faster or quieter machine, or a lower rate"
+		if bounded := d.bounded.Load(); bounded > 0 {
+			why = fmt.Sprintf("%d turns waited because max_in_flight=%d requests were in flight: raise it", bounded, e.config.MaxInFlight)
+		}
 		e.recorder.Note(fmt.Sprintf("the generator did not keep the plan: it began %d of %d turns more than %v late, the latest after %v; "+
-			"latencies count from the plan. Use a faster machine, a lower rate, or a larger max_in_flight (%d)",
-			late, turns, tooLate, time.Duration(d.longest.Load()).Round(time.Millisecond), e.config.MaxInFlight))
+			"latencies count from the plan. %s", late, turns, tooLate, time.Duration(d.longest.Load()).Round(time.Millisecond), why))
 	}
 	if n := d.full.Load(); n > 0 {
 		e.recorder.Note(fmt.Sprintf("%d viewers did not start because %d were there at once; raise max_alive", n, len(e.viewers)))

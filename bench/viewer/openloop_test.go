@@ -90,7 +90,7 @@ func TestRun_HangingServer_DropsAndSaysSo(t *testing.T) {
 		if o.Errors["timeout"] == 0 || o.Latency.Max() > 10*time.Second+100*time.Millisecond {
 			t.Errorf("failed %v, slowest %v; want timeouts, at most two timeouts from the plan", o.Errors, o.Latency.Max())
 		}
-		if len(m.Notes) == 0 || !strings.Contains(m.Notes[0], "did not keep the plan") || !strings.Contains(m.Notes[0], "max_in_flight (2)") {
+		if len(m.Notes) == 0 || !strings.Contains(m.Notes[0], "did not keep the plan") || !strings.Contains(m.Notes[0], "max_in_flight=2") {
 			t.Errorf("notes %q; want one that names max_in_flight", m.Notes)
 		}
 	})

@@ -18,7 +18,7 @@ func (w *worker) open(slot uint32, v *viewer) {
 		return
 	}
 	v.phase, v.reload, v.sequence = playing, intended, emptyBuffer
-	v.isHalfway = false
+	v.period, v.isHalfway = max(v.period, shortestPeriod), false
 	if len(w.list.Variants) == 0 {
 		w.play(slot, v)
 		return

@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math/rand/v2"
 	"strconv"
@@ -9,6 +10,7 @@ import (
 
 	"usher/bench/record"
 	"usher/bench/viewer/playlist"
+	"usher/bench/viewer/wire"
 )
 
 // loadPlaylist loads the playlist at w.url, which becomes that of the last redirect.
@@ -30,19 +32,10 @@ func (w *worker) follow(slot uint32, v *viewer, url *[]byte) (failed string) {
 	e := w.engine
 	w.beginTrace()
 	for n := 0; ; n++ {
-		origin, target, ok := playlist.SplitURL(*url)
-		var index uint16
-		if ok {
-			index, ok = e.origins.addBytes(origin)
-		}
-		if !ok {
+		server := w.prepare(v, *url)
+		if server == nil {
 			return badURL
 		}
-		if len(target) == 0 {
-			target = []byte("/")
-		}
-		w.x.Target, w.x.Header = target, w.appendHeader(w.x.Header[:0], v)
-		server := e.origins.at(index)
 		conn := e.connections.take(slot, v, server)
 		conn.Do(w.x)
 		e.connections.give(server, conn)
@@ -57,6 +50,25 @@ func (w *worker) follow(slot uint32, v *viewer, url *[]byte) (failed string) {
 		}
 		*url = append((*url)[:0], playlist.Resolve(nil, *url, w.x.Location)...)
 	}
+}
+
+// prepare makes the request for a URL. It returns nil, and a request of no duration, if no request can be sent to it.
+func (w *worker) prepare(v *viewer, url []byte) *wire.Origin {
+	origin, target, ok := playlist.SplitURL(url)
+	var index uint16
+	if ok = ok && !bytes.ContainsAny(target, " \t\r\n"); ok {
+		index, ok = w.engine.origins.addBytes(origin)
+	}
+	if !ok {
+		w.sent = time.Now()
+		w.x.Sent, w.x.FirstByte, w.x.End, w.x.Bytes = w.sent, time.Time{}, w.sent, 0
+		return nil
+	}
+	if len(target) == 0 {
+		target = []byte("/")
+	}
+	w.x.Target, w.x.Header = target, w.appendHeader(w.x.Header[:0], v)
+	return w.engine.origins.at(index)
 }
 
 // record records a request that was meant to be sent at intended.

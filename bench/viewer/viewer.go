@@ -96,8 +96,11 @@ func (e *engine) behave(slot uint32, v *viewer) (isReload, isGone bool) {
 		return false, e.leave(slot, v)
 	case e.happens(v, drawPause, b.Pause):
 		e.recorder.Count("pauses", 1)
-		v.due += max(v.period, e.lasts(v, drawPauseFor, b.PauseFor))
+		v.due = wholeTicks(v.due + max(v.period, e.lasts(v, drawPauseFor, b.PauseFor)))
 		v.reload = v.due
+		if e.config.Auth == nil {
+			v.sequence = emptyBuffer // live again, and not what was missed
+		}
 		return false, false
 	case e.happens(v, drawZap, b.Zap):
 		e.recorder.Count("zaps", 1)
@@ -109,10 +112,12 @@ func (e *engine) behave(slot uint32, v *viewer) (isReload, isGone bool) {
 	if e.happens(v, drawRoam, b.Roam) {
 		e.recorder.Count("roams", 1)
 		v.address += 0x9e3779b1 // far away, and a new one each time
+		e.connections.drop(slot)
 	}
 	if e.happens(v, drawHop, b.Hop) {
 		e.recorder.Count("hops", 1)
 		e.hop(v)
+		e.connections.drop(slot)
 	}
 	return true, false
 }

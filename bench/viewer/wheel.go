@@ -36,12 +36,15 @@ func newWheel(viewers []viewer) *wheel {
 // delays nobody.
 func (w *wheel) add(slot uint32) {
 	v := &w.viewers[slot]
-	v.due = (v.due + tick - 1) / tick * tick
+	v.due = wholeTicks(v.due)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	head := &w.heads[max(int64(v.due/tick), w.reached)%ticks]
 	v.next, *head = *head, slot
 }
+
+// wholeTicks returns the start of the first tick that is not before a time.
+func wholeTicks(d time.Duration) time.Duration { return (d + tick - 1) / tick * tick }
 
 // advance removes the viewers who are due by now, and appends them to due in the order of their ticks.
 func (w *wheel) advance(now time.Duration, due []uint32) []uint32 {

@@ -91,18 +91,22 @@ func (w *worker) turn(slot uint32, v *viewer) (isGone bool) {
 	return false
 }
 
-// skip drops what could not be sent in time: a start, or reloads.
+// skip drops what could not be sent in time: a start, or the reloads that are more than the timeout late.
 func (e *engine) skip(slot uint32, v *viewer, now time.Duration) (isGone bool) {
-	dropped := 1
+	dropped := 0
+	if v.phase != playing || v.due != v.reload { // a start, a retry, or a multivariant playlist
+		dropped++
+	}
 	switch v.phase {
 	case arriving:
 		e.free(slot)
 		isGone = true
 	case playing:
-		for v.due, v.isHalfway = v.reload, false; v.due < now; dropped++ {
+		for v.reload < now-e.config.Timeout {
 			v.reload += v.period
-			v.due = v.reload
+			dropped++
 		}
+		v.due, v.isHalfway = v.reload, false
 	default:
 		v.due = now
 	}

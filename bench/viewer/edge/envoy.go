@@ -30,7 +30,7 @@ func NewEnvoyClient(address string, secure *tls.Config) (*EnvoyClient, error) {
 		by = credentials.NewTLS(secure)
 	}
 	conn, err := grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(by), grpc.WithDisableRetry(),
-		grpc.WithDisableServiceConfig())
+		grpc.WithDisableServiceConfig(), grpc.WithNoProxy())
 	if err != nil {
 		return nil, err
 	}

@@ -27,10 +27,23 @@ func (x *Exchange) readBody() error {
 	case x.KeepBody:
 		return x.keep(length)
 	default:
-		n, err := x.in.Discard(length)
-		x.Bytes = n
+		return x.discard(length)
+	}
+}
+
+// discard reads a body of known length and drops it.
+func (x *Exchange) discard(length int) error {
+	first := length
+	if x.discarder != nil {
+		first = min(length, x.in.Buffered())
+	}
+	n, err := x.in.Discard(first)
+	if x.Bytes = n; err != nil || n == length {
 		return err
 	}
+	n, err = x.discarder.discard(length - n)
+	x.Bytes += n
+	return err
 }
 
 // keep reads a body of known length.

@@ -16,7 +16,7 @@ type Dial func(ctx context.Context, source netip.Addr, address string) (net.Conn
 
 // Config configures a [Client].
 type Config struct {
-	// TLS is used with https; nil is the default.
+	// TLS is used with https; nil is the default. Without a session cache every handshake is a full one, as that of a new viewer.
 	TLS *tls.Config
 	// HTTP2 speaks HTTP/2 alone, with http by prior knowledge.
 	HTTP2 bool
@@ -32,20 +32,18 @@ type Client struct {
 
 	mu   sync.Mutex
 	open map[*Conn]struct{}
+	// nothing is where discarders do not write to.
+	nothing []byte
 }
 
 // NewClient returns a client that lives as long as ctx.
 func NewClient(ctx context.Context, config Config) *Client {
-	c := &Client{ctx: ctx, config: config, open: map[*Conn]struct{}{}}
+	c := &Client{ctx: ctx, config: config, open: map[*Conn]struct{}{}, nothing: make([]byte, 1<<20)}
 	if c.config.Dial == nil {
 		c.config.Dial = dialTCP
 	}
 	if c.config.TLS == nil {
 		c.config.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if c.config.TLS.ClientSessionCache == nil {
-		c.config.TLS = c.config.TLS.Clone()
-		c.config.TLS.ClientSessionCache = tls.NewLRUClientSessionCache(0) // as players resume
 	}
 	if config.HTTP2 {
 		c.h2 = c.transport()
@@ -107,6 +105,8 @@ type Conn struct {
 	h1 net.Conn
 	h2 *http.ClientConn
 
+	discarder *discarder
+
 	// used is when the last exchange ended.
 	used time.Time
 }
@@ -138,6 +138,7 @@ func (c *Conn) Do(x *Exchange) {
 			return
 		}
 	}
+	x.discarder = c.discarder
 	_ = c.h1.SetDeadline(deadline) // fails on a closed connection only, as writing does
 	if err := x.write(c.h1, cmp.Or(x.Host, c.origin.Host)); err != nil {
 		x.Failure = failure(err, Reset)
@@ -168,6 +169,7 @@ func (c *Conn) connect(deadline time.Time) (failed string) {
 		}
 		conn = secure
 	}
+	c.discarder = newDiscarder(conn, c.client.nothing)
 	c.mu.Lock()
 	c.h1 = conn
 	c.mu.Unlock()

@@ -64,10 +64,12 @@ type Exchange struct {
 	out  []byte
 	in   *bufio.Reader
 	head fasthttp.ResponseHeader
+	// discarder is the connection's; nil: none.
+	discarder *discarder
 }
 
-// readBuffer is the size of a read. A megabyte in few calls costs less than wrk's reads of 8 kB.
-const readBuffer = 64 << 10
+// readBuffer is the size of a read, and of the longest head.
+const readBuffer = 16 << 10
 
 // MaxBody bounds a kept body in bytes. More than that is no playlist.
 const MaxBody = 8 << 20

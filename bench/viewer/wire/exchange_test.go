@@ -94,6 +94,7 @@ func at(address string) Origin { return Origin{Host: "tv", Address: address} }
 func TestConn_Do_NamesFailures(t *testing.T) {
 	t.Parallel()
 	const head = "HTTP/1.1 200 OK\r\n"
+	long := strings.Repeat("0123456789abcdef", 200_000)
 	tests := map[string]struct {
 		answer func(*net.TCPConn, string)
 		status int
@@ -108,6 +109,8 @@ func TestConn_Do_NamesFailures(t *testing.T) {
 		"an unavailable server":      {write("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"), 503, "", "status 503"},
 		"a denial":                   {write("HTTP/1.1 403 Forbidden\r\nContent-Length: 1\r\n\r\nx"), 403, "x", "status 403"},
 		"a status of nobody's":       {write("HTTP/1.1 599 X\r\nContent-Length: 0\r\n\r\n"), 599, "", "status 599"},
+		"a long body":                {write(head + "Content-Length: 3200000\r\n\r\n" + long), 200, long, ""},
+		"a long body cut short":      {write(head + "Content-Length: 3200001\r\n\r\n" + long), 200, long, BrokenBody},
 		"a body cut short":           {write(head + "Content-Length: 9\r\n\r\nok"), 200, "ok", BrokenBody},
 		"chunks cut short":           {write(head + "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"), 200, "ok", BrokenBody},
 		"chunks that are none":       {write(head + "Transfer-Encoding: chunked\r\n\r\nx\r\nok\r\n"), 200, "", BrokenBody},
@@ -139,10 +142,25 @@ func TestConn_Do_NamesFailures(t *testing.T) {
 					t.Errorf("failure %q, status %d, %d bytes; want %q, %d, %d", got, x.Status, x.Bytes, test.want, test.status, len(test.body))
 				}
 				if keep && string(x.Body) != test.body {
-					t.Errorf("body %q, want %q", x.Body, test.body)
+					t.Errorf("body of %d bytes, want %.20q", len(x.Body), test.body)
 				}
 			}
 		})
+	}
+}
+
+// TestConn_Do_TimeoutWithinLongBody has a server that stops within a body that is not kept.
+func TestConn_Do_TimeoutWithinLongBody(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	address := serve(t, func(c *net.TCPConn, _ string) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"+strings.Repeat("x", 500_000))
+		<-release
+	})
+	x := do(t, Config{}, at(address), func(x *Exchange) { x.KeepBody, x.Timeout = false, 3*time.Second })
+	close(release)
+	if x.Failure != Timeout || x.Bytes == 0 || x.Bytes > 500_000 {
+		t.Errorf("failure %q after %d bytes; want %q after some", x.Failure, x.Bytes, Timeout)
 	}
 }
 
@@ -424,4 +442,22 @@ func TestConn_Do_AllocatesNothing(t *testing.T) {
 			t.Errorf("%v allocations, failure %q", got, x.Failure)
 		}
 	}
+}
+
+// FuzzExchange_Read reads any bytes as an answer: it ends, counts no more than there is, and names what is wrong.
+func FuzzExchange_Read(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), true)
+	f.Add([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n"), false)
+	f.Add([]byte("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 302 Found\r\nLocation: /\r\nConnection: close\r\n\r\nbody"), true)
+	f.Fuzz(func(t *testing.T, answer []byte, keep bool) {
+		x := NewExchange()
+		x.KeepBody = keep
+		isReusable := x.read(strings.NewReader(string(answer)))
+		if x.Bytes > len(answer) || len(x.Body) > x.Bytes || isReusable && x.Failure != "" {
+			t.Errorf("%d bytes, %d of them kept, of %d; reusable %v, failure %q", x.Bytes, len(x.Body), len(answer), isReusable, x.Failure)
+		}
+		if x.Failure == "" && x.Status < 200 {
+			t.Errorf("status %d without a failure", x.Status)
+		}
+	})
 }
