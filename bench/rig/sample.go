@@ -128,6 +128,9 @@ const callsMetric = "usher_backend_call_duration_seconds_count"
 
 func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) {
 	counts := map[string]float64{}
+	for _, name := range counters {
+		counts[name] = 0 // a counter with labels is there once it has counted
+	}
 	for _, s := range p.samples {
 		switch s.name {
 		case "usher_decisions_total":

@@ -39,7 +39,7 @@ type Knobs struct {
 func defaultKnobs() Knobs {
 	return Knobs{
 		Viewers: 500, Channels: 10, MaxInFlight: 10_000, Buffer: 1, GiveUp: 5, Seed: 1, Pace: "constant", For: time.Minute,
-		Retry: time.Second, RetryDenied: 4 * time.Second, Timeout: 10 * time.Second, Arrive: Span{share: 0.2}, WarmUp: Span{share: 0.25},
+		Retry: time.Second, RetryDenied: 4 * time.Second, Timeout: 10 * time.Second, Arrive: Span{share: 0.2}, WarmUp: Span{share: 0.1},
 		Settle: Span{fixed: 2 * time.Second}, PauseFor: Span{share: 0.1}, Multivariant: 0, Forwarded: true,
 		Path: "/play/{channel}/index.m3u8?token={token}", AuthEvery: Span{fixed: 4 * time.Second},
 		Nodes: 1, RecheckRate: 200, Segment: 2 * time.Second, Latency: 20 * time.Millisecond, Validity: Span{share: 0.3}, OnFailure: "allow",

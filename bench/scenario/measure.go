@@ -32,8 +32,23 @@ func (v value) String() string {
 // errNotMeasured is wrapped by an error for a value that the measurement does not have.
 var errNotMeasured = errors.New("not measured")
 
-// phase is a part of a measurement: spans of seconds.
-type phase [][2]float64
+// phase is a part of a measurement.
+type phase struct {
+	// spans are from and to, in seconds.
+	spans [][2]float64
+	// isWhole leaves out a second that is not wholly in it: a fault has all seconds that it touches, and the others have none
+	// that a fault touches.
+	isWhole bool
+}
+
+func (p phase) has(from, to float64) bool {
+	return slices.ContainsFunc(p.spans, func(s [2]float64) bool {
+		if p.isWhole {
+			return from >= s[0] && to <= s[1]
+		}
+		return to > s[0] && from < s[1]
+	})
+}
 
 // measured is a measurement as expectations see it.
 type measured struct {
@@ -144,10 +159,7 @@ func (m *measured) during(name string) []bool {
 	in := make([]bool, len(m.Series.Seconds))
 	from := 0.0
 	for i, to := range m.Series.Seconds {
-		in[i] = slices.ContainsFunc(m.phases[name], func(s [2]float64) bool {
-			const slack = 0.05 // ticks come a little late
-			return from >= s[0]-slack && to <= s[1]+slack
-		})
+		in[i] = m.phases[name].has(from, to)
 		from = to
 	}
 	return in
@@ -222,6 +234,12 @@ func overLine(reduce func(values, lengths []float64) float64) func(*measured, []
 	}
 }
 
+// isCounted are counts that a measurement has only if they are not zero.
+var isCounted = map[string]bool{
+	"free_rides": true, "denials": true, "zaps": true, "pauses": true, "roams": true, "hops": true, "leaves": true, "returns": true,
+	"segments.missed": true,
+}
+
 // total returns how much a count grew.
 func (m *measured) total(name string, in []bool) (value, error) {
 	if in == nil {
@@ -239,6 +257,9 @@ func (m *measured) total(name string, in []bool) (value, error) {
 	}
 	values, lengths, _ := m.values(name, in)
 	if len(values) == 0 {
+		if isCounted[name] && (in == nil || slices.Contains(in, true)) {
+			return value{}, nil
+		}
 		return value{}, errNotMeasured
 	}
 	sum := 0.0

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type Options struct {
 	Show func(record.Snapshot)
 	// Begin is called before each measurement; nil: not.
 	Begin func(target string, round int)
+	// sabotage makes the servers wrong in a test of the expectations; nil: not.
+	sabotage func(*rig.Rig) error
 }
 
 // Run runs the scenario. What it measured so far is returned with an error too.
@@ -57,11 +60,12 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 				o.Begin(target, round+1)
 			}
 			m, err := s.measure(ctx, target, o)
+			if m.Target, m.Round = target, round+1; err == nil || errors.Is(err, errInterrupted) {
+				run.Measurements = append(run.Measurements, m)
+			}
 			if err != nil {
 				return run, fmt.Errorf("%s: %w", target, err)
 			}
-			m.Target, m.Round = target, round+1
-			run.Measurements = append(run.Measurements, m)
 		}
 	}
 	return run, nil
@@ -86,7 +90,7 @@ func (s *Scenario) start(ctx context.Context, target string, o Options) (*rig.Ri
 		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
 		Settings: s.Settings,
 		// Zaps, roaming and returns open further sessions.
-		Sessions: roomFor * s.Viewers,
+		Sessions: roomFor*s.Viewers + leastRoom,
 	}
 	if o.External != nil {
 		return o.External.Start(ctx, options)
@@ -101,7 +105,10 @@ func (s *Scenario) start(ctx context.Context, target string, o Options) (*rig.Ri
 }
 
 // roomFor is for how many times the viewers there is room.
-const roomFor = 4
+const (
+	roomFor   = 4
+	leastRoom = 50_000
+)
 
 // measure measures one target once.
 func (s *Scenario) measure(ctx context.Context, target string, o Options) (m result.Measurement, err error) {
@@ -111,6 +118,11 @@ func (s *Scenario) measure(ctx context.Context, target string, o Options) (m res
 		return m, err
 	}
 	defer g.Close()
+	if o.sabotage != nil {
+		if err := o.sabotage(g); err != nil {
+			return m, err
+		}
+	}
 	config, err := plan.viewers()
 	if err != nil {
 		return m, err
@@ -126,14 +138,20 @@ func (s *Scenario) measure(ctx context.Context, target string, o Options) (m res
 		return m, err
 	}
 	r := &runner{scenario: &plan, rig: g, recorder: record.New(time.Now()), events: faults, show: o.Show}
-	if err := r.run(ctx, config); err != nil {
+	err = r.run(ctx, config)
+	if err != nil && !errors.Is(err, errInterrupted) {
 		return m, err
 	}
 	m = r.recorder.Finish(time.Now())
 	m.URL = strings.Join(config.Targets, ", ")
-	plan.judge(&m, target == rig.Usher, o)
-	return m, nil
+	if err == nil {
+		plan.judge(&m, target == rig.Usher, o)
+	}
+	return m, err
 }
+
+// errInterrupted is wrapped by Run's error if the context ended before the run. What it measured until then is not judged.
+var errInterrupted = errors.New("interrupted")
 
 // judge adds notes, and says which expectations hold.
 func (s *Scenario) judge(m *result.Measurement, isOurs bool, o Options) {
@@ -141,13 +159,13 @@ func (s *Scenario) judge(m *result.Measurement, isOurs bool, o Options) {
 		m.Notes = append(m.Notes, fmt.Sprintf("the plan was not kept: %d viewers planned, %d started; %d starts and requests dropped",
 			a.Planned, a.Started, a.Dropped))
 	}
-	if s.Path == "" || len(o.Against) > 0 && !isOurs {
+	if len(o.Against) > 0 && !isOurs {
 		return // peers are compared, not judged
 	}
 	if slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher }) {
 		m.Notes = append(m.Notes, peersNote)
 	}
-	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.timeline()}
+	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults)}
 	for i := range s.Expect {
 		a, err := measured.evaluate(&s.Expect[i])
 		if errors.Is(err, errNotMeasured) && o.External != nil {
@@ -172,7 +190,7 @@ type events struct {
 }
 
 func (s *Scenario) events(g *rig.Rig) (e events, err error) {
-	for i, f := range s.Faults {
+	for i, f := range s.inOrder() {
 		fault, err := g.Fault(f.What)
 		if err != nil {
 			return e, err
@@ -181,7 +199,7 @@ func (s *Scenario) events(g *rig.Rig) (e events, err error) {
 		at := f.At.Of(s.For)
 		e.order = append(e.order, event{at, i, false}, event{at + f.For.Of(s.For), i, true})
 	}
-	slices.SortStableFunc(e.order, func(a, b event) int { return int(a.at - b.at) })
+	slices.SortStableFunc(e.order, func(a, b event) int { return cmp.Compare(a.at, b.at) })
 	return e, nil
 }
 
@@ -196,9 +214,12 @@ type runner struct {
 
 // run plays viewers and faults, and reads figures once a second.
 func (r *runner) run(ctx context.Context, c viewer.Config) error {
-	ctx, cancel := context.WithTimeout(ctx, r.scenario.For)
+	parent := ctx
+	// Not a deadline, which connections would meet as a timeout of theirs.
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.rig.Sample(ctx, r.recorder)
+	defer time.AfterFunc(r.scenario.For, cancel).Stop()
 	failed := make(chan error, 2)
 	go func() { failed <- viewer.Run(ctx, c, r.recorder) }()
 	go func() { failed <- r.breakThings(ctx) }()
@@ -207,9 +228,9 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	var errs []error
 	for len(errs) < cap(failed) {
 		select {
-		case now := <-ticker.C:
-			r.rig.Sample(ctx, r.recorder)
-			if snapshot := r.recorder.Tick(now); r.show != nil {
+		case <-ticker.C:
+			r.rig.Sample(ctx, r.recorder) // may take a while
+			if snapshot := r.recorder.Tick(time.Now()); r.show != nil {
 				r.show(snapshot)
 			}
 		case err := <-failed:
@@ -221,8 +242,8 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := context.Cause(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		return err // interrupted
+	if parent.Err() != nil {
+		return errInterrupted
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"usher/backends/setting"
+	"usher/bench/result"
 )
 
 //go:embed scenarios/*.yaml
@@ -242,21 +244,28 @@ func (s *Scenario) Validate() error {
 // minFor is the shortest run: a value a second needs some.
 const minFor = 3 * time.Second
 
-// timeline returns the phases of a run.
-func (s *Scenario) timeline() map[string]phase {
+// phases returns the phases of a measurement with those faults, which began in that order.
+func (s *Scenario) phases(begun []result.Fault) map[string]phase {
 	end := s.For.Seconds()
 	phases := map[string]phase{}
-	quietEnd, after := end, 0.0
-	for _, f := range s.Faults {
-		from := f.At.Of(s.For).Seconds()
-		to := from + f.For.Of(s.For).Seconds()
-		phases["fault"] = append(phases["fault"], [2]float64{from, to})
-		if f.Name != "" {
-			phases[f.Name] = append(phases[f.Name], [2]float64{from, to})
-		}
-		quietEnd, after = min(quietEnd, from), max(after, to)
+	add := func(name string, f result.Fault) {
+		phases[name] = phase{spans: append(phases[name].spans, [2]float64{f.From, f.To})}
 	}
-	phases["quiet"] = phase{{s.WarmUp.Of(s.For).Seconds(), quietEnd}}
-	phases["after"] = phase{{after + s.Settle.Of(s.For).Seconds(), end + 1}}
+	quietEnd, after := end, 0.0
+	planned := s.inOrder()
+	for i, f := range begun {
+		add("fault", f)
+		if name := planned[i].Name; name != "" {
+			add(name, f)
+		}
+		quietEnd, after = min(quietEnd, f.From), max(after, f.To)
+	}
+	phases["quiet"] = phase{isWhole: true, spans: [][2]float64{{s.WarmUp.Of(s.For).Seconds(), quietEnd}}}
+	phases["after"] = phase{isWhole: true, spans: [][2]float64{{after + s.Settle.Of(s.For).Seconds(), end + 1}}}
 	return phases
+}
+
+// inOrder returns the faults in the order in which they begin.
+func (s *Scenario) inOrder() []Fault {
+	return slices.SortedStableFunc(slices.Values(s.Faults), func(a, b Fault) int { return cmp.Compare(a.At.Of(s.For), b.At.Of(s.For)) })
 }
