@@ -35,6 +35,11 @@ type Options struct {
 	sabotage func(*rig.Rig) error
 }
 
+// hasPeers reports whether servers other than Usher are measured.
+func (o *Options) hasPeers() bool {
+	return slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher })
+}
+
 // Run runs the scenario. What it measured so far is returned with an error too.
 func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	run := &result.Run{
@@ -52,6 +57,14 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 		targets = []string{strings.Join(o.External.URLs, ",")}
 	case len(targets) == 0:
 		targets = []string{rig.Usher}
+	}
+	for _, name := range o.Against {
+		if name == rig.Usher {
+			continue
+		}
+		if _, err := peers.Find(name); err != nil {
+			return run, fmt.Errorf("--against: %w", err)
+		}
 	}
 	for round := range max(1, o.Rounds) {
 		for i := range targets {
@@ -74,8 +87,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 // forPeers changes what servers differ in that do not carry a viewer's ticket to what they list: playlists alone, with the token.
 func (s *Scenario) forPeers(o Options) Scenario {
 	changed := *s
-	isCompared := slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher })
-	if isCompared && s.Dialect == "" {
+	if s.Dialect == "" && o.hasPeers() {
 		changed.Path, changed.SegmentEvery, changed.Light = "/single/{channel}/index.m3u8?token={token}", 0, true
 	}
 	return changed
@@ -96,10 +108,7 @@ func (s *Scenario) start(ctx context.Context, target string, o Options) (*rig.Ri
 		return o.External.Start(ctx, options)
 	}
 	if target != rig.Usher {
-		options.Validity = max(time.Second, options.Validity.Round(time.Second))
-		if _, err := peers.Find(target); err != nil {
-			return nil, err
-		}
+		options.Validity = max(time.Second, options.Validity.Round(time.Second)) // as peers have it
 	}
 	return rig.Start(ctx, options)
 }
@@ -162,7 +171,7 @@ func (s *Scenario) judge(m *result.Measurement, isOurs bool, o Options) {
 	if len(o.Against) > 0 && !isOurs {
 		return // peers are compared, not judged
 	}
-	if slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher }) {
+	if s.Dialect == "" && o.hasPeers() {
 		m.Notes = append(m.Notes, peersNote)
 	}
 	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults)}

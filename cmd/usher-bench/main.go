@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -22,6 +23,12 @@ type commands struct {
 	Table tableCmd `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
 }
 
+// The exit codes beside 0.
+const (
+	exitNegative = 1 // the measurement is complete, and not all that the scenario expects holds
+	exitFailed   = 2
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -32,6 +39,10 @@ func main() {
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "usher-bench:", err)
-		os.Exit(1)
+		stop()
+		if errors.Is(err, errNotKept) {
+			os.Exit(exitNegative)
+		}
+		os.Exit(exitFailed)
 	}
 }

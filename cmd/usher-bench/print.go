@@ -67,3 +67,74 @@ func printOperations(out io.Writer, m *result.Measurement) {
 		_, _ = fmt.Fprintln(out)
 	}
 }
+
+// figure is something that targets are compared by.
+type figure struct {
+	name string
+	of   func(m *result.Measurement) float64
+}
+
+// printComparison prints medians and their range for each target, and the ratio to the first one.
+func printComparison(out io.Writer, run *result.Run) {
+	targets, values := byTarget(run)
+	if len(targets) <= 1 {
+		return
+	}
+	_, _ = fmt.Fprintf(out, "\nmedians (least to most) over the rounds, and the ratio to %s\n", targets[0])
+	for _, f := range figures(run) {
+		base := 0.0
+		for i, target := range targets {
+			var all []float64
+			for _, m := range values[target] {
+				all = append(all, f.of(m))
+			}
+			slices.Sort(all)
+			median := all[len(all)/2]
+			if i == 0 {
+				base = median
+			}
+			_, _ = fmt.Fprintf(out, "  %-24s %-18s %10.4g (%.4g to %.4g)  %5.2f\n", f.name, target, median, all[0], all[len(all)-1], median/base)
+		}
+	}
+}
+
+// byTarget returns the targets in the order of their first round, and the measurements of each.
+func byTarget(run *result.Run) (targets []string, values map[string][]*result.Measurement) {
+	values = map[string][]*result.Measurement{}
+	for i := range run.Measurements {
+		m := &run.Measurements[i]
+		if values[m.Target] == nil {
+			targets = append(targets, m.Target)
+		}
+		values[m.Target] = append(values[m.Target], m)
+	}
+	return targets, values
+}
+
+// figures returns what the run's targets are compared by.
+func figures(run *result.Run) []figure {
+	var all []figure
+	for _, op := range slices.Sorted(maps.Keys(run.Measurements[0].Operations)) {
+		for name, q := range map[string]float64{"p50": 0.5, "p99": 0.99} {
+			all = append(all, figure{op + " " + name + " (ms)", func(m *result.Measurement) float64 {
+				if o := m.Operations[op]; o != nil {
+					return float64(o.Latency.Quantile(q)) / float64(time.Millisecond)
+				}
+				return 0
+			}})
+		}
+	}
+	slices.SortFunc(all, func(a, b figure) int { return strings.Compare(a.name, b.name) })
+	return append(all, figure{"server CPU a request (us)", func(m *result.Measurement) float64 {
+		requests, cpu := uint64(0), 0.0
+		for _, o := range m.Operations {
+			requests += o.Requests
+		}
+		for _, p := range m.Processes {
+			if p.Name != "generator" {
+				cpu += p.CPUSeconds
+			}
+		}
+		return cpu * 1e6 / float64(max(1, requests))
+	}}, figure{"middleware calls", func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
+}

@@ -74,6 +74,7 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	run.Command = c.command()
 	if len(run.Measurements) > 0 {
 		printSummary(out, run)
+		printComparison(out, run)
 		err = errors.Join(err, c.write(out, run))
 	}
 	if err == nil && len(run.Failed()) > 0 {
