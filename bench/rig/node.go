@@ -1,0 +1,181 @@
+package rig
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"usher/bench/process"
+)
+
+// Node is a node of Usher, a process of its own.
+type Node struct {
+	Name string
+	// Public and Admin are base URLs.
+	Public, Admin string
+
+	binary, file string
+
+	mu      sync.Mutex
+	process *process.Process
+}
+
+// nodeAuthPath is where edges ask a node.
+const nodeAuthPath = "/auth/nginx"
+
+// secret is of nodes that live as long as a run.
+var secret = rand.Text()
+
+// nodeSettings are those of a node. Bounds that would refuse many viewers from few addresses are off.
+const nodeSettings = `listen: %q
+trusted_proxies: [ 127.0.0.0/8 ]
+identity: { secret: %[2]q }
+tickets: { keys: [ { id: a, secret: %[2]q } ] }
+admin: { listen: %[3]q, token: %[2]q }
+origins: { stage: { url: %[4]q } }
+backends:
+  portal:
+    kind: httprequest
+    address: %[5]q
+    validity: %[6]s
+    recheck_rate: %[7]d
+    on_failure: %[8]q
+    max_in_flight: 1024
+    max_waiting: 20000
+routes:
+  - { path: "/play/{channel}/*", origin: stage, backend: portal }
+  - { path: "/single/{channel}/*", origin: stage, backend: portal }
+  - path: /auth/nginx
+    backend: portal
+    edge: { dialect: nginx, networks: [ 127.0.0.0/8 ], viewer_path: "/play/{channel}/*" }
+sessions:
+  max: %[9]d
+  open_rate_per_address: 1000000
+  open_burst_per_address: 1000000
+  recheck: { min: 1s }
+drain: { readiness_delay: 1s, timeout: 10s }
+log: { level: error }
+`
+
+// newNode writes a node's settings file.
+func newNode(ctx context.Context, g *Rig, name, origin string) (*Node, error) {
+	public, err := process.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := process.FreePort(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &g.options
+	base := fmt.Sprintf(nodeSettings, public, secret, admin, origin, g.Middleware.URL()+"/check", o.Validity, o.RecheckRate, o.OnFailure,
+		max(o.Sessions, 1000))
+	settings := map[string]any{}
+	if err := yaml.Unmarshal([]byte(base), &settings); err != nil {
+		return nil, err
+	}
+	if g.redis != nil {
+		merge(settings, map[string]any{"cluster": map[string]any{
+			"node_name": name, "redis": map[string]any{"addresses": []any{g.redis.address}},
+			"encryption_keys": []any{map[string]any{"id": "a", "secret": secret}},
+		}})
+	}
+	merge(settings, o.Settings)
+	text, err := yaml.Marshal(settings)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		Name: name, Public: "http://" + public, Admin: "http://" + admin, binary: o.Binary, file: filepath.Join(g.folder, name+".yaml"),
+	}
+	return n, os.WriteFile(n.file, text, 0o600)
+}
+
+// merge puts the values of over into m, mappings key by key.
+func merge(m, over map[string]any) {
+	for key, value := range over {
+		inner, isMap := value.(map[string]any)
+		old, wasMap := m[key].(map[string]any)
+		if isMap && wasMap {
+			old = maps.Clone(old)
+			merge(old, inner)
+			value = old
+		}
+		m[key] = value
+	}
+}
+
+// Start starts the node's process, and waits until it is ready.
+func (n *Node) Start(ctx context.Context) error {
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), n.binary, "serve", "--config", n.file) //nolint:gosec // the operator's own
+	p, err := process.Start(cmd)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.process = p
+	n.mu.Unlock()
+	return poll(ctx, p, n.Name, func() error { return n.isReady(ctx) })
+}
+
+var errNotReady = errors.New("not ready")
+
+func (n *Node) isReady(ctx context.Context) error {
+	text, status, err := get(ctx, n.Admin+"/readyz", "")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%w: %s", errNotReady, strings.TrimSpace(string(text)))
+	}
+	return err
+}
+
+func (n *Node) running() *process.Process {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.process
+}
+
+// PID returns the id of the present process.
+func (n *Node) PID() int { return n.running().PID() }
+
+// Kill ends the process without warning.
+func (n *Node) Kill() {
+	p := n.running()
+	_ = p.Signal(syscall.SIGKILL) // it has ended
+	<-p.Ended()
+}
+
+// Restart drains the node, and starts it anew.
+func (n *Node) Restart(ctx context.Context) error {
+	const drainTimeout = 30 * time.Second
+	p := n.running()
+	if err := p.Signal(syscall.SIGTERM); err != nil {
+		return fmt.Errorf("restart %s: %w", n.Name, err)
+	}
+	select {
+	case <-p.Ended():
+	case <-time.After(drainTimeout):
+		n.Kill()
+		return fmt.Errorf("restart %s: it did not end within %v", n.Name, drainTimeout)
+	}
+	return n.Start(ctx)
+}
+
+func (n *Node) close() {
+	if p := n.running(); p != nil {
+		_ = p.Signal(syscall.SIGKILL) // the run is over: nothing waits for its viewers
+		_ = p.Signal(syscall.SIGCONT)
+		p.Stop()
+	}
+}

@@ -1,0 +1,222 @@
+package rig
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"usher/bench/process"
+	"usher/bench/record"
+	"usher/bench/result"
+)
+
+// sampler remembers counters, which are of processes that may restart.
+type sampler struct {
+	mu     sync.Mutex
+	last   map[counter]float64
+	isRead map[string]bool    // the processes that were read
+	cpu    map[string]float64 // used since the first sample, by process
+	sensed time.Time
+}
+
+// counter is a counter of a process.
+type counter struct{ process, name string }
+
+// grown returns how much a counter has grown since it was last read. The first reading of a process is the base. A counter that
+// appears later began at zero.
+func (s *sampler) grown(process, name string, value float64) float64 {
+	c := counter{process, name}
+	last, isKnown := s.last[c]
+	s.last[c] = value
+	switch {
+	case !isKnown && !s.isRead[process]:
+		return 0
+	case value < last: // the process is a new one
+		return value
+	}
+	return value - last
+}
+
+const sampleTimeout = 500 * time.Millisecond
+
+// Sample records what the servers and the harness have done and used since the last call. A server that does not answer has no
+// values.
+func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
+	g.sampler.mu.Lock()
+	defer g.sampler.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
+	defer cancel()
+	if g.sampler.last == nil {
+		g.sampler.last, g.sampler.isRead, g.sampler.cpu = map[counter]float64{}, map[string]bool{}, map[string]float64{}
+	}
+	pages := g.scrape(ctx)
+	states := map[string]float64{"sessions.allowed": 0, "sessions.unverified": 0, "sessions.denied": 0, "sessions.pending": 0}
+	for _, page := range pages {
+		g.sampleNode(r, page, states)
+	}
+	if len(pages) > 0 {
+		for name, value := range states {
+			r.Gauge(name, "", value)
+		}
+	}
+	if g.Middleware != nil {
+		r.Count("middleware.calls", g.sampler.grown("middleware", "calls", float64(g.Middleware.Calls())))
+	}
+	g.sampleProcesses(r)
+}
+
+// page is a node's metrics.
+type page struct {
+	name    string
+	samples []sample
+}
+
+// scrape reads the metrics of all nodes at once.
+func (g *Rig) scrape(ctx context.Context) []page {
+	sources := map[string]string{}
+	token := ""
+	for _, n := range g.Nodes {
+		sources[n.Name] = n.Admin + "/metrics"
+	}
+	if g.external != nil {
+		token = g.external.Token
+		for i, url := range g.external.Metrics {
+			sources["node"+strconv.Itoa(i+1)] = url
+		}
+	}
+	var mu sync.Mutex
+	var all []page
+	var reading sync.WaitGroup
+	for name, url := range sources {
+		reading.Go(func() {
+			text, status, err := get(ctx, url, token)
+			if err != nil || status != http.StatusOK {
+				return
+			}
+			samples, err := parseMetrics(text, "usher_")
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, page{name, samples})
+		})
+	}
+	reading.Wait()
+	return all
+}
+
+// counters are the counts of a result by the metrics that they are the sum of.
+var counters = map[string]string{
+	"usher_free_rides_total":               "free_riders",
+	"usher_free_ride_seconds_total":        "free_rider_seconds",
+	"usher_refusals_total":                 "refusals",
+	"usher_overloads_total":                "overloads",
+	"usher_opening_duration_seconds_count": "sessions.opened",
+	"usher_redis_round_trips_total":        "redis.round_trips",
+}
+
+// callsMetric counts the middleware's calls where the harness cannot.
+const callsMetric = "usher_backend_call_duration_seconds_count"
+
+func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) {
+	counts := map[string]float64{}
+	for _, name := range counters {
+		counts[name] = 0 // a counter with labels is there once it has counted
+	}
+	for _, s := range p.samples {
+		switch s.name {
+		case "usher_decisions_total":
+			counts["decisions."+s.labels["source"]] += s.value
+		case "usher_sessions":
+			states["sessions."+s.labels["state"]] += s.value
+		case "usher_active_sessions":
+			states["sessions."+p.name] += s.value
+		case "usher_redis_up":
+			states["redis.up"] += s.value
+		case "usher_backend_rechecks_waiting":
+			states["rechecks.waiting"] += s.value
+		case "usher_backend_breaker_state":
+			if s.labels["state"] == "open" {
+				states["breakers.open"] += s.value
+			}
+		case callsMetric:
+			if g.Middleware == nil {
+				counts["middleware.calls"] += s.value
+			}
+		default:
+			if name, isKnown := counters[s.name]; isKnown {
+				counts[name] += s.value
+			}
+		}
+	}
+	for name, total := range counts {
+		r.Count(name, g.sampler.grown(p.name, name, total))
+	}
+	g.sampler.isRead[p.name] = true
+}
+
+// sampleProcesses reads what the processes use, on Linux.
+func (g *Rig) sampleProcesses(r *record.Recorder) {
+	now := time.Now()
+	elapsed := now.Sub(g.sampler.sensed).Seconds()
+	isFirst := g.sampler.sensed.IsZero()
+	g.sampler.sensed = now
+	add := func(name string, cpu time.Duration, resident uint64) {
+		used := g.sampler.grown("process "+name, "cpu", cpu.Seconds())
+		g.sampler.cpu[name] += used
+		if !isFirst {
+			r.Gauge("cpu."+name, "cores", used/max(elapsed, 1e-3))
+		}
+		r.Gauge("memory."+name, "B", float64(resident))
+		r.Process(result.Process{Name: name, CPUSeconds: g.sampler.cpu[name], Resident: resident})
+	}
+	for _, n := range g.Nodes {
+		addPID(add, n.Name, n.PID())
+	}
+	if g.redis != nil {
+		addPID(add, "redis", g.redis.running().PID())
+	}
+	if g.external != nil {
+		for i, pid := range g.external.PIDs {
+			addPID(add, fmt.Sprintf("server%d", i+1), pid)
+		}
+	}
+	if g.peer != nil {
+		if u, err := process.Measure(g.peer.PID()); err == nil {
+			add(g.peer.Name, u.CPU, u.Resident)
+		}
+	}
+	var own syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err == nil {
+		add("generator", time.Duration(own.Utime.Nano()+own.Stime.Nano()), Resident(os.Getpid()))
+	}
+}
+
+func addPID(add func(string, time.Duration, uint64), name string, pid int) {
+	if cpu, err := process.CPU(pid); err == nil && cpu > 0 {
+		add(name, cpu, Resident(pid))
+	}
+}
+
+// Resident returns the resident memory of a process in bytes; 0: it has ended, or the system is not Linux.
+func Resident(pid int) uint64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil || runtime.GOOS != "linux" {
+		return 0
+	}
+	fields := bytes.Fields(text)
+	const resident = 1
+	if len(fields) <= resident {
+		return 0
+	}
+	pages, _ := strconv.ParseUint(string(fields[resident]), 10, 64) // the kernel wrote it
+	return pages * uint64(os.Getpagesize())
+}

@@ -1,0 +1,31 @@
+// Package scenario runs viewers against servers by a readable plan, and says whether what it expects holds.
+//
+// Begin with [Load] and [Run]. A scenario is a YAML file: a sentence on what it shows, knobs, faults and expectations. Those of the
+// harness are in the folder scenarios, to be read and copied.
+//
+// # Times
+//
+// A duration, or a share of the run: "at: 40%". So a scenario of minutes runs in seconds with another "for".
+//
+// # Expectations
+//
+//	errors == 0
+//	fault.p99(playlist) <= 2 * quiet.p99(playlist)
+//	max(middleware.calls) <= 1.2 * recheck_rate
+//	last(sessions.unverified) == 0
+//
+// An expectation compares two sums of numbers (5, 20ms, 1MB, 10%), knobs, and functions of what was measured:
+//
+//	errors, errors(op)          failed requests        requests, requests(op)   all requests
+//	failures("status 503")      those that failed so   dropped, started, planned, lateness
+//	p50(op), p99(op), max(op)   latency                count(name)              a total, such as zaps
+//	max(line), min(line), mean(line), sum(line), last(line)   of a line of a result, such as middleware.calls
+//
+// In a phase, such as quiet.errors, it is of that time alone: quiet is from the end of the warm-up to the first fault, fault the time
+// of all faults, after from settle behind the last one. The name of a fault is a phase too. In a phase p50 and p99 are the medians of
+// those of its seconds, and max is the largest.
+//
+// Decided: an expectation on what was not measured fails. Only of servers that the harness did not start it is left out, with a note.
+//
+// Refused: a general language. A scenario that needs one is a program, and the packages below are its library.
+package scenario

@@ -1,0 +1,206 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+)
+
+// Expectation is a comparison that a scenario expects to hold.
+type Expectation struct {
+	Text        string
+	left, right *term
+	operator    string
+}
+
+// term is a node of an expression: a number, a knob, a call of a function or a sum or product.
+type term struct {
+	// operator joins left and right; empty: the term is a value.
+	operator    string
+	left, right *term
+	number      float64
+	unit        string
+	// name is a knob's or a function's, phase its prefix, and argument what a function is given.
+	name, phase, argument string
+	isCall                bool
+}
+
+// errExpectation is wrapped by the error for a text that is no expectation.
+var errExpectation = errors.New(`want a comparison such as "errors == 0" or "fault.p99(playlist) <= 2 * quiet.p99(playlist)"`)
+
+// ParseExpectation parses a comparison. The package comment has the language.
+func ParseExpectation(text string) (e Expectation, err error) {
+	p := parser{tokens: tokenize(text)}
+	e.Text = text
+	if e.left, err = p.sum(); err != nil {
+		return e, err
+	}
+	switch e.operator = p.take(); e.operator {
+	case "==", "!=", "<=", ">=", "<", ">":
+	default:
+		return e, fmt.Errorf("at %q: %w", e.operator, errExpectation)
+	}
+	if e.right, err = p.sum(); err != nil {
+		return e, err
+	}
+	if rest := p.take(); rest != "" {
+		return e, fmt.Errorf("at %q: %w", rest, errExpectation)
+	}
+	return e, nil
+}
+
+// tokenize splits a text into words, numbers with their units, quoted texts and signs.
+func tokenize(text string) (tokens []string) {
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		n := 1
+		switch c := rune(text[0]); {
+		case c == '"':
+			if quoted, err := strconv.QuotedPrefix(text); err == nil {
+				n = len(quoted)
+			}
+		case isWord(c):
+			if n = strings.IndexFunc(text, func(r rune) bool { return !isWord(r) }); n < 0 {
+				n = len(text)
+			}
+		case strings.ContainsRune("<>=!", c) && len(text) > 1 && text[1] == '=':
+			n = len("==")
+		}
+		tokens = append(tokens, text[:n])
+		text = text[n:]
+	}
+	return tokens
+}
+
+func isWord(r rune) bool {
+	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-%", r)
+}
+
+type parser struct {
+	tokens []string
+	depth  int
+}
+
+// next returns the next token; empty: there is none.
+func (p *parser) next() string {
+	if len(p.tokens) == 0 {
+		return ""
+	}
+	return p.tokens[0]
+}
+
+func (p *parser) take() string {
+	token := p.next()
+	if token != "" {
+		p.tokens = p.tokens[1:]
+	}
+	return token
+}
+
+func (p *parser) sum() (*term, error)     { return p.chain(p.product, "+", "-") }
+func (p *parser) product() (*term, error) { return p.chain(p.value, "*", "/") }
+
+// chain parses terms that operators of one rank join.
+func (p *parser) chain(operand func() (*term, error), operators ...string) (*term, error) {
+	left, err := operand()
+	for err == nil && (p.next() == operators[0] || p.next() == operators[1]) {
+		joined := &term{operator: p.take(), left: left}
+		joined.right, err = operand()
+		left = joined
+	}
+	return left, err
+}
+
+// mostNested is how deep brackets may be.
+const mostNested = 20
+
+func (p *parser) value() (*term, error) {
+	token := p.take()
+	switch {
+	case token == "":
+		return nil, fmt.Errorf("at the end: %w", errExpectation)
+	case token == "(" && p.depth < mostNested:
+		p.depth++
+		inner, err := p.sum()
+		if err == nil && p.take() != ")" {
+			err = fmt.Errorf("a bracket does not close: %w", errExpectation)
+		}
+		p.depth--
+		return inner, err
+	case unicode.IsDigit(rune(token[0])):
+		return parseNumber(token)
+	case unicode.IsLetter(rune(token[0])):
+		return p.call(token)
+	}
+	return nil, fmt.Errorf("at %q: %w", token, errExpectation)
+}
+
+// call parses what follows a name.
+func (p *parser) call(name string) (*term, error) {
+	t := &term{name: name}
+	if phase, rest, found := strings.Cut(name, "."); found {
+		t.phase, t.name = phase, rest
+	}
+	if p.next() == "(" {
+		p.take()
+		t.isCall = true
+		t.argument = p.take()
+		if unquoted, err := strconv.Unquote(t.argument); err == nil {
+			t.argument = unquoted
+		}
+		if p.take() != ")" {
+			return nil, fmt.Errorf("%s(%s: want one argument and a bracket: %w", name, t.argument, errExpectation)
+		}
+	}
+	return t, nil
+}
+
+// units are those of numbers.
+var units = map[string]struct {
+	factor float64
+	unit   string
+}{
+	"": {1, ""}, "%": {0.01, ""}, "us": {1e-6, "s"}, "ms": {1e-3, "s"}, "s": {1, "s"}, "m": {60, "s"},
+	"kB": {1e3, "B"}, "MB": {1e6, "B"}, "GB": {1e9, "B"}, "KiB": {1 << 10, "B"}, "MiB": {1 << 20, "B"}, "GiB": {1 << 30, "B"},
+}
+
+func parseNumber(token string) (*term, error) {
+	end := strings.IndexFunc(token, func(r rune) bool { return !unicode.IsDigit(r) && r != '.' && r != '_' })
+	if end < 0 {
+		end = len(token)
+	}
+	n, err := strconv.ParseFloat(strings.ReplaceAll(token[:end], "_", ""), 64)
+	u, isKnown := units[token[end:]]
+	if err != nil || !isKnown {
+		return nil, fmt.Errorf("number %q: want one such as 5, 20ms, 1MB or 10%%", token)
+	}
+	return &term{number: n * u.factor, unit: u.unit}, nil
+}
+
+// check reports a name that is neither a knob nor a function nor a phase.
+func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
+	if t.operator != "" {
+		return errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases))
+	}
+	if t.name == "" {
+		return nil
+	}
+	if t.phase != "" && !phases[t.phase] {
+		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
+	}
+	knob, isKnob := knobs[t.name]
+	switch {
+	case !t.isCall && t.phase == "" && isKnob && knob.number != nil:
+		return nil
+	case t.isCall && oneArgument[t.name] == nil, !t.isCall && noArgument[t.name] == nil:
+		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
+	case t.phase != "" && wholeRun[t.name]:
+		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
+	}
+	return nil
+}
+
+func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error {
+	return errors.Join(e.left.check(knobs, phases), e.right.check(knobs, phases))
+}

@@ -1,0 +1,198 @@
+package scenario
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/bench/result"
+)
+
+// aMeasurement has six seconds, a fault from the third to the fifth, and a line for each of the tests.
+func aMeasurement() *measured {
+	line := func(name, unit string, values ...float64) result.Line {
+		l := result.Line{Name: name, Unit: unit}
+		for _, v := range values {
+			l.Values = append(l.Values, &v)
+		}
+		return l
+	}
+	playlist := &result.Operation{Requests: 60, Errors: map[string]uint64{"status 503": 2, "timeout": 1}}
+	for i := range 100 {
+		playlist.Latency.Record(time.Duration(i+1) * time.Millisecond)
+	}
+	m := &result.Measurement{
+		Operations: map[string]*result.Operation{result.Playlist: playlist},
+		Counts:     map[string]float64{"zaps": 7},
+		Faults:     []result.Fault{{Name: "middleware hang", From: 2.1, To: 4.9}},
+		Series: result.Series{Seconds: []float64{1, 2, 3, 4, 5, 6}, Lines: []result.Line{
+			line("latency.p99.playlist", "s", 0.01, 0.02, 0.5, 0.4, 0.3, 0.01), line("errors.playlist", "1/s", 0, 0, 1, 2, 0, 0),
+			line("requests.playlist", "1/s", 10, 10, 10, 10, 10, 10), line("middleware.calls", "1/s", 9, 3, 0, 0, 5, 4),
+			line("memory.node1", "B", 1e6, 2e6, 3e6, 3e6, 3e6, 2e6),
+		}},
+	}
+	m.Arrivals.Planned, m.Arrivals.Started, m.Arrivals.Dropped = 10, 9, 1
+	s := &Scenario{Knobs: defaultKnobs(), Faults: []Fault{{Name: "hang", What: "middleware hang"}}}
+	s.For, s.WarmUp, s.Settle = 6*time.Second, Span{fixed: time.Second}, Span{}
+	return &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults)}
+}
+
+func TestExpectation_Evaluate(t *testing.T) {
+	for text, want := range map[string]struct {
+		kept bool
+		got  string
+	}{
+		"errors == 3":                                          {true, "3"},
+		"errors(playlist) < 3":                                 {false, "3"},
+		`failures("status 503") == 2`:                          {true, "2"},
+		"requests > 10 * 5":                                    {true, "60"},
+		"p50(playlist) <= 50ms":                                {true, "50.01ms"},
+		"p99(playlist) <= 20ms":                                {false, "99.01ms"},
+		"quiet.p99(playlist) == 20ms":                          {true, "20ms"},
+		"hang.p99(playlist) <= 2 * quiet.p99(playlist) + 60ms": {false, "400ms, want <= 100ms"},
+		"fault.max(playlist) > 0s":                             {false, "max(playlist)"},
+		"after.errors == 0":                                    {true, "0"},
+		"fault.errors == 3":                                    {true, "3"},
+		"max(middleware.calls) <= 9":                           {true, "9 1/s"},
+		"fault.max(middleware.calls) <= recheck_rate / 50":     {false, "5 1/s, want <= 4"},
+		"mean(middleware.calls) == (9 + 3 + 5 + 4) / 6":        {true, "3.5 1/s"},
+		"min(middleware.calls) == 0":                           {true, "0 1/s"},
+		"sum(middleware.calls) == 21":                          {true, "21"},
+		"last(memory.node1) <= 1.5MB":                          {false, "2 MB"},
+		"count(zaps) >= 5 + 2":                                 {true, "7"},
+		"count(roams) == 0":                                    {true, "0"},
+		"started == planned":                                   {false, "9, want == 10"},
+		"dropped != 1":                                         {false, "1"},
+		"viewers / for >= 80":                                  {true, "83.333 1/s"},
+		"lateness <= 1%":                                       {true, "0"},
+		"max(decisions.backend) < 5":                           {false, "max(decisions.backend): not measured"},
+	} {
+		e, err := ParseExpectation(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		m := aMeasurement()
+		a, _ := m.evaluate(&e)
+		if a.Kept != want.kept || !strings.HasPrefix(a.Got, want.got) && !strings.Contains(a.Got, "fault."+want.got) {
+			t.Errorf("%s: kept %t, got %q; want %t, %q", text, a.Kept, a.Got, want.kept, want.got)
+		}
+	}
+}
+
+func TestParseExpectation_Errors(t *testing.T) {
+	for _, text := range []string{
+		"", "errors", "errors =", "errors = 0", "errors == ", "errors == 0 1", "(errors == 0", "p99(playlist == 1", "p99() <= 1", "5 apples > 1", "== 1",
+		"errors == 1.2.3", strings.Repeat("(", 100) + "1" + strings.Repeat(")", 100) + " == 1",
+	} {
+		if e, err := ParseExpectation(text); err == nil {
+			t.Errorf("%q: no error: %+v", text, e)
+		}
+	}
+}
+
+func FuzzParseExpectation(f *testing.F) {
+	for _, text := range []string{"errors == 0", "fault.p99(playlist) <= 2 * (quiet.p99(playlist) + 20ms)", `failures("status 503") / 1MB != 5%`} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		e, err := ParseExpectation(text)
+		if err != nil {
+			return
+		}
+		m := aMeasurement()
+		if e.check(m.knobs, map[string]bool{"quiet": true, "fault": true, "after": true}) != nil {
+			return
+		}
+		if _, err := m.evaluate(&e); err != nil && !errors.Is(err, errNotMeasured) {
+			t.Errorf("%q: %v", text, err)
+		}
+	})
+}
+
+// TestNames_AreValid loads each of the harness's scenarios, at the shortest length too.
+func TestNames_AreValid(t *testing.T) {
+	if len(Names()) == 0 {
+		t.Fatal("no scenarios")
+	}
+	for _, name := range Names() {
+		s, err := Load(name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		for _, length := range []time.Duration{s.For, minFor} {
+			s.For = length
+			if err := s.Validate(); err != nil {
+				t.Errorf("%s for %s: %v", name, length, err)
+			}
+		}
+		if len(s.Expect) == 0 {
+			t.Errorf("%s: expects nothing", name)
+		}
+	}
+}
+
+func TestParse_Errors(t *testing.T) {
+	for text, want := range map[string]string{
+		"shows: a\nviewer: 3":                                `f.yaml:2:1: viewer: unknown key; did you mean "viewers"?`,
+		"shows: a\nviewers: many":                            `f.yaml:2:10: viewers: "many": want a whole number of at least 1`,
+		"shows: a\nfor: 5":                                   `f.yaml:2:6: for: "5": want a duration`,
+		"shows: a\nbad: 5":                                   `f.yaml:2:6: bad: "5": want a share`,
+		"shows: a\nredis: maybe":                             `f.yaml:2:8: redis: "maybe": want true or false`,
+		"shows: a\nviewers: [ 3 ]":                           `f.yaml:2:10: viewers: want a single value`,
+		"shows: a\nexpect: errors == 0":                      `f.yaml:2:9: expect: want a list`,
+		"shows: a\nexpect: [ errors = 0 ]":                   `f.yaml:2:11: expect: "errors = 0": at "="`,
+		"shows: a\nfaults: [ { at: 5, fault: redis kill } ]": `f.yaml:2:17: at: "5": want a duration`,
+		"shows: a\nfaults: [ { at: 5s, for: 1s } ]":          `f.yaml:2:11: fault: missing`,
+		"shows: a\nfaults: [ { at: 5s, what: redis kill } ]": `f.yaml:2:21: what: unknown key`,
+		"viewers: 3":                                         `f.yaml:1:1: shows: missing`,
+		"- 3":                                                `f.yaml:1:1: want keys and values`,
+		"":                                                   `f.yaml: `,
+		"shows: a\nsettings: 3":                              `f.yaml:2:11: settings: `,
+	} {
+		if _, err := Parse("f.yaml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s…", text, err, want)
+		}
+	}
+}
+
+func TestScenario_Validate_Errors(t *testing.T) {
+	for text, want := range map[string]string{
+		"pace: fast":    `pace: "fast": want constant`,
+		"sources: here": "sources: ",
+		"for: 1s":       "for: 1s is below 3s",
+		"faults: [ { at: 90%, for: 20%, fault: a b } ]": `fault "a b": at 90% for 20% ends behind the run`,
+		"expect: [ hang.errors == 0 ]":                  `expect: "hang.errors == 0": hang: no phase`,
+		"expect: [ wrong == 0 ]":                        `expect: "wrong == 0": wrong: neither a knob`,
+		"expect: [ wrong(playlist) == 0 ]":              `expect: "wrong(playlist) == 0": wrong: neither a knob`,
+		"expect: [ quiet.dropped == 0 ]":                `expect: "quiet.dropped == 0": dropped: known of the whole run alone`,
+		"expect: [ path == 0 ]":                         `expect: "path == 0": path: neither a knob`,
+		"dialect: apache":                               `dialect "apache"`,
+	} {
+		s, err := Parse("f.yaml", []byte("shows: a\n"+text))
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if err := s.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s…", text, err, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, name := range Names() {
+		text, err := embedded.ReadFile("scenarios/" + name + ".yaml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(_ *testing.T, text []byte) {
+		if s, err := Parse("f.yaml", text); err == nil {
+			_ = s.Validate() // does not panic
+		}
+	})
+}

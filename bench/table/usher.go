@@ -1,0 +1,99 @@
+package table
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"usher/bench/process"
+)
+
+// usherName is the name of Usher among the servers.
+const usherName = "Usher"
+
+// usherSettings are those of a node for the table: limits that would refuse a load from one address are off.
+const usherSettings = `listen: %q
+admin: { listen: %q, token: "a token of the table" }
+identity: { secret: "a secret of the table" }
+tickets: { keys: [ { id: a, secret: "a secret of the table" } ] }
+origins: { media: { url: %q } }
+backends:
+  portal: { kind: httprequest, address: %q, validity: %s, recheck_rate: 10000, max_in_flight: 1024, max_waiting: 20000 }
+routes:
+  - { path: "/single/{channel}/*", origin: media, backend: portal }
+  - path: /auth/nginx
+    backend: portal
+    edge: { dialect: nginx, networks: [ 127.0.0.1/32 ], viewer_path: "/single/{channel}/*" }
+sessions:
+  max: %d
+  open_rate_per_address: 1000000
+  open_burst_per_address: 1000000
+  max_variants: 0
+  idle_timeout: 1h
+  recheck: { min: 1s }
+drain: { readiness_delay: 0s }
+log: { level: error }
+%s
+`
+
+// startUsher starts a node, and waits until it is ready.
+func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) {
+	folder, err := os.MkdirTemp("", "usher-table-")
+	if err != nil {
+		return nil, err
+	}
+	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, close: func() { _ = os.RemoveAll(folder) }}
+	t.request = func(path, token string) string { return path + "?token=" + token }
+	defer func() {
+		if err != nil {
+			t.close()
+		}
+	}()
+	public, err1 := process.FreePort(ctx)
+	admin, err2 := process.FreePort(ctx)
+	file := filepath.Join(folder, "usher.yaml")
+	const room = 1_000_000 // for the sessions that a row on new viewers opens
+	text := fmt.Sprintf(usherSettings, public, admin, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room, s.yaml)
+	if err := errors.Join(err1, err2, os.WriteFile(file, []byte(text), 0o600)); err != nil {
+		return nil, err
+	}
+	node, err := process.Start(exec.CommandContext(context.WithoutCancel(ctx), b.Usher, "serve", "--config", file))
+	if err != nil {
+		return nil, err
+	}
+	t.address, t.pid = public, node.PID()
+	t.close = func() {
+		node.Stop()
+		_ = os.RemoveAll(folder)
+	}
+	return t, awaitReady(ctx, node, "http://"+admin+"/readyz")
+}
+
+func awaitReady(ctx context.Context, node *process.Process, url string) error {
+	const pause = 20 * time.Millisecond
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	for {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return err
+		}
+		if answer, err := client.Do(request); err == nil {
+			answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-node.Ended():
+			return fmt.Errorf("usher ended: %s", node.Output())
+		case <-ctx.Done():
+			return fmt.Errorf("usher is not ready: %w: %s", ctx.Err(), node.Output())
+		case <-time.After(pause):
+		}
+	}
+}

@@ -1,0 +1,22 @@
+// Package viewer plays HLS as crowds of viewers do, and asks as edges do: an open-loop generator of load.
+//
+// Begin with [Run]. A pace says when viewers start. Each opens an entry URL, follows redirects, chooses a variant, fills a buffer, and
+// then reloads the playlist every target duration and fetches each new segment. Viewers zap, pause, leave, come back, change their
+// address and reach other nodes.
+//
+//	pace ──▶ wheel ──▶ worker: a viewer's turn ──▶ wire ──▶ server
+//	           ▲                │ playlist          └─▶ record
+//	           └── due again ◀──┘
+//
+// Invariants:
+//   - A viewer's schedule is fixed at their start. A slow answer moves no later request of theirs, and the latency of each counts
+//     from its place in the schedule: there is no coordinated omission.
+//   - Nothing is left out in silence. What could not be sent within the timeout is counted as dropped, and if the generator itself was
+//     late, the result has a note that says so.
+//   - A viewer at rest is one row of a table without pointers and the text of their URLs: see BenchmarkEngine_Memory.
+//
+// Decided: a viewer plays over one connection, one request at a time, as set-top boxes do, and over a second one where segments come
+// from another host. Chance is drawn from a seed, the viewer's number and the schedule, so that two targets see the same viewers.
+//
+// Refused: cookies, which set-top boxes do not keep; decryption, key requests and low-latency parts.
+package viewer

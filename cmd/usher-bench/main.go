@@ -1,0 +1,48 @@
+// Command usher-bench proves a match night before it comes: it plays HLS viewers against Usher and other servers.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"usher/bench/scenario"
+	"usher/bench/table"
+)
+
+// commands is the command line.
+type commands struct {
+	Run   runCmd   `cmd:"" help:"Run a scenario, print and write what it found; the exit code is 1 if what it expects does not hold."`
+	List  listCmd  `cmd:"" help:"List the scenarios, or show one with its knobs."`
+	Table tableCmd `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
+}
+
+// The exit codes beside 0.
+const (
+	exitNegative = 1 // the measurement is complete, and not all that the scenario expects holds
+	exitFailed   = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var cli commands
+	parsed := kong.Parse(&cli, kong.Name("usher-bench"), kong.Vars{
+		"rows": strings.Join(table.Rows(), ", "), "scenarios": strings.Join(scenario.Names(), ", "),
+	})
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	if err := parsed.Run(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "usher-bench:", err)
+		stop()
+		if errors.Is(err, errNotKept) {
+			os.Exit(exitNegative)
+		}
+		os.Exit(exitFailed)
+	}
+}

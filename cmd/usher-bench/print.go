@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"usher/bench/record"
+	"usher/bench/result"
+)
+
+// printSecond prints a line of what the last second was.
+func printSecond(out io.Writer, s record.Snapshot) {
+	sum := func(prefix string) (all float64) {
+		for name, v := range s.Values {
+			if strings.HasPrefix(name, prefix) {
+				all += v
+			}
+		}
+		return all
+	}
+	_, _ = fmt.Fprintf(out, "%5.0fs  viewers %6.0f  requests %7.0f/s  errors %5.0f/s  playlist p99 %8s  middleware %5.0f/s", s.Elapsed.Seconds(),
+		s.Values["viewers.alive"], sum("requests."), sum("errors."), seconds(s.Values["latency.p99.playlist"]), s.Values["middleware.calls"])
+	if len(s.Faults) > 0 {
+		_, _ = fmt.Fprintf(out, "  fault: %s", strings.Join(s.Faults, ", "))
+	}
+	_, _ = fmt.Fprintln(out)
+}
+
+func seconds(s float64) string {
+	return time.Duration(s * float64(time.Second)).Round(10 * time.Microsecond).String()
+}
+
+// printSummary prints each measurement, and which expectations hold.
+func printSummary(out io.Writer, run *result.Run) {
+	for i := range run.Measurements {
+		m := &run.Measurements[i]
+		_, _ = fmt.Fprintf(out, "\n%s, round %d, %.0f s: %d viewers planned, %d started\n", m.Target, m.Round, m.Seconds, m.Arrivals.Planned, m.Arrivals.Started)
+		printOperations(out, m)
+		for _, name := range slices.Sorted(maps.Keys(m.Counts)) {
+			_, _ = fmt.Fprintf(out, "  %-24s %12.0f\n", name, m.Counts[name])
+		}
+		for _, p := range m.Processes {
+			_, _ = fmt.Fprintf(out, "  %-24s %12.1f s of CPU %10.1f MB\n", p.Name, p.CPUSeconds, float64(p.Resident)/1e6)
+		}
+		for _, note := range m.Notes {
+			_, _ = fmt.Fprintf(out, "  note: %s\n", note)
+		}
+		for _, a := range m.Assertions {
+			_, _ = fmt.Fprintf(out, "  %s  %s (got %s)\n", map[bool]string{true: "holds", false: "FAILS"}[a.Kept], a.Text, a.Got)
+		}
+	}
+}
+
+func printOperations(out io.Writer, m *result.Measurement) {
+	for _, name := range slices.Sorted(maps.Keys(m.Operations)) {
+		o := m.Operations[name]
+		_, _ = fmt.Fprintf(out, "  %-12s %9d requests  %7.1f/s  p50 %9s  p99 %9s  max %9s  failed %d", name, o.Requests,
+			float64(o.Requests)/m.Seconds, seconds(o.Latency.Quantile(0.5).Seconds()), seconds(o.Latency.Quantile(0.99).Seconds()),
+			seconds(o.Latency.Max().Seconds()), o.Failed())
+		for _, what := range slices.Sorted(maps.Keys(o.Errors)) {
+			_, _ = fmt.Fprintf(out, "; %s: %d", what, o.Errors[what])
+		}
+		_, _ = fmt.Fprintln(out)
+	}
+}
+
+// figure is something that targets are compared by.
+type figure struct {
+	name string
+	of   func(m *result.Measurement) float64
+}
+
+// printComparison prints medians and their range for each target, and the ratio to the first one.
+func printComparison(out io.Writer, run *result.Run) {
+	targets, values := byTarget(run)
+	if len(targets) <= 1 {
+		return
+	}
+	_, _ = fmt.Fprintf(out, "\nmedians (least to most) over the rounds, and the ratio to %s\n", targets[0])
+	for _, f := range figures(run) {
+		base := 0.0
+		for i, target := range targets {
+			var all []float64
+			for _, m := range values[target] {
+				all = append(all, f.of(m))
+			}
+			slices.Sort(all)
+			median := all[len(all)/2]
+			if i == 0 {
+				base = median
+			}
+			_, _ = fmt.Fprintf(out, "  %-24s %-18s %10.4g (%.4g to %.4g)  %5.2f\n", f.name, target, median, all[0], all[len(all)-1], median/base)
+		}
+	}
+}
+
+// byTarget returns the targets in the order of their first round, and the measurements of each.
+func byTarget(run *result.Run) (targets []string, values map[string][]*result.Measurement) {
+	values = map[string][]*result.Measurement{}
+	for i := range run.Measurements {
+		m := &run.Measurements[i]
+		if values[m.Target] == nil {
+			targets = append(targets, m.Target)
+		}
+		values[m.Target] = append(values[m.Target], m)
+	}
+	return targets, values
+}
+
+// figures returns what the run's targets are compared by.
+func figures(run *result.Run) []figure {
+	var all []figure
+	for _, op := range slices.Sorted(maps.Keys(run.Measurements[0].Operations)) {
+		for name, q := range map[string]float64{"p50": 0.5, "p99": 0.99} {
+			all = append(all, figure{op + " " + name + " (ms)", func(m *result.Measurement) float64 {
+				if o := m.Operations[op]; o != nil {
+					return float64(o.Latency.Quantile(q)) / float64(time.Millisecond)
+				}
+				return 0
+			}})
+		}
+	}
+	slices.SortFunc(all, func(a, b figure) int { return strings.Compare(a.name, b.name) })
+	return append(all, figure{"server CPU a request (us)", func(m *result.Measurement) float64 {
+		requests, cpu := uint64(0), 0.0
+		for _, o := range m.Operations {
+			requests += o.Requests
+		}
+		for _, p := range m.Processes {
+			if p.Name != "generator" {
+				cpu += p.CPUSeconds
+			}
+		}
+		return cpu * 1e6 / float64(max(1, requests))
+	}}, figure{"middleware calls", func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"usher/bench/record"
+	"usher/bench/result"
+	"usher/bench/rig"
+	"usher/bench/scenario"
+	"usher/bench/table"
+)
+
+// runCmd runs a scenario.
+type runCmd struct {
+	Scenario string        `arg:"" help:"One of ${scenarios}; or the path of a file of yours."`
+	Demo     bool          `help:"Start everything on this machine, as is done without --target: nodes, middleware, origin; one node without redis-server."`
+	For      time.Duration `help:"The length of a measurement. Default: the scenario's." placeholder:"DURATION"`
+	Set      []string      `help:"Change a knob; usher-bench list NAME shows them. May be repeated." placeholder:"NAME=VALUE" sep:"none"`
+	Usher    string        `help:"The program usher. Empty: the one beside this program, in PATH, or built from the source." placeholder:"PATH"`
+
+	Target     []string `help:"Servers of yours in place of the harness's: base URLs of nodes, of any other HLS server or a CDN." placeholder:"URL"`
+	Metrics    []string `help:"Metrics of your nodes of Usher, such as http://node1:9090/metrics." placeholder:"URL"`
+	Token      string   `help:"A bearer token for --metrics." env:"USHER_BENCH_METRICS_TOKEN" hidden:""`
+	PID        []int    `name:"pid" help:"Processes of yours on this machine to measure." placeholder:"PID"`
+	Auth       string   `help:"An auth server of yours, asked as an edge does." placeholder:"URL"`
+	Dialect    string   `help:"The dialect for --auth: nginx, traefik, caddy, astra, alta, flussonic or envoy." default:"nginx"`
+	Middleware string   `help:"Run the harness's middleware on this address for your servers, so that it can fail." placeholder:"ADDRESS"`
+	Origin     string   `help:"Run the harness's origin on this address for your servers." placeholder:"ADDRESS"`
+
+	Against []string `help:"Servers to measure in alternation: usher, and peers such as nginx-auth." placeholder:"NAME"`
+	Rounds  int      `help:"How often each is measured. Default: 5 with --against, else 1."`
+	Out     string   `help:"The folder of the report." default:"." placeholder:"FOLDER"`
+}
+
+// errNotKept means that an expectation does not hold.
+var errNotKept = errors.New("not all that the scenario expects holds")
+
+// Run runs the scenario, prints what it found, and writes the report.
+func (c *runCmd) Run(ctx context.Context) error {
+	s, err := c.load()
+	if err != nil {
+		return err
+	}
+	o, err := c.options(ctx, s)
+	if err != nil {
+		return err
+	}
+	if o.Binary == "" && o.External == nil {
+		folder, err := os.MkdirTemp("", "usher-bench-")
+		if err != nil {
+			return err
+		}
+		defer func() { _ = os.RemoveAll(folder) }()
+		if o.Binary, err = table.FindUsher(ctx, folder); err != nil {
+			return fmt.Errorf("--usher: %w", err)
+		}
+	}
+	return c.run(ctx, s, o)
+}
+
+func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
+	out := os.Stdout
+	_, _ = fmt.Fprintf(out, "%s: %s\n", s.Name, s.Shows)
+	o.Begin = func(target string, round int) { _, _ = fmt.Fprintf(out, "%s, round %d\n", target, round) }
+	o.Show = func(snapshot record.Snapshot) { printSecond(out, snapshot) }
+	run, err := scenario.Run(ctx, s, o)
+	run.Command = c.command()
+	if len(run.Measurements) > 0 {
+		printSummary(out, run)
+		printComparison(out, run)
+		err = errors.Join(err, c.write(out, run))
+	}
+	if err == nil && len(run.Failed()) > 0 {
+		err = errNotKept
+	}
+	return err
+}
+
+// load reads the scenario, and changes what the flags say.
+func (c *runCmd) load() (*scenario.Scenario, error) {
+	s, err := scenario.Load(c.Scenario)
+	if err != nil {
+		return nil, err
+	}
+	if c.For > 0 {
+		s.For = c.For
+	}
+	for _, assignment := range c.Set {
+		if err := s.Set(assignment); err != nil {
+			return nil, err
+		}
+	}
+	if c.Auth != "" {
+		s.Knobs.Dialect = c.Dialect
+	}
+	return s, s.Validate()
+}
+
+// errFlags is wrapped by an error for flags that exclude each other.
+var errFlags = errors.New("does not go together with")
+
+func (c *runCmd) options(_ context.Context, s *scenario.Scenario) (o scenario.Options, err error) {
+	o = scenario.Options{Binary: c.Usher, Against: c.Against, Rounds: c.Rounds}
+	if len(c.Against) > 0 && c.Rounds == 0 {
+		const rounds = 5
+		o.Rounds = rounds
+	}
+	isExternal := len(c.Target) > 0 || c.Auth != ""
+	switch {
+	case isExternal && c.Demo:
+		return o, fmt.Errorf("--demo %w --target and --auth", errFlags)
+	case isExternal && len(c.Against) > 0:
+		return o, fmt.Errorf("--against %w --target and --auth", errFlags)
+	case !isExternal && (len(c.Metrics) > 0 || len(c.PID) > 0 || c.Middleware != "" || c.Origin != ""):
+		return o, errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
+	case isExternal:
+		o.External, err = c.external()
+		return o, err
+	}
+	if s.Redis && !rig.HasRedis() {
+		if !c.Demo {
+			return o, fmt.Errorf("redis: %w", rig.ErrNoRedis)
+		}
+		_, _ = fmt.Fprintf(os.Stdout, "%v: the demo runs one node with the memory store\n", rig.ErrNoRedis)
+		s.Redis, s.Nodes = false, 1
+	}
+	return o, nil
+}
+
+func (c *runCmd) external() (*rig.External, error) {
+	e := &rig.External{
+		URLs: c.Target, Metrics: c.Metrics, Token: c.Token, PIDs: c.PID, Middleware: c.Middleware, Origin: c.Origin,
+	}
+	if c.Auth == "" {
+		return e, nil
+	}
+	if len(c.Target) > 0 {
+		return nil, fmt.Errorf("--auth %w --target", errFlags)
+	}
+	scheme, rest, found := strings.Cut(c.Auth, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	if !found || host == "" {
+		return nil, fmt.Errorf("--auth=%s: want a URL such as http://127.0.0.1:8080/auth", c.Auth)
+	}
+	e.URLs, e.AuthPath = []string{scheme + "://" + host}, "/"+path
+	return e, nil
+}
+
+// command returns the command line that repeats the run.
+func (c *runCmd) command() string {
+	return strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
+}
+
+// write writes the report's files.
+func (c *runCmd) write(out io.Writer, run *result.Run) (err error) {
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return fmt.Errorf("--out=%s: %w", c.Out, err)
+	}
+	file := filepath.Join(c.Out, run.Scenario+".json")
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("--out=%s: %w", c.Out, err)
+	}
+	if err := errors.Join(run.Write(f), f.Close()); err != nil {
+		return fmt.Errorf("--out=%s: %w", c.Out, err)
+	}
+	_, err = fmt.Fprintf(out, "report: %s\n", file)
+	return err
+}
