@@ -1,0 +1,11 @@
+// Package plan reckons what so many viewers need: nodes, Redis servers, calls of the middleware, bandwidth and memory.
+//
+// A [Demand] is what viewers do, a [Machine] is what a node has, [Costs] are what one operation costs. [Make] multiplies them and
+// says which bound is reached first. Every product is listed, so that a reader can check it.
+//
+// Decided: the costs are those of one machine, in a file with their sources. A figure that was not measured is marked as an
+// estimate.
+//
+// Refused: queueing theory. The headroom says how much of a machine is planned with; what happens near its limit is measured with
+// a scenario, not reckoned.
+package plan

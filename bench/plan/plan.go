@@ -1,0 +1,211 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// Demand is what viewers do.
+type Demand struct {
+	// Viewers watch at once.
+	Viewers int
+	// Validity is how long an answer of the middleware holds.
+	Validity time.Duration
+	// Segment is the length of a segment, and the time between two reloads of a playlist.
+	Segment time.Duration
+	// Bitrate is of one stream, in bit/s.
+	Bitrate float64
+	// Ramp is the time in which all viewers arrive.
+	Ramp time.Duration
+	// ZapsPerHour is how often a viewer goes to another channel.
+	ZapsPerHour float64
+	// Limited is the share of viewers whose user has a stream limit, 0 to 1.
+	Limited float64
+	// IsEdge: other servers serve the media, and ask about each viewer once an answer has expired.
+	IsEdge bool
+	// WithoutRedis: each node asks the middleware by itself.
+	WithoutRedis bool
+	// Heartbeat is how often a node reports a session to Redis.
+	Heartbeat time.Duration
+}
+
+// Machine is what a node has.
+type Machine struct {
+	Cores float64
+	// Memory is in bytes, Network in bit/s.
+	Memory, Network float64
+	// MaxSessions is the setting sessions.max.
+	MaxSessions int
+	// Headroom is the share of the machine that is left free, 0 to less than 1.
+	Headroom float64
+	// Spare nodes may fail without harm.
+	Spare int
+}
+
+// Validate names every value that cannot be.
+func (d Demand) Validate() error {
+	var errs []error
+	want := func(holds bool, format string, values ...any) {
+		if !holds {
+			errs = append(errs, fmt.Errorf(format, values...))
+		}
+	}
+	want(d.Viewers > 0, "viewers: %d, want more than 0", d.Viewers)
+	want(d.Validity >= time.Second, "validity: %v, want at least 1s", d.Validity)
+	want(d.Segment >= time.Second, "segment: %v, want at least 1s", d.Segment)
+	want(d.Bitrate > 0, "bitrate: %v, want more than 0", d.Bitrate)
+	want(d.Ramp >= time.Second, "ramp: %v, want at least 1s", d.Ramp)
+	want(d.ZapsPerHour >= 0, "zaps: %v, want 0 or more", d.ZapsPerHour)
+	want(d.Limited >= 0 && d.Limited <= 1, "limited: %v, want 0 to 1", d.Limited)
+	want(d.Heartbeat >= time.Second, "heartbeat: %v, want at least 1s", d.Heartbeat)
+	return errors.Join(errs...)
+}
+
+// Validate names every value that cannot be.
+func (m Machine) Validate() error {
+	var errs []error
+	want := func(holds bool, format string, values ...any) {
+		if !holds {
+			errs = append(errs, fmt.Errorf(format, values...))
+		}
+	}
+	want(m.Cores > 0, "cores: %v, want more than 0", m.Cores)
+	want(m.Memory > 0, "memory: %v, want more than 0", m.Memory)
+	want(m.Network > 0, "network: %v, want more than 0", m.Network)
+	want(m.MaxSessions > 0, "max-sessions: %d, want more than 0", m.MaxSessions)
+	want(m.Headroom >= 0 && m.Headroom < 1, "headroom: %v, want 0 to less than 1", m.Headroom)
+	want(m.Spare >= 0, "spare: %d, want 0 or more", m.Spare)
+	return errors.Join(errs...)
+}
+
+// Plan is what a demand needs.
+type Plan struct {
+	// Nodes are the nodes with the spare ones, RedisServers the masters.
+	Nodes        int `json:"nodes"`
+	RedisServers int `json:"redis_servers"`
+	// First is the bound that is reached first.
+	First string `json:"first_bound"`
+	// Middleware calls a second, while all viewers watch and while they arrive.
+	Calls         float64 `json:"middleware_calls"`
+	CallsWhenFull float64 `json:"middleware_calls_at_ramp"`
+	// Bounds are the nodes that each bound demands, without spare ones.
+	Bounds []Bound `json:"bounds"`
+	// Products are how the figures came about.
+	Products []Product `json:"products"`
+}
+
+// Bound is a bound of a node.
+type Bound struct {
+	Name string `json:"name"`
+	// Need is what all viewers need, PerNode what a node offers, both in Unit.
+	Need    float64 `json:"need"`
+	PerNode float64 `json:"per_node"`
+	Unit    string  `json:"unit"`
+	Nodes   int     `json:"nodes"`
+}
+
+// Product is one line of arithmetic: Count times Cost.
+type Product struct {
+	// Of is what Value adds up to: "cpu", "network", "memory", "redis cpu" or "redis memory".
+	Of    string  `json:"of"`
+	Name  string  `json:"name"`
+	Count float64 `json:"count"`
+	Cost  float64 `json:"cost"`
+	Value float64 `json:"value"`
+	Unit  string  `json:"unit"`
+}
+
+// Make reckons a plan for the worst moment: all viewers have arrived but for the last, and still arrive at the ramp's rate.
+func Make(d Demand, m Machine, c Costs) (Plan, error) {
+	if err := errors.Join(d.Validate(), m.Validate()); err != nil {
+		return Plan{}, err
+	}
+	viewers := float64(d.Viewers)
+	arrivals, zaps := viewers/d.Ramp.Seconds(), viewers*d.ZapsPerHour/3600
+	p := Plan{Calls: viewers/d.Validity.Seconds() + zaps}
+	p.CallsWhenFull = p.Calls + arrivals
+	p.addNode(d, &c, arrivals+zaps)
+	free := 1 - m.Headroom
+	p.Bounds = []Bound{
+		newBound("cpu", "cores", p.total("cpu"), m.Cores*free),
+		newBound("network", "bit/s", p.total("network"), m.Network*free),
+		newBound("memory", "bytes", p.total("memory"), m.Memory*free-c.Node),
+		newBound("sessions.max", "sessions", viewers, float64(m.MaxSessions)),
+	}
+	for _, b := range p.Bounds {
+		if b.PerNode <= 0 {
+			return Plan{}, fmt.Errorf("memory: %.0f with a headroom of %v, want more than the %.0f bytes of a node without viewers",
+				m.Memory, m.Headroom, c.Node)
+		}
+		if b.Nodes > p.Nodes {
+			p.Nodes, p.First = b.Nodes, b.Name
+		}
+	}
+	if d.WithoutRedis && p.Nodes > 1 { // a viewer whose requests are spread is asked about on each node
+		p.Calls, p.CallsWhenFull = p.Calls*float64(p.Nodes), p.CallsWhenFull*float64(p.Nodes)
+	}
+	if p.Nodes += m.Spare; !d.WithoutRedis {
+		p.addRedis(d, &c, arrivals+zaps)
+		p.RedisServers = max(1, int(math.Ceil(p.total("redis cpu")/free)))
+	}
+	return p, nil
+}
+
+// addNode adds what the nodes together need.
+func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
+	viewers := float64(d.Viewers)
+	perSegment := viewers / d.Segment.Seconds()
+	bytes := viewers * d.Bitrate / 8
+	cpu := func(name string, rate, micros float64) { p.add("cpu", name, rate, micros, rate*micros/1e6, "cores") }
+	if d.IsEdge {
+		cpu("questions of edges", viewers/d.Validity.Seconds(), c.AuthQuestion)
+	} else {
+		cpu("playlists", perSegment, c.Playlist)
+		cpu("segments", perSegment, c.Segment)
+		cpu("megabytes of segments", bytes/1e6, c.SegmentMegabyte)
+		p.add("network", "streams", viewers, d.Bitrate, viewers*d.Bitrate, "bit/s")
+		p.add("memory", "connections", viewers, c.Connection, viewers*c.Connection, "bytes")
+	}
+	cpu("openings", openings, c.Opening)
+	cpu("re-checks", viewers/d.Validity.Seconds(), c.Recheck)
+	if !d.WithoutRedis {
+		cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.Heartbeat)
+	}
+	p.add("memory", "sessions", viewers, c.Session, viewers*c.Session, "bytes")
+}
+
+// addRedis adds what all Redis servers together need.
+func (p *Plan) addRedis(d Demand, c *Costs, openings float64) {
+	viewers := float64(d.Viewers)
+	cpu := func(name string, rate, micros float64) {
+		p.add("redis cpu", name, rate, micros, rate*micros/1e6, "cores")
+	}
+	cpu("openings", openings, c.RedisOpening)
+	cpu("re-checks", viewers/d.Validity.Seconds(), c.RedisRecheck)
+	cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.RedisHeartbeat)
+	cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.RedisLimitedHeartbeat)
+	p.add("redis memory", "sessions", viewers, c.RedisSession, viewers*c.RedisSession, "bytes")
+}
+
+func (p *Plan) add(of, name string, count, cost, value float64, unit string) {
+	p.Products = append(p.Products, Product{of, name, count, cost, value, unit})
+}
+
+func (p *Plan) total(of string) (sum float64) {
+	for _, one := range p.Products {
+		if one.Of == of {
+			sum += one.Value
+		}
+	}
+	return sum
+}
+
+func newBound(name, unit string, need, perNode float64) Bound {
+	b := Bound{Name: name, Need: need, PerNode: perNode, Unit: unit}
+	if perNode > 0 {
+		b.Nodes = max(1, int(math.Ceil(need/perNode)))
+	}
+	return b
+}

@@ -1,0 +1,144 @@
+package plan_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"usher/bench/plan"
+)
+
+func demand(viewers int) plan.Demand {
+	return plan.Demand{
+		Viewers: viewers, Validity: 180 * time.Second, Segment: 4 * time.Second, Bitrate: 6e6, Ramp: 10 * time.Minute, Heartbeat: 20 * time.Second,
+	}
+}
+
+func machine() plan.Machine {
+	return plan.Machine{Cores: 32, Memory: 64e9, Network: 25e9, MaxSessions: 1_200_000, Headroom: 0.3, Spare: 1}
+}
+
+// roundCosts are costs that a reader can reckon with.
+func roundCosts() plan.Costs {
+	return plan.Costs{
+		Version: 1, Machine: "a table", Playlist: 40, Segment: 40, SegmentMegabyte: 200, Opening: 300, Recheck: 180, Heartbeat: 2, AuthQuestion: 36,
+		RedisOpening: 30, RedisRecheck: 18, RedisHeartbeat: 2, RedisLimitedHeartbeat: 10,
+		Node: 1e8, Session: 3000, Connection: 20_000, RedisSession: 1000,
+	}
+}
+
+func TestMake(t *testing.T) {
+	got, err := plan.Make(demand(1_800_000), machine(), roundCosts())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 1.8 M viewers at 6 Mbit/s are 10.8 Tbit/s; a node has 17.5 Gbit/s to plan with: 618 nodes.
+	want := []plan.Bound{
+		// 450,000 playlists and segments a second at 40 µs, 1.35 TB/s at 200 µs a megabyte, 3,000 openings at 300 µs, 10,000
+		// re-checks at 180 µs, 90,000 heartbeats at 2 µs: 36 + 270 + 0.9 + 1.8 + 0.18 cores.
+		{Name: "cpu", Need: 308.88, PerNode: 22.4, Unit: "cores", Nodes: 14},
+		{Name: "network", Need: 10.8e12, PerNode: 17.5e9, Unit: "bit/s", Nodes: 618},
+		{Name: "memory", Need: 41.4e9, PerNode: 44.7e9, Unit: "bytes", Nodes: 1},
+		{Name: "sessions.max", Need: 1.8e6, PerNode: 1.2e6, Unit: "sessions", Nodes: 2},
+	}
+	round := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) <= 1e-9*math.Max(a, b) })
+	if diff := cmp.Diff(want, got.Bounds, round); diff != "" {
+		t.Errorf("bounds (-want +got):\n%s", diff)
+	}
+	if got.Nodes != 619 || got.First != "network" || got.Calls != 10_000 || got.CallsWhenFull != 13_000 || got.RedisServers != 1 {
+		t.Errorf("%d nodes by %s, %v calls/s, %v at the ramp, %d Redis servers; want 619 by network, 10000, 13000, 1",
+			got.Nodes, got.First, got.Calls, got.CallsWhenFull, got.RedisServers)
+	}
+}
+
+// TestMake_Edge needs neither bandwidth nor connections, because other servers serve the media.
+func TestMake_Edge(t *testing.T) {
+	d := demand(10_000_000)
+	d.IsEdge = true
+	got, err := plan.Make(d, machine(), roundCosts())
+	if err != nil || got.First != "sessions.max" || got.Nodes != 10 {
+		t.Errorf("%d nodes by %s, %v; want 10 by sessions.max", got.Nodes, got.First, err)
+	}
+}
+
+// TestMake_WithoutRedis has each node ask about each viewer.
+func TestMake_WithoutRedis(t *testing.T) {
+	d := demand(1_800_000)
+	d.WithoutRedis = true
+	got, err := plan.Make(d, machine(), roundCosts())
+	if err != nil || got.RedisServers != 0 || got.Calls != 618*10_000 {
+		t.Errorf("%d Redis servers, %v calls/s, %v; want none, 6180000", got.RedisServers, got.Calls, err)
+	}
+}
+
+func TestMake_Errors(t *testing.T) {
+	for want, edit := range map[string]func(*plan.Demand, *plan.Machine){
+		"viewers: 0, want more than 0":               func(d *plan.Demand, _ *plan.Machine) { d.Viewers = 0 },
+		"validity: 1ms, want at least 1s":            func(d *plan.Demand, _ *plan.Machine) { d.Validity = time.Millisecond },
+		"limited: 1.5, want 0 to 1":                  func(d *plan.Demand, _ *plan.Machine) { d.Limited = 1.5 },
+		"headroom: 1, want 0 to less than 1":         func(_ *plan.Demand, m *plan.Machine) { m.Headroom = 1 },
+		"memory: 100000000 with a headroom of 0.3, ": func(_ *plan.Demand, m *plan.Machine) { m.Memory = 1e8 },
+	} {
+		d, m := demand(1000), machine()
+		edit(&d, &m)
+		if _, err := plan.Make(d, m, roundCosts()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestMake_Properties: more viewers never need less, and no bound is left out.
+func TestMake_Properties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := demand(rapid.IntRange(1, 20_000_000).Draw(t, "viewers"))
+		d.Bitrate = rapid.Float64Range(1e5, 2e7).Draw(t, "bitrate")
+		d.Limited = rapid.Float64Range(0, 1).Draw(t, "limited")
+		d.IsEdge = rapid.Bool().Draw(t, "edge")
+		few, err := plan.Make(d, machine(), roundCosts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.Viewers += rapid.IntRange(0, 1_000_000).Draw(t, "more")
+		many, err := plan.Make(d, machine(), roundCosts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if many.Nodes < few.Nodes || many.RedisServers < few.RedisServers || many.Calls < few.Calls {
+			t.Fatalf("more viewers need less: %+v, %+v", few, many)
+		}
+		for _, b := range many.Bounds {
+			if have := float64(many.Nodes-1) * b.PerNode; have < b.Need*(1-1e-9) {
+				t.Fatalf("%d nodes without the spare one offer %v of %s, want %v", many.Nodes-1, have, b.Name, b.Need)
+			}
+		}
+	})
+}
+
+func TestReference(t *testing.T) {
+	c, err := plan.Reference()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := plan.Make(demand(10_000_000), machine(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := p.Print(&out, 1, c); err != nil || !strings.Contains(out.String(), "bounded by network") || !strings.Contains(out.String(), c.Machine) {
+		t.Errorf("%v, the plan is\n%s", err, out.String())
+	}
+}
+
+func TestReadCosts_Errors(t *testing.T) {
+	for text, want := range map[string]string{
+		"{": "unexpected end", `{"version": 2}`: "version 2, want 1", `{"version": 1}`: "playlist_us: 0, want more than 0",
+	} {
+		if _, err := plan.ReadCosts(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
