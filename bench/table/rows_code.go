@@ -79,7 +79,8 @@ func generator(ctx context.Context, b *bed) ([]Line, error) {
 	var theirs, ours []sample
 	for range b.Rounds {
 		url := "http://" + t.address + t.request(playlist, knownToken(0))
-		out, err := exec.CommandContext(ctx, "wrk", "-t2", "-c"+strconv.Itoa(fewConnections), "-d"+strconv.Itoa(int(b.Length.Seconds()))+"s", url).Output()
+		seconds := strconv.Itoa(max(1, int(b.Length.Seconds()))) // wrk takes whole ones
+		out, err := exec.CommandContext(ctx, "wrk", "-t2", "-c"+strconv.Itoa(fewConnections), "-d"+seconds, url).Output()
 		match := wrkRE.FindSubmatch(out)
 		if err != nil || match == nil {
 			return nil, fmt.Errorf("wrk: %w: %s", err, out)
