@@ -2,6 +2,10 @@ package table_test
 
 import (
 	"errors"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,11 +13,31 @@ import (
 
 	"go.uber.org/goleak"
 
+	"usher/bench/peers"
 	"usher/bench/result"
 	"usher/bench/table"
 )
 
+// A node's settings name its addresses so.
+var addressRE = regexp.MustCompile(`listen: "([^"]+)"`)
+
+// beOpen is a program in Usher's place that serves anybody. It ends when it is killed.
+func beOpen(args []string) {
+	settings, err := os.ReadFile(args[len(args)-1])
+	if err != nil {
+		panic(err)
+	}
+	anybody := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "#EXTM3U\n") })
+	for _, address := range addressRE.FindAllSubmatch(settings, -1) {
+		go func() { panic(http.ListenAndServe(string(address[1]), anybody)) }()
+	}
+	select {}
+}
+
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		beOpen(os.Args)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreTopFunction("net/http.(*persistConn).writeLoop"))
 }
@@ -114,6 +138,26 @@ func TestRun_NoUsher_Error(t *testing.T) {
 	o.Usher, o.Only = "/nonexistent", []string{"calls"}
 	if _, err := table.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "/nonexistent") {
 		t.Errorf("%v, want the program's name", err)
+	}
+}
+
+func TestRun_ServerRefusesNobody_Error(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := table.DefaultOptions().Quick()
+	o.Usher, o.Only = self, []string{"auth"}
+	if _, err := table.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "serves a viewer whom the middleware refuses") {
+		t.Errorf("%v, want that its figures would be of other work", err)
+	}
+}
+
+func TestRun_NoYardstick_NamesPackage(t *testing.T) {
+	t.Setenv("PATH", "")
+	if _, err := table.Run(t.Context(), table.DefaultOptions()); !errors.Is(err, peers.ErrMissing) {
+		t.Errorf("%v, want %v", err, peers.ErrMissing)
 	}
 }
 
