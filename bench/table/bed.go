@@ -119,6 +119,8 @@ func (b *bed) allNotes() []string {
 type setting struct {
 	// validity is how long an answer of the middleware is kept; 0: 30 s.
 	validity time.Duration
+	// idle is how long a session of Usher lives that is not used; 0: 1 min, the default.
+	idle time.Duration
 	// yaml has further settings of Usher.
 	yaml string
 }

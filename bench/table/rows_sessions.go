@@ -44,7 +44,7 @@ func open(ctx context.Context, t *target, sessions int) (*load.Result, time.Dura
 
 // million opens the sessions on one node, and a few on another. Then both serve the same requests in alternation.
 func million(ctx context.Context, b *bed) ([]Line, error) {
-	long := setting{validity: 2 * time.Hour}
+	long := setting{validity: 2 * time.Hour, idle: 2 * time.Hour}
 	names := map[bool]string{false: fmt.Sprintf("%s sessions", thousands(residentBefore)), true: thousands(float64(b.Sessions)) + " sessions"}
 	var all []*target
 	var opened *load.Result
