@@ -54,9 +54,9 @@ func wantAbout(t *testing.T, what string, got, want float64) {
 	}
 }
 
-// TestRun_Behaviour counts what forty viewers do in five minutes, each thing once a minute on average.
+// TestRun_Behaviour counts what forty viewers do in two minutes, each thing once a minute on average.
 func TestRun_Behaviour(t *testing.T) {
-	const viewers, minutes = 40, 5
+	const viewers, minutes = 60, 2.0
 	tests := map[string]struct {
 		set   func(*Behaviour)
 		count string
@@ -65,10 +65,10 @@ func TestRun_Behaviour(t *testing.T) {
 		"they zap":                 {func(b *Behaviour) { b.Zap = time.Minute }, "zaps", viewers * minutes},
 		"they roam":                {func(b *Behaviour) { b.Roam = time.Minute }, "roams", viewers * minutes},
 		"they hop":                 {func(b *Behaviour) { b.Hop = time.Minute }, "hops", viewers * minutes},
-		"they pause for a minute":  {func(b *Behaviour) { b.Pause, b.PauseFor = time.Minute, time.Minute }, "pauses", viewers * (minutes/2 + 0.25)},
-		"they leave for good":      {func(b *Behaviour) { b.Watch = time.Minute }, "leaves", viewers * (1 - 1/148.4)},
-		"they leave for a minute":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "leaves", viewers * (minutes/2 + 0.25)},
-		"they come back as often":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "returns", viewers * (minutes/2 - 0.25)},
+		"they pause for a minute":  {func(b *Behaviour) { b.Pause, b.PauseFor = time.Minute, time.Minute }, "pauses", viewers * (minutes/2 + 0.245)},
+		"they leave for good":      {func(b *Behaviour) { b.Watch = time.Minute }, "leaves", viewers * 0.865},
+		"they leave for a minute":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "leaves", viewers * (minutes/2 + 0.245)},
+		"they come back as often":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "returns", viewers * (minutes/2 - 0.245)},
 		"they do nothing of these": {func(*Behaviour) {}, "zaps", 0},
 	}
 	for name, test := range tests {
@@ -78,7 +78,7 @@ func TestRun_Behaviour(t *testing.T) {
 				c.Targets, c.Channels, c.Light = []string{"http://a", "http://b"}, []string{"a001", "a002", "a003"}, true
 				c.Behaviour.Multivariant = 0
 				test.set(&c.Behaviour)
-				m := play(t, c, minutes*time.Minute, fromOrigin())
+				m := play(t, c, time.Duration(minutes)*time.Minute, fromOrigin())
 				wantAbout(t, test.count, m.Counts[test.count], test.want)
 				if missed := m.Counts["segments.missed"]; missed > 0 {
 					t.Errorf("%v segments missed, want none: nobody was too slow", missed)

@@ -53,7 +53,8 @@ type turn struct {
 	from time.Duration
 }
 
-// Run runs viewers until ctx ends. It then closes every connection.
+// Run runs viewers until ctx ends. It then closes every connection, and tells the recorder what a reader has to know: whether the plan
+// was kept, and the slowest traced requests. It returns an error for an invalid config alone.
 func Run(ctx context.Context, c Config, r *record.Recorder) error {
 	if err := c.Validate(); err != nil {
 		return err
