@@ -96,6 +96,28 @@ func TestRun_HangingServer_DropsAndSaysSo(t *testing.T) {
 	})
 }
 
+// TestRun_HangsAtTheEnd has a server that answers nothing in the last seconds. Those requests have no latency yet, and are told.
+func TestRun_HangsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := oneTarget(20)
+		c.MaxInFlight, c.Light = 10, true
+		start := time.Now()
+		origin := stage.NewOrigin(stage.Config{})
+		m := play(t, c, 15*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if time.Since(start) > 10500*time.Millisecond {
+				<-r.Context().Done()
+				return
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		notes := strings.Join(m.Notes, "\n")
+		// The multivariant playlists of eleven seconds are the first to hang.
+		if !strings.Contains(notes, "10 requests had no answer when the run ended, the oldest after 4s") || m.Arrivals.Dropped != 10 {
+			t.Errorf("notes %q, %d dropped; want one of ten requests after 4s, the other viewers'", m.Notes, m.Arrivals.Dropped)
+		}
+	})
+}
+
 func TestRun_TooManyAtOnce_DropsStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := oneTarget(50)
