@@ -122,6 +122,9 @@ func TestRun_Roam_ChangesAddress(t *testing.T) {
 		m, n := playOn(t, c, 2*time.Minute, server)
 		want := int(m.Counts["roams"]) + 1
 		addresses := server.values(func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") })
+		if n.most != 1 {
+			t.Errorf("%d connections at once, want 1: the old address is gone", n.most)
+		}
 		if want < 2 || len(n.sources) != want || len(addresses) != want || n.dialled["tv:80"] != want || m.Operations[result.Opening].Requests != 1 {
 			t.Errorf("%d local addresses, %d forwarded ones, %d connections, %d openings; want %d of the first three, one opening",
 				len(n.sources), len(addresses), n.dialled["tv:80"], m.Operations[result.Opening].Requests, want)
@@ -218,6 +221,22 @@ func TestRun_Redirects(t *testing.T) {
 		}
 		if o := m.Operations[result.Opening]; o.Requests != 1 || o.Failed() > 0 {
 			t.Errorf("%d openings, failed %v; want one with its redirect", o.Requests, o.Errors)
+		}
+	})
+}
+
+// TestRun_SegmentsElsewhere has segments at another host: the viewer keeps a connection to each.
+func TestRun_SegmentsElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		origin := stage.NewOrigin(stage.Config{URIs: stage.Absolute})
+		_, n := playOn(t, oneTarget(1), 20*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "low.m3u8") {
+				r.Host = "cdn"
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		if n.dialled["tv:80"] != 1 || n.dialled["cdn:80"] != 1 || len(n.dialled) != 2 {
+			t.Errorf("connections %v, want one to tv, one to cdn", n.dialled)
 		}
 	})
 }
