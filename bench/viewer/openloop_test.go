@@ -118,6 +118,29 @@ func TestRun_HangsAtTheEnd(t *testing.T) {
 	})
 }
 
+// TestRun_SegmentsMissed has a reload that takes 20 s of a channel that lists 6 s.
+func TestRun_SegmentsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := oneTarget(1)
+		c.Timeout, c.Behaviour.Multivariant = time.Minute, 0
+		origin := stage.NewOrigin(stage.Config{Window: 3})
+		var reloads atomic.Int64
+		m := play(t, c, time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "low.m3u8") && reloads.Add(1) == 5 {
+				time.Sleep(20 * time.Second) // of the bubble's time
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		// The reload lists eleven new segments, eight of them no longer.
+		if missed := m.Counts["segments.missed"]; missed != 8 || m.Operations[result.Segment].Requests != 3+29-8 {
+			t.Errorf("%v segments missed, %d fetched; want 8, 24", missed, m.Operations[result.Segment].Requests)
+		}
+		if o := m.Operations[result.Playlist]; o.Requests != 30 || o.Failed() > 0 {
+			t.Errorf("%d reloads, failed %v; want all 30 of the schedule", o.Requests, o.Errors)
+		}
+	})
+}
+
 func TestRun_TooManyAtOnce_DropsStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := oneTarget(50)
