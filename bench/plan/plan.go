@@ -25,7 +25,8 @@ type Demand struct {
 	Limited float64
 	// IsEdge: other servers serve the media, and ask about each viewer once an answer has expired.
 	IsEdge bool
-	// WithoutRedis: each node asks the middleware by itself.
+	// WithoutRedis: each node asks about the viewers whom it serves. The balancer keeps a viewer on one node; otherwise there is
+	// a call for each node that serves them.
 	WithoutRedis bool
 	// Heartbeat is how often a node reports a session to Redis.
 	Heartbeat time.Duration
@@ -55,13 +56,16 @@ func (d Demand) Validate() error {
 	want(d.Viewers > 0, "viewers: %d, want more than 0", d.Viewers)
 	want(d.Validity >= time.Second, "validity: %v, want at least 1s", d.Validity)
 	want(d.Segment >= time.Second, "segment: %v, want at least 1s", d.Segment)
-	want(d.Bitrate > 0, "bitrate: %v, want more than 0", d.Bitrate)
+	want(isPositive(d.Bitrate), "bitrate: %v, want more than 0", d.Bitrate)
 	want(d.Ramp >= time.Second, "ramp: %v, want at least 1s", d.Ramp)
-	want(d.ZapsPerHour >= 0, "zaps: %v, want 0 or more", d.ZapsPerHour)
+	want(d.ZapsPerHour == 0 || isPositive(d.ZapsPerHour), "zaps: %v, want 0 or more", d.ZapsPerHour)
 	want(d.Limited >= 0 && d.Limited <= 1, "limited: %v, want 0 to 1", d.Limited)
 	want(d.Heartbeat >= time.Second, "heartbeat: %v, want at least 1s", d.Heartbeat)
 	return errors.Join(errs...)
 }
+
+// isPositive reports whether v is a number above 0.
+func isPositive(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
 
 // Validate names every value that cannot be.
 func (m Machine) Validate() error {
@@ -71,9 +75,9 @@ func (m Machine) Validate() error {
 			errs = append(errs, fmt.Errorf(format, values...))
 		}
 	}
-	want(m.Cores > 0, "cores: %v, want more than 0", m.Cores)
-	want(m.Memory > 0, "memory: %v, want more than 0", m.Memory)
-	want(m.Network > 0, "network: %v, want more than 0", m.Network)
+	want(isPositive(m.Cores), "cores: %v, want more than 0", m.Cores)
+	want(isPositive(m.Memory), "memory: %v, want more than 0", m.Memory)
+	want(isPositive(m.Network), "network: %v, want more than 0", m.Network)
 	want(m.MaxSessions > 0, "max-sessions: %d, want more than 0", m.MaxSessions)
 	want(m.Headroom >= 0 && m.Headroom < 1, "headroom: %v, want 0 to less than 1", m.Headroom)
 	want(m.Spare >= 0, "spare: %d, want 0 or more", m.Spare)
@@ -87,6 +91,8 @@ type Plan struct {
 	RedisServers int `json:"redis_servers"`
 	// First is the bound that is reached first.
 	First string `json:"first_bound"`
+	// RecheckRate is the least recheck_rate with which all answers are renewed in time.
+	RecheckRate int `json:"recheck_rate"`
 	// Middleware calls a second, while all viewers watch and while they arrive.
 	Calls         float64 `json:"middleware_calls"`
 	CallsWhenFull float64 `json:"middleware_calls_at_ramp"`
@@ -124,7 +130,8 @@ func Make(d Demand, m Machine, c Costs) (Plan, error) {
 	}
 	viewers := float64(d.Viewers)
 	arrivals, zaps := viewers/d.Ramp.Seconds(), viewers*d.ZapsPerHour/3600
-	p := Plan{Calls: viewers/d.Validity.Seconds() + zaps}
+	rechecks := viewers / d.Validity.Seconds()
+	p := Plan{Calls: rechecks + zaps, RecheckRate: int(math.Ceil(rechecks))}
 	p.CallsWhenFull = p.Calls + arrivals
 	p.addNode(d, &c, arrivals+zaps)
 	free := 1 - m.Headroom
@@ -134,21 +141,21 @@ func Make(d Demand, m Machine, c Costs) (Plan, error) {
 		newBound("memory", "bytes", p.total("memory"), m.Memory*free-c.Node),
 		newBound("sessions.max", "sessions", viewers, float64(m.MaxSessions)),
 	}
+	first := 0.0
 	for _, b := range p.Bounds {
 		if b.PerNode <= 0 {
 			return Plan{}, fmt.Errorf("memory: %.0f with a headroom of %v, want more than the %.0f bytes of a node without viewers",
 				m.Memory, m.Headroom, c.Node)
 		}
-		if b.Nodes > p.Nodes {
-			p.Nodes, p.First = b.Nodes, b.Name
+		if load := b.Need / b.PerNode; load > first {
+			first, p.First = load, b.Name
 		}
-	}
-	if d.WithoutRedis && p.Nodes > 1 { // a viewer whose requests are spread is asked about on each node
-		p.Calls, p.CallsWhenFull = p.Calls*float64(p.Nodes), p.CallsWhenFull*float64(p.Nodes)
+		p.Nodes = max(p.Nodes, b.Nodes)
 	}
 	if p.Nodes += m.Spare; !d.WithoutRedis {
 		p.addRedis(d, &c, arrivals+zaps)
-		p.RedisServers = max(1, int(math.Ceil(p.total("redis cpu")/free)))
+		// A Redis server uses one core, and may have as much memory as a node.
+		p.RedisServers = max(1, int(math.Ceil(max(p.total("redis cpu")/free, p.total("redis memory")/(m.Memory*free)))))
 	}
 	return p, nil
 }

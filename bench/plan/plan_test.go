@@ -65,13 +65,30 @@ func TestMake_Edge(t *testing.T) {
 	}
 }
 
-// TestMake_WithoutRedis has each node ask about each viewer.
 func TestMake_WithoutRedis(t *testing.T) {
 	d := demand(1_800_000)
 	d.WithoutRedis = true
 	got, err := plan.Make(d, machine(), roundCosts())
-	if err != nil || got.RedisServers != 0 || got.Calls != 618*10_000 {
-		t.Errorf("%d Redis servers, %v calls/s, %v; want none, 6180000", got.RedisServers, got.Calls, err)
+	if err != nil || got.RedisServers != 0 || got.Calls != 10_000 || got.RecheckRate != 10_000 {
+		t.Errorf("%d Redis servers, %v calls/s, recheck_rate %d, %v; want none, 10000, 10000", got.RedisServers, got.Calls, got.RecheckRate, err)
+	}
+}
+
+// TestMake_FewViewers needs one node for each bound. The first is the one that is nearest.
+func TestMake_FewViewers(t *testing.T) {
+	got, err := plan.Make(demand(1000), machine(), roundCosts())
+	if err != nil || got.First != "network" || got.Nodes != 2 {
+		t.Errorf("%d nodes by %s, %v; want 2 by network", got.Nodes, got.First, err)
+	}
+}
+
+// TestMake_RedisMemory needs servers for what Redis keeps.
+func TestMake_RedisMemory(t *testing.T) {
+	m := machine()
+	m.Memory = 2e9
+	got, err := plan.Make(demand(7_000_000), m, roundCosts())
+	if err != nil || got.RedisServers != 5 { // 7 GB, 1.4 GB each
+		t.Errorf("%d Redis servers, %v; want 5", got.RedisServers, err)
 	}
 }
 
@@ -79,6 +96,7 @@ func TestMake_Errors(t *testing.T) {
 	for want, edit := range map[string]func(*plan.Demand, *plan.Machine){
 		"viewers: 0, want more than 0":               func(d *plan.Demand, _ *plan.Machine) { d.Viewers = 0 },
 		"validity: 1ms, want at least 1s":            func(d *plan.Demand, _ *plan.Machine) { d.Validity = time.Millisecond },
+		"bitrate: +Inf, want more than 0":            func(d *plan.Demand, _ *plan.Machine) { d.Bitrate = math.Inf(1) },
 		"limited: 1.5, want 0 to 1":                  func(d *plan.Demand, _ *plan.Machine) { d.Limited = 1.5 },
 		"headroom: 1, want 0 to less than 1":         func(_ *plan.Demand, m *plan.Machine) { m.Headroom = 1 },
 		"memory: 100000000 with a headroom of 0.3, ": func(_ *plan.Demand, m *plan.Machine) { m.Memory = 1e8 },

@@ -14,7 +14,8 @@ func (p *Plan) Print(w io.Writer, spare int, c Costs) error {
 	if p.RedisServers > 0 {
 		fmt.Fprintf(out, "Redis servers      %d, and a replica of each\n", p.RedisServers)
 	}
-	fmt.Fprintf(out, "Middleware calls   %s/s while viewers watch, %s/s while they arrive\n\n", si(p.Calls), si(p.CallsWhenFull))
+	fmt.Fprintf(out, "Middleware calls   %s/s while viewers watch, %s/s while they arrive\n", si(p.Calls), si(p.CallsWhenFull))
+	fmt.Fprintf(out, "recheck_rate       %d at least, so that all answers are renewed in time\n\n", p.RecheckRate)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "bound\tall viewers need\ta node offers\tnodes")
 	for _, b := range p.Bounds {

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"usher/bench/record"
+	"usher/bench/report"
 	"usher/bench/result"
 	"usher/bench/rig"
 	"usher/bench/scenario"
@@ -37,6 +41,8 @@ type runCmd struct {
 	Against []string `help:"Servers to measure in alternation: usher, and peers such as nginx-auth." placeholder:"NAME"`
 	Rounds  int      `help:"How often each is measured. Default: 5 with --against, else 1."`
 	Out     string   `help:"The folder of the report." default:"." placeholder:"FOLDER"`
+
+	Prometheus string `help:"Serve what is measured on this address while it runs, for Prometheus." placeholder:"ADDRESS"`
 }
 
 // errNotKept means that an expectation does not hold.
@@ -69,13 +75,22 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	out := os.Stdout
 	_, _ = fmt.Fprintf(out, "%s: %s\n", s.Name, s.Shows)
 	o.Begin = func(target string, round int) { _, _ = fmt.Fprintf(out, "%s, round %d\n", target, round) }
-	o.Show = func(snapshot record.Snapshot) { printSecond(out, snapshot) }
+	var latest atomic.Pointer[record.Snapshot]
+	latest.Store(new(record.Snapshot))
+	o.Show = func(snapshot record.Snapshot) {
+		latest.Store(&snapshot)
+		printSecond(out, snapshot)
+	}
+	stop, err := c.serveMetrics(ctx, func() record.Snapshot { return *latest.Load() })
+	if err != nil {
+		return err
+	}
+	defer stop()
 	run, err := scenario.Run(ctx, s, o)
 	run.Command = c.command()
 	if len(run.Measurements) > 0 {
 		printSummary(out, run)
-		printComparison(out, run)
-		err = errors.Join(err, c.write(out, run))
+		err = errors.Join(err, report.PrintRatios(out, run), c.write(out, run))
 	}
 	if err == nil && len(run.Failed()) > 0 {
 		err = errNotKept
@@ -158,19 +173,42 @@ func (c *runCmd) command() string {
 	return strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
 }
 
+// serveMetrics serves what is measured, if an address is given, until stop is called.
+func (c *runCmd) serveMetrics(ctx context.Context, latest func() record.Snapshot) (stop func(), err error) {
+	if c.Prometheus == "" {
+		return func() {}, nil
+	}
+	var listen net.ListenConfig
+	listener, err := listen.Listen(ctx, "tcp", c.Prometheus)
+	if err != nil {
+		return nil, fmt.Errorf("--prometheus=%s: %w", c.Prometheus, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", report.Prometheus(latest))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	return func() { _ = server.Close() }, nil
+}
+
 // write writes the report's files.
-func (c *runCmd) write(out io.Writer, run *result.Run) (err error) {
+func (c *runCmd) write(out io.Writer, run *result.Run) error {
 	if err := os.MkdirAll(c.Out, 0o755); err != nil {
 		return fmt.Errorf("--out=%s: %w", c.Out, err)
 	}
-	file := filepath.Join(c.Out, run.Scenario+".json")
-	f, err := os.Create(file)
+	name := filepath.Join(c.Out, run.Scenario)
+	err := errors.Join(writeFile(name+".json", run.Write), writeFile(name+".html", func(w io.Writer) error { return report.HTML(w, run) }))
 	if err != nil {
 		return fmt.Errorf("--out=%s: %w", c.Out, err)
 	}
-	if err := errors.Join(run.Write(f), f.Close()); err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
-	}
-	_, err = fmt.Fprintf(out, "report: %s\n", file)
+	_, err = fmt.Fprintf(out, "report: %s.html, %s.json\n", name, name)
 	return err
+}
+
+// writeFile writes a file, in place of one of that name.
+func writeFile(name string, write func(w io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }

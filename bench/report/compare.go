@@ -1,0 +1,111 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"usher/bench/result"
+)
+
+// Change is how a figure differs between two runs.
+type Change struct {
+	Target, Figure string
+	Before, After  float64
+	// Percent is by how much it grew; infinite from zero.
+	Percent float64
+	// Verdict is "better", "worse", or "same" if it differs by less than the noise of a shared machine, a tenth.
+	Verdict string
+}
+
+// noise is the share by which figures of the same program differ from run to run on a shared machine.
+const noise = 0.1
+
+// Compare returns what changed between two runs, for the targets that both have, by the medians over their rounds. Warnings say
+// what makes them hard to compare.
+func Compare(before, after *result.Run) (changes []Change, warnings []string) {
+	warnings = differences(before, after)
+	targets, old := byTarget(before)
+	_, recent := byTarget(after)
+	for _, target := range targets {
+		if len(recent[target]) == 0 {
+			warnings = append(warnings, fmt.Sprintf("%s was measured in the first run alone", target))
+			continue
+		}
+		for _, f := range figuresOf(slices.Concat(before.Measurements, after.Measurements)) {
+			c := Change{Target: target, Figure: f.name, Before: medianOf(f, old[target]), After: medianOf(f, recent[target]), Verdict: "same"}
+			if c.Before == 0 && c.After == 0 {
+				continue
+			}
+			share := (c.After - c.Before) / c.Before
+			c.Percent = 100 * share
+			switch {
+			case math.Abs(share) < noise:
+			case (share < 0) == f.isBetterSmall:
+				c.Verdict = "better"
+			default:
+				c.Verdict = "worse"
+			}
+			changes = append(changes, c)
+		}
+	}
+	return changes, warnings
+}
+
+func medianOf(f figure, rounds []*result.Measurement) float64 {
+	var values []float64
+	for _, m := range rounds {
+		values = append(values, f.of(m))
+	}
+	median, _, _ := spread(values)
+	return median
+}
+
+// differences says what differs between two runs beside what they found.
+func differences(before, after *result.Run) (all []string) {
+	add := func(what, a, b string) {
+		if a != b {
+			all = append(all, fmt.Sprintf("%s: %s before, %s after", what, orNone(a), orNone(b)))
+		}
+	}
+	add("scenario", before.Scenario, after.Scenario)
+	add("machine", hostOf(&before.Host), hostOf(&after.Host))
+	names := maps.Clone(before.Settings)
+	if names == nil {
+		names = map[string]string{}
+	}
+	maps.Copy(names, after.Settings)
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		add(name, before.Settings[name], after.Settings[name])
+	}
+	return all
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "none"
+	}
+	return text
+}
+
+func hostOf(h *result.Host) string {
+	return strings.TrimSpace(fmt.Sprintf("%d × %s, %.0f GB, %s, %s", h.CPUs, h.CPU, float64(h.Memory)/1e9, h.System, h.Go))
+}
+
+// PrintCompare prints what changed between two runs.
+func PrintCompare(w io.Writer, before, after *result.Run) error {
+	changes, warnings := Compare(before, after)
+	var out strings.Builder
+	for _, warning := range warnings {
+		fmt.Fprintf(&out, "mind: %s\n", warning)
+	}
+	fmt.Fprintf(&out, "%-16s %-28s %12s %12s %9s\n", "target", "figure", "before", "after", "change")
+	for _, c := range changes {
+		fmt.Fprintf(&out, "%-16s %-28s %12.4g %12.4g %+8.1f%%  %s\n", c.Target, c.Figure, c.Before, c.After, c.Percent, c.Verdict)
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}

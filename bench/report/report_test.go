@@ -1,0 +1,285 @@
+package report_test
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"usher/backends/backendtest/testbrowser"
+	"usher/bench/record"
+	"usher/bench/report"
+	"usher/bench/result"
+)
+
+// chromium is the browser of all tests.
+var chromium testbrowser.Browser
+
+func TestMain(m *testing.M) { os.Exit(chromium.Run(m)) }
+
+// example returns a run with a measurement of each target in each round, each with as many seconds.
+func example(rounds, seconds int, targets ...string) *result.Run {
+	run := &result.Run{
+		Version: result.Version, Scenario: "outage", Description: "The middleware refuses, hangs, is slow, and comes back.",
+		Started: time.Date(2026, 6, 11, 20, 0, 0, 0, time.UTC), Command: "usher-bench run outage --demo",
+		Host:     result.Host{CPUs: 2, CPU: "AMD EPYC", Memory: 24e9, System: "Linux 6.18", Go: "go1.26.8", Commit: "abc"},
+		Settings: map[string]string{"viewers": "1000", "for": "1m"},
+	}
+	for round := 1; round <= rounds; round++ {
+		for i, target := range targets {
+			run.Measurements = append(run.Measurements, measurement(target, round, seconds, float64(i+1)))
+		}
+	}
+	return run
+}
+
+func measurement(target string, round, seconds int, slow float64) result.Measurement {
+	m := result.Measurement{
+		Target: target, Round: round, Seconds: float64(max(seconds, 1)), Operations: map[string]*result.Operation{},
+		Arrivals: result.Arrivals{Planned: 1000, Started: 1000},
+		Counts:   map[string]float64{"middleware.calls": 1234, "free_rides": 7},
+		Faults:   []result.Fault{{Name: "middleware refuses", From: float64(seconds) / 4, To: float64(seconds) / 2}},
+		Processes: []result.Process{
+			{Name: "generator", CPUSeconds: 10, Resident: 50e6}, {Name: "node1", CPUSeconds: 20 * slow, Resident: 120e6},
+		},
+		Assertions: []result.Assertion{{Text: "errors == 0", Got: "0", Kept: true}, {Text: "p99(playlist) <= 2 * quiet.p99(playlist)", Got: "31 ms, want 20 ms"}},
+	}
+	for _, name := range []string{result.Opening, result.Playlist, result.Segment} {
+		o := &result.Operation{Requests: 1000, Bytes: 1e6, Errors: map[string]uint64{}}
+		for i := range 1000 {
+			o.Latency.Record(time.Duration(float64(i*i)*slow) * time.Microsecond)
+		}
+		if name == result.Segment {
+			o.Errors["timeout"] = 3
+		}
+		m.Operations[name] = o
+	}
+	line := func(name, unit string, f func(t float64) float64) {
+		l := result.Line{Name: name, Unit: unit}
+		for i := range seconds {
+			value := f(float64(i))
+			if l.Values = append(l.Values, &value); i == 3 {
+				l.Values[i] = nil
+			}
+		}
+		m.Series.Lines = append(m.Series.Lines, l)
+	}
+	for i := range seconds {
+		m.Series.Seconds = append(m.Series.Seconds, float64(i))
+	}
+	line("requests.playlist", "1/s", func(t float64) float64 { return 500 + 20*math.Sin(t) })
+	line("requests.segment", "1/s", func(t float64) float64 { return 250 + 10*math.Cos(t) })
+	line("errors.playlist", "1/s", func(float64) float64 { return 0 })
+	for i, q := range []string{"p50", "p99", "max"} {
+		line("latency."+q+".playlist", "s", func(t float64) float64 { return slow * (0.002*float64(1+i*i*4) + 0.0005*math.Sin(t/3)) })
+	}
+	line("openings.planned", "1/s", func(t float64) float64 { return t })
+	line("openings.started", "1/s", func(t float64) float64 { return t * 0.98 })
+	line("decisions.backend", "1/s", func(t float64) float64 { return 20 })
+	line("decisions.fail-open", "1/s", func(t float64) float64 { return max(0, 10-t) })
+	line("middleware.calls", "1/s", func(t float64) float64 { return 22 })
+	line("memory.node1", "B", func(t float64) float64 { return 1e8 + 1e6*t })
+	line("cpu.node1", "cores", func(t float64) float64 { return 0.4 })
+	line("viewers.alive", "", func(t float64) float64 { return 10 * t })
+	return m
+}
+
+func html(t *testing.T, run *result.Run) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := report.HTML(&out, run); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// TestHTML_Browser opens pages of all shapes: each plots what its series hold, and has no error.
+func TestHTML_Browser(t *testing.T) {
+	huge := example(1, 5, "usher")
+	for _, l := range huge.Measurements[0].Series.Lines {
+		for i := range l.Values {
+			l.Values[i] = new(1e300)
+		}
+	}
+	calm := example(1, 30, "usher")
+	calm.Measurements[0].Faults = nil
+	injected := example(1, 30, `</script><script>document.title="injected"</script>`)
+	for name, test := range map[string]struct {
+		run    *result.Run
+		charts int
+	}{
+		"an outage": {example(1, 60, "usher"), 10}, "three targets in five rounds": {example(5, 20, "usher", "nginx-auth", "caddy"), 10},
+		"no fault": {calm, 10}, "a second": {example(1, 1, "usher"), 10}, "no second": {example(1, 0, "usher"), 0},
+		"huge values": {huge, 10}, "a target that breaks out": {injected, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := html(t, test.run)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				_, _ = w.Write([]byte(text))
+			}))
+			defer server.Close()
+			for _, width := range []int64{1280, 390} {
+				look(t, server.URL, width, test.charts, strings.ReplaceAll(name, " ", "-"))
+			}
+		})
+	}
+}
+
+// pictures is a folder for screenshots; empty: none are taken.
+var pictures = os.Getenv("REPORT_PICTURES")
+
+// look opens the page at that width.
+func look(t *testing.T, url string, width int64, charts int, name string) {
+	t.Helper()
+	tab := chromium.Tab(t, width, 900)
+	var mu sync.Mutex
+	var problems []string
+	err := chromedp.Listen(tab, func(event any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := event.(type) {
+		case *runtime.EventExceptionThrown:
+			problems = append(problems, e.ExceptionDetails.Text)
+		case *runtime.EventConsoleAPICalled:
+			problems = append(problems, string(e.Type))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := chromedp.Do(tab, chromedp.Navigate(url)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := chromedp.Run(tab, chromedp.Evaluate[seen](`({
+		charts: document.querySelectorAll(".chart canvas").length, title: document.title,
+		isWide: document.documentElement.scrollWidth > innerWidth,
+		isDrawn: [...document.querySelectorAll(".chart canvas")].every(c =>
+			c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0)),
+	})`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (seen{Charts: charts, Title: "outage: usher-bench", IsDrawn: true}); got != want {
+		t.Errorf("at %d pixels: %+v, want %+v", width, got, want)
+	}
+	mu.Lock()
+	if len(problems) > 0 {
+		t.Errorf("at %d pixels the console has %q", width, problems)
+	}
+	mu.Unlock() // or the browser's next event would wait for it
+	if pictures == "" {
+		return
+	}
+	shot, err := chromedp.Run(tab, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(pictures, fmt.Sprintf("%s-%d.png", name, width)), shot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seen is what a browser shows of a page.
+type seen struct {
+	Charts  int    `json:"charts"`
+	Title   string `json:"title"`
+	IsWide  bool   `json:"isWide"`
+	IsDrawn bool   `json:"isDrawn"`
+}
+
+// TestHTML_Tables are there without a script.
+func TestHTML_Tables(t *testing.T) {
+	got := html(t, example(2, 60, "usher", "nginx-auth"))
+	for _, want := range []string{
+		"4 of what was expected did not hold.", "<td>errors == 0</td><td>0</td>", "timeout: 3", "1000 of 1000 viewers started",
+		"<td>node1</td><td>20 s</td><td>120 MB</td>", "usher-bench run outage --demo", "The plan was kept",
+		"<td>playlist p99 (ms)</td><td>nginx-auth</td>", "<td>2.00</td><td>2.00 to 2.00</td>", "<td>viewers</td><td>1000</td>",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the page has no %q", want)
+		}
+	}
+	if size := len(got); size > 300_000 {
+		t.Errorf("the page has %d bytes", size)
+	}
+}
+
+func TestRatios(t *testing.T) {
+	var p99 []report.Ratio
+	for _, r := range report.Ratios(example(5, 10, "usher", "nginx-auth")) {
+		if r.Figure == "segment p99 (ms)" {
+			p99 = append(p99, r)
+		}
+	}
+	if len(p99) != 2 || p99[0].Ratio != 1 || p99[1].Target != "nginx-auth" || math.Abs(p99[1].Ratio-2) > 0.01 || p99[1].RatioMost < p99[1].RatioLeast {
+		t.Errorf("%+v, want 1 for usher and 2 for nginx-auth", p99)
+	}
+	if got := report.Ratios(example(5, 10, "usher")); got != nil {
+		t.Errorf("one target: %v, want none", got)
+	}
+}
+
+func TestCompare(t *testing.T) {
+	before, after := example(3, 10, "usher"), example(3, 10, "usher")
+	for i := range after.Measurements {
+		m := measurement("usher", i+1, 10, 0.5)
+		m.Operations[result.Segment].Errors = map[string]uint64{"timeout": 30}
+		after.Measurements[i] = m
+	}
+	after.Settings = map[string]string{"viewers": "2000", "for": "1m"}
+	changes, warnings := report.Compare(before, after)
+	got := map[string]string{}
+	for _, c := range changes {
+		got[c.Figure] = c.Verdict
+	}
+	for figure, want := range map[string]string{"playlist p99 (ms)": "better", "segment errors": "worse", "playlist (1/s)": "same", "server CPU a request (µs)": "better"} {
+		if got[figure] != want {
+			t.Errorf("%s: %q, want %q", figure, got[figure], want)
+		}
+	}
+	if want := []string{"viewers: 1000 before, 2000 after"}; !slices.Equal(warnings, want) {
+		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+	var text, page bytes.Buffer
+	if err := report.PrintCompare(&text, before, after); err != nil || !strings.Contains(text.String(), "mind: viewers: 1000 before, 2000 after") ||
+		!strings.Contains(text.String(), "-50.0%  better") {
+		t.Errorf("%v\n%s", err, text.String())
+	}
+	if err := report.CompareHTML(&page, before, after); err != nil || !strings.Contains(page.String(), `<td>-50.0 %</td><td class="better">better</td>`) {
+		t.Errorf("%v, want the changes in the page", err)
+	}
+}
+
+// TestPrometheus scrapes a run while it goes on.
+func TestPrometheus(t *testing.T) {
+	snapshot := record.Snapshot{
+		Values: map[string]float64{"latency.p99.playlist": 0.025}, Totals: map[string]float64{"requests.playlist": 41}, Faults: []string{"node 2 killed", "node 2 killed"},
+	}
+	w := httptest.NewRecorder()
+	report.Prometheus(func() record.Snapshot { return snapshot }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	got := w.Body.String()
+	for _, want := range []string{
+		`usher_bench_value{name="latency.p99.playlist"} 0.025`, `usher_bench_count_total{name="requests.playlist"} 41`, `usher_bench_fault{name="node 2 killed"} 1`,
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(got)).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, problems %v", err, problems)
+	}
+}
