@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 )
 
 // Expectation is a comparison that a scenario expects to hold.
@@ -55,16 +54,16 @@ func ParseExpectation(text string) (e Expectation, err error) {
 func tokenize(text string) (tokens []string) {
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
 		n := 1
-		switch c := rune(text[0]); {
+		switch c := text[0]; {
 		case c == '"':
 			if quoted, err := strconv.QuotedPrefix(text); err == nil {
 				n = len(quoted)
 			}
 		case isWord(c):
-			if n = strings.IndexFunc(text, func(r rune) bool { return !isWord(r) }); n < 0 {
-				n = len(text)
+			for n < len(text) && isWord(text[n]) {
+				n++
 			}
-		case strings.ContainsRune("<>=!", c) && len(text) > 1 && text[1] == '=':
+		case strings.IndexByte("<>=!", c) >= 0 && len(text) > 1 && text[1] == '=':
 			n = len("==")
 		}
 		tokens = append(tokens, text[:n])
@@ -73,9 +72,11 @@ func tokenize(text string) (tokens []string) {
 	return tokens
 }
 
-func isWord(r rune) bool {
-	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-%", r)
-}
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isWord(c byte) bool { return isLetter(c) || isDigit(c) || strings.IndexByte("._-%", c) >= 0 }
 
 type parser struct {
 	tokens []string
@@ -128,9 +129,9 @@ func (p *parser) value() (*term, error) {
 		}
 		p.depth--
 		return inner, err
-	case unicode.IsDigit(rune(token[0])):
+	case isDigit(token[0]):
 		return parseNumber(token)
-	case unicode.IsLetter(rune(token[0])):
+	case isLetter(token[0]):
 		return p.call(token)
 	}
 	return nil, fmt.Errorf("at %q: %w", token, errExpectation)
@@ -166,9 +167,9 @@ var units = map[string]struct {
 }
 
 func parseNumber(token string) (*term, error) {
-	end := strings.IndexFunc(token, func(r rune) bool { return !unicode.IsDigit(r) && r != '.' && r != '_' })
-	if end < 0 {
-		end = len(token)
+	end := 0
+	for end < len(token) && (isDigit(token[end]) || token[end] == '.' || token[end] == '_') {
+		end++
 	}
 	n, err := strconv.ParseFloat(strings.ReplaceAll(token[:end], "_", ""), 64)
 	u, isKnown := units[token[end:]]
