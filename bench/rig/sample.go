@@ -113,21 +113,23 @@ func (g *Rig) scrape(ctx context.Context) []page {
 	return all
 }
 
-// counters are the counts of a result by the metrics that they are the sum of.
-var counters = map[string]string{
-	"usher_free_rides_total":               "free_riders",
-	"usher_free_ride_seconds_total":        "free_rider_seconds",
-	"usher_refusals_total":                 "refusals",
-	"usher_overloads_total":                "overloads",
-	"usher_opening_duration_seconds_count": "sessions.opened",
-	"usher_redis_round_trips_total":        "redis.round_trips",
+// counters returns the counts of a result by the metrics that they are the sum of.
+func counters() map[string]string {
+	return map[string]string{
+		"usher_free_rides_total":               "free_riders",
+		"usher_free_ride_seconds_total":        "free_rider_seconds",
+		"usher_refusals_total":                 "refusals",
+		"usher_overloads_total":                "overloads",
+		"usher_opening_duration_seconds_count": "sessions.opened",
+		"usher_redis_round_trips_total":        "redis.round_trips",
+	}
 }
 
 // callsMetric counts the middleware's calls where the harness cannot.
 const callsMetric = "usher_backend_call_duration_seconds_count"
 
 func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) {
-	counts := map[string]float64{}
+	counts, counters := map[string]float64{}, counters()
 	for _, name := range counters {
 		counts[name] = 0 // a counter with labels is there once it has counted
 	}

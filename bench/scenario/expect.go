@@ -157,13 +157,12 @@ func (p *parser) call(name string) (*term, error) {
 	return t, nil
 }
 
-// units are those of numbers.
-var units = map[string]struct {
-	factor float64
-	unit   string
-}{
-	"": {1, ""}, "%": {0.01, ""}, "us": {1e-6, "s"}, "ms": {1e-3, "s"}, "s": {1, "s"}, "m": {60, "s"},
-	"kB": {1e3, "B"}, "MB": {1e6, "B"}, "GB": {1e9, "B"}, "KiB": {1 << 10, "B"}, "MiB": {1 << 20, "B"}, "GiB": {1 << 30, "B"},
+// units returns those of numbers.
+func units() map[string]value {
+	return map[string]value{
+		"": {1, ""}, "%": {0.01, ""}, "us": {1e-6, "s"}, "ms": {1e-3, "s"}, "s": {1, "s"}, "m": {60, "s"},
+		"kB": {1e3, "B"}, "MB": {1e6, "B"}, "GB": {1e9, "B"}, "KiB": {1 << 10, "B"}, "MiB": {1 << 20, "B"}, "GiB": {1 << 30, "B"},
+	}
 }
 
 func parseNumber(token string) (*term, error) {
@@ -172,11 +171,11 @@ func parseNumber(token string) (*term, error) {
 		end++
 	}
 	n, err := strconv.ParseFloat(strings.ReplaceAll(token[:end], "_", ""), 64)
-	u, isKnown := units[token[end:]]
+	u, isKnown := units()[token[end:]]
 	if err != nil || !isKnown {
 		return nil, fmt.Errorf("number %q: want one such as 5, 20ms, 1MB or 10%%", token)
 	}
-	return &term{number: n * u.factor, unit: u.unit}, nil
+	return &term{number: n * u.n, unit: u.unit}, nil
 }
 
 // check reports a name that is neither a knob nor a function nor a phase.
@@ -194,9 +193,9 @@ func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
 	switch {
 	case !t.isCall && t.phase == "" && isKnob && knob.number != nil:
 		return nil
-	case t.isCall && oneArgument[t.name] == nil, !t.isCall && noArgument[t.name] == nil:
+	case t.isCall && oneArgument(t.name) == nil, !t.isCall && noArgument(t.name) == nil:
 		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
-	case t.phase != "" && wholeRun[t.name]:
+	case t.phase != "" && isOfWholeRun(t.name):
 		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
 	}
 	return nil

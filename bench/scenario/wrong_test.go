@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,7 +48,7 @@ func fault(what string) wrong {
 		if err != nil {
 			return err
 		}
-		_, err = f.Begin(nil) //nolint:staticcheck // this kind needs none
+		_, err = f.Begin(context.Background())
 		return err
 	}}
 }
