@@ -54,9 +54,9 @@ func wantAbout(t *testing.T, what string, got, want float64) {
 	}
 }
 
-// TestRun_Behaviour counts what forty viewers do in five minutes, each thing once a minute on average.
+// TestRun_Behaviour counts what forty viewers do in two minutes, each thing once a minute on average.
 func TestRun_Behaviour(t *testing.T) {
-	const viewers, minutes = 40, 5
+	const viewers, minutes = 60, 2.0
 	tests := map[string]struct {
 		set   func(*Behaviour)
 		count string
@@ -65,10 +65,10 @@ func TestRun_Behaviour(t *testing.T) {
 		"they zap":                 {func(b *Behaviour) { b.Zap = time.Minute }, "zaps", viewers * minutes},
 		"they roam":                {func(b *Behaviour) { b.Roam = time.Minute }, "roams", viewers * minutes},
 		"they hop":                 {func(b *Behaviour) { b.Hop = time.Minute }, "hops", viewers * minutes},
-		"they pause for a minute":  {func(b *Behaviour) { b.Pause, b.PauseFor = time.Minute, time.Minute }, "pauses", viewers * (minutes/2 + 0.25)},
-		"they leave for good":      {func(b *Behaviour) { b.Watch = time.Minute }, "leaves", viewers * (1 - 1/148.4)},
-		"they leave for a minute":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "leaves", viewers * (minutes/2 + 0.25)},
-		"they come back as often":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "returns", viewers * (minutes/2 - 0.25)},
+		"they pause for a minute":  {func(b *Behaviour) { b.Pause, b.PauseFor = time.Minute, time.Minute }, "pauses", viewers * (minutes/2 + 0.245)},
+		"they leave for good":      {func(b *Behaviour) { b.Watch = time.Minute }, "leaves", viewers * 0.865},
+		"they leave for a minute":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "leaves", viewers * (minutes/2 + 0.245)},
+		"they come back as often":  {func(b *Behaviour) { b.Watch, b.Away = time.Minute, time.Minute }, "returns", viewers * (minutes/2 - 0.245)},
 		"they do nothing of these": {func(*Behaviour) {}, "zaps", 0},
 	}
 	for name, test := range tests {
@@ -78,7 +78,7 @@ func TestRun_Behaviour(t *testing.T) {
 				c.Targets, c.Channels, c.Light = []string{"http://a", "http://b"}, []string{"a001", "a002", "a003"}, true
 				c.Behaviour.Multivariant = 0
 				test.set(&c.Behaviour)
-				m := play(t, c, minutes*time.Minute, fromOrigin())
+				m := play(t, c, time.Duration(minutes)*time.Minute, fromOrigin())
 				wantAbout(t, test.count, m.Counts[test.count], test.want)
 				if missed := m.Counts["segments.missed"]; missed > 0 {
 					t.Errorf("%v segments missed, want none: nobody was too slow", missed)
@@ -122,6 +122,9 @@ func TestRun_Roam_ChangesAddress(t *testing.T) {
 		m, n := playOn(t, c, 2*time.Minute, server)
 		want := int(m.Counts["roams"]) + 1
 		addresses := server.values(func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") })
+		if n.most != 1 {
+			t.Errorf("%d connections at once, want 1: the old address is gone", n.most)
+		}
 		if want < 2 || len(n.sources) != want || len(addresses) != want || n.dialled["tv:80"] != want || m.Operations[result.Opening].Requests != 1 {
 			t.Errorf("%d local addresses, %d forwarded ones, %d connections, %d openings; want %d of the first three, one opening",
 				len(n.sources), len(addresses), n.dialled["tv:80"], m.Operations[result.Opening].Requests, want)
@@ -218,6 +221,22 @@ func TestRun_Redirects(t *testing.T) {
 		}
 		if o := m.Operations[result.Opening]; o.Requests != 1 || o.Failed() > 0 {
 			t.Errorf("%d openings, failed %v; want one with its redirect", o.Requests, o.Errors)
+		}
+	})
+}
+
+// TestRun_SegmentsElsewhere has segments at another host: the viewer keeps a connection to each.
+func TestRun_SegmentsElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		origin := stage.NewOrigin(stage.Config{URIs: stage.Absolute})
+		_, n := playOn(t, oneTarget(1), 20*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "low.m3u8") {
+				r.Host = "cdn"
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		if n.dialled["tv:80"] != 1 || n.dialled["cdn:80"] != 1 || len(n.dialled) != 2 {
+			t.Errorf("connections %v, want one to tv, one to cdn", n.dialled)
 		}
 	})
 }

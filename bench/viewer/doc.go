@@ -12,11 +12,18 @@
 //   - A viewer's schedule is fixed at their start. A slow answer moves no later request of theirs, and the latency of each counts
 //     from its place in the schedule: there is no coordinated omission.
 //   - Nothing is left out in silence. What could not be sent within the timeout is counted as dropped, and if the generator itself was
-//     late, the result has a note that says so.
+//     late, or requests had no answer when the run ended, the result has a note that says so.
 //   - A viewer at rest is one row of a table without pointers and the text of their URLs: see BenchmarkEngine_Memory.
 //
+// Beside requests the recorder gets counts: zaps, pauses, leaves, returns, roams, hops; segments.missed, which fell out of the playlist
+// before a viewer had them; denials and free_rides of viewers whom the middleware refuses.
+//
+// Decided: the plan is one of whole ticks of 100 µs, and a request is sent some 30 µs after its tick on an idle machine. A reload
+// that comes due while the viewer's last request waits is sent next, so a slow server gets what it owes, up to the timeout.
+//
 // Decided: a viewer plays over one connection, one request at a time, as set-top boxes do, and over a second one where segments come
-// from another host. Chance is drawn from a seed, the viewer's number and the schedule, so that two targets see the same viewers.
+// from another host. With HTTP/2 it is one request at a time too. Chance is drawn from a seed, the viewer's number and the schedule, so
+// that two targets see the same viewers.
 //
 // Refused: cookies, which set-top boxes do not keep; decryption, key requests and low-latency parts.
 package viewer

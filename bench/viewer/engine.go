@@ -53,7 +53,8 @@ type turn struct {
 	from time.Duration
 }
 
-// Run runs viewers until ctx ends. It then closes every connection.
+// Run runs viewers until ctx ends. It then closes every connection, and tells the recorder what a reader has to know: whether the plan
+// was kept, and the slowest traced requests. It returns an error if it cannot begin.
 func Run(ctx context.Context, c Config, r *record.Recorder) error {
 	if err := c.Validate(); err != nil {
 		return err
@@ -119,8 +120,10 @@ func (e *engine) run(ctx context.Context) error {
 		e.sleep(e.wheel.idle(time.Since(e.start)))
 	}
 	e.mu.Lock()
-	e.backlog = nil
+	waiting := len(e.backlog) - e.first
+	e.backlog, e.first = nil, 0
 	e.mu.Unlock()
+	e.recorder.Dropped(waiting)
 	e.client.Close()
 	e.running.Wait()
 	e.client.Close() // connections that opened meanwhile
@@ -227,11 +230,11 @@ func (e *engine) submit(t turn) {
 	e.running.Go(func() { w.run(t) })
 }
 
-// next returns a turn that waits. Without one the worker is idle.
+// next returns a turn that waits. Without one, or when the run is over, the worker is idle.
 func (e *engine) next(w *worker) (turn, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.first < len(e.backlog) {
+	if e.first < len(e.backlog) && !e.client.IsClosed() {
 		t := e.backlog[e.first]
 		if e.first++; e.first == len(e.backlog) {
 			e.backlog, e.first = e.backlog[:0], 0

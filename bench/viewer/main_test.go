@@ -29,6 +29,20 @@ type network struct {
 	mu      sync.Mutex
 	sources map[netip.Addr]bool
 	dialled map[string]int
+	// open counts connections, most is their largest number.
+	open, most int
+}
+
+// countedConn is a connection of the network.
+type countedConn struct {
+	net.Conn
+
+	closed func()
+}
+
+func (c *countedConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }
 
 func newNetwork() *network {
@@ -55,10 +69,18 @@ func (n *network) dial(ctx context.Context, source netip.Addr, address string) (
 	client, server := net.Pipe()
 	select {
 	case n.conns <- server:
-		return client, nil
+		n.count(1)
+		return &countedConn{client, sync.OnceFunc(func() { n.count(-1) })}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func (n *network) count(more int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open += more
+	n.most = max(n.most, n.open)
 }
 
 // play runs viewers against a handler for some seconds of fake time, and returns what was measured.

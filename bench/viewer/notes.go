@@ -63,7 +63,9 @@ type delays struct {
 	turns, late, full, noPort, noFiles atomic.Int64
 	// bounded are turns that waited because too many requests were in flight.
 	bounded atomic.Int64
-	longest atomic.Int64
+	// unfinished are requests that had no answer when the run ended, oldest how long the oldest of them waited.
+	unfinished, oldest atomic.Int64
+	longest            atomic.Int64
 }
 
 // Above tooLate the generator's own delay of a turn is told if more than one in tooMany turns has it.
@@ -72,15 +74,23 @@ const (
 	tooMany = 100
 )
 
+// unfinishedAfter is how long a request waits for its answer before the run's end has cut off something worth telling.
+const unfinishedAfter = time.Second
+
 // add counts a turn that the generator began that much after it could have.
 func (d *delays) add(delay time.Duration) {
 	d.turns.Add(1)
 	if delay > tooLate {
 		d.late.Add(1)
 	}
+	raise(&d.longest, delay)
+}
+
+// raise raises a maximum to a duration.
+func raise(most *atomic.Int64, d time.Duration) {
 	for {
-		longest := d.longest.Load()
-		if int64(delay) <= longest || d.longest.CompareAndSwap(longest, int64(delay)) {
+		last := most.Load()
+		if int64(d) <= last || most.CompareAndSwap(last, int64(d)) {
 			return
 		}
 	}
@@ -115,6 +125,10 @@ func (e *engine) note() {
 	}
 	if n := d.noFiles.Load(); n > 0 {
 		e.recorder.Note(fmt.Sprintf("%d requests found no file descriptor; raise the limit of open files", n))
+	}
+	if oldest := time.Duration(d.oldest.Load()).Round(time.Millisecond); oldest > unfinishedAfter {
+		e.recorder.Note(fmt.Sprintf("%d requests had no answer when the run ended, the oldest after %v; they are in no figure",
+			d.unfinished.Load(), oldest))
 	}
 	for _, text := range e.slowest.notes() {
 		e.recorder.Note(text)

@@ -96,6 +96,51 @@ func TestRun_HangingServer_DropsAndSaysSo(t *testing.T) {
 	})
 }
 
+// TestRun_HangsAtTheEnd has a server that answers nothing in the last seconds. Those requests have no latency yet, and are told.
+func TestRun_HangsAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := oneTarget(20)
+		c.MaxInFlight, c.Light = 10, true
+		start := time.Now()
+		origin := stage.NewOrigin(stage.Config{})
+		m := play(t, c, 15*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if time.Since(start) > 10500*time.Millisecond {
+				<-r.Context().Done()
+				return
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		notes := strings.Join(m.Notes, "\n")
+		// The multivariant playlists of eleven seconds are the first to hang.
+		if !strings.Contains(notes, "10 requests had no answer when the run ended, the oldest after 4s") || m.Arrivals.Dropped != 10 {
+			t.Errorf("notes %q, %d dropped; want one of ten requests after 4s, the other viewers'", m.Notes, m.Arrivals.Dropped)
+		}
+	})
+}
+
+// TestRun_SegmentsMissed has a reload that takes 20 s of a channel that lists 6 s.
+func TestRun_SegmentsMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := oneTarget(1)
+		c.Timeout, c.Behaviour.Multivariant = time.Minute, 0
+		origin := stage.NewOrigin(stage.Config{Window: 3})
+		var reloads atomic.Int64
+		m := play(t, c, time.Minute, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "low.m3u8") && reloads.Add(1) == 5 {
+				time.Sleep(20 * time.Second) // of the bubble's time
+			}
+			origin.ServeHTTP(w, r)
+		}))
+		// The reload lists eleven new segments, eight of them no longer.
+		if missed := m.Counts["segments.missed"]; missed != 8 || m.Operations[result.Segment].Requests != 3+29-8 {
+			t.Errorf("%v segments missed, %d fetched; want 8, 24", missed, m.Operations[result.Segment].Requests)
+		}
+		if o := m.Operations[result.Playlist]; o.Requests != 30 || o.Failed() > 0 {
+			t.Errorf("%d reloads, failed %v; want all 30 of the schedule", o.Requests, o.Errors)
+		}
+	})
+}
+
 func TestRun_TooManyAtOnce_DropsStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := oneTarget(50)

@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"bytes"
 	"time"
 
 	"usher/bench/record"
@@ -18,21 +19,28 @@ func (w *worker) open(slot uint32, v *viewer) {
 		return
 	}
 	v.phase, v.reload, v.sequence = playing, intended, emptyBuffer
-	v.period, v.isHalfway = max(v.period, shortestPeriod), false
+	v.period, v.isHalfway, v.hasMultivariant = max(v.period, shortestPeriod), false, false
 	if len(w.list.Variants) == 0 {
 		w.play(slot, v)
 		return
 	}
 	w.segment = playlist.Resolve(w.segment[:0], w.url, w.choose())
-	again := w.url
-	if !e.reloadsMultivariant(v) {
-		again = nil
-	}
-	if !e.store(again, &v.multivariantOrigin, &v.multivariant) || !e.store(w.segment, &v.mediaOrigin, &v.media) {
+	if !e.store(w.segment, &v.mediaOrigin, &v.media) || !w.storeMultivariant(v) {
 		w.failed(v, badURL)
 		return
 	}
 	w.reload(slot, v, w.x.End.Sub(e.start))
+}
+
+// storeMultivariant keeps where the multivariant playlist at w.url is, if the viewer reloads it.
+func (w *worker) storeMultivariant(v *viewer) bool {
+	e, again := w.engine, w.url
+	v.hasMultivariant = e.reloadsMultivariant(v)
+	w.segment = e.appendEntryURL(w.segment[:0], v)
+	if !v.hasMultivariant || bytes.Equal(w.url, w.segment) {
+		again = nil
+	}
+	return e.store(again, &v.multivariantOrigin, &v.multivariant)
 }
 
 // emptyBuffer is the sequence of a viewer who has fetched no segment yet.
@@ -64,7 +72,11 @@ func (w *worker) reload(slot uint32, v *viewer, intended time.Duration) {
 // reloadMultivariant reloads the multivariant playlist. If it names another media playlist, with a new ticket, that one is played on.
 func (w *worker) reloadMultivariant(slot uint32, v *viewer) {
 	e := w.engine
-	w.url = e.append(w.url[:0], v.multivariantOrigin, v.multivariant)
+	if v.multivariant.length > 0 {
+		w.url = e.append(w.url[:0], v.multivariantOrigin, v.multivariant)
+	} else {
+		w.url = e.appendEntryURL(w.url[:0], v)
+	}
 	failed := w.loadPlaylist(slot, v)
 	if failed == "" && len(w.list.Variants) == 0 {
 		failed = notPlaylist
@@ -110,7 +122,7 @@ func (w *worker) play(slot uint32, v *viewer) {
 	switch {
 	case w.list.HasEnded:
 		v.phase = opening // the next film
-	case v.multivariant.length > 0:
+	case v.hasMultivariant:
 		v.due, v.isHalfway = v.reload-v.period/2, true
 	}
 }

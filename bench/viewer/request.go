@@ -74,8 +74,10 @@ func (w *worker) prepare(v *viewer, url []byte) *wire.Origin {
 // record records a request that was meant to be sent at intended.
 func (w *worker) record(op record.Op, v *viewer, intended time.Duration, failed string) {
 	e := w.engine
-	if e.client.IsClosed() {
-		return // the run's end is no failure
+	if e.client.IsClosed() { // the run's end is no failure of the server's
+		e.delays.unfinished.Add(1)
+		raise(&e.delays.oldest, w.x.End.Sub(e.start)-intended)
+		return
 	}
 	if e.config.IsBad != nil && e.config.IsBad(int(v.number)) {
 		switch {

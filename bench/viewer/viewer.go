@@ -17,7 +17,7 @@ type viewer struct {
 	period time.Duration
 	// sequence is the media sequence number of the next segment to fetch.
 	sequence int64
-	// media and multivariant are the playlists' paths at their origins.
+	// media and multivariant are the playlists' paths at their origins. An empty multivariant is the entry URL.
 	media, multivariant text
 	number, channel     uint32
 	// address is the index of the viewer's address.
@@ -30,6 +30,8 @@ type viewer struct {
 	failures                              uint8
 	// isHalfway reports that the next turn is for the multivariant playlist.
 	isHalfway bool
+	// hasMultivariant reports that the viewer reloads a multivariant playlist.
+	hasMultivariant bool
 }
 
 // phase is what the next turn does.
