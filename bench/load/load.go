@@ -82,7 +82,7 @@ func (r *Result) merge(other *Result) {
 const defaultTimeout = 10 * time.Second
 
 // Run sends requests until For has passed since the warm-up, all connections have reached Limit, or ctx ends. counted, if not
-// nil, is called when counting begins, which is at once without a warm-up.
+// nil, is called when counting begins, unless Run ends before.
 func Run(ctx context.Context, o Options, counted func()) *Result {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
@@ -93,10 +93,7 @@ func Run(ctx context.Context, o Options, counted func()) *Result {
 	if o.For == 0 {
 		to = from.Add(math.MaxInt32 * time.Second)
 	}
-	if counted != nil {
-		timer := time.AfterFunc(o.Warm, counted)
-		defer timer.Stop()
-	}
+	defer after(o.Warm, counted)()
 	senders := make([]*sender, o.Connections)
 	var running sync.WaitGroup
 	for i := range senders {
@@ -118,6 +115,23 @@ func Run(ctx context.Context, o Options, counted func()) *Result {
 		all.merge(&s.result)
 	}
 	return all
+}
+
+// after calls f after a time. stop waits for a call that has begun, and prevents one that has not.
+func after(d time.Duration, f func()) (stop func()) {
+	if f == nil {
+		return func() {}
+	}
+	done := make(chan struct{})
+	timer := time.AfterFunc(d, func() {
+		defer close(done)
+		f()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-done
+		}
+	}
 }
 
 // Get returns a GET request as a player sends it. header has names and values in turn.

@@ -136,28 +136,43 @@ func (s *sender) exchange(ctx context.Context, r Request) (size int, firstByte t
 	return size, firstByte, err
 }
 
-// readBody reads the body after its head.
+// readBody reads the body after its head, and requires its first byte to be the request's.
 func (s *sender) readBody(r Request) (size int, err error) {
 	status := s.response.StatusCode()
 	if status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
 		return 0, nil
 	}
-	var first []byte
-	if size = s.response.Header.ContentLength(); size < 0 { // chunked, or until the connection ends
-		err = s.response.ReadBody(s.reader, 0)
-		first = s.response.Body()
-		size = len(first)
-	} else if size > 0 {
-		first, err = s.reader.Peek(1)
+	first, size, err := s.discardBody()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return size, errBody
 	}
-	isWanted := r.First == 0 || status/100 != 2 || len(first) > 0 && first[0] == r.First
-	if err == nil && s.response.Header.ContentLength() > 0 {
-		_, err = s.reader.Discard(size)
-	}
-	if err == nil && !isWanted || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errBody
+	if err == nil && status/100 == 2 && r.First != 0 && first != r.First {
+		return size, errBody
 	}
 	return size, err
+}
+
+// discardBody reads the body, and returns its first byte, 0 if it is empty.
+func (s *sender) discardBody() (first byte, size int, err error) {
+	size = s.response.Header.ContentLength()
+	switch {
+	case size == 0:
+		return 0, 0, nil
+	case size < 0: // chunked, or until the connection ends
+		err = s.response.ReadBody(s.reader, 0)
+		body := s.response.Body()
+		if len(body) > 0 {
+			first = body[0]
+		}
+		return first, len(body), err
+	}
+	head, err := s.reader.Peek(1)
+	if err != nil {
+		return 0, 0, err
+	}
+	first = head[0]
+	_, err = s.reader.Discard(size)
+	return first, size, err
 }
 
 // connect opens the connection if there is none. The deadline is renewed rarely, because each time costs as much as a system

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ type bed struct {
 	Options
 	origin    *http.Server
 	originURL string
-	// folder has a copy of the playlist, for the peer that serves files.
+	// folder has copies of media, for the peer that serves files.
 	folder     string
 	middleware *backendtest.Server
 	notes      []string
@@ -64,15 +65,18 @@ func newBed(ctx context.Context, o Options) (*bed, error) {
 	}
 	b.originURL = "http://" + listener.Addr().String()
 	go func() { _ = b.origin.Serve(listener) }() // close ends it
-	if err := b.copyPlaylist(ctx); err != nil {
+	if err := b.copyMedia(ctx); err != nil {
 		b.close()
 		return nil, err
 	}
 	return b, nil
 }
 
-// copyPlaylist keeps the playlist as it is now in a file.
-func (b *bed) copyPlaylist(ctx context.Context) (err error) {
+// fixedSegment is a segment in the folder of the peer that serves files.
+const fixedSegment = "/single/ch1/segment.ts"
+
+// copyMedia keeps the playlist as it is now, and a segment, in files.
+func (b *bed) copyMedia(ctx context.Context) (err error) {
 	if b.folder, err = os.MkdirTemp("", "usher-table-"); err != nil {
 		return err
 	}
@@ -80,8 +84,14 @@ func (b *bed) copyPlaylist(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	file := filepath.Join(b.folder, playlist)
-	return errors.Join(os.Chmod(b.folder, 0o755), os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, text, 0o644))
+	lines := strings.Fields(string(text))
+	segment, err := fetch(ctx, b.originURL+path.Dir(playlist)+"/"+lines[len(lines)-1])
+	if err != nil {
+		return err
+	}
+	file := func(name string) string { return filepath.Join(b.folder, filepath.FromSlash(name)) }
+	return errors.Join(os.Chmod(b.folder, 0o755), os.MkdirAll(file(path.Dir(playlist)), 0o755),
+		os.WriteFile(file(playlist), text, 0o644), os.WriteFile(file(fixedSegment), segment, 0o644))
 }
 
 func (b *bed) close() {
@@ -119,6 +129,8 @@ func (b *bed) allNotes() []string {
 type setting struct {
 	// validity is how long an answer of the middleware is kept; 0: 30 s.
 	validity time.Duration
+	// idle is how long a session of Usher lives that is not used; 0: 1 min, the default.
+	idle time.Duration
 	// yaml has further settings of Usher.
 	yaml string
 }

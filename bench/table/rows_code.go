@@ -64,44 +64,58 @@ var wrkRE = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
 
 // generator measures the closed loop against wrk on a server that costs as little as any.
 func generator(ctx context.Context, b *bed) ([]Line, error) {
-	l := Line{
-		Work: "this generator beside wrk, on nginx-static", Goal: "within 10 %", Ratio: "–",
-	}
-	if _, err := exec.LookPath("wrk"); err != nil {
-		l.Usher, l.Peers = "–", "not measured: wrk is not installed (apt-get install -y wrk)"
-		return []Line{l}, nil
+	program, err := exec.LookPath("wrk")
+	if err != nil {
+		const text = "not measured: wrk is not installed (apt-get install -y wrk)"
+		return []Line{{Work: "this generator beside wrk", Goal: within, Peers: text, Usher: "–", Ratio: "–"}}, nil
 	}
 	t, err := b.start(ctx, "nginx-static", setting{})
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
+	var lines []Line
+	for _, path := range []string{playlist, fixedSegment} {
+		l, err := b.besideWrk(ctx, t, program, path)
+		if err != nil {
+			return nil, err
+		}
+		lines = append(lines, l)
+	}
+	return lines, nil
+}
+
+const within = "within 10 % of wrk"
+
+// besideWrk requests one file in alternation with wrk.
+func (b *bed) besideWrk(ctx context.Context, t *target, program, path string) (Line, error) {
 	var theirs, ours []sample
+	target := t.request(path, knownToken(0))
+	next := shuffled([]load.Request{{Head: load.Get(t.address, target)}})
 	for range b.Rounds {
-		url := "http://" + t.address + t.request(playlist, knownToken(0))
-		out, err := exec.CommandContext(ctx, "wrk", "-t2", "-c"+strconv.Itoa(fewConnections), "-d"+strconv.Itoa(int(b.Length.Seconds()))+"s", url).Output()
+		seconds := strconv.Itoa(max(1, int(b.Length.Seconds()))) // wrk takes whole ones
+		out, err := exec.CommandContext(ctx, program, "-t2", "-c"+strconv.Itoa(fewConnections), "-d"+seconds, "http://"+t.address+target).Output()
 		match := wrkRE.FindSubmatch(out)
 		if err != nil || match == nil {
-			return nil, fmt.Errorf("wrk: %w: %s", err, out)
+			return Line{}, fmt.Errorf("wrk: %w: %s", err, out)
 		}
 		rate, err := strconv.ParseFloat(string(match[1]), 64)
 		if err != nil {
-			return nil, err
+			return Line{}, err
 		}
 		theirs = append(theirs, sample{perSecond: rate})
-		s, err := b.measure(ctx, t, load.Options{
-			Connections: fewConnections, For: b.Length, Warm: b.Warm, Next: shuffled(playlistRequests(t, 1)),
-		})
+		s, err := b.measure(ctx, t, load.Options{Connections: fewConnections, For: b.Length, Warm: b.Warm, Next: next})
 		if err != nil {
-			return nil, err
+			return Line{}, err
 		}
 		ours = append(ours, s)
-		b.say("generator: wrk %s/s, the harness %s/s with %.2f cores", thousands(rate), thousands(s.perSecond), s.generator)
+		b.say("generator, %s: wrk %s/s, the harness %s/s with %.2f cores", path, thousands(rate), thousands(s.perSecond), s.generator)
 	}
 	r := compare(ours, theirs, perSecond)
 	const tolerance = 0.1
-	l.Peers = "wrk " + thousands(median(theirs, perSecond)) + "/s"
-	l.Usher = fmt.Sprintf("the harness %s/s, with %.1f cores", thousands(median(ours, perSecond)), median(ours, generatorCPU))
-	l.Ratio, l.Met = "÷ wrk "+r.String(), r.median >= 1-tolerance && r.median <= 1+tolerance
-	return []Line{l}, nil
+	return Line{
+		Work: "this generator beside wrk, nginx-static, " + path, Goal: within, Peers: "wrk " + thousands(median(theirs, perSecond)) + "/s",
+		Usher: fmt.Sprintf("the harness %s/s, with %.1f cores", thousands(median(ours, perSecond)), median(ours, generatorCPU)),
+		Ratio: "÷ wrk " + r.String(), Met: r.median >= 1-tolerance && r.median <= 1+tolerance,
+	}, nil
 }

@@ -14,13 +14,18 @@ import (
 	"usher/bench/result"
 )
 
-// Viewers in the rows on outages: requests a second, and how long one waits. Each request of a new viewer has a connection of its
-// own for that long, so that one who waits delays nobody else.
+// Viewers in the rows on outages, and their requests a second.
 const (
 	knownRate, newRate = 100, 20
-	patience           = 5 * time.Second
 	knownViewers       = 50
 )
+
+// patience is how long a viewer waits: longer than Usher's default for answer_deadline. Each request has a connection of its own
+// for that long, so that one who waits delays nobody else.
+func (b *bed) patience() time.Duration {
+	const least, most = 2 * time.Second, 5 * time.Second
+	return min(max(least, b.Length), most)
+}
 
 // shortValidity is how long decisions are kept in rows that show how they expire: whole seconds, so that each round has it.
 func (b *bed) shortValidity() time.Duration {
@@ -49,19 +54,20 @@ type crowd struct{ known, new *load.Result }
 
 // viewers has known and new viewers request the playlist at a fixed rate.
 func (b *bed) viewers(ctx context.Context, t *target, length time.Duration) crowd {
-	const knownConnections, newConnections = knownRate * int(patience/time.Second), newRate * int(patience/time.Second) * 6 / 5
+	patience := b.patience()
+	connections := func(rate int) int { return int(float64(rate) * patience.Seconds() * 1.3) } // a request may take a quarter longer
 	var c crowd
 	var running sync.WaitGroup
 	running.Go(func() {
 		c.known = load.Run(ctx, load.Options{
-			Address: t.address, Connections: knownConnections, Rate: knownRate, For: length, Timeout: patience,
+			Address: t.address, Connections: connections(knownRate), Rate: knownRate, For: length, Timeout: patience,
 			Next: shuffled(playlistRequests(t, knownViewers)),
 		}, nil)
 	})
 	running.Go(func() {
 		c.new = load.Run(ctx, load.Options{
-			Address: t.address, Connections: newConnections, Rate: newRate, For: length, Timeout: patience,
-			Next: b.newViewerRequests(t, newConnections),
+			Address: t.address, Connections: connections(newRate), Rate: newRate, For: length, Timeout: patience,
+			Next: b.newViewerRequests(t, connections(newRate)),
 		}, nil)
 	})
 	running.Wait()
@@ -100,7 +106,7 @@ func (b *bed) outageRound(ctx context.Context, name string, m backendtest.Mode) 
 		return outage{}, err
 	}
 	defer end()
-	first := b.viewers(ctx, t, b.shortValidity()+2*time.Second)
+	first := b.viewers(ctx, t, b.shortValidity()+time.Second)
 	during := b.viewers(ctx, t, b.Length)
 	return outage{
 		healthy: healthy.p99(), during: during.p99(),

@@ -44,7 +44,7 @@ func open(ctx context.Context, t *target, sessions int) (*load.Result, time.Dura
 
 // million opens the sessions on one node, and a few on another. Then both serve the same requests in alternation.
 func million(ctx context.Context, b *bed) ([]Line, error) {
-	long := setting{validity: 2 * time.Hour}
+	long := setting{validity: 2 * time.Hour, idle: 2 * time.Hour}
 	names := map[bool]string{false: fmt.Sprintf("%s sessions", thousands(residentBefore)), true: thousands(float64(b.Sessions)) + " sessions"}
 	var all []*target
 	var opened *load.Result
@@ -82,7 +82,13 @@ func million(ctx context.Context, b *bed) ([]Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	return millionLines(b, r, names, opened.PerSecond(), spent, resident), nil
+	settled, err := process.Measure(all[1].pid)
+	if err != nil {
+		return nil, err
+	}
+	lines := millionLines(b, r, names, opened.PerSecond(), spent, resident)
+	lines[0].Usher += fmt.Sprintf("; %.2f GB after the load below", float64(settled.Resident)/1e9)
+	return lines, nil
 }
 
 func millionLines(b *bed, r *runs, names map[bool]string, opened float64, spent time.Duration, resident uint64) []Line {
@@ -152,67 +158,4 @@ func idleBytes(ctx context.Context, t *target) (float64, error) {
 		err = fmt.Errorf("%d of %d connections failed: %v", r.Failed(), idleConnections, r.Failures)
 	}
 	return (float64(after.Resident) - float64(before.Resident)) / idleConnections, err
-}
-
-// calls counts the middleware's calls for viewers who stay, and how they spread.
-func calls(ctx context.Context, b *bed) ([]Line, error) {
-	const viewers, periods = 100, 6
-	validity := b.shortValidity()
-	length := periods * validity
-	found := make(map[string]string)
-	var us float64
-	for _, name := range []string{"nginx-auth", usherName} {
-		t, err := b.start(ctx, name, setting{validity: validity})
-		if err != nil {
-			return nil, err
-		}
-		perSession, busiest := b.countCalls(ctx, t, viewers, length)
-		t.close()
-		found[name] = fmt.Sprintf("%.1f a session, at most %d in 100 ms", perSession, busiest)
-		b.say("calls: %s %s", name, found[name])
-		us = perSession
-	}
-	expected := 1 + float64(length)/float64(validity)
-	const early = 1.1 // re-checks start up to a tenth early
-	return []Line{{
-		Work: fmt.Sprintf("middleware calls of a session of %s, decisions kept %s, %d viewers, one node", length, validity, viewers),
-		Goal: fmt.Sprintf("1 + duration ÷ validity = %.0f, spread", expected), Peers: "nginx-auth " + found["nginx-auth"],
-		Usher: found[usherName], Ratio: "–", Met: us <= 1+(expected-1)*early,
-	}}, ctx.Err()
-}
-
-// busiest returns the most calls of the middleware in 100 ms until ctx ends, once all viewers have begun.
-func (b *bed) busiest(ctx context.Context) (most uint64) {
-	const tick, beginning = 100 * time.Millisecond, 2 * time.Second
-	ticker := time.NewTicker(tick)
-	defer ticker.Stop()
-	last := b.middleware.Calls()
-	for start := time.Now(); ; {
-		select {
-		case <-ticker.C:
-			all := b.middleware.Calls()
-			if time.Since(start) > beginning {
-				most = max(most, all-last)
-			}
-			last = all
-		case <-ctx.Done():
-			return most
-		}
-	}
-}
-
-// countCalls returns the calls for each of the viewers, who request the playlist once a second, and the most calls in 100 ms once
-// all have begun.
-func (b *bed) countCalls(ctx context.Context, t *target, viewers int, length time.Duration) (perSession float64, busiest uint64) {
-	before := b.middleware.Calls()
-	watching, done := context.WithCancel(ctx)
-	most := make(chan uint64)
-	go func() { most <- b.busiest(watching) }()
-	requests := playlistRequests(t, viewers)
-	load.Run(ctx, load.Options{
-		Address: t.address, Connections: viewers, Rate: float64(viewers), For: length,
-		Next: func(connection, _ int) load.Request { return requests[connection] },
-	}, nil)
-	done()
-	return float64(b.middleware.Calls()-before) / float64(viewers), <-most
 }

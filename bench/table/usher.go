@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,7 @@ sessions:
   open_rate_per_address: 1000000
   open_burst_per_address: 1000000
   max_variants: 0
-  idle_timeout: 1h
+  idle_timeout: %s
   recheck: { min: 1s }
 drain: { readiness_delay: 0s }
 log: { level: error }
@@ -58,7 +59,8 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 	admin, err2 := process.FreePort(ctx)
 	file := filepath.Join(folder, "usher.yaml")
 	const room = 1_000_000 // for the sessions that a row on new viewers opens
-	text := fmt.Sprintf(usherSettings, public, admin, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room, s.yaml)
+	text := fmt.Sprintf(usherSettings, public, admin, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room,
+		cmp.Or(s.idle, time.Minute), s.yaml)
 	if err := errors.Join(err1, err2, os.WriteFile(file, []byte(text), 0o600)); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,123 @@
+package table
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+)
+
+func rates(all ...float64) []sample {
+	samples := make([]sample, len(all))
+	for i, r := range all {
+		samples[i] = sample{perSecond: r, p99: time.Duration(r) * time.Millisecond, cpu: time.Microsecond}
+	}
+	return samples
+}
+
+func TestMedianOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		all  []float64
+		want float64
+	}{{[]float64{3, 1, 2}, 2}, {[]float64{4, 1, 3, 2}, 2.5}, {[]float64{7}, 7}} {
+		if got := medianOf(c.all); got != c.want {
+			t.Errorf("median of %v: %v, want %v", c.all, got, c.want)
+		}
+	}
+	if got := medianOf(nil); !math.IsNaN(got) {
+		t.Errorf("median of nothing: %v", got)
+	}
+}
+
+// TestCompare_RangeIsOfRounds has rounds whose ratios are not those of the least and the greatest values.
+func TestCompare_RangeIsOfRounds(t *testing.T) {
+	t.Parallel()
+	got := compare(rates(10, 40, 30), rates(10, 20, 60), perSecond)
+	if want := (ratio{median: 1.5, least: 0.5, most: 2}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	if got.String() != "1.50 (0.50–2.00)" {
+		t.Errorf("%s", got)
+	}
+	if one := compare(rates(10), rates(20), perSecond); one.String() != "0.50" {
+		t.Errorf("one round: %s, want no range", one)
+	}
+}
+
+func TestRuns_Describe(t *testing.T) {
+	t.Parallel()
+	failed := rates(48_155)
+	failed[0].failed = 3
+	r := runs{names: []string{"nginx-auth", "varnish", usherName}, samples: map[string][]sample{
+		"nginx-auth": rates(2000), "varnish": rates(1000), usherName: failed,
+	}}
+	if got, want := r.others("nginx-auth"), "nginx-auth 2,000/s, p99 2000 ms, 1.0 µs; varnish 0.50"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := r.describe(usherName); !strings.HasSuffix(got, "**3 failed**") || !strings.HasPrefix(got, "48,155/s") {
+		t.Errorf("%s", got)
+	}
+	if got := r.ratios("nginx-auth"); !strings.HasPrefix(got, "**24.08**; p99 × 24.1; CPU × 1.00") {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestThousands(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567.4: "1,234,567"} {
+		if got := thousands(v); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+}
+
+func TestMilliseconds(t *testing.T) {
+	t.Parallel()
+	for v, want := range map[float64]string{0.00512: "5.1 ms", 0.0238: "24 ms", math.NaN(): "–"} {
+		if got := milliseconds(v); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+}
+
+func TestOutages_String(t *testing.T) {
+	t.Parallel()
+	nobody := outages{{healthy: time.Millisecond, all: 10, allNew: 5}}
+	if got := nobody.String(); got != "0.0 % served (new viewers 0.0 %)" {
+		t.Errorf("%s: what nobody felt has no p99", got)
+	}
+	some := outages{
+		{healthy: 2 * time.Millisecond, during: 3 * time.Millisecond, slowest: time.Second, served: 10, all: 10, servedNew: 5, allNew: 5},
+		{healthy: 2 * time.Millisecond, during: 5 * time.Millisecond, slowest: 2 * time.Second, served: 5, all: 10, allNew: 5},
+	}
+	if got, want := some.String(), "75.0 % served (new viewers 50.0 %), p99 × 2.00 (1.50–2.50), slowest 2000 ms"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestLookupRE_ReadsBenchmark(t *testing.T) {
+	t.Parallel()
+	const out = `goos: linux
+BenchmarkRegistry_Find/find_and_decide-2         	 4402826	       262.4 ns/op	       0 B/op	       0 allocs/op
+BenchmarkRegistry_Find/find_and_decide-2         	 4402826	       270 ns/op	       0 B/op	       1 allocs/op
+`
+	found := lookupRE.FindAllStringSubmatch(out, -1)
+	if len(found) != 2 || found[0][1] != "262.4" || found[1][1] != "270" || found[1][2] != "1" {
+		t.Errorf("%q", found)
+	}
+}
+
+func TestShuffled_RequestsAll(t *testing.T) {
+	t.Parallel()
+
+	requests := playlistRequests(&target{request: func(path, token string) string { return path + "?token=" + token }}, 10)
+	next := shuffled(requests)
+	seen := make(map[string]bool)
+	for n := range 10 {
+		seen[string(next(0, n).Head)] = true
+	}
+	if len(seen) != 10 || string(next(0, 0).Head) == string(next(1, 0).Head) {
+		t.Errorf("%d different requests of 10", len(seen))
+	}
+}
