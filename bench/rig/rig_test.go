@@ -177,8 +177,8 @@ func TestExternal_Start_Errors(t *testing.T) {
 	}
 }
 
-// BenchmarkMiddleware is what one call costs the harness, so that a reader knows when the middleware is the bottleneck.
-func BenchmarkMiddleware(b *testing.B) {
+// BenchmarkRig_Middleware is what one call costs the harness, so that a reader knows when the middleware is the bottleneck.
+func BenchmarkRig_Middleware(b *testing.B) {
 	g := &Rig{}
 	if err := g.startMiddleware("127.0.0.1:0"); err != nil {
 		b.Fatal(err)

@@ -189,16 +189,23 @@ func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
 	if t.phase != "" && !phases[t.phase] {
 		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
 	}
-	knob, isKnob := knobs[t.name]
-	switch {
-	case !t.isCall && t.phase == "" && isKnob && knob.number != nil:
+	if knob, isKnob := knobs[t.name]; isKnob && knob.number != nil && !t.isCall && t.phase == "" {
 		return nil
-	case t.isCall && oneArgument(t.name) == nil, !t.isCall && noArgument(t.name) == nil:
+	}
+	switch {
+	case !t.isFunction():
 		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
 	case t.phase != "" && isOfWholeRun(t.name):
 		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
 	}
 	return nil
+}
+
+func (t *term) isFunction() bool {
+	if t.isCall {
+		return oneArgument(t.name) != nil
+	}
+	return noArgument(t.name) != nil
 }
 
 func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error {

@@ -145,8 +145,8 @@ func small(s *Scenario) {
 	}
 }
 
-// TestScenarios_WrongServer_EachExpectationFails runs all scenarios on servers that are wrong on purpose.
-func TestScenarios_WrongServer_EachExpectationFails(t *testing.T) {
+// TestRun_WrongServer_EachExpectationFails runs all scenarios on servers that are wrong on purpose.
+func TestRun_WrongServer_EachExpectationFails(t *testing.T) {
 	binary, err := usher()
 	if err != nil {
 		t.Fatal(err)
