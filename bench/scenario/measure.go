@@ -24,6 +24,10 @@ func (v value) String() string {
 	case "s":
 		return time.Duration(v.n * float64(time.Second)).Round(10 * time.Microsecond).String()
 	case "B":
+		const small = 100e3
+		if v.n < small {
+			return fmt.Sprintf("%.4g kB", v.n/1e3)
+		}
 		return fmt.Sprintf("%.4g MB", v.n/1e6)
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.5g %s", v.n, v.unit), " ")
