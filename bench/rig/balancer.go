@@ -67,12 +67,12 @@ func (b *balancer) accept(ctx context.Context) {
 
 // pass copies a connection's bytes until either side ends.
 func (b *balancer) pass(ctx context.Context, viewer net.Conn) {
-	defer viewer.Close()
+	defer func() { _ = viewer.Close() }()
 	one, server := b.dial(ctx)
 	if server == nil {
 		return
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }()
 	one.keep(server, true)
 	defer one.keep(server, false)
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -13,11 +13,13 @@ import (
 	"usher/backends/backendtest"
 )
 
-// Faults are the forms of faults, for help and errors.
-var Faults = []string{
-	"middleware refuse", "middleware hang", "middleware reset", "middleware garbage", "middleware slow 500ms", "middleware flap 2s",
-	"middleware status 503", "node kill 1", "node stop 1", "node restart 1", "node restart all", "redis freeze", "redis kill",
-	"redis flush", "origin slow 500ms", "origin status 503",
+// Faults returns the forms of faults, for help and errors.
+func Faults() []string {
+	return []string{
+		"middleware refuse", "middleware hang", "middleware reset", "middleware garbage", "middleware slow 500ms", "middleware flap 2s",
+		"middleware status 503", "node kill 1", "node stop 1", "node restart 1", "node restart all", "redis freeze", "redis kill",
+		"redis flush", "origin slow 500ms", "origin status 503",
+	}
 }
 
 // ErrUnknownFault is wrapped by the error for a text that is no fault.
@@ -68,7 +70,7 @@ func (g *Rig) Fault(text string) (Fault, error) {
 }
 
 func unknownFault(text string) error {
-	return fmt.Errorf("fault %q: %w; want one such as %s", text, ErrUnknownFault, strings.Join(Faults, ", "))
+	return fmt.Errorf("fault %q: %w; want one such as %s", text, ErrUnknownFault, strings.Join(Faults(), ", "))
 }
 
 type begin = func(context.Context) (func(context.Context) error, error)

@@ -84,9 +84,7 @@ func (s *sample) parseLabels(text string) (rest string, err error) {
 	}
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-
-// get fetches a URL, with a bearer token unless it is empty.
+// get fetches a URL over a connection of its own, with a bearer token unless it is empty.
 func get(ctx context.Context, url, token string) (body []byte, status int, err error) {
 	const largest = 16 << 20
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
@@ -96,6 +94,7 @@ func get(ctx context.Context, url, token string) (body []byte, status int, err e
 	if token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
 		return nil, 0, err

@@ -2,7 +2,6 @@ package rig
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -34,9 +33,6 @@ type Node struct {
 
 // nodeAuthPath is where edges ask a node.
 const nodeAuthPath = "/auth/nginx"
-
-// secret is of nodes that live as long as a run.
-var secret = rand.Text()
 
 // nodeSettings are those of a node. Bounds that would refuse many viewers from few addresses are off.
 const nodeSettings = `listen: %q
@@ -80,6 +76,7 @@ func newNode(ctx context.Context, g *Rig, name, origin string) (*Node, error) {
 		return nil, err
 	}
 	o := &g.options
+	secret := g.secret
 	base := fmt.Sprintf(nodeSettings, public, secret, admin, origin, g.Middleware.URL()+"/check", o.Validity, o.RecheckRate, o.OnFailure,
 		max(o.Sessions, 1000))
 	settings := map[string]any{}

@@ -85,7 +85,7 @@ func (r *redis) send(ctx context.Context, command string) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(pollTimeout)); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"net/http"
@@ -53,6 +54,7 @@ type Rig struct {
 	Nodes      []*Node
 
 	options  Options
+	secret   string // which the nodes share
 	folder   string
 	origin   *http.Server
 	fault    atomic.Pointer[originFault]
@@ -68,7 +70,7 @@ const BadToken = "bad-"
 
 // Start starts the servers, and waits until they serve.
 func Start(ctx context.Context, o Options) (_ *Rig, err error) {
-	g := &Rig{options: o}
+	g := &Rig{options: o, secret: rand.Text()}
 	defer func() {
 		if err != nil {
 			g.Close()

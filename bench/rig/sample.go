@@ -113,44 +113,52 @@ func (g *Rig) scrape(ctx context.Context) []page {
 	return all
 }
 
-// counters are the counts of a result by the metrics that they are the sum of.
-var counters = map[string]string{
-	"usher_free_rides_total":               "free_riders",
-	"usher_free_ride_seconds_total":        "free_rider_seconds",
-	"usher_refusals_total":                 "refusals",
-	"usher_overloads_total":                "overloads",
-	"usher_opening_duration_seconds_count": "sessions.opened",
-	"usher_redis_round_trips_total":        "redis.round_trips",
+// counters returns the counts of a result by the metrics that they are the sum of.
+func counters() map[string]string {
+	return map[string]string{
+		"usher_free_rides_total":               "free_riders",
+		"usher_free_ride_seconds_total":        "free_rider_seconds",
+		"usher_refusals_total":                 "refusals",
+		"usher_overloads_total":                "overloads",
+		"usher_opening_duration_seconds_count": "sessions.opened",
+		"usher_redis_round_trips_total":        "redis.round_trips",
+	}
 }
 
 // callsMetric counts the middleware's calls where the harness cannot.
 const callsMetric = "usher_backend_call_duration_seconds_count"
 
+// stateName returns the line of a sample that is a state at this time.
+func (p *page) stateName(s sample) (name string, isState bool) {
+	switch s.name {
+	case "usher_sessions":
+		return "sessions." + s.labels["state"], true
+	case "usher_active_sessions":
+		return "sessions." + p.name, true
+	case "usher_redis_up":
+		return "redis.up", true
+	case "usher_backend_rechecks_waiting":
+		return "rechecks.waiting", true
+	case "usher_backend_breaker_state":
+		return "breakers." + s.labels["state"], true
+	}
+	return "", false
+}
+
 func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) {
-	counts := map[string]float64{}
+	counts, counters := map[string]float64{}, counters()
 	for _, name := range counters {
 		counts[name] = 0 // a counter with labels is there once it has counted
 	}
 	for _, s := range p.samples {
-		switch s.name {
-		case "usher_decisions_total":
+		name, isState := p.stateName(s)
+		switch {
+		case isState:
+			states[name] += s.value
+		case s.name == "usher_decisions_total":
 			counts["decisions."+s.labels["source"]] += s.value
-		case "usher_sessions":
-			states["sessions."+s.labels["state"]] += s.value
-		case "usher_active_sessions":
-			states["sessions."+p.name] += s.value
-		case "usher_redis_up":
-			states["redis.up"] += s.value
-		case "usher_backend_rechecks_waiting":
-			states["rechecks.waiting"] += s.value
-		case "usher_backend_breaker_state":
-			if s.labels["state"] == "open" {
-				states["breakers.open"] += s.value
-			}
-		case callsMetric:
-			if g.Middleware == nil {
-				counts["middleware.calls"] += s.value
-			}
+		case s.name == callsMetric && g.Middleware == nil:
+			counts["middleware.calls"] += s.value
 		default:
 			if name, isKnown := counters[s.name]; isKnown {
 				counts[name] += s.value

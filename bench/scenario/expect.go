@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"unicode"
 )
 
 // Expectation is a comparison that a scenario expects to hold.
@@ -55,16 +54,16 @@ func ParseExpectation(text string) (e Expectation, err error) {
 func tokenize(text string) (tokens []string) {
 	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
 		n := 1
-		switch c := rune(text[0]); {
+		switch c := text[0]; {
 		case c == '"':
 			if quoted, err := strconv.QuotedPrefix(text); err == nil {
 				n = len(quoted)
 			}
 		case isWord(c):
-			if n = strings.IndexFunc(text, func(r rune) bool { return !isWord(r) }); n < 0 {
-				n = len(text)
+			for n < len(text) && isWord(text[n]) {
+				n++
 			}
-		case strings.ContainsRune("<>=!", c) && len(text) > 1 && text[1] == '=':
+		case strings.IndexByte("<>=!", c) >= 0 && len(text) > 1 && text[1] == '=':
 			n = len("==")
 		}
 		tokens = append(tokens, text[:n])
@@ -73,9 +72,11 @@ func tokenize(text string) (tokens []string) {
 	return tokens
 }
 
-func isWord(r rune) bool {
-	return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("._-%", r)
-}
+func isDigit(c byte) bool { return c >= '0' && c <= '9' }
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isWord(c byte) bool { return isLetter(c) || isDigit(c) || strings.IndexByte("._-%", c) >= 0 }
 
 type parser struct {
 	tokens []string
@@ -128,9 +129,9 @@ func (p *parser) value() (*term, error) {
 		}
 		p.depth--
 		return inner, err
-	case unicode.IsDigit(rune(token[0])):
+	case isDigit(token[0]):
 		return parseNumber(token)
-	case unicode.IsLetter(rune(token[0])):
+	case isLetter(token[0]):
 		return p.call(token)
 	}
 	return nil, fmt.Errorf("at %q: %w", token, errExpectation)
@@ -156,26 +157,25 @@ func (p *parser) call(name string) (*term, error) {
 	return t, nil
 }
 
-// units are those of numbers.
-var units = map[string]struct {
-	factor float64
-	unit   string
-}{
-	"": {1, ""}, "%": {0.01, ""}, "us": {1e-6, "s"}, "ms": {1e-3, "s"}, "s": {1, "s"}, "m": {60, "s"},
-	"kB": {1e3, "B"}, "MB": {1e6, "B"}, "GB": {1e9, "B"}, "KiB": {1 << 10, "B"}, "MiB": {1 << 20, "B"}, "GiB": {1 << 30, "B"},
+// units returns those of numbers.
+func units() map[string]value {
+	return map[string]value{
+		"": {1, ""}, "%": {0.01, ""}, "us": {1e-6, "s"}, "ms": {1e-3, "s"}, "s": {1, "s"}, "m": {60, "s"},
+		"kB": {1e3, "B"}, "MB": {1e6, "B"}, "GB": {1e9, "B"}, "KiB": {1 << 10, "B"}, "MiB": {1 << 20, "B"}, "GiB": {1 << 30, "B"},
+	}
 }
 
 func parseNumber(token string) (*term, error) {
-	end := strings.IndexFunc(token, func(r rune) bool { return !unicode.IsDigit(r) && r != '.' && r != '_' })
-	if end < 0 {
-		end = len(token)
+	end := 0
+	for end < len(token) && (isDigit(token[end]) || token[end] == '.' || token[end] == '_') {
+		end++
 	}
 	n, err := strconv.ParseFloat(strings.ReplaceAll(token[:end], "_", ""), 64)
-	u, isKnown := units[token[end:]]
+	u, isKnown := units()[token[end:]]
 	if err != nil || !isKnown {
 		return nil, fmt.Errorf("number %q: want one such as 5, 20ms, 1MB or 10%%", token)
 	}
-	return &term{number: n * u.factor, unit: u.unit}, nil
+	return &term{number: n * u.n, unit: u.unit}, nil
 }
 
 // check reports a name that is neither a knob nor a function nor a phase.
@@ -189,16 +189,23 @@ func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
 	if t.phase != "" && !phases[t.phase] {
 		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
 	}
-	knob, isKnob := knobs[t.name]
-	switch {
-	case !t.isCall && t.phase == "" && isKnob && knob.number != nil:
+	if knob, isKnob := knobs[t.name]; isKnob && knob.number != nil && !t.isCall && t.phase == "" {
 		return nil
-	case t.isCall && oneArgument[t.name] == nil, !t.isCall && noArgument[t.name] == nil:
+	}
+	switch {
+	case !t.isFunction():
 		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
-	case t.phase != "" && wholeRun[t.name]:
+	case t.phase != "" && isOfWholeRun(t.name):
 		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
 	}
 	return nil
+}
+
+func (t *term) isFunction() bool {
+	if t.isCall {
+		return oneArgument(t.name) != nil
+	}
+	return noArgument(t.name) != nil
 }
 
 func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error {

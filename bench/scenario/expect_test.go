@@ -47,7 +47,7 @@ func TestExpectation_Evaluate(t *testing.T) {
 		"errors(playlist) < 3":                                 {false, "3"},
 		`failures("status 503") == 2`:                          {true, "2"},
 		"requests > 10 * 5":                                    {true, "60"},
-		"p50(playlist) <= 50ms":                                {true, "50.01ms"},
+		"p50(playlist) <= 51ms":                                {true, "50.02ms"},
 		"p99(playlist) <= 20ms":                                {false, "99.01ms"},
 		"quiet.p99(playlist) == 20ms":                          {true, "20ms"},
 		"hang.p99(playlist) <= 2 * quiet.p99(playlist) + 60ms": {false, "400ms, want <= 100ms"},

@@ -24,6 +24,10 @@ func (v value) String() string {
 	case "s":
 		return time.Duration(v.n * float64(time.Second)).Round(10 * time.Microsecond).String()
 	case "B":
+		const small = 100e3
+		if v.n < small {
+			return fmt.Sprintf("%.4g kB", v.n/1e3)
+		}
 		return fmt.Sprintf("%.4g MB", v.n/1e6)
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.5g %s", v.n, v.unit), " ")
@@ -107,12 +111,12 @@ func (m *measured) term(t *term) (value, error) {
 	case t.isNumber():
 		return value{t.number, t.unit}, nil
 	case t.isCall:
-		return m.named(t, func() (value, error) { return oneArgument[t.name](m, m.during(t.phase), t.argument) })
+		return m.named(t, func() (value, error) { return oneArgument(t.name)(m, m.during(t.phase), t.argument) })
 	}
 	if k, isKnob := m.knobs[t.name]; isKnob && t.phase == "" {
 		return value{k.number(), k.unit}, nil
 	}
-	return m.named(t, func() (value, error) { return noArgument[t.name](m, m.during(t.phase)) })
+	return m.named(t, func() (value, error) { return noArgument(t.name)(m, m.during(t.phase)) })
 }
 
 // named adds the term to an error.
@@ -183,37 +187,41 @@ func (m *measured) values(name string, in []bool) (values, lengths []float64, un
 	return nil, nil, ""
 }
 
-// wholeRun are the functions that no phase has.
-var wholeRun = map[string]bool{"failures": true, "dropped": true, "planned": true, "started": true, "lateness": true}
+// isOfWholeRun reports whether no phase has a function.
+func isOfWholeRun(name string) bool {
+	return slices.Contains([]string{"failures", "dropped", "planned", "started", "lateness"}, name)
+}
 
-var noArgument map[string]func(m *measured, in []bool) (value, error)
-
-var oneArgument map[string]func(m *measured, in []bool, argument string) (value, error)
-
-func init() { //nolint:gochecknoinits // the functions use these maps
-	noArgument = map[string]func(*measured, []bool) (value, error){
+// noArgument returns the function of that name; nil: there is none.
+func noArgument(name string) func(m *measured, in []bool) (value, error) {
+	whole := func(get func(a *result.Arrivals) value) func(*measured, []bool) (value, error) {
+		return func(m *measured, _ []bool) (value, error) { return get(&m.Arrivals), nil }
+	}
+	return map[string]func(*measured, []bool) (value, error){
 		"errors":   func(m *measured, in []bool) (value, error) { return m.overOps("errors.", in) },
 		"requests": func(m *measured, in []bool) (value, error) { return m.overOps("requests.", in) },
-		"dropped":  func(m *measured, _ []bool) (value, error) { return value{float64(m.Arrivals.Dropped), ""}, nil },
-		"planned":  func(m *measured, _ []bool) (value, error) { return value{float64(m.Arrivals.Planned), ""}, nil },
-		"started":  func(m *measured, _ []bool) (value, error) { return value{float64(m.Arrivals.Started), ""}, nil },
-		"lateness": func(m *measured, _ []bool) (value, error) {
-			return value{m.Arrivals.Lateness.Quantile(0.99).Seconds(), "s"}, nil
-		},
-	}
-	oneArgument = map[string]func(*measured, []bool, string) (value, error){
+		"dropped":  whole(func(a *result.Arrivals) value { return value{float64(a.Dropped), ""} }),
+		"planned":  whole(func(a *result.Arrivals) value { return value{float64(a.Planned), ""} }),
+		"started":  whole(func(a *result.Arrivals) value { return value{float64(a.Started), ""} }),
+		"lateness": whole(func(a *result.Arrivals) value { return value{a.Lateness.Quantile(0.99).Seconds(), "s"} }),
+	}[name]
+}
+
+// oneArgument returns the function of that name; nil: there is none.
+func oneArgument(name string) func(m *measured, in []bool, argument string) (value, error) {
+	return map[string]func(*measured, []bool, string) (value, error){
 		"errors":   func(m *measured, in []bool, op string) (value, error) { return m.total("errors."+op, in) },
 		"requests": func(m *measured, in []bool, op string) (value, error) { return m.total("requests."+op, in) },
 		"failures": (*measured).failures,
 		"count":    func(m *measured, in []bool, name string) (value, error) { return m.total(name, in) },
+		"sum":      func(m *measured, in []bool, name string) (value, error) { return m.total(name, in) },
 		"p50":      func(m *measured, in []bool, op string) (value, error) { return m.latency("p50", 0.5, op, in) },
 		"p99":      func(m *measured, in []bool, op string) (value, error) { return m.latency("p99", 0.99, op, in) },
 		"max":      (*measured).largest,
 		"min":      overLine(func(v, _ []float64) float64 { return slices.Min(v) }),
 		"mean":     overLine(mean),
 		"last":     overLine(func(v, _ []float64) float64 { return v[len(v)-1] }),
-		"sum":      func(m *measured, in []bool, name string) (value, error) { return m.total(name, in) },
-	}
+	}[name]
 }
 
 func mean(values, lengths []float64) float64 {
@@ -234,10 +242,9 @@ func overLine(reduce func(values, lengths []float64) float64) func(*measured, []
 	}
 }
 
-// isCounted are counts that a measurement has only if they are not zero.
-var isCounted = map[string]bool{
-	"free_rides": true, "denials": true, "zaps": true, "pauses": true, "roams": true, "hops": true, "leaves": true, "returns": true,
-	"segments.missed": true,
+// isCounted reports whether a measurement has a count only if it is not zero.
+func isCounted(name string) bool {
+	return slices.Contains([]string{"free_rides", "denials", "zaps", "pauses", "roams", "hops", "leaves", "returns", "segments.missed"}, name)
 }
 
 // total returns how much a count grew.
@@ -257,7 +264,7 @@ func (m *measured) total(name string, in []bool) (value, error) {
 	}
 	values, lengths, _ := m.values(name, in)
 	if len(values) == 0 {
-		if isCounted[name] && (in == nil || slices.Contains(in, true)) {
+		if isCounted(name) && (in == nil || slices.Contains(in, true)) {
 			return value{}, nil
 		}
 		return value{}, errNotMeasured

@@ -40,6 +40,25 @@ func (o *Options) hasPeers() bool {
 	return slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher })
 }
 
+// targets returns the names of what is measured.
+func (o *Options) targets() ([]string, error) {
+	switch {
+	case o.External != nil:
+		return []string{strings.Join(o.External.URLs, ",")}, nil
+	case len(o.Against) == 0:
+		return []string{rig.Usher}, nil
+	}
+	for _, name := range o.Against {
+		if name == rig.Usher {
+			continue
+		}
+		if _, err := peers.Find(name); err != nil {
+			return nil, fmt.Errorf("--against: %w", err)
+		}
+	}
+	return o.Against, nil
+}
+
 // Run runs the scenario. What it measured so far is returned with an error too.
 func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	run := &result.Run{
@@ -51,20 +70,9 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	if err := s.Validate(); err != nil {
 		return run, err
 	}
-	targets := o.Against
-	switch {
-	case o.External != nil:
-		targets = []string{strings.Join(o.External.URLs, ",")}
-	case len(targets) == 0:
-		targets = []string{rig.Usher}
-	}
-	for _, name := range o.Against {
-		if name == rig.Usher {
-			continue
-		}
-		if _, err := peers.Find(name); err != nil {
-			return run, fmt.Errorf("--against: %w", err)
-		}
+	targets, err := o.targets()
+	if err != nil {
+		return run, err
 	}
 	for round := range max(1, o.Rounds) {
 		for i := range targets {

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"os/exec"
@@ -47,7 +48,7 @@ func fault(what string) wrong {
 		if err != nil {
 			return err
 		}
-		_, err = f.Begin(nil) //nolint:staticcheck // this kind needs none
+		_, err = f.Begin(context.Background())
 		return err
 	}}
 }
@@ -144,8 +145,8 @@ func small(s *Scenario) {
 	}
 }
 
-// TestScenarios_WrongServer_EachExpectationFails runs all scenarios on servers that are wrong on purpose.
-func TestScenarios_WrongServer_EachExpectationFails(t *testing.T) {
+// TestRun_WrongServer_EachExpectationFails runs all scenarios on servers that are wrong on purpose.
+func TestRun_WrongServer_EachExpectationFails(t *testing.T) {
 	binary, err := usher()
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func (c *listCmd) show() error {
 		_, _ = fmt.Printf("  %s\n", s.Expect[i].Text)
 	}
 	_, _ = fmt.Println("\nall faults:")
-	for _, form := range rig.Faults {
+	for _, form := range rig.Faults() {
 		_, _ = fmt.Printf("  %s\n", form)
 	}
 	return nil

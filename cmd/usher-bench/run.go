@@ -54,7 +54,7 @@ func (c *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o, err := c.options(ctx, s)
+	o, err := c.options(s)
 	if err != nil {
 		return err
 	}
@@ -121,21 +121,16 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 // errFlags is wrapped by an error for flags that exclude each other.
 var errFlags = errors.New("does not go together with")
 
-func (c *runCmd) options(_ context.Context, s *scenario.Scenario) (o scenario.Options, err error) {
+func (c *runCmd) options(s *scenario.Scenario) (o scenario.Options, err error) {
 	o = scenario.Options{Binary: c.Usher, Against: c.Against, Rounds: c.Rounds}
 	if len(c.Against) > 0 && c.Rounds == 0 {
 		const rounds = 5
 		o.Rounds = rounds
 	}
-	isExternal := len(c.Target) > 0 || c.Auth != ""
-	switch {
-	case isExternal && c.Demo:
-		return o, fmt.Errorf("--demo %w --target and --auth", errFlags)
-	case isExternal && len(c.Against) > 0:
-		return o, fmt.Errorf("--against %w --target and --auth", errFlags)
-	case !isExternal && (len(c.Metrics) > 0 || len(c.PID) > 0 || c.Middleware != "" || c.Origin != ""):
-		return o, errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
-	case isExternal:
+	if err := c.checkFlags(); err != nil {
+		return o, err
+	}
+	if c.isExternal() {
 		o.External, err = c.external()
 		return o, err
 	}
@@ -147,6 +142,23 @@ func (c *runCmd) options(_ context.Context, s *scenario.Scenario) (o scenario.Op
 		s.Redis, s.Nodes = false, 1
 	}
 	return o, nil
+}
+
+// isExternal reports whether servers of the operator's are measured.
+func (c *runCmd) isExternal() bool { return len(c.Target) > 0 || c.Auth != "" }
+
+// checkFlags reports flags that exclude each other.
+func (c *runCmd) checkFlags() error {
+	ofExternal := len(c.Metrics) > 0 || len(c.PID) > 0 || c.Middleware != "" || c.Origin != ""
+	switch {
+	case !c.isExternal() && ofExternal:
+		return errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
+	case c.isExternal() && c.Demo:
+		return fmt.Errorf("--demo %w --target and --auth", errFlags)
+	case c.isExternal() && len(c.Against) > 0:
+		return fmt.Errorf("--against %w --target and --auth", errFlags)
+	}
+	return nil
 }
 
 func (c *runCmd) external() (*rig.External, error) {

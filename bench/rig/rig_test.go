@@ -1,0 +1,196 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"usher/bench/record"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func build(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "usher")
+	if out, err := exec.Command("go", "build", "-o", file, "usher/cmd/usher").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+func options(binary string) Options {
+	return Options{
+		Server: Usher, Binary: binary, Nodes: 2, Redis: true, Balancer: true, Validity: time.Minute, Segment: time.Second, OnFailure: "allow",
+		RecheckRate: 100, Settings: map[string]any{"sessions": map[string]any{"retry_after": "3s"}},
+	}
+}
+
+// watch requests a playlist as a viewer, and returns the status; 0: none came.
+func watch(ctx context.Context, g *Rig, token string) int {
+	_, status, err := get(ctx, g.URLs()[0]+"/play/ch1/index.m3u8?token="+token, "")
+	if err != nil {
+		return 0
+	}
+	return status
+}
+
+// awaitStatus watches with tokens that nobody showed before until the status comes.
+func awaitStatus(t *testing.T, g *Rig, want int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), startTimeout)
+	defer cancel()
+	for {
+		got := watch(ctx, g, "good")
+		if got == want {
+			return
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("status %d, want %d", got, want)
+		}
+	}
+}
+
+// TestRig_Faults_BreakAndMend begins and ends each kind of fault on two nodes that share a Redis.
+func TestRig_Faults_BreakAndMend(t *testing.T) {
+	g, err := Start(t.Context(), options(build(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if good, bad := watch(t.Context(), g, "good"), watch(t.Context(), g, BadToken+"1"); good != http.StatusOK || bad != http.StatusForbidden {
+		t.Fatalf("good viewer %d, bad viewer %d; want 200, 403", good, bad)
+	}
+	for _, what := range Faults() {
+		what = strings.Replace(what, "500ms", "1ms", 1)
+		f, err := g.Fault(what)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		end, err := f.Begin(t.Context())
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		if err := end(t.Context()); err != nil {
+			t.Errorf("end of %s: %v", what, err)
+		}
+		awaitStatus(t, g, http.StatusOK)
+	}
+	if mode := g.Middleware.Mode(); mode != g.healthy() {
+		t.Errorf("middleware %v after all faults, want %v", mode, g.healthy())
+	}
+}
+
+// TestRig_Balancer_LeavesDeadNodes kills all nodes but the last.
+func TestRig_Balancer_LeavesDeadNodes(t *testing.T) {
+	g, err := Start(t.Context(), options(build(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	g.Nodes[0].Kill()
+	for range 4 {
+		if got := watch(t.Context(), g, "good"); got != http.StatusOK {
+			t.Errorf("status %d, want 200", got)
+		}
+	}
+}
+
+// TestRig_Sample reads what the servers count themselves.
+func TestRig_Sample(t *testing.T) {
+	g, err := Start(t.Context(), options(build(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	r := record.New(time.Now())
+	g.Sample(t.Context(), r)
+	for _, token := range []string{"good", "good", BadToken + "1"} {
+		watch(t.Context(), g, token)
+	}
+	g.Sample(t.Context(), r)
+	m := r.Finish(time.Now())
+	for name, want := range map[string]float64{"middleware.calls": 2, "sessions.opened": 2, "refusals": 1, "free_riders": 0} {
+		if got, isKnown := m.Counts[name]; !isKnown || got < want || got > want+1 {
+			t.Errorf("%s: %v (known: %t), want %v", name, got, isKnown, want)
+		}
+	}
+	if len(m.Processes) != 4 {
+		t.Errorf("processes %v, want two nodes, redis and the generator", m.Processes)
+	}
+	for _, p := range m.Processes {
+		if p.Resident == 0 {
+			t.Errorf("%s: no resident memory", p.Name)
+		}
+	}
+}
+
+func TestRig_Fault_Errors(t *testing.T) {
+	g, err := External{URLs: []string{"http://127.0.0.1:1"}}.Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for what, want := range map[string]error{
+		"": ErrUnknownFault, "node": ErrUnknownFault, "server kill 1": ErrUnknownFault, "node kill 1 2": ErrUnknownFault, "origin hang 1": ErrUnknownFault,
+		"middleware hang": ErrNoServer, "origin status 503": ErrNoServer, "redis kill": ErrNoServer, "node kill 1": ErrNoServer,
+	} {
+		if _, err := g.Fault(what); !errors.Is(err, want) || !strings.Contains(err.Error(), what) {
+			t.Errorf("%q: %v, want %v", what, err, want)
+		}
+	}
+	for _, what := range []string{"middleware sleep", "middleware status 99", "origin slow 0s", "origin slow soon", "origin status 200"} {
+		if _, err := g.Fault(what); err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%q: %v, want an error with it", what, err)
+		}
+	}
+}
+
+func TestMerge_KeepsOtherKeys(t *testing.T) {
+	m := map[string]any{"a": map[string]any{"b": 1, "c": 2}, "d": 3}
+	merge(m, map[string]any{"a": map[string]any{"c": 4, "e": 5}, "d": map[string]any{"f": 6}})
+	a := m["a"].(map[string]any) //nolint:forcetypeassert // it is above
+	if a["b"] != 1 || a["c"] != 4 || a["e"] != 5 || m["d"].(map[string]any)["f"] != 6 {
+		t.Errorf("merged: %v", m)
+	}
+}
+
+// TestExternal_Start_Errors names the flag whose value cannot be.
+func TestExternal_Start_Errors(t *testing.T) {
+	for want, e := range map[string]External{
+		"--pid=0":            {PIDs: []int{0}},
+		"--middleware=there": {Middleware: "there"},
+		"--origin=there":     {Origin: "there"},
+	} {
+		if _, err := e.Start(t.Context(), Options{}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}
+
+// BenchmarkRig_Middleware is what one call costs the harness, so that a reader knows when the middleware is the bottleneck.
+func BenchmarkRig_Middleware(b *testing.B) {
+	g := &Rig{}
+	if err := g.startMiddleware("127.0.0.1:0"); err != nil {
+		b.Fatal(err)
+	}
+	defer g.Close()
+	keep := &http.Client{Transport: &http.Transport{}}
+	defer keep.CloseIdleConnections()
+	for b.Loop() {
+		answer, err := keep.Get(g.Middleware.URL() + "/check?token=good")
+		if err != nil {
+			b.Fatal(err)
+		}
+		answer.Body.Close()
+	}
+}
