@@ -17,13 +17,13 @@ func (p *Plan) Print(w io.Writer, spare int, c Costs) error {
 	fmt.Fprintf(out, "Middleware calls   %s/s while viewers watch, %s/s while they arrive\n", si(p.Calls), si(p.CallsWhenFull))
 	fmt.Fprintf(out, "recheck_rate       %d at least, so that all answers are renewed in time\n\n", p.RecheckRate)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "bound\tall viewers need\ta node offers\tnodes")
+	_, _ = fmt.Fprintln(table, "bound\tall viewers need\ta node offers\tnodes")
 	for _, b := range p.Bounds {
-		fmt.Fprintf(table, "%s\t%s %s\t%s %s\t%d\n", b.Name, si(b.Need), b.Unit, si(b.PerNode), b.Unit, b.Nodes)
+		_, _ = fmt.Fprintf(table, "%s\t%s %s\t%s %s\t%d\n", b.Name, si(b.Need), b.Unit, si(b.PerNode), b.Unit, b.Nodes)
 	}
-	fmt.Fprintln(table, "\nhow\twhat\tcount\tx cost\t= value")
+	_, _ = fmt.Fprintln(table, "\nhow\twhat\tcount\tx cost\t= value")
 	for _, one := range p.Products {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", one.Of, one.Name, si(one.Count), si(one.Cost), si(one.Value), one.Unit)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s %s\n", one.Of, one.Name, si(one.Count), si(one.Cost), si(one.Value), one.Unit)
 	}
 	if err := table.Flush(); err != nil {
 		return err

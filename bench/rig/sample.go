@@ -209,7 +209,8 @@ func (g *Rig) sampleProcesses(r *record.Recorder) {
 }
 
 func addPID(add func(string, time.Duration, uint64), name string, pid int) {
-	if cpu, err := process.CPU(pid); err == nil && cpu > 0 {
+	// A process that has just started has used no tick of CPU. One that has ended has no memory.
+	if cpu, err := process.CPU(pid); err == nil && Resident(pid) > 0 {
 		add(name, cpu, Resident(pid))
 	}
 }

@@ -18,11 +18,11 @@ type compareCmd struct {
 
 // Run prints the changes, and writes the page.
 func (c *compareCmd) Run() error {
-	before, err := readRun(c.Before)
+	before, err := openRun(c.Before)
 	if err != nil {
 		return err
 	}
-	after, err := readRun(c.After)
+	after, err := openRun(c.After)
 	if err != nil {
 		return err
 	}
@@ -35,12 +35,12 @@ func (c *compareCmd) Run() error {
 	return nil
 }
 
-func readRun(file string) (*result.Run, error) {
+func openRun(file string) (*result.Run, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	run, err := result.Read(f)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)

@@ -90,7 +90,7 @@ func (c *planCmd) costs() (plan.Costs, error) {
 	if err != nil {
 		return plan.Costs{}, fmt.Errorf("--costs: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	costs, err := plan.ReadCosts(f)
 	if err != nil {
 		return costs, fmt.Errorf("--costs=%s: %w", c.Costs, err)
