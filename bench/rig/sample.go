@@ -204,19 +204,19 @@ func (g *Rig) sampleProcesses(r *record.Recorder) {
 	}
 	var own syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err == nil {
-		add("generator", time.Duration(own.Utime.Nano()+own.Stime.Nano()), Resident(os.Getpid()))
+		add("generator", time.Duration(own.Utime.Nano()+own.Stime.Nano()), residentOf(os.Getpid()))
 	}
 }
 
 func addPID(add func(string, time.Duration, uint64), name string, pid int) {
-	// A process that has just started has used no tick of CPU. One that has ended has no memory.
-	if cpu, err := process.CPU(pid); err == nil && Resident(pid) > 0 {
-		add(name, cpu, Resident(pid))
+	resident := residentOf(pid)
+	if cpu, err := process.CPU(pid); err == nil && resident > 0 { // else it has ended
+		add(name, cpu, resident)
 	}
 }
 
-// Resident returns the resident memory of a process in bytes; 0: it has ended, or the system is not Linux.
-func Resident(pid int) uint64 {
+// residentOf returns the resident memory of a process in bytes; 0: it has ended, or the system is not Linux.
+func residentOf(pid int) uint64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil || runtime.GOOS != "linux" {
 		return 0
