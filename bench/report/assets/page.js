@@ -4,7 +4,7 @@
   const titles = {
     latency: "Latency (ms)", requests: "Requests (1/s)", errors: "Errors (1/s)", openings: "Viewers who start (1/s)",
     viewers: "Viewers", decisions: "Decisions by source (1/s)", middleware: "Calls of the middleware (1/s)",
-    sessions: "Sessions", memory: "Memory (MB)", cpu: "CPU (cores)", bytes: "Bytes (MB/s)", free_rides: "Free rides (1/s)",
+    sessions: "Sessions", memory: "Memory (MB)", cpu: "CPU (cores)", bytes: "Bytes (MB/s)", free_rides: "Free rides (1/s)", free_riders: "Free riders", denials: "Denials (1/s)", breakers: "Breakers by state",
   };
   const order = Object.keys(titles);
   const scales = { s: 1e3, B: 1e-6, "B/s": 1e-6 };
@@ -73,7 +73,8 @@
       groups.get(group).push({ name, values: line.values.map(v => v == null ? null : log.checked && group === "latency" && v <= 0 ? null : v * scale) });
     }
     const rank = name => order.includes(name) ? order.indexOf(name) : order.length;
-    for (const [group, lines] of [...groups].sort((a, b) => rank(a[0]) - rank(b[0]) || a[0].localeCompare(b[0]))) {
+    const shown = [...groups].filter(([group, lines]) => titles[group] || lines.some(line => line.values.some(v => v)));
+    for (const [group, lines] of shown.sort((a, b) => rank(a[0]) - rank(b[0]) || a[0].localeCompare(b[0]))) {
       draw(titles[group] ?? group, m.seconds, lines, { isTime: true, isLog: log.checked && group === "latency", faults: m.faults ?? [] });
     }
     if (m.curves?.length) {
