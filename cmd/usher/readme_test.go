@@ -20,7 +20,7 @@ func TestRepository_ReadmeCommands_NameTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	functions := testFunctions(t, root)
-	flag := regexp.MustCompile(`-(run|bench) '?([A-Za-z|]+)'?`)
+	flag := regexp.MustCompile(`[^\w]-(run|bench) '?([A-Za-z|]+)'?`)
 	commands := flag.FindAllStringSubmatch(string(text), -1)
 	if len(commands) < 10 {
 		t.Fatalf("README.md has %d commands with -run or -bench, want at least 10", len(commands))
