@@ -120,16 +120,20 @@ func (g *Rig) nodeFault(kind, which string) (begin, error) {
 	return nil, ErrUnknownFault
 }
 
-// restart restarts nodes one after the other, beside the run. Its end waits for the last one.
+// restartTimeout bounds the restart of one node.
+const restartTimeout = time.Minute
+
+// restart restarts nodes one after the other, beside the run, until that ends. Its end waits for the last one.
 func restart(nodes []*Node) begin {
 	return func(ctx context.Context) (func(context.Context) error, error) {
 		done := make(chan error, 1)
 		go func() {
 			var err error
-			for _, n := range nodes {
-				if err = errors.Join(err, ctx.Err()); err == nil {
-					err = n.Restart(ctx)
-				}
+			for i := 0; i < len(nodes) && err == nil && ctx.Err() == nil; i++ {
+				// A node that was stopped is started, even if the run ends meanwhile.
+				whole, cancel := context.WithTimeout(context.WithoutCancel(ctx), restartTimeout)
+				err = nodes[i].Restart(whole)
+				cancel()
 			}
 			done <- err
 		}()

@@ -162,7 +162,7 @@ func TestRun_WrongServer_EachExpectationFails(t *testing.T) {
 			left[name][s.Expect[i].Text] = true
 		}
 	}
-	for _, atOnce := range []int{16, 4, 2, 1} {
+	for _, atOnce := range []int{12, 4, 2, 1, 1} {
 		breakAll(t, binary, atOnce, left)
 	}
 	for name, texts := range left {
