@@ -204,3 +204,20 @@ func BenchmarkRenewStreams(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkJoinStream opens a session of a user with a limit, each time of another user.
+func BenchmarkJoinStream(b *testing.B) {
+	server := redistest.Start(b)
+	l := newRedis(b, newClient(b, server), session.EvictOldest)
+	e, user := entryOf(0), 0
+	e.MaxStreams = 3
+	b.ReportAllocs()
+	for b.Loop() {
+		user++
+		e.User = fmt.Sprint("user ", user)
+		if _, err := l.JoinStream(b.Context(), e); err != nil {
+			b.Fatal(err)
+		}
+	}
+	server.ReportScriptTime(b)
+}
