@@ -74,7 +74,9 @@ func (c *runCmd) Run(ctx context.Context) error {
 func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
 	out := os.Stdout
 	_, _ = fmt.Fprintf(out, "%s: %s\n", s.Name, s.Shows)
-	o.Begin = func(target string, round int) { _, _ = fmt.Fprintf(out, "%s, round %d\n", target, round) }
+	o.Begin = func(target string, round int) {
+		_, _ = fmt.Fprintf(out, "%s, round %d\n", result.HideCredentials(target), round)
+	}
 	var latest atomic.Pointer[record.Snapshot]
 	latest.Store(new(record.Snapshot))
 	o.Show = func(snapshot record.Snapshot) {
@@ -87,7 +89,8 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	}
 	defer stop()
 	run, err := scenario.Run(ctx, s, o)
-	run.Command = c.command()
+	run.Command = commandLine(os.Args)
+	run.HideCredentials()
 	if len(run.Measurements) > 0 {
 		printSummary(out, run)
 		err = errors.Join(err, report.PrintRatios(out, run), c.write(out, run))
@@ -180,9 +183,27 @@ func (c *runCmd) external() (*rig.External, error) {
 	return e, nil
 }
 
-// command returns the command line that repeats the run.
-func (c *runCmd) command() string {
-	return strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
+// commandLine returns the command line that repeats the run, but for its credentials.
+func commandLine(arguments []string) string {
+	shown := []string{filepath.Base(arguments[0])}
+	isSecret := false
+	for _, argument := range arguments[1:] {
+		flag, _, hasValue := strings.Cut(argument, "=")
+		switch {
+		case isSecret:
+			argument = "[hidden]"
+		case flag == "--token" && hasValue:
+			argument = "--token=[hidden]"
+		default:
+			argument = result.HideCredentials(argument)
+		}
+		isSecret = argument == "--token"
+		if strings.ContainsAny(argument, " \t'\"$&;|<>*?{}()`\\") {
+			argument = "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
+		}
+		shown = append(shown, argument)
+	}
+	return strings.Join(shown, " ")
 }
 
 // serveMetrics serves what is measured, if an address is given, until stop is called.
