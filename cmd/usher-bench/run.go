@@ -93,7 +93,7 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	run.HideCredentials()
 	if len(run.Measurements) > 0 {
 		printSummary(out, run)
-		err = errors.Join(err, report.PrintRatios(out, run), c.write(out, run))
+		err = errors.Join(err, report.PrintRatios(out, run), writeReport(out, c.Out, run))
 	}
 	if err == nil && len(run.Failed()) > 0 {
 		err = errNotKept
@@ -223,15 +223,15 @@ func (c *runCmd) serveMetrics(ctx context.Context, latest func() record.Snapshot
 	return func() { _ = server.Close() }, nil
 }
 
-// write writes the report's files.
-func (c *runCmd) write(out io.Writer, run *result.Run) error {
-	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
+// writeReport writes the report's files to a folder.
+func writeReport(out io.Writer, folder string, run *result.Run) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("--out=%s: %w", folder, err)
 	}
-	name := filepath.Join(c.Out, run.Scenario)
+	name := filepath.Join(folder, run.Scenario)
 	err := errors.Join(writeFile(name+".json", run.Write), writeFile(name+".html", func(w io.Writer) error { return report.HTML(w, run) }))
 	if err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
+		return fmt.Errorf("--out=%s: %w", folder, err)
 	}
 	_, err = fmt.Fprintf(out, "report: %s.html, %s.json\n", name, name)
 	return err
