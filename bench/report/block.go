@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -48,11 +49,14 @@ func block(s *record.Snapshot, length time.Duration, columns int) []blockLine {
 			lines = append(lines, blockLine{fmt.Sprintf("%-11s %s", label, text), colour})
 		}
 	}
-	if len(s.Failures) == 0 {
+	if len(s.Failures) > 0 {
+		add("errors/s", rates(s.Failures), red)
+	} else {
 		add("errors/s", "none", "")
 	}
-	add("errors/s", list(s.Failures, tenths), red)
-	add("decisions/s", list(below(s.Values, "decisions."), tenths), "")
+	if decisions := below(s.Values, "decisions."); len(decisions) > 0 {
+		add("decisions/s", cmp.Or(rates(decisions), "none"), "")
+	}
 	if calls, isKnown := s.Values["middleware.calls"]; isKnown {
 		add("middleware", tenths(calls)+" calls/s", "")
 	}
@@ -120,6 +124,13 @@ func list(values map[string]float64, format func(float64) string) string {
 		all = append(all, name+" "+format(values[name]))
 	}
 	return strings.Join(all, ", ")
+}
+
+// rates writes those that are not zero.
+func rates(values map[string]float64) string {
+	some := maps.Clone(values)
+	maps.DeleteFunc(some, func(_ string, v float64) bool { return v == 0 })
+	return list(some, tenths)
 }
 
 // tenths writes a rate or a number: a digit behind the point only of small ones.

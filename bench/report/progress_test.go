@@ -42,7 +42,7 @@ func snapshots() []record.Snapshot {
 		"viewers.alive": 1234, "openings.planned": 50, "openings.started": 49.5, "middleware.calls": 45,
 		"requests.opening": 49.5, "latency.p50.opening": 0.0012, "latency.p99.opening": 0.0123, "latency.max.opening": 0.0345,
 		"requests.playlist": 18500, "latency.p50.playlist": 0.000321, "latency.p99.playlist": 0.027, "latency.max.playlist": 1.234,
-		"requests.multivariant": 0, "errors.playlist": 0, "decisions.backend": 40, "decisions.ticket": 5,
+		"requests.multivariant": 0, "errors.playlist": 0, "decisions.backend": 40, "decisions.ticket": 5, "decisions.cached": 0,
 		"sessions.allowed": 1200, "sessions.opened": 50, "sessions.node1": 600, "sessions.node2": 634,
 		"cpu.node1": 0.4, "cpu.generator": 0.25, "memory.node1": 120e6, "memory.generator": 52e6,
 	}}

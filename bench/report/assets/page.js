@@ -8,7 +8,7 @@
   };
   const order = Object.keys(titles);
   const scales = { s: 1e3, B: 1e-6, "B/s": 1e-6 };
-  const colours = ["#0969da", "#cf222e", "#2da44e", "#bf8700", "#8250df", "#1b7c83", "#bc4c00", "#e85aad", "#6e7781", "#57ab5a"];
+  const colours = ["#0969da", "#cf222e", "#2da44e", "#bf8700", "#8250df", "#1b7c83", "#bc4c00", "#e85aad", "#6e7781", "#9a6a4f"];
   const charts = document.getElementById("charts"), which = document.getElementById("which"), log = document.getElementById("log");
   const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   let plots = [];
@@ -55,7 +55,7 @@
       scales: { x: { time: false }, y: { distr: options.isLog ? 3 : 1, range: options.isLog ? undefined : (u, low, high) => [Math.min(low ?? 0, 0), high > 0 ? high * 1.05 : 1] } },
       axes: [axis({ values: options.labels ?? ((u, all) => all.map(v => short(v) + (options.isTime ? " s" : ""))) }), axis({ size: 56, values: (u, all) => all.map(short) })],
       series: [{ label: options.isTime ? "second" : "share" , value: (u, v) => options.name ? options.name(v) : short(v) },
-        ...lines.map((line, i) => ({ label: line.name, stroke: colours[i % colours.length], width: 1.5, points: { show: x.length < 3 }, value: (u, v) => short(v) }))],
+        ...lines.map((line, i) => ({ label: line.name, stroke: colours[i % colours.length], dash: i < colours.length ? undefined : [6, 4], width: 1.5, points: { show: x.length < 3 }, value: (u, v) => short(v) }))],
       plugins: options.faults ? [bands(options.faults)] : [],
     }, [x, ...lines.map(line => line.values)], box));
   }
