@@ -125,10 +125,15 @@ func TestHTML_Browser(t *testing.T) {
 	for name, test := range map[string]struct {
 		run    *result.Run
 		charts int
+		faults string
 	}{
-		"an outage": {example(1, 60, "usher"), 10}, "three targets in five rounds": {example(5, 20, "usher", "nginx-auth", "caddy"), 10},
-		"no fault": {calm, 10}, "a second": {example(1, 1, "usher"), 10}, "no second": {example(1, 0, "usher"), 0},
-		"huge values": {huge, 10}, "a target that breaks out": {injected, 10},
+		"an outage":                {example(1, 60, "usher"), 10, "middleware refuses: 15 s to 30 s"},
+		"three targets, 5 rounds":  {example(5, 20, "usher", "nginx-auth", "caddy"), 10, "middleware refuses: 5 s to 10 s"},
+		"no fault":                 {calm, 10, ""},
+		"a second":                 {example(1, 1, "usher"), 10, "middleware refuses: 0.25 s to 0.5 s"},
+		"no second":                {example(1, 0, "usher"), 0, ""},
+		"huge values":              {huge, 10, "middleware refuses: 1.25 s to 2.5 s"},
+		"a target that breaks out": {injected, 10, "middleware refuses: 7.5 s to 15 s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := html(t, test.run)
@@ -138,7 +143,7 @@ func TestHTML_Browser(t *testing.T) {
 			}))
 			defer server.Close()
 			for _, width := range []int64{1280, 390} {
-				look(t, server.URL, width, test.charts, strings.ReplaceAll(name, " ", "-"))
+				look(t, server.URL, width, seen{Charts: test.charts, Faults: test.faults, Title: "outage: usher-bench"}, strings.ReplaceAll(name, " ", "-"))
 			}
 		})
 	}
@@ -147,8 +152,8 @@ func TestHTML_Browser(t *testing.T) {
 // pictures is a folder for screenshots; empty: none are taken.
 var pictures = os.Getenv("REPORT_PICTURES")
 
-// look opens the page at that width.
-func look(t *testing.T, url string, width int64, charts int, name string) {
+// look opens the page at that width, in light and in dark.
+func look(t *testing.T, url string, width int64, want seen, name string) {
 	t.Helper()
 	tab := chromium.Tab(t, width, 900)
 	var mu sync.Mutex
@@ -182,7 +187,7 @@ func look(t *testing.T, url string, width int64, charts int, name string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := (seen{Charts: charts, Title: "outage: usher-bench", Scheme: scheme}); !cmp.Equal(got, want) {
+		if want.Scheme = scheme; !cmp.Equal(got, want) {
 			t.Errorf("%s, at %d pixels: %+v, want %+v", scheme, width, got, want)
 		}
 		takePicture(t, tab, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
@@ -212,6 +217,7 @@ func takePicture(t *testing.T, tab context.Context, name string) {
 // seen is what a browser shows of a page.
 type seen struct {
 	Charts int    `json:"charts"`
+	Faults string `json:"faults"`
 	Title  string `json:"title"`
 	IsWide bool   `json:"isWide"`
 	// Scheme is light or dark, by the background.
@@ -250,7 +256,8 @@ const seenScript = `new Promise(done => requestAnimationFrame(() => requestAnima
 	const isWide = document.documentElement.scrollWidth > innerWidth;
 	open.forEach(d => d.open = false);
 	return {
-		charts: document.querySelectorAll(".chart canvas").length, title: document.title, isWide,
+		charts: document.querySelectorAll(".chart canvas").length, faults: document.getElementById("faults").textContent,
+		title: document.title, isWide,
 		scheme: luminance(behind(document.body)) > .5 ? "light" : "dark", faint: faint.length ? faint : null,
 	};
 })`
