@@ -190,7 +190,7 @@ func look(t *testing.T, url string, width int64, want seen, name string) {
 		if want.Scheme = scheme; !cmp.Equal(got, want) {
 			t.Errorf("%s, at %d pixels: %+v, want %+v", scheme, width, got, want)
 		}
-		takePicture(t, tab, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
+		takePicture(tab, t, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -200,7 +200,7 @@ func look(t *testing.T, url string, width int64, want seen, name string) {
 }
 
 // takePicture takes a picture of the page, if one is wanted.
-func takePicture(t *testing.T, tab context.Context, name string) {
+func takePicture(tab context.Context, t *testing.T, name string) {
 	t.Helper()
 	if pictures == "" {
 		return
