@@ -72,16 +72,16 @@ func (c *runCmd) Run(ctx context.Context) error {
 }
 
 func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
-	out := os.Stdout
+	out := report.NewProgress(os.Stdout, s.For)
 	_, _ = fmt.Fprintf(out, "%s: %s\n", s.Name, s.Shows)
 	o.Begin = func(target string, round int) {
-		_, _ = fmt.Fprintf(out, "%s, round %d\n", result.HideCredentials(target), round)
+		out.Begin(fmt.Sprintf("%s, round %d", result.HideCredentials(target), round))
 	}
 	var latest atomic.Pointer[record.Snapshot]
 	latest.Store(new(record.Snapshot))
 	o.Show = func(snapshot record.Snapshot) {
 		latest.Store(&snapshot)
-		printSecond(out, snapshot)
+		out.Show(snapshot)
 	}
 	stop, err := c.serveMetrics(ctx, func() record.Snapshot { return *latest.Load() })
 	if err != nil {
@@ -89,6 +89,7 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	}
 	defer stop()
 	run, err := scenario.Run(ctx, s, o)
+	out.End()
 	run.Command = commandLine(os.Args)
 	run.HideCredentials()
 	if len(run.Measurements) > 0 {
