@@ -3,6 +3,7 @@ package simulate
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"usher/backends"
@@ -74,44 +75,52 @@ func (c *Config) factor() float64 { return float64(c.Viewers) / float64(c.Sample
 
 // Validate reports everything wrong, by the names of the command's flags.
 func (c *Config) Validate() error {
-	var errs []error
-	wrong := func(isWrong bool, format string, args ...any) {
-		if isWrong {
-			errs = append(errs, fmt.Errorf(format, args...))
-		}
-	}
-	wrong(c.Nodes < 1, "--nodes=%d: want at least 1", c.Nodes)
-	wrong(c.Sample < 1 || c.Sample > c.Viewers, "--sample=%d: want 1 to --viewers=%d", c.Sample, c.Viewers)
-	if c.Sample > 0 {
-		for name, rate := range map[string]int{"recheck-rate": c.RecheckRate, "capacity": c.Capacity} {
-			share := float64(rate) / c.factor()
-			wrong(rate < 0 || rate > 0 && share < 1,
-				"--%s=%d: it is %.2g/s for a sample of %d, want at least 1/s; raise --sample", name, rate, share, c.Sample)
-		}
-	}
-	wrong(c.RecheckRate == 0, "--recheck-rate=0: want at least 1")
+	var errs faults
+	c.validateSample(&errs)
 	for name, share := range map[string]float64{"bad": c.Bad, "shared": c.Shared} {
-		wrong(share < 0 || share > 1, "--%s=%v: want 0 to 1", name, share)
+		errs.add(!(share >= 0 && share <= 1), "--%s=%v: want 0 to 1", name, share)
 	}
-	wrong(c.Shared > 0 && c.Streams == 0, "--shared=%v: without --streams nobody is too many", c.Shared)
-	wrong(c.Streams < 0, "--streams=%d: want at least 0", c.Streams)
-	wrong(!(c.Bitrate > 0), "--bitrate=%v: want more than 0", c.Bitrate)
+	errs.add(c.Shared > 0 && c.Streams == 0, "--shared=%v: without --streams nobody is too many", c.Shared)
+	errs.add(c.Streams < 0, "--streams=%d: want at least 0", c.Streams)
+	errs.add(!(c.Bitrate > 0), "--bitrate=%v: want more than 0", c.Bitrate)
 	for name, d := range map[string]time.Duration{
 		"for": c.For, "segment": c.Segment, "watch": c.Watch, "validity": c.Validity, "latency": c.Latency, "arrive": c.Arrive,
 	} {
-		wrong(d <= 0, "--%s=%v: want more than 0", name, d)
+		errs.add(d <= 0, "--%s=%v: want more than 0", name, d)
 	}
-	wrong(c.Segment > maxSegment, "--segment=%v: want at most %v", c.Segment, maxSegment)
-	wrong(c.Latency >= chain.DefaultConfig().Timeout, "--latency=%v: want less than the timeout of %v", c.Latency, chain.DefaultConfig().Timeout)
-	wrong(c.Hop < 0, "--hop=%v: want at least 0s", c.Hop)
-	switch c.Outage {
-	case OutageNone, OutageRefuse, OutageHang, OutageError:
-	default:
-		wrong(true, "--outage=%s: want none, refuse, hang or error", c.Outage)
-	}
-	wrong(c.Outage != OutageNone && (c.From < 0 || c.Length <= 0 || c.From+c.Length > c.For),
+	errs.add(c.Segment > maxSegment, "--segment=%v: want at most %v", c.Segment, maxSegment)
+	timeout := chain.DefaultConfig().Timeout
+	errs.add(c.Latency >= timeout, "--latency=%v: want less than the timeout of %v", c.Latency, timeout)
+	errs.add(c.Hop < 0, "--hop=%v: want at least 0s", c.Hop)
+	isKnown := slices.Contains([]Outage{OutageNone, OutageRefuse, OutageHang, OutageError}, c.Outage)
+	errs.add(!isKnown, "--outage=%s: want none, refuse, hang or error", c.Outage)
+	errs.add(c.Outage != OutageNone && (c.From < 0 || c.Length <= 0 || c.From+c.Length > c.For),
 		"--outage-for=%v from --outage-at=%v: the outage must end within --for=%v", c.Length, c.From, c.For)
 	return errors.Join(errs...)
+}
+
+// validateSample reports a sample that is too small for what it stands for.
+func (c *Config) validateSample(errs *faults) {
+	errs.add(c.Nodes < 1, "--nodes=%d: want at least 1", c.Nodes)
+	errs.add(c.RecheckRate == 0, "--recheck-rate=0: want at least 1")
+	if c.Sample < 1 || c.Sample > c.Viewers {
+		errs.add(true, "--sample=%d: want 1 to --viewers=%d", c.Sample, c.Viewers)
+		return
+	}
+	for name, rate := range map[string]int{"recheck-rate": c.RecheckRate, "capacity": c.Capacity} {
+		share := float64(rate) / c.factor()
+		errs.add(rate < 0 || rate > 0 && share < 1,
+			"--%s=%d: it is %.2g/s for a sample of %d, want at least 1/s; raise --sample", name, rate, share, c.Sample)
+	}
+}
+
+// faults are what is wrong with a config.
+type faults []error
+
+func (f *faults) add(isWrong bool, format string, args ...any) {
+	if isWrong {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
 }
 
 // maxSegment keeps viewers from being idle between two requests.
