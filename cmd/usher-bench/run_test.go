@@ -49,6 +49,11 @@ func TestRun_Demo_Steady(t *testing.T) {
 	if len(m.Assertions) == 0 {
 		t.Error("nothing was expected")
 	}
+	for _, line := range m.Series.Lines {
+		if last := len(line.Values) - 1; line.Name == "sessions.allowed" && line.Values[last] == nil {
+			t.Error("the nodes were not read in the last second")
+		}
+	}
 	for _, a := range m.Assertions {
 		if !a.Kept && !strings.HasPrefix(a.Text, "p99") {
 			t.Errorf("%s: got %s", a.Text, a.Got)
