@@ -279,6 +279,28 @@ func TestHTML_Tables(t *testing.T) {
 	}
 }
 
+// TestJoinedHTML has the runs of two scenarios on one page, which are not compared.
+func TestJoinedHTML(t *testing.T) {
+	t.Parallel()
+	outage, steady := example(1, 5, "usher"), example(2, 5, "usher", "nginx-auth")
+	steady.Scenario, steady.Description = "steady", "Viewers who stay."
+	var out strings.Builder
+	if err := report.JoinedHTML(&out, outage, steady); err != nil {
+		t.Fatal(err)
+	}
+	page := out.String()
+	for _, want := range []string{
+		"2 scenarios, one after another", "<h2>outage</h2>", "<h2>steady, nginx-auth, round 2</h2>", outage.Description, steady.Description,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(page, "Medians over the rounds") || outage.Measurements[0].Target != "usher" || len(outage.Measurements[0].Notes) != 0 {
+		t.Error("scenarios are compared, or a run was changed")
+	}
+}
+
 func TestRatios(t *testing.T) {
 	var p99 []report.Ratio
 	for _, r := range report.Ratios(example(5, 10, "usher", "nginx-auth")) {
