@@ -186,19 +186,20 @@ func isIPv6(a netip.Addr) bool { return a.Unmap().Is6() }
 // join adds the address of a sibling, or returns the bound that it meets. root is what is known of the ticket's own session.
 func (l *addressLimit) join(ctx context.Context, s *Session, root *rootFacts) error {
 	e := s.addressEntry(time.Now())
-	var assumed *session.StreamEntry
-	if root.isPlaying {
-		own := e
-		own.Session, own.IsIPv6, own.LastSeen = s.ticketUse.root, isIPv6(root.address), root.lastSeen
-		assumed = &own
+	if !root.isPlaying {
+		return l.joinEntry(ctx, s, e)
 	}
-	return l.joinEntry(ctx, s, e, assumed)
+	own := e
+	own.Session, own.IsIPv6, own.LastSeen, own.IsAssumed = s.ticketUse.root, isIPv6(root.address), root.lastSeen, true
+	return l.joinEntry(ctx, s, e, own)
 }
 
-func (l *addressLimit) joinEntry(ctx context.Context, s *Session, e session.StreamEntry, root *session.StreamEntry) error {
-	isAllowed, err := l.cluster.JoinAddress(ctx, e, root)
-	if err != nil || isAllowed {
-		return nil // an outage refuses no viewer
+// joinEntry adds a new address beside others that use the ticket.
+func (l *addressLimit) joinEntry(ctx context.Context, s *Session, e session.StreamEntry, beside ...session.StreamEntry) error {
+	e.IsNew = true
+	entries := append(beside, e) // it is counted after the others
+	if l.cluster.ReportAddresses(ctx, entries...).States[len(beside)] == session.StreamActive {
+		return nil
 	}
 	l.warn(s)
 	return backends.NewOverload("sessions.max_addresses", s.ticketUse.maxAddresses)
@@ -237,7 +238,7 @@ func (l *addressLimit) admit(ctx context.Context, s *Session, id backends.Sessio
 	}
 	e := s.addressEntry(now)
 	e.Session, e.IsIPv6, e.LastSeen = id, isIPv6(address), now
-	if err := l.joinEntry(ctx, s, e, nil); err != nil {
+	if err := l.joinEntry(ctx, s, e); err != nil {
 		return err
 	}
 	s.ticketUse.add(addressUse{prefix, id, s.seconds(now)}, s.idleSeconds())
@@ -253,7 +254,7 @@ func (l *addressLimit) onDecision(s *Session, d *backends.Decision) {
 	l.life.run(func() {
 		ctx, cancel := l.life.writeContext()
 		defer cancel()
-		_ = l.cluster.LeaveAddress(ctx, u.root.String(), s.id) // otherwise it expires
+		l.cluster.ReportAddresses(ctx, session.StreamEntry{User: u.root.String(), Session: s.id, IsLeaving: true})
 	})
 }
 
@@ -277,7 +278,7 @@ func (l *addressLimit) run() {
 		case s := <-l.renewal:
 			if entries := s.addressEntries(time.Now()); len(entries) > 0 {
 				ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
-				_ = l.cluster.RenewAddresses(ctx, entries) // the next heartbeat reports them again
+				l.cluster.ReportAddresses(ctx, entries...)
 				cancel()
 			}
 		}

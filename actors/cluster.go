@@ -57,16 +57,11 @@ type heartbeatStore interface {
 
 // streamStore counts the streams of each user over all nodes.
 type streamStore interface {
-	// JoinStream adds a stream to its user's, RenewStreams keeps streams of one user, LeaveStream removes one.
-	JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error)
-	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
-	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
-	// JoinAddress adds an address to those that use a ticket, which is the entry's user, and reports whether they are not
-	// too many. root is the entry of the ticket's own session, if that plays. RenewAddresses keeps addresses of one ticket,
-	// LeaveAddress removes one.
-	JoinAddress(ctx context.Context, e session.StreamEntry, root *session.StreamEntry) (isAllowed bool, err error)
-	RenewAddresses(ctx context.Context, entries []session.StreamEntry) error
-	LeaveAddress(ctx context.Context, ticket string, id backends.SessionID) error
+	// ReportStreams reports streams of one user, at least one. Unknown ones join. It does not fail.
+	ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult
+	// ReportAddresses reports addresses that use one ticket, which is the entries' user. A new one beyond the limit does not
+	// join, and is evicted. It does not fail.
+	ReportAddresses(ctx context.Context, entries ...session.StreamEntry) session.LimitResult
 	// SetEvicted marks the session as evicted, or removes the mark.
 	SetEvicted(ctx context.Context, id backends.SessionID, isEvicted bool) error
 	// RevokeSession refuses the session's tickets that were opened at that time or before.

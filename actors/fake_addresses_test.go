@@ -16,37 +16,36 @@ type fakeAddresses struct {
 	renewals int
 }
 
-func (f *fakeAddresses) join(e session.StreamEntry, root *session.StreamEntry) bool {
+func (f *fakeAddresses) report(entries []session.StreamEntry) session.LimitResult {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	last := entries[len(entries)-1]
 	if f.tickets == nil {
 		f.tickets = map[string]map[backends.SessionID]bool{}
 	}
-	if f.tickets[e.User] == nil {
-		f.tickets[e.User] = map[backends.SessionID]bool{}
+	known := f.tickets[last.User]
+	if known == nil {
+		known = map[backends.SessionID]bool{}
+		f.tickets[last.User] = known
 	}
-	known := f.tickets[e.User]
-	if root != nil {
-		known[root.Session] = true
+	states := make([]session.StreamState, len(entries))
+	switch {
+	case last.IsLeaving:
+		delete(known, last.Session)
+	case last.IsNew:
+		for _, e := range entries[:len(entries)-1] {
+			known[e.Session] = true
+		}
+		if !known[last.Session] && len(known) >= last.MaxStreams {
+			states[len(states)-1] = session.StreamEvicted
+			break
+		}
+		known[last.Session] = true
+	default:
+		f.renewals++
+		f.renewed = append(f.renewed, entries...)
 	}
-	if !known[e.Session] && len(known) >= e.MaxStreams {
-		return false
-	}
-	known[e.Session] = true
-	return true
-}
-
-func (f *fakeAddresses) renew(entries []session.StreamEntry) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.renewals++
-	f.renewed = append(f.renewed, entries...)
-}
-
-func (f *fakeAddresses) leave(ticket string, id backends.SessionID) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.tickets[ticket], id)
+	return session.LimitResult{States: states}
 }
 
 // count returns how many addresses use a ticket.

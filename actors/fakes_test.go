@@ -159,28 +159,15 @@ func (f *fakeCluster) ExpireIdle(context.Context, time.Duration, int) ([]session
 	return over, nil
 }
 
-func (f *fakeCluster) JoinStream(ctx context.Context, _ session.StreamEntry) (session.LimitResult, error) {
-	return session.LimitResult{States: make([]session.StreamState, 1)}, runHook(ctx, f.beforeJoin)
+func (f *fakeCluster) ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {
+	if entries[0].IsNew {
+		_ = runHook(ctx, f.beforeJoin)
+	}
+	return session.LimitResult{States: make([]session.StreamState, len(entries))}
 }
 
-func (f *fakeCluster) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
-	return session.LimitResult{States: make([]session.StreamState, len(of))}, nil
-}
-
-func (f *fakeCluster) LeaveStream(context.Context, string, backends.SessionID) error { return nil }
-
-func (f *fakeCluster) JoinAddress(_ context.Context, e session.StreamEntry, root *session.StreamEntry) (bool, error) {
-	return f.addresses.join(e, root), nil
-}
-
-func (f *fakeCluster) RenewAddresses(_ context.Context, entries []session.StreamEntry) error {
-	f.addresses.renew(entries)
-	return nil
-}
-
-func (f *fakeCluster) LeaveAddress(_ context.Context, ticket string, id backends.SessionID) error {
-	f.addresses.leave(ticket, id)
-	return nil
+func (f *fakeCluster) ReportAddresses(_ context.Context, entries ...session.StreamEntry) session.LimitResult {
+	return f.addresses.report(entries)
 }
 
 func (f *fakeCluster) SetEvicted(_ context.Context, id backends.SessionID, isEvicted bool) error {
@@ -201,7 +188,10 @@ func (f *fakeCluster) Shared() bool { return f.isShared }
 
 func (f *fakeCluster) Live() int { return 1 }
 
-func (f *fakeCluster) UserHash(user string) string { return user }
+// hashPrefix begins a hash of the fake store, which tells it from a user.
+const hashPrefix = "hash of "
+
+func (f *fakeCluster) UserHash(user string) string { return hashPrefix + user }
 
 func (f *fakeCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	if f.banned != nil {

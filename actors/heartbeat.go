@@ -154,10 +154,7 @@ func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecor
 		r = new(backends.Request)
 	}
 	if u := h.streams.streamOf(r, d); u != nil {
-		if err := h.cluster.LeaveStream(ctx, u.user, c.Record.ID); err != nil {
-			h.log.Debug("stream of a closed session not freed, it expires",
-				slog.String("session", c.Record.ID.String()), slog.Any("error", err))
-		}
+		h.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: c.Record.ID, IsLeaving: true})
 	}
 	h.log.Info("session closed",
 		slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),

@@ -159,6 +159,6 @@ func TestRegistry_ApplyRoot_Refused(t *testing.T) {
 		if got := store.addresses.count(idOf(1)); got != want {
 			t.Errorf("refused %t: %d addresses, want %d", refused, got, want)
 		}
-		store.addresses.leave(idOf(1).String(), idOf(2))
+		store.addresses.report([]session.StreamEntry{{User: idOf(1).String(), Session: idOf(2), IsLeaving: true}})
 	}
 }

@@ -29,15 +29,18 @@ type fakeLimits struct {
 	messages    []session.Revocation
 }
 
-func (f *fakeLimits) JoinStream(_ context.Context, e session.StreamEntry) (session.LimitResult, error) {
+func (f *fakeLimits) ReportStreams(_ context.Context, of ...session.StreamEntry) session.LimitResult {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.joined = append(f.joined, e.User)
-	return f.join, nil
-}
-
-func (f *fakeLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (session.LimitResult, error) {
-	f.mu.Lock()
+	switch {
+	case of[0].IsNew:
+		defer f.mu.Unlock()
+		f.joined = append(f.joined, of[0].User)
+		return f.join
+	case of[0].IsLeaving:
+		defer f.mu.Unlock()
+		f.left = append(f.left, of[0].Session)
+		return session.LimitResult{States: make([]session.StreamState, 1)}
+	}
 	f.renewed = append(f.renewed, len(of))
 	result, before := f.renew, f.beforeRenew
 	f.mu.Unlock()
@@ -45,14 +48,7 @@ func (f *fakeLimits) RenewStreams(_ context.Context, of []session.StreamEntry) (
 		before()
 	}
 	result.States = slices.Repeat(result.States[:1], len(of))
-	return result, nil
-}
-
-func (f *fakeLimits) LeaveStream(_ context.Context, _ string, id backends.SessionID) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.left = append(f.left, id)
-	return nil
+	return result
 }
 
 func (f *fakeLimits) SetEvicted(_ context.Context, id backends.SessionID, _ bool) error {
@@ -226,8 +222,8 @@ func TestStreamLimits_UserChanges(t *testing.T) {
 		after := s.stream.Load()
 		n.streams.mu.Lock()
 		defer n.streams.mu.Unlock()
-		if after.user == before.user || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions[s] {
-			t.Errorf("a stream of %q, then of %q; users %v", before.user, after.user, n.streams.users)
+		if after.hash == before.hash || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions[s] {
+			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.hash, n.streams.users)
 		}
 	})
 }
@@ -240,7 +236,7 @@ func TestStreamLimits_Renew_OneUser(t *testing.T) {
 		for i, user := range []string{"7", "8", "7"} {
 			n.watch(t, openRequest(i))
 			s := n.table.find(idOf(i))
-			s.stream.Store(&userStream{user: user, hash: user, maxStreams: 1})
+			s.stream.Store(&userStream{hash: user, maxStreams: 1})
 			all = append(all, s)
 		}
 		before := len(f.told().renewed)

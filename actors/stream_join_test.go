@@ -39,7 +39,7 @@ func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
 	byTicket := backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket, UserID: "7", MaxSessions: 1}
 	byPolicy := backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
 	sibling := &ticketUse{root: idOf(9), rootOpened: t0()}
-	stream := &userStream{user: "portal\x00id\x007", hash: "portal\x00id\x007", maxStreams: 1}
+	stream := &userStream{hash: hashPrefix + "portal\x00id\x007", maxStreams: 1}
 	for name, test := range map[string]struct {
 		use      *ticketUse
 		before   *userStream
@@ -168,7 +168,7 @@ func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
 		for range 3 {
 			n.streams.applyResult(u, result, backends.SessionID{})
 		}
-		n.streams.applyResult(&userStream{user: "gone", hash: "gone"}, result, backends.SessionID{})
+		n.streams.applyResult(&userStream{hash: "gone"}, result, backends.SessionID{})
 		n.streams.applyResult(u, session.LimitResult{}, backends.SessionID{})
 		time.Sleep(1500 * time.Millisecond)
 		if got := len(f.told().renewed) - before; got != 1 {

@@ -24,8 +24,10 @@ type streamLimits struct {
 
 // userStream is a session's stream among those of its user. It is not changed.
 type userStream struct {
-	user, hash string
-	maxStreams int
+	// hash names the user, device the device where the route tells devices apart. Both are keyed hashes, by [Cluster.UserHash],
+	// so that the store learns neither. A device's differs from user to user, so that nobody sees which users share one.
+	hash, device string
+	maxStreams   int
 }
 
 // userStreams are the streams of one user on this node, guarded by the lock of streamLimits.
@@ -64,13 +66,17 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 		parts = append(parts, "credentials", string(r.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
-	return &userStream{user: user, hash: l.cluster.UserHash(user), maxStreams: limit}
+	u := &userStream{hash: l.cluster.UserHash(user), maxStreams: limit}
+	if r.Device != "" {
+		u.device = l.cluster.UserHash("\x00device\x00" + user + "\x00" + r.Device)
+	}
+	return u
 }
 
 func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
-		User: u.user, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
-		ZapTimeout: l.zapTimeout(s), Device: s.Request().Device, MaxStreams: u.maxStreams,
+		User: u.hash, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
+		ZapTimeout: l.zapTimeout(s), Device: u.device, MaxStreams: u.maxStreams,
 		Group: s.Request().Group, IsIPv6: isIPv6(s.Request().Address),
 	}
 }
@@ -111,13 +117,12 @@ func (l *streamLimits) join(
 	ctx context.Context, s *Session, opened time.Time, d *backends.Decision, before session.StreamState,
 ) session.StreamState {
 	u := l.streamOf(s.Request(), d)
-	if current := s.stream.Load(); u == nil || current != nil && current.user == u.user {
+	if current := s.stream.Load(); u == nil || current != nil && current.hash == u.hash {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
-	result, err := l.cluster.JoinStream(ctx, l.entry(u, s, opened))
-	if err != nil {
-		return session.StreamActive
-	}
+	e := l.entry(u, s, opened)
+	e.IsNew = true
+	result := l.cluster.ReportStreams(ctx, e)
 	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
 	if result.IsContended {
 		return before
@@ -169,7 +174,7 @@ func (l *streamLimits) leave(s *Session, d *backends.Decision) {
 	l.life.run(func() {
 		ctx, cancel := l.life.writeContext()
 		defer cancel()
-		_ = l.cluster.LeaveStream(ctx, u.user, s.id) // otherwise it expires
+		l.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: s.id, IsLeaving: true})
 	})
 }
 
@@ -270,7 +275,7 @@ func (l *streamLimits) renew(sessions []*Session) {
 	var entries []session.StreamEntry
 	var first *userStream
 	for _, s := range sessions {
-		if u := s.stream.Load(); u != nil && (first == nil || u.user == first.user) {
+		if u := s.stream.Load(); u != nil && (first == nil || u.hash == first.hash) {
 			renewed, entries, first = append(renewed, s), append(entries, l.entry(u, s, s.Ticket().Opened)), u
 		}
 	}
@@ -279,10 +284,7 @@ func (l *streamLimits) renew(sessions []*Session) {
 	}
 	ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
 	defer cancel()
-	result, err := l.cluster.RenewStreams(ctx, entries)
-	if err != nil {
-		return // the next heartbeat renews them
-	}
+	result := l.cluster.ReportStreams(ctx, entries...)
 	l.applyResult(first, result, backends.SessionID{})
 	for i, s := range renewed {
 		if v, isRevoked := revocationOf(result.States[i]); isRevoked {

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"strings"
 	"testing"
 
 	"usher/backends"
@@ -17,10 +18,10 @@ func TestStreamLimits_StreamOf_User(t *testing.T) {
 		if s == nil {
 			t.Fatalf("no stream of backend %s, query %q, id %q, name %q", backend, query, id, name)
 		}
-		if s.hash != l.cluster.UserHash(s.user) || s.maxStreams != 2 {
+		if !strings.HasPrefix(s.hash, hashPrefix) || s.maxStreams != 2 {
 			t.Errorf("got %+v, want the user's hash and the configured limit", s)
 		}
-		return s.user
+		return s.hash
 	}
 	ann := userOf("portal", "token=1", "17", "Ann")
 	for name, test := range map[string]struct {
@@ -46,5 +47,24 @@ func TestStreamLimits_StreamOf_User(t *testing.T) {
 	}
 	if s := l.streamOf(&backends.Request{Backend: "portal"}, &backends.Decision{UserID: "17"}); s != nil {
 		t.Errorf("a viewer without credentials has the stream %+v, want none", s)
+	}
+}
+
+// TestStreamLimits_Entry_Hashes gives the store hashes in place of the user and of the device, which differ from user to user.
+func TestStreamLimits_Entry_Hashes(t *testing.T) {
+	t.Parallel()
+	n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+	defer n.Close()
+	r := *openRequest(1).Request
+	r.Device = "00:1a:79"
+	s, devices := bareSession(idOf(1)), map[string]bool{}
+	s.request.Store(&r)
+	for _, user := range []string{"Ann", "Bob"} {
+		u := n.streams.streamOf(&r, &backends.Decision{UserID: user, MaxSessions: 1})
+		e := n.streams.entry(u, s, t0())
+		if !strings.HasPrefix(e.User, hashPrefix) || !strings.HasPrefix(e.Device, hashPrefix) || devices[e.Device] {
+			t.Errorf("%s: user %q, device %q, beside %v", user, e.User, e.Device, devices)
+		}
+		devices[e.Device] = true
 	}
 }

@@ -18,7 +18,7 @@ func TestStreamLimits_StreamOf(t *testing.T) {
 		if u == nil {
 			return ""
 		}
-		return u.user
+		return u.hash
 	}
 	other := *r
 	other.Query = "token=other"

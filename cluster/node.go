@@ -93,7 +93,7 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	local.OnExceeded = func(user string) { n.limitExceeded(n.cipher.UserHash(user)) }
+	local.OnExceeded = n.limitExceeded
 	if err := n.openFile(); err != nil {
 		local.Close()
 		return nil, err

@@ -82,7 +82,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
-	r.redisLimits = limits.NewRedis(client, cipher, d.Local.memoryLimits, d.Logger)
+	r.redisLimits = limits.NewRedis(client, d.Local.memoryLimits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	client.OnRecovered(r.requestFlush)

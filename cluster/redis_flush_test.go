@@ -194,16 +194,16 @@ func TestNode_Flush_RestoresDeniedStreams(t *testing.T) {
 	old, now := streamEntryOf(1, "Ann"), streamEntryOf(2, "Ann")
 	old.Device, now.Device, now.Opened = "box", "box", old.Opened.Add(time.Second)
 	for _, e := range []session.StreamEntry{old, now} {
-		_, err := peers[0].JoinStream(t.Context(), e)
-		must(t, err)
+		e.IsNew = true
+		peers[0].ReportStreams(t.Context(), e)
 	}
 	must(t, server.Client.FlushAll(t.Context()).Err())
 	redistest.Eventually(t, "the streams are stored again", func() bool {
-		return server.Client.Exists(t.Context(), peers[0].redis.client.Keys().User(peers[0].UserHash("Ann"))).Val() == 1
+		return server.Client.Exists(t.Context(), peers[0].redis.client.Keys().User("Ann")).Val() == 1
 	})
-	got, err := peers[1].JoinStream(t.Context(), old)
-	if must(t, err); got.States[0] != session.StreamSuperseded {
-		t.Errorf("on the other node the superseded stream is %v", got.States[0])
+	old.IsNew = true
+	if got := peers[1].ReportStreams(t.Context(), old).States[0]; got != session.StreamSuperseded {
+		t.Errorf("on the other node the superseded stream is %v", got)
 	}
 }
 

@@ -29,10 +29,11 @@ func newSingleStore(t *testing.T, edit func(*Config)) (*redistest.Server, storeP
 	return server, storePair{t, s, s}, log
 }
 
+// streamEntryOf returns an entry of a user, who is named by a hash, as the device is.
 func streamEntryOf(i int, user string) session.StreamEntry {
 	return session.StreamEntry{
 		User: user, Session: idOf(i), Opened: openedAgo(5), LastSeen: time.Now(), IsPlaying: true, MaxStreams: 2,
-		Device: "00:1a:79:00:00:01",
+		Device: "hash of a device",
 	}
 }
 
@@ -52,11 +53,9 @@ func writeEveryKey(n storePair) {
 	must(n.t, err)
 	_, err = n.a.ExpireIdle(ctx, time.Minute, 10)
 	must(n.t, err)
-	_, err = n.a.JoinStream(ctx, streamEntryOf(2, "Ann"))
-	must(n.t, err)
-	_, err = n.a.RenewStreams(ctx, []session.StreamEntry{streamEntryOf(2, "Ann"), streamEntryOf(3, "Ann")})
-	must(n.t, err)
-	must(n.t, n.a.LeaveStream(ctx, "Ann", idOf(3)))
+	n.a.ReportStreams(ctx, streamEntryOf(2, "hash"))
+	n.a.ReportStreams(ctx, streamEntryOf(2, "hash"), streamEntryOf(3, "hash"))
+	n.a.ReportStreams(ctx, session.StreamEntry{User: "hash", Session: idOf(3), IsLeaving: true})
 }
 
 func TestRedis_EveryKeyExpires(t *testing.T) {
@@ -341,8 +340,8 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 3}))
 	must(t, n.a.AddCounters(ctx, idOf(3), session.Counters{Requests: 4}))
 	_, _ = n.a.RecordHeartbeats(ctx, []session.Heartbeat{{ID: idOf(3), LastSeen: time.Now().Add(-time.Hour)}})
-	if result, err := n.a.JoinStream(ctx, streamEntryOf(4, "Ann")); err != nil || result.States[0] != session.StreamActive {
-		t.Errorf("a stream: %+v, %v", result, err)
+	if result := n.a.ReportStreams(ctx, streamEntryOf(4, "Ann")); result.States[0] != session.StreamActive {
+		t.Errorf("a stream: %+v", result)
 	}
 
 	server.Signal(syscall.SIGCONT)

@@ -32,20 +32,11 @@ type Store interface {
 	// is returned once.
 	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
 
-	// JoinStream adds a stream to those of its user.
-	JoinStream(ctx context.Context, e session.StreamEntry) (session.LimitResult, error)
-	// RenewStreams reports streams of one user, at least one. Unknown ones join.
-	RenewStreams(ctx context.Context, entries []session.StreamEntry) (session.LimitResult, error)
-	// LeaveStream removes a stream from those of its user.
-	LeaveStream(ctx context.Context, user string, id backends.SessionID) error
-
-	// JoinAddress adds an address to those that use a ticket, which is the entry's user, and reports whether they are not
-	// too many. root is the entry of the ticket's own session, if that plays.
-	JoinAddress(ctx context.Context, e session.StreamEntry, root *session.StreamEntry) (isAllowed bool, err error)
-	// RenewAddresses reports addresses that use one ticket, at least one. Unknown ones join.
-	RenewAddresses(ctx context.Context, entries []session.StreamEntry) error
-	// LeaveAddress removes an address from those that use a ticket.
-	LeaveAddress(ctx context.Context, ticket string, id backends.SessionID) error
+	// ReportStreams reports streams of one user, at least one. Unknown ones join. It does not fail.
+	ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult
+	// ReportAddresses reports addresses that use one ticket, which is the entries' user. A new one beyond the limit does not
+	// join, and is evicted. It does not fail.
+	ReportAddresses(ctx context.Context, entries ...session.StreamEntry) session.LimitResult
 }
 
 // bucketCount is how many buckets the sessions are spread over: in Redis, so that they lie on all masters of a Redis

@@ -9,7 +9,7 @@ import (
 
 // StreamEntry is a session among the streams of its user.
 type StreamEntry struct {
-	// User is whose streams are counted, over all channels: opaque, never shown.
+	// User is whose streams are counted, over all channels: a keyed hash that all nodes know them by.
 	User    string
 	Session backends.SessionID
 	// Opened is when the session was opened.
@@ -24,10 +24,18 @@ type StreamEntry struct {
 	// group, an IPv4 and an IPv6 stream count as one: a viewer with both uses either.
 	Group  backends.SessionID
 	IsIPv6 bool
-	// Device tells the user's devices apart, where the route names device fields; empty: unknown.
+	// Device tells the user's devices apart, where the route names device fields: a keyed hash, of which 16 bytes count; empty:
+	// unknown.
 	Device string
 	// MaxStreams is how many of the user's sessions may play at once; at least 1.
 	MaxStreams int
+
+	// IsNew: the session was just opened.
+	IsNew bool
+	// IsLeaving: the session has ended. Only its name and its user are read.
+	IsLeaving bool
+	// IsAssumed: the session is only believed to play, so that a report of its own counts more.
+	IsAssumed bool
 }
 
 // StreamState is what a user's limit says of one of their streams.

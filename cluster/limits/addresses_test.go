@@ -1,7 +1,9 @@
 package limits
 
 import (
+	"context"
 	"log/slog"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -19,17 +21,31 @@ func addressOf(ticket string, i, most int) session.StreamEntry {
 	}
 }
 
+// addressCounter is what [Memory] and [Redis] have in common.
+type addressCounter interface {
+	ReportAddresses(ctx context.Context, entries ...session.StreamEntry) session.LimitResult
+}
+
+// joinAddress reports whether a new address may use its ticket. root is the ticket's own session, nil if that does not play.
+func joinAddress(t *testing.T, on addressCounter, e session.StreamEntry, root *session.StreamEntry) bool {
+	t.Helper()
+	e.IsNew = true
+	entries := []session.StreamEntry{e}
+	if root != nil {
+		entries = append(entries, *root)
+		entries[1].IsAssumed = true
+		slices.Reverse(entries)
+	}
+	return on.ReportAddresses(t.Context(), entries...).States[len(entries)-1] == active
+}
+
 // testAddresses has addresses use tickets on several nodes.
-func testAddresses(t *testing.T, nodes ...methods) {
+func testAddresses(t *testing.T, nodes ...addressCounter) {
 	calls := 0
 	join := func(e session.StreamEntry, root *session.StreamEntry) bool {
 		t.Helper()
 		calls++
-		isAllowed, err := nodes[calls%len(nodes)].JoinAddress(t.Context(), e, root)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return isAllowed
+		return joinAddress(t, nodes[calls%len(nodes)], e, root)
 	}
 	root := addressOf("a", 0, 3)
 	for i := 1; i <= 4; i++ {
@@ -45,9 +61,7 @@ func testAddresses(t *testing.T, nodes ...methods) {
 	if !join(addressOf("a", 1, 3), &root) {
 		t.Error("an address that plays may not go on")
 	}
-	if err := nodes[0].LeaveAddress(t.Context(), "a", idOf(2)); err != nil {
-		t.Fatal(err)
-	}
+	nodes[0].ReportAddresses(t.Context(), session.StreamEntry{User: "a", Session: idOf(2), IsLeaving: true})
 	if !join(addressOf("a", 3, 3), &root) {
 		t.Error("an address that left still counts")
 	}
@@ -55,9 +69,7 @@ func testAddresses(t *testing.T, nodes ...methods) {
 		t.Error("addresses of one ticket count for another")
 	}
 	lost := addressOf("a", 6, 3)
-	if err := nodes[0].RenewAddresses(t.Context(), []session.StreamEntry{lost}); err != nil {
-		t.Fatal(err)
-	}
+	nodes[0].ReportAddresses(t.Context(), lost)
 	if !join(lost, &root) {
 		t.Error("an address that the store had lost does not count")
 	}
@@ -65,41 +77,36 @@ func testAddresses(t *testing.T, nodes ...methods) {
 
 func TestMemory_Addresses(t *testing.T) {
 	t.Parallel()
-	testAddresses(t, NewMemory(testRules(session.EvictOldest)).methods)
+	testAddresses(t, NewMemory(testRules(session.EvictOldest)))
 }
 
 func TestRedis_Addresses(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, redistest.Start(t))
-	testAddresses(t, newRedis(t, client, session.EvictOldest).methods, newRedis(t, client, session.EvictOldest).methods)
+	testAddresses(t, newRedis(t, client, session.EvictOldest), newRedis(t, client, session.EvictOldest))
 }
 
 func TestRedis_Addresses_RedisDown_CountedOnTheNode(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := newClient(t, server)
-	l := NewRedis(client, newCipher(t), NewMemory(testRules(session.EvictOldest)), slog.New(slog.DiscardHandler))
+	l := NewRedis(client, NewMemory(testRules(session.EvictOldest)), slog.New(slog.DiscardHandler))
 	server.Signal(syscall.SIGKILL)
-	testAddresses(t, l.methods)
+	testAddresses(t, l)
 }
 
 func TestMemory_Addresses_IdleOnesAreFree(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := NewMemory(testRules(session.EvictOldest))
-		join := func(i int) bool {
-			isAllowed, _ := m.JoinAddress(t.Context(), addressOf("a", i, 1), nil)
-			return isAllowed
-		}
+		join := func(i int) bool { return joinAddress(t, m, addressOf("a", i, 1), nil) }
 		if !join(1) || join(2) {
 			t.Fatal("the limit of 1 does not hold")
 		}
 		time.Sleep(61 * time.Second)
-		_ = m.RenewAddresses(t.Context(), []session.StreamEntry{func() session.StreamEntry {
-			e := addressOf("a", 1, 1)
-			e.LastSeen = e.LastSeen.Add(-61 * time.Second)
-			return e
-		}()})
+		silent := addressOf("a", 1, 1)
+		silent.LastSeen = silent.LastSeen.Add(-61 * time.Second)
+		m.ReportAddresses(t.Context(), silent)
 		if !join(2) || join(1) {
 			t.Error("the address that was idle for a minute keeps its place")
 		}
@@ -111,15 +118,15 @@ func TestStreamSet_Addresses_NeverBeyondTheLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		most := rapid.IntRange(1, 4).Draw(t, "max")
-		l := &pureLimiter{rules: addressRules(testRules(session.EvictOldest))}
+		l := &pureLimiter{rules: rules{LimitRules: testRules(session.EvictOldest), isBound: true}}
 		now, seen := int64(testStart), map[int]int64{}
 		for range rapid.IntRange(1, 60).Draw(t, "events") {
 			now += rapid.Int64Range(0, 20_000).Draw(t, "passes")
 			i := rapid.IntRange(0, 9).Draw(t, "address")
 			p := plays(i, 0, most).of(99).zapsAfter(time.Minute)
-			p.isIPv6, p.isJoin = i >= 5, true
+			p.IsIPv6, p.isJoin = i >= 5, true
 			if rapid.IntRange(0, 5).Draw(t, "leaves") == 0 {
-				l.apply(now, report{isLeaving: true, id: p.id})
+				l.apply(now, leaves(i))
 				delete(seen, i)
 				continue
 			}

@@ -16,13 +16,13 @@ func TestStreamSet_Apply_Exceeded(t *testing.T) {
 		second []report // after a call with one
 		want   bool
 	}{
-		"one":                        {rulesInMillis(testRules(session.EvictOldest)), []report{one}, false},
-		"two":                        {rulesInMillis(testRules(session.EvictOldest)), []report{one, two}, true},
-		"two where one allows three": {rulesInMillis(testRules(session.EvictOldest)), []report{one, plays(2, 101, 3)}, true},
-		"two, the other allows more": {rulesInMillis(testRules(session.EvictOldest)), []report{plays(1, 100, 3), two}, true},
-		"two that allow two":         {rulesInMillis(testRules(session.EvictOldest)), []report{plays(1, 100, 2), plays(2, 101, 2)}, false},
-		"one at two addresses":       {rulesInMillis(testRules(session.EvictOldest)), []report{one, two.of(1).overIPv6()}, false},
-		"addresses, which are bound": {addressRules(testRules(session.EvictOldest)), []report{one, two}, false},
+		"one":                        {rules{LimitRules: testRules(session.EvictOldest)}, []report{one}, false},
+		"two":                        {rules{LimitRules: testRules(session.EvictOldest)}, []report{one, two}, true},
+		"two where one allows three": {rules{LimitRules: testRules(session.EvictOldest)}, []report{one, plays(2, 101, 3)}, true},
+		"two, the other allows more": {rules{LimitRules: testRules(session.EvictOldest)}, []report{plays(1, 100, 3), two}, true},
+		"two that allow two":         {rules{LimitRules: testRules(session.EvictOldest)}, []report{plays(1, 100, 2), plays(2, 101, 2)}, false},
+		"one at two addresses":       {rules{LimitRules: testRules(session.EvictOldest)}, []report{one, two.of(1).overIPv6()}, false},
+		"addresses, which are bound": {rules{LimitRules: testRules(session.EvictOldest), isBound: true}, []report{one, two}, false},
 	} {
 		set, got := streamSet(nil).apply([]report{one}, testStart, &tc.rules)
 		if got.isExceeded || got.RecheckIn != 0 {
@@ -53,9 +53,9 @@ func TestStreamSet_Apply_TTL(t *testing.T) {
 		"a heartbeat and a long zap timeout":   {plays(1, 100, 1).zapsAfter(50 * time.Second), active, 70 * time.Second},
 		"as long as an eviction is remembered": {plays(1, 100, 1).zapsAfter(50 * time.Second), evicted, time.Minute},
 	} {
-		r := rulesInMillis(testRules(session.EvictOldest))
+		r := rules{LimitRules: testRules(session.EvictOldest)}
 		set, _ := streamSet(nil).apply([]report{tc.p}, testStart, &r)
-		set[0].state = tc.state
+		set[0].State = tc.state
 		last := testStart + tc.want.Milliseconds()
 		if set, got := set.apply(nil, testStart, &r); len(set) != 1 || got.ttl != 2*tc.want {
 			t.Errorf("%s: %d streams, kept for %v; want one for %v", name, len(set), got.ttl, 2*tc.want)
@@ -92,15 +92,14 @@ func TestStreamSet_Apply_Report(t *testing.T) {
 		"evicted, and asks":                      {evicted, plays(1, 100, 2).silentFor(6 * time.Second), active, 2, testStart},
 		"evicted, and silent":                    {evicted, plays(1, 100, 2).silentFor(6*time.Second + 1e6), evicted, 2, 0},
 	} {
-		r := rulesInMillis(testRules(session.EvictOldest))
+		r := rules{LimitRules: testRules(session.EvictOldest)}
 		p := plays(1, 100, 2)
 		set := streamSet{{
-			id: p.id, group: p.group, opened: 100, lastSeen: testStart, reportedAt: testStart, countedSince: earlier, zapTimeout: 6000,
-			maxStreams: 2, isPlaying: true, state: tc.state,
+			facts: p.facts, LastSeen: testStart, ReportedAt: testStart, CountedSince: earlier, State: tc.state,
 		}}
 		set, got := set.apply([]report{tc.p}, testStart, &r)
-		if got.States[0] != tc.want || set[0].maxStreams != tc.wantMost || set[0].countedSince != tc.wantSince {
-			t.Errorf("%s: %v, of %d, counted since %d; want %v, %d, %d", name, got.States[0], set[0].maxStreams, set[0].countedSince-testStart,
+		if got.States[0] != tc.want || int(set[0].MaxStreams) != tc.wantMost || set[0].CountedSince != tc.wantSince {
+			t.Errorf("%s: %v, of %d, counted since %d; want %v, %d, %d", name, got.States[0], set[0].MaxStreams, set[0].CountedSince-testStart,
 				tc.want, tc.wantMost, tc.wantSince-testStart)
 		}
 	}
@@ -109,7 +108,7 @@ func TestStreamSet_Apply_Report(t *testing.T) {
 func TestStreamSet_Apply_NewStream(t *testing.T) {
 	t.Parallel()
 	for silence, want := range map[time.Duration]int{time.Minute - time.Millisecond: 1, time.Minute: 0} {
-		r := rulesInMillis(testRules(session.EvictOldest))
+		r := rules{LimitRules: testRules(session.EvictOldest)}
 		if set, _ := streamSet(nil).apply([]report{plays(1, 100, 1).silentFor(silence)}, testStart, &r); len(set) != want {
 			t.Errorf("silent for %v: %d streams, want %d", silence, len(set), want)
 		}
@@ -132,18 +131,17 @@ func TestStreamSet_Apply_Room(t *testing.T) {
 		"evicted and idle":    {evicted, false, false},
 	} {
 		for _, others := range []int{maxTracked - 2, maxTracked - 1} {
-			r := rulesInMillis(testRules(session.EvictOldest))
+			r := rules{LimitRules: testRules(session.EvictOldest)}
 			var set streamSet
 			for i := range others + 1 {
 				set = append(set, stream{
-					id: idOf(i), group: idOf(i), opened: 100, lastSeen: testStart, reportedAt: testStart, countedSince: testStart,
-					zapTimeout: 6000, maxStreams: maxTracked, isPlaying: true,
+					facts: plays(i, 100, maxTracked).facts, LastSeen: testStart, ReportedAt: testStart, CountedSince: testStart,
 				})
 			}
-			set[0].state, set[0].isPlaying = tc.state, tc.isPlaying
+			set[0].State, set[0].IsPlaying = tc.state, tc.isPlaying
 			set, got := set.apply([]report{plays(maxTracked, 101, 2*maxTracked)}, testStart, &r)
 			isFull := others == maxTracked-1
-			if hasOld := set[0].id == idOf(0); hasOld != (!isFull || !tc.makesRoom) {
+			if hasOld := set[0].ID == idOf(0); hasOld != (!isFull || !tc.makesRoom) {
 				t.Errorf("%s beside %d: kept %v", name, others, hasOld)
 			}
 			if got.isFull != (isFull && !tc.makesRoom) {
@@ -167,13 +165,13 @@ func TestStreamSet_Apply_SameDevice(t *testing.T) {
 		"in the same second":          {100, false, active},
 		"in the same second, joining": {100, true, superseded},
 	} {
-		r := rulesInMillis(testRules(session.EvictOldest))
+		r := rules{LimitRules: testRules(session.EvictOldest)}
 		set, _ := streamSet(nil).apply([]report{plays(1, 100, 2).on("box")}, testStart, &r)
 		p := plays(2, tc.opened, 2).on("box")
 		p.isJoin = tc.isJoin
 		set, got := set.apply([]report{p}, testStart, &r)
-		if set[0].state != tc.wantOther || (got.States[0] == active) == (tc.wantOther == active) {
-			t.Errorf("%s: %v, and the other is %v; want that %v", name, got.States[0], set[0].state, tc.wantOther)
+		if set[0].State != tc.wantOther || (got.States[0] == active) == (tc.wantOther == active) {
+			t.Errorf("%s: %v, and the other is %v; want that %v", name, got.States[0], set[0].State, tc.wantOther)
 		}
 	}
 }
@@ -181,10 +179,10 @@ func TestStreamSet_Apply_SameDevice(t *testing.T) {
 // TestStreamSet_Apply_SameDeviceAtTwoAddresses has a device change the channel that it plays at two addresses.
 func TestStreamSet_Apply_SameDeviceAtTwoAddresses(t *testing.T) {
 	t.Parallel()
-	r := rulesInMillis(testRules(session.EvictOldest))
+	r := rules{LimitRules: testRules(session.EvictOldest)}
 	set, _ := streamSet(nil).apply([]report{plays(1, 100, 2).on("box"), plays(2, 100, 2).of(1).overIPv6().on("box")}, testStart, &r)
 	set, _ = set.apply([]report{plays(3, 101, 2).on("box")}, testStart, &r)
-	if set[0].state != superseded || set[1].state != superseded || set[2].state != active {
+	if set[0].State != superseded || set[1].State != superseded || set[2].State != active {
 		t.Errorf("got %+v, want the first two superseded by the third", set)
 	}
 }
@@ -192,7 +190,7 @@ func TestStreamSet_Apply_SameDeviceAtTwoAddresses(t *testing.T) {
 // TestStreamSet_Apply_Bound_EvictsNone has more addresses play on than the limit allows, as when nodes learn of them late.
 func TestStreamSet_Apply_Bound_EvictsNone(t *testing.T) {
 	t.Parallel()
-	r := addressRules(testRules(session.EvictOldest))
+	r := rules{LimitRules: testRules(session.EvictOldest), isBound: true}
 	var set streamSet
 	var got result
 	for second := range int64(60) {

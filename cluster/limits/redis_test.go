@@ -10,7 +10,6 @@ import (
 	"pgregory.net/rapid"
 
 	"usher/actors/session"
-	"usher/backends/setting"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
 )
@@ -26,18 +25,9 @@ func newClient(t testing.TB, server *redistest.Server) *redisclient.Client {
 	return client
 }
 
-func newCipher(t testing.TB) *redisclient.Cipher {
-	t.Helper()
-	cipher, err := redisclient.NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cipher
-}
-
 func newRedis(t testing.TB, client *redisclient.Client, p session.LimitPolicy) *Redis {
 	t.Helper()
-	return NewRedis(client, newCipher(t), NewMemory(testRules(p)), slog.New(slog.DiscardHandler))
+	return NewRedis(client, NewMemory(testRules(p)), slog.New(slog.DiscardHandler))
 }
 
 // clockedStore is Redis with a clock that a test sets.
@@ -58,10 +48,10 @@ type redisLimiter struct {
 
 func newRedisLimiter(t testing.TB, client *redisclient.Client, p session.LimitPolicy, user string) *redisLimiter {
 	t.Helper()
-	l := &redisLimiter{user: user, clock: &clockedStore{store: newRedis(t, client, p).store}}
+	l := &redisLimiter{user: user, clock: &clockedStore{store: newRedis(t, client, p).streams.store}}
 	for i := range l.nodes {
 		l.nodes[i] = newRedis(t, client, p)
-		l.nodes[i].store = l.clock
+		l.nodes[i].streams.store = l.clock
 	}
 	return l
 }
@@ -69,7 +59,7 @@ func newRedisLimiter(t testing.TB, client *redisclient.Client, p session.LimitPo
 func (l *redisLimiter) apply(now int64, reports ...report) session.LimitResult {
 	l.clock.ms = now
 	l.calls++
-	got, err := l.nodes[l.calls%2].methods.apply(context.Background(), l.user, reports)
+	got, err := l.nodes[l.calls%2].streams.apply(context.Background(), l.user, reports)
 	if err != nil {
 		panic(err)
 	}
@@ -107,34 +97,37 @@ func TestRedis_RoundTrips(t *testing.T) {
 	t.Parallel()
 	client := newClient(t, redistest.Start(t))
 	a, b := newRedis(t, client, session.EvictOldest), newRedis(t, client, session.EvictOldest)
-	trips := func(do func() error) uint64 {
-		t.Helper()
+	trips := func(l *Redis, e session.StreamEntry) uint64 {
 		before := client.RoundTrips()
-		if err := do(); err != nil {
-			t.Fatal(err)
-		}
+		l.ReportStreams(t.Context(), e)
 		return client.RoundTrips() - before
 	}
-	renew := func(l *Redis, i int) func() error {
-		return func() error { _, err := l.RenewStreams(t.Context(), []session.StreamEntry{entryOf(i)}); return err }
+	opened := func(i int) session.StreamEntry {
+		e := entryOf(i)
+		e.IsNew = true
+		return e
 	}
-	trips(renew(a, 1)) // the server learns the script, the client the server's clock
+	trips(a, entryOf(1)) // the server learns the script, the client the server's clock
 	for _, one := range []struct {
-		name string
-		do   func() error
-		want uint64
+		name  string
+		node  *Redis
+		entry session.StreamEntry
+		want  uint64
 	}{
-		{"a heartbeat", renew(a, 1), 1},
-		{"a second stream on the node", func() error { _, err := a.JoinStream(t.Context(), entryOf(2)); return err }, 1},
-		{"the first stream on another node", func() error { _, err := b.JoinStream(t.Context(), entryOf(3)); return err }, 2},
-		{"another node's heartbeat", renew(b, 3), 1},
-		{"a heartbeat after that", renew(a, 1), 2},
-		{"a heartbeat once more", renew(a, 1), 1},
-		{"an end", func() error { return a.LeaveStream(t.Context(), "Ann", idOf(2)) }, 1},
+		{"a heartbeat", a, entryOf(1), 1},
+		{"a second stream on the node", a, opened(2), 1},
+		{"the first stream on another node", b, opened(3), 2},
+		{"another node's heartbeat", b, entryOf(3), 1},
+		{"a heartbeat after that", a, entryOf(1), 2},
+		{"a heartbeat once more", a, entryOf(1), 1},
+		{"an end", a, session.StreamEntry{User: "Ann", Session: idOf(2), IsLeaving: true}, 1},
 	} {
-		if got := trips(one.do); got != one.want {
+		if got := trips(one.node, one.entry); got != one.want {
 			t.Errorf("%s costs %d round trips, want %d", one.name, got, one.want)
 		}
+	}
+	if client.IsDown() {
+		t.Error("Redis was unavailable meanwhile")
 	}
 }
 
@@ -150,34 +143,31 @@ func TestRedis_SetExpires_TellsExceeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 5 { // one message: with the third stream
-		if _, err := l.JoinStream(t.Context(), entryOf(i)); err != nil {
-			t.Fatal(err)
-		}
+		l.ReportStreams(t.Context(), entryOf(i))
 	}
-	key := client.Keys().User(l.cipher.UserHash("Ann"))
+	key := client.Keys().User("Ann")
 	if ttl := server.Client.PTTL(t.Context(), key).Val(); ttl < time.Minute || ttl > 3*time.Minute {
 		t.Errorf("the set expires in %v", ttl)
 	}
 	for i := range 5 {
-		if err := l.LeaveStream(t.Context(), "Ann", idOf(i)); err != nil {
-			t.Fatal(err)
-		}
+		l.ReportStreams(t.Context(), session.StreamEntry{User: "Ann", Session: idOf(i), IsLeaving: true})
 	}
-	left, ttl := server.Client.HGet(t.Context(), key, "s").Val(), server.Client.PTTL(t.Context(), key).Val()
-	if left != "" || ttl <= 0 || ttl > cacheTTL {
-		t.Errorf("the set is %q and expires in %v; want an empty one, for as long as nodes remember the set", left, ttl)
+	left, err := decode(server.Client.HGet(t.Context(), key, "s").Val())
+	ttl := server.Client.PTTL(t.Context(), key).Val()
+	if err != nil || len(left.streams) != 0 || ttl <= 0 || ttl > cacheTTL {
+		t.Errorf("the set is %+v and expires in %v; want an empty one, for as long as nodes remember the set", left, ttl)
 	}
 	if err := server.Client.Publish(t.Context(), client.Keys().LimitChannel(), "end").Err(); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{l.cipher.UserHash("Ann"), "end"} {
+	for _, want := range []string{"Ann", "end"} {
 		if got := (<-subscription.Channel()).Payload; got != want {
 			t.Errorf("got the message %q, want %q", got, want)
 		}
 	}
 }
 
-func BenchmarkRenewStreams(b *testing.B) {
+func BenchmarkReportStreams(b *testing.B) {
 	for _, count := range []int{1, 10, 100} {
 		entries := make([]session.StreamEntry, count)
 		for i := range entries {
@@ -188,7 +178,7 @@ func BenchmarkRenewStreams(b *testing.B) {
 			l := NewMemory(testRules(session.EvictOldest))
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = l.RenewStreams(b.Context(), entries)
+				l.ReportStreams(b.Context(), entries...)
 			}
 		})
 		b.Run(fmt.Sprintf("redis/%d", count), func(b *testing.B) {
@@ -196,28 +186,24 @@ func BenchmarkRenewStreams(b *testing.B) {
 			l := newRedis(b, newClient(b, server), session.EvictOldest)
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := l.RenewStreams(b.Context(), entries); err != nil {
-					b.Fatal(err)
-				}
+				l.ReportStreams(b.Context(), entries...)
 			}
 			server.ReportScriptTime(b)
 		})
 	}
 }
 
-// BenchmarkJoinStream opens a session of a user with a limit, each time of another user.
-func BenchmarkJoinStream(b *testing.B) {
+// BenchmarkReportStreams_New opens a session of a user with a limit, each time of another user.
+func BenchmarkReportStreams_New(b *testing.B) {
 	server := redistest.Start(b)
 	l := newRedis(b, newClient(b, server), session.EvictOldest)
 	e, user := entryOf(0), 0
-	e.MaxStreams = 3
+	e.MaxStreams, e.IsNew = 3, true
 	b.ReportAllocs()
 	for b.Loop() {
 		user++
 		e.User = fmt.Sprint("user ", user)
-		if _, err := l.JoinStream(b.Context(), e); err != nil {
-			b.Fatal(err)
-		}
+		l.ReportStreams(b.Context(), e)
 	}
 	server.ReportScriptTime(b)
 }

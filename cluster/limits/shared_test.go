@@ -2,6 +2,7 @@ package limits
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -38,7 +40,7 @@ var errLost = errors.New("lost")
 
 func (f *fakeStore) now(string) (int64, bool) { return f.clock, true }
 
-func (f *fakeStore) swap(_ context.Context, c change) (versioned, bool, error) {
+func (f *fakeStore) swap(_, was string, to versioned, _ time.Duration, isExceeded bool) (versioned, bool, error) {
 	if f.between != nil {
 		f.between()
 	}
@@ -52,9 +54,9 @@ func (f *fakeStore) swap(_ context.Context, c change) (versioned, bool, error) {
 	if isLost {
 		return versioned{}, false, errLost
 	}
-	isStored := c.was == f.current.version
+	isStored := was == f.current.version
 	if isStored {
-		f.current, f.isExceeded = c.to, f.isExceeded || c.isExceeded
+		f.current, f.isExceeded = to, f.isExceeded || isExceeded
 	}
 	if isAnswerLost {
 		return versioned{}, false, errLost
@@ -65,13 +67,9 @@ func (f *fakeStore) swap(_ context.Context, c change) (versioned, bool, error) {
 	return f.current, false, nil
 }
 
-// newShared returns the limits of a node with that store. All its nodes make different versions.
-func newShared(f store, p session.LimitPolicy, node int) *shared {
-	versions := 0
-	return &shared{
-		store: f, rules: rulesInMillis(testRules(p)), log: slog.New(slog.DiscardHandler), users: make(expiring[*sharedUser]),
-		newVersion: func() string { versions++; return fmt.Sprint(node, "-", versions) },
-	}
+// newTestShared returns the limits of a node with that store.
+func newTestShared(f store, p session.LimitPolicy) *shared {
+	return newShared(f, rules{LimitRules: testRules(p)}, slog.New(slog.DiscardHandler))
 }
 
 // nodesLimiter sends each report through one of several nodes, as a viewer with a session on each of them.
@@ -104,8 +102,8 @@ func TestShared_InterleavedNodes_ExactOnceSettled(t *testing.T) {
 			return random.IntN(20) == 0, random.IntN(20) == 0
 		}
 		n := &nodesLimiter{store: f, pick: func() int { return rapid.IntRange(0, 2).Draw(t, "node") }}
-		for i := range 3 {
-			n.nodes = append(n.nodes, newShared(f, policy, i))
+		for range 3 {
+			n.nodes = append(n.nodes, newTestShared(f, policy))
 		}
 		checkSettles(t, n, rapid.IntRange(1, 4).Draw(t, "max"), rapid.IntRange(1, 9).Draw(t, "viewers"))
 	})
@@ -122,7 +120,7 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 	var callers sync.WaitGroup
 	stored := make([]bool, nodes*perNode)
 	for node := range nodes {
-		h := newShared(f, session.EvictOldest, node)
+		h := newTestShared(f, session.EvictOldest)
 		for i := range perNode {
 			callers.Go(func() {
 				one := node*perNode + i
@@ -134,9 +132,9 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 		}
 	}
 	callers.Wait()
-	set, err := decode([]byte(f.current.set))
-	if err != nil || len(set) != nodes*perNode {
-		t.Errorf("%d streams, %v; want %d", len(set), err, nodes*perNode)
+	set, err := decode(f.current.set)
+	if err != nil || len(set.streams) != nodes*perNode {
+		t.Errorf("%d streams, %v; want %d", len(set.streams), err, nodes*perNode)
 	}
 	t.Logf("%d calls of the store for %d joins", f.calls, nodes*perNode)
 }
@@ -145,8 +143,8 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 func TestShared_Contention_Ends(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	f.between = func() { f.current = versioned{fmt.Sprint(f.calls), string(streamSet{}.encode())} }
-	got, err := newShared(f, session.RejectNew, 0).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
+	f.between = func() { f.current = versioned{fmt.Sprint(f.calls), new(storedSet{}).encode()} }
+	got, err := newTestShared(f, session.RejectNew).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
 	if err != nil || !got.IsContended || got.States[0] != active || got.RecheckIn <= 0 || got.RecheckIn.Seconds() > 1 {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -159,7 +157,7 @@ func TestShared_Contention_Ends(t *testing.T) {
 func TestShared_MissingSet_FailsCompare(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	a, b := newShared(f, session.RejectNew, 0), newShared(f, session.RejectNew, 1)
+	a, b := newTestShared(f, session.RejectNew), newTestShared(f, session.RejectNew)
 	apply := func(h *shared, p report, want session.StreamState) {
 		t.Helper()
 		if got, err := h.apply(t.Context(), "ann", []report{p}); err != nil || got.States[0] != want {
@@ -176,7 +174,7 @@ func TestShared_MissingSet_FailsCompare(t *testing.T) {
 	f.current = versioned{}
 	apply(b, plays(2, 101, 2), active)
 	apply(a, plays(1, 100, 2), active)
-	if set, err := decode([]byte(f.current.set)); err != nil || len(set) != 2 {
+	if set, err := decode(f.current.set); err != nil || len(set.streams) != 2 {
 		t.Errorf("the set holds %+v, %v; want both streams", set, err)
 	}
 }
@@ -187,7 +185,7 @@ func TestShared_Flushed_StaysExact(t *testing.T) {
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		f, turn := &fakeStore{clock: testStart}, 0
 		n := &nodesLimiter{store: f, pick: func() int { turn++; return turn % 2 }}
-		n.nodes = []*shared{newShared(f, policy, 0), newShared(f, policy, 1)}
+		n.nodes = []*shared{newTestShared(f, policy), newTestShared(f, policy)}
 		plays := func(now int64) (playing []int) {
 			for i := range 3 {
 				if n.apply(now, plays(i, int64(100+i), 1)).States[0] == active {
@@ -216,13 +214,14 @@ func TestShared_Flushed_StaysExact(t *testing.T) {
 func TestShared_LeavingLast_EmptySet(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	h := newShared(f, session.RejectNew, 0)
-	for _, p := range []report{plays(1, 100, 1), {isLeaving: true, id: idOf(1)}, {isLeaving: true, id: idOf(1)}, plays(1, 100, 1)} {
+	h := newTestShared(f, session.RejectNew)
+	for _, p := range []report{plays(1, 100, 1), leaves(1), leaves(1), plays(1, 100, 1)} {
 		if _, err := h.apply(t.Context(), "ann", []report{p}); err != nil {
 			t.Fatal(err)
 		}
-		if p.isLeaving != (f.current.set == "") || f.current.version == "" {
-			t.Errorf("after %+v there is %q", p, f.current)
+		set, err := decode(f.current.set)
+		if p.isLeaving != (len(set.streams) == 0) || err != nil || f.current.version == "" {
+			t.Errorf("after %+v there is %+v, %v, version %q", p, set, err, f.current.version)
 		}
 	}
 	if f.calls != 4 {
@@ -232,11 +231,21 @@ func TestShared_LeavingLast_EmptySet(t *testing.T) {
 
 func TestShared_OtherLayout_LeftAlone(t *testing.T) {
 	t.Parallel()
-	newer := versioned{"1", "\x02newer"}
-	f := &fakeStore{clock: testStart, current: newer}
-	_, err := newShared(f, session.RejectNew, 0).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
-	if !errors.Is(err, errLayout) || f.current != newer {
-		t.Errorf("got %v, the set is %q", err, f.current)
+	older, err := hex.DecodeString("020100000000000000000000000000000201000000000000000000000000000002" +
+		"80c49fd50cd0afabfef962d2afabfef962e8a7abfef962e05d04000206626f78")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]versioned{
+		"older": {"1 7 0 7", string(older)}, "older, without streams": {"1 7 0 7", ""}, "newer": {"1", "\x04newer"},
+	} {
+		f := &fakeStore{clock: testStart, current: other}
+		h := newTestShared(f, session.RejectNew)
+		for range 2 { // the second call knows of the first one
+			if _, err := h.apply(t.Context(), "ann", []report{plays(1, 100, 1)}); !errors.Is(err, errLayout) || f.current != other {
+				t.Errorf("%s: got %v, the set is %q", name, err, f.current)
+			}
+		}
 	}
 }
 
@@ -244,7 +253,7 @@ func TestShared_OtherLayout_LeftAlone(t *testing.T) {
 func TestShared_TooManyStreams_CountedPerNode(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	a, b := newShared(f, session.RejectNew, 0), newShared(f, session.RejectNew, 1)
+	a, b := newTestShared(f, session.RejectNew), newTestShared(f, session.RejectNew)
 	var all []report
 	for i := range maxTracked {
 		all = append(all, plays(i, 100, 3))
@@ -268,7 +277,7 @@ func TestShared_CallerGone_OthersServed(t *testing.T) {
 	t.Parallel()
 	f, release := &fakeStore{clock: testStart}, make(chan struct{})
 	f.between = func() { <-release }
-	h := newShared(f, session.RejectNew, 0)
+	h := newTestShared(f, session.RejectNew)
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	for i := range 3 {
@@ -308,8 +317,8 @@ type lossRig struct {
 func newLossRig(t *rapid.T, p session.LimitPolicy, isDown *bool) *lossRig {
 	rig := &lossRig{store: &fakeStore{clock: testStart}, most: rapid.IntRange(1, 3).Draw(t, "max"), reached: rapid.IntRange(1, 3).Draw(t, "reached")}
 	rig.store.fail = func() (bool, bool) { return *isDown, false }
-	for i := range 3 {
-		rig.nodes = append(rig.nodes, newShared(rig.store, p, i))
+	for range 3 {
+		rig.nodes = append(rig.nodes, newTestShared(rig.store, p))
 	}
 	maxAge := rapid.SampledFrom([]int{1, 3, 1000}).Draw(t, "max age") // in seconds, so that some are opened in one second
 	for i := range rig.most + rapid.IntRange(1, 3).Draw(t, "too many") {
@@ -323,14 +332,14 @@ func newLossRig(t *rapid.T, p session.LimitPolicy, isDown *bool) *lossRig {
 func (rig *lossRig) report(t *rapid.T, v *lossViewer) {
 	p := plays(v.id, v.opened, rig.most)
 	if v.state == evicted {
-		p.opened, p.isJoin = rig.store.clock/1000, true // its record is lost, too
+		p.Opened, p.isJoin = rig.store.clock/1000, true // its record is lost, too
 	}
 	got, err := rig.nodes[rapid.IntRange(0, rig.reached-1).Draw(t, "node")].apply(context.Background(), "ann", []report{p})
 	if err != nil {
 		return // it is counted on its node meanwhile
 	}
 	if got.States[0] == active {
-		v.opened = p.opened
+		v.opened = p.Opened
 	}
 	for _, e := range got.Evicted {
 		rig.viewers[int(e.Session[0])].state = evicted
@@ -379,7 +388,7 @@ func (rig *lossRig) playing() (ids []int) {
 
 // restoreNow has a node restore what it knows, and waits until it has.
 func restoreNow(h *shared) {
-	h.restore()
+	h.restoreDenied()
 	for isRunning := true; isRunning; runtime.Gosched() {
 		h.mu.Lock()
 		u := h.users["ann"].value
@@ -424,7 +433,7 @@ func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
 		f := &fakeStore{clock: testStart}
-		nodes := []*shared{newShared(f, policy, 0), newShared(f, policy, 1)}
+		nodes := []*shared{newTestShared(f, policy), newTestShared(f, policy)}
 		apply := func(node int, one report) session.StreamState {
 			got, err := nodes[node].apply(t.Context(), "ann", []report{one})
 			if err != nil {
@@ -464,7 +473,7 @@ func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
 func TestShared_NodeDied_OutageKeepsNoPlace(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	h := newShared(f, session.RejectNew, 0)
+	h := newTestShared(f, session.RejectNew)
 	apply := func(one report) session.StreamState {
 		got, err := h.apply(t.Context(), "ann", []report{one})
 		if err != nil {

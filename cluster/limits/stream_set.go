@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -21,83 +22,78 @@ const (
 	unknownZapMS = 10_000
 )
 
-// rules are session.LimitRules in milliseconds.
+// rules are those of all sets of streams, or of addresses.
 type rules struct {
+	session.LimitRules
 	// isBound: a stream beyond the limit does not join, and none is evicted.
-	isBound                                                  bool
-	policy                                                   session.LimitPolicy
-	gracePeriod, evictionTTL, idleTimeout, heartbeatInterval int64
+	isBound bool
 }
 
-func rulesInMillis(r session.LimitRules) rules {
-	return rules{
-		policy: r.Policy, gracePeriod: r.GracePeriod.Milliseconds(), evictionTTL: r.EvictionTTL.Milliseconds(),
-		idleTimeout:       r.IdleTimeout.Milliseconds(),
-		heartbeatInterval: r.HeartbeatInterval.Milliseconds(),
-	}
+// facts are what a node says of a stream. Durations are in ms.
+type facts struct {
+	ID, Group backends.SessionID
+	IsIPv6    bool
+	Opened    int64 // in seconds, as in tickets
+	IsPlaying bool
+	// ZapTimeout is the longest silence of a stream that counts; 0 in a report: unknown.
+	ZapTimeout int64
+	MaxStreams int32
+	Device     device
 }
 
-// addressRules are the rules of the addresses that use a ticket: one plays if it asked within the idle timeout.
-func addressRules(r session.LimitRules) rules {
-	return rules{
-		isBound: true, idleTimeout: r.IdleTimeout.Milliseconds(), heartbeatInterval: r.HeartbeatInterval.Milliseconds(),
-	}
-}
+// device is the beginning of a hash of what tells a user's devices apart; zero: unknown.
+type device [16]byte
 
-// report is what a node says of one stream.
+// report is what a node reports of one stream; see [session.StreamEntry].
 type report struct {
-	// isLeaving: the stream has ended. Only its id is set.
-	isLeaving bool
-	// isJoin: the stream was just opened.
-	isJoin bool
-	// isAssumed: the stream is only believed to play, so that a report of its own counts more.
-	isAssumed bool
-	id        backends.SessionID
-	group     backends.SessionID
-	isIPv6    bool
-	opened    int64
+	facts
+	isLeaving, isJoin, isAssumed bool
 	// age is how long ago the viewer last asked.
-	age        int64
-	isPlaying  bool
-	zapTimeout int64 // 0: unknown
-	maxStreams int
-	device     string
+	age int64
 }
 
-// stream is one stream of a user. Its times are ms of one clock, Redis' or the process's, except opened, which is in
-// seconds as in tickets.
+func newReports(entries []session.StreamEntry) []report {
+	reports := make([]report, len(entries))
+	for i, e := range entries {
+		f := facts{
+			ID: e.Session, Group: cmp.Or(e.Group, e.Session), IsIPv6: e.IsIPv6, Opened: e.Opened.Unix(), IsPlaying: e.IsPlaying,
+			ZapTimeout: e.ZapTimeout.Milliseconds(), MaxStreams: int32(max(e.MaxStreams, 1)),
+		}
+		copy(f.Device[:], e.Device)
+		age := max(time.Since(e.LastSeen).Milliseconds(), 0)
+		reports[i] = report{facts: f, isLeaving: e.IsLeaving, isJoin: e.IsNew, isAssumed: e.IsAssumed, age: age}
+	}
+	return reports
+}
+
+// stream is one stream of a user. Its times are ms of one clock, Redis' or the process's.
 type stream struct {
-	id     backends.SessionID
-	group  backends.SessionID
-	isIPv6 bool
-	opened int64
-	// lastSeen is when the viewer last asked; an evicted stream asks too.
-	lastSeen int64
-	// reportedAt is when the node that saw the viewer last reported the stream.
-	reportedAt int64
-	// countedSince is since when the stream counts without a break; 0: it does not count.
-	countedSince int64
-	// zapTimeout is the longest silence of a stream that counts.
-	zapTimeout int64
-	maxStreams int
-	state      session.StreamState
-	isPlaying  bool
-	device     string
+	facts
+	// LastSeen is when the viewer last asked; an evicted stream asks too.
+	LastSeen int64
+	// ReportedAt is when the node that saw the viewer last reported the stream.
+	ReportedAt int64
+	// CountedSince is since when the stream counts without a break; 0: it does not count.
+	CountedSince int64
+	State        session.StreamState
 }
 
 // counts reports whether the stream counts at now: its viewer was not silent when last reported, and that report is not
 // older than a node that lives lets it become.
 func (s *stream) counts(now int64, r *rules) bool {
-	return s.state == session.StreamActive && s.isPlaying && s.reportedAt-s.lastSeen <= s.zapTimeout &&
-		now-s.lastSeen <= r.heartbeatInterval+s.zapTimeout
+	return s.State == session.StreamActive && s.IsPlaying && s.ReportedAt-s.LastSeen <= s.ZapTimeout &&
+		now-s.LastSeen <= s.maxSilence(r)
 }
+
+// maxSilence is for how long a stream counts that no node reports.
+func (s *stream) maxSilence(r *rules) int64 { return r.HeartbeatInterval.Milliseconds() + s.ZapTimeout }
 
 // ttl is after which silence a stream is forgotten.
 func (s *stream) ttl(r *rules) int64 {
-	if s.state == session.StreamEvicted {
-		return r.evictionTTL
+	if s.State == session.StreamEvicted {
+		return r.EvictionTTL.Milliseconds()
 	}
-	return max(r.idleTimeout, r.heartbeatInterval+s.zapTimeout)
+	return max(r.IdleTimeout.Milliseconds(), s.maxSilence(r))
 }
 
 // streamSet is the streams of a user, in the order in which they were opened as far as the store learns it: times are in
@@ -117,9 +113,19 @@ type result struct {
 
 // apply returns the set after reports at a time in ms.
 func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, result) {
+	return s.applyLate(reports, now, 0, r)
+}
+
+// applyLate is apply after so many ms that take no time.
+func (s streamSet) applyLate(reports []report, now, late int64, r *rules) (streamSet, result) {
 	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+len(reports))} // pointers into it stay valid
-	for i := range s {
-		if one := s[i].clamped(now); now-one.lastSeen < one.ttl(r) {
+	for _, one := range s {
+		// A clock that was set back must not keep a stream for longer.
+		one.LastSeen, one.ReportedAt = min(one.LastSeen+late, now), min(one.ReportedAt+late, now)
+		if one.CountedSince > 0 {
+			one.CountedSince = min(one.CountedSince+late, now)
+		}
+		if now-one.LastSeen < one.ttl(r) {
 			u.streams = append(u.streams, one)
 		}
 	}
@@ -128,18 +134,19 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 	for i := range reports {
 		u.result.States[i] = u.applyReport(&reports[i])
 	}
-	for i := range reports {
-		u.readmit(&reports[i])
+	for i := range reports { // an evicted stream that still asks plays again, if the limit allows one more
+		p := &reports[i]
+		if one := u.find(p.ID); one != nil && one.State == session.StreamEvicted && p.age <= one.ZapTimeout && !u.wouldExceed(p) {
+			one.State, one.IsPlaying = session.StreamActive, true // it counts at once, so that it exceeds nothing
+		}
 	}
 	u.evict()
-	isExceeded := u.isExceeded()
-	u.result.isExceeded = isExceeded && !wasExceeded && !r.isBound
-	if isExceeded && !r.isBound {
-		u.result.RecheckIn = reportInterval
+	if u.isExceeded() {
+		u.result.isExceeded, u.result.RecheckIn = !wasExceeded, reportInterval
 	}
 	for i := range reports {
-		if one := u.find(reports[i].id); one != nil { // a later report, or the limit, may have changed its state
-			u.result.States[i] = one.state
+		if one := u.find(reports[i].ID); one != nil { // a later report, or the limit, may have changed its state
+			u.result.States[i] = one.State
 		}
 	}
 	for i := range u.streams {
@@ -148,91 +155,51 @@ func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, resu
 	return u.streams, u.result
 }
 
-// resumed returns the set as if the store's last outage had taken no time, unless a stream was reported since it ended. While no
-// node could report, silence says nothing: the stream that is reported first, perhaps an evicted one, must not find all others
-// silent.
-func (s streamSet) resumed(outage func() (length, ago int64), now int64) streamSet {
+// missed returns for how long the store's last outage kept all streams from being reported, in ms; 0: one was reported since.
+// While no node could report, silence says nothing: the stream that is reported first, perhaps an evicted one, must not find all
+// others silent.
+func (s streamSet) missed(outage func() (length, ago int64), now int64) int64 {
 	length, ago := outage()
 	newest := int64(0)
 	for i := range s {
-		newest = max(newest, s[i].reportedAt)
+		newest = max(newest, s[i].ReportedAt)
 	}
-	if length <= 0 || newest == 0 || newest > now-ago {
-		return s
+	if newest > now-ago {
+		return 0
 	}
-	resumed := slices.Clone(s)
-	for i := range resumed {
-		resumed[i].delay(min(length, now-newest))
-	}
-	return resumed
-}
-
-// delay makes the stream's times that much later.
-func (s *stream) delay(ms int64) {
-	s.lastSeen, s.reportedAt = s.lastSeen+ms, s.reportedAt+ms
-	if s.countedSince > 0 {
-		s.countedSince += ms
-	}
-}
-
-// clamped returns the stream with no time after now: a clock that was set back must not keep a stream for longer.
-func (s stream) clamped(now int64) stream {
-	s.lastSeen, s.reportedAt, s.countedSince = min(s.lastSeen, now), min(s.reportedAt, now), min(s.countedSince, now)
-	return s
+	return min(length, now-newest)
 }
 
 // restoredWith returns the set as it was before the store lost it, with what was reported since. A denied stream stays denied,
 // unless it was superseded and is opened anew. The reports are of streams that are denied again; each plays if it may.
 func (s streamSet) restoredWith(since streamSet, now int64, r *rules) (set streamSet, deniedAgain []report) {
-	set = slices.Clone(s)
-	for _, one := range since {
-		i := slices.IndexFunc(set, func(o stream) bool { return o.id == one.id })
-		if i < 0 {
-			if len(set) < maxTracked {
-				set = append(set, one)
+	u := update{rules: r, streams: slices.Clone(s)}
+	for i := range since {
+		one := &since[i]
+		old := u.find(one.ID)
+		if old == nil {
+			if len(u.streams) < maxTracked {
+				u.streams = append(u.streams, *one)
 			}
 			continue
 		}
-		old, isReopened := set[i], one.opened > set[i].opened
-		if old.state == session.StreamSuperseded && isReopened {
-			set[i] = one
-		} else {
-			set[i] = old.continuedBy(&one, r)
+		if one.Opened > old.Opened {
+			old = u.reopen(old)
 		}
-		if one.state == session.StreamActive && set[i].state != session.StreamActive {
+		countedSince := old.CountedSince
+		if hadBreak := one.CountedSince-old.LastSeen > old.maxSilence(r); countedSince == 0 || hadBreak {
+			countedSince = one.CountedSince
+		}
+		p := one.assumed(one.ReportedAt)
+		old.applyReport(&p, one.ReportedAt)
+		if old.CountedSince = countedSince; one.State == session.StreamActive && old.State != session.StreamActive {
 			deniedAgain = append(deniedAgain, one.assumed(now))
 		}
-		if isReopened {
-			set.moveLast(i)
-		}
 	}
-	return set, deniedAgain
+	return u.streams, deniedAgain
 }
 
-// moveLast moves a stream to the end of the set.
-func (s streamSet) moveLast(i int) {
-	moved := s[i]
-	copy(s[i:], s[i+1:])
-	s[len(s)-1] = moved
-}
-
-// continuedBy returns the stream with what was reported of it since the store lost it.
-func (s stream) continuedBy(since *stream, r *rules) stream {
-	if hadBreak := since.countedSince-s.lastSeen > r.heartbeatInterval+s.zapTimeout; s.countedSince == 0 || hadBreak {
-		s.countedSince = since.countedSince
-	}
-	if since.lastSeen >= s.lastSeen {
-		s.reportedAt, s.zapTimeout, s.maxStreams, s.device = since.reportedAt, since.zapTimeout, since.maxStreams, since.device
-		s.group, s.isIPv6 = since.group, since.isIPv6
-	}
-	s.lastSeen, s.opened, s.isPlaying = max(s.lastSeen, since.lastSeen), max(s.opened, since.opened), s.isPlaying || since.isPlaying
-	return s
-}
-
-// assumed returns a report that changes nothing of the stream, unless it is evicted and may play.
-func (s *stream) assumed(now int64) report {
-	return report{
-		isAssumed: true, id: s.id, group: s.group, isIPv6: s.isIPv6, opened: s.opened, age: max(now-s.lastSeen, 0),
-		zapTimeout: s.zapTimeout, maxStreams: s.maxStreams,
-	}
+// assumed returns a report at a time that changes nothing of the stream, unless it is evicted and may play.
+func (s *stream) assumed(at int64) report {
+	return report{facts: s.facts, isAssumed: true, age: max(at-s.LastSeen, 0)}
 }

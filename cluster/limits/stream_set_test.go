@@ -30,17 +30,20 @@ func idOf(i int) (id backends.SessionID) {
 
 // plays returns the report of a stream that was opened at that second and was used just now.
 func plays(i int, opened int64, most int) report {
-	return report{id: idOf(i), group: idOf(i), opened: opened, isPlaying: true, maxStreams: most, zapTimeout: 6000}
+	return report{facts: facts{ID: idOf(i), Group: idOf(i), Opened: opened, IsPlaying: true, MaxStreams: int32(most), ZapTimeout: 6000}}
 }
+
+// leaves returns the report of a stream that has ended.
+func leaves(i int) report { return report{facts: facts{ID: idOf(i)}, isLeaving: true} }
 
 // of returns the report of a stream of that group.
 func (p report) of(group int) report {
-	p.group = idOf(group)
+	p.Group = idOf(group)
 	return p
 }
 
 func (p report) overIPv6() report {
-	p.isIPv6 = true
+	p.IsIPv6 = true
 	return p
 }
 
@@ -50,12 +53,12 @@ func (p report) silentFor(d time.Duration) report {
 }
 
 func (p report) on(device string) report {
-	p.device = device
+	copy(p.Device[:], device)
 	return p
 }
 
 func (p report) zapsAfter(d time.Duration) report {
-	p.zapTimeout = d.Milliseconds()
+	p.ZapTimeout = d.Milliseconds()
 	return p
 }
 
@@ -79,7 +82,7 @@ type pureLimiter struct {
 }
 
 func newPureLimiter(p session.LimitPolicy) *pureLimiter {
-	return &pureLimiter{rules: rulesInMillis(testRules(p))}
+	return &pureLimiter{rules: rules{LimitRules: testRules(p)}}
 }
 
 func (l *pureLimiter) apply(now int64, reports ...report) session.LimitResult {
@@ -105,7 +108,7 @@ func join(at time.Duration, want session.StreamState, p report) scenarioStep {
 }
 
 func leave(at time.Duration, i int) scenarioStep {
-	return scenarioStep{at, []report{{isLeaving: true, id: idOf(i)}}, states(active)}
+	return scenarioStep{at, []report{leaves(i)}, states(active)}
 }
 
 // together has streams play for so many seconds, reported each second.
@@ -202,7 +205,7 @@ var scenarios = map[string]struct {
 	)},
 	"a stream that does not play yet does not count": {
 		session.EvictOldest,
-		together(0, 40*s, report{id: idOf(1), group: idOf(1), opened: 100, maxStreams: 1}, plays(2, 101, 1)),
+		together(0, 40*s, report{facts: facts{ID: idOf(1), Group: idOf(1), Opened: 100, MaxStreams: 1}}, plays(2, 101, 1)),
 	},
 	"a lower limit holds after a grace period": {session.EvictOldest, slices.Concat(
 		together(0, 30*s, plays(1, 100, 2), plays(2, 101, 2)), together(30*s, 44*s, plays(1, 100, 1), plays(2, 101, 1)),

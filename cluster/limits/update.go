@@ -2,6 +2,7 @@ package limits
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"time"
 
@@ -17,157 +18,130 @@ type update struct {
 	result  result
 }
 
+// find returns a stream, nil if there is none.
 func (u *update) find(id backends.SessionID) *stream {
-	if i := u.index(id); i >= 0 {
-		return &u.streams[i]
+	for i := range u.streams {
+		if u.streams[i].ID == id {
+			return &u.streams[i]
+		}
 	}
 	return nil
 }
 
-// index returns where a stream is, or -1.
-func (u *update) index(id backends.SessionID) int {
-	return slices.IndexFunc(u.streams, func(s stream) bool { return s.id == id })
-}
-
-// unit is what counts once: a stream, or an IPv4 and an IPv6 stream of one group. In the latter case other is the one that
-// ranks lower.
-type unit struct{ stream, other *stream }
-
-// lastSeen is when the unit's viewer last asked by either address.
-func (n *unit) lastSeen() int64 {
-	if n.other == nil {
-		return n.stream.lastSeen
-	}
-	return max(n.stream.lastSeen, n.other.lastSeen)
-}
-
-// countedSince is since when either address counts without a break.
-func (n *unit) countedSince() int64 {
-	if n.other == nil {
-		return n.stream.countedSince
-	}
-	return min(n.stream.countedSince, n.other.countedSince)
+// unit is what counts once: a stream, or an IPv4 and an IPv6 stream of one group.
+type unit struct {
+	streams []*stream
+	// lastSeen is when the viewer last asked by either address, countedSince since when either counts without a break.
+	lastSeen, countedSince int64
 }
 
 // pair returns the units of streams, in their order. A group has as many as it has streams of one family at most.
 func pair(streams []*stream) []unit {
 	units := make([]unit, 0, len(streams))
-next:
-	for _, s := range streams {
-		for i := range units {
-			if n := &units[i]; n.other == nil && n.stream.group == s.group && n.stream.isIPv6 != s.isIPv6 {
-				n.other = s
-				continue next
-			}
+	for i, s := range streams {
+		j := slices.IndexFunc(units, func(n unit) bool {
+			return len(n.streams) == 1 && n.streams[0].Group == s.Group && n.streams[0].IsIPv6 != s.IsIPv6
+		})
+		if j < 0 {
+			units = append(units, unit{streams[i : i+1 : i+1], s.LastSeen, s.CountedSince})
+			continue
 		}
-		units = append(units, unit{stream: s})
+		n := &units[j]
+		n.streams = append(n.streams, s)
+		n.lastSeen, n.countedSince = max(n.lastSeen, s.LastSeen), min(n.countedSince, s.CountedSince)
 	}
 	return units
 }
 
 // count marks since when each stream counts. It returns those that do, and the limit, which is the smallest of theirs.
 func (u *update) count() (counted []*stream, limit int) {
-	counted = make([]*stream, 0, len(u.streams))
+	counted, limit = make([]*stream, 0, len(u.streams)), math.MaxInt
 	for i := range u.streams {
 		s := &u.streams[i]
-		switch {
-		case !s.counts(u.now, u.rules):
-			s.countedSince = 0
+		if !s.counts(u.now, u.rules) {
+			s.CountedSince = 0
 			continue
-		case s.countedSince == 0:
-			s.countedSince = u.now
 		}
-		if len(counted) == 0 || s.maxStreams < limit {
-			limit = s.maxStreams
-		}
-		counted = append(counted, s)
+		s.CountedSince = cmp.Or(s.CountedSince, u.now)
+		counted, limit = append(counted, s), min(limit, int(s.MaxStreams))
 	}
 	return counted, limit
 }
 
-// isExceeded reports whether more streams count than the limit allows.
+// isExceeded reports whether more streams count than the limit allows. A bound is never exceeded.
 func (u *update) isExceeded() bool {
 	counted, limit := u.count()
-	return len(counted) > limit && len(pair(counted)) > limit
+	return !u.rules.isBound && len(counted) > limit && len(pair(counted)) > limit
 }
 
 // applyReport applies one report, and returns the state of its stream.
 func (u *update) applyReport(p *report) session.StreamState {
 	if p.isLeaving {
 		// If an evicted stream were forgotten, a copy of it on another node would count as new.
-		u.remove(func(o stream) bool { return o.id == p.id && o.state == session.StreamActive })
+		u.remove(func(o stream) bool { return o.ID == p.ID && o.State == session.StreamActive })
 		return session.StreamActive
 	}
-	s := u.find(p.id)
+	s := u.find(p.ID)
 	switch {
 	case s != nil && p.isAssumed:
-		return s.state
+		return s.State
 	case u.isBeyondBound(s, p):
-		u.remove(func(o stream) bool { return o.id == p.id })
+		u.remove(func(o stream) bool { return o.ID == p.ID })
 		return session.StreamEvicted
 	case s == nil:
-		if s = u.add(p); s == nil {
-			return u.stateWithoutRoom(p)
+		if s = u.add(p); s == nil && u.result.isFull && u.wouldExceed(p) {
+			return session.StreamEvicted // so many streams do not help to exceed the limit
+		} else if s == nil {
+			return session.StreamActive
 		}
-	case p.opened > s.opened:
+	case p.Opened > s.Opened:
 		s = u.reopen(s)
 	}
 	s.applyReport(p, u.now)
 	u.supersedeSameDevice(s, p.isJoin)
-	return s.state
+	return s.State
 }
 
 // reopen makes a stream the last of those of its second. If it was superseded it begins anew.
 func (u *update) reopen(s *stream) *stream {
-	if s.state == session.StreamSuperseded {
-		*s = stream{id: s.id}
+	reopened := *s
+	if s.State == session.StreamSuperseded {
+		reopened = stream{facts: facts{ID: s.ID}}
 	}
-	u.streams.moveLast(u.index(s.id))
+	u.remove(func(o stream) bool { return o.ID == reopened.ID })
+	u.streams = append(u.streams, reopened)
 	return &u.streams[len(u.streams)-1]
 }
 
 // isBeyondBound reports whether a stream may not join. One that counts may go on; s is nil if the set does not hold it.
 func (u *update) isBeyondBound(s *stream, p *report) bool {
-	if !u.rules.isBound || !p.isJoin || s != nil && s.counts(u.now, u.rules) {
-		return false
-	}
-	return u.wouldExceed(p)
-}
-
-// readmit makes a reported stream that was evicted active again, if it still asks and the limit allows one more. It counts
-// at once, so that it exceeds nothing.
-func (u *update) readmit(p *report) {
-	s := u.find(p.id)
-	if s != nil && s.state == session.StreamEvicted && p.age <= s.zapTimeout && !u.wouldExceed(p) {
-		s.state, s.isPlaying = session.StreamActive, true
-	}
+	return u.rules.isBound && p.isJoin && (s == nil || !s.counts(u.now, u.rules)) && u.wouldExceed(p)
 }
 
 // applyReport applies a report of the stream. The node that saw the viewer last decides: another node has an idle copy of the
 // session.
 func (s *stream) applyReport(p *report, now int64) {
-	seen := now - p.age
-	if seen+jitterMS >= s.lastSeen {
-		if p.maxStreams < s.maxStreams {
-			s.countedSince = now // a lower limit has a grace period of its own
+	before, seen := s.facts, now-p.age
+	if seen+jitterMS >= s.LastSeen {
+		if p.MaxStreams < s.MaxStreams {
+			s.CountedSince = now // a lower limit has a grace period of its own
 		}
-		s.reportedAt, s.maxStreams, s.device = now, p.maxStreams, p.device
-		s.group, s.isIPv6 = p.group, p.isIPv6
-		s.zapTimeout = cmp.Or(p.zapTimeout, s.zapTimeout, unknownZapMS)
+		s.facts, s.ReportedAt = p.facts, now
+		s.ZapTimeout = cmp.Or(p.ZapTimeout, before.ZapTimeout, unknownZapMS)
 	}
-	s.lastSeen, s.opened = max(s.lastSeen, seen), max(s.opened, p.opened)
-	s.isPlaying = s.isPlaying || p.isPlaying
+	s.LastSeen, s.Opened = max(s.LastSeen, seen), max(before.Opened, p.Opened)
+	s.IsPlaying = before.IsPlaying || p.IsPlaying
 }
 
 // add returns a new stream, or nil if its viewer is gone or there is no room. Streams that count for nothing make room.
 func (u *update) add(p *report) *stream {
-	s := stream{id: p.id}
+	s := stream{facts: facts{ID: p.ID}}
 	if s.applyReport(p, u.now); p.age >= s.ttl(u.rules) {
 		return nil
 	}
 	if len(u.streams) >= maxTracked {
 		u.remove(func(o stream) bool {
-			return o.state == session.StreamSuperseded || o.state == session.StreamActive && !o.counts(u.now, u.rules)
+			return o.State == session.StreamSuperseded || o.State == session.StreamActive && !o.counts(u.now, u.rules)
 		})
 	}
 	if len(u.streams) >= maxTracked {
@@ -180,50 +154,35 @@ func (u *update) add(p *report) *stream {
 
 func (u *update) remove(which func(stream) bool) { u.streams = slices.DeleteFunc(u.streams, which) }
 
-// stateWithoutRoom is the state of a stream that the set does not hold: so many streams do not help to exceed the limit.
-func (u *update) stateWithoutRoom(p *report) session.StreamState {
-	if u.result.isFull && u.wouldExceed(p) {
-		return session.StreamEvicted
-	}
-	return session.StreamActive
-}
-
 // wouldExceed reports whether the limit, or the reported stream's if that is smaller, does not allow that stream beside
 // those that count.
 func (u *update) wouldExceed(p *report) bool {
 	counted, limit := u.count()
-	if len(counted) == 0 {
-		return false
-	}
-	counted = append(counted, &stream{id: p.id, group: p.group, isIPv6: p.isIPv6})
-	return len(pair(counted)) > min(limit, p.maxStreams)
+	counted = append(counted, &stream{facts: p.facts})
+	return len(pair(counted)) > min(limit, int(p.MaxStreams))
 }
 
 // supersedeSameDevice leaves a device one channel: the one opened last; within one second, the one that joined last. Streams
 // of a group are one channel at several addresses, of which the limit decides.
 func (u *update) supersedeSameDevice(s *stream, isJoin bool) {
-	if s.device == "" || s.state == session.StreamSuperseded {
+	if s.Device == (device{}) || s.State == session.StreamSuperseded {
 		return
 	}
 	for i := range u.streams {
-		o := &u.streams[i]
-		if o.group == s.group || o.state != session.StreamActive || o.device != s.device {
-			continue
-		}
-		if s.opened > o.opened || s.opened == o.opened && isJoin {
+		switch o := &u.streams[i]; {
+		case o.Group == s.Group, o.State != session.StreamActive, o.Device != s.Device:
+		case s.Opened > o.Opened, s.Opened == o.Opened && isJoin:
 			u.deactivate(o, session.StreamSuperseded)
-			continue
+		default:
+			u.deactivate(s, session.StreamSuperseded)
+			return
 		}
-		u.deactivate(s, session.StreamSuperseded)
-		return
 	}
 }
 
 func (u *update) deactivate(s *stream, state session.StreamState) {
-	s.state = state
-	u.result.Evicted = append(u.result.Evicted, session.EvictedStream{
-		Session: s.id, Opened: time.Unix(s.opened, 0), State: state,
-	})
+	s.State = state
+	u.result.Evicted = append(u.result.Evicted, session.EvictedStream{Session: s.ID, Opened: time.Unix(s.Opened, 0), State: state})
 }
 
 // evict evicts each unit that has played for the grace period together with as many units that outrank it as the limit
@@ -233,38 +192,29 @@ func (u *update) evict() {
 	if u.rules.isBound || len(counted) <= limit {
 		return
 	}
-	grace := u.rules.gracePeriod
+	grace := u.rules.GracePeriod.Milliseconds()
 	for _, s := range counted {
-		grace = max(grace, 2*s.zapTimeout+reportDelayMS)
+		grace = max(grace, 2*s.ZapTimeout+reportDelayMS)
 	}
-	u.rules.sortByRank(counted)
-	units := pair(counted)
-	for i := range units {
+	// The order of the set holds among streams of one second.
+	slices.SortStableFunc(counted, func(a, b *stream) int { return cmp.Compare(a.Opened, b.Opened) })
+	if u.rules.Policy == session.EvictOldest {
+		slices.Reverse(counted)
+	}
+	var staying []unit
+	for _, n := range pair(counted) {
 		together := 0
-		for j := range units[:i] {
-			if units[j].stream.state == session.StreamActive && units[i].togetherWith(&units[j]) >= grace {
+		for _, o := range staying {
+			if min(o.lastSeen, n.lastSeen)-max(o.countedSince, n.countedSince) >= grace {
 				together++
 			}
 		}
-		if together >= limit {
-			u.deactivate(units[i].stream, session.StreamEvicted)
-			if other := units[i].other; other != nil {
-				u.deactivate(other, session.StreamEvicted)
-			}
+		if together < limit {
+			staying = append(staying, n)
+			continue
 		}
-	}
-}
-
-// togetherWith returns for how long both have played.
-func (n *unit) togetherWith(o *unit) int64 {
-	return min(o.lastSeen(), n.lastSeen()) - max(o.countedSince(), n.countedSince())
-}
-
-// sortByRank orders streams by which one stays active. They come in the order of the set, which holds among those of one
-// second.
-func (r *rules) sortByRank(streams []*stream) {
-	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(a.opened, b.opened) })
-	if r.policy == session.EvictOldest {
-		slices.Reverse(streams)
+		for _, s := range n.streams {
+			u.deactivate(s, session.StreamEvicted)
+		}
 	}
 }

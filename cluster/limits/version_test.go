@@ -4,69 +4,68 @@ import (
 	"context"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"usher/actors/session"
 )
 
-// TestSetVersion_Lacks compares what the store holds with what a node knows.
-func TestSetVersion_Lacks(t *testing.T) {
+// counted returns a set that counts so.
+func counted(epoch, writes, restored int64) storedSet {
+	return storedSet{epoch: epoch, writes: writes, restored: restored}
+}
+
+// TestStoredSet_Lacks compares what the store holds with what a node knows.
+func TestStoredSet_Lacks(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		stored, known setVersion
+		stored, known storedSet
 		want          bool
 	}{
-		"as known":                               {setVersion{"a", 7, 0}, setVersion{"a", 7, 0}, false},
-		"newer":                                  {setVersion{"a", 8, 0}, setVersion{"a", 7, 0}, false},
-		"its last writes were lost":              {setVersion{"a", 6, 0}, setVersion{"a", 7, 0}, true},
-		"begun anew by a node that knew nothing": {setVersion{"b", 9, 0}, setVersion{"a", 7, 0}, true},
-		"restored by a node that knew less":      {setVersion{"b", 9, 6}, setVersion{"a", 7, 0}, true},
-		"restored by a node that knew as much":   {setVersion{"b", 9, 7}, setVersion{"a", 7, 0}, false},
-		"restored by a node that knew more":      {setVersion{"b", 9, 8}, setVersion{"a", 7, 0}, false},
-		"the node knows nothing":                 {setVersion{"b", 9, 0}, setVersion{}, false},
-		"another program's":                      {setVersion{}, setVersion{"a", 7, 0}, false},
+		"as known":                               {counted(1, 7, 0), counted(1, 7, 0), false},
+		"newer":                                  {counted(1, 8, 0), counted(1, 7, 0), false},
+		"its last writes were lost":              {counted(1, 6, 0), counted(1, 7, 0), true},
+		"begun anew by a node that knew nothing": {counted(2, 9, 0), counted(1, 7, 0), true},
+		"restored by a node that knew less":      {counted(2, 9, 6), counted(1, 7, 0), true},
+		"restored by a node that knew as much":   {counted(2, 9, 7), counted(1, 7, 0), false},
+		"restored by a node that knew more":      {counted(2, 9, 8), counted(1, 7, 0), false},
+		"the node knows nothing":                 {counted(2, 9, 0), counted(0, 0, 0), false},
 	} {
-		if got := tc.stored.lacks(tc.known); got != tc.want {
+		if got := tc.stored.lacks(&tc.known); got != tc.want {
 			t.Errorf("%s: %v, want %v", name, got, tc.want)
 		}
 	}
 }
 
-// TestSetVersion_Encode_Golden: all versions of the program read a set's version alike, as their nodes share it.
-func TestSetVersion_Encode_Golden(t *testing.T) {
+// TestStoredSet_Next counts writes over a loss of data.
+func TestStoredSet_Next(t *testing.T) {
 	t.Parallel()
-	v := setVersion{epoch: "e", writes: 12, restored: 3}
-	if got := v.encode("n"); got != "e 12 3 n" || parseVersion(got) != v {
-		t.Errorf("encoded as %q, decoded as %+v", got, parseVersion(got))
-	}
-	for _, other := range []string{"", "e", "e 1 2", "e -1 2 n", "e 1 x n", "e 1 2 n n"} {
-		if got := parseVersion(other); got != (setVersion{}) {
-			t.Errorf("%q is read as %+v", other, got)
+	set := storedSet{}
+	for _, step := range []struct {
+		version   int64
+		isMissing bool
+		want      storedSet
+	}{
+		{11, true, counted(11, 1, 0)},
+		{12, false, counted(11, 2, 0)},
+		{13, true, counted(13, 3, 2)},
+		{14, false, counted(13, 4, 2)},
+	} {
+		if set = set.next(nil, step.version, step.isMissing); !cmp.Equal(set, step.want, cmp.AllowUnexported(storedSet{})) {
+			t.Errorf("version %d: %+v, want %+v", step.version, set, step.want)
 		}
 	}
 }
 
-// TestSetVersion_Next counts writes over a loss of data.
-func TestSetVersion_Next(t *testing.T) {
+// TestSharedUser_Merge_Counts: a set that a node restored is no loss to those who knew as much.
+func TestSharedUser_Merge_Counts(t *testing.T) {
 	t.Parallel()
-	v := setVersion{}
-	for _, step := range []struct {
-		name      string
-		isMissing bool
-		want      setVersion
-	}{
-		{"a", true, setVersion{"a", 1, 0}},
-		{"b", false, setVersion{"a", 2, 0}},
-		{"c", true, setVersion{"c", 3, 2}},
-		{"d", false, setVersion{"c", 4, 2}},
-	} {
-		if v = v.next(step.name, step.isMissing); v != step.want {
-			t.Errorf("%s: %+v, want %+v", step.name, v, step.want)
+	r := rules{LimitRules: testRules(session.EvictOldest)}
+	for known, want := range map[int64]storedSet{9: counted(13, 9, 9), 3: counted(13, 4, 3)} {
+		u, stored := sharedUser{known: counted(24, known, 0)}, counted(13, 4, 2)
+		got, _, err := u.merge(versioned{"v", stored.encode()}, testStart, &r)
+		if err != nil || !cmp.Equal(got, want, cmp.AllowUnexported(storedSet{})) {
+			t.Errorf("by a node that knew %d writes: %+v, %v; want %+v", known, got, err, want)
 		}
-	}
-	if got, want := v.restoredFrom(setVersion{"x", 9, 0}), (setVersion{"c", 9, 9}); got != want {
-		t.Errorf("restored: %+v, want %+v", got, want)
-	}
-	if got, want := v.restoredFrom(setVersion{"x", 3, 0}), (setVersion{"c", 4, 3}); got != want {
-		t.Errorf("restored by a node that knew less: %+v, want %+v", got, want)
 	}
 }
 
@@ -76,7 +75,7 @@ func TestShared_StaleNode_UndoesNothing(t *testing.T) {
 	t.Parallel()
 	for name, isStaleFirst := range map[string]bool{"it is first": true, "it is last": false} {
 		f := &fakeStore{clock: testStart}
-		a, stale := newShared(f, session.EvictOldest, 0), newShared(f, session.EvictOldest, 1)
+		a, stale := newTestShared(f, session.EvictOldest), newTestShared(f, session.EvictOldest)
 		var got session.LimitResult
 		apply := func(h *shared, reports ...report) {
 			var err error
@@ -92,7 +91,7 @@ func TestShared_StaleNode_UndoesNothing(t *testing.T) {
 		if got.States[0] != evicted || got.States[1] != active {
 			t.Fatalf("%s: got %v, want the first one evicted", name, got.States)
 		}
-		apply(a, report{isLeaving: true, id: two.id})
+		apply(a, leaves(2))
 		if apply(a, one); got.States[0] != active {
 			t.Fatalf("%s: the first one is %v when the second one is gone", name, got.States[0])
 		}
@@ -112,7 +111,7 @@ func TestShared_StaleNode_UndoesNothing(t *testing.T) {
 func TestShared_LastWritesLost_Restored(t *testing.T) {
 	t.Parallel()
 	f := &fakeStore{clock: testStart}
-	h, other := newShared(f, session.EvictOldest, 0), newShared(f, session.EvictOldest, 1)
+	h, other := newTestShared(f, session.EvictOldest), newTestShared(f, session.EvictOldest)
 	one, two := plays(1, 100, 1), plays(2, 101, 1)
 	before := f.current
 	var got session.LimitResult
@@ -132,7 +131,7 @@ func TestShared_LastWritesLost_Restored(t *testing.T) {
 	if _, err := h.apply(t.Context(), "ann", []report{two}); err != nil {
 		t.Fatal(err)
 	}
-	if set, err := decode([]byte(f.current.set)); err != nil || set[0].id != one.id || set[0].state != evicted {
+	if set, err := decode(f.current.set); err != nil || set.streams[0].ID != one.ID || set.streams[0].State != evicted {
 		t.Errorf("the set is %+v, %v; want the first one evicted", set, err)
 	}
 }
@@ -140,14 +139,13 @@ func TestShared_LastWritesLost_Restored(t *testing.T) {
 // TestStreamSet_RestoredWith puts what was reported since the loss into the set as it was known before.
 func TestStreamSet_RestoredWith(t *testing.T) {
 	t.Parallel()
-	r := rulesInMillis(testRules(session.EvictOldest))
+	r := rules{LimitRules: testRules(session.EvictOldest)}
 	const lost = testStart + 20_000
 	known := stream{
-		id: idOf(1), group: idOf(1), opened: 100, lastSeen: testStart, reportedAt: testStart, countedSince: testStart - 60_000,
-		zapTimeout: 6000, maxStreams: 2, isPlaying: true, device: "box",
+		facts: plays(1, 100, 2).on("box").facts, LastSeen: testStart, ReportedAt: testStart, CountedSince: testStart - 60_000,
 	}
 	since := known
-	since.lastSeen, since.reportedAt, since.countedSince, since.maxStreams = lost, lost, lost, 1
+	since.LastSeen, since.ReportedAt, since.CountedSince, since.MaxStreams = lost, lost, lost, 1
 	for name, tc := range map[string]struct {
 		change      func(known, since *stream)
 		want        session.StreamState
@@ -156,24 +154,24 @@ func TestStreamSet_RestoredWith(t *testing.T) {
 		deniedAgain int
 	}{
 		"it plays on":                           {func(*stream, *stream) {}, active, testStart - 60_000, 1, 0},
-		"it had a break":                        {func(_, s *stream) { s.countedSince = testStart + 26_001; s.lastSeen = s.countedSince }, active, testStart + 26_001, 1, 0},
-		"it had none":                           {func(_, s *stream) { s.countedSince = testStart + 26_000; s.lastSeen = s.countedSince }, active, testStart - 60_000, 1, 0},
-		"it was idle":                           {func(k, _ *stream) { k.countedSince = 0 }, active, lost, 1, 0},
-		"reported by a node that saw it before": {func(_, s *stream) { s.lastSeen = testStart - 1 }, active, testStart - 60_000, 2, 0},
-		"evicted":                               {func(k, _ *stream) { k.state = evicted }, evicted, testStart - 60_000, 1, 1},
-		"evicted, opened anew":                  {func(k, s *stream) { k.state, s.opened = evicted, 101 }, evicted, testStart - 60_000, 1, 1},
-		"evicted in both":                       {func(k, s *stream) { k.state, s.state = evicted, evicted }, evicted, testStart - 60_000, 1, 0},
-		"superseded":                            {func(k, _ *stream) { k.state = superseded }, superseded, testStart - 60_000, 1, 1},
-		"superseded, opened anew":               {func(k, s *stream) { k.state, s.opened = superseded, 101 }, active, lost, 1, 0},
-		"evicted since, which another loss may have caused": {func(_, s *stream) { s.state = evicted }, active, testStart - 60_000, 1, 0},
+		"it had a break":                        {func(_, s *stream) { s.CountedSince = testStart + 26_001; s.LastSeen = s.CountedSince }, active, testStart + 26_001, 1, 0},
+		"it had none":                           {func(_, s *stream) { s.CountedSince = testStart + 26_000; s.LastSeen = s.CountedSince }, active, testStart - 60_000, 1, 0},
+		"it was idle":                           {func(k, _ *stream) { k.CountedSince = 0 }, active, lost, 1, 0},
+		"reported by a node that saw it before": {func(_, s *stream) { s.LastSeen = testStart - jitterMS - 1 }, active, testStart - 60_000, 2, 0},
+		"evicted":                               {func(k, _ *stream) { k.State = evicted }, evicted, testStart - 60_000, 1, 1},
+		"evicted, opened anew":                  {func(k, s *stream) { k.State, s.Opened = evicted, 101 }, evicted, testStart - 60_000, 1, 1},
+		"evicted in both":                       {func(k, s *stream) { k.State, s.State = evicted, evicted }, evicted, testStart - 60_000, 1, 0},
+		"superseded":                            {func(k, _ *stream) { k.State = superseded }, superseded, testStart - 60_000, 1, 1},
+		"superseded, opened anew":               {func(k, s *stream) { k.State, s.Opened = superseded, 101 }, active, lost, 1, 0},
+		"evicted since, which another loss may have caused": {func(_, s *stream) { s.State = evicted }, active, testStart - 60_000, 1, 0},
 	} {
 		k, s := known, since
 		tc.change(&k, &s)
-		set, again := streamSet{k, {id: idOf(2), opened: 100}}.restoredWith(streamSet{{id: idOf(3), opened: 100}, s}, lost, &r)
-		last := map[bool]int{false: 0, true: 2}[s.opened > k.opened]
+		set, again := streamSet{k, {facts: plays(2, 100, 2).facts}}.restoredWith(streamSet{{facts: plays(3, 100, 2).facts}, s}, lost, &r)
+		last := map[bool]int{false: 0, true: 2}[s.Opened > k.Opened]
 		got := set[last]
-		if len(set) != 3 || got.id != idOf(1) || got.state != tc.want || got.countedSince != tc.wantSince || got.maxStreams != tc.wantMost ||
-			got.opened != s.opened || len(again) != tc.deniedAgain {
+		if len(set) != 3 || got.ID != idOf(1) || got.State != tc.want || got.CountedSince != tc.wantSince || int(got.MaxStreams) != tc.wantMost ||
+			got.Opened != s.Opened || len(again) != tc.deniedAgain {
 			t.Errorf("%s: %+v, denied again %+v", name, set, again)
 		}
 	}

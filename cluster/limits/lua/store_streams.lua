@@ -1,11 +1,11 @@
 -- Stores the streams of a user, unless they have changed since they were read. Then it returns them instead.
 --
--- KEYS[1]  hash: v is the version, s the streams as encoding.go writes them
+-- KEYS[1]  hash: v is the version, s the streams as stored_set.go writes them
 -- ARGV[1]  the time in ms by which it must run; 0: at any time
 -- ARGV[2]  the version that was read; empty: there were no streams. A set that is missing has no version, so that it differs
 --          from every version that was read
 -- ARGV[3]  the new version
--- ARGV[4]  the new streams; empty: there are none, which is remembered too, so that no node takes it for a loss
+-- ARGV[4]  the new streams; a set without streams is remembered too, so that no node takes it for a loss
 -- ARGV[5]  their TTL in ms
 -- ARGV[6]  the channel for a message that the limit begins to be exceeded
 -- ARGV[7]  that message; empty: none
