@@ -27,7 +27,7 @@ type Options struct {
 	// Binary is the path of the program usher.
 	Binary string
 	Nodes  int
-	// Redis starts redis-server, if there is more than one node or it is asked for.
+	// Redis starts redis-server, which the nodes share.
 	Redis bool
 	// Balancer puts a balancer of connections before the nodes.
 	Balancer bool

@@ -67,7 +67,11 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	for _, k := range s.knobs() {
 		run.Settings[k.Name] = k.get()
 	}
-	if err := s.Validate(); err != nil {
+	validate := s.Validate
+	if o.External != nil {
+		validate = s.validateValues
+	}
+	if err := validate(); err != nil {
 		return run, err
 	}
 	targets, err := o.targets()

@@ -24,7 +24,7 @@ import (
 // runCmd runs a scenario.
 type runCmd struct {
 	Scenario string        `arg:"" help:"One of ${scenarios}; or the path of a file of yours."`
-	Demo     bool          `help:"Start everything on this machine, as is done without --target: nodes, middleware, origin; one node without redis-server."`
+	Demo     bool          `help:"Start everything on this machine, as is done without --target: nodes, middleware, origin; one node without redis-server, where the scenario needs no more."`
 	For      time.Duration `help:"The length of a measurement. Default: the scenario's." placeholder:"DURATION"`
 	Set      []string      `help:"Change a knob; usher-bench list NAME shows them. May be repeated." placeholder:"NAME=VALUE" sep:"none"`
 	Usher    string        `help:"The program usher. Empty: the one beside this program, in PATH, or built from the source." placeholder:"PATH"`
@@ -115,7 +115,7 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 	if c.Auth != "" {
 		s.Knobs.Dialect = c.Dialect
 	}
-	return s, s.Validate()
+	return s, nil
 }
 
 // errFlags is wrapped by an error for flags that exclude each other.
@@ -134,14 +134,26 @@ func (c *runCmd) options(s *scenario.Scenario) (o scenario.Options, err error) {
 		o.External, err = c.external()
 		return o, err
 	}
+	if err := s.Validate(); err != nil {
+		return o, err
+	}
 	if s.Redis && !rig.HasRedis() {
-		if !c.Demo {
-			return o, fmt.Errorf("redis: %w", rig.ErrNoRedis)
-		}
-		_, _ = fmt.Fprintf(os.Stdout, "%v: the demo runs one node with the memory store\n", rig.ErrNoRedis)
-		s.Redis, s.Nodes = false, 1
+		return o, c.useOneNode(s)
 	}
 	return o, nil
+}
+
+// useOneNode has the demo run one node where redis-server is missing, unless the scenario needs more.
+func (c *runCmd) useOneNode(s *scenario.Scenario) error {
+	if !c.Demo {
+		return fmt.Errorf("redis: %w", rig.ErrNoRedis)
+	}
+	s.Redis, s.Nodes = false, 1
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("--demo: %w, and %s cannot be run on one node without it: %w", rig.ErrNoRedis, s.Name, err)
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%v: the demo runs one node with the memory store\n", rig.ErrNoRedis)
+	return nil
 }
 
 // isExternal reports whether servers of the operator's are measured.

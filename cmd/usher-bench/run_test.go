@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"usher/bench/result"
+	"usher/bench/rig"
+	"usher/bench/scenario"
 )
 
 // readRun reads the report of a run.
@@ -85,6 +87,8 @@ func TestRun_Flags_Errors(t *testing.T) {
 		`--set=viewrs=3: unknown knob; did you mean "viewers"?`:           {Scenario: "steady", Set: []string{"viewrs=3"}},
 		"--set=viewers=x: want a whole number":                            {Scenario: "steady", Set: []string{"viewers=x"}},
 		"--set=viewers: want NAME=VALUE":                                  {Scenario: "steady", Set: []string{"viewers"}},
+		"nodes: 3 with redis: false: they would share nothing":            {Scenario: "steady", Set: []string{"nodes=3"}},
+		`leaves no node alive, but "errors <= viewers" is expected`:       {Scenario: "node-loss", Set: []string{"nodes=1"}},
 		"for: 1s is below 3s":                                             {Scenario: "steady", For: time.Second},
 		"--demo does not go together with --target":                       {Scenario: "steady", Demo: true, Target: target},
 		"--against does not go together with --target":                    {Scenario: "steady", Against: []string{"usher"}, Target: target},
@@ -99,6 +103,27 @@ func TestRun_Flags_Errors(t *testing.T) {
 		c.Out = t.TempDir()
 		if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}
+
+// TestRun_DemoWithoutRedis_OneNodeOrRefused has all scenarios where redis-server is not installed.
+func TestRun_DemoWithoutRedis_OneNodeOrRefused(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	needMore := map[string]bool{"node-loss": true, "rolling-upgrade": true, "hopping": true}
+	for _, name := range scenario.Names() {
+		c := runCmd{Scenario: name, Demo: true, Usher: "none"}
+		s, err := c.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.options(s)
+		want := "--demo: " + rig.ErrNoRedis.Error() + ", and " + name + " cannot be run on one node without it: "
+		switch {
+		case needMore[name] && (err == nil || !strings.HasPrefix(err.Error(), want)):
+			t.Errorf("%s: %v, want %s…", name, err, want)
+		case !needMore[name] && (err != nil || s.Nodes != 1 || s.Redis):
+			t.Errorf("%s: %v, %d nodes, redis: %t; want one node without", name, err, s.Nodes, s.Redis)
 		}
 	}
 }
