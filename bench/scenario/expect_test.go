@@ -122,11 +122,12 @@ func TestNames_AreValid(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, length := range []time.Duration{s.For, minFor} {
-			s.For = length
-			if err := s.Validate(); err != nil {
-				t.Errorf("%s for %s: %v", name, length, err)
-			}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.For, s.Validity = minFor, Span{fixed: minValidity}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s for %s: %v", name, s.For, err)
 		}
 		if len(s.Expect) == 0 {
 			t.Errorf("%s: expects nothing", name)
@@ -194,6 +195,7 @@ func TestScenario_Validate_Errors(t *testing.T) {
 		"expect: [ path == 0 ]":                         `expect: "path == 0": path: neither a knob`,
 		"dialect: apache":                               `dialect "apache"`,
 		"nodes: 3":                                      "nodes: 3 with redis: false: they would share nothing; set redis=true or nodes=1",
+		"for: 3s":                                       "validity: 30% of for: 3s is below 1s, the least that a node takes; set validity=1s or a longer for",
 		"hop: 1s":                                       "hop: 1s with nodes: 1: there is no other node to reach; set nodes=2 and redis=true",
 		"faults: [ { fault: redis kill } ]":             `fault "redis kill": redis: false: there is no redis-server to break; set redis=true`,
 		"faults: [ { fault: node restart 2 } ]":         `fault "node restart 2": nodes: 1: there is no node "2"; set nodes=2, or name one from 1 to 1`,

@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// minValidity is the least that Usher's settings accept.
+const minValidity = time.Second
+
 // checkServers reports what the servers that the harness starts cannot do.
 func (s *Scenario) checkServers() error {
 	var errs []error
@@ -17,6 +20,10 @@ func (s *Scenario) checkServers() error {
 	}
 	if s.Hop.Of(s.For) > 0 && s.Nodes < 2 {
 		errs = append(errs, fmt.Errorf("hop: %s with nodes: %d: there is no other node to reach; set nodes=2 and redis=true, or hop=0s", s.Hop, s.Nodes))
+	}
+	if validity := s.Validity.Of(s.For); validity < minValidity {
+		errs = append(errs, fmt.Errorf("validity: %s of for: %s is below %s, the least that a node takes; set validity=1s or a longer for",
+			s.Validity, s.For, minValidity))
 	}
 	isWhole := true
 	for _, f := range s.Faults {

@@ -38,7 +38,7 @@ type runCmd struct {
 	Middleware string   `help:"Run the harness's middleware on this address for your servers, so that it can fail." placeholder:"ADDRESS"`
 	Origin     string   `help:"Run the harness's origin on this address for your servers." placeholder:"ADDRESS"`
 
-	Against []string `help:"Servers to measure in alternation: usher, and peers such as nginx-auth." placeholder:"NAME"`
+	Against []string `help:"Servers to measure in alternation with the first, which is yours or usher: usher, peers such as nginx-auth, URLs of any HLS server such as cdn=https://cdn.example.com/live/{channel}/index.m3u8." placeholder:"[NAME=]URL"`
 	Rounds  int      `help:"How often each is measured. Default: 5 with --against, else 1."`
 	Out     string   `help:"The folder of the report." default:"." placeholder:"FOLDER"`
 
@@ -58,7 +58,7 @@ func (c *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Binary == "" && o.External == nil {
+	if o.Binary == "" && o.RunsUsher() {
 		folder, err := os.MkdirTemp("", "usher-bench-")
 		if err != nil {
 			return err
@@ -131,8 +131,12 @@ func (c *runCmd) options(s *scenario.Scenario) (o scenario.Options, err error) {
 		return o, err
 	}
 	if c.isExternal() {
-		o.External, err = c.external()
-		return o, err
+		if o.External, err = c.external(); err != nil {
+			return o, err
+		}
+	}
+	if !o.RunsUsher() {
+		return o, nil
 	}
 	if err := s.Validate(); err != nil {
 		return o, err
@@ -167,8 +171,8 @@ func (c *runCmd) checkFlags() error {
 		return errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
 	case c.isExternal() && c.Demo:
 		return fmt.Errorf("--demo %w --target and --auth", errFlags)
-	case c.isExternal() && len(c.Against) > 0:
-		return fmt.Errorf("--against %w --target and --auth", errFlags)
+	case c.Auth != "" && len(c.Against) > 0:
+		return fmt.Errorf("--against %w --auth", errFlags)
 	}
 	return nil
 }
