@@ -232,7 +232,7 @@ func TestRun_Flags_Errors(t *testing.T) {
 // TestRun_DemoWithoutRedis_OneNodeOrRefused has all scenarios where redis-server is not installed.
 func TestRun_DemoWithoutRedis_OneNodeOrRefused(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
-	needMore := map[string]bool{"node-loss": true, "rolling-upgrade": true, "hopping": true}
+	needMore := map[string]bool{"node-loss": true, "rolling-upgrade": true, "hopping": true, "redis-loss": true}
 	for _, name := range scenario.Names() {
 		c := runCmd{Scenario: name, Demo: true, Usher: "none"}
 		s, err := c.load()
