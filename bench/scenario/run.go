@@ -83,15 +83,9 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 			return m, err
 		}
 	}
-	config, err := plan.viewers()
+	config, err := plan.viewersOf(g)
 	if err != nil {
 		return m, err
-	}
-	config.Targets = g.URLs()
-	if config.Auth != nil {
-		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {
-			return m, errNoEdges
-		}
 	}
 	faults, err := plan.events(g)
 	if err != nil {
@@ -114,6 +108,21 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 }
 
 var errNoEdges = errors.New("edges cannot ask it")
+
+// viewersOf returns what the viewers of the rig's servers do.
+func (s *Scenario) viewersOf(g *rig.Rig) (viewer.Config, error) {
+	config, err := s.viewers()
+	if err != nil {
+		return config, err
+	}
+	config.Targets = g.URLs()
+	if config.Auth != nil {
+		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {
+			return config, errNoEdges
+		}
+	}
+	return config, nil
+}
 
 // errInterrupted is wrapped by Run's error if the context ended before the run. What it measured until then is not judged.
 var errInterrupted = errors.New("interrupted")

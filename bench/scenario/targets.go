@@ -61,26 +61,14 @@ func (o *Options) parseTarget(text string) (t target, err error) {
 	if !isNamed || strings.Contains(name, "/") {
 		name, address = "", text // the = of a query
 	}
-	scheme, rest, isURL := strings.Cut(address, "://")
-	if !isURL && name == "" {
-		if text != rig.Usher {
-			_, err = peers.Find(text)
-		}
-		if errors.Is(err, peers.ErrUnknown) {
-			err = fmt.Errorf("%w, usher, or a URL", err)
-		}
-		return target{name: text}, err
+	if name == "" && !strings.Contains(address, "://") {
+		return target{name: text}, checkName(text)
 	}
-	end := strings.IndexAny(rest+"/", "/?")
-	base, path := scheme+"://"+rest[:end], rest[end:]
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.User != nil || scheme != "http" && scheme != "https" || strings.HasPrefix(path, "?") {
-		return t, fmt.Errorf("%q: %w", text, errTargetURL)
+	base, path, err := splitURL(address)
+	if err != nil {
+		return t, fmt.Errorf("%q: %w", text, err)
 	}
-	t = target{name: name, external: &rig.External{URLs: []string{base}, AuthPath: cmp.Or(path, "/")}}
-	if t.name == "" {
-		t.name = base
-	}
+	t = target{name: cmp.Or(name, base), external: &rig.External{URLs: []string{base}, AuthPath: cmp.Or(path, "/")}}
 	if path != "/" {
 		t.path = path
 	}
@@ -88,6 +76,30 @@ func (o *Options) parseTarget(text string) (t target, err error) {
 		t.external.Middleware, t.external.Origin = o.External.Middleware, o.External.Origin
 	}
 	return t, nil
+}
+
+// checkName reports a name of no server that the harness can start.
+func checkName(name string) error {
+	if name == rig.Usher {
+		return nil
+	}
+	_, err := peers.Find(name)
+	if errors.Is(err, peers.ErrUnknown) {
+		return fmt.Errorf("%w, usher, or a URL", err)
+	}
+	return err
+}
+
+// splitURL returns a server's URL, and the path and query below it, which may be empty and have placeholders.
+func splitURL(address string) (base, path string, err error) {
+	scheme, rest, _ := strings.Cut(address, "://")
+	end := strings.IndexAny(rest+"/", "/?")
+	base, path = scheme+"://"+rest[:end], rest[end:]
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.User != nil || scheme != "http" && scheme != "https" || strings.HasPrefix(path, "?") {
+		return "", "", errTargetURL
+	}
+	return base, path, nil
 }
 
 // validate reports what cannot be run before anything is measured.

@@ -308,8 +308,8 @@ func (p *proof) settle(t *testing.T, atOnce int) {
 	}
 }
 
-// TestProof_Settle_NeedsRightServer closes only what holds on the right server and fails on a wrong one in the same round.
-func TestProof_Settle_NeedsRightServer(t *testing.T) {
+// TestRun_Proof_NeedsRightServer closes only what holds on the right server and fails on a wrong one in the same round.
+func TestRun_Proof_NeedsRightServer(t *testing.T) {
 	const text = "errors == 0"
 	notMeasured := result.Assertion{Text: text, Got: errNotMeasured.Error()}
 	kept, missed := result.Assertion{Text: text, Kept: true}, result.Assertion{Text: text, Got: "3"}
