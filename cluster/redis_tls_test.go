@@ -12,12 +12,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends/setting"
+	"usher/bench/process"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
 )
@@ -79,19 +79,20 @@ func (a *authority) write(name, kind string, der []byte) string {
 
 func TestRedis_TLS(t *testing.T) {
 	t.Parallel()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := process.ReservePort()
 	must(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // a TCP listener's
-	must(t, listener.Close())
+	t.Cleanup(port.Release)
+	_, number, err := net.SplitHostPort(port.Address)
+	must(t, err)
 	ca := newAuthority(t)
 	cert, key := ca.sign("redis.example.com")
 	ours, ourKey := ca.sign("usher.example.com")
-	redistest.Start(t, "--tls-port", strconv.Itoa(port), "--tls-cert-file", cert, "--tls-key-file", key,
+	redistest.Start(t, "--tls-port", number, "--tls-cert-file", cert, "--tls-key-file", key,
 		"--tls-ca-cert-file", ca.file, "--tls-auth-clients", "yes")
 
 	c := DefaultConfig()
 	c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
-	c.Redis.Addresses = []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	c.Redis.Addresses = []string{port.Address}
 	c.RedisTimeout = 5 * time.Second
 	c.Redis.TLS = redisclient.TLSConfig{
 		Enabled: true, TLSConfig: setting.TLSConfig{CAFile: ca.file, CertFile: ours, KeyFile: ourKey, ServerName: "redis.example.com"},

@@ -42,6 +42,7 @@ type Peer struct {
 	URL, AuthURL string
 
 	process *process.Process
+	port    *process.Port
 	state   string
 	secret  string
 }
@@ -67,10 +68,14 @@ func (p *Peer) start(ctx context.Context, program string, modules []string, o Op
 	if err := os.Chmod(p.state, 0o755); err != nil {
 		return err
 	}
-	s, err := newSettings(ctx, p.state, modules, o)
+	s, err := newSettings(p.state, modules, o)
 	if err != nil {
 		return err
 	}
+	if p.port, err = process.ReservePort(); err != nil {
+		return err
+	}
+	s.Listen = p.port.Address
 	main, err := p.write(s)
 	if err != nil {
 		return err
@@ -130,6 +135,7 @@ func (p *Peer) Close() error {
 	if p.process != nil {
 		p.process.Stop()
 	}
+	p.port.Release()
 	return os.RemoveAll(p.state)
 }
 
@@ -161,7 +167,7 @@ type settings struct {
 	Modules                            []string
 }
 
-func newSettings(ctx context.Context, state string, modules []string, o Options) (settings, error) {
+func newSettings(state string, modules []string, o Options) (settings, error) {
 	origin, err := parseBase(o.Origin)
 	if err != nil {
 		return settings{}, fmt.Errorf("origin: %w", err)
@@ -189,8 +195,7 @@ func newSettings(ctx context.Context, state string, modules []string, o Options)
 	s.AuthName, s.AuthPort, _ = net.SplitHostPort(auth.Host)
 	s.OpenFiles = openFiles()
 	s.Connections = s.OpenFiles / 3
-	s.Listen, err = process.FreePort(ctx)
-	return s, err
+	return s, nil
 }
 
 const defaultAuthTTL = 30 * time.Second

@@ -1,11 +1,7 @@
 package process
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os/exec"
 	"runtime"
 	"sync"
@@ -70,24 +66,6 @@ func (p *Process) Stop() {
 	}
 	_ = syscall.Kill(-p.PID(), syscall.SIGKILL) // an error: nothing is left of the group
 	<-p.ended
-}
-
-// errNoPort is wrapped by FreePort's error.
-var errNoPort = errors.New("no free port")
-
-// FreePort returns an address of 127.0.0.1 on which nothing listens. It is below the ports that the system lends to
-// connections, so that none of them takes it before the server does.
-func FreePort(ctx context.Context) (string, error) {
-	const lowest, count, tries = 18000, 12000, 100
-	var config net.ListenConfig
-	for range tries {
-		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(count))
-		listener, err := config.Listen(ctx, "tcp", address)
-		if err == nil {
-			return address, listener.Close()
-		}
-	}
-	return "", fmt.Errorf("%w from %d to %d", errNoPort, lowest, lowest+count)
 }
 
 // tail keeps the last bytes that were written.

@@ -99,11 +99,3 @@ func TestMeasure_CountsDescendants(t *testing.T) {
 		t.Errorf("the test's own tree used %v, %v; want at least its child's %v", own, err, u.CPU)
 	}
 }
-
-func TestFreePort_IsFree(t *testing.T) {
-	t.Parallel()
-	address, err := process.FreePort(t.Context())
-	if err != nil || !strings.HasPrefix(address, "127.0.0.1:") {
-		t.Errorf("%q, %v", address, err)
-	}
-}

@@ -30,6 +30,23 @@ type figure struct {
 	of            func(m *result.Measurement) float64
 }
 
+// isKnown reports whether a measurement has the figure. Of a server that the harness does not run it may have no processes and no calls.
+func (f *figure) isKnown(m *result.Measurement) bool {
+	switch f.name {
+	case cpuFigure:
+		return slices.ContainsFunc(m.Processes, func(p result.Process) bool { return p.Name != generator })
+	case callsFigure:
+		_, isKnown := m.Counts["middleware.calls"]
+		return isKnown
+	}
+	return true
+}
+
+const (
+	cpuFigure   = "server CPU a request (µs)"
+	callsFigure = "middleware calls"
+)
+
 // generator is the name of the harness's own process.
 const generator = "generator"
 
@@ -58,8 +75,8 @@ func figuresOf(all []result.Measurement) (figures []figure) {
 			})},
 			figure{op + " errors", true, of(op, func(o *result.Operation, _ *result.Measurement) float64 { return float64(o.Failed()) })})
 	}
-	return append(figures, figure{"server CPU a request (µs)", true, serverCPU},
-		figure{"middleware calls", true, func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
+	return append(figures, figure{cpuFigure, true, serverCPU},
+		figure{callsFigure, true, func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -77,7 +94,7 @@ func serverCPU(m *result.Measurement) float64 {
 	return cpu * 1e6 / float64(max(1, requests))
 }
 
-// Ratios compares the targets of a run with the first one. A run of one target has none.
+// Ratios compares the targets of a run with the first one, by the figures that each has. A run of one target has none.
 func Ratios(run *result.Run) (all []Ratio) {
 	targets, rounds := byTarget(run)
 	if len(targets) < 2 {
@@ -85,6 +102,9 @@ func Ratios(run *result.Run) (all []Ratio) {
 	}
 	for _, f := range figuresOf(run.Measurements) {
 		for _, target := range targets {
+			if !slices.ContainsFunc(rounds[target], f.isKnown) {
+				continue
+			}
 			r := Ratio{Figure: f.name, Target: target}
 			var values, ratios []float64
 			for i, m := range rounds[target] {

@@ -316,6 +316,27 @@ func TestRatios(t *testing.T) {
 	}
 }
 
+// TestRatios_NotMeasured_NoFigure has a server of which nobody reads the processes and the calls of its middleware.
+func TestRatios_NotMeasured_NoFigure(t *testing.T) {
+	run := example(5, 10, "usher", "cdn")
+	for i := range run.Measurements {
+		if m := &run.Measurements[i]; m.Target == "cdn" {
+			m.Counts, m.Processes = nil, []result.Process{{Name: "generator", CPUSeconds: 1}}
+		}
+	}
+	got := map[string][]string{}
+	for _, r := range report.Ratios(run) {
+		got[r.Figure] = append(got[r.Figure], r.Target)
+	}
+	for figure, want := range map[string][]string{
+		"segment p99 (ms)": {"usher", "cdn"}, "server CPU a request (µs)": {"usher"}, "middleware calls": {"usher"},
+	} {
+		if !slices.Equal(got[figure], want) {
+			t.Errorf("%s: of %v, want %v", figure, got[figure], want)
+		}
+	}
+}
+
 func TestCompare(t *testing.T) {
 	before, after := example(3, 10, "usher"), example(3, 10, "usher")
 	for i := range after.Measurements {

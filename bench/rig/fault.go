@@ -18,7 +18,7 @@ func Faults() []string {
 	return []string{
 		"middleware refuse", "middleware hang", "middleware reset", "middleware garbage", "middleware slow 500ms", "middleware flap 2s",
 		"middleware status 503", "node kill 1", "node stop 1", "node restart 1", "node restart all", "redis freeze", "redis kill",
-		"redis flush", "origin slow 500ms", "origin status 503",
+		"redis flush", "origin hang", "origin slow 500ms", "origin status 503",
 	}
 }
 
@@ -168,16 +168,22 @@ func (g *Rig) redisFault(kind string) (begin, error) {
 	return nil, ErrUnknownFault
 }
 
-// originFault is how the origin is broken.
+// originFault is how the origin is broken: by a status, by a delay, or by none, which hangs.
 type originFault struct {
 	delay  time.Duration
 	status int
+	// over is closed when the fault ends. What hangs is served then.
+	over chan struct{}
 }
 
 func (g *Rig) originFault(kind, argument string) (begin, error) {
 	var f originFault
 	var err error
 	switch kind {
+	case "hang":
+		if argument != "" {
+			err = ErrUnknownFault
+		}
 	case "slow":
 		if f.delay, err = time.ParseDuration(argument); err == nil && f.delay <= 0 {
 			err = fmt.Errorf("%s is not above 0", argument)
@@ -197,8 +203,14 @@ func (g *Rig) originFault(kind, argument string) (begin, error) {
 		return nil, fmt.Errorf("%w: origin (give --origin ADDRESS, and have your servers fetch from it)", ErrNoServer)
 	}
 	return func(context.Context) (func(context.Context) error, error) {
-		g.fault.Store(&f)
-		return func(context.Context) error { g.fault.Store(nil); return nil }, nil
+		begun := f
+		begun.over = make(chan struct{})
+		g.fault.Store(&begun)
+		return func(context.Context) error {
+			g.fault.Store(nil)
+			close(begun.over)
+			return nil
+		}, nil
 	}, nil
 }
 
@@ -214,10 +226,16 @@ func (g *Rig) breakOrigin(origin http.Handler) http.Handler {
 			http.Error(w, "broken on purpose", f.status)
 			return
 		}
-		select {
-		case <-time.After(f.delay):
-			origin.ServeHTTP(w, r)
-		case <-r.Context().Done():
+		var delayed <-chan time.Time
+		if f.delay > 0 {
+			delayed = time.After(f.delay)
 		}
+		select {
+		case <-delayed:
+		case <-f.over:
+		case <-r.Context().Done():
+			return
+		}
+		origin.ServeHTTP(w, r)
 	})
 }

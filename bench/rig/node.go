@@ -26,6 +26,7 @@ type Node struct {
 	Public, Admin string
 
 	binary, file string
+	ports        []*process.Port
 
 	mu      sync.Mutex
 	process *process.Process
@@ -65,39 +66,42 @@ drain: { readiness_delay: 1s, timeout: 10s }
 log: { level: error }
 `
 
-// newNode writes a node's settings file.
-func newNode(ctx context.Context, g *Rig, name, origin string) (*Node, error) {
-	public, err := process.FreePort(ctx)
-	if err != nil {
-		return nil, err
+// newNode reserves a node's ports and writes its settings file. The node is the caller's to close, with an error too.
+func newNode(g *Rig, name, origin string) (*Node, error) {
+	n := &Node{Name: name, binary: g.options.Binary, file: filepath.Join(g.folder, name+".yaml")}
+	for _, base := range []*string{&n.Public, &n.Admin} {
+		p, err := process.ReservePort()
+		if err != nil {
+			return n, err
+		}
+		n.ports = append(n.ports, p)
+		*base = "http://" + p.Address
 	}
-	admin, err := process.FreePort(ctx)
+	text, err := n.settings(g, origin)
 	if err != nil {
-		return nil, err
+		return n, err
 	}
+	return n, os.WriteFile(n.file, text, 0o600)
+}
+
+// settings returns the node's settings file.
+func (n *Node) settings(g *Rig, origin string) ([]byte, error) {
 	o := &g.options
 	secret := g.secret
-	base := fmt.Sprintf(nodeSettings, public, secret, admin, origin, g.Middleware.URL()+"/check", o.Validity, o.RecheckRate, o.OnFailure,
-		max(o.Sessions, 1000))
+	base := fmt.Sprintf(nodeSettings, n.ports[0].Address, secret, n.ports[1].Address, origin, g.Middleware.URL()+"/check", o.Validity,
+		o.RecheckRate, o.OnFailure, max(o.Sessions, 1000))
 	settings := map[string]any{}
 	if err := yaml.Unmarshal([]byte(base), &settings); err != nil {
 		return nil, err
 	}
 	if g.redis != nil {
 		merge(settings, map[string]any{"cluster": map[string]any{
-			"node_name": name, "redis": map[string]any{"addresses": []any{g.redis.address}},
+			"node_name": n.Name, "redis": map[string]any{"addresses": []any{g.redis.port.Address}},
 			"encryption_keys": []any{map[string]any{"id": "a", "secret": secret}},
 		}})
 	}
 	merge(settings, o.Settings)
-	text, err := yaml.Marshal(settings)
-	if err != nil {
-		return nil, err
-	}
-	n := &Node{
-		Name: name, Public: "http://" + public, Admin: "http://" + admin, binary: o.Binary, file: filepath.Join(g.folder, name+".yaml"),
-	}
-	return n, os.WriteFile(n.file, text, 0o600)
+	return yaml.Marshal(settings)
 }
 
 // merge puts the values of over into m, mappings key by key.
@@ -174,5 +178,8 @@ func (n *Node) close() {
 		_ = p.Signal(syscall.SIGKILL) // the run is over: nothing waits for its viewers
 		_ = p.Signal(syscall.SIGCONT)
 		p.Stop()
+	}
+	for _, p := range n.ports {
+		p.Release()
 	}
 }

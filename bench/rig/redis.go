@@ -26,7 +26,7 @@ func HasRedis() bool {
 
 // redis is a redis-server.
 type redis struct {
-	address string
+	port    *process.Port
 	command []string
 
 	mu      sync.Mutex
@@ -44,24 +44,26 @@ func (r *redis) close() {
 		_ = p.Signal(syscall.SIGKILL) // it may be frozen, and keeps nothing
 		p.Stop()
 	}
+	r.port.Release()
 }
 
+// startRedis starts a redis-server. One that is not nil is the caller's to close, with an error too.
 func startRedis(ctx context.Context, folder string) (*redis, error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, ErrNoRedis
 	}
-	address, err := process.FreePort(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, port, _ := net.SplitHostPort(address) // FreePort joined it
 	data := filepath.Join(folder, "redis")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, err
 	}
-	r := &redis{address: address, command: []string{
-		program, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", data,
+	port, err := process.ReservePort()
+	if err != nil {
+		return nil, err
+	}
+	_, number, _ := net.SplitHostPort(port.Address) // ReservePort joined it
+	r := &redis{port: port, command: []string{
+		program, "--port", number, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", data,
 	}}
 	return r, r.start(ctx)
 }
@@ -81,7 +83,7 @@ func (r *redis) start(ctx context.Context) error {
 // send sends a command without arguments and waits for its answer.
 func (r *redis) send(ctx context.Context, command string) error {
 	var dialer net.Dialer
-	c, err := dialer.DialContext(ctx, "tcp", r.address)
+	c, err := dialer.DialContext(ctx, "tcp", r.port.Address)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	// Binary is the path of the program usher.
 	Binary string
 	Nodes  int
-	// Redis starts redis-server, if there is more than one node or it is asked for.
+	// Redis starts redis-server, which the nodes share.
 	Redis bool
 	// Balancer puts a balancer of connections before the nodes.
 	Balancer bool
@@ -142,11 +142,11 @@ func (g *Rig) startOrigin(ctx context.Context, address string) (url string, err 
 
 func (g *Rig) startNodes(ctx context.Context, origin string) error {
 	for i := range max(1, g.options.Nodes) {
-		n, err := newNode(ctx, g, fmt.Sprintf("node%d", i+1), origin)
+		n, err := newNode(g, fmt.Sprintf("node%d", i+1), origin)
+		g.Nodes = append(g.Nodes, n)
 		if err != nil {
 			return err
 		}
-		g.Nodes = append(g.Nodes, n)
 		if err := n.Start(ctx); err != nil {
 			return err
 		}

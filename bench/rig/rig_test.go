@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -87,6 +88,52 @@ func TestRig_Faults_BreakAndMend(t *testing.T) {
 	}
 	if mode := g.Middleware.Mode(); mode != g.healthy() {
 		t.Errorf("middleware %v after all faults, want %v", mode, g.healthy())
+	}
+}
+
+// TestRig_OriginHangs_ServedWhenOver has requests wait for the end of the fault, and no longer.
+func TestRig_OriginHangs_ServedWhenOver(t *testing.T) {
+	g := &Rig{}
+	entered := make(chan bool)
+	origin, err := g.startOrigin(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	inner := g.origin.Handler
+	g.origin.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		entered <- true
+		inner.ServeHTTP(w, r)
+	})
+	for _, what := range []string{"origin hang", "origin slow 1h"} {
+		f, err := g.Fault(what)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := f.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered := make(chan error, 1)
+		go func() {
+			_, status, err := get(t.Context(), origin+"/single/ch1/index.m3u8", "")
+			if err == nil && status != http.StatusOK {
+				err = fmt.Errorf("status %d", status)
+			}
+			answered <- err
+		}()
+		<-entered
+		select {
+		case err := <-answered:
+			t.Errorf("%s: answered during the fault: %v", what, err)
+		default:
+		}
+		if err := end(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-answered; err != nil {
+			t.Errorf("%s: %v after the fault", what, err)
+		}
 	}
 }
 

@@ -27,5 +27,8 @@
 //
 // Decided: an expectation on what was not measured fails. Only of servers that the harness did not start it is left out, with a note.
 //
+// Decided: a scenario whose servers cannot do what it says is refused before they start: nodes that share no Redis, a fault of a server
+// that is not there, and a fault that leaves no node alive while an expectation bounds the failures of that time.
+//
 // Refused: a general language. A scenario that needs one is a program, and the packages below are its library.
 package scenario

@@ -122,11 +122,12 @@ func TestNames_AreValid(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		for _, length := range []time.Duration{s.For, minFor} {
-			s.For = length
-			if err := s.Validate(); err != nil {
-				t.Errorf("%s for %s: %v", name, length, err)
-			}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.For, s.Validity = minFor, Span{fixed: minValidity}
+		if err := s.Validate(); err != nil {
+			t.Errorf("%s for %s: %v", name, s.For, err)
 		}
 		if len(s.Expect) == 0 {
 			t.Errorf("%s: expects nothing", name)
@@ -158,6 +159,29 @@ func TestParse_Errors(t *testing.T) {
 	}
 }
 
+// killBoth kills a node for 4 s at 1 s, and another one.
+func killBoth(when string) string {
+	return "faults: [ { at: 1s, for: 4s, fault: node kill 1 }, { " + when + ", fault: node kill 2 } ]"
+}
+
+// TestScenario_Validate_Servers accepts faults of nodes that the expectations allow for.
+func TestScenario_Validate_Servers(t *testing.T) {
+	for _, text := range []string{
+		"faults: [ { fault: node kill 1 } ]\nexpect: [ fault.errors > 0, quiet.errors == 0, after.errors == 0 ]",
+		"nodes: 2\nredis: true\nexpect: [ errors == 0 ]\nfaults: [ { fault: node restart all }, { at: 5s, fault: node stop 2 } ]",
+		"nodes: 2\nredis: true\nexpect: [ errors == 0 ]\n" + killBoth("at: 6s, for: 1s"),
+		"nodes: 2\nsettings: { cluster: { redis: { addresses: [ '127.0.0.1:6379' ] } } }",
+	} {
+		s, err := Parse("f.yaml", []byte("shows: a\n"+text))
+		if err == nil {
+			err = s.Validate()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 func TestScenario_Validate_Errors(t *testing.T) {
 	for text, want := range map[string]string{
 		"pace: fast":    `pace: "fast": want constant`,
@@ -170,6 +194,16 @@ func TestScenario_Validate_Errors(t *testing.T) {
 		"expect: [ quiet.dropped == 0 ]":                `expect: "quiet.dropped == 0": dropped: known of the whole run alone`,
 		"expect: [ path == 0 ]":                         `expect: "path == 0": path: neither a knob`,
 		"dialect: apache":                               `dialect "apache"`,
+		"nodes: 3":                                      "nodes: 3 with redis: false: they would share nothing; set redis=true or nodes=1",
+		"for: 3s":                                       "validity: 30% of for: 3s is below 1s, the least that a node takes; set validity=1s or a longer for",
+		"hop: 1s":                                       "hop: 1s with nodes: 1: there is no other node to reach; set nodes=2 and redis=true",
+		"faults: [ { fault: redis kill } ]":             `fault "redis kill": redis: false: there is no redis-server to break; set redis=true`,
+		"faults: [ { fault: node restart 2 } ]":         `fault "node restart 2": nodes: 1: there is no node "2"; set nodes=2, or name one from 1 to 1`,
+		"faults: [ { fault: node kill 0 } ]":            `fault "node kill 0": nodes: 1: there is no node "0"`,
+		"expect: [ errors <= viewers ]\nfaults: [ { fault: node kill 1 } ]":                             `leaves no node alive, but "errors <= viewers" is expected; set nodes=2 and redis=true`,
+		"expect: [ 0 == fault.errors(playlist) ]\nfaults: [ { fault: node restart all } ]":              `leaves no node alive, but "0 == fault.errors(playlist)"`,
+		"expect: [ 'viewers > dead.errors' ]\nfaults: [ { name: dead, fault: node stop 1 } ]":           `leaves no node alive, but "viewers > dead.errors"`,
+		"nodes: 2\nredis: true\nexpect: [ 'failures(\"reset\") == 0' ]\n" + killBoth("at: 3s, for: 4s"): `fault "node kill 2" with nodes: 2 leaves no node alive, but "failures(\"reset\") == 0" is expected; set nodes=3`,
 	} {
 		s, err := Parse("f.yaml", []byte("shows: a\n"+text))
 		if err != nil {

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"usher/bench/peers"
 	"usher/bench/process"
 	"usher/bench/record"
 	"usher/bench/result"
@@ -21,7 +20,8 @@ import (
 type Options struct {
 	// Binary is the program usher; it may be empty without nodes of Usher.
 	Binary string
-	// Against are the servers to measure in alternation: rig.Usher and names of peers. Empty: Usher alone.
+	// Against are servers to measure in alternation with the first, which is External or Usher: rig.Usher, names of peers, and URLs
+	// of any HLS server, as in "cdn=https://cdn.example.com/live/{channel}/index.m3u8", whose name and path may be left out.
 	Against []string
 	// Rounds is how often each is measured; 0: once.
 	Rounds int
@@ -35,30 +35,6 @@ type Options struct {
 	sabotage func(*rig.Rig) error
 }
 
-// hasPeers reports whether servers other than Usher are measured.
-func (o *Options) hasPeers() bool {
-	return slices.ContainsFunc(o.Against, func(name string) bool { return name != rig.Usher })
-}
-
-// targets returns the names of what is measured.
-func (o *Options) targets() ([]string, error) {
-	switch {
-	case o.External != nil:
-		return []string{strings.Join(o.External.URLs, ",")}, nil
-	case len(o.Against) == 0:
-		return []string{rig.Usher}, nil
-	}
-	for _, name := range o.Against {
-		if name == rig.Usher {
-			continue
-		}
-		if _, err := peers.Find(name); err != nil {
-			return nil, fmt.Errorf("--against: %w", err)
-		}
-	}
-	return o.Against, nil
-}
-
 // Run runs the scenario. What it measured so far is returned with an error too.
 func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	run := &result.Run{
@@ -67,70 +43,37 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	for _, k := range s.knobs() {
 		run.Settings[k.Name] = k.get()
 	}
-	if err := s.Validate(); err != nil {
-		return run, err
-	}
 	targets, err := o.targets()
+	if err == nil {
+		err = s.validate(ctx, targets, &o)
+	}
 	if err != nil {
 		return run, err
 	}
 	for round := range max(1, o.Rounds) {
 		for i := range targets {
-			target := targets[(i+round)%len(targets)]
+			number := (i + round) % len(targets)
+			name := targets[number].name
 			if o.Begin != nil {
-				o.Begin(target, round+1)
+				o.Begin(name, round+1)
 			}
-			m, err := s.measure(ctx, target, o)
-			if m.Target, m.Round = target, round+1; err == nil || errors.Is(err, errInterrupted) {
+			m, err := s.measure(ctx, targets, number, &o)
+			if m.Target, m.Round = name, round+1; err == nil || errors.Is(err, errInterrupted) {
 				run.Measurements = append(run.Measurements, m)
 			}
 			if err != nil {
-				return run, fmt.Errorf("%s: %w", target, err)
+				return run, fmt.Errorf("%s: %w", name, err)
 			}
 		}
 	}
 	return run, nil
 }
 
-// forPeers changes what servers differ in that do not carry a viewer's ticket to what they list: playlists alone, with the token.
-func (s *Scenario) forPeers(o Options) Scenario {
-	changed := *s
-	if s.Dialect == "" && o.hasPeers() {
-		changed.Path, changed.SegmentEvery, changed.Light = "/single/{channel}/index.m3u8?token={token}", 0, true
-	}
-	return changed
-}
-
-const peersNote = "servers that do not carry a viewer's ticket to what playlists list are compared by playlists alone, with the token"
-
-// start starts the target's servers.
-func (s *Scenario) start(ctx context.Context, target string, o Options) (*rig.Rig, error) {
-	options := rig.Options{
-		Server: target, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Balancer: s.Balancer, Latency: s.Latency,
-		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
-		Settings: s.Settings,
-		// Zaps, roaming and returns open further sessions.
-		Sessions: roomFor*s.Viewers + leastRoom,
-	}
-	if o.External != nil {
-		return o.External.Start(ctx, options)
-	}
-	if target != rig.Usher {
-		options.Validity = max(time.Second, options.Validity.Round(time.Second)) // as peers have it
-	}
-	return rig.Start(ctx, options)
-}
-
-// roomFor is for how many times the viewers there is room.
-const (
-	roomFor   = 4
-	leastRoom = 50_000
-)
-
-// measure measures one target once.
-func (s *Scenario) measure(ctx context.Context, target string, o Options) (m result.Measurement, err error) {
-	plan := s.forPeers(o)
-	g, err := plan.start(ctx, target, o)
+// measure measures one of the targets once.
+func (s *Scenario) measure(ctx context.Context, targets []target, number int, o *Options) (m result.Measurement, err error) {
+	t := &targets[number]
+	plan := s.as(t, targets)
+	g, err := plan.start(ctx, t, o)
 	if err != nil {
 		return m, err
 	}
@@ -140,15 +83,9 @@ func (s *Scenario) measure(ctx context.Context, target string, o Options) (m res
 			return m, err
 		}
 	}
-	config, err := plan.viewers()
+	config, err := plan.viewersOf(g)
 	if err != nil {
 		return m, err
-	}
-	config.Targets = g.URLs()
-	if config.Auth != nil {
-		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {
-			return m, fmt.Errorf("%s: edges cannot ask it", target)
-		}
 	}
 	faults, err := plan.events(g)
 	if err != nil {
@@ -162,30 +99,50 @@ func (s *Scenario) measure(ctx context.Context, target string, o Options) (m res
 	m = r.recorder.Finish(time.Now())
 	m.URL = strings.Join(config.Targets, ", ")
 	if err == nil {
-		plan.judge(&m, target == rig.Usher, o)
+		plan.addNotes(&m, hasPeers(targets))
+		if number == 0 || t.isUsher() {
+			plan.judge(&m, t.external != nil)
+		}
 	}
 	return m, err
+}
+
+var errNoEdges = errors.New("edges cannot ask it")
+
+// viewersOf returns what the viewers of the rig's servers do.
+func (s *Scenario) viewersOf(g *rig.Rig) (viewer.Config, error) {
+	config, err := s.viewers()
+	if err != nil {
+		return config, err
+	}
+	config.Targets = g.URLs()
+	if config.Auth != nil {
+		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {
+			return config, errNoEdges
+		}
+	}
+	return config, nil
 }
 
 // errInterrupted is wrapped by Run's error if the context ended before the run. What it measured until then is not judged.
 var errInterrupted = errors.New("interrupted")
 
-// judge adds notes, and says which expectations hold.
-func (s *Scenario) judge(m *result.Measurement, isOurs bool, o Options) {
+func (s *Scenario) addNotes(m *result.Measurement, isAmongPeers bool) {
 	if a := &m.Arrivals; a.Dropped > 0 || a.Started < a.Planned {
 		m.Notes = append(m.Notes, fmt.Sprintf("the plan was not kept: %d viewers planned, %d started; %d starts and requests dropped",
 			a.Planned, a.Started, a.Dropped))
 	}
-	if len(o.Against) > 0 && !isOurs {
-		return // peers are compared, not judged
-	}
-	if s.Dialect == "" && o.hasPeers() {
+	if s.Dialect == "" && isAmongPeers {
 		m.Notes = append(m.Notes, peersNote)
 	}
+}
+
+// judge says which expectations hold. Servers with which the first is compared are not judged.
+func (s *Scenario) judge(m *result.Measurement, isExternal bool) {
 	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults)}
 	for i := range s.Expect {
 		a, err := measured.evaluate(&s.Expect[i])
-		if errors.Is(err, errNotMeasured) && o.External != nil {
+		if errors.Is(err, errNotMeasured) && isExternal {
 			m.Notes = append(m.Notes, fmt.Sprintf("not checked: %s (%v)", a.Text, err))
 			continue
 		}

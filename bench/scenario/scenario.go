@@ -218,8 +218,11 @@ func (s *Scenario) byName() map[string]Knob {
 	return all
 }
 
-// Validate reports what is wrong with the values together.
-func (s *Scenario) Validate() error {
+// Validate reports what is wrong with the values together, and what the servers that the harness starts cannot do.
+func (s *Scenario) Validate() error { return errors.Join(s.validateValues(), s.checkServers()) }
+
+// validateValues reports what is wrong with the values together, whatever the servers.
+func (s *Scenario) validateValues() error {
 	phases := map[string]bool{"quiet": true, "fault": true, "after": true}
 	var errs []error
 	for _, f := range s.Faults {

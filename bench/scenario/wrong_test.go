@@ -1,11 +1,13 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"usher/backends/backendtest"
+	"usher/bench/result"
 	"usher/bench/rig"
 )
 
@@ -106,6 +109,10 @@ var (
 	closed      = portal(map[string]any{"on_failure": "deny", "validity": "1s", "breaker": map[string]any{"open_duration": "1s"}})
 	crowded     = knob("max_alive=3")
 	oneSession  = set("sessions", map[string]any{"max": 1})
+	lastToEnd   = wrong{plan: func(s *Scenario) {
+		last := &s.Faults[len(s.Faults)-1]
+		last.For = Span{fixed: s.For - last.At.Of(s.For)}
+	}}
 )
 
 // wrongs are the servers with which each scenario must fail. Between them they break each expectation.
@@ -121,11 +128,13 @@ var wrongs = map[string][]wrong{
 	"rolling-upgrade": {brokenMedia, oneSession, lockedOut, forgetful},
 	"hopping":         {lockedOut, knob("hop=0s"), forgetful},
 	"roaming":         {lockedOut, knob("roam=0s"), forgetful},
-	"million":         {oneSession, crowded, slowMedia},
+	"million":         {oneSession, crowded, slowMedia, knob("viewers=1")},
+	"redis-loss":      {lockedOut, openDoor, forgetful, slowMedia, inPlace("origin slow 1500ms"), lastToEnd},
+	"origin-loss":     {lockedOut, openDoor, forgetful, inPlace("origin slow 1500ms")},
 	"edge":            {lockedOut, fault("middleware slow 900ms"), forgetful},
 }
 
-// small makes a scenario one of seconds and few viewers.
+// small makes a scenario one of seconds and few viewers. What holds of a right server at its own size still does.
 func small(s *Scenario) {
 	s.For, s.Viewers, s.Arrive, s.WarmUp, s.Nodes = 5*time.Second, 30, Span{share: 0.2}, Span{share: 0.1}, min(s.Nodes, 2)
 	s.Validity = Span{fixed: time.Minute}
@@ -135,89 +144,192 @@ func small(s *Scenario) {
 		s.For, s.Arrive = 20*time.Second, Span{share: 0.9}
 	case "node-loss", "retry-storm", "rolling-upgrade":
 		s.For, s.Faults[0].At, s.Faults[0].For = 10*time.Second, Span{share: 0.3}, Span{share: 0.2}
+	case "redis-loss", "origin-loss":
+		s.For, s.Viewers, s.Arrive, s.Bad, s.Segment, s.Faults[0].At = 16*time.Second, 60, Span{share: 0.9}, 0.3, time.Second, Span{share: 0.3}
 	case "recovery":
-		s.For, s.Arrive, s.Bad, s.RecheckRate = 8*time.Second, Span{share: 0.5}, 0.3, 5
+		s.For, s.Arrive, s.Bad, s.RecheckRate = 10*time.Second, Span{share: 0.5}, 0.3, 10
 	case "steady":
 		s.Arrive = Span{share: 0.5}
 	case "million":
 		s.Segment, s.Pause = time.Second, Span{}
+		// Programs without viewers have their size too.
+		for i := range s.Expect {
+			s.Expect[i] = parse(strings.NewReplacer("4kB", "8MB", "1kB", "10MB").Replace(s.Expect[i].Text))
+		}
 	}
 }
 
-// TestRun_WrongServer_EachExpectationFails runs all scenarios on servers that are wrong on purpose. Many run at once, so on a slow
-// machine a second may be missing in a phase: what was not broken is then tried again by fewer.
+func parse(text string) Expectation {
+	e, err := ParseExpectation(text)
+	if err != nil {
+		panic(err)
+	}
+	return e
+}
+
+// proof is what is known of a scenario's expectations.
+type proof struct {
+	name string
+	// open are the expectations that are not proven yet, each with the wrong servers that broke it in the last round.
+	open map[string][]int
+
+	mu sync.Mutex
+	// found are the outcomes of a round by server.
+	found map[int][]result.Assertion
+}
+
+// right is the number of the right server. The others are indices of the scenario's wrong ones.
+const right = -1
+
+// TestRun_WrongServer_EachExpectationFails runs each scenario on a right server and on servers that are wrong on purpose. An
+// expectation is proven by a round in which it holds on the right server and fails on a wrong one. Many run at once, so on a slow
+// machine the right server may miss one as well: what is not proven is measured again with fewer at once.
 func TestRun_WrongServer_EachExpectationFails(t *testing.T) {
 	binary, err := usher()
 	if err != nil {
 		t.Fatal(err)
 	}
-	left := map[string]map[string]bool{} // expectations that nothing has broken yet, by scenario
+	length := map[string]time.Duration{}
+	var proofs []*proof
 	for _, name := range Names() {
-		s, err := Load(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		left[name] = map[string]bool{}
+		s := load(t, name)
+		p := &proof{name: name, open: map[string][]int{}}
 		for i := range s.Expect {
-			left[name][s.Expect[i].Text] = true
+			p.open[s.Expect[i].Text] = nil
 		}
+		length[name] = s.For
+		proofs = append(proofs, p)
 	}
-	for _, atOnce := range []int{12, 4, 2, 1, 1} {
-		breakAll(t, binary, atOnce, left)
+	slices.SortFunc(proofs, func(a, b *proof) int { return cmp.Compare(length[b.name], length[a.name]) }) // the longest begin
+	for _, atOnce := range []int{12, 4, 2, 1, 1, 1} {
+		prove(t, binary, atOnce, proofs)
 	}
-	for name, texts := range left {
-		for text := range texts {
-			t.Errorf("%s: no wrong server breaks %q", name, text)
+	for _, p := range proofs {
+		for text, breakers := range p.open {
+			t.Errorf("%s: %q is not proven: %d wrong servers break it, and the right one too if there are any", p.name, text, len(breakers))
 		}
 	}
 }
 
-// breakAll runs the scenarios of which something is left, and takes away what fails.
-func breakAll(t *testing.T, binary string, atOnce int, left map[string]map[string]bool) {
+func load(t *testing.T, name string) *Scenario {
+	t.Helper()
+	s, err := Load(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	small(s)
+	return s
+}
+
+// prove is a round: it runs the scenarios of which something is open.
+func prove(t *testing.T, binary string, atOnce int, proofs []*proof) {
+	t.Helper()
 	free := make(chan bool, atOnce)
-	var mu sync.Mutex
 	var running sync.WaitGroup
-	for name, texts := range left {
-		if len(texts) == 0 { // read before anything of it runs
-			continue
-		}
-		for _, w := range wrongs[name] {
+	for _, p := range proofs {
+		p.found = map[int][]result.Assertion{}
+		for _, server := range p.servers() {
+			free <- true // in order, so that the right server and the wrong ones have the same load beside them
 			running.Go(func() {
-				free <- true
 				defer func() { <-free }()
-				failed := failing(t, name, binary, w)
-				mu.Lock()
-				defer mu.Unlock()
-				for _, text := range failed {
-					delete(left[name], text)
-				}
+				p.measure(t, binary, server)
 			})
 		}
 	}
 	running.Wait()
+	for _, p := range proofs {
+		p.settle(t, atOnce)
+	}
 }
 
-// failing returns the expectations that a wrong server measurably breaks.
-func failing(t *testing.T, name, binary string, w wrong) (texts []string) {
-	s, err := Load(name)
-	if err != nil {
-		t.Error(err)
+// servers returns the right server and the wrong ones that may break what is open; none: nothing is open.
+func (p *proof) servers() []int {
+	if len(p.open) == 0 {
 		return nil
 	}
-	small(s)
+	all := []int{right}
+	for i := range wrongs[p.name] {
+		for _, breakers := range p.open {
+			if len(breakers) == 0 || slices.Contains(breakers, i) {
+				all = append(all, i)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// measure runs the scenario on a server.
+func (p *proof) measure(t *testing.T, binary string, server int) {
+	s, w := load(t, p.name), wrong{}
+	if server != right {
+		w = wrongs[p.name][server]
+	}
 	if w.plan != nil {
 		w.plan(s)
 	}
 	run, err := Run(t.Context(), s, Options{Binary: binary, sabotage: w.servers})
 	if err != nil {
-		t.Errorf("%s: %v", name, err)
-		return nil
+		t.Errorf("%s: %v", p.name, err)
+		return
 	}
-	for _, a := range run.Failed() {
-		t.Logf("%s: %s: got %s", name, a.Text, a.Got)
-		if !strings.Contains(a.Got, errNotMeasured.Error()) {
-			texts = append(texts, a.Text)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.found[server] = run.Measurements[0].Assertions
+}
+
+// settle closes what a round has proven.
+func (p *proof) settle(t *testing.T, atOnce int) {
+	t.Helper()
+	for text := range p.open {
+		p.open[text] = nil
+	}
+	held := map[string]bool{}
+	for server, assertions := range p.found {
+		for _, a := range assertions {
+			_, isOpen := p.open[a.Text]
+			isMeasured := !strings.Contains(a.Got, errNotMeasured.Error())
+			switch {
+			case !isOpen:
+			case server == right && !a.Kept:
+				t.Logf("%d at once: the right server misses %s: %s: got %s", atOnce, p.name, a.Text, a.Got)
+			case server == right:
+				held[a.Text] = true
+			case !a.Kept && isMeasured:
+				t.Logf("%d at once: wrong server %d breaks %s: %s: got %s", atOnce, server, p.name, a.Text, a.Got)
+				p.open[a.Text] = append(p.open[a.Text], server)
+			}
 		}
 	}
-	return texts
+	for text := range held {
+		if len(p.open[text]) > 0 {
+			delete(p.open, text)
+		}
+	}
+}
+
+// TestRun_Proof_NeedsRightServer closes only what holds on the right server and fails on a wrong one in the same round.
+func TestRun_Proof_NeedsRightServer(t *testing.T) {
+	const text = "errors == 0"
+	notMeasured := result.Assertion{Text: text, Got: errNotMeasured.Error()}
+	kept, missed := result.Assertion{Text: text, Kept: true}, result.Assertion{Text: text, Got: "3"}
+	for name, tt := range map[string]struct {
+		right, wrong result.Assertion
+		isOpen       bool
+	}{
+		"it fails on the wrong one alone":         {kept, missed, false},
+		"it holds on both":                        {kept, kept, true},
+		"it fails on both, as under load":         {missed, missed, true},
+		"it fails on the right one alone":         {missed, kept, true},
+		"it is not measured on the wrong one":     {kept, notMeasured, true},
+		"it is not measured on the right one":     {notMeasured, missed, true},
+		"it is another one that the right has":    {result.Assertion{Text: "dropped == 0", Kept: true}, missed, true},
+		"it is another one that the wrong breaks": {kept, result.Assertion{Text: "dropped == 0"}, true},
+	} {
+		p := &proof{open: map[string][]int{text: nil}, found: map[int][]result.Assertion{right: {tt.right}, 0: {tt.wrong}}}
+		p.settle(t, 1)
+		if _, isOpen := p.open[text]; isOpen != tt.isOpen {
+			t.Errorf("%s: open: %t, want %t", name, isOpen, tt.isOpen)
+		}
+	}
 }

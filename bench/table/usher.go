@@ -48,32 +48,40 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 	if err != nil {
 		return nil, err
 	}
-	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, close: func() { _ = os.RemoveAll(folder) }}
+	public, err1 := process.ReservePort()
+	admin, err2 := process.ReservePort()
+	leave := func() {
+		public.Release()
+		admin.Release()
+		_ = os.RemoveAll(folder)
+	}
+	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, close: leave}
 	t.request = func(path, token string) string { return path + "?token=" + token }
 	defer func() {
 		if err != nil {
 			t.close()
 		}
 	}()
-	public, err1 := process.FreePort(ctx)
-	admin, err2 := process.FreePort(ctx)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
 	file := filepath.Join(folder, "usher.yaml")
 	const room = 1_000_000 // for the sessions that a row on new viewers opens
-	text := fmt.Sprintf(usherSettings, public, admin, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room,
+	text := fmt.Sprintf(usherSettings, public.Address, admin.Address, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room,
 		cmp.Or(s.idle, time.Minute), s.yaml)
-	if err := errors.Join(err1, err2, os.WriteFile(file, []byte(text), 0o600)); err != nil {
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
 	node, err := process.Start(exec.CommandContext(context.WithoutCancel(ctx), b.Usher, "serve", "--config", file))
 	if err != nil {
 		return nil, err
 	}
-	t.address, t.pid = public, node.PID()
+	t.address, t.pid = public.Address, node.PID()
 	t.close = func() {
 		node.Stop()
-		_ = os.RemoveAll(folder)
+		leave()
 	}
-	return t, awaitReady(ctx, node, "http://"+admin+"/readyz")
+	return t, awaitReady(ctx, node, "http://"+admin.Address+"/readyz")
 }
 
 func awaitReady(ctx context.Context, node *process.Process, url string) error {

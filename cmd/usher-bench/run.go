@@ -24,7 +24,7 @@ import (
 // runCmd runs a scenario.
 type runCmd struct {
 	Scenario string        `arg:"" help:"One of ${scenarios}; or the path of a file of yours."`
-	Demo     bool          `help:"Start everything on this machine, as is done without --target: nodes, middleware, origin; one node without redis-server."`
+	Demo     bool          `help:"Start everything on this machine, as is done without --target: nodes, middleware, origin; one node without redis-server, where the scenario needs no more."`
 	For      time.Duration `help:"The length of a measurement. Default: the scenario's." placeholder:"DURATION"`
 	Set      []string      `help:"Change a knob; usher-bench list NAME shows them. May be repeated." placeholder:"NAME=VALUE" sep:"none"`
 	Usher    string        `help:"The program usher. Empty: the one beside this program, in PATH, or built from the source." placeholder:"PATH"`
@@ -38,7 +38,7 @@ type runCmd struct {
 	Middleware string   `help:"Run the harness's middleware on this address for your servers, so that it can fail." placeholder:"ADDRESS"`
 	Origin     string   `help:"Run the harness's origin on this address for your servers." placeholder:"ADDRESS"`
 
-	Against []string `help:"Servers to measure in alternation: usher, and peers such as nginx-auth." placeholder:"NAME"`
+	Against []string `help:"Servers to measure in alternation with the first, which is yours or usher: usher, peers such as nginx-auth, URLs of any HLS server such as cdn=https://cdn.example.com/live/{channel}/index.m3u8." placeholder:"[NAME=]URL"`
 	Rounds  int      `help:"How often each is measured. Default: 5 with --against, else 1."`
 	Out     string   `help:"The folder of the report." default:"." placeholder:"FOLDER"`
 
@@ -58,7 +58,7 @@ func (c *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Binary == "" && o.External == nil {
+	if o.Binary == "" && o.RunsUsher() {
 		folder, err := os.MkdirTemp("", "usher-bench-")
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 	if c.Auth != "" {
 		s.Knobs.Dialect = c.Dialect
 	}
-	return s, s.Validate()
+	return s, nil
 }
 
 // errFlags is wrapped by an error for flags that exclude each other.
@@ -135,17 +135,33 @@ func (c *runCmd) options(s *scenario.Scenario) (o scenario.Options, err error) {
 		return o, err
 	}
 	if c.isExternal() {
-		o.External, err = c.external()
+		if o.External, err = c.external(); err != nil {
+			return o, err
+		}
+	}
+	if !o.RunsUsher() {
+		return o, nil
+	}
+	if err := s.Validate(); err != nil {
 		return o, err
 	}
 	if s.Redis && !rig.HasRedis() {
-		if !c.Demo {
-			return o, fmt.Errorf("redis: %w", rig.ErrNoRedis)
-		}
-		_, _ = fmt.Fprintf(os.Stdout, "%v: the demo runs one node with the memory store\n", rig.ErrNoRedis)
-		s.Redis, s.Nodes = false, 1
+		return o, c.useOneNode(s)
 	}
 	return o, nil
+}
+
+// useOneNode has the demo run one node where redis-server is missing, unless the scenario needs more.
+func (c *runCmd) useOneNode(s *scenario.Scenario) error {
+	if !c.Demo {
+		return fmt.Errorf("redis: %w", rig.ErrNoRedis)
+	}
+	s.Redis, s.Nodes = false, 1
+	if err := s.Validate(); err != nil {
+		return fmt.Errorf("--demo: %w, and %s cannot be run on one node without it: %w", rig.ErrNoRedis, s.Name, err)
+	}
+	_, _ = fmt.Fprintf(os.Stdout, "%v: the demo runs one node with the memory store\n", rig.ErrNoRedis)
+	return nil
 }
 
 // isExternal reports whether servers of the operator's are measured.
@@ -159,8 +175,8 @@ func (c *runCmd) checkFlags() error {
 		return errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
 	case c.isExternal() && c.Demo:
 		return fmt.Errorf("--demo %w --target and --auth", errFlags)
-	case c.isExternal() && len(c.Against) > 0:
-		return fmt.Errorf("--against %w --target and --auth", errFlags)
+	case c.Auth != "" && len(c.Against) > 0:
+		return fmt.Errorf("--against %w --auth", errFlags)
 	}
 	return nil
 }

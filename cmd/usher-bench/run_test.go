@@ -2,14 +2,24 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"usher/bench/result"
+	"usher/bench/rig"
+	"usher/bench/scenario"
+	"usher/bench/stage"
 )
 
 // readRun reads the report of a run.
@@ -27,15 +37,28 @@ func readRun(t *testing.T, file string) *result.Run {
 	return run
 }
 
+// usher builds the program usher with the race detector, once.
+var usher = sync.OnceValues(func() (string, error) {
+	folder, err := os.MkdirTemp("", "usher-bench-test-")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(folder, "usher")
+	if out, err := exec.Command("go", "build", "-race", "-o", file, "usher/cmd/usher").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return file, nil
+})
+
 // TestRun_Demo_Steady runs a scenario in an empty folder on a node with the race detector. How fast it is is the machine's matter.
 func TestRun_Demo_Steady(t *testing.T) {
 	folder := t.TempDir()
-	usher := filepath.Join(folder, "usher")
-	if out, err := exec.Command("go", "build", "-race", "-o", usher, "usher/cmd/usher").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	binary, err := usher()
+	if err != nil {
+		t.Fatal(err)
 	}
 	c := runCmd{
-		Scenario: "steady", Demo: true, For: 4 * time.Second, Set: []string{"viewers=40", "validity=1m"}, Usher: usher, Out: filepath.Join(folder, "out"),
+		Scenario: "steady", Demo: true, For: 4 * time.Second, Set: []string{"viewers=40", "validity=1m"}, Usher: binary, Out: filepath.Join(folder, "out"),
 	}
 	if err := c.Run(t.Context()); err != nil && !errors.Is(err, errNotKept) {
 		t.Fatal(err)
@@ -57,6 +80,101 @@ func TestRun_Demo_Steady(t *testing.T) {
 	for _, a := range m.Assertions {
 		if !a.Kept && !strings.HasPrefix(a.Text, "p99") {
 			t.Errorf("%s: got %s", a.Text, a.Got)
+		}
+	}
+}
+
+// hls serves a live channel below another path than the harness's own servers do, and counts the requests.
+func hls(t *testing.T, requests *atomic.Int64) string {
+	t.Helper()
+	origin := http.StripPrefix("/live", stage.NewOrigin(stage.Config{SegmentDuration: time.Second}))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		origin.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// printed returns what a function prints to standard output.
+func printed(t *testing.T, do func()) string {
+	t.Helper()
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	defer func(before *os.File) { os.Stdout = before }(os.Stdout)
+	os.Stdout = f
+	do()
+	text, err := os.ReadFile(f.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestRun_AgainstURL_InAlternation measures Usher, a peer and a server by its URL in turn.
+func TestRun_AgainstURL_InAlternation(t *testing.T) {
+	binary, err := usher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests atomic.Int64
+	c := runCmd{
+		Scenario: "steady", For: 3 * time.Second, Set: []string{"viewers=20", "segment=1s", "validity=1s"}, Usher: binary, Rounds: 2, Out: t.TempDir(),
+		Against: []string{"nginx-cache", "cdn=" + hls(t, &requests) + "/live/single/{channel}/index.m3u8"},
+	}
+	out := printed(t, func() {
+		if err := c.Run(t.Context()); err != nil && !errors.Is(err, errNotKept) {
+			t.Error(err)
+		}
+	})
+	run := readRun(t, filepath.Join(c.Out, "steady.json"))
+	var order []string
+	for i := range run.Measurements {
+		m := &run.Measurements[i]
+		order = append(order, m.Target)
+		if m.Operations[result.Opening].Failed() > 0 || m.Operations[result.Playlist].Requests == 0 {
+			t.Errorf("%s: %+v; want viewers who play", m.Target, m.Operations)
+		}
+		if isJudged := len(m.Assertions) > 0; isJudged != (m.Target == "usher") {
+			t.Errorf("%s: judged: %t", m.Target, isJudged)
+		}
+	}
+	if want := []string{"usher", "nginx-cache", "cdn", "nginx-cache", "cdn", "usher"}; !slices.Equal(order, want) {
+		t.Errorf("measured %v, want %v", order, want)
+	}
+	if requests.Load() == 0 {
+		t.Error("the server of the URL had no request")
+	}
+	if !regexp.MustCompile(`Medians over the rounds \(least to most\), and as a ratio to usher\.\n(.*\n)*` +
+		`  playlist p99 \(ms\) +cdn +[\d.e+]+ \([\d.e+]+ to [\d.e+]+\) +[\d.]+ \([\d.]+ to [\d.]+\)`).MatchString(out) {
+		t.Errorf("no ratio to usher in:\n%s", out)
+	}
+}
+
+// TestRun_TargetAgainstURL_Segments measures two servers of the operator's, with all that viewers fetch.
+func TestRun_TargetAgainstURL_Segments(t *testing.T) {
+	var requests atomic.Int64
+	url := hls(t, &requests)
+	c := runCmd{
+		Scenario: "steady", For: 3 * time.Second, Set: []string{"viewers=5", "path=/live/play/{channel}/index.m3u8"}, Rounds: 1, Out: t.TempDir(),
+		Target: []string{url}, Against: []string{url + "/live/single/{channel}/index.m3u8", "other=" + url},
+	}
+	err := c.Run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "is there twice") {
+		t.Errorf("%v, want an error for two servers of one name", err)
+	}
+	c.Against[0] = "single=" + c.Against[0]
+	if err := c.Run(t.Context()); err != nil && !errors.Is(err, errNotKept) {
+		t.Fatal(err)
+	}
+	run := readRun(t, filepath.Join(c.Out, "steady.json"))
+	for i, want := range []string{url, "single", "other"} {
+		m := &run.Measurements[i]
+		if m.Target != want || m.Operations[result.Segment] == nil || m.Operations[result.Segment].Requests == 0 || m.Operations[result.Opening].Failed() > 0 {
+			t.Errorf("%s: %+v; want %s with segments", m.Target, m.Operations, want)
 		}
 	}
 }
@@ -115,9 +233,17 @@ func TestRun_Flags_Errors(t *testing.T) {
 		`--set=viewrs=3: unknown knob; did you mean "viewers"?`:           {Scenario: "steady", Set: []string{"viewrs=3"}},
 		"--set=viewers=x: want a whole number":                            {Scenario: "steady", Set: []string{"viewers=x"}},
 		"--set=viewers: want NAME=VALUE":                                  {Scenario: "steady", Set: []string{"viewers"}},
+		"nodes: 3 with redis: false: they would share nothing":            {Scenario: "steady", Set: []string{"nodes=3"}},
+		`leaves no node alive, but "errors <= viewers" is expected`:       {Scenario: "node-loss", Set: []string{"nodes=1"}},
 		"for: 1s is below 3s":                                             {Scenario: "steady", For: time.Second},
 		"--demo does not go together with --target":                       {Scenario: "steady", Demo: true, Target: target},
-		"--against does not go together with --target":                    {Scenario: "steady", Against: []string{"usher"}, Target: target},
+		"--against does not go together with --auth":                      {Scenario: "edge", Against: []string{"usher"}, Auth: "http://127.0.0.1:1/x"},
+		`--against: "ftp://cdn": want a URL such as`:                      {Scenario: "steady", Against: []string{"ftp://cdn"}, Usher: "none"},
+		`--against: "cdn=cdn.example.com": want a URL such as`:            {Scenario: "steady", Against: []string{"cdn=cdn.example.com"}, Usher: "none"},
+		`--against: "nginx-auth" is there twice`:                          {Scenario: "steady", Against: []string{"nginx-auth", "nginx-auth"}, Usher: "none"},
+		`--against: "usher" is there twice`:                               {Scenario: "steady", Against: []string{"usher=http://127.0.0.1:1"}, Usher: "none"},
+		`nginx-auth: fault "node kill 1": the harness does not run`:       {Scenario: "node-loss", Against: []string{"nginx-auth"}, Usher: "none"},
+		`cdn: fault "middleware refuse": the harness does not run`:        {Scenario: "outage", Against: []string{"cdn=http://127.0.0.1:1"}, Usher: "none"},
 		"--auth does not go together with --target":                       {Scenario: "edge", Auth: "http://127.0.0.1:1/x", Target: target},
 		"--auth=here: want a URL":                                         {Scenario: "edge", Auth: "here"},
 		"--metrics, --pid, --middleware and --origin are for servers":     {Scenario: "steady", PID: []int{1}},
@@ -130,6 +256,27 @@ func TestRun_Flags_Errors(t *testing.T) {
 		c.Out = t.TempDir()
 		if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}
+
+// TestRun_DemoWithoutRedis_OneNodeOrRefused has all scenarios where redis-server is not installed.
+func TestRun_DemoWithoutRedis_OneNodeOrRefused(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	needMore := map[string]bool{"node-loss": true, "rolling-upgrade": true, "hopping": true, "redis-loss": true}
+	for _, name := range scenario.Names() {
+		c := runCmd{Scenario: name, Demo: true, Usher: "none"}
+		s, err := c.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.options(s)
+		want := "--demo: " + rig.ErrNoRedis.Error() + ", and " + name + " cannot be run on one node without it: "
+		switch {
+		case needMore[name] && (err == nil || !strings.HasPrefix(err.Error(), want)):
+			t.Errorf("%s: %v, want %s…", name, err, want)
+		case !needMore[name] && (err != nil || s.Nodes != 1 || s.Redis):
+			t.Errorf("%s: %v, %d nodes, redis: %t; want one node without", name, err, s.Nodes, s.Redis)
 		}
 	}
 }

@@ -73,11 +73,11 @@ func siblings() map[string][]string {
 }
 
 // inTests returns the packages that every test may import: the vocabularies, the chain, test support, and the fake middleware
-// and origin.
+// and origin, and ports that are reserved for processes.
 func inTests() []string {
 	return []string{
 		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
-		"cluster/redistest", "cmd/usher/config",
+		"bench/process", "cluster/redistest", "cmd/usher/config",
 	}
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -17,6 +16,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/backendtest/testproc"
+	"usher/bench/process"
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
 	"usher/gateway"
@@ -33,26 +33,13 @@ func startPHP(t *testing.T) (address, folder string) {
 	if err := os.CopyFS(folder, os.DirFS("testdata/php")); err != nil {
 		t.Fatal(err)
 	}
-	for range 5 { // another test may take the free port first
-		if address, ok := tryPHP(t, folder); ok {
-			return address, folder
-		}
-	}
-	t.Fatal("php found no free port")
-	return "", ""
-}
-
-// tryPHP starts PHP's server on a port that is free now, and reports whether it still was.
-func tryPHP(t *testing.T, folder string) (address string, ok bool) {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	port, err := process.ReservePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	free := listener.Addr().String()
-	_ = listener.Close()
+	t.Cleanup(port.Release)
 	out := new(logBuffer)
-	cmd := exec.Command("php", "-n", "-S", free, "-t", folder)
+	cmd := exec.Command("php", "-n", "-S", port.Address, "-t", folder)
 	cmd.Stdout, cmd.Stderr = out, out
 	wait, err := testproc.Start(cmd)
 	if err != nil {
@@ -65,9 +52,9 @@ func tryPHP(t *testing.T, folder string) (address string, ok bool) {
 	for deadline := time.Now().Add(phpTimeout); ; <-time.After(10 * time.Millisecond) {
 		switch {
 		case len(out.lines("started")) > 0:
-			return "http://" + free, true
+			return "http://" + port.Address, folder
 		case len(out.lines("Failed to listen")) > 0:
-			return "", false
+			t.Fatalf("php does not listen: %q", out.lines(""))
 		case time.Now().After(deadline):
 			t.Fatalf("php does not start: %q", out.lines(""))
 		}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -79,8 +80,11 @@ func port(address string) string {
 	return number
 }
 
+// givenPorts holds the addresses that freeClusterPort returned.
+var givenPorts sync.Map
+
 // freeClusterPort returns an address of 127.0.0.1 with a free port. The port 10,000 above it, the bus of a Redis Cluster's
-// node, is free too.
+// node, is free too. Both are below the range from which freePort and outgoing connections have theirs. It returns no address twice.
 func freeClusterPort(t *testing.T) string {
 	t.Helper()
 	const lowest, count, bus = 18000, 4500, 10_000

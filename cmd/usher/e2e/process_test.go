@@ -2,9 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
-	"math/rand/v2"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,6 +11,7 @@ import (
 	"time"
 
 	"usher/backends/backendtest/testproc"
+	ports "usher/bench/process"
 )
 
 // transcript is the output of a process. It is safe for concurrent use.
@@ -136,25 +134,13 @@ func runToEnd(t *testing.T, path string, args ...string) (code int, out, errs st
 	return code, p.out.String(), p.errs.String()
 }
 
-// givenPorts holds the addresses that freePort returned.
-var givenPorts sync.Map
-
-// freePort returns an address of 127.0.0.1 with a free port below the range of outgoing connections. Neither it nor
-// freeClusterPort returns an address twice.
+// freePort returns an address of 127.0.0.1 that is the test's to its end.
 func freePort(t *testing.T) string {
 	t.Helper()
-	const lowest, count = 18000, 12000
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(count))
-		if _, given := givenPorts.LoadOrStore(address, true); given {
-			continue // the other test may not listen on it yet
-		}
-		listener, err := net.Listen("tcp", address)
-		if err == nil {
-			_ = listener.Close()
-			return address
-		}
+	p, err := ports.ReservePort()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("no free port between %d and %d", lowest, lowest+count)
-	return ""
+	t.Cleanup(p.Release)
+	return p.Address
 }

@@ -1,0 +1,113 @@
+package scenario
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// minValidity is the least that Usher's settings accept.
+const minValidity = time.Second
+
+// checkServers reports what the servers that the harness starts cannot do.
+func (s *Scenario) checkServers() error {
+	var errs []error
+	if s.Nodes > 1 && !s.sharesRedis() {
+		errs = append(errs, fmt.Errorf("nodes: %d with redis: false: they would share nothing; set redis=true or nodes=1", s.Nodes))
+	}
+	if s.Hop.Of(s.For) > 0 && s.Nodes < 2 {
+		errs = append(errs, fmt.Errorf("hop: %s with nodes: %d: there is no other node to reach; set nodes=2 and redis=true, or hop=0s", s.Hop, s.Nodes))
+	}
+	if validity := s.Validity.Of(s.For); validity < minValidity {
+		errs = append(errs, fmt.Errorf("validity: %s of for: %s is below %s, the least that a node takes; set validity=1s or a longer for",
+			s.Validity, s.For, minValidity))
+	}
+	isWhole := true
+	for _, f := range s.Faults {
+		if err := s.checkFault(f.What); err != nil {
+			errs, isWhole = append(errs, fmt.Errorf("fault %q: %w", f.What, err)), false
+		}
+	}
+	if isWhole {
+		errs = append(errs, s.checkAlive())
+	}
+	return errors.Join(errs...)
+}
+
+// sharesRedis reports whether the nodes share a Redis, which may be one that the settings name.
+func (s *Scenario) sharesRedis() bool {
+	cluster, _ := s.Settings["cluster"].(map[string]any)
+	return s.Redis || cluster["redis"] != nil
+}
+
+// checkFault reports a fault of a server that the scenario does not run.
+func (s *Scenario) checkFault(what string) error {
+	server, _, which := splitFault(what)
+	switch {
+	case server == "redis" && !s.Redis:
+		return errors.New("redis: false: there is no redis-server to break; set redis=true")
+	case server != "node" || which == "all":
+		return nil
+	}
+	if n, err := strconv.Atoi(which); err != nil || n < 1 || n > s.Nodes {
+		return fmt.Errorf("nodes: %d: there is no node %q; set nodes=%d, or name one from 1 to %d", s.Nodes, which, max(n, s.Nodes), s.Nodes)
+	}
+	return nil
+}
+
+func splitFault(what string) (server, kind, which string) {
+	fields := append(strings.Fields(what), "", "", "")
+	return fields[0], fields[1], fields[2]
+}
+
+// checkAlive reports faults that together leave no node alive, if an expectation bounds the failures of that time.
+func (s *Scenario) checkAlive() error {
+	for _, f := range s.Faults {
+		if s.nodesDown(f.At.Of(s.For)) < s.Nodes {
+			continue
+		}
+		for i := range s.Expect {
+			if e := &s.Expect[i]; e.boundsFailures(f.Name) {
+				return fmt.Errorf("fault %q with nodes: %d leaves no node alive, but %q is expected; set nodes=%d and redis=true",
+					f.What, s.Nodes, e.Text, s.Nodes+1)
+			}
+		}
+	}
+	return nil
+}
+
+// nodesDown returns how many nodes are down at a time. Of nodes that restart in turn it is one.
+func (s *Scenario) nodesDown(at time.Duration) int {
+	down := map[string]bool{}
+	for _, f := range s.Faults {
+		from := f.At.Of(s.For)
+		if server, _, which := splitFault(f.What); server == "node" && from <= at && at <= from+f.For.Of(s.For) {
+			down[which] = true
+		}
+	}
+	return len(down)
+}
+
+// boundsFailures reports whether the expectation allows only so many failures while a fault of that name holds.
+func (e *Expectation) boundsFailures(fault string) bool {
+	switch e.operator {
+	case "==":
+		return e.left.countsFailures(fault) || e.right.countsFailures(fault)
+	case "<", "<=":
+		return e.left.countsFailures(fault)
+	case ">", ">=":
+		return e.right.countsFailures(fault)
+	}
+	return false
+}
+
+// countsFailures reports whether the term has a number of failures that those during the fault are in.
+func (t *term) countsFailures(fault string) bool {
+	if t.operator != "" {
+		return t.left.countsFailures(fault) || t.right.countsFailures(fault)
+	}
+	return slices.Contains([]string{"errors", "failures"}, t.name) && slices.Contains([]string{"", "fault", fault}, t.phase)
+}

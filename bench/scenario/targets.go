@@ -1,0 +1,187 @@
+package scenario
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"usher/bench/peers"
+	"usher/bench/rig"
+)
+
+// target is what is measured in alternation with others.
+type target struct {
+	name string
+	// external is nil if the harness starts Usher or the peer of that name.
+	external *rig.External
+	// path is where viewers play; empty: the scenario's.
+	path string
+}
+
+// isUsher reports whether the harness starts nodes of Usher.
+func (t *target) isUsher() bool { return t.external == nil && t.name == rig.Usher }
+
+func (t *target) isPeer() bool { return t.external == nil && t.name != rig.Usher }
+
+// RunsUsher reports whether the harness starts nodes of Usher, which need the program.
+func (o *Options) RunsUsher() bool { return o.External == nil || slices.Contains(o.Against, rig.Usher) }
+
+// targets returns what is measured. The first one is External or Usher.
+func (o *Options) targets() ([]target, error) {
+	all := []target{{name: rig.Usher}}
+	if o.External != nil {
+		all[0] = target{name: strings.Join(o.External.URLs, ","), external: o.External}
+	}
+	for _, text := range o.Against {
+		if text == all[0].name {
+			continue // it is the first
+		}
+		t, err := o.parseTarget(text)
+		if err == nil && slices.ContainsFunc(all, func(other target) bool { return other.name == t.name }) {
+			err = fmt.Errorf("%q is there twice: name it otherwise, as in other=http://127.0.0.1:8080", t.name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--against: %w", err)
+		}
+		all = append(all, t)
+	}
+	return all, nil
+}
+
+var errTargetURL = errors.New("want a URL such as http://127.0.0.1:8080 or https://cdn.example.com/live/{channel}/index.m3u8")
+
+// parseTarget parses usher, the name of a peer, or a URL, which may have a name: "cdn=https://cdn.example.com".
+func (o *Options) parseTarget(text string) (t target, err error) {
+	name, address, isNamed := strings.Cut(text, "=")
+	if !isNamed || strings.Contains(name, "/") {
+		name, address = "", text // the = of a query
+	}
+	if name == "" && !strings.Contains(address, "://") {
+		return target{name: text}, checkName(text)
+	}
+	base, path, err := splitURL(address)
+	if err != nil {
+		return t, fmt.Errorf("%q: %w", text, err)
+	}
+	t = target{name: cmp.Or(name, base), external: &rig.External{URLs: []string{base}, AuthPath: cmp.Or(path, "/")}}
+	if path != "/" {
+		t.path = path
+	}
+	if o.External != nil {
+		t.external.Middleware, t.external.Origin = o.External.Middleware, o.External.Origin
+	}
+	return t, nil
+}
+
+// checkName reports a name of no server that the harness can start.
+func checkName(name string) error {
+	if name == rig.Usher {
+		return nil
+	}
+	_, err := peers.Find(name)
+	if errors.Is(err, peers.ErrUnknown) {
+		return fmt.Errorf("%w, usher, or a URL", err)
+	}
+	return err
+}
+
+// splitURL returns a server's URL, and the path and query below it, which may be empty and have placeholders.
+func splitURL(address string) (base, path string, err error) {
+	scheme, rest, _ := strings.Cut(address, "://")
+	end := strings.IndexAny(rest+"/", "/?")
+	base, path = scheme+"://"+rest[:end], rest[end:]
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.User != nil || scheme != "http" && scheme != "https" || strings.HasPrefix(path, "?") {
+		return "", "", errTargetURL
+	}
+	return base, path, nil
+}
+
+// validate reports what cannot be run before anything is measured.
+func (s *Scenario) validate(ctx context.Context, targets []target, o *Options) error {
+	validate := s.validateValues
+	if o.RunsUsher() {
+		validate = s.Validate
+	}
+	if err := validate(); err != nil {
+		return err
+	}
+	for i := range targets {
+		if t := &targets[i]; !t.isUsher() && len(targets) > 1 {
+			if err := s.checkFaults(ctx, t, o); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkFaults reports a fault of a server that the harness does not run for the target.
+func (s *Scenario) checkFaults(ctx context.Context, t *target, o *Options) error {
+	if t.isPeer() {
+		for _, f := range s.Faults {
+			if server, _, _ := splitFault(f.What); server == "node" || server == "redis" {
+				return fmt.Errorf("fault %q: %w: it has no %s of Usher", f.What, rig.ErrNoServer, server)
+			}
+		}
+		return nil
+	}
+	g, err := s.start(ctx, t, o)
+	if err != nil {
+		return err
+	}
+	defer g.Close()
+	_, err = s.events(g)
+	return err
+}
+
+// as returns the scenario as the target plays it. Servers that do not carry a viewer's ticket to what they list are compared by
+// playlists alone, with the token, if a peer is among the targets.
+func (s *Scenario) as(t *target, all []target) Scenario {
+	changed := *s
+	if s.Dialect == "" && hasPeers(all) {
+		changed.SegmentEvery, changed.Light = 0, true
+		if t.external == nil {
+			changed.Path = "/single/{channel}/index.m3u8?token={token}"
+		}
+	}
+	if t.path != "" {
+		changed.Path = t.path
+	}
+	return changed
+}
+
+const peersNote = "servers that do not carry a viewer's ticket to what playlists list are compared by playlists alone, with the token"
+
+func hasPeers(all []target) bool {
+	return slices.ContainsFunc(all, func(t target) bool { return t.isPeer() })
+}
+
+// start starts the target's servers.
+func (s *Scenario) start(ctx context.Context, t *target, o *Options) (*rig.Rig, error) {
+	options := rig.Options{
+		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Balancer: s.Balancer, Latency: s.Latency,
+		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
+		Settings: s.Settings,
+		// Zaps, roaming and returns open further sessions.
+		Sessions: roomFor*s.Viewers + leastRoom,
+	}
+	if t.external != nil {
+		return t.external.Start(ctx, options)
+	}
+	if t.isPeer() {
+		options.Validity = max(time.Second, options.Validity.Round(time.Second)) // as peers have it
+	}
+	return rig.Start(ctx, options)
+}
+
+// roomFor is for how many times the viewers there is room.
+const (
+	roomFor   = 4
+	leastRoom = 50_000
+)
