@@ -26,6 +26,7 @@ func machine() plan.Machine {
 func roundCosts() plan.Costs {
 	return plan.Costs{
 		Version: 1, Machine: "a table", Playlist: 40, Segment: 40, SegmentMegabyte: 200, Opening: 300, Recheck: 180, Heartbeat: 2, AuthQuestion: 36,
+		LimitedHeartbeat: 10, OpeningAlone: 200, RecheckAlone: 100,
 		RedisOpening: 30, RedisRecheck: 18, RedisHeartbeat: 2, RedisLimitedHeartbeat: 10,
 		Node: 1e8, Session: 3000, Connection: 20_000, RedisSession: 1000,
 	}
