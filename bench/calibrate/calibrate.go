@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,9 +22,6 @@ type Options struct {
 	Rounds int
 	// Progress gets a line for each measurement.
 	Progress func(line string)
-
-	// withoutRedis is set on a machine without redis-server.
-	withoutRedis bool
 }
 
 // minRounds have a median that one disturbed round does not move.
@@ -44,13 +40,14 @@ func (o Options) Validate() error {
 }
 
 // unitsPerRound is how many units the steps of a round take, with the starts of their servers.
-const unitsPerRound = 24
+const unitsPerRound = 28
 
 // calibration is one run.
 type calibration struct {
 	Options
 	// unit is how long a step is measured.
-	unit time.Duration
+	unit     time.Duration
+	hasRedis bool
 	values
 	notes
 }
@@ -68,23 +65,24 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s version: %w", o.Usher, err)
 	}
-	o.withoutRedis = o.withoutRedis || !rig.HasRedis()
-	c := &calibration{
-		Options: o, unit: o.For / time.Duration(o.Rounds*unitsPerRound), values: values{}, notes: notes{cores: float64(process.Host().CPUs)},
-	}
+	c := newCalibration(o, o.For/time.Duration(o.Rounds*unitsPerRound))
 	for round := range o.Rounds {
 		c.say("round %d of %d", round+1, o.Rounds)
 		if err := c.round(ctx); err != nil {
 			return nil, err
 		}
 	}
-	return c.report(costs, strings.TrimSpace(string(version)))
+	return c.report(costs, strings.TrimSpace(string(version))), nil
+}
+
+func newCalibration(o Options, unit time.Duration) *calibration {
+	return &calibration{Options: o, unit: unit, hasRedis: rig.HasRedis(), values: values{}, notes: notes{cores: float64(process.Host().CPUs)}}
 }
 
 // round measures each cost once. Each step has servers of its own, so that none weighs on the next one.
 func (c *calibration) round(ctx context.Context) error {
 	steps := []func(context.Context) error{c.measureServing, c.measureConnections, c.measureSegments, c.measureRecheckAlone}
-	if !c.withoutRedis {
+	if c.hasRedis {
 		steps = append(steps, c.measureOpening, c.measureRecheck, c.measureHeartbeats)
 	}
 	for _, step := range steps {
@@ -111,29 +109,32 @@ func (c *calibration) found(name string, value float64) {
 	c.say("  %-28s %12s", name, number(value))
 }
 
-// errUnmeasured is wrapped by the error for a cost that drowned in noise.
-var errUnmeasured = errors.New("too small beside the machine's noise: give it more time with --for, on a machine where nothing else runs")
-
-// report makes costs of the medians.
-func (c *calibration) report(costs plan.Costs, version string) (*Report, error) {
-	h := process.Host()
-	reference := plan.Names()
+// report makes costs of the medians. A cost that was not measured keeps its value, and is marked as an estimate.
+func (c *calibration) report(costs plan.Costs, version string) *Report {
 	r := &Report{values: c.values, Notes: c.notes.all()}
-	for name, found := range c.values {
-		if median(found) <= 0 {
-			return nil, fmt.Errorf("%s: %s: %w", name, spread(found), errUnmeasured)
+	var drowned, missing []string
+	for _, name := range plan.Names() {
+		switch found := c.values[name]; {
+		case len(found) == 0:
+			missing = append(missing, name)
+		case median(found) <= 0:
+			drowned = append(drowned, name)
+		default:
+			costs.Set(name, rounded(median(found)), fmt.Sprintf("%s; median of %s", methods()[name], spread(found)))
 		}
-		reference = slices.DeleteFunc(reference, func(one string) bool { return one == name })
 	}
-	if len(reference) > 0 {
-		costs.SetEstimates(reference, "not measured: "+rig.ErrNoRedis.Error())
-		r.Notes = append(r.Notes, fmt.Sprintf("%v: the costs with Redis are those of the reference machine, and marked as estimates.", rig.ErrNoRedis))
+	if len(drowned) > 0 {
+		costs.SetEstimates(drowned, "too small beside the machine's noise")
+		r.Notes = append(r.Notes, fmt.Sprintf("%s: too small beside the machine's noise, so those of the reference machine stay, marked as estimates; "+
+			"repeat it with a longer --for where nothing else runs.", strings.Join(drowned, ", ")))
 	}
-	for name, found := range c.values {
-		costs.Set(name, rounded(median(found)), fmt.Sprintf("%s; median of %s", methods()[name], spread(found)))
+	if len(missing) > 0 {
+		costs.SetEstimates(missing, rig.ErrNoRedis.Error())
+		r.Notes = append(r.Notes, fmt.Sprintf("%v: the costs with Redis are those of the reference machine, marked as estimates.", rig.ErrNoRedis))
 	}
+	h := process.Host()
 	costs.Machine = fmt.Sprintf("%d cores of %s, %.0f GiB, %s, %s, %s, %s", h.CPUs, h.CPU, float64(h.Memory)/(1<<30), h.System, h.Go, version,
 		time.Now().Format(time.DateOnly))
 	r.Costs = costs
-	return r, nil
+	return r
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,19 @@ type usage struct {
 	calls                        float64
 	commands                     map[string]float64
 	redisBytes                   float64
+}
+
+// plus returns what was used in both.
+func (u usage) plus(other usage) usage {
+	sum := usage{
+		seconds: u.seconds + other.seconds, node: u.node + other.node, redis: u.redis + other.redis, harness: u.harness + other.harness,
+		others: u.others + other.others, calls: u.calls + other.calls, redisBytes: u.redisBytes + other.redisBytes,
+		commands: maps.Clone(other.commands),
+	}
+	for name, n := range u.commands {
+		sum.commands[name] += n
+	}
+	return sum
 }
 
 // beyond returns what was used beyond the same time of another usage, in which the servers had nothing to do.

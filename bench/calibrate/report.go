@@ -1,7 +1,6 @@
 package calibrate
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -31,10 +30,7 @@ func (r *Report) Print(w io.Writer) error {
 		if all := r.values[name]; len(all) > 0 {
 			least, most = number(slices.Min(all)), number(slices.Max(all))
 		}
-		how := cmp.Or(r.Costs.Sources[name], "")
-		if method, isMeasured := methods()[name]; isMeasured && len(r.values[name]) > 0 {
-			how = method
-		}
+		how, _, _ := strings.Cut(r.Costs.Sources[name], ";") // the spread has columns of its own
 		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", name, number(r.Costs.Value(name)), least, most, how)
 	}
 	if err := table.Flush(); err != nil {
