@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"usher/bench/calibrate"
@@ -25,6 +26,15 @@ func (c *calibrateCmd) Run(ctx context.Context) (err error) {
 	if err := o.Validate(); err != nil {
 		return err
 	}
+	// Two minutes are not spent on a file that cannot be written, and a run that fails leaves what is there.
+	f, err := os.CreateTemp(filepath.Dir(c.Out), ".usher-bench-*.json")
+	if err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	defer func() {
+		_ = f.Close()           // an error was found before
+		_ = os.Remove(f.Name()) // it has its own name if all went well
+	}()
 	o.Progress = func(line string) { _, _ = fmt.Fprintln(os.Stderr, line) }
 	if o.Usher == "" {
 		folder, err := os.MkdirTemp("", "usher-bench-")
@@ -43,11 +53,8 @@ func (c *calibrateCmd) Run(ctx context.Context) (err error) {
 	if err := report.Print(os.Stdout); err != nil {
 		return err
 	}
-	f, err := os.Create(c.Out)
-	if err != nil {
-		return fmt.Errorf("--out: %w", err)
-	}
-	if err := errors.Join(report.Costs.Write(f), f.Close()); err != nil {
+	const mode = 0o644
+	if err := errors.Join(report.Costs.Write(f), f.Chmod(mode), f.Close(), os.Rename(f.Name(), c.Out)); err != nil {
 		return fmt.Errorf("--out=%s: %w", c.Out, err)
 	}
 	_, err = fmt.Printf("\nWritten to %s. Use it with: usher-bench plan --viewers N --costs %[1]s\n", c.Out)
