@@ -54,7 +54,11 @@ func (c *calibrateCmd) Run(ctx context.Context) (err error) {
 		return err
 	}
 	const mode = 0o644
-	if err := errors.Join(report.Costs.Write(f), f.Chmod(mode), f.Close(), os.Rename(f.Name(), c.Out)); err != nil {
+	err = errors.Join(report.Costs.Write(f), f.Chmod(mode), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), c.Out)
+	}
+	if err != nil {
 		return fmt.Errorf("--out=%s: %w", c.Out, err)
 	}
 	_, err = fmt.Printf("\nWritten to %s. Use it with: usher-bench plan --viewers N --costs %[1]s\n", c.Out)
