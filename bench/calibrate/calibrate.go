@@ -42,6 +42,9 @@ func (o Options) Validate() error {
 // unitsPerRound is how many units the steps of a round take, with the starts of their servers.
 const unitsPerRound = 28
 
+// longestUnit is shorter than a segment stays in its playlist. With more time there may be more rounds.
+const longestUnit = 5 * time.Second
+
 // calibration is one run.
 type calibration struct {
 	Options
@@ -65,7 +68,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s version: %w", o.Usher, err)
 	}
-	c := newCalibration(o, o.For/time.Duration(o.Rounds*unitsPerRound))
+	c := newCalibration(o, min(longestUnit, o.For/time.Duration(o.Rounds*unitsPerRound)))
 	for round := range o.Rounds {
 		c.say("round %d of %d", round+1, o.Rounds)
 		if err := c.round(ctx); err != nil {

@@ -21,10 +21,10 @@ const (
 	firstSegment  = 0x47
 )
 
-// playlistPath is a channel's path, playlistTarget what a viewer of it requests.
-func playlistPath(i int) string { return fmt.Sprintf("/single/ch%03d/index.m3u8", i%channels) }
-
-func playlistTarget(token string, i int) string { return playlistPath(i) + "?token=" + token }
+// playlistTarget is what a viewer requests.
+func playlistTarget(token string, i int) string {
+	return fmt.Sprintf("/single/ch%03d/index.m3u8?token=%s", i%channels, token)
+}
 
 // plainToken returns the 64 characters of a viewer's token. Users of limitedToken have a stream limit.
 func plainToken(i int) string   { return fmt.Sprintf("viewer-%057d", i) }
@@ -71,16 +71,18 @@ func authQuestion(g *rig.Rig) func(i int) load.Request {
 
 var errPlaylist = errors.New("the playlist lists no segments")
 
-// segments returns requests for the newest segments in the playlists of some viewers.
+// segments returns requests for the newest segments in the playlists of some viewers, of the lower of two variants, whose
+// segments are small.
 func segments(ctx context.Context, g *rig.Rig) ([]load.Request, error) {
 	const viewers, each = connections, 4
 	var requests []load.Request
 	for i := range viewers {
-		text, err := fetch(ctx, g.Nodes[0].Public+playlistTarget(plainToken(i), i))
+		path := fmt.Sprintf("/play/ch%03d/low.m3u8", i%channels)
+		text, err := fetch(ctx, g.Nodes[0].Public+path+"?token="+plainToken(i))
 		if err != nil {
 			return nil, err
 		}
-		base := &url.URL{Path: playlistPath(i)}
+		base := &url.URL{Path: path}
 		var listed []load.Request
 		for line := range strings.Lines(text) {
 			if line = strings.TrimSpace(line); line == "" || line[0] == '#' {

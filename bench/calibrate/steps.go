@@ -19,6 +19,8 @@ const (
 	// openingUnits is for how many units viewers arrive, so that their sessions are many beside what else a node holds.
 	openingUnits = 2
 	largeSegment = 1_000_000
+	// many further sessions show what one holds, however few arrived before.
+	many = 128 * connections
 )
 
 // start starts the servers of a step, and has the node know the first viewers.
@@ -31,7 +33,7 @@ func (c *calibration) start(ctx context.Context, o rig.Options) (*rig.Rig, error
 	if o.RecheckRate == 0 {
 		o.RecheckRate = recheckRate
 	}
-	if o.Segment = 2 * time.Second; o.Settings == nil {
+	if o.Segment = time.Second; o.Settings == nil {
 		o.Settings = settings(interval)
 	}
 	g, err := rig.Start(ctx, o)
@@ -148,11 +150,16 @@ func (c *calibration) measureServing(ctx context.Context) error {
 		return err
 	}
 	c.found("opening_alone_us", micros(opening.node, opening.calls))
+	const unseen = 1_000_000
+	request := playlistOf(g, plainToken)
+	if err := visit(ctx, g, many, func(i int) load.Request { return request(unseen + i) }); err != nil {
+		return err
+	}
 	after, err := resident(g)
 	if err != nil {
 		return err
 	}
-	c.found("session_bytes", (after-before)/sessions)
+	c.found("session_bytes", (after-before)/(sessions+many))
 	playlists, r, err := c.load(ctx, g, "playlists", 1, repeated(prepare(known, playlistOf(g, plainToken))))
 	if err != nil {
 		return err
