@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os/exec"
 	"strings"
 	"time"
@@ -84,11 +85,7 @@ func newCalibration(o Options, unit time.Duration) *calibration {
 
 // round measures each cost once. Each step has servers of its own, so that none weighs on the next one.
 func (c *calibration) round(ctx context.Context) error {
-	steps := []func(context.Context) error{c.measureServing, c.measureConnections, c.measureSegments, c.measureRecheckAlone}
-	if c.hasRedis {
-		steps = append(steps, c.measureOpening, c.measureRecheck, c.measureHeartbeats)
-	}
-	for _, step := range steps {
+	for _, step := range c.steps() {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -97,6 +94,14 @@ func (c *calibration) round(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (c *calibration) steps() []func(context.Context) error {
+	steps := []func(context.Context) error{c.measureServing, c.measureConnections, c.measureSegments, c.measureRecheckAlone}
+	if c.hasRedis {
+		steps = append(steps, c.measureOpening, c.measureRecheck, c.measureHeartbeats)
+	}
+	return steps
 }
 
 // say reports progress.
@@ -112,6 +117,9 @@ func (c *calibration) found(name string, value float64) {
 	c.say("  %-28s %12s", name, number(value))
 }
 
+// isCost reports whether v is a number above 0.
+func isCost(v float64) bool { return v > 0 && !math.IsInf(v, 0) }
+
 // report makes costs of the medians. A cost that was not measured keeps its value, and is marked as an estimate.
 func (c *calibration) report(costs plan.Costs, version string) *Report {
 	r := &Report{values: c.values, Notes: c.notes.all()}
@@ -120,7 +128,7 @@ func (c *calibration) report(costs plan.Costs, version string) *Report {
 		switch found := c.values[name]; {
 		case len(found) == 0:
 			missing = append(missing, name)
-		case median(found) <= 0:
+		case !isCost(median(found)):
 			drowned = append(drowned, name)
 		default:
 			costs.Set(name, rounded(median(found)), fmt.Sprintf("%s; median of %s", methods()[name], spread(found)))

@@ -3,6 +3,7 @@ package calibrate
 import (
 	"errors"
 	"maps"
+	"math"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -76,21 +77,25 @@ func TestCalibration_Round(t *testing.T) {
 	}
 }
 
-// TestCalibration_Round_NoRedis keeps the reference machine's costs with Redis, and says so.
-func TestCalibration_Round_NoRedis(t *testing.T) {
-	usher := build(t)
+// TestCalibration_Report_NoRedis keeps the reference machine's costs with Redis, and says so.
+func TestCalibration_Report_NoRedis(t *testing.T) {
 	t.Setenv("PATH", "")
-	c := newCalibration(Options{Usher: usher}, 200*time.Millisecond)
-	if err := c.round(t.Context()); err != nil {
-		t.Fatal(err)
+	c := newCalibration(Options{}, time.Second)
+	if got := len(c.steps()); got != 4 {
+		t.Errorf("%d steps, want the 4 without Redis", got)
 	}
-	before := reference(t)
-	r := c.report(reference(t), "usher test")
-	costs, out := readBack(t, r)
 	want := []string{
 		"heartbeat_us", "limited_heartbeat_us", "opening_us", "recheck_us", "redis_heartbeat_us", "redis_limited_heartbeat_us",
 		"redis_opening_us", "redis_recheck_us", "redis_session_bytes",
 	}
+	for _, name := range plan.Names() {
+		if !slices.Contains(want, name) {
+			c.values[name] = []float64{1, 2, 3}
+		}
+	}
+	before := reference(t)
+	r := c.report(reference(t), "usher test")
+	costs, out := readBack(t, r)
 	for _, name := range want {
 		if costs.Value(name) != before.Value(name) || !strings.Contains(out, "Not measured: "+name+" (estimate: redis-server is not installed") {
 			t.Errorf("%s: %v, want the reference's, marked; the plan is\n%s", name, costs.Value(name), out)
@@ -111,15 +116,16 @@ func TestCalibration_Report(t *testing.T) {
 		c.values[name] = []float64{float64(i) + 3, float64(i) + 1.2345, float64(i) + 2}
 	}
 	c.values["heartbeat_us"] = []float64{-1, 2, -3}
+	c.values["recheck_us"] = []float64{math.Inf(1), 2, math.Inf(1)} // no re-check came
 	before, got := reference(t), c.report(reference(t), "usher v1")
 	if v, source := got.Costs.Value("auth_question_us"), got.Costs.Sources["auth_question_us"]; v != 2 ||
 		source != "node's CPU: nginx asks about known viewers, 64 connections; median of 3 rounds, 1.23 to 3" {
 		t.Errorf("%v, %q", v, source)
 	}
-	if got.Costs.Heartbeat != before.Heartbeat || !slices.Equal(got.Costs.Estimates(), []string{"heartbeat_us"}) {
-		t.Errorf("heartbeat %v, estimates %v; want the reference's %v, an estimate", got.Costs.Heartbeat, got.Costs.Estimates(), before.Heartbeat)
+	if got.Costs.Heartbeat != before.Heartbeat || !slices.Equal(got.Costs.Estimates(), []string{"heartbeat_us", "recheck_us"}) {
+		t.Errorf("heartbeat %v, estimates %v; want the reference's %v, and two estimates", got.Costs.Heartbeat, got.Costs.Estimates(), before.Heartbeat)
 	}
-	if len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], "heartbeat_us: too small") {
+	if len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], "heartbeat_us, recheck_us: too small") {
 		t.Errorf("notes %q", got.Notes)
 	}
 }

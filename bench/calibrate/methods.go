@@ -4,8 +4,8 @@ package calibrate
 func methods() map[string]string {
 	return map[string]string{
 		"playlist_us":                "node's CPU: cached playlists of known viewers, 64 connections",
-		"segment_us":                 "node's CPU: cached segments of two sizes, what does not grow with the size",
-		"segment_megabyte_us":        "node's CPU: cached segments of two sizes, what grows with the size",
+		"segment_us":                 "node's CPU: cached segments of 20 kB and 1 MB, 16 connections, what does not grow with the size",
+		"segment_megabyte_us":        "node's CPU: cached segments of 20 kB and 1 MB, 16 connections, what grows with the size",
 		"auth_question_us":           "node's CPU: nginx asks about known viewers, 64 connections",
 		"opening_us":                 "node's CPU: new viewers, each with a call of the middleware, with Redis",
 		"recheck_us":                 "node's CPU: sessions re-checked each second without requests, with Redis",

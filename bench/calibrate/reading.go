@@ -90,7 +90,8 @@ func (r reading) minus(before reading) usage {
 type usage struct {
 	seconds                      float64
 	node, redis, harness, others float64 // seconds of CPU
-	calls                        float64
+	calls                        float64 // of the middleware
+	served, bytes                float64 // by the node, as the generator counts them
 	commands                     map[string]float64
 	redisBytes                   float64
 }
@@ -100,7 +101,7 @@ func (u usage) plus(other usage) usage {
 	sum := usage{
 		seconds: u.seconds + other.seconds, node: u.node + other.node, redis: u.redis + other.redis, harness: u.harness + other.harness,
 		others: u.others + other.others, calls: u.calls + other.calls, redisBytes: u.redisBytes + other.redisBytes,
-		commands: maps.Clone(other.commands),
+		served: u.served + other.served, bytes: u.bytes + other.bytes, commands: maps.Clone(other.commands),
 	}
 	for name, n := range u.commands {
 		sum.commands[name] += n
@@ -116,7 +117,7 @@ func (u usage) beyond(idle usage) usage {
 	return u
 }
 
-// micros returns µs of each of n operations.
+// micros returns µs of each of n operations. It is no number if there were none.
 func micros(seconds, n float64) float64 { return seconds / n * 1e6 }
 
 // notes collects what a reader has to know about the machine while costs were measured.

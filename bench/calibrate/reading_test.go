@@ -1,11 +1,14 @@
 package calibrate
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/bench/load"
 )
 
 // TestUsage_Beyond: in 4 s a node used 3 s, of which it would have used 0.4 s without work.
@@ -67,5 +70,17 @@ func TestNotes_All(t *testing.T) {
 	got := n.all()
 	if len(got) != 2 || !strings.Contains(got[0], "up to 0.7 of 2 cores") || !strings.Contains(got[1], "bottleneck of: playlists. ") {
 		t.Errorf("notes %q", got)
+	}
+}
+
+func TestFailed(t *testing.T) {
+	for _, c := range []struct {
+		served, failed uint64
+		isError        bool
+	}{{0, 0, true}, {1000, 0, false}, {1000, 10, false}, {1000, 11, true}} {
+		r := &load.Result{Served: c.served, Failures: map[string]uint64{"status 503": c.failed}}
+		if err := failed(t.Context(), r); errors.Is(err, errFailed) != c.isError {
+			t.Errorf("%d served, %d failed: %v", c.served, c.failed, err)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"usher/bench/load"
@@ -63,34 +64,48 @@ func visit(ctx context.Context, g *rig.Rig, n int, request func(i int) load.Requ
 
 var errFailed = errors.New("requests failed")
 
+// failed bounds how many requests may fail: a few do on a machine with much else to do, and change no cost.
 func failed(ctx context.Context, r *load.Result) error {
+	const oneOf = 100
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if r.Failed() > 0 {
+	if r.Served == 0 || r.Failed() > r.Served/oneOf {
 		return fmt.Errorf("%w: %d of %d: %v", errFailed, r.Failed(), r.Failed()+r.Served, r.Failures)
 	}
 	return nil
 }
 
-// load sends requests for some units after a warm-up of a quarter, and returns what was used.
+const (
+	// A step is repeated until it has done leastOperations, mostWindows times at most: a machine with much else to do may do none
+	// at first.
+	leastOperations = 100
+	mostWindows     = 10
+)
+
+// load sends requests for a time after a warm-up of a quarter, and returns what was used.
 func (c *calibration) load(
-	ctx context.Context, g *rig.Rig, step string, units int, next func(connection, n int) load.Request,
-) (u usage, r *load.Result, err error) {
+	ctx context.Context, g *rig.Rig, step string, length time.Duration, connections int, next func(connection, n int) load.Request,
+) (all usage, err error) {
 	const warmShare = 4
-	length := time.Duration(units) * c.unit
-	var before reading
-	var failedBefore error
-	r = load.Run(ctx, load.Options{
-		Address: host(g), Connections: connections, Next: next, Warm: length / warmShare, For: length,
-	}, func() { before, failedBefore = read(ctx, g) })
-	after, err := read(ctx, g)
-	if err := errors.Join(failedBefore, err, failed(ctx, r)); err != nil {
-		return u, r, fmt.Errorf("%s: %w", step, err)
+	for range mostWindows {
+		var before reading
+		var failedBefore error
+		r := load.Run(ctx, load.Options{
+			Address: host(g), Connections: connections, Next: next, Warm: length / warmShare, For: length,
+		}, func() { before, failedBefore = read(ctx, g) })
+		after, err := read(ctx, g)
+		if err := errors.Join(failedBefore, err, failed(ctx, r)); err != nil {
+			return all, fmt.Errorf("%s: %w", step, err)
+		}
+		u := after.minus(before)
+		u.served, u.bytes = float64(r.Served), float64(r.Bytes)
+		c.notes.add(step, u)
+		if all = all.plus(u); all.served >= leastOperations {
+			break
+		}
 	}
-	u = after.minus(before)
-	c.notes.add(step, u)
-	return u, r, nil
+	return all, nil
 }
 
 // wait lets time pass, and returns what was used in it.
@@ -128,8 +143,10 @@ func resident(g *rig.Rig) (float64, error) {
 // open has new viewers arrive, and returns what was used, and how many there were in all, with those of the warm-up.
 func (c *calibration) open(ctx context.Context, g *rig.Rig, step string) (u usage, all float64, err error) {
 	before := g.Middleware.Calls()
-	request := playlistOf(g, plainToken)
-	u, _, err = c.load(ctx, g, step, openingUnits, once(func(i int) load.Request { return request(known + i) }))
+	request, serial := playlistOf(g, plainToken), new(atomic.Int64)
+	u, err = c.load(ctx, g, step, openingUnits*c.unit, connections, func(int, int) load.Request {
+		return request(known + int(serial.Add(1)))
+	})
 	return u, float64(g.Middleware.Calls() - before), err
 }
 
@@ -160,19 +177,19 @@ func (c *calibration) measureServing(ctx context.Context) error {
 		return err
 	}
 	c.found("session_bytes", (after-before)/(sessions+many))
-	playlists, r, err := c.load(ctx, g, "playlists", 1, repeated(prepare(known, playlistOf(g, plainToken))))
+	playlists, err := c.load(ctx, g, "playlists", c.unit, connections, repeated(prepare(known, playlistOf(g, plainToken))))
 	if err != nil {
 		return err
 	}
-	c.found("playlist_us", micros(playlists.node, float64(r.Served)))
+	c.found("playlist_us", micros(playlists.node, playlists.served))
 	if err := visit(ctx, g, known, authQuestion(g)); err != nil {
 		return err
 	}
-	questions, r, err := c.load(ctx, g, "questions of edges", 1, repeated(prepare(known, authQuestion(g))))
+	questions, err := c.load(ctx, g, "questions of edges", c.unit, connections, repeated(prepare(known, authQuestion(g))))
 	if err != nil {
 		return err
 	}
-	c.found("auth_question_us", micros(questions.node, float64(r.Served)))
+	c.found("auth_question_us", micros(questions.node, questions.served))
 	return nil
 }
 
@@ -202,6 +219,8 @@ func (c *calibration) measureConnections(ctx context.Context) error {
 
 // measureSegments measures cached segments of two sizes.
 func (c *calibration) measureSegments(ctx context.Context) error {
+	// What is in flight at the end is not counted, and a large segment takes long.
+	const few = 16
 	var size, cost [2]float64
 	for i, least := range []int{0, largeSegment} {
 		g, err := c.start(ctx, rig.Options{SegmentSize: least})
@@ -213,11 +232,11 @@ func (c *calibration) measureSegments(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		u, r, err := c.load(ctx, g, fmt.Sprintf("segments of %d bytes", least), 1, repeated(requests))
+		u, err := c.load(ctx, g, fmt.Sprintf("segments of %d bytes", least), c.unit, few, repeated(requests))
 		if err != nil {
 			return err
 		}
-		size[i], cost[i] = float64(r.Bytes)/float64(r.Served), micros(u.node, float64(r.Served))
+		size[i], cost[i] = u.bytes/u.served, micros(u.node, u.served)
 	}
 	each, megabyte := twoSizes(size[0], cost[0], size[1], cost[1])
 	c.found("segment_us", each)
