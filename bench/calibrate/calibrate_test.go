@@ -59,7 +59,7 @@ func readBack(t *testing.T, r *Report) (plan.Costs, string) {
 
 // TestCalibration_Round measures every cost once, in short steps.
 func TestCalibration_Round(t *testing.T) {
-	c := newCalibration(Options{Usher: build(t)}, 400*time.Millisecond)
+	c := newCalibration(Options{Usher: build(t)}, 250*time.Millisecond)
 	if err := c.round(t.Context()); err != nil {
 		t.Fatal(err)
 	}
