@@ -175,10 +175,15 @@ func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
 		p.add("network", "streams", viewers, d.Bitrate, viewers*d.Bitrate, "bit/s")
 		p.add("memory", "connections", viewers, c.Connection, viewers*c.Connection, "bytes")
 	}
-	cpu("openings", openings, c.Opening)
-	cpu("re-checks", viewers/d.Validity.Seconds(), c.Recheck)
-	if !d.WithoutRedis {
+	rechecks := viewers / d.Validity.Seconds()
+	if d.WithoutRedis {
+		cpu("openings", openings, c.OpeningAlone)
+		cpu("re-checks", rechecks, c.RecheckAlone)
+	} else {
+		cpu("openings", openings, c.Opening)
+		cpu("re-checks", rechecks, c.Recheck)
 		cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.Heartbeat)
+		cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.LimitedHeartbeat)
 	}
 	p.add("memory", "sessions", viewers, c.Session, viewers*c.Session, "bytes")
 }

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -26,6 +27,7 @@ func machine() plan.Machine {
 func roundCosts() plan.Costs {
 	return plan.Costs{
 		Version: 1, Machine: "a table", Playlist: 40, Segment: 40, SegmentMegabyte: 200, Opening: 300, Recheck: 180, Heartbeat: 2, AuthQuestion: 36,
+		LimitedHeartbeat: 10, OpeningAlone: 200, RecheckAlone: 100,
 		RedisOpening: 30, RedisRecheck: 18, RedisHeartbeat: 2, RedisLimitedHeartbeat: 10,
 		Node: 1e8, Session: 3000, Connection: 20_000, RedisSession: 1000,
 	}
@@ -70,7 +72,11 @@ func TestMake_WithoutRedis(t *testing.T) {
 	d.WithoutRedis = true
 	got, err := plan.Make(d, machine(), roundCosts())
 	if err != nil || got.RedisServers != 0 || got.Calls != 10_000 || got.RecheckRate != 10_000 {
-		t.Errorf("%d Redis servers, %v calls/s, recheck_rate %d, %v; want none, 10000, 10000", got.RedisServers, got.Calls, got.RecheckRate, err)
+		t.Fatalf("%d Redis servers, %v calls/s, recheck_rate %d, %v; want none, 10000, 10000", got.RedisServers, got.Calls, got.RecheckRate, err)
+	}
+	// As TestMake, with 3,000 openings at 200 µs, 10,000 re-checks at 100 µs, and no heartbeats.
+	if cpu := got.Bounds[0].Need; math.Abs(cpu-307.6) > 1e-9 {
+		t.Errorf("%v cores, want 307.6", cpu)
 	}
 }
 
@@ -148,6 +154,52 @@ func TestReference(t *testing.T) {
 	var out strings.Builder
 	if err := p.Print(&out, 1, c); err != nil || !strings.Contains(out.String(), "bounded by network") || !strings.Contains(out.String(), c.Machine) {
 		t.Errorf("%v, the plan is\n%s", err, out.String())
+	}
+}
+
+// TestMake_Limited adds heartbeats of a tenth of the users: 9,000 a second, 10 µs of a node and 10 µs of Redis each.
+func TestMake_Limited(t *testing.T) {
+	d := demand(1_800_000)
+	d.Limited = 0.1
+	got, err := plan.Make(d, machine(), roundCosts())
+	if err != nil || math.Abs(got.Bounds[0].Need-308.97) > 1e-9 {
+		t.Errorf("%v cores, %v; want 308.97", got.Bounds[0].Need, err)
+	}
+	for _, one := range got.Products {
+		if one.Name == "heartbeats of users with a limit" && math.Abs(one.Value-0.09) > 1e-9 {
+			t.Errorf("%s: %v cores, want 0.09", one.Of, one.Value)
+		}
+	}
+}
+
+// TestCosts_Estimates: what was not measured is marked in the plan until it is.
+func TestCosts_Estimates(t *testing.T) {
+	c := roundCosts()
+	c.Sources = map[string]string{}
+	for _, name := range plan.Names() {
+		c.Set(name, c.Value(name)+1, "measured")
+	}
+	c.SetEstimates([]string{"playlist_us", "recheck_us"}, "a reason")
+	delete(c.Sources, "session_bytes")
+	var file strings.Builder
+	if err := c.Write(&file); err != nil {
+		t.Fatal(err)
+	}
+	read, err := plan.ReadCosts(strings.NewReader(file.String()))
+	if diff := cmp.Diff(c, read); err != nil || diff != "" {
+		t.Fatalf("%v, read back (-want +got):\n%s", err, diff)
+	}
+	p, err := plan.Make(demand(1000), machine(), read)
+	var out strings.Builder
+	if err := errors.Join(err, p.Print(&out, 1, read)); err != nil {
+		t.Fatal(err)
+	}
+	const want = `Not measured: playlist_us (estimate: a reason; of a table).
+Not measured: recheck_us (estimate: a reason; of a table).
+Not measured: session_bytes (estimate).
+`
+	if !strings.HasSuffix(out.String(), want) {
+		t.Errorf("the plan is\n%s\nwant at its end\n%s", out.String(), want)
 	}
 }
 

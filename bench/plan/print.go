@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -29,6 +30,9 @@ func (p *Plan) Print(w io.Writer, spare int, c Costs) error {
 		return err
 	}
 	fmt.Fprintf(out, "\nCosts in µs and bytes, of: %s.\n", c.Machine)
+	for _, name := range c.Estimates() {
+		fmt.Fprintf(out, "Not measured: %s (%s).\n", name, cmp.Or(c.Sources[name], estimate))
+	}
 	_, err := io.WriteString(w, out.String())
 	return err
 }

@@ -1,13 +1,17 @@
 package rig
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -80,26 +84,61 @@ func (r *redis) start(ctx context.Context) error {
 	return poll(ctx, p, "redis-server", func() error { return r.send(ctx, "PING") })
 }
 
-// send sends a command without arguments and waits for its answer.
+// send sends a command without arguments, and requires a simple string as its answer.
 func (r *redis) send(ctx context.Context, command string) error {
+	head, _, err := r.exchange(ctx, command)
+	if err == nil && head[0] != '+' {
+		err = fmt.Errorf("redis-server answered %s with %.100q", command, head)
+	}
+	return err
+}
+
+// exchange sends a command without arguments, and returns the first line of its answer, and the bulk string that follows if
+// there is one.
+func (r *redis) exchange(ctx context.Context, command string) (head string, body []byte, err error) {
 	var dialer net.Dialer
 	c, err := dialer.DialContext(ctx, "tcp", r.port.Address)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(pollTimeout)); err != nil {
-		return err
+		return "", nil, err
 	}
 	if _, err := c.Write([]byte(command + "\r\n")); err != nil {
-		return err
+		return "", nil, err
 	}
-	answer := make([]byte, 1)
-	if _, err := c.Read(answer); err != nil {
-		return err
+	reader := bufio.NewReader(c)
+	if head, err = reader.ReadString('\n'); err != nil {
+		return "", nil, err
 	}
-	if answer[0] != '+' {
-		return fmt.Errorf("redis-server answered %s with an error", command)
+	length, isBulk := strings.CutPrefix(strings.TrimSpace(head), "$")
+	if !isBulk {
+		return head, nil, nil
 	}
-	return nil
+	size, err := strconv.Atoi(length)
+	if err != nil || size < 0 {
+		return "", nil, fmt.Errorf("redis-server answered %s with %.100q", command, head)
+	}
+	body = make([]byte, size)
+	_, err = io.ReadFull(reader, body)
+	return head, body, err
+}
+
+// RedisInfo returns what redis-server says about itself with INFO, its commands' counts too. It costs Redis about 0.1 ms.
+func (g *Rig) RedisInfo(ctx context.Context) (map[string]string, error) {
+	if g.redis == nil {
+		return nil, fmt.Errorf("%w: redis-server", ErrNoServer)
+	}
+	_, text, err := g.redis.exchange(ctx, "INFO everything")
+	if err != nil {
+		return nil, fmt.Errorf("redis-server: %w", err)
+	}
+	info := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			info[name] = value
+		}
+	}
+	return info, nil
 }
