@@ -18,10 +18,10 @@ type Memory struct {
 
 // NewMemory makes the limits of one node.
 func NewMemory(r session.LimitRules) *Memory {
-	newSets := func(r rules) memorySets {
+	sets := func(r rules) memorySets {
 		return memorySets{rules: r, start: time.Now(), sets: make(expiring[streamSet])}
 	}
-	return &Memory{streams: newSets(rules{LimitRules: r}), addresses: newSets(rules{LimitRules: r, isBound: true})}
+	return &Memory{streams: sets(rules{LimitRules: r}), addresses: sets(rules{LimitRules: r, isBound: true})}
 }
 
 // ReportStreams reports streams of one user, at least one.

@@ -134,12 +134,7 @@ func (s streamSet) applyLate(reports []report, now, late int64, r *rules) (strea
 	for i := range reports {
 		u.result.States[i] = u.applyReport(&reports[i])
 	}
-	for i := range reports { // an evicted stream that still asks plays again, if the limit allows one more
-		p := &reports[i]
-		if one := u.find(p.ID); one != nil && one.State == session.StreamEvicted && p.age <= one.ZapTimeout && !u.wouldExceed(p) {
-			one.State, one.IsPlaying = session.StreamActive, true // it counts at once, so that it exceeds nothing
-		}
-	}
+	u.readmit(reports)
 	u.evict()
 	if u.isExceeded() {
 		u.result.isExceeded, u.result.RecheckIn = !wasExceeded, reportInterval

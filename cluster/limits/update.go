@@ -118,6 +118,17 @@ func (u *update) isBeyondBound(s *stream, p *report) bool {
 	return u.rules.isBound && p.isJoin && (s == nil || !s.counts(u.now, u.rules)) && u.wouldExceed(p)
 }
 
+// readmit makes reported streams that were evicted active again, if they still ask and the limit allows one more. They count at
+// once, so that none exceeds it.
+func (u *update) readmit(reports []report) {
+	for i := range reports {
+		p := &reports[i]
+		if s := u.find(p.ID); s != nil && s.State == session.StreamEvicted && p.age <= s.ZapTimeout && !u.wouldExceed(p) {
+			s.State, s.IsPlaying = session.StreamActive, true
+		}
+	}
+}
+
 // applyReport applies a report of the stream. The node that saw the viewer last decides: another node has an idle copy of the
 // session.
 func (s *stream) applyReport(p *report, now int64) {
@@ -165,17 +176,14 @@ func (u *update) wouldExceed(p *report) bool {
 // supersedeSameDevice leaves a device one channel: the one opened last; within one second, the one that joined last. Streams
 // of a group are one channel at several addresses, of which the limit decides.
 func (u *update) supersedeSameDevice(s *stream, isJoin bool) {
-	if s.Device == (device{}) || s.State == session.StreamSuperseded {
-		return
-	}
 	for i := range u.streams {
 		switch o := &u.streams[i]; {
-		case o.Group == s.Group, o.State != session.StreamActive, o.Device != s.Device:
+		case s.Device == device{}, s.Device != o.Device, s.Group == o.Group:
+		case s.State == session.StreamSuperseded, o.State != session.StreamActive:
 		case s.Opened > o.Opened, s.Opened == o.Opened && isJoin:
 			u.deactivate(o, session.StreamSuperseded)
 		default:
 			u.deactivate(s, session.StreamSuperseded)
-			return
 		}
 	}
 }
