@@ -27,7 +27,7 @@
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
 //
-// Defaults that depend on a section's preset are those of the preset that the file names: see [Presetted].
+// Defaults that depend on a section's preset are those of the preset that the file names: see [Kinded].
 //
 // Overrides: USHER_ and the path's keys in upper case, joined by '_', every other character an '_'. Where two paths
 // make one name, the longer key takes precedence: USHER_A_B_C means a_b.c before a.b_c. A list of scalars is given with commas.

@@ -6,8 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 const (
@@ -29,19 +30,9 @@ type Environment struct {
 	Reserved []string
 }
 
-// lookup returns a variable's value. An empty one counts as unset, as in the shell's ${NAME:-…}.
-func (e Environment) lookup(name string) string {
-	for _, variable := range slices.Backward(e.Variables) {
-		if n, value, _ := strings.Cut(variable, "="); n == name {
-			return value
-		}
-	}
-	return ""
-}
-
-// expand replaces ${NAME}, ${NAME:-default} and $$ in a text, and adds the names to referred. The values are not
-// expanded again, and errors name the variable only.
-func (e Environment) expand(text string, referred map[string]bool) (string, error) {
+// expand replaces ${NAME}, ${NAME:-default} and $$ in a text. The values are not expanded again, and errors name the
+// variable only. An empty variable counts as unset, as in the shell's ${NAME:-…}.
+func (d *decoder) expand(text string) (string, error) {
 	var err error
 	expanded := regexp.MustCompile(`\$\$|\$\{[^}]*\}?`).ReplaceAllStringFunc(text, func(found string) string {
 		if found == "$$" || err != nil {
@@ -49,7 +40,7 @@ func (e Environment) expand(text string, referred map[string]bool) (string, erro
 		}
 		inner, isClosed := strings.CutSuffix(found[len("${"):], "}")
 		name, fallback, hasFallback := strings.Cut(inner, ":-")
-		value := e.lookup(name)
+		value := d.variables[name]
 		switch {
 		case !isClosed:
 			err = errors.New("${ has no closing }; write $${ for the text itself")
@@ -60,38 +51,38 @@ func (e Environment) expand(text string, referred map[string]bool) (string, erro
 		case value == "":
 			value = fallback
 		}
-		referred[name] = true
+		d.isReferred[name] = true
 		return value
 	})
 	return expanded, err
 }
 
-// readSecret reads file:PATH without the newline that editors end a file with. The warning, if any, is about the
-// file's permissions. Neither holds a byte of the file.
-func (e Environment) readSecret(path string) (secret, warning string, err error) {
-	if path == "" {
-		return "", "", errors.New("file: names no file, want file:PATH")
+// readSecret reads file:PATH without the newline that editors end a file with. It warns of the file's permissions.
+// Neither that nor an error holds a byte of the file.
+func (d *decoder) readSecret(n *yaml.Node, file, path string) (secret string, err error) {
+	if file == "" {
+		return "", errors.New("file: names no file, want file:PATH")
 	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(e.Folder, path)
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(d.folder, file)
 	}
-	info, err := os.Stat(path)
+	info, err := os.Stat(file)
 	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", path)
+		err = fmt.Errorf("%s is no regular file", file)
 	}
 	var data []byte
 	if err == nil {
-		data, err = readFile(path, maxSecretBytes)
+		data, err = readFile(file, maxSecretBytes)
 	}
 	secret = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if err == nil && secret == "" {
-		err = fmt.Errorf("%s is empty", path)
+		err = fmt.Errorf("%s is empty", file)
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("read the secret: %w", err)
+		return "", fmt.Errorf("read the secret: %w", err)
 	}
 	if info.Mode().Perm()&everybodyReads != 0 {
-		warning = fmt.Sprintf("every user of this machine can read %s; take that away with chmod o-r", path)
+		d.source.warn(d.source.placeOf(n), path, fmt.Sprintf("every user of this machine can read %s; take that away with chmod o-r", file))
 	}
-	return secret, warning, nil
+	return secret, nil
 }

@@ -183,7 +183,7 @@ func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
 	shared := map[string]*backendSettings{"a": {Kind: "list", Timeout: time.Second, Adapter: &listSettings{}}}
 	labels := map[string]string{"site": "north"}
 	s := &settings{Listen: "x", Backends: shared, Labels: labels}
-	if _, err := Parse("f", []byte("backends: {a: {timeout: 9s}}\nlabels: {site: south}"), s, Environment{}); err != nil {
+	if _, err := Parse("f", []byte("backends: {a: {kind: list, timeout: 9s}}\nlabels: {site: south}"), s, Environment{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := s.Backends["a"].Timeout; got != 9*time.Second {

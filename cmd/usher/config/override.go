@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -23,21 +22,17 @@ func (d *decoder) override(v reflect.Value, at spot) {
 	}
 	d.known = append(d.known, strings.TrimPrefix(at.variable, variablePrefix))
 	value, ok := d.variables[at.variable]
-	if !ok {
+	if !ok || d.isRead[at.variable] {
 		return
 	}
-	delete(d.variables, at.variable)
-	d.overrides++
-	scalar := func(value string) *yaml.Node {
-		return &yaml.Node{Kind: yaml.ScalarNode, HeadComment: at.variable, Value: value}
-	}
-	n := scalar(value)
+	d.isRead[at.variable] = true
+	n := &yaml.Node{Kind: yaml.ScalarNode, HeadComment: at.variable, Value: value}
 	d.source.note(at.path, n)
 	if isList {
 		n.Kind = yaml.SequenceNode
 		for item := range strings.SplitSeq(value, ",") {
 			if item = strings.TrimSpace(item); item != "" {
-				n.Content = append(n.Content, scalar(item))
+				n.Content = append(n.Content, &yaml.Node{Kind: yaml.ScalarNode, HeadComment: at.variable, Value: item})
 			}
 		}
 	}
@@ -47,8 +42,8 @@ func (d *decoder) override(v reflect.Value, at spot) {
 // reportUnknownVariables reports the variables that no setting has.
 func (d *decoder) reportUnknownVariables() {
 	for name, value := range d.variables {
-		if !d.referred[name] && !slices.Contains(d.environment.Reserved, name) && !isServiceLink(name, value) {
-			d.source.add(Problem{File: environmentName, Path: name}, "", "names no setting"+d.nearVariable(name))
+		if strings.HasPrefix(name, variablePrefix) && !d.isRead[name] && !d.isReferred[name] && !isServiceLink(name, value) {
+			d.source.report(&yaml.Node{HeadComment: name}, "", "names no setting%s", d.nearVariable(name))
 		}
 	}
 }

@@ -31,7 +31,7 @@ func TestParse_Overrides(t *testing.T) {
 		"behind a nil pointer":              {"USHER_ADMIN_DEBUG=true", func(s *settings) any { return *s.Admin.Debug }, true},
 		"in a section behind a nil pointer": {"USHER_CLUSTER_REDIS_PASSWORD=p", func(s *settings) any { return *s.Cluster.Redis }, redisSettings{[]string{"127.0.0.1:6379"}, "p"}},
 		"over a list, with commas":          {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
-		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{Users: []string{}}},
+		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{}},
 		"in a map's entry":                  {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
 		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
 		"over a map's scalar":               {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},

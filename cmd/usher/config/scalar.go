@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"encoding"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -15,8 +14,6 @@ import (
 
 	"usher/backends/setting"
 )
-
-var errNotFit = errors.New("does not fit")
 
 // isScalar reports whether values of the type are a single text.
 func isScalar(t reflect.Type) bool {
@@ -31,7 +28,7 @@ func readsItself(t reflect.Type) bool {
 
 func isSecret(t reflect.Type) bool { return t == reflect.TypeFor[setting.Secret]() }
 
-// setText sets a scalar from a text, and leaves it unchanged on an error: errNotFit, or what a type says that reads itself.
+// setText sets a scalar from a text, and leaves it unchanged on an error, which quotes the text.
 func setText(v reflect.Value, text string) error {
 	read := reflect.New(v.Type())
 	fits := true
@@ -50,7 +47,7 @@ func setText(v reflect.Value, text string) error {
 		fits = setBasic(read.Elem(), text)
 	}
 	if !fits {
-		return errNotFit
+		return fmt.Errorf("found %.40q, want %s", text, example(v.Type()))
 	}
 	v.Set(read.Elem())
 	return nil

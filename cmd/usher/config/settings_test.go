@@ -48,7 +48,8 @@ type backendSettings struct {
 
 func (b *backendSettings) SetDefaults()    { b.Timeout = 2 * time.Second }
 func (b *backendSettings) Kinds() []string { return []string{"portal", "list", "clash"} }
-func (b *backendSettings) SetKind(kind string) {
+func (b *backendSettings) SetKind(kind, _ string) {
+	b.Kind = kind
 	switch kind {
 	case "portal":
 		b.Timeout, b.Adapter = 3*time.Second, &portalSettings{Retries: 1}
