@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,10 +16,11 @@ import (
 
 // decoder writes a tree, and the variables over it, over a struct. It reports what it cannot use, and continues.
 type decoder struct {
-	source    *Source
-	folder    string
-	isSetting map[string]bool // the paths of all settings
-	checks    []check
+	*Source
+	folder     string
+	isResolved map[*yaml.Node]bool // the nodes that were met; false: not complete
+	isSetting  map[string]bool     // the paths of all settings
+	checks     []check
 
 	variables  map[string]string
 	isReferred map[string]bool // variables that the file names, or the command line has
@@ -28,47 +28,36 @@ type decoder struct {
 	known      []string        // variables that can, without the prefix
 }
 
-// spot is where a setting stands: its path, and the variable that can set it; empty: none can.
-type spot struct{ path, variable string }
-
-func (s spot) under(key string) spot {
-	variable := s.variable
-	if variable != "" {
-		variable += "_" + regexp.MustCompile(`[^A-Z0-9_]`).ReplaceAllLiteralString(strings.ToUpper(key), "_")
-	}
-	return spot{join(s.path, key), variable}
-}
-
 // decode sets a value from a node and from variables.
-func (d *decoder) decode(v reflect.Value, n *yaml.Node, at spot) {
+func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
 	size := len(n.Content)
 	if n.Kind == yaml.MappingNode {
 		size /= 2
 	}
-	if !d.source.isTooLarge(n, at.path, size) {
-		d.decodeNode(v, n, at)
-		d.override(v, at)
+	if !d.isTooLarge(n, path, size) {
+		d.decodeNode(v, n, path)
+		d.override(v, path)
 	}
 }
 
-func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, at spot) {
+func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
 	kind, shape := v.Kind(), shapeOf(n)
 	isGiven := shape != absent && shape != nothing
 	isSection := shape == section || !isGiven // an empty one must have a kind, and variables may give its settings
 	switch {
 	case isText(v, shape):
-		d.decodeScalar(v, n, at.path)
+		d.decodeScalar(v, n, path)
 	case kind == reflect.Pointer:
-		d.decodePointer(v, n, at)
+		d.decodePointer(v, n, path)
 	case kind == reflect.Struct && isSection:
-		d.decodeStruct(v, n, at)
+		d.decodeStruct(v, n, path)
 	case kind == reflect.Map && isSection:
-		d.decodeMap(v, n, at)
+		d.decodeMap(v, n, path)
 	case kind == reflect.Slice && (shape == list || !isGiven):
-		d.decodeList(v, n, at.path)
+		d.decodeList(v, n, path)
 	default:
-		d.source.report(n, at.path, "found %s, want %s", shape, example(v.Type()))
-		d.decodeNode(v, &yaml.Node{}, at) // for the variables of its settings
+		d.report(n, path, "found %s, want %s", shape, example(v.Type()))
+		d.decodeNode(v, &yaml.Node{}, path) // for the variables of its settings
 	}
 }
 
@@ -81,13 +70,13 @@ func isText(v reflect.Value, shape string) bool {
 	return len(fields) == 0
 }
 
-func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, at spot) {
+func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
 	target := fresh(v.Type().Elem())
 	if !v.IsNil() {
 		target.Set(v.Elem())
 	}
 	variables, checks := len(d.isRead), len(d.checks)
-	d.decode(target, n, at)
+	d.decode(target, n, path)
 	isGiven := shapeOf(n) != absent && shapeOf(n) != nothing
 	if isGiven || !v.IsNil() || len(d.isRead) > variables {
 		v.Set(target.Addr())
@@ -96,33 +85,33 @@ func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, at spot) {
 	}
 }
 
-func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, at spot) {
-	isKinded, isKnown := d.decodeKind(v, n, at.path)
+func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
+	isKinded, isKnown := d.decodeKind(v, n, path)
 	fields, parts := fieldsOf(v)
 	keys := slices.SortedFunc(maps.Keys(fields), byPrecedence)
 	for pair := range slices.Chunk(n.Content, 2) {
-		key, under := pair[0], join(at.path, pair[0].Value)
-		d.source.note(under, key)
-		isForAnchors := at.path == "" && strings.HasPrefix(key.Value, "x-")
+		key, under := pair[0], join(path, pair[0].Value)
+		d.note(under, key)
+		isForAnchors := path == "" && strings.HasPrefix(key.Value, "x-")
 		if slices.Contains(keys, key.Value) || isForAnchors || !isKnown {
 			continue
 		}
-		d.source.report(key, under, "unknown key%s", setting.Hint(key.Value, keys))
+		d.report(key, under, "unknown key%s", setting.Hint(key.Value, keys))
 		if meant := setting.Nearest(key.Value, keys); meant != "" {
-			d.source.broken = append(d.source.broken, join(at.path, meant)) // it is not missing, it is misspelt
+			d.broken = append(d.broken, join(path, meant)) // it is not missing, it is misspelt
 		}
 	}
 	for _, key := range keys {
-		under := at.under(key)
-		d.isSetting[under.path] = true
+		under := join(path, key)
+		d.isSetting[under] = true
 		if isKinded && key == kindKey { // decodeKind has read it
 			continue
 		}
 		d.decode(fields[key], valueOf(n, key), under)
-		d.warnOfWeakness(fields[key], under.path)
+		d.warnOfWeakness(fields[key], under)
 	}
 	for _, part := range parts {
-		d.checks = append(d.checks, check{part, at.path})
+		d.checks = append(d.checks, check{part, path})
 	}
 }
 
@@ -137,10 +126,10 @@ func (d *decoder) decodeKind(v reflect.Value, n *yaml.Node, path string) (isKind
 	named, under, kinds := valueOf(n, kindKey), join(path, kindKey), slices.Sorted(slices.Values(kinded.Kinds()))
 	switch {
 	case shapeOf(named) == absent:
-		d.source.report(n, under, "missing; allowed: %s", strings.Join(kinds, ", "))
+		d.report(n, under, "missing; allowed: %s", strings.Join(kinds, ", "))
 	case !d.decodeScalar(reflect.ValueOf(&kind).Elem(), named, under):
 	case !slices.Contains(kinds, kind):
-		d.source.report(named, under, "unknown kind %q%s", named.Value, setting.Hint(kind, kinds))
+		d.report(named, under, "unknown kind %q%s", named.Value, setting.Hint(kind, kinds))
 	default:
 		preset, err := d.expand(valueOf(n, presetKey).Value)
 		if err != nil { // it is reported where the key is read
@@ -163,20 +152,20 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 }
 
 // decodeMap lays entries over those that the map has.
-func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, at spot) {
+func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
 	made, nodes := reflect.MakeMap(v.Type()), map[string]*yaml.Node{}
 	for key, value := range v.Seq2() {
 		made.SetMapIndex(key, value)
 		nodes[key.String()] = &yaml.Node{}
 	}
 	for pair := range slices.Chunk(n.Content, 2) {
-		d.source.note(join(at.path, pair[0].Value), pair[0])
+		d.note(join(path, pair[0].Value), pair[0])
 		nodes[pair[0].Value] = pair[1]
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(nodes), byPrecedence) {
-		under, key, value := at.under(name), fresh(v.Type().Key()), fresh(v.Type().Elem())
+		under, key, value := join(path, name), fresh(v.Type().Key()), fresh(v.Type().Elem())
 		if err := setText(key, name); err != nil {
-			d.source.problems = append(d.source.problems, d.source.problem(d.source.locate(under.path), under.path, err.Error()))
+			d.problems = append(d.problems, d.problem(d.locate(under), under, err.Error()))
 			continue
 		}
 		if current := made.MapIndex(key); current.IsValid() {
@@ -197,19 +186,19 @@ func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, at spot) {
 func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
 	if shapeOf(n) != list {
 		for i := range v.Len() {
-			d.decode(v.Index(i), &yaml.Node{}, spot{path: index(path, i)})
+			d.decode(v.Index(i), &yaml.Node{}, index(path, i))
 		}
 		return
 	}
 	v.SetZero()
 	for i, item := range n.Content {
 		under := index(path, i)
-		d.source.note(under, item)
+		d.note(under, item)
 		value := fresh(v.Type().Elem())
 		if shapeOf(item) == nothing {
-			d.source.report(item, under, "found nothing, want %s", example(value.Type()))
+			d.report(item, under, "found nothing, want %s", example(value.Type()))
 		}
-		d.decode(value, item, spot{path: under})
+		d.decode(value, item, under)
 		d.warnOfWeakness(value, under)
 		v.Set(reflect.Append(v, value))
 	}
@@ -226,7 +215,7 @@ func (d *decoder) decodeScalar(v reflect.Value, n *yaml.Node, path string) bool 
 		err = d.decodeText(v, n, path)
 	}
 	if err != nil {
-		d.source.report(n, path, "%s", err)
+		d.report(n, path, "%s", err)
 	}
 	return err == nil
 }
@@ -254,7 +243,7 @@ func (d *decoder) decodeText(v reflect.Value, n *yaml.Node, path string) (err er
 		return err
 	}
 	if p, ok := reflect.TypeAssert[netip.Prefix](v); ok && p != p.Masked() {
-		d.source.warn(d.source.placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
+		d.warn(d.placeOf(n), path, fmt.Sprintf("%s has bits beyond its prefix length and means %s; write that, or %s for this address alone",
 			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // maxFileBytes bounds the file. No hand-written file is that large.
@@ -45,21 +47,22 @@ func Parse(name string, data []byte, into any, environment Environment) (*Source
 		d.runChecks()
 		d.reportUnknownVariables()
 	}
-	return d.source, d.source.problems.err()
+	return d.Source, d.problems.err()
 }
 
 // Decode reads data over into, as Parse does, but without an environment and without Validate.
 func Decode(data []byte, into any) error {
 	d := newDecoder("settings", data, Environment{})
 	d.decodeFile(data, into)
-	return d.source.problems.err()
+	return d.problems.err()
 }
 
 func newDecoder(name string, data []byte, environment Environment) *decoder {
 	d := &decoder{
-		source:    &Source{file: name, places: map[string]Problem{}, lines: strings.Split(string(data), "\n")},
-		folder:    environment.Folder,
-		variables: map[string]string{}, isReferred: map[string]bool{}, isRead: map[string]bool{}, isSetting: map[string]bool{},
+		Source:     &Source{file: name, places: map[string]Problem{}, lines: strings.Split(string(data), "\n")},
+		folder:     environment.Folder,
+		isResolved: map[*yaml.Node]bool{}, isSetting: map[string]bool{},
+		variables: map[string]string{}, isReferred: map[string]bool{}, isRead: map[string]bool{},
 	}
 	for _, variable := range environment.Variables {
 		name, value, _ := strings.Cut(variable, "=")
@@ -73,9 +76,9 @@ func newDecoder(name string, data []byte, environment Environment) *decoder {
 
 // decodeFile reports whether the file could be read at all.
 func (d *decoder) decodeFile(data []byte, into any) bool {
-	tree := parse(d.source, data)
+	tree := d.parse(data)
 	if tree != nil {
-		d.decode(reflect.ValueOf(into).Elem(), tree, spot{variable: strings.TrimSuffix(variablePrefix, "_")})
+		d.decode(reflect.ValueOf(into).Elem(), tree, "")
 	}
 	return tree != nil
 }

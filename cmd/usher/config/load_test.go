@@ -214,6 +214,25 @@ func TestParse_AliasesOfUnknownKeys_Bounded(t *testing.T) {
 	}
 }
 
+// TestParse_ManyMerges_NoKeyLeftOut checks that no key is left out in silence where more keys are merged than the bound allows.
+func TestParse_ManyMerges_NoKeyLeftOut(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("x-base: &b\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  k%d: 1\n", i)
+	}
+	for i := range 13 {
+		fmt.Fprintf(&text, "x-%d: { <<: *b }\n", i)
+	}
+	text.WriteString("x-origin: &o { url: u }\norigins: { a: { <<: *o } }\n")
+	s := defaults()
+	_, err := Parse("f", []byte(text.String()), s, Environment{})
+	if err == nil && s.Origins["a"].URL != "u" {
+		t.Error("Parse = no problem and an origin without its merged URL, want the URL or a problem")
+	}
+}
+
 func TestLoad(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()

@@ -58,9 +58,9 @@ func TestParse_Overrides_Errors(t *testing.T) {
 	tests := map[string]struct{ variable, want string }{
 		"a name that is near another":     {"USHER_LISEN=hunter2", "environment: USHER_LISEN: names no setting; did you mean USHER_LISTEN?"},
 		"an entry that the file lacks":    {"USHER_ORIGINS_B_1_TIMEOUT=1s", "environment: USHER_ORIGINS_B_1_TIMEOUT: names no setting; did you mean USHER_ORIGINS_A_1_TIMEOUT?"},
-		"a name like no other":            {"USHER_X=hunter2", "environment: USHER_X: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
-		"a kind":                          {"USHER_BACKENDS_PORTAL_KIND=list", "environment: USHER_BACKENDS_PORTAL_KIND: names no setting; a kind is given in the file only"},
-		"a list of sections":              {"USHER_ROUTES=x", "environment: USHER_ROUTES: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
+		"a name like no other":            {"USHER_X=hunter2", "environment: USHER_X: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
+		"a kind":                          {"USHER_BACKENDS_PORTAL_KIND=list", "environment: USHER_BACKENDS_PORTAL_KIND: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
+		"a list of sections":              {"USHER_ROUTES=x", "environment: USHER_ROUTES: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
 		"a wrong type":                    {"USHER_CACHE_RATIO=x", `environment: USHER_CACHE_RATIO: found "x", want a number such as 0.5`},
 		"bytes that are no text":          {"USHER_LISTEN=\x80", `environment: USHER_LISTEN: found "\x80", whose value is not UTF-8`},
 		"an item that is no text":         {"USHER_TRUSTED_PROXIES=10.0.0.1,\x80", `environment: USHER_TRUSTED_PROXIES: found "\x80", whose value is not UTF-8`},
@@ -69,7 +69,7 @@ func TestParse_Overrides_Errors(t *testing.T) {
 		"a missing file of a secret":      {"USHER_ADMIN_TOKEN=file:/no/such", "environment: USHER_ADMIN_TOKEN: read the secret: stat /no/such: no such file or directory"},
 		"a wrong item of a list":          {"USHER_TRUSTED_PROXIES=10.0.0.1,x", `environment: USHER_TRUSTED_PROXIES: found "x", want an address range such as 192.0.2.0/24 or 2001:db8::/48`},
 		"what a type reads itself":        {"USHER_STATUSES_NONE=300", `environment: USHER_STATUSES_NONE: found "300", want a whole number such as 10`},
-		"an address of the wrong service": {"USHER_PORT=8080", "environment: USHER_PORT: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
+		"an address of the wrong service": {"USHER_PORT=8080", "environment: USHER_PORT: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestParse_EnvironmentProblemsLast(t *testing.T) {
 	_, err := Parse("f", []byte("cache: {ratio: x}\nlisten: ''"), defaults(), environment)
 	want := `f:1:16: cache.ratio: found "x", want a number such as 0.5
 f:2:1: listen: missing
-environment: USHER_A: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file
-environment: USHER_B: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file`
+environment: USHER_A: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only
+environment: USHER_B: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only`
 	if err == nil || err.Error() != want {
 		t.Errorf("Parse = %v\nwant %s", err, want)
 	}

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -101,13 +103,12 @@ func (s *Source) Warnings() Problems { return s.warnings.sorted() }
 
 // locate returns where a setting was set, or its nearest parent, or 1:1.
 func (s *Source) locate(path string) Problem {
-	at, nearest := Problem{File: s.file, Line: 1, Column: 1}, ""
-	for parent, place := range s.places {
-		if len(parent) > len(nearest) && within(path, parent) {
-			at, nearest = place, parent
+	for ; path != ""; path = parentOf(path) {
+		if place, ok := s.places[path]; ok {
+			return place
 		}
 	}
-	return at
+	return Problem{File: s.file, Line: 1, Column: 1}
 }
 
 // Explain positions the messages of err, an error such as Validate returns: one message, or several joined with
@@ -175,4 +176,51 @@ func messagesOf(err error, prefix string) (all []string) {
 		}
 	}
 	return []string{prefix + err.Error()}
+}
+
+// join appends a key to a path. A key with unusual characters is quoted, so that a path is one line.
+func join(path, key string) string {
+	if !isPlainKey(key) {
+		return path + "[" + strconv.Quote(key) + "]"
+	}
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// index appends an index of a list.
+func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
+
+func isPlainKey(key string) bool {
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+	return key != "" && strings.Trim(key, letters) == ""
+}
+
+// within reports whether path is section or a setting inside it; every path is within "".
+func within(path, section string) bool {
+	rest, ok := strings.CutPrefix(path, section)
+	return ok && (rest == "" || section == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// parentOf returns the path of the section or list around a setting, whose dots and brackets in a quoted key make it shorter by
+// more steps.
+func parentOf(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
+
+// splitPath splits "cache.max_bytes: must be …" into path and text; a message without a path has an empty one.
+func splitPath(message string) (path, text string) {
+	const key = `[A-Za-z_][A-Za-z0-9_-]*`
+	leading := regexp.MustCompile(`^` + key + `(\.[A-Za-z0-9_-]+|\[\d+\]|\["[^"\\]*"\])*: `)
+	found := leading.FindString(message)
+	if found == "" {
+		return "", message
+	}
+	return strings.TrimSuffix(found, ": "), message[len(found):]
+}
+
+// firstKey returns the first key of a path.
+func firstKey(path string) string {
+	key, _, _ := strings.Cut(path, "[")
+	key, _, _ = strings.Cut(key, ".")
+	return key
 }

@@ -88,23 +88,23 @@ func parseDuration(text string) (time.Duration, error) {
 
 // example says what a value of the type looks like.
 func example(t reflect.Type) string {
-	byType := map[reflect.Type]string{
-		reflect.TypeFor[setting.Secret](): "a secret: its text, ${NAME} or file:PATH",
-		reflect.TypeFor[time.Duration]():  "a duration such as 10s, 1m30s or 2d",
-		reflect.TypeFor[netip.Prefix]():   "an address range such as 192.0.2.0/24 or 2001:db8::/48",
-	}
 	byKind := map[reflect.Kind]string{
 		reflect.Slice: "a list such as [a, b]", reflect.Map: "a section of named entries, such as name: value",
 		reflect.Bool: "true or false", reflect.Float64: "a number such as 0.5", reflect.Struct: "a section, such as key: value",
+		reflect.String: "text",
 	}
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return example(t.Elem())
-	case byType[t] != "" || readsItself(t):
-		return cmp.Or(byType[t], "text")
-	case reflect.Zero(t).CanInt():
-		return "a whole number such as 10"
+	case isSecret(t):
+		return "a secret: its text, ${NAME} or file:PATH"
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration such as 10s, 1m30s or 2d"
+	case t == reflect.TypeFor[netip.Prefix]():
+		return "an address range such as 192.0.2.0/24 or 2001:db8::/48"
+	case readsItself(t):
+		return "text"
 	default:
-		return cmp.Or(byKind[t.Kind()], "text")
+		return cmp.Or(byKind[t.Kind()], "a whole number such as 10")
 	}
 }

@@ -30,7 +30,7 @@ type settings struct {
 type adminSettings struct {
 	Listen netip.AddrPort `yaml:"listen"`
 	Token  setting.Secret `yaml:"token"`
-	Debug  *bool          `yaml:"debug"`
+	Debug  *bool          `yaml:"debug,omitempty"`
 }
 
 type originSettings struct {
@@ -173,7 +173,7 @@ func (c cacheSettings) Validate() error {
 }
 
 type clusterSettings struct {
-	Redis *redisSettings `yaml:"redis"`
+	Redis *redisSettings `yaml:"redis,omitempty"`
 }
 
 type redisSettings struct {

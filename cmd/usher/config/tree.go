@@ -73,7 +73,7 @@ func (a anchors) ResolveAlias(name string) (*yaml.Node, bool, error) {
 
 // parse returns the only document of the file, without aliases and merges, or nil if it cannot be read. Comments alone are
 // an empty document.
-func parse(source *Source, data []byte) *yaml.Node {
+func (d *decoder) parse(data []byte) *yaml.Node {
 	// The library reads YAML 1.2, but refuses its directive.
 	data = regexp.MustCompile(`\A(\x{FEFF}?(?:#.*\n|\s*\n)*%YAML 1\.)2`).ReplaceAll(data, []byte("${1}1"))
 	var documents []yaml.Node
@@ -81,20 +81,19 @@ func parse(source *Source, data []byte) *yaml.Node {
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxNesting)), anchors{}))
 	switch {
 	case err != nil:
-		reportSyntax(source, err)
+		d.reportSyntax(err)
 	case len(documents) > 1:
-		source.report(documents[1].Content[0], "", "a second YAML document begins; one file is one document")
+		d.report(documents[1].Content[0], "", "a second YAML document begins; one file is one document")
 	case len(documents) == 0 || len(documents[0].Content) == 0:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
 	default:
-		t := &tree{source: source, resolved: map[*yaml.Node]bool{}}
-		return t.resolve(documents[0].Content[0], "")
+		return d.resolve(documents[0].Content[0], "")
 	}
 	return nil
 }
 
 // reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
-func reportSyntax(source *Source, err error) {
+func (d *decoder) reportSyntax(err error) {
 	message, at := "cannot be read as YAML", yaml.Mark{}
 	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
 		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
@@ -103,47 +102,41 @@ func reportSyntax(source *Source, err error) {
 			at = problem.ContextMark
 		}
 	}
-	source.report(&yaml.Node{Line: max(at.Line, 1), Column: max(at.Column, 1)}, "", "not valid YAML: %s", strings.Trim(message, ": "))
+	d.report(&yaml.Node{Line: max(at.Line, 1), Column: max(at.Column, 1)}, "", "not valid YAML: %s", strings.Trim(message, ": "))
 }
 
-// tree replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
+// resolve replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
 // so a problem in it is reported at the text.
-type tree struct {
-	source *Source
-	// resolved has every node that was met; false: it is not complete.
-	resolved map[*yaml.Node]bool
-}
-
-func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
+func (d *decoder) resolve(n *yaml.Node, path string) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
-		if !t.resolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
-			t.source.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
+		if !d.isResolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
+			d.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
 			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
 		}
 		return n.Alias
 	}
-	if t.resolved[n] { // an item of a list that is merged
+	if d.isResolved[n] { // an item of a list that is merged
 		return n
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		t.source.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
+		d.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
 	}
-	t.resolved[n] = false
+	d.isResolved[n] = false
 	switch n.Kind {
 	case yaml.MappingNode:
-		t.resolveSection(n, path)
+		d.resolveSection(n, path)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
-			n.Content[i] = t.resolve(item, index(path, i))
+			n.Content[i] = d.resolve(item, index(path, i))
 		}
 	default:
 	}
-	t.resolved[n] = true
+	d.isResolved[n] = true
 	return n
 }
 
 // resolveSection resolves keys and values. first has where each key is given: the key itself, or what merged it.
-func (t *tree) resolveSection(n *yaml.Node, path string) {
+func (d *decoder) resolveSection(n *yaml.Node, path string) {
 	first := map[string]*yaml.Node{}
 	var merges []*yaml.Node
 	given := n.Content
@@ -154,44 +147,44 @@ func (t *tree) resolveSection(n *yaml.Node, path string) {
 			merges = append(merges, value)
 			continue
 		}
-		key := *t.resolve(at, path)
+		key := *d.resolve(at, path)
 		if key.Kind != yaml.ScalarNode {
-			t.source.report(at, "", "a key must be plain text, found %s", shapeOf(&key))
+			d.report(at, "", "a key must be plain text, found %s", shapeOf(&key))
 			continue
 		}
 		key.Line, key.Column = at.Line, at.Column // of the alias, if it is one
 		under := join(path, key.Value)
-		value = t.resolve(value, under)
+		value = d.resolve(value, under)
 		if value.Value == "" && shapeOf(value) == nothing { // the parser's position is that of the next token
 			value.Line, value.Column = key.Line, key.Column+utf8.RuneCountInString(key.Value)+1
 		}
 		if earlier := first[key.Value]; earlier != nil {
-			t.source.report(&key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
+			d.report(&key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
 			continue
 		}
 		first[key.Value] = &key
 		n.Content = append(n.Content, &key, value)
 	}
 	for _, value := range merges {
-		t.merge(n, value, first, path)
+		d.merge(n, value, first, path)
 	}
 }
 
 // merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
 // error. at is the alias.
-func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
+func (d *decoder) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
 	base := at
 	if at.Kind != yaml.SequenceNode { // whose items keep their own positions
-		base = t.resolve(at, join(path, "<<"))
+		base = d.resolve(at, join(path, "<<"))
 	}
 	switch shapeOf(base) {
 	case nothing: // an empty merge adds nothing; an unknown alias was reported
 	case list:
 		for _, item := range base.Content {
-			t.merge(n, item, first, path)
+			d.merge(n, item, first, path)
 		}
 	case section:
-		if t.source.isTooLarge(at, path, len(base.Content)/2) {
+		if d.isTooLarge(at, path, len(base.Content)/2) {
 			return
 		}
 		for i := 0; i < len(base.Content); i += 2 {
@@ -201,11 +194,11 @@ func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string)
 				first[key] = at
 				n.Content = append(n.Content, base.Content[i], base.Content[i+1])
 			case earlier.Kind != yaml.ScalarNode: // no key of its own
-				t.source.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
+				d.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
 					earlier.Line, earlier.Column, at.Line, at.Column)
 			}
 		}
 	default:
-		t.source.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
+		d.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
 	}
 }
