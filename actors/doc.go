@@ -30,7 +30,8 @@
 // Invariants:
 //   - An actor never blocks: leases and checks run outside and come back as messages.
 //   - Checks are numbered. The newest check's result counts however late; older ones are dropped.
-//   - An expired decision stays published until there is a new one: a viewer never waits for a re-check.
+//   - An expired decision stays published until there is a new one: a viewer never waits for a re-check, nor does one who comes
+//     from another node.
 //   - Every lease is released, with a decision or without.
 //   - All store calls of an opening together take no longer than the store's timeout.
 //   - A new address of a ticket draws on the opening rate of the address and on that of the ticket, also after a restart.

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -29,7 +28,7 @@ type recheckQueue struct {
 	interval     time.Duration // the shortest time between two grants of all nodes
 	liveNodes    func() int    // the number of nodes that share the rate
 	lastGrant    time.Time     // used by run alone
-	wasReturned  atomic.Bool   // the session that the last slot was granted to did not need it
+	returned     chan struct{} // holds one token when a session did not need its slot
 
 	mu      sync.Mutex
 	queues  [session.NumPriorities]fairQueue
@@ -49,6 +48,7 @@ func newRecheckQueue(
 		// renewed at all.
 		interval: time.Second / time.Duration(max(perSecond, 1)),
 		arrived:  make(chan struct{}, 1),
+		returned: make(chan struct{}, 1),
 		dropAt:   minDropLength,
 	}
 }
@@ -105,7 +105,7 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 	if q.breakerState() == backends.BreakerOpen {
 		return pause(ctx, breakerPoll)
 	}
-	if d := q.delay(); d > 0 && !pause(ctx, d) {
+	if !q.awaitSlot(ctx) {
 		return false
 	}
 	switch q.breakerState() { // again, because the delay may be long
@@ -120,16 +120,27 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 	}
 }
 
-// delay returns how long the next grant has to wait. After a returned slot it is zero.
-func (q *recheckQueue) delay() time.Duration {
-	if q.wasReturned.Swap(false) {
-		return 0
+// awaitSlot waits until the next grant may be made, and reports whether ctx still lives. A returned slot is granted anew at once:
+// where a session plays on many nodes, most slots are returned, and the backend would be asked less often than it may be.
+func (q *recheckQueue) awaitSlot(ctx context.Context) bool {
+	timer := time.NewTimer(time.Until(q.lastGrant.Add(q.interval * time.Duration(max(q.liveNodes(), 1)))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-q.returned:
+	case <-ctx.Done():
+		return false
 	}
-	return time.Until(q.lastGrant.Add(q.interval * time.Duration(max(q.liveNodes(), 1))))
+	return true
 }
 
 // returnSlot lets the next session have the slot of one that did not need it, because another node had checked.
-func (q *recheckQueue) returnSlot() { q.wasReturned.Store(true) }
+func (q *recheckQueue) returnSlot() {
+	select {
+	case q.returned <- struct{}{}:
+	default:
+	}
+}
 
 func (q *recheckQueue) grant() {
 	if s := q.pop(); s != nil {

@@ -148,13 +148,13 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	if t, found := m.tombstones.GetIfPresent(r.ID); found {
 		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
 	}
+	result.Record.IsClosed = e.isClosed
 	if isOver := e.hasRecord && !e.record.Opened.After(result.Record.RevokedBefore); r.KnownRevision == 0 && !isOver {
 		delete(shard.lastSeen, r.ID) // the viewer is back
 		if e.isClosed {
 			e.since, e.isClosed = now, false
 		}
 	}
-	result.Record.IsClosed = e.isClosed
 	switch {
 	case e.answers(&result.Record, r.KnownRevision, now):
 	case now.Before(e.leasedUntil) && (!takeOver || r.Lease == 0):

@@ -23,6 +23,10 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 		r.RevokedBefore = in(before)
 		return r
 	}
+	closed := func(r Record) Record {
+		r.IsClosed = true
+		return r
+	}
 	check := Action{StartCheck: true}
 	watching := Action{Publish: true, Revision: 3, WakeAt: now.Add(10*s + peerRenewDelay)}
 	admitted := Action{Publish: true, Save: true, WakeAt: now.Add(time.Minute)}
@@ -30,6 +34,9 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 	knownAdmitted.Revision = 3
 	denied := Action{Publish: true, Revision: 3, WakeAt: now.Add(10 * s)}
 	queued := Action{Publish: true, Revision: 3, Enqueue: PriorityOverdue, WakeAt: now.Add(time.Minute)}
+	queuedFirst := queued
+	queuedFirst.Enqueue = PriorityUnverified
+	denying := func(t *testSession) { t.policy.ReviveDenied = true }
 	lives := func(d time.Duration) func(*testSession) { return func(t *testSession) { t.policy.TokenLife = d } }
 	alone := func(t *testSession) { t.policy.Shared = false }
 	cases := map[string]struct {
@@ -51,9 +58,13 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 		"an allowed later opening is adopted":                {lives(5 * s), record(h, yes(), 10*s), watching, allowedFresh},
 		"a decision that has just expired is being renewed":  {nil, record(0, yes(), -9*s), queued, recheckQueued},
 		"a decision that expires now is being renewed":       {nil, record(0, yes(), 0), queued, recheckQueued},
-		"a decision that nobody has renewed is checked":      {nil, record(0, yes(), -10*s), check, openingChecking},
+		"a decision that nobody will renew is checked":       {nil, closed(record(0, yes(), -10*s)), check, openingChecking},
+		"a decision waits elsewhere for its re-check":        {nil, record(0, yes(), -h), queued, recheckQueued},
+		"so does what nobody answered":                       {nil, record(0, letIn(), -h), queuedFirst, recheckQueued},
+		"but for an outage policy that admits nobody":        {denying, record(0, yes(), -10*s), check, openingChecking},
+		"one that has just expired waits under any policy":   {denying, record(0, yes(), -9*s), queued, recheckQueued},
 		"a node without others renews for itself":            {alone, record(0, yes(), -9*s), check, openingChecking},
-		"what nobody answered is not being renewed":          {nil, record(0, cached(), -9*s), check, openingChecking},
+		"what nobody answered is checked once it has closed": {nil, closed(record(0, cached(), -9*s)), check, openingChecking},
 		"what cannot be checked is not being renewed":        {byTicketAlone, record(0, yes(), -9*s), knownAdmitted, allowedFresh},
 		"a node without others checks what its store denied": {alone, record(h, no(), 10*s), check, openingChecking},
 	}

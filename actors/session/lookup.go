@@ -163,8 +163,8 @@ func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
 	switch isValid := s.now < s.ValidUntil; {
 	case !isValid && s.tokenIsSpent() && s.ExpiredToken == keepOnExpiredToken:
 		s.Expires = s.renewalAt(s.Clamped(0))
-	case !isValid && s.isBeingRenewed():
-		next, a.Enqueue = recheckQueued, PriorityOverdue
+	case !isValid && s.isBeingRenewed(r):
+		next, a.Enqueue = recheckQueued, priorityOf(s.Decision.Source)
 	case !isValid:
 		return Action{}, false
 	case !s.Decision.Source.IsAuthoritative() && s.HasCredentials && !s.tokenIsSpent():
@@ -180,9 +180,17 @@ func (s step) isValidAnswer(r Record) bool {
 	return r.Decision.Verdict != backends.Pending && r.Decision.Source.IsAuthoritative() && s.clock.Before(r.Expires)
 }
 
-// isBeingRenewed reports whether an answer has expired just now, so that another node is about to renew it, or this one is.
-func (s step) isBeingRenewed() bool {
-	return s.Shared && s.HasCredentials && s.Decision.Source.IsAuthoritative() && s.now < s.ValidUntil+s.RecheckMin
+// isBeingRenewed reports whether the record's decision has expired on a viewer who plays: it waits for its re-check on another
+// node, for which they need not wait on this one. Of a decision that expired just now this holds though nobody has seen them.
+func (s step) isBeingRenewed(r Record) bool {
+	switch {
+	case !s.Shared, !s.HasCredentials:
+		return false
+	case s.Decision.Source.IsAuthoritative() && s.now < s.ValidUntil+s.RecheckMin:
+		return true
+	default:
+		return !r.IsClosed && !s.ReviveDenied && !s.tokenIsSpent()
+	}
 }
 
 // takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.

@@ -54,6 +54,7 @@ type Recorder struct {
 	totals   map[string]float64 // of counts
 	scraped  map[string]float64 // the last value of each counter read elsewhere
 	ops      [opCount]*result.Operation
+	failed   map[string]float64 // requests of the current second, by what was wrong
 	arrivals result.Arrivals
 	faults   []result.Fault
 	open     map[int]bool // faults that have not ended
@@ -89,7 +90,7 @@ func New(start time.Time) *Recorder {
 	return &Recorder{
 		start: start, last: start, shards: make([]shard, 2*runtime.GOMAXPROCS(0)),
 		lines: map[string]*line{}, totals: map[string]float64{}, scraped: map[string]float64{},
-		open: map[int]bool{}, process: map[string]result.Process{},
+		failed: map[string]float64{}, open: map[int]bool{}, process: map[string]result.Process{},
 	}
 }
 
@@ -216,6 +217,8 @@ type Snapshot struct {
 	Values map[string]float64
 	// Totals are those since the start: of counts by their names, and of requests, errors and bytes by the names of lines.
 	Totals map[string]float64
+	// Failures are the last second's errors (1/s), by what was wrong.
+	Failures map[string]float64
 	// Faults are those in force.
 	Faults []string
 }
@@ -228,7 +231,11 @@ func (r *Recorder) Tick(now time.Time) Snapshot {
 	r.last = now
 	r.collectLocked()
 	r.seconds = append(r.seconds, now.Sub(r.start).Seconds())
-	snapshot := Snapshot{Elapsed: now.Sub(r.start), Values: map[string]float64{}, Totals: maps.Clone(r.totals)}
+	snapshot := Snapshot{Elapsed: now.Sub(r.start), Values: map[string]float64{}, Totals: maps.Clone(r.totals), Failures: r.failed}
+	for what := range r.failed {
+		snapshot.Failures[what] /= length
+	}
+	r.failed = map[string]float64{}
 	for name, l := range r.lines {
 		if l.isCount && l.current != nil {
 			*l.current /= length
@@ -303,6 +310,7 @@ func (r *Recorder) addWindowLocked(op Op, w *window) {
 	failed := 0.0
 	for what, n := range w.errors {
 		o.Errors[what] += n
+		r.failed[what] += float64(n)
 		failed += float64(n)
 	}
 	r.addLocked("requests."+op.String(), float64(w.requests))

@@ -58,11 +58,14 @@ func TestRecorder_Series(t *testing.T) {
 	for range 4 {
 		r.Request(record.Request{Op: record.Segment, Intended: at(0), Sent: at(0), End: at(1), Failure: "status 503"})
 	}
-	r.Tick(at(2)) // a tick that came late: rates are by the real time
+	// A tick that came late: rates are by the real time.
+	if got := r.Tick(at(2)).Failures; len(got) != 1 || got["status 503"] != 2 {
+		t.Errorf("failures %v, want 2 a second of status 503", got)
+	}
 	r.Total("middleware.calls", 1010)
 	end := r.Fault("middleware refuses", at(2.5))
 	if got := r.Tick(at(3)); !slices.Equal(got.Faults, []string{"middleware refuses"}) || got.Totals["requests.segment"] != 4 ||
-		got.Values["middleware.calls"] != 10 {
+		got.Values["middleware.calls"] != 10 || len(got.Failures) != 0 {
 		t.Errorf("snapshot %+v", got)
 	}
 	end(at(3.5))

@@ -28,6 +28,8 @@ type page struct {
 	Ratios   []Ratio
 	Settings []setting
 	Parts    []part
+	// isJoined: the measurements are of several runs, and are not compared.
+	isJoined bool
 	// IsShort: there are so few measurements that all are shown opened.
 	IsShort bool
 	// Before is the run that this one is compared with; nil: none.
@@ -93,6 +95,26 @@ func CompareHTML(w io.Writer, before, after *result.Run) error {
 	return writePage(w, p)
 }
 
+// JoinedHTML writes several runs as one page, with the scenarios in place of the targets.
+func JoinedHTML(w io.Writer, runs ...*result.Run) error {
+	joined := &result.Run{Version: result.Version, Scenario: "scenarios", Settings: map[string]string{}}
+	for i, run := range runs {
+		if i == 0 {
+			joined.Started, joined.Host = run.Started, run.Host
+		}
+		for _, m := range run.Measurements {
+			if m.Notes = append([]string{run.Description}, m.Notes...); len(run.Measurements) > 1 {
+				m.Target = run.Scenario + ", " + m.Target
+			} else {
+				m.Target = run.Scenario
+			}
+			joined.Measurements = append(joined.Measurements, m)
+		}
+	}
+	joined.Description = fmt.Sprintf("%d scenarios, one after another.", len(runs))
+	return writePage(w, &page{Run: joined, isJoined: true})
+}
+
 func writePage(w io.Writer, p *page) error {
 	if err := p.fill(); err != nil {
 		return err
@@ -121,7 +143,9 @@ const maxOpened = 3
 // fill adds what follows from the run.
 func (p *page) fill() error {
 	run := p.Run
-	p.Host, p.Ratios = hostOf(&run.Host), Ratios(run)
+	if p.Host = hostOf(&run.Host); !p.isJoined {
+		p.Ratios = Ratios(run)
+	}
 	for _, name := range slices.Sorted(maps.Keys(run.Settings)) {
 		p.Settings = append(p.Settings, setting{name, run.Settings[name]})
 	}
@@ -139,6 +163,9 @@ func (p *page) fill() error {
 			}
 		}
 		one := newPart(m)
+		if p.isJoined && m.Round == 1 {
+			one.Name = m.Target
+		}
 		p.Parts = append(p.Parts, one)
 		data.Measurements = append(data.Measurements, plot(one.Name, m))
 	}

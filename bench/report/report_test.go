@@ -2,6 +2,7 @@ package report_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -14,8 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"usher/backends/backendtest/testbrowser"
@@ -83,7 +87,9 @@ func measurement(target string, round, seconds int, slow float64) result.Measure
 	line("requests.segment", "1/s", func(t float64) float64 { return 250 + 10*math.Cos(t) })
 	line("errors.playlist", "1/s", func(float64) float64 { return 0 })
 	for i, q := range []string{"p50", "p99", "max"} {
-		line("latency."+q+".playlist", "s", func(t float64) float64 { return slow * (0.002*float64(1+i*i*4) + 0.0005*math.Sin(t/3)) })
+		for j, op := range []string{result.Opening, result.Playlist, result.Multivariant, result.Segment} {
+			line("latency."+q+"."+op, "s", func(t float64) float64 { return slow * (0.002*float64(1+j+i*i*4) + 0.0005*math.Sin(t/3)) })
+		}
 	}
 	line("openings.planned", "1/s", func(t float64) float64 { return t })
 	line("openings.started", "1/s", func(t float64) float64 { return t * 0.98 })
@@ -105,7 +111,7 @@ func html(t *testing.T, run *result.Run) string {
 	return out.String()
 }
 
-// TestHTML_Browser opens pages of all shapes: each plots what its series hold, and has no error.
+// TestHTML_Browser opens pages of all shapes: each plots what its series hold, is legible in light and dark, and has no error.
 func TestHTML_Browser(t *testing.T) {
 	huge := example(1, 5, "usher")
 	for _, l := range huge.Measurements[0].Series.Lines {
@@ -119,10 +125,15 @@ func TestHTML_Browser(t *testing.T) {
 	for name, test := range map[string]struct {
 		run    *result.Run
 		charts int
+		faults string
 	}{
-		"an outage": {example(1, 60, "usher"), 10}, "three targets in five rounds": {example(5, 20, "usher", "nginx-auth", "caddy"), 10},
-		"no fault": {calm, 10}, "a second": {example(1, 1, "usher"), 10}, "no second": {example(1, 0, "usher"), 0},
-		"huge values": {huge, 10}, "a target that breaks out": {injected, 10},
+		"an outage":                {example(1, 60, "usher"), 10, "middleware refuses: 15 s to 30 s"},
+		"three targets, 5 rounds":  {example(5, 20, "usher", "nginx-auth", "caddy"), 10, "middleware refuses: 5 s to 10 s"},
+		"no fault":                 {calm, 10, ""},
+		"a second":                 {example(1, 1, "usher"), 10, "middleware refuses: 0.25 s to 0.5 s"},
+		"no second":                {example(1, 0, "usher"), 0, ""},
+		"huge values":              {huge, 10, "middleware refuses: 1.25 s to 2.5 s"},
+		"a target that breaks out": {injected, 10, "middleware refuses: 7.5 s to 15 s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := html(t, test.run)
@@ -132,7 +143,7 @@ func TestHTML_Browser(t *testing.T) {
 			}))
 			defer server.Close()
 			for _, width := range []int64{1280, 390} {
-				look(t, server.URL, width, test.charts, strings.ReplaceAll(name, " ", "-"))
+				look(t, server.URL, width, seen{Charts: test.charts, Faults: test.faults, Title: "outage: usher-bench"}, strings.ReplaceAll(name, " ", "-"))
 			}
 		})
 	}
@@ -141,8 +152,8 @@ func TestHTML_Browser(t *testing.T) {
 // pictures is a folder for screenshots; empty: none are taken.
 var pictures = os.Getenv("REPORT_PICTURES")
 
-// look opens the page at that width.
-func look(t *testing.T, url string, width int64, charts int, name string) {
+// look opens the page at that width, in light and in dark.
+func look(t *testing.T, url string, width int64, want seen, name string) {
 	t.Helper()
 	tab := chromium.Tab(t, width, 900)
 	var mu sync.Mutex
@@ -163,23 +174,34 @@ func look(t *testing.T, url string, width int64, charts int, name string) {
 	if err := chromedp.Do(tab, chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
-	got, err := chromedp.Run(tab, chromedp.Evaluate[seen](`({
-		charts: document.querySelectorAll(".chart canvas").length, title: document.title,
-		isWide: document.documentElement.scrollWidth > innerWidth,
-		isDrawn: [...document.querySelectorAll(".chart canvas")].every(c =>
-			c.getContext("2d").getImageData(0, 0, c.width, c.height).data.some(v => v > 0)),
-	})`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if want := (seen{Charts: charts, Title: "outage: usher-bench", IsDrawn: true}); got != want {
-		t.Errorf("at %d pixels: %+v, want %+v", width, got, want)
+	for _, scheme := range []string{"light", "dark"} { // the page follows while it is open
+		feature := &emulation.MediaFeature{Name: "prefers-color-scheme", Value: scheme}
+		err := chromedp.Do(tab, chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+			_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{feature}})
+			return err
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := chromedp.Run(tab, chromedp.Evaluate[seen](seenScript, chromedp.EvalAwaitPromise))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want.Scheme = scheme; !cmp.Equal(got, want) {
+			t.Errorf("%s, at %d pixels: %+v, want %+v", scheme, width, got, want)
+		}
+		takePicture(tab, t, fmt.Sprintf("%s-%d-%s.png", name, width, scheme))
 	}
 	mu.Lock()
+	defer mu.Unlock()
 	if len(problems) > 0 {
 		t.Errorf("at %d pixels the console has %q", width, problems)
 	}
-	mu.Unlock() // or the browser's next event would wait for it
+}
+
+// takePicture takes a picture of the page, if one is wanted.
+func takePicture(tab context.Context, t *testing.T, name string) {
+	t.Helper()
 	if pictures == "" {
 		return
 	}
@@ -187,18 +209,58 @@ func look(t *testing.T, url string, width int64, charts int, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(pictures, fmt.Sprintf("%s-%d.png", name, width)), shot, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(pictures, name), shot, 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // seen is what a browser shows of a page.
 type seen struct {
-	Charts  int    `json:"charts"`
-	Title   string `json:"title"`
-	IsWide  bool   `json:"isWide"`
-	IsDrawn bool   `json:"isDrawn"`
+	Charts int    `json:"charts"`
+	Faults string `json:"faults"`
+	Title  string `json:"title"`
+	IsWide bool   `json:"isWide"`
+	// Scheme is light or dark, by the background.
+	Scheme string `json:"scheme"`
+	// Faint are texts and colours of lines that do not stand out from their background, by the bounds of WCAG 2.2 level AA.
+	Faint []string `json:"faint"`
 }
+
+// seenScript looks at the page after its next frame, when plots are redrawn. Text in a plot is as dark or bright as no line is.
+const seenScript = `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => {
+	const rgb = text => text.match(/[\d.]+/g).map(Number);
+	const luminance = c => [.2126, .7152, .0722].reduce((sum, part, i) => {
+		const v = c[i] / 255;
+		return sum + part * (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+	}, 0);
+	const contrast = (a, b) => (Math.max(luminance(a), luminance(b)) + .05) / (Math.min(luminance(a), luminance(b)) + .05);
+	const behind = e => {
+		const c = e ? rgb(getComputedStyle(e).backgroundColor) : [255, 255, 255];
+		return c[3] === 0 ? behind(e.parentElement) : c;
+	};
+	const faint = [], open = [...document.querySelectorAll("details:not([open])")];
+	open.forEach(d => d.open = true);
+	for (const e of document.querySelectorAll("body *")) {
+		const hasText = [...e.childNodes].some(n => n.nodeType === Node.TEXT_NODE && n.data.trim());
+		if (e.checkVisibility() && hasText && contrast(rgb(getComputedStyle(e).color), behind(e)) < 4.5) faint.push(e.textContent);
+	}
+	for (const e of document.querySelectorAll(".u-series:not(:first-child) .u-marker")) {
+		if (contrast(rgb(getComputedStyle(e).borderTopColor), behind(e)) < 3) faint.push(e.parentElement.textContent);
+	}
+	for (const c of document.querySelectorAll(".chart canvas")) {
+		const { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height), back = behind(c);
+		let most = 1;
+		for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 250) most = Math.max(most, contrast(data.subarray(i, i + 3), back));
+		if (most < 7) faint.push(c.closest(".chart").querySelector("h3").textContent);
+	}
+	const isWide = document.documentElement.scrollWidth > innerWidth;
+	open.forEach(d => d.open = false);
+	return {
+		charts: document.querySelectorAll(".chart canvas").length, faults: document.getElementById("faults").textContent,
+		title: document.title, isWide,
+		scheme: luminance(behind(document.body)) > .5 ? "light" : "dark", faint: faint.length ? faint : null,
+	};
+})`
 
 // TestHTML_Tables are there without a script.
 func TestHTML_Tables(t *testing.T) {
@@ -214,6 +276,28 @@ func TestHTML_Tables(t *testing.T) {
 	}
 	if size := len(got); size > 300_000 {
 		t.Errorf("the page has %d bytes", size)
+	}
+}
+
+// TestJoinedHTML has the runs of two scenarios on one page, which are not compared.
+func TestJoinedHTML(t *testing.T) {
+	t.Parallel()
+	outage, steady := example(1, 5, "usher"), example(2, 5, "usher", "nginx-auth")
+	steady.Scenario, steady.Description = "steady", "Viewers who stay."
+	var out strings.Builder
+	if err := report.JoinedHTML(&out, outage, steady); err != nil {
+		t.Fatal(err)
+	}
+	page := out.String()
+	for _, want := range []string{
+		"2 scenarios, one after another", "<h2>outage</h2>", "<h2>steady, nginx-auth, round 2</h2>", outage.Description, steady.Description,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(page, "Medians over the rounds") || outage.Measurements[0].Target != "usher" || len(outage.Measurements[0].Notes) != 0 {
+		t.Error("scenarios are compared, or a run was changed")
 	}
 }
 

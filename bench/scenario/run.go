@@ -246,7 +246,7 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	for len(errs) < cap(failed) {
 		select {
 		case <-ticker.C:
-			r.rig.Sample(ctx, r.recorder) // may take a while
+			r.rig.Sample(parent, r.recorder) // may take a while
 			if snapshot := r.recorder.Tick(time.Now()); r.show != nil {
 				r.show(snapshot)
 			}
@@ -262,6 +262,7 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	if parent.Err() != nil {
 		return errInterrupted
 	}
+	r.rig.Sample(parent, r.recorder) // for the last second
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"usher/bench/pace"
+	"usher/bench/result"
 )
 
 // Config is what viewers do, and to whom.
@@ -137,7 +138,7 @@ func (c *Config) validateTargets() (errs []error) {
 	for _, target := range c.Targets {
 		u, err := url.Parse(target)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || strings.Trim(u.Path, "/") != "" || u.User != nil {
-			errs = append(errs, fmt.Errorf("targets: %q is no URL of a server, such as http://127.0.0.1:8080", target))
+			errs = append(errs, fmt.Errorf("targets: %q is no URL of a server, such as http://127.0.0.1:8080", result.HideCredentials(target)))
 		}
 	}
 	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \r\n") {

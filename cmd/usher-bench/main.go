@@ -18,11 +18,13 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Run     runCmd     `cmd:"" help:"Run a scenario, print and write what it found; the exit code is 1 if what it expects does not hold."`
-	List    listCmd    `cmd:"" help:"List the scenarios, or show one with its knobs."`
-	Compare compareCmd `cmd:"" help:"Show what changed between two runs."`
-	Plan    planCmd    `cmd:"" help:"Reckon what so many viewers need: nodes, Redis servers, calls of the middleware."`
-	Table   tableCmd   `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
+	Run      runCmd      `cmd:"" help:"Run a scenario, print and write what it found; the exit code is 1 if what it expects does not hold."`
+	List     listCmd     `cmd:"" help:"List the scenarios, or show one with its knobs."`
+	Compare  compareCmd  `cmd:"" help:"Show what changed between two runs."`
+	Page     pageCmd     `cmd:"" help:"Write one page of several runs."`
+	Plan     planCmd     `cmd:"" help:"Reckon what so many viewers need: nodes, Redis servers, calls of the middleware."`
+	Simulate simulateCmd `cmd:"" help:"Run so many viewers on real nodes through an outage in fake time: the load of the middleware, and the bill."`
+	Table    tableCmd    `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
 }
 
 // The exit codes beside 0.

@@ -5,31 +5,12 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"usher/bench/record"
 	"usher/bench/result"
 )
 
-// printSecond prints a line of what the last second was.
-func printSecond(out io.Writer, s record.Snapshot) {
-	sum := func(prefix string) (all float64) {
-		for name, v := range s.Values {
-			if strings.HasPrefix(name, prefix) {
-				all += v
-			}
-		}
-		return all
-	}
-	_, _ = fmt.Fprintf(out, "%5.0fs  viewers %6.0f  requests %7.0f/s  errors %5.0f/s  playlist p99 %8s  middleware %5.0f/s", s.Elapsed.Seconds(),
-		s.Values["viewers.alive"], sum("requests."), sum("errors."), seconds(s.Values["latency.p99.playlist"]), s.Values["middleware.calls"])
-	if len(s.Faults) > 0 {
-		_, _ = fmt.Fprintf(out, "  fault: %s", strings.Join(s.Faults, ", "))
-	}
-	_, _ = fmt.Fprintln(out)
-}
-
+// seconds writes a latency.
 func seconds(s float64) string {
 	return time.Duration(s * float64(time.Second)).Round(10 * time.Microsecond).String()
 }

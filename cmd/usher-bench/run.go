@@ -72,14 +72,16 @@ func (c *runCmd) Run(ctx context.Context) error {
 }
 
 func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Options) error {
-	out := os.Stdout
+	out := report.NewProgress(os.Stdout, s.For)
 	_, _ = fmt.Fprintf(out, "%s: %s\n", s.Name, s.Shows)
-	o.Begin = func(target string, round int) { _, _ = fmt.Fprintf(out, "%s, round %d\n", target, round) }
+	o.Begin = func(target string, round int) {
+		out.Begin(fmt.Sprintf("%s, round %d", result.HideCredentials(target), round))
+	}
 	var latest atomic.Pointer[record.Snapshot]
 	latest.Store(new(record.Snapshot))
 	o.Show = func(snapshot record.Snapshot) {
 		latest.Store(&snapshot)
-		printSecond(out, snapshot)
+		out.Show(snapshot)
 	}
 	stop, err := c.serveMetrics(ctx, func() record.Snapshot { return *latest.Load() })
 	if err != nil {
@@ -87,10 +89,12 @@ func (c *runCmd) run(ctx context.Context, s *scenario.Scenario, o scenario.Optio
 	}
 	defer stop()
 	run, err := scenario.Run(ctx, s, o)
-	run.Command = c.command()
+	out.End()
+	run.Command = commandLine(os.Args)
+	run.HideCredentials()
 	if len(run.Measurements) > 0 {
 		printSummary(out, run)
-		err = errors.Join(err, report.PrintRatios(out, run), c.write(out, run))
+		err = errors.Join(err, report.PrintRatios(out, run), writeReport(out, c.Out, run))
 	}
 	if err == nil && len(run.Failed()) > 0 {
 		err = errNotKept
@@ -180,9 +184,27 @@ func (c *runCmd) external() (*rig.External, error) {
 	return e, nil
 }
 
-// command returns the command line that repeats the run.
-func (c *runCmd) command() string {
-	return strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
+// commandLine returns the command line that repeats the run, but for its credentials.
+func commandLine(arguments []string) string {
+	shown := []string{filepath.Base(arguments[0])}
+	isSecret := false
+	for _, argument := range arguments[1:] {
+		flag, _, hasValue := strings.Cut(argument, "=")
+		switch {
+		case isSecret:
+			argument = "[hidden]"
+		case flag == "--token" && hasValue:
+			argument = "--token=[hidden]"
+		default:
+			argument = result.HideCredentials(argument)
+		}
+		isSecret = argument == "--token"
+		if strings.ContainsAny(argument, " \t'\"$&;|<>*?{}()`\\") {
+			argument = "'" + strings.ReplaceAll(argument, "'", `'\''`) + "'"
+		}
+		shown = append(shown, argument)
+	}
+	return strings.Join(shown, " ")
 }
 
 // serveMetrics serves what is measured, if an address is given, until stop is called.
@@ -202,15 +224,15 @@ func (c *runCmd) serveMetrics(ctx context.Context, latest func() record.Snapshot
 	return func() { _ = server.Close() }, nil
 }
 
-// write writes the report's files.
-func (c *runCmd) write(out io.Writer, run *result.Run) error {
-	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
+// writeReport writes the report's files to a folder.
+func writeReport(out io.Writer, folder string, run *result.Run) error {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return fmt.Errorf("--out=%s: %w", folder, err)
 	}
-	name := filepath.Join(c.Out, run.Scenario)
+	name := filepath.Join(folder, run.Scenario)
 	err := errors.Join(writeFile(name+".json", run.Write), writeFile(name+".html", func(w io.Writer) error { return report.HTML(w, run) }))
 	if err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
+		return fmt.Errorf("--out=%s: %w", folder, err)
 	}
 	_, err = fmt.Fprintf(out, "report: %s.html, %s.json\n", name, name)
 	return err

@@ -49,6 +49,11 @@ func TestRun_Demo_Steady(t *testing.T) {
 	if len(m.Assertions) == 0 {
 		t.Error("nothing was expected")
 	}
+	for _, line := range m.Series.Lines {
+		if last := len(line.Values) - 1; line.Name == "sessions.allowed" && line.Values[last] == nil {
+			t.Error("the nodes were not read in the last second")
+		}
+	}
 	for _, a := range m.Assertions {
 		if !a.Kept && !strings.HasPrefix(a.Text, "p99") {
 			t.Errorf("%s: got %s", a.Text, a.Got)
@@ -77,6 +82,31 @@ func TestRun_External_ExpectationFails(t *testing.T) {
 	}
 }
 
+// TestRun_Credentials_NotInReport gives credentials in every flag that takes one.
+func TestRun_Credentials_NotInReport(t *testing.T) {
+	folder := t.TempDir()
+	const secret = "s3cret"
+	arguments := os.Args
+	os.Args = []string{"usher-bench", "run", "steady", "--token", secret, "--target=http://name:" + secret + "@127.0.0.1:1/?key=" + secret}
+	t.Cleanup(func() { os.Args = arguments })
+	c := runCmd{
+		Scenario: "steady", Target: []string{"http://127.0.0.1:1"}, Token: secret, For: 3 * time.Second, Out: folder,
+		Metrics: []string{"http://127.0.0.1:1/metrics?key=" + secret}, Set: []string{"viewers=1", "path=/{channel}?token=" + secret},
+	}
+	if err := c.Run(t.Context()); err == nil {
+		t.Fatal("a server that is not there passed")
+	}
+	for _, name := range []string{"steady.json", "steady.html"} {
+		text, err := os.ReadFile(filepath.Join(folder, name))
+		if err != nil || strings.Contains(string(text), secret) {
+			t.Errorf("%s: %v, or it holds a credential", name, err)
+		}
+	}
+	if run := readRun(t, filepath.Join(folder, "steady.json")); !strings.Contains(run.Command, "run steady --token [hidden] '--target=http://[hidden]@127.0.0.1:1/?key=[hidden]'") {
+		t.Errorf("command %q", run.Command)
+	}
+}
+
 // TestRun_Flags_Errors names the flag or the setting that cannot be.
 func TestRun_Flags_Errors(t *testing.T) {
 	target := []string{"http://127.0.0.1:1"}
@@ -94,6 +124,7 @@ func TestRun_Flags_Errors(t *testing.T) {
 		`fault "middleware refuse": the harness does not run that server`: {Scenario: "outage", Target: target},
 		`--against: unknown peer "apache"`:                                {Scenario: "steady", Against: []string{"apache"}, Usher: "none"},
 		`dialect "apache"`:                                                {Scenario: "edge", Auth: "http://127.0.0.1:1/x", Dialect: "apache"},
+		`targets: "http://[hidden]@127.0.0.1:1" is no URL of a server`:    {Scenario: "steady", Target: []string{"http://a:b@127.0.0.1:1"}},
 		"targets: \"127.0.0.1:1\" is no URL of a server":                  {Scenario: "steady", Target: []string{"127.0.0.1:1"}},
 	} {
 		c.Out = t.TempDir()

@@ -62,7 +62,9 @@ func siblings() map[string][]string {
 		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},
 		// The bench uses a gateway by its URL, and provides the middleware.
-		"bench/...":           {backends, setting, "backends/backendtest", "bench/..."},
+		"bench/...": {backends, setting, "backends/backendtest", "bench/..."},
+		// The simulation runs the sessions of nodes in this process.
+		"bench/simulate":      {backends, session, "backends/chain", "actors", "cluster", "bench/process", "bench/record", "bench/result"},
 		"bench/stage/...":     {backends, setting, "backends/backendtest", "bench/stage/..."},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
 		"cmd/usher/config":    {backends, setting},
