@@ -43,19 +43,23 @@ func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
 func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
 	kind, shape := v.Kind(), shapeOf(n)
 	isGiven := shape != absent && shape != nothing
-	isSection := shape == section || !isGiven // an empty one must have a kind, and variables may give its settings
 	switch {
 	case isText(v, shape):
 		d.decodeScalar(v, n, path)
-	case kind == reflect.Pointer:
-		d.decodePointer(v, n, path)
-	case kind == reflect.Struct && isSection:
+	case kind == reflect.Struct && (shape == section || !isGiven): // an empty one must have a kind, and variables may give its settings
 		d.decodeStruct(v, n, path)
-	case kind == reflect.Map && isSection:
+	case kind == reflect.Pointer && (isGiven || !v.IsNil()):
+		target := fresh(v.Type().Elem())
+		if !v.IsNil() {
+			target.Set(v.Elem())
+		}
+		d.decode(target, n, path)
+		v.Set(target.Addr())
+	case kind == reflect.Map && shape == section:
 		d.decodeMap(v, n, path)
-	case kind == reflect.Slice && (shape == list || !isGiven):
+	case kind == reflect.Slice && shape == list:
 		d.decodeList(v, n, path)
-	default:
+	case isGiven:
 		d.report(n, path, "found %s, want %s", shape, example(v.Type()))
 		d.decodeNode(v, &yaml.Node{}, path) // for the variables of its settings
 	}
@@ -68,21 +72,6 @@ func isText(v reflect.Value, shape string) bool {
 	}
 	fields, _ := fieldsOf(v)
 	return len(fields) == 0
-}
-
-func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
-	target := fresh(v.Type().Elem())
-	if !v.IsNil() {
-		target.Set(v.Elem())
-	}
-	variables, checks := len(d.isRead), len(d.checks)
-	d.decode(target, n, path)
-	isGiven := shapeOf(n) != absent && shapeOf(n) != nothing
-	if isGiven || !v.IsNil() || len(d.isRead) > variables {
-		v.Set(target.Addr())
-	} else {
-		d.checks = d.checks[:checks]
-	}
 }
 
 func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
@@ -151,45 +140,32 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 	return &yaml.Node{}
 }
 
-// decodeMap lays entries over those that the map has.
+// decodeMap puts entries in the place of a map's.
 func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
-	made, nodes := reflect.MakeMap(v.Type()), map[string]*yaml.Node{}
-	for key, value := range v.Seq2() {
-		made.SetMapIndex(key, value)
-		nodes[key.String()] = &yaml.Node{}
-	}
-	for pair := range slices.Chunk(n.Content, 2) {
-		d.note(join(path, pair[0].Value), pair[0])
-		nodes[pair[0].Value] = pair[1]
-	}
-	for _, name := range slices.SortedFunc(maps.Keys(nodes), byPrecedence) {
-		under, key, value := join(path, name), fresh(v.Type().Key()), fresh(v.Type().Elem())
-		if err := setText(key, name); err != nil {
-			d.problems = append(d.problems, d.problem(d.locate(under), under, err.Error()))
+	made := reflect.MakeMap(v.Type())
+	entries := slices.SortedFunc(slices.Chunk(n.Content, 2), func(a, b []*yaml.Node) int {
+		return byPrecedence(a[0].Value, b[0].Value)
+	})
+	for _, entry := range entries {
+		under, key, value := join(path, entry[0].Value), fresh(v.Type().Key()), fresh(v.Type().Elem())
+		d.note(under, entry[0])
+		if err := setText(key, entry[0].Value); err != nil {
+			d.report(entry[0], under, "%s", err)
 			continue
 		}
-		if current := made.MapIndex(key); current.IsValid() {
-			value.Set(current)
-		}
-		if value.Kind() == reflect.Pointer && value.IsNil() { // an entry exists, even if it says nothing
+		if value.Kind() == reflect.Pointer { // an entry exists, even if it says nothing
 			value.Set(fresh(value.Type().Elem()).Addr())
 		}
-		d.decode(value, nodes[name], under)
+		d.decode(value, entry[1], under)
 		made.SetMapIndex(key, value)
 	}
-	if len(nodes) > 0 {
+	if len(entries) > 0 { // an empty section keeps its defaults
 		v.Set(made)
 	}
 }
 
-// decodeList puts a list in the place of another one.
+// decodeList puts items in the place of a list's.
 func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
-	if shapeOf(n) != list {
-		for i := range v.Len() {
-			d.decode(v.Index(i), &yaml.Node{}, index(path, i))
-		}
-		return
-	}
 	v.SetZero()
 	for i, item := range n.Content {
 		under := index(path, i)

@@ -10,6 +10,8 @@ import (
 
 const overridden = `
 listen: "${USHER_ONLY_IN_THE_FILE}"
+admin: { debug: false }
+cluster: { redis: { } }
 origins:
   a-1: { url: u }
 backends:
@@ -24,19 +26,19 @@ func TestParse_Overrides(t *testing.T) {
 		got      func(s *settings) any
 		want     any
 	}{
-		"over a text":                       {"USHER_LISTEN=x", func(s *settings) any { return s.Listen }, "x"},
-		"taken as they are":                 {"USHER_LISTEN=${HOME} $$", func(s *settings) any { return s.Listen }, "${HOME} $$"},
-		"over a secret":                     {"USHER_ADMIN_TOKEN=hunter2", func(s *settings) any { return s.Admin.Token.Reveal() }, "hunter2"},
-		"over a type that reads its texts":  {"USHER_ADMIN_LISTEN=[::1]:1", func(s *settings) any { return s.Admin.Listen }, netip.MustParseAddrPort("[::1]:1")},
-		"behind a nil pointer":              {"USHER_ADMIN_DEBUG=true", func(s *settings) any { return *s.Admin.Debug }, true},
-		"in a section behind a nil pointer": {"USHER_CLUSTER_REDIS_PASSWORD=p", func(s *settings) any { return *s.Cluster.Redis }, redisSettings{[]string{"127.0.0.1:6379"}, "p"}},
-		"over a list, with commas":          {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
-		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{}},
-		"in a map's entry":                  {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
-		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
-		"over a map's scalar":               {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
-		"by the longer key":                 {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
-		"by the only key that fits":         {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},
+		"over a text":                      {"USHER_LISTEN=x", func(s *settings) any { return s.Listen }, "x"},
+		"taken as they are":                {"USHER_LISTEN=${HOME} $$", func(s *settings) any { return s.Listen }, "${HOME} $$"},
+		"over a secret":                    {"USHER_ADMIN_TOKEN=hunter2", func(s *settings) any { return s.Admin.Token.Reveal() }, "hunter2"},
+		"over a type that reads its texts": {"USHER_ADMIN_LISTEN=[::1]:1", func(s *settings) any { return s.Admin.Listen }, netip.MustParseAddrPort("[::1]:1")},
+		"behind a pointer":                 {"USHER_ADMIN_DEBUG=true", func(s *settings) any { return *s.Admin.Debug }, true},
+		"in a section behind a pointer":    {"USHER_CLUSTER_REDIS_PASSWORD=p", func(s *settings) any { return *s.Cluster.Redis }, redisSettings{[]string{"127.0.0.1:6379"}, "p"}},
+		"over a list, with commas":         {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
+		"over a list, with nothing":        {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{}},
+		"in a map's entry":                 {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
+		"in a kind's own keys":             {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
+		"over a map's scalar":              {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
+		"by the longer key":                {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
+		"by the only key that fits":        {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,11 +13,12 @@ import (
 // type that no file can hold.
 func Print(w io.Writer, settings any) error {
 	var n yaml.Node
-	if err := n.Encode(settings); err != nil {
-		return fmt.Errorf("print the config: %w", err)
+	var printed []byte
+	err := n.Encode(settings)
+	if err == nil {
+		tidy(&n)
+		printed, err = yaml.Dump(&n, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false), yaml.WithQuotePreference(yaml.QuoteDouble))
 	}
-	tidy(&n)
-	printed, err := yaml.Dump(&n, yaml.WithLineWidth(-1), yaml.WithCompactSeqIndent(false), yaml.WithQuotePreference(yaml.QuoteDouble))
 	if err == nil {
 		_, err = w.Write(printed)
 	}

@@ -13,9 +13,10 @@ import (
 type Kinded interface {
 	// Kinds returns the allowed kinds.
 	Kinds() []string
-	// SetKind is called with one of Kinds before any other key is read. It keeps the kind, puts a pointer to the kind's settings, holding
-	// their defaults, into the inline field, and may set defaults of the common keys. Preset is the text of the key "preset"
-	// in the file: defaults may depend on it as well. An unknown one has none, and is reported where the key is read.
+	// SetKind is called with one of Kinds before any other key is read. It keeps the kind, puts a pointer to the kind's
+	// settings, holding their defaults, into the inline field, and may set defaults of the common keys. Preset is the text of
+	// the key "preset" in the file: defaults may depend on it as well. An unknown one has none, and is reported where the key
+	// is read.
 	SetKind(kind, preset string)
 }
 
