@@ -59,7 +59,7 @@ type RouteConfig struct {
 	// CredentialsEverywhere lets credentials open a session on any URI, for players that put them on every one.
 	CredentialsEverywhere bool `yaml:"credentials_everywhere"`
 	// Edge makes the route one at which an edge asks whether a viewer may watch. If nil the route serves media.
-	Edge *edge.Config `yaml:"edge"`
+	Edge *edge.Config `yaml:"edge,omitempty"`
 }
 
 // PathMappingConfig maps viewers' paths to paths on the origin. If OriginPath is empty they are the same.

@@ -18,27 +18,20 @@ import (
 
 // backendSettings are the settings of one backend.
 type backendSettings struct {
-	Kind string `yaml:"kind"`
 	// Settings are nil while the kind is unknown.
 	Settings kindSettings `yaml:",inline"`
 }
 
 // Kinds returns the names of all kinds.
-func (b *backendSettings) Kinds() []string { return slices.Sorted(maps.Keys(kinds())) }
+func (b *backendSettings) Kinds() []string { return slices.Collect(maps.Keys(kinds())) }
 
-// SetKind sets the defaults of a kind.
-func (b *backendSettings) SetKind(name string) { b.Kind, b.Settings = name, kinds()[name].defaults() }
-
-// SetPreset sets the defaults of a preset. An unknown one, or one of a kind without presets, is reported elsewhere.
-func (b *backendSettings) SetPreset(name string) {
-	var preset httpbackend.Preset
-	if preset.UnmarshalText([]byte(name)) == nil {
-		b.Settings.setPreset(preset)
-	}
+// SetKind sets the defaults of a kind and of a preset.
+func (b *backendSettings) SetKind(name, preset string) {
+	b.Settings = kinds()[name].defaults(name, preset)
 }
 
-// MarshalYAML returns the settings with their kind.
-func (b *backendSettings) MarshalYAML() (any, error) { return b.Settings.withKind(b.Kind), nil }
+// MarshalYAML returns the settings of the kind.
+func (b *backendSettings) MarshalYAML() (any, error) { return b.Settings, nil }
 
 // rules returns what the sessions of the backend follow.
 func (b *backendSettings) rules() actors.BackendRules {
@@ -62,35 +55,19 @@ func (b *backendSettings) members() []string {
 
 // kindSettings are the settings of a kind, a settingsOf.
 type kindSettings interface {
+	kind() string
 	common() commonSettings
-	withKind(name string) any
-	setPreset(p httpbackend.Preset)
 }
 
 // settingsOf are the settings of a kind: those that it has in common with others, and its own.
 type settingsOf[S commonSettings, C any] struct {
-	Common S `yaml:",inline"`
-	Own    C `yaml:",inline"`
+	Kind   string `yaml:"kind"`
+	Common S      `yaml:",inline"`
+	Own    C      `yaml:",inline"`
 }
 
+func (s *settingsOf[S, C]) kind() string           { return s.Kind }
 func (s *settingsOf[S, C]) common() commonSettings { return s.Common }
-
-func (s *settingsOf[S, C]) withKind(name string) any {
-	return struct {
-		Kind   string `yaml:"kind"`
-		Common S      `yaml:",inline"`
-		Own    C      `yaml:",inline"`
-	}{name, s.Common, s.Own}
-}
-
-// setPreset sets the defaults of a preset in the parts that have some.
-func (s *settingsOf[S, C]) setPreset(p httpbackend.Preset) {
-	for _, part := range []any{&s.Common, &s.Own} {
-		if presetted, ok := part.(interface{ SetPreset(p httpbackend.Preset) }); ok {
-			presetted.SetPreset(p)
-		}
-	}
-}
 
 // commonSettings are those that kinds have in common.
 type commonSettings interface {
@@ -117,6 +94,10 @@ const (
 	// authProxyBreakerInterval is the shortest that such a timeout permits, and a margin.
 	authProxyBreakerInterval = time.Minute
 )
+
+func defaultRemote(validity, tokenLife time.Duration) remoteSettings {
+	return remoteSettings{Chain: chain.DefaultConfig(), TokenLife: tokenLife, Base: localSettings{validity, 200}}
+}
 
 // SetPreset sets the defaults that depend on the preset: an answer of the product is one for as long as it is there.
 func (s *remoteSettings) SetPreset(p httpbackend.Preset) {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"usher/backends/httpbackend"
 	"usher/backends/httprequest"
 	"usher/cmd/usher/config"
 )
@@ -74,12 +73,10 @@ func TestBackendSettings_SetPreset(t *testing.T) {
 func TestBackendSettings_SetPreset_EveryHTTPKind(t *testing.T) {
 	t.Parallel()
 	for name, k := range kinds() {
-		if _, isRemote := k.defaults().common().(remoteSettings); !isRemote {
+		if _, isRemote := k.defaults(name, "").common().(remoteSettings); !isRemote {
 			continue
 		}
-		settings := k.defaults()
-		settings.setPreset(httpbackend.PresetAuthProxy)
-		common := settings.common().(remoteSettings) //nolint:forcetypeassert // checked above
+		common := k.defaults(name, "auth-proxy").common().(remoteSettings) //nolint:forcetypeassert // checked above
 		text := checkSettings("  portal: { kind: " + name + ", preset: auth-proxy, address: \"http://127.0.0.1:9/\" }\n")
 		if _, err := config.Parse("usher.yaml", []byte(text), defaultSettings(), config.Environment{}); err != nil || common.Chain.Timeout != authProxyTimeout {
 			t.Errorf("%s: timeout %s and error %v, want %s and defaults that are valid", name, common.Chain.Timeout, err, authProxyTimeout)

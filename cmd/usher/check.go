@@ -122,7 +122,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 		d.Verdict, d.Reason = backends.Denied, "no backend has an opinion on the viewer: "+d.Reason
 	}
 	report := checkReport{
-		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Kind, Route: q.Route, Channel: q.Channel,
+		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
 		Challenge:   d.Challenge,
 		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),

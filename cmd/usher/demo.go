@@ -125,7 +125,7 @@ func (d *demo) makeSettings(c demoCommand, origin string) (*settings, error) {
 	s.Sessions.KickDuration = demoKickDuration
 	s.Admin.Token = randomSecret() // without a listener: the page alone uses the API
 	b := new(backendSettings)
-	b.SetKind("httprequest")
+	b.SetKind("httprequest", "")
 	a := b.Settings.(*settingsOf[remoteSettings, httprequest.Config]) //nolint:forcetypeassert // SetKind made it
 	a.Common.Base.Validity = demoValidity
 	a.Common.Chain.Breaker.OpenDuration = demoOpenDuration

@@ -24,8 +24,7 @@ import (
 
 // kind is one sort of backend: its default settings and its constructor.
 type kind struct {
-	name     string
-	defaults func() kindSettings
+	defaults func(name, preset string) kindSettings
 	build    func(name string, settings kindSettings, parts kindDeps) (adapter, error)
 }
 
@@ -48,59 +47,46 @@ type adapter struct {
 
 // kinds returns all kinds by the name that the settings use.
 func kinds() map[string]kind {
-	all := map[string]kind{}
-	for _, k := range []kind{
-		remoteKind("httprequest", httprequest.DefaultConfig, httprequest.New, 180*time.Second, 0),
-		remoteKind("flussonic", flussonic.DefaultConfig, flussonic.New, 180*time.Second, 0),
-		remoteKind("iptvportal", iptvportal.DefaultConfig, iptvportal.New, 180*time.Second, 0),
-		remoteKind("ministra", ministra.DefaultConfig, ministra.New, 36_000*time.Second, 5*time.Second),
-		remoteKind("smarty", smarty.DefaultConfig, smarty.New, 3000*time.Second, 3600*time.Second),
+	client := func(parts kindDeps) httpbackend.Deps { return parts.http }
+	members := func(parts kindDeps) []backends.Member { return parts.members }
+	logger := func(parts kindDeps) *slog.Logger { return parts.log }
+	return map[string]kind{
+		"httprequest": newKind(defaultRemote(180*time.Second, 0), httprequest.DefaultConfig, httprequest.New, client),
+		"flussonic":   newKind(defaultRemote(180*time.Second, 0), flussonic.DefaultConfig, flussonic.New, client),
+		"iptvportal":  newKind(defaultRemote(180*time.Second, 0), iptvportal.DefaultConfig, iptvportal.New, client),
+		"ministra":    newKind(defaultRemote(36_000*time.Second, 5*time.Second), ministra.DefaultConfig, ministra.New, client),
+		"smarty":      newKind(defaultRemote(3000*time.Second, 3600*time.Second), smarty.DefaultConfig, smarty.New, client),
 
-		localKind("iprules", iprules.DefaultConfig, iprules.New, defaultLocal(time.Hour)),
-		localKind("jwt", jwt.DefaultConfig, jwt.New, fetchingSettings{chain.DefaultLocalConfig(), defaultLocal(time.Hour)}),
-		localKind("securetoken", securetoken.DefaultConfig, securetoken.New, defaultLocal(time.Hour)),
-		localKind("signedlink", signedlink.DefaultConfig, signedlink.New, defaultLocal(time.Hour)),
-		localKind("users", users.DefaultConfig, users.New, defaultLocal(time.Minute)),
+		"iprules":     newKind(defaultLocal(time.Hour), iprules.DefaultConfig, iprules.New, logger),
+		"jwt":         newKind(fetchingSettings{chain.DefaultLocalConfig(), defaultLocal(time.Hour)}, jwt.DefaultConfig, jwt.New, logger),
+		"securetoken": newKind(defaultLocal(time.Hour), securetoken.DefaultConfig, securetoken.New, logger),
+		"signedlink":  newKind(defaultLocal(time.Hour), signedlink.DefaultConfig, signedlink.New, logger),
+		"users":       newKind(defaultLocal(time.Minute), users.DefaultConfig, users.New, logger),
 
-		compositeKind("any", anyof.DefaultConfig, anyof.New),
-		compositeKind("rules", rules.DefaultConfig, rules.New),
-	} {
-		all[k.name] = k
+		"any":   newKind(compositeSettings{RecheckRate: 200}, anyof.DefaultConfig, anyof.New, members),
+		"rules": newKind(compositeSettings{RecheckRate: 200}, rules.DefaultConfig, rules.New, members),
 	}
-	return all
 }
 
-// remoteKind returns the kind of an adapter that calls a middleware over HTTP.
-func remoteKind[C any, B backends.Backend](
-	name string, own func() C, build func(string, C, httpbackend.Deps) (B, error), validity, tokenLife time.Duration,
-) kind {
-	common := remoteSettings{Chain: chain.DefaultConfig(), TokenLife: tokenLife, Base: localSettings{validity, 200}}
-	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.http) })
-}
-
-// localKind returns the kind of an adapter that decides locally.
-func localKind[S commonSettings, C any, B backends.Backend](
-	name string, own func() C, build func(string, C, *slog.Logger) (B, error), common S,
-) kind {
-	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.log) })
-}
-
-// compositeKind returns the kind of an adapter that calls other backends.
-func compositeKind[C any, B backends.Backend](
-	name string, own func() C, build func(string, C, []backends.Member) (B, error),
-) kind {
-	common := compositeSettings{RecheckRate: 200}
-	return newKind(name, common, own, func(name string, c C, parts kindDeps) (B, error) { return build(name, c, parts.members) })
-}
-
-func newKind[S commonSettings, C any, B backends.Backend](
-	name string, common S, own func() C, build func(string, C, kindDeps) (B, error),
+// newKind returns the kind with the settings that it has in common with others, its own, and its constructor, which wants a
+// part of what there is.
+func newKind[S commonSettings, C, P any, B backends.Backend](
+	common S, own func() C, build func(string, C, P) (B, error), part func(kindDeps) P,
 ) kind {
 	return kind{
-		name:     name,
-		defaults: func() kindSettings { return &settingsOf[S, C]{common, own()} },
+		defaults: func(name, preset string) kindSettings {
+			s := &settingsOf[S, C]{name, common, own()}
+			var p httpbackend.Preset
+			for _, section := range []any{&s.Common, &s.Own} {
+				presetted, ok := section.(interface{ SetPreset(p httpbackend.Preset) })
+				if ok && p.UnmarshalText([]byte(preset)) == nil { // an unknown one is reported elsewhere
+					presetted.SetPreset(p)
+				}
+			}
+			return s
+		},
 		build: func(name string, settings kindSettings, parts kindDeps) (adapter, error) {
-			b, err := build(name, settings.(*settingsOf[S, C]).Own, parts) //nolint:forcetypeassert // defaults made it
+			b, err := build(name, settings.(*settingsOf[S, C]).Own, part(parts)) //nolint:forcetypeassert // defaults made it
 			if err != nil {
 				return adapter{}, err
 			}

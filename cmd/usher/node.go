@@ -132,13 +132,13 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 			Name: member, Backend: n.chains[member].WithoutFailOpen(), Validity: n.settings.Backends[member].rules().Validity,
 		})
 	}
-	a, err := kinds()[b.Kind].build(name, b.Settings, parts)
+	a, err := kinds()[b.Settings.kind()].build(name, b.Settings, parts)
 	if err != nil {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
 	deps := chain.Deps{
-		Kind: b.Kind, DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
+		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
 	}
 	if isRemote {

@@ -44,7 +44,7 @@ func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
 	for name, c := range n.chains {
 		b := admin.Backend{
-			Name: name, Kind: n.settings.Backends[name].Kind, Address: n.adapters[name].url,
+			Name: name, Kind: n.settings.Backends[name].Settings.kind(), Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
 			RechecksWaiting: n.registry.RechecksWaiting(name),
 		}

@@ -52,7 +52,7 @@ func TestKinds_EachHasPageWithDefaults(t *testing.T) {
 			t.Parallel()
 			text := page(t, name)
 			s := parseBesideSecrets(t, name, text)
-			if got := s.Backends["portal"].Kind; got != name {
+			if got := s.Backends["portal"].Settings.kind(); got != name {
 				t.Errorf("the page is about the kind %s", got)
 			}
 			spelled := parseBesideSecrets(t, name, uncomment(text))

@@ -45,7 +45,7 @@ func sampleSettings() *settings {
 	want.Gateway.Tickets.Keys = []setting.Key{{ID: "a", Secret: sampleKey}}
 	want.Gateway.Origins = map[string]*gateway.OriginConfig{"astra": {URL: "http://10.0.0.5:8000"}}
 	portal := new(backendSettings)
-	portal.SetKind("httprequest")
+	portal.SetKind("httprequest", "")
 	portal.Settings.(*settingsOf[remoteSettings, httprequest.Config]).Own.HTTP.Address = "https://auth.example.com/check" //nolint:forcetypeassert // SetKind made it
 	want.Backends = map[string]*backendSettings{"portal": portal}
 	want.Gateway.Routes = []gateway.RouteConfig{{Path: "/play/{channel}/*", Origin: "astra", Backend: "portal"}}

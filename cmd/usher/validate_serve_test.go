@@ -162,7 +162,7 @@ func TestValidate_UnknownName_NamesWhatExists(t *testing.T) {
 		},
 		"a backend with a no-break space": {
 			"backend: portal", "backend: \u00a0portal",
-			`"\u00a0portal" is not among backends; did you mean "portal"? allowed: portal; column 58 is a no-break space, where a plain space is meant (U+00A0)`,
+			`"\u00a0portal" is not among backends; did you mean "portal"? allowed: portal; column 58 is a no-break space or one of another width, where a plain space is meant (U+00A0)`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,28 +9,33 @@ import (
 
 func TestExplainCharacter(t *testing.T) {
 	t.Parallel()
-	const invisible, quote, dash = "an invisible character, where none is meant", "a typographic quotation mark, where ", "a dash, where a plain - is meant"
+	const (
+		space     = "a no-break space or one of another width, where a plain space is meant"
+		invisible = "an invisible character, where none is meant"
+		quote     = `a typographic quotation mark, where " or ' is meant`
+		dash      = "a dash, where a plain - is meant"
+	)
 	tests := map[string]struct{ line, want string }{
 		"nothing":                         {"", ""},
 		"plain text":                      {"listen: ':8080' # ünïcode", ""},
-		"a tab that indents":              {"\tlisten: a", "; column 1 is a tab, and YAML is indented by spaces"},
-		"a tab behind spaces":             {"  \tlisten: a", "; column 3 is a tab, and YAML is indented by spaces"},
-		"a tab behind a dash":             {"-\tpath: /a", "; column 2 is a tab, and YAML is indented by spaces"},
+		"a tab that indents":              {"\tlisten: a", "; column 1 is a tab, and YAML is indented by spaces (U+0009)"},
+		"a tab behind spaces":             {"  \tlisten: a", "; column 3 is a tab, and YAML is indented by spaces (U+0009)"},
+		"a tab behind a dash":             {"-\tpath: /a", "; column 2 is a tab, and YAML is indented by spaces (U+0009)"},
 		"a tab before a value":            {"listen:\ta", ""},
-		"a no-break space before a key":   {"  \u00a0listen: a", "; column 3 is a no-break space, where a plain space is meant (U+00A0)"},
-		"a no-break space before a value": {"é:\u00a0a", "; column 3 is a no-break space, where a plain space is meant (U+00A0)"},
-		"a narrow no-break space":         {"a:\u202fb", "; column 3 is a no-break space, where a plain space is meant (U+202F)"},
-		"an em space":                     {"a:\u2003b", "; column 3 is a space of another width, where a plain space is meant (U+2003)"},
-		"a line separator":                {"a: b\u2028", "; column 5 is a space of another width, where a plain space is meant (U+2028)"},
+		"a no-break space before a key":   {"  \u00a0listen: a", "; column 3 is " + space + " (U+00A0)"},
+		"a no-break space before a value": {"é:\u00a0a", "; column 3 is " + space + " (U+00A0)"},
+		"a narrow no-break space":         {"a:\u202fb", "; column 3 is " + space + " (U+202F)"},
+		"an em space":                     {"a:\u2003b", "; column 3 is " + space + " (U+2003)"},
+		"a line separator":                {"a: b\u2028", "; column 5 is " + space + " (U+2028)"},
 		"a zero-width space":              {"a: \u200bb", "; column 4 is " + invisible + " (U+200B)"},
 		"a byte order mark at the start":  {"\ufeffa: b", ""},
 		"a byte order mark later":         {"a: \ufeffb", "; column 4 is " + invisible + " (U+FEFF)"},
-		"typographic double quotes":       {"a: “b”", "; column 4 is " + quote + `" is meant (U+201C)`},
-		"typographic single quotes":       {"a: ’b’", "; column 4 is " + quote + "' is meant (U+2019)"},
+		"typographic double quotes":       {"a: “b”", "; column 4 is " + quote + " (U+201C)"},
+		"typographic single quotes":       {"a: ’b’", "; column 4 is " + quote + " (U+2019)"},
 		"a dash of a list":                {"– path: /a", "; column 1 is " + dash + " (U+2013)"},
 		"a full-width colon":              {"listen：a", "; column 7 is a full-width colon, where a plain : is meant (U+FF1A)"},
 		"in a comment":                    {"a: b # – “c”\u00a0\t", ""},
-		"behind a # of a text":            {"a: b#c\u00a0d", "; column 7 is a no-break space, where a plain space is meant (U+00A0)"},
+		"behind a # of a text":            {"a: b#c\u00a0d", "; column 7 is " + space + " (U+00A0)"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -27,17 +27,18 @@
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
 // may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
 //
-// Defaults that depend on a section's preset are those of the preset that the file names: see [Presetted].
+// Defaults that depend on a section's preset are those of the preset that the file names: see [Kinded].
 //
 // Overrides: USHER_ and the path's keys in upper case, joined by '_', every other character an '_'. Where two paths
 // make one name, the longer key takes precedence: USHER_A_B_C means a_b.c before a.b_c. A list of scalars is given with commas.
-// A kind, a list of sections and a new map entry are given in the file only. A USHER_ variable that names no setting
-// is an error, except those that the file refers to and those that Kubernetes sets for a service named usher.
+// A kind, a list of sections, a new map entry and a section behind a nil pointer are given in the file only. A USHER_
+// variable that names no setting is an error, except those that the file refers to and those that Kubernetes sets for a service named usher.
 //
-// Decided: a list replaces the default list, a map's entries are laid over the default's, an empty section keeps its
-// defaults; a key of the top level that begins with "x-" is ignored, for anchors; an
-// explicit key beats a merged one, but two merged sections that give the same key are an error.
+// Decided: a list and a map replace the default, an empty section keeps its defaults; a key of the top level that begins
+// with "x-" is ignored, for anchors; an explicit key beats a merged one, but two merged sections that give the same key are
+// an error.
 //
-// Refused: decoding by the library, because it has no defaults for the entries of a map, no kinds, takes yes for true and
-// positions nothing for Validate; several documents; tags, because the struct says what a text means.
+// Refused: decoding by the library. Its errors have positions and no paths, it stops at the first unknown alias, drops a
+// whole section for one repeated key, ignores an empty value for a number, takes yes for true and 0x10 for a number, and has
+// no defaults for the entries of a map, no kinds and no positions for Validate; several documents; tags, because the struct says what a text means.
 package config

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"reflect"
 	"strings"
+
+	"go.yaml.in/yaml/v4"
 )
 
 // maxFileBytes bounds the file. No hand-written file is that large.
@@ -40,41 +42,43 @@ func readFile(path string, limit int64) ([]byte, error) {
 // it applies the overrides of the environment and calls Validate of every section. The error is [Problems]; into is then
 // incomplete and must not be used. The Source is never nil.
 func Parse(name string, data []byte, into any, environment Environment) (*Source, error) {
-	d := newDecoder(name, environment)
-	d.source.lines = strings.Split(string(data), "\n")
-	if root := d.decodeFile(data, into); root.IsValid() {
+	d := newDecoder(name, data, environment)
+	if d.decodeFile(data, into) {
+		d.runChecks()
 		d.reportUnknownVariables()
-		v := &validation{source: d.source}
-		v.walk(root, "")
 	}
-	return d.source, sorted(d.source.problems)
+	return d.Source, d.problems.err()
 }
 
 // Decode reads data over into, as Parse does, but without an environment and without Validate.
 func Decode(data []byte, into any) error {
-	d := newDecoder("settings", Environment{})
+	d := newDecoder("settings", data, Environment{})
 	d.decodeFile(data, into)
-	return sorted(d.source.problems)
+	return d.problems.err()
 }
 
-func newDecoder(name string, environment Environment) *decoder {
+func newDecoder(name string, data []byte, environment Environment) *decoder {
 	d := &decoder{
-		source: &Source{file: name, places: map[string]Problem{}}, environment: environment,
-		referred: map[string]bool{}, variables: map[string]string{},
+		Source:     &Source{file: name, places: map[string]Problem{}, lines: strings.Split(string(data), "\n")},
+		folder:     environment.Folder,
+		isResolved: map[*yaml.Node]bool{}, isSetting: map[string]bool{},
+		variables: map[string]string{}, isReferred: map[string]bool{}, isRead: map[string]bool{},
 	}
 	for _, variable := range environment.Variables {
-		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, variablePrefix) {
-			d.variables[name] = value
-		}
+		name, value, _ := strings.Cut(variable, "=")
+		d.variables[name] = value
+	}
+	for _, name := range environment.Reserved {
+		d.isReferred[name] = true
 	}
 	return d
 }
 
-// decodeFile returns the struct that was written over; the zero Value if the file cannot be read at all.
-func (d *decoder) decodeFile(data []byte, into any) (root reflect.Value) {
-	if tree := parse(d.source, data); tree != nil {
-		root = reflect.ValueOf(into).Elem()
-		d.decode(root, tree, spot{variable: strings.TrimSuffix(variablePrefix, "_")})
+// decodeFile reports whether the file could be read at all.
+func (d *decoder) decodeFile(data []byte, into any) bool {
+	tree := d.parse(data)
+	if tree != nil {
+		d.decode(reflect.ValueOf(into).Elem(), tree, "")
 	}
-	return root
+	return tree != nil
 }

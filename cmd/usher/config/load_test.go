@@ -46,7 +46,7 @@ func TestParse_Values(t *testing.T) {
 		"a directive before its one document": {"%YAML 1.2\n---\nlisten: a\n", edited(func(s *settings) { s.Listen = "a" })},
 		"a number or a word of YAML as a text": {"listen: 0123\nlabels: {a: true, b: 1.50, c: yes}\n", edited(func(s *settings) {
 			s.Listen = "0123"
-			s.Labels = map[string]string{"site": "north", "a": "true", "b": "1.50", "c": "yes"}
+			s.Labels = map[string]string{"a": "true", "b": "1.50", "c": "yes"}
 		})},
 		"a quoted text as a number": {"cache: {max_bytes: \"1_000\", ratio: '1'}\n", edited(func(s *settings) { s.Cache.MaxBytes = 1000; s.Cache.Ratio = 1 })},
 		"a block of text":           {"listen: |\n  a\n  b\n", edited(func(s *settings) { s.Listen = "a\nb\n" })},
@@ -65,10 +65,10 @@ func TestParse_Values(t *testing.T) {
 				s.Origins = map[string]originSettings{"a": {"u", 5 * time.Second}, "b": {"", 5 * time.Second}, "c": {"", time.Second}}
 			}),
 		},
-		"a map's entries laid over the default's, a list in place of it": {
+		"a map and a list in place of the default's": {
 			"labels: {line: x}\ncluster: {redis: {addresses: [a, b]}}\n",
 			edited(func(s *settings) {
-				s.Labels = map[string]string{"site": "north", "line": "x"}
+				s.Labels = map[string]string{"line": "x"}
 				s.Cluster.Redis = &redisSettings{Addresses: []string{"a", "b"}}
 			}),
 		},
@@ -107,7 +107,7 @@ func TestParse_Values(t *testing.T) {
 			"listen: \"${HOST}:${PORT:-80}${NIL:-}\"\nlabels: {price: $$5, lone: a$b, both: \"$${HOST}\", braces: \"{channel}$\"}\ncache: {ratio: \"${RATIO}\"}\n",
 			edited(func(s *settings) {
 				s.Listen, s.Cache.Ratio = "h$$h:80", 0.75
-				s.Labels = map[string]string{"site": "north", "price": "$5", "lone": "a$b", "both": "${HOST}", "braces": "{channel}$"}
+				s.Labels = map[string]string{"price": "$5", "lone": "a$b", "both": "${HOST}", "braces": "{channel}$"}
 			}),
 		},
 		"a section that is given as a text, with a variable in it": {
@@ -178,22 +178,6 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-func TestParse_KeepsDefaultsOfOtherEntries(t *testing.T) {
-	t.Parallel()
-	shared := map[string]*backendSettings{"a": {Kind: "list", Timeout: time.Second, Adapter: &listSettings{}}}
-	labels := map[string]string{"site": "north"}
-	s := &settings{Listen: "x", Backends: shared, Labels: labels}
-	if _, err := Parse("f", []byte("backends: {a: {timeout: 9s}}\nlabels: {site: south}"), s, Environment{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := s.Backends["a"].Timeout; got != 9*time.Second {
-		t.Errorf("timeout = %v, want 9s", got)
-	}
-	if shared["a"].Timeout != time.Second || labels["site"] != "north" {
-		t.Errorf("defaults became %v and %v, want them untouched", shared["a"].Timeout, labels["site"])
-	}
-}
-
 // TestParse_AliasesOfUnknownKeys_Bounded checks that a section of unknown keys that many aliases name does not fill the memory
 // with problems.
 func TestParse_AliasesOfUnknownKeys_Bounded(t *testing.T) {
@@ -211,6 +195,25 @@ func TestParse_AliasesOfUnknownKeys_Bounded(t *testing.T) {
 	problems, _ := errors.AsType[Problems](err)
 	if len(problems) == 0 || !strings.Contains(err.Error(), "more than 250000 settings") {
 		t.Errorf("got %d problems, want one of too many settings", len(problems))
+	}
+}
+
+// TestParse_ManyMerges_NoKeyLeftOut checks that no key is left out in silence where more keys are merged than the bound allows.
+func TestParse_ManyMerges_NoKeyLeftOut(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("x-base: &b\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  k%d: 1\n", i)
+	}
+	for i := range 13 {
+		fmt.Fprintf(&text, "x-%d: { <<: *b }\n", i)
+	}
+	text.WriteString("x-origin: &o { url: u }\norigins: { a: { <<: *o } }\n")
+	s := defaults()
+	_, err := Parse("f", []byte(text.String()), s, Environment{})
+	if err == nil && s.Origins["a"].URL != "u" {
+		t.Error("Parse = no problem and an origin without its merged URL, want the URL or a problem")
 	}
 }
 

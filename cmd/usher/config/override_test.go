@@ -10,6 +10,8 @@ import (
 
 const overridden = `
 listen: "${USHER_ONLY_IN_THE_FILE}"
+admin: { debug: false }
+cluster: { redis: { } }
 origins:
   a-1: { url: u }
 backends:
@@ -24,19 +26,19 @@ func TestParse_Overrides(t *testing.T) {
 		got      func(s *settings) any
 		want     any
 	}{
-		"over a text":                       {"USHER_LISTEN=x", func(s *settings) any { return s.Listen }, "x"},
-		"taken as they are":                 {"USHER_LISTEN=${HOME} $$", func(s *settings) any { return s.Listen }, "${HOME} $$"},
-		"over a secret":                     {"USHER_ADMIN_TOKEN=hunter2", func(s *settings) any { return s.Admin.Token.Reveal() }, "hunter2"},
-		"over a type that reads its texts":  {"USHER_ADMIN_LISTEN=[::1]:1", func(s *settings) any { return s.Admin.Listen }, netip.MustParseAddrPort("[::1]:1")},
-		"behind a nil pointer":              {"USHER_ADMIN_DEBUG=true", func(s *settings) any { return *s.Admin.Debug }, true},
-		"in a section behind a nil pointer": {"USHER_CLUSTER_REDIS_PASSWORD=p", func(s *settings) any { return *s.Cluster.Redis }, redisSettings{[]string{"127.0.0.1:6379"}, "p"}},
-		"over a list, with commas":          {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
-		"over a list, with nothing":         {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{Users: []string{}}},
-		"in a map's entry":                  {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
-		"in a kind's own keys":              {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
-		"over a map's scalar":               {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
-		"by the longer key":                 {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
-		"by the only key that fits":         {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},
+		"over a text":                      {"USHER_LISTEN=x", func(s *settings) any { return s.Listen }, "x"},
+		"taken as they are":                {"USHER_LISTEN=${HOME} $$", func(s *settings) any { return s.Listen }, "${HOME} $$"},
+		"over a secret":                    {"USHER_ADMIN_TOKEN=hunter2", func(s *settings) any { return s.Admin.Token.Reveal() }, "hunter2"},
+		"over a type that reads its texts": {"USHER_ADMIN_LISTEN=[::1]:1", func(s *settings) any { return s.Admin.Listen }, netip.MustParseAddrPort("[::1]:1")},
+		"behind a pointer":                 {"USHER_ADMIN_DEBUG=true", func(s *settings) any { return *s.Admin.Debug }, true},
+		"in a section behind a pointer":    {"USHER_CLUSTER_REDIS_PASSWORD=p", func(s *settings) any { return *s.Cluster.Redis }, redisSettings{[]string{"127.0.0.1:6379"}, "p"}},
+		"over a list, with commas":         {"USHER_CLUSTER_REDIS_ADDRESSES=a:1, b:2,", func(s *settings) any { return s.Cluster.Redis.Addresses }, []string{"a:1", "b:2"}},
+		"over a list, with nothing":        {"USHER_BACKENDS_LIST_USERS=", func(s *settings) any { return s.Backends["list"].Adapter }, &listSettings{}},
+		"in a map's entry":                 {"USHER_ORIGINS_A_1_TIMEOUT=2d", func(s *settings) any { return s.Origins["a-1"] }, originSettings{"u", 48 * time.Hour}},
+		"in a kind's own keys":             {"USHER_BACKENDS_PORTAL_RETRIES=9", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Retries }, int8(9)},
+		"over a map's scalar":              {"USHER_BACKENDS_PORTAL_HEADERS_X_KEY=h", func(s *settings) any { return s.Backends["portal"].Adapter.(*portalSettings).Headers["X-Key"].Reveal() }, "h"},
+		"by the longer key":                {"USHER_CACHE_KEEP_FOR=7s", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For} }, []any{7 * time.Second, 0}},
+		"by the only key that fits":        {"USHER_CACHE_KEEP_FOR2=7", func(s *settings) any { return []any{s.Cache.KeepFor, s.Cache.Keep.For2} }, []any{90 * time.Second, 7}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -58,9 +60,9 @@ func TestParse_Overrides_Errors(t *testing.T) {
 	tests := map[string]struct{ variable, want string }{
 		"a name that is near another":     {"USHER_LISEN=hunter2", "environment: USHER_LISEN: names no setting; did you mean USHER_LISTEN?"},
 		"an entry that the file lacks":    {"USHER_ORIGINS_B_1_TIMEOUT=1s", "environment: USHER_ORIGINS_B_1_TIMEOUT: names no setting; did you mean USHER_ORIGINS_A_1_TIMEOUT?"},
-		"a name like no other":            {"USHER_X=hunter2", "environment: USHER_X: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
-		"a kind":                          {"USHER_BACKENDS_PORTAL_KIND=list", "environment: USHER_BACKENDS_PORTAL_KIND: names no setting; a kind is given in the file only"},
-		"a list of sections":              {"USHER_ROUTES=x", "environment: USHER_ROUTES: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
+		"a name like no other":            {"USHER_X=hunter2", "environment: USHER_X: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
+		"a kind":                          {"USHER_BACKENDS_PORTAL_KIND=list", "environment: USHER_BACKENDS_PORTAL_KIND: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
+		"a list of sections":              {"USHER_ROUTES=x", "environment: USHER_ROUTES: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
 		"a wrong type":                    {"USHER_CACHE_RATIO=x", `environment: USHER_CACHE_RATIO: found "x", want a number such as 0.5`},
 		"bytes that are no text":          {"USHER_LISTEN=\x80", `environment: USHER_LISTEN: found "\x80", whose value is not UTF-8`},
 		"an item that is no text":         {"USHER_TRUSTED_PROXIES=10.0.0.1,\x80", `environment: USHER_TRUSTED_PROXIES: found "\x80", whose value is not UTF-8`},
@@ -69,7 +71,7 @@ func TestParse_Overrides_Errors(t *testing.T) {
 		"a missing file of a secret":      {"USHER_ADMIN_TOKEN=file:/no/such", "environment: USHER_ADMIN_TOKEN: read the secret: stat /no/such: no such file or directory"},
 		"a wrong item of a list":          {"USHER_TRUSTED_PROXIES=10.0.0.1,x", `environment: USHER_TRUSTED_PROXIES: found "x", want an address range such as 192.0.2.0/24 or 2001:db8::/48`},
 		"what a type reads itself":        {"USHER_STATUSES_NONE=300", `environment: USHER_STATUSES_NONE: found "300", want a whole number such as 10`},
-		"an address of the wrong service": {"USHER_PORT=8080", "environment: USHER_PORT: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file"},
+		"an address of the wrong service": {"USHER_PORT=8080", "environment: USHER_PORT: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -123,8 +125,8 @@ func TestParse_EnvironmentProblemsLast(t *testing.T) {
 	_, err := Parse("f", []byte("cache: {ratio: x}\nlisten: ''"), defaults(), environment)
 	want := `f:1:16: cache.ratio: found "x", want a number such as 0.5
 f:2:1: listen: missing
-environment: USHER_A: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file
-environment: USHER_B: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN, and a map's entry must be in the file`
+environment: USHER_A: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only
+environment: USHER_B: names no setting; the variable of admin.listen is USHER_ADMIN_LISTEN; kinds, lists of sections and new entries of maps are in the file only`
 	if err == nil || err.Error() != want {
 		t.Errorf("Parse = %v\nwant %s", err, want)
 	}

@@ -14,10 +14,9 @@ type presetSettings struct {
 
 func (p *presetSettings) Kinds() []string { return []string{"http"} }
 
-func (p *presetSettings) SetKind(string) { p.Timeout = 2 * time.Second }
-
-func (p *presetSettings) SetPreset(name string) {
-	if name == "slow" {
+func (p *presetSettings) SetKind(_, preset string) {
+	p.Timeout = 2 * time.Second
+	if preset == "slow" {
 		p.Timeout = 10 * time.Second
 	}
 }

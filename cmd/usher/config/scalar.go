@@ -3,7 +3,6 @@ package config
 import (
 	"cmp"
 	"encoding"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -15,8 +14,6 @@ import (
 
 	"usher/backends/setting"
 )
-
-var errNotFit = errors.New("does not fit")
 
 // isScalar reports whether values of the type are a single text.
 func isScalar(t reflect.Type) bool {
@@ -31,7 +28,7 @@ func readsItself(t reflect.Type) bool {
 
 func isSecret(t reflect.Type) bool { return t == reflect.TypeFor[setting.Secret]() }
 
-// setText sets a scalar from a text, and leaves it unchanged on an error: errNotFit, or what a type says that reads itself.
+// setText sets a scalar from a text, and leaves it unchanged on an error, which quotes the text.
 func setText(v reflect.Value, text string) error {
 	read := reflect.New(v.Type())
 	fits := true
@@ -50,7 +47,7 @@ func setText(v reflect.Value, text string) error {
 		fits = setBasic(read.Elem(), text)
 	}
 	if !fits {
-		return errNotFit
+		return fmt.Errorf("found %.40q, want %s", text, example(v.Type()))
 	}
 	v.Set(read.Elem())
 	return nil
@@ -91,23 +88,23 @@ func parseDuration(text string) (time.Duration, error) {
 
 // example says what a value of the type looks like.
 func example(t reflect.Type) string {
-	byType := map[reflect.Type]string{
-		reflect.TypeFor[setting.Secret](): "a secret: its text, ${NAME} or file:PATH",
-		reflect.TypeFor[time.Duration]():  "a duration such as 10s, 1m30s or 2d",
-		reflect.TypeFor[netip.Prefix]():   "an address range such as 192.0.2.0/24 or 2001:db8::/48",
-	}
 	byKind := map[reflect.Kind]string{
 		reflect.Slice: "a list such as [a, b]", reflect.Map: "a section of named entries, such as name: value",
 		reflect.Bool: "true or false", reflect.Float64: "a number such as 0.5", reflect.Struct: "a section, such as key: value",
+		reflect.String: "text",
 	}
 	switch {
 	case t.Kind() == reflect.Pointer:
 		return example(t.Elem())
-	case byType[t] != "" || readsItself(t):
-		return cmp.Or(byType[t], "text")
-	case reflect.Zero(t).CanInt():
-		return "a whole number such as 10"
+	case isSecret(t):
+		return "a secret: its text, ${NAME} or file:PATH"
+	case t == reflect.TypeFor[time.Duration]():
+		return "a duration such as 10s, 1m30s or 2d"
+	case t == reflect.TypeFor[netip.Prefix]():
+		return "an address range such as 192.0.2.0/24 or 2001:db8::/48"
+	case readsItself(t):
+		return "text"
 	default:
-		return cmp.Or(byKind[t.Kind()], "text")
+		return cmp.Or(byKind[t.Kind()], "a whole number such as 10")
 	}
 }

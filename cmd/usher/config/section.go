@@ -5,23 +5,19 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"usher/backends/setting"
 )
 
 // Kinded is a struct, by its pointer, whose keys depend on its key "kind".
 type Kinded interface {
 	// Kinds returns the allowed kinds.
 	Kinds() []string
-	// SetKind is called with one of Kinds before any other key is read, if the struct has another kind. It puts a pointer
-	// to the kind's settings, holding their defaults, into the inline field, and may set defaults of the common keys. A
-	// struct with a default kind sets it up in SetDefaults.
-	SetKind(kind string)
-}
-
-// Presetted is a Kinded struct whose defaults depend on its key "preset" as well.
-type Presetted interface {
-	// SetPreset is called with the value of the section's preset after SetKind and before any other key is read. It
-	// ignores an unknown preset, which is reported where the key is read.
-	SetPreset(preset string)
+	// SetKind is called with one of Kinds before any other key is read. It keeps the kind, puts a pointer to the kind's
+	// settings, holding their defaults, into the inline field, and may set defaults of the common keys. Preset is the text of
+	// the key "preset" in the file: defaults may depend on it as well. An unknown one has none, and is reported where the key
+	// is read.
+	SetKind(kind, preset string)
 }
 
 // Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
@@ -44,74 +40,27 @@ const (
 	presetKey = "preset"
 )
 
-// child is a setting inside a section, a map or a list. The value can be set, except that of a map's entry.
-type child struct {
-	key, path string
-	value     reflect.Value
-}
-
-// structure is what a struct has as a section.
-type structure struct {
-	children []child
-	// parts are the struct itself and its inline structs, inner ones first.
-	parts []reflect.Value
-}
-
-// keys returns the allowed keys.
-func (s structure) keys() []string {
-	var keys []string
-	for _, c := range s.children {
-		keys = append(keys, c.key)
-	}
-	return keys
-}
-
-// structureOf lists a struct's keys in the order of its fields. The keys of an inline struct, or of one that an inline
-// pointer or interface points to, stand where its field stands. A field without a key is no setting.
-func structureOf(v reflect.Value, path string) (s structure) {
-	for i := range v.NumField() {
-		key, options, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		inner := pointedAt(v.Field(i))
+// fieldsOf returns a struct's settings by their keys, those of inline structs among them, and of the structs that inline
+// pointers and interfaces point to. A field without a key is no setting. The parts are the struct and its inline structs,
+// inner ones first.
+func fieldsOf(v reflect.Value) (fields map[string]reflect.Value, parts []reflect.Value) {
+	fields = map[string]reflect.Value{}
+	for field, value := range v.Fields() {
+		key, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		inner := value
+		for inner.Kind() == reflect.Interface || inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
 		switch {
 		case options == "inline" && inner.IsValid():
-			more := structureOf(inner, path)
-			s.children, s.parts = append(s.children, more.children...), append(s.parts, more.parts...)
+			more, innerParts := fieldsOf(inner)
+			maps.Copy(fields, more)
+			parts = append(parts, innerParts...)
 		case key != "":
-			s.children = append(s.children, child{key, join(path, key), v.Field(i)})
+			fields[key] = value
 		}
 	}
-	s.parts = append(s.parts, v)
-	return s
-}
-
-// pointedAt follows pointers and interfaces; a nil one gives the zero Value.
-func pointedAt(v reflect.Value) reflect.Value {
-	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
-		v = v.Elem()
-	}
-	return v
-}
-
-// childrenOf returns the settings inside a section, a map in the order of its keys, or a list; none for other values.
-func childrenOf(v reflect.Value, path string) (all []child) {
-	switch v.Kind() {
-	case reflect.Struct:
-		return structureOf(v, path).children
-	case reflect.Map:
-		byKey := map[string]reflect.Value{}
-		for entries := v.MapRange(); entries.Next(); {
-			byKey[entries.Key().String()] = copyOf(entries.Value())
-		}
-		for _, key := range slices.Sorted(maps.Keys(byKey)) {
-			all = append(all, child{key, join(path, key), byKey[key]})
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			all = append(all, child{"", index(path, i), v.Index(i)})
-		}
-	default:
-	}
-	return all
+	return fields, append(parts, v)
 }
 
 // fresh returns a settable value with the defaults of its type.
@@ -123,9 +72,60 @@ func fresh(t reflect.Type) reflect.Value {
 	return made.Elem()
 }
 
-// copyOf returns a settable copy, because a map's entries cannot be set in place.
-func copyOf(v reflect.Value) reflect.Value {
-	made := reflect.New(v.Type()).Elem()
-	made.Set(v)
-	return made
+// check is what a section says of its values once all are read.
+type check struct {
+	section reflect.Value
+	path    string
+}
+
+// runChecks calls Validate and Warnings of every section, inner sections first.
+func (d *decoder) runChecks() {
+	for _, c := range d.checks {
+		if slices.Contains(d.broken, join(c.path, kindKey)) {
+			continue
+		}
+		if validator, ok := reflect.TypeAssert[Validator](c.section.Addr()); ok {
+			d.explain(validator.Validate(), c.path, &d.problems)
+		}
+		if warner, ok := reflect.TypeAssert[Warner](c.section.Addr()); ok {
+			d.explain(warner.Warnings(), c.path, &d.warnings)
+		}
+	}
+}
+
+// explain adds the messages of a section, except those that follow from what could not be read.
+func (d *decoder) explain(err error, section string, to *Problems) {
+	for _, message := range messagesOf(err, "") {
+		path, text := d.subject(message, section)
+		isConsequence := slices.ContainsFunc(d.broken, func(b string) bool { return within(b, path) || within(path, b) })
+		if !isConsequence {
+			*to = append(*to, d.problem(d.locate(path), path, text))
+		}
+	}
+}
+
+// subject returns the setting that a message is about. A message begins with a key of the section or of a section
+// around it; otherwise it is about the section itself.
+func (d *decoder) subject(message, section string) (path, text string) {
+	said, text := splitPath(message)
+	key := firstKey(said)
+	for around := section; said != ""; around = parentOf(around) {
+		if path = join(around, key); d.isSetting[path] {
+			return path + strings.TrimPrefix(said, key), text
+		}
+		if around == "" {
+			break
+		}
+	}
+	return section, strings.TrimSpace(message)
+}
+
+// warnOfWeakness warns of a secret that can be guessed. It does not look at a map's, which are values of header fields: short
+// ones are usual.
+func (d *decoder) warnOfWeakness(v reflect.Value, path string) {
+	secret, ok := reflect.TypeAssert[setting.Secret](v)
+	if why := secret.Weakness(); ok && why != "" {
+		d.warn(d.locate(path), path,
+			"the secret "+why+": who guesses it can do what it protects; create one with openssl rand -hex 32")
+	}
 }

@@ -30,7 +30,7 @@ type settings struct {
 type adminSettings struct {
 	Listen netip.AddrPort `yaml:"listen"`
 	Token  setting.Secret `yaml:"token"`
-	Debug  *bool          `yaml:"debug"`
+	Debug  *bool          `yaml:"debug,omitempty"`
 }
 
 type originSettings struct {
@@ -48,7 +48,8 @@ type backendSettings struct {
 
 func (b *backendSettings) SetDefaults()    { b.Timeout = 2 * time.Second }
 func (b *backendSettings) Kinds() []string { return []string{"portal", "list", "clash"} }
-func (b *backendSettings) SetKind(kind string) {
+func (b *backendSettings) SetKind(kind, _ string) {
+	b.Kind = kind
 	switch kind {
 	case "portal":
 		b.Timeout, b.Adapter = 3*time.Second, &portalSettings{Retries: 1}
@@ -172,7 +173,7 @@ func (c cacheSettings) Validate() error {
 }
 
 type clusterSettings struct {
-	Redis *redisSettings `yaml:"redis"`
+	Redis *redisSettings `yaml:"redis,omitempty"`
 }
 
 type redisSettings struct {

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -12,8 +10,13 @@ import (
 	"go.yaml.in/yaml/v4/plugin/loaderlimits"
 )
 
-// maxNesting bounds how deep sections and lists may nest. Settings are only a few levels deep.
-const maxNesting = 64
+const (
+	// maxNesting bounds how deep sections and lists may nest. Settings are only a few levels deep.
+	maxNesting = 64
+	// maxSettings bounds how many settings are read, those of aliases each time, so that a few lines of aliases of aliases
+	// cannot fill the memory.
+	maxSettings = 250_000
+)
 
 // The shapes of a node, as messages name them.
 const (
@@ -26,7 +29,7 @@ const (
 
 func shapeOf(n *yaml.Node) string {
 	switch {
-	case n == nil:
+	case n.Kind == 0:
 		return absent
 	case n.Kind == yaml.MappingNode:
 		return section
@@ -70,155 +73,132 @@ func (a anchors) ResolveAlias(name string) (*yaml.Node, bool, error) {
 
 // parse returns the only document of the file, without aliases and merges, or nil if it cannot be read. Comments alone are
 // an empty document.
-func parse(source *Source, data []byte) (root *yaml.Node) {
-	empty := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
-	defer func() {
-		// A panic of the parser counts as a syntax error.
-		if recover() != nil {
-			root = nil
-			source.report(empty, "", "cannot be read as YAML")
-		}
-	}()
+func (d *decoder) parse(data []byte) *yaml.Node {
 	// The library reads YAML 1.2, but refuses its directive.
 	data = regexp.MustCompile(`\A(\x{FEFF}?(?:#.*\n|\s*\n)*%YAML 1\.)2`).ReplaceAll(data, []byte("${1}1"))
-	loader, err := yaml.NewLoader(bytes.NewReader(data),
+	var documents []yaml.Node
+	err := yaml.Load(data, &documents, yaml.WithAllDocuments(),
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxNesting)), anchors{}))
-	var first, second yaml.Node
-	if err == nil {
-		err = loader.Load(&first)
-	}
-	if err == nil {
-		err = loader.Load(&second)
-	}
 	switch {
-	case err == nil:
-		source.report(second.Content[0], "", "a second YAML document begins; one file is one document")
-		return nil
-	case !errors.Is(err, io.EOF):
-		reportSyntax(source, err)
-		return nil
-	case len(first.Content) == 0:
-		return empty
+	case err != nil:
+		d.reportSyntax(err)
+	case len(documents) > 1:
+		d.report(documents[1].Content[0], "", "a second YAML document begins; one file is one document")
+	case len(documents) == 0 || len(documents[0].Content) == 0:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
+	default:
+		return d.resolve(documents[0].Content[0], "")
 	}
-	t := &tree{source: source, resolved: map[*yaml.Node]bool{}}
-	return t.resolve(first.Content[0], "")
+	return nil
 }
 
 // reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
-func reportSyntax(source *Source, err error) {
-	at, message := source.locate(""), "cannot be read as YAML"
+func (d *decoder) reportSyntax(err error) {
+	message, at := "cannot be read as YAML", yaml.Mark{}
 	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
 		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
-		mark := problem.Mark
+		at = problem.Mark
 		if problem.ContextMsg == "while scanning a quoted scalar" { // whose end is missing
-			mark = problem.ContextMark
+			at = problem.ContextMark
 		}
-		at.Line, at.Column = max(mark.Line, 1), max(mark.Column, 1)
 	}
-	source.add(at, "", "not valid YAML: "+strings.Trim(message, ": "))
+	d.report(&yaml.Node{Line: max(at.Line, 1), Column: max(at.Column, 1)}, "", "not valid YAML: %s", strings.Trim(message, ": "))
 }
 
-// tree replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
+// resolve replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
 // so a problem in it is reported at the text.
-type tree struct {
-	source *Source
-	// resolved has every node that was met; false: it is not complete.
-	resolved map[*yaml.Node]bool
-	merged   int
-}
-
-func (t *tree) resolve(n *yaml.Node, path string) *yaml.Node {
+func (d *decoder) resolve(n *yaml.Node, path string) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
-		if !t.resolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
-			t.source.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
+		if !d.isResolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
+			d.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
 			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
 		}
 		return n.Alias
 	}
-	if t.resolved[n] { // an item of a list that is merged
+	if d.isResolved[n] { // an item of a list that is merged
 		return n
 	}
 	if n.Style&yaml.TaggedStyle != 0 {
-		t.source.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
+		d.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
 	}
-	t.resolved[n] = false
+	d.isResolved[n] = false
 	switch n.Kind {
 	case yaml.MappingNode:
-		t.resolveSection(n, path)
+		d.resolveSection(n, path)
 	case yaml.SequenceNode:
 		for i, item := range n.Content {
-			n.Content[i] = t.resolve(item, index(path, i))
+			n.Content[i] = d.resolve(item, index(path, i))
 		}
 	default:
 	}
-	t.resolved[n] = true
+	d.isResolved[n] = true
 	return n
 }
 
 // resolveSection resolves keys and values. first has where each key is given: the key itself, or what merged it.
-func (t *tree) resolveSection(n *yaml.Node, path string) {
+func (d *decoder) resolveSection(n *yaml.Node, path string) {
 	first := map[string]*yaml.Node{}
-	var content, merges []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if key.Tag == "!!merge" {
+	var merges []*yaml.Node
+	given := n.Content
+	n.Content = nil
+	for i := 0; i+1 < len(given); i += 2 {
+		at, value := given[i], given[i+1]
+		if at.Tag == "!!merge" {
 			merges = append(merges, value)
 			continue
 		}
-		name := t.resolve(key, path)
-		shape := shapeOf(name)
-		if name.Kind != yaml.ScalarNode {
-			t.source.report(key, "", "a key must be plain text, found %s", shape)
+		key := *d.resolve(at, path)
+		if key.Kind != yaml.ScalarNode {
+			d.report(at, "", "a key must be plain text, found %s", shapeOf(&key))
 			continue
 		}
-		key = &yaml.Node{Kind: yaml.ScalarNode, Value: name.Value, Line: key.Line, Column: key.Column}
-		if shape == nothing {
-			key.Value = "null"
-		}
+		key.Line, key.Column = at.Line, at.Column // of the alias, if it is one
 		under := join(path, key.Value)
-		value = t.resolve(value, under)
+		value = d.resolve(value, under)
 		if value.Value == "" && shapeOf(value) == nothing { // the parser's position is that of the next token
 			value.Line, value.Column = key.Line, key.Column+utf8.RuneCountInString(key.Value)+1
 		}
 		if earlier := first[key.Value]; earlier != nil {
-			t.source.report(key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
+			d.report(&key, under, "given twice, first at %d:%d", earlier.Line, earlier.Column)
 			continue
 		}
-		first[key.Value] = key
-		content = append(content, key, value)
+		first[key.Value] = &key
+		n.Content = append(n.Content, &key, value)
 	}
-	n.Content = content
 	for _, value := range merges {
-		t.merge(n, value, first, path)
+		d.merge(n, value, first, path)
 	}
 }
 
 // merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
 // error. at is the alias.
-func (t *tree) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
+func (d *decoder) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
 	base := at
 	if at.Kind != yaml.SequenceNode { // whose items keep their own positions
-		base = t.resolve(at, join(path, "<<"))
+		base = d.resolve(at, join(path, "<<"))
 	}
 	switch shapeOf(base) {
 	case nothing: // an empty merge adds nothing; an unknown alias was reported
 	case list:
 		for _, item := range base.Content {
-			t.merge(n, item, first, path)
+			d.merge(n, item, first, path)
 		}
 	case section:
-		for i := 0; i < len(base.Content) && t.merged < maxSettings; i, t.merged = i+2, t.merged+1 {
+		if d.isTooLarge(at, path, len(base.Content)/2) {
+			return
+		}
+		for i := 0; i < len(base.Content); i += 2 {
 			key := base.Content[i].Value
 			switch earlier := first[key]; {
 			case earlier == nil:
 				first[key] = at
 				n.Content = append(n.Content, base.Content[i], base.Content[i+1])
 			case earlier.Kind != yaml.ScalarNode: // no key of its own
-				t.source.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
+				d.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
 					earlier.Line, earlier.Column, at.Line, at.Column)
 			}
 		}
 	default:
-		t.source.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
+		d.report(at, join(path, "<<"), "merges sections only: write <<: *anchor or <<: [*a, *b]")
 	}
 }
