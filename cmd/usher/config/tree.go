@@ -73,7 +73,13 @@ func (a anchors) ResolveAlias(name string) (*yaml.Node, bool, error) {
 
 // parse returns the only document of the file, without aliases and merges, or nil if it cannot be read. Comments alone are
 // an empty document.
-func (d *decoder) parse(data []byte) *yaml.Node {
+func (d *decoder) parse(data []byte) (root *yaml.Node) {
+	defer func() {
+		if recover() != nil { // a fault of the parser counts as a syntax error
+			root = nil
+			d.report(&yaml.Node{Line: 1, Column: 1}, "", "cannot be read as YAML")
+		}
+	}()
 	// The library reads YAML 1.2, but refuses its directive.
 	data = regexp.MustCompile(`\A(\x{FEFF}?(?:#.*\n|\s*\n)*%YAML 1\.)2`).ReplaceAll(data, []byte("${1}1"))
 	var documents []yaml.Node
