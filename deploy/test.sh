@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs every test, after installing the Debian packages that the tests need. Debian may start nginx and redis-server as
-# services; the tests do not use those, but start their own on free ports.
+# Runs every test, after installing the Debian packages that the tests need. Debian may start nginx, redis-server and
+# prometheus as services; the tests do not use those, but start their own on free ports.
 # Needs Go and git.
 #
 #	deploy/test.sh                                      every test, with the race detector; whole nodes last
@@ -39,6 +39,7 @@ missing_packages() {
 		/usr/sbin/ip                        iproute2         disconnects a node's network, which needs root
 		chromium                            chromium         is a browser's player
 		php                                 php-cli          runs the scripts of middlewares
+		prometheus                          prometheus       scrapes nodes, and promtool tests its rules
 	END
 }
 
