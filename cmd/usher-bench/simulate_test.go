@@ -28,7 +28,7 @@ func TestMain_Simulate(t *testing.T) {
 		}
 	}
 	run := readRun(t, filepath.Join(folder, "simulate.json"))
-	if m := &run.Measurements[0]; err != nil || m.Seconds != 360 || m.Counts["openings.unverified"] == 0 || run.Started.Year() < 2026 {
+	if m := &run.Measurements[0]; err != nil || m.Seconds != 360 || m.Counts["admissions.unverified"] == 0 || run.Started.Year() < 2026 {
 		t.Errorf("%v, %v s, counts %v, started %v", err, m.Seconds, m.Counts, run.Started)
 	}
 	out, err = simulate("--sample=0")

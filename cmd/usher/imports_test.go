@@ -102,7 +102,7 @@ func libraryRules() []libraryRule {
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
-		{library: "go.yaml.in/yaml", importers: []string{"cmd/usher/config", "backends/users", "bench/rig", "bench/scenario"}, testsIn: "cmd/usher"},
+		{library: "go.yaml.in/yaml", importers: []string{"cmd/usher/config", "backends/users", "bench/rig", "bench/scenario"}, testsIn: "cmd/usher/..."},
 		{library: "golang.org/x/crypto", importers: []string{"backends/users"}, inAllTests: true},
 		{library: "github.com/golang-jwt/jwt", importers: []string{"backends/jwt"}},
 		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},

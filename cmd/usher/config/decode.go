@@ -42,19 +42,15 @@ func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
 
 func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
 	kind, shape := v.Kind(), shapeOf(n)
-	isGiven := shape != absent && shape != nothing
+	isGiven := !slices.Contains([]string{absent, nothing}, shape)
+	canBeSection := !slices.Contains([]string{text, list}, shape) // an empty one must have a kind, and variables may give its settings
 	switch {
 	case isText(v, shape):
 		d.decodeScalar(v, n, path)
-	case kind == reflect.Struct && (shape == section || !isGiven): // an empty one must have a kind, and variables may give its settings
+	case kind == reflect.Struct && canBeSection:
 		d.decodeStruct(v, n, path)
 	case kind == reflect.Pointer && (isGiven || !v.IsNil()):
-		target := fresh(v.Type().Elem())
-		if !v.IsNil() {
-			target.Set(v.Elem())
-		}
-		d.decode(target, n, path)
-		v.Set(target.Addr())
+		d.decodePointer(v, n, path)
 	case kind == reflect.Map && shape == section:
 		d.decodeMap(v, n, path)
 	case kind == reflect.Slice && shape == list:
@@ -63,6 +59,16 @@ func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
 		d.report(n, path, "found %s, want %s", shape, example(v.Type()))
 		d.decodeNode(v, &yaml.Node{}, path) // for the variables of its settings
 	}
+}
+
+// decodePointer sets what a pointer points to, from its defaults on if it is nil.
+func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
+	target := fresh(v.Type().Elem())
+	if !v.IsNil() {
+		target.Set(v.Elem())
+	}
+	d.decode(target, n, path)
+	v.Set(target.Addr())
 }
 
 // isText reports whether a value is read from a text. A struct may also have settings, which a section gives.
