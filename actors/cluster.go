@@ -51,7 +51,7 @@ type heartbeatStore interface {
 	// RecordHeartbeats stores when sessions were last seen, and returns those that the store does not know.
 	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
 	// ExpireIdle returns up to about limit sessions that no node has seen for the given time, each of them once over all
-	// nodes.
+	// nodes: with an error too, those that it has closed.
 	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
 }
 

@@ -100,6 +100,9 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 			if got, want := h.expire(), 1; test.err == nil && got != want || test.err != nil && got != 0 {
 				t.Errorf("%d closed, want %d unless the store fails", got, want)
 			}
+			if got := strings.Count(text.String(), "session closed"); got != 2 {
+				t.Errorf("%d closing records, want that of conclude, and that of expire though the store fails:\n%s", got, &text)
+			}
 			if !slices.Equal(store.idle, []time.Duration{80 * time.Second}) {
 				t.Errorf("the store was asked for sessions idle for %v, want 1m20s", store.idle)
 			}

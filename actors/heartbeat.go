@@ -132,17 +132,17 @@ func (h *heartbeatReporter) runExpiry() {
 	}
 }
 
-// expire closes some of the expired sessions, and returns how many. Another node may have seen a session up to one heartbeat
+// expire closes some of the expired sessions, and returns how many; 0 if the store failed. Another node may have seen a session up to one heartbeat
 // after the last one that the store knows.
 func (h *heartbeatReporter) expire() int {
 	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
 	defer cancel()
 	expired, err := h.cluster.ExpireIdle(ctx, h.idleTimeout+h.interval, maxExpired)
+	for _, c := range expired { // also with an error: nobody else is told of them
+		h.conclude(ctx, c)
+	}
 	if err != nil {
 		return 0
-	}
-	for _, c := range expired {
-		h.conclude(ctx, c)
 	}
 	return len(expired)
 }

@@ -29,7 +29,7 @@ type Store interface {
 	// must be saved again.
 	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
 	// ExpireIdle closes sessions that no node has seen for that long, about that many at most. Over all nodes each
-	// is returned once.
+	// is returned once; with an error too, those that were closed.
 	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
 
 	// ReportStreams reports streams of one user, at least one. Unknown ones join. It does not fail.
