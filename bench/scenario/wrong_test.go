@@ -154,7 +154,7 @@ func small(s *Scenario) {
 		s.Segment, s.Pause = time.Second, Span{}
 		// Programs without viewers have their size too.
 		for i := range s.Expect {
-			s.Expect[i] = parse(strings.NewReplacer("4kB", "8MB", "1kB", "10MB").Replace(s.Expect[i].Text))
+			s.Expect[i] = parse(strings.NewReplacer("4kB", "8MB", "1kB", "100MB").Replace(s.Expect[i].Text))
 		}
 	}
 }
