@@ -245,21 +245,51 @@ func TestCluster_Denial_EndsSessionOnAllNodes(t *testing.T) {
 	t.Parallel()
 	withNodes(t, 3, nil, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
-		for i := range c.nodes {
-			c.watch(i, 0, ticket)
-		}
+		c.watchAll(ticket)
 		c.portal.denies.Store(true)
-		time.Sleep(70 * time.Second) // until the re-check
-		synctest.Wait()
-		for i, n := range c.nodes {
-			if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied {
-				t.Errorf("node %d: still %v, %d sessions", i, d.Verdict, n.Len())
-			}
+		for range 70 { // until the re-check
+			time.Sleep(time.Second)
+			c.watchAll(ticket)
 		}
-		if calls := c.portal.calls.Load(); calls != 2 {
-			t.Errorf("%d calls, want two", calls)
-		}
+		c.wantDenied(ticket)
 	})
+}
+
+// TestCluster_Denial_SilentViewer has a viewer come back whom no node has any more, and whose session has not closed: they are
+// asked about at once.
+func TestCluster_Denial_SilentViewer(t *testing.T) {
+	t.Parallel()
+	withNodes(t, 3, nil, func(c *nodeGroup) {
+		_, ticket := c.watch(0, 0, session.Ticket{})
+		c.watchAll(ticket)
+		c.portal.denies.Store(true)
+		time.Sleep(70 * time.Second)
+		c.watch(0, 0, ticket)
+		time.Sleep(time.Second)
+		c.wantDenied(ticket)
+	})
+}
+
+// watchAll sends a viewer's request to every node.
+func (c *nodeGroup) watchAll(ticket session.Ticket) {
+	c.t.Helper()
+	for i := range c.nodes {
+		c.watch(i, 0, ticket)
+	}
+}
+
+// wantDenied requires every node to deny the viewer, who was asked about twice.
+func (c *nodeGroup) wantDenied(ticket session.Ticket) {
+	c.t.Helper()
+	synctest.Wait()
+	for i, n := range c.nodes {
+		if d, _ := c.watch(i, 0, ticket); d.Verdict != backends.Denied {
+			c.t.Errorf("node %d: still %v, %d sessions", i, d.Verdict, n.Len())
+		}
+	}
+	if calls := c.portal.calls.Load(); calls != 2 {
+		c.t.Errorf("%d calls, want two", calls)
+	}
 }
 
 func TestCluster_OutageOfOneNode_OthersUnaffected(t *testing.T) {
