@@ -117,8 +117,8 @@ done
 
 # No argument names packages, so all are tested. The tests of whole nodes under load come last and alone, because they
 # measure time.
-alone=usher/cmd/usher/e2e
-listed=$(go list ./... | grep -vxF "$alone")
+alone=(usher/bench/scenario usher/cmd/usher/e2e)
+listed=$(go list ./... | grep -vxF "$(printf '%s\n' "${alone[@]}")")
 others=()
 while read -r package; do
 	others+=("$package")
@@ -128,5 +128,5 @@ done <<<"$listed"
 # the end-to-end tests are separate processes and keep that second.
 failed=0
 GORACE=${GORACE:-atexit_sleep_ms=0} run_tests -p "$at_once" "${others[@]}" "$@" || failed=1
-run_tests "$alone" "$@" || failed=1
+run_tests -p 1 "${alone[@]}" "$@" || failed=1
 exit "$failed"
