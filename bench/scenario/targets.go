@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/bench/peers"
+	"usher/bench/result"
 	"usher/bench/rig"
 )
 
@@ -66,7 +67,7 @@ func (o *Options) parseTarget(text string) (t target, err error) {
 	}
 	base, path, err := splitURL(address)
 	if err != nil {
-		return t, fmt.Errorf("%q: %w", text, err)
+		return t, fmt.Errorf("%q: %w", result.HideCredentials(text), err)
 	}
 	t = target{name: cmp.Or(name, base), external: &rig.External{URLs: []string{base}, AuthPath: cmp.Or(path, "/")}}
 	if path != "/" {

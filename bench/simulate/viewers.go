@@ -33,7 +33,7 @@ const (
 // isBad reports whether the middleware denies the viewer.
 func (n viewerNumber) isBad(c *Config) bool { return n.chance(c, drawBad) < c.Bad }
 
-// user returns whose account the viewer uses. Places share accounts, whoever has them.
+// user returns the user whose account the viewer has. It is that of the place, and some places share one.
 func (n viewerNumber) user(c *Config) string {
 	slot := n.slot
 	if slot > 0 && c.Shared > 0 && (viewerNumber{slot: slot}).chance(c, drawShared) < c.Shared {

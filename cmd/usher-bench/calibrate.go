@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"usher/bench/calibrate"
-	"usher/bench/table"
 )
 
 // calibrateCmd measures the costs of plan on this machine.
@@ -29,22 +28,18 @@ func (c *calibrateCmd) Run(ctx context.Context) (err error) {
 	// Two minutes are not spent on a file that cannot be written, and a run that fails leaves what is there.
 	f, err := os.CreateTemp(filepath.Dir(c.Out), ".usher-bench-*.json")
 	if err != nil {
-		return fmt.Errorf("--out: %w", err)
+		return fmt.Errorf("--out=%s: %w", c.Out, err)
 	}
 	defer func() {
 		_ = f.Close()           // an error was found before
 		_ = os.Remove(f.Name()) // it has its own name if all went well
 	}()
 	o.Progress = func(line string) { _, _ = fmt.Fprintln(os.Stderr, line) }
-	if o.Usher == "" {
-		folder, err := os.MkdirTemp("", "usher-bench-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(folder) }()
-		if o.Usher, err = table.FindUsher(ctx, folder); err != nil {
-			return fmt.Errorf("--usher: %w", err)
-		}
+	var remove func()
+	o.Usher, remove, err = findUsher(ctx, c.Usher)
+	defer remove()
+	if err != nil {
+		return err
 	}
 	report, err := calibrate.Run(ctx, o)
 	if err != nil {

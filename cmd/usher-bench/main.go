@@ -34,6 +34,22 @@ const (
 	exitFailed   = 2
 )
 
+// findUsher returns the program to measure: the given one, or one that is found or built. Call remove in the end.
+func findUsher(ctx context.Context, given string) (program string, remove func(), err error) {
+	if given != "" {
+		return given, func() {}, nil
+	}
+	folder, err := os.MkdirTemp("", "usher-bench-")
+	if err != nil {
+		return "", func() {}, err
+	}
+	remove = func() { _ = os.RemoveAll(folder) }
+	if program, err = table.FindUsher(ctx, folder); err != nil {
+		err = fmt.Errorf("--usher: %w", err)
+	}
+	return program, remove, err
+}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

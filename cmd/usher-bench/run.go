@@ -18,7 +18,6 @@ import (
 	"usher/bench/result"
 	"usher/bench/rig"
 	"usher/bench/scenario"
-	"usher/bench/table"
 )
 
 // runCmd runs a scenario.
@@ -58,14 +57,12 @@ func (c *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if o.Binary == "" && o.RunsUsher() {
-		folder, err := os.MkdirTemp("", "usher-bench-")
+	if o.RunsUsher() {
+		var remove func()
+		o.Binary, remove, err = findUsher(ctx, c.Usher)
+		defer remove()
 		if err != nil {
 			return err
-		}
-		defer func() { _ = os.RemoveAll(folder) }()
-		if o.Binary, err = table.FindUsher(ctx, folder); err != nil {
-			return fmt.Errorf("--usher: %w", err)
 		}
 	}
 	return c.run(ctx, s, o)

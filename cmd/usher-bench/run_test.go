@@ -243,6 +243,7 @@ func TestRun_Flags_Errors(t *testing.T) {
 		`--against: "nginx-auth" is there twice`:                          {Scenario: "steady", Against: []string{"nginx-auth", "nginx-auth"}, Usher: "none"},
 		`--against: "usher" is there twice`:                               {Scenario: "steady", Against: []string{"usher=http://127.0.0.1:1"}, Usher: "none"},
 		`nginx-auth: fault "node kill 1": the harness does not run`:       {Scenario: "node-loss", Against: []string{"nginx-auth"}, Usher: "none"},
+		`--against: "cdn=http://[hidden]@127.0.0.1:1": want a URL`:        {Scenario: "steady", Against: []string{"cdn=http://a:b@127.0.0.1:1"}, Usher: "none"},
 		`cdn: fault "middleware refuse": the harness does not run`:        {Scenario: "outage", Against: []string{"cdn=http://127.0.0.1:1"}, Usher: "none"},
 		"--auth does not go together with --target":                       {Scenario: "edge", Auth: "http://127.0.0.1:1/x", Target: target},
 		"--auth=here: want a URL":                                         {Scenario: "edge", Auth: "here"},

@@ -27,16 +27,12 @@ func (c *tableCmd) Run(ctx context.Context) error {
 		o = o.Quick()
 	}
 	o.Progress = func(line string) { _, _ = fmt.Fprintln(os.Stderr, line) }
-	if o.Usher == "" {
-		folder, err := os.MkdirTemp("", "usher-bench-")
-		if err != nil {
-			return err
-		}
-		defer func() { _ = os.RemoveAll(folder) }()
-		if o.Usher, err = table.FindUsher(ctx, folder); err != nil {
-			return err
-		}
+	program, remove, err := findUsher(ctx, c.Usher)
+	defer remove()
+	if err != nil {
+		return err
 	}
+	o.Usher = program
 	t, err := table.Run(ctx, o)
 	if err != nil {
 		return err
