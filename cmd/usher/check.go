@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/backends/httpbackend"
 	"usher/cluster"
+	"usher/cmd/usher/sessions"
 	"usher/gateway"
 )
 
@@ -55,7 +56,7 @@ func (c checkCommand) Run(r runtime) error {
 	case backends.Allowed:
 		return nil
 	case backends.Denied:
-		return errNegative
+		return sessions.ErrNegative
 	default:
 		return fmt.Errorf("backend %q did not answer", request.Backend)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"usher/cmd/usher/config"
+	"usher/cmd/usher/sessions"
 )
 
 // The exit codes.
@@ -23,17 +24,14 @@ const (
 	exitFailed   = 2
 )
 
-// errNegative means that a command succeeded with a negative answer.
-var errNegative = errors.New("no")
-
 // commands is the command line.
 type commands struct {
-	Serve    serveCommand    `cmd:"" help:"Run a node."`
-	Demo     demoCommand     `cmd:"" help:"Run an origin, a middleware and a gateway in one process."`
-	Check    checkCommand    `cmd:"" help:"Call a configured backend for one viewer, and show request, response and decision."`
-	Validate validateCommand `cmd:"" help:"Check a settings file, and print every problem with its line and column."`
-	Sessions sessionsCommand `cmd:"" help:"List, kick and ban viewers on all nodes."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+	Serve    serveCommand     `cmd:"" help:"Run a node."`
+	Demo     demoCommand      `cmd:"" help:"Run an origin, a middleware and a gateway in one process."`
+	Check    checkCommand     `cmd:"" help:"Call a configured backend for one viewer, and show request, response and decision."`
+	Validate validateCommand  `cmd:"" help:"Check a settings file, and print every problem with its line and column."`
+	Sessions sessions.Command `cmd:"" help:"List, kick and ban viewers on all nodes."`
+	Version  versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // console is where a command writes, and the clock that ages are computed from.
@@ -60,7 +58,7 @@ func run(args []string, c console) int {
 	}
 	ctx, stop := notifyContext()
 	defer stop()
-	return c.exit(parsed.Run(runtime{ctx, c}))
+	return c.exit(parsed.Run(runtime{ctx, c}, sessions.Runtime{Context: ctx, Out: c.out, Err: c.err, Now: c.now}))
 }
 
 // exit prints the error and returns the exit code.
@@ -69,7 +67,7 @@ func (c console) exit(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errNegative):
+	case errors.Is(err, sessions.ErrNegative):
 		return exitNegative
 	case errors.As(err, &problems):
 		_, _ = fmt.Fprintln(c.err, problems) // each line begins with file:line:column, as editors expect

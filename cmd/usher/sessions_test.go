@@ -56,7 +56,7 @@ func runAtNoon(args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
-func TestSessionsCommand_Output(t *testing.T) {
+func TestRun_Sessions_Output(t *testing.T) {
 	t.Parallel()
 	since := atNoon.Add(-90 * time.Second).Format(time.RFC3339)
 	session := `{"id":"S1","channel":"a001","user":"Ann","address":"192.0.2.7","verdict":"allowed","source":"backend","started":"` +
@@ -275,7 +275,7 @@ func TestSessionsCommand_Output(t *testing.T) {
 	}
 }
 
-func TestSessionsCommand_Errors(t *testing.T) {
+func TestRun_Sessions_Errors(t *testing.T) {
 	t.Parallel()
 	address, _ := fakeAPI(t, http.StatusOK, "{}", "", false)
 	tests := map[string]struct {

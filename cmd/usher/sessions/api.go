@@ -1,4 +1,4 @@
-package main
+package sessions
 
 import (
 	"bytes"
@@ -15,12 +15,12 @@ import (
 const maxAPIResponse = 16 << 20
 
 // get calls the API and prints the response, with show unless JSON is wanted.
-func (f adminFlags) get(r runtime, path string, query url.Values, into any, show func() error) error {
+func (f adminFlags) get(r Runtime, path string, query url.Values, into any, show func() error) error {
 	return f.call(r, http.MethodGet, path, query, nil, into, show)
 }
 
 // send calls the API to change something.
-func (f adminFlags) send(r runtime, method, path string, body map[string]any, into any, show func() error) error {
+func (f adminFlags) send(r Runtime, method, path string, body map[string]any, into any, show func() error) error {
 	var text []byte
 	if body != nil {
 		var err error
@@ -32,7 +32,7 @@ func (f adminFlags) send(r runtime, method, path string, body map[string]any, in
 }
 
 func (f adminFlags) call(
-	r runtime, method, path string, query url.Values, body []byte, into any, show func() error,
+	r Runtime, method, path string, query url.Values, body []byte, into any, show func() error,
 ) error {
 	status, header, answer, err := f.exchange(r, method, path, query, body)
 	if err != nil {
@@ -43,7 +43,7 @@ func (f adminFlags) call(
 	}
 	text := strings.TrimSpace(string(answer))
 	if pending := header.Get("X-Usher-Pending"); pending != "" {
-		if _, err := fmt.Fprintln(r.err, "warning:", pending); err != nil {
+		if _, err := fmt.Fprintln(r.Err, "warning:", pending); err != nil {
 			return err
 		}
 	}
@@ -51,23 +51,23 @@ func (f adminFlags) call(
 		return fmt.Errorf("--admin=%s is not the admin listener of a node: %w", f.Admin, err)
 	}
 	if f.JSON {
-		_, err := fmt.Fprintln(r.out, text)
+		_, err := fmt.Fprintln(r.Out, text)
 		return err
 	}
 	return show()
 }
 
 // refusal returns the error that a response tells, or nil.
-func (f adminFlags) refusal(r runtime, status int, answer []byte) error {
+func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 	text := strings.TrimSpace(string(answer))
 	switch status {
 	case http.StatusOK, http.StatusAccepted:
 		return nil
 	case http.StatusNotFound:
-		if _, err := fmt.Fprintln(r.err, "usher:", text); err != nil {
+		if _, err := fmt.Fprintln(r.Err, "usher:", text); err != nil {
 			return err
 		}
-		return errNegative
+		return ErrNegative
 	case http.StatusUnauthorized:
 		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
 	case http.StatusConflict:
@@ -80,7 +80,7 @@ func (f adminFlags) refusal(r runtime, status int, answer []byte) error {
 }
 
 func (f adminFlags) exchange(
-	r runtime, method, path string, query url.Values, body []byte,
+	r Runtime, method, path string, query url.Values, body []byte,
 ) (status int, header http.Header, answer []byte, err error) {
 	base, err := url.Parse(f.Admin)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
@@ -90,7 +90,7 @@ func (f adminFlags) exchange(
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
-	ctx, cancel := withAPITimeout(r.ctx)
+	ctx, cancel := withAPITimeout(r.Context)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
 	if err != nil {

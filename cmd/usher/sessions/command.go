@@ -1,4 +1,4 @@
-package main
+package sessions
 
 import (
 	"context"
@@ -10,15 +10,15 @@ import (
 	"usher/gateway/admin"
 )
 
-// sessionsCommand lists and changes the sessions of all nodes through the API of any node.
-type sessionsCommand struct {
-	List  sessionsList  `cmd:"" help:"List live sessions."`
-	Show  sessionsShow  `cmd:"" help:"Show one session."`
-	Kick  sessionsKick  `cmd:"" help:"End sessions, and refuse their users for a time."`
-	Ban   sessionsBan   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
-	Unban sessionsUnban `cmd:"" help:"Remove a ban, or what is left of a kick."`
-	Bans  sessionsBans  `cmd:"" help:"List bans."`
-	Nodes sessionsNodes `cmd:"" help:"List the nodes."`
+// Command lists and changes the sessions of all nodes through the API of any node.
+type Command struct {
+	List  listCommand  `cmd:"" help:"List live sessions."`
+	Show  showCommand  `cmd:"" help:"Show one session."`
+	Kick  kickCommand  `cmd:"" help:"End sessions, and refuse their users for a time."`
+	Ban   banCommand   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
+	Unban unbanCommand `cmd:"" help:"Remove a ban, or what is left of a kick."`
+	Bans  bansCommand  `cmd:"" help:"List bans."`
+	Nodes nodesCommand `cmd:"" help:"List the nodes."`
 }
 
 // adminFlags select the node whose API is called.
@@ -53,7 +53,7 @@ func (f filterFlags) query() url.Values {
 	return q
 }
 
-type sessionsList struct {
+type listCommand struct {
 	adminFlags
 	filterFlags
 	Limit  int    `help:"The most sessions to list, up to 1000." default:"100"`
@@ -62,7 +62,7 @@ type sessionsList struct {
 }
 
 // Run lists sessions.
-func (c sessionsList) Run(r runtime) error {
+func (c listCommand) Run(r Runtime) error {
 	query := c.query()
 	query.Set("limit", strconv.Itoa(c.Limit))
 	for name, value := range map[string]string{"q": c.Prefix, "after": c.After} {
@@ -74,40 +74,40 @@ func (c sessionsList) Run(r runtime) error {
 	return c.get(r, "sessions", query, &found, func() error { return printSessions(r, found) })
 }
 
-type sessionsShow struct {
+type showCommand struct {
 	adminFlags
 	ID string `arg:"" help:"The session's id."`
 }
 
 // Run shows one session.
-func (c sessionsShow) Run(r runtime) error {
+func (c showCommand) Run(r Runtime) error {
 	var s admin.Session
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
 }
 
-type sessionsUnban struct {
+type unbanCommand struct {
 	adminFlags
 	ID string `arg:"" help:"The ban's id."`
 }
 
 // Run removes a ban.
-func (c sessionsUnban) Run(r runtime) error {
+func (c unbanCommand) Run(r Runtime) error {
 	var done struct{ Unbanned string }
 	return c.send(r, "DELETE", "bans/"+url.PathEscape(c.ID), nil, &done, func() error { return printLine(r, "unbanned %s\n", c.ID) })
 }
 
-type sessionsBans struct{ adminFlags }
+type bansCommand struct{ adminFlags }
 
 // Run lists bans.
-func (c sessionsBans) Run(r runtime) error {
+func (c bansCommand) Run(r Runtime) error {
 	var list struct{ Bans []admin.Ban }
 	return c.get(r, "bans", nil, &list, func() error { return printBans(r, list.Bans) })
 }
 
-type sessionsNodes struct{ adminFlags }
+type nodesCommand struct{ adminFlags }
 
 // Run lists nodes.
-func (c sessionsNodes) Run(r runtime) error {
+func (c nodesCommand) Run(r Runtime) error {
 	var list struct{ Nodes []session.NodeInfo }
 	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
 }

@@ -1,4 +1,4 @@
-package main
+package sessions
 
 import (
 	"cmp"
@@ -31,7 +31,7 @@ func (f revokeFlags) fields() map[string]any {
 }
 
 // measure prints what a request would hit, and adds to its fields how much the caller expects.
-func (f revokeFlags) measure(r runtime, api adminFlags, path string, fields map[string]any) (admin.Impact, error) {
+func (f revokeFlags) measure(r Runtime, api adminFlags, path string, fields map[string]any) (admin.Impact, error) {
 	dry := maps.Clone(fields)
 	dry["dry_run"] = true
 	api.JSON = api.JSON && f.DryRun // otherwise the response to the request itself is printed
@@ -44,7 +44,7 @@ func (f revokeFlags) measure(r runtime, api adminFlags, path string, fields map[
 }
 
 // confirm prints what the requests would hit, and reports whether they are to be sent.
-func (f revokeFlags) confirm(r runtime, api adminFlags, impact admin.Impact) (isConfirmed bool, err error) {
+func (f revokeFlags) confirm(r Runtime, api adminFlags, impact admin.Impact) (isConfirmed bool, err error) {
 	silent := impact.UnreachableNodes
 	if impact.UnreachableNodes = nil; !api.JSON {
 		err = printLine(r, "hits %v\n", impact)
@@ -61,7 +61,7 @@ func (f revokeFlags) confirm(r runtime, api adminFlags, impact admin.Impact) (is
 	return true, nil
 }
 
-type sessionsKick struct {
+type kickCommand struct {
 	adminFlags
 	filterFlags
 	revokeFlags
@@ -69,14 +69,14 @@ type sessionsKick struct {
 }
 
 // Help explains whom a kick refuses.
-func (sessionsKick) Help() string {
+func (kickCommand) Help() string {
 	return "--user alone refuses the user on every channel, with --channel on that channel, whatever they show. " +
 		"A session's id, or other flags, refuse the user of each session on its channel; where the user is unknown, all who " +
 		"show the session's credentials. It fails if a node could not be reached; the others have kicked. \"usher sessions bans\" lists what is refused, \"usher sessions unban\" ends it."
 }
 
 // Run ends the sessions of the given ids, or all that match the flags.
-func (c sessionsKick) Run(r runtime) error {
+func (c kickCommand) Run(r Runtime) error {
 	filter := c.query()
 	switch {
 	case len(c.IDs) == 0 && len(filter) == 0:
@@ -89,13 +89,13 @@ func (c sessionsKick) Run(r runtime) error {
 	return c.kickIDs(r)
 }
 
-func (c sessionsKick) kickIDs(r runtime) (notFound error) {
+func (c kickCommand) kickIDs(r Runtime) (notFound error) {
 	var all admin.Impact
 	requests := make(map[string]map[string]any)
 	for _, id := range c.IDs {
 		fields := c.fields()
 		i, err := c.measure(r, c.adminFlags, kickPath(id), fields)
-		if errors.Is(err, errNegative) {
+		if errors.Is(err, ErrNegative) {
 			notFound = err
 			continue
 		}
@@ -120,7 +120,7 @@ func (c sessionsKick) kickIDs(r runtime) (notFound error) {
 		err := c.send(r, "POST", kickPath(id), requests[id], &kicked, func() error {
 			return printLine(r, "kicked %s%s\n", id, refusedBy(kicked))
 		})
-		if err != nil && !errors.Is(err, errNegative) {
+		if err != nil && !errors.Is(err, ErrNegative) {
 			return err
 		}
 		notFound = cmp.Or(notFound, err)
@@ -138,7 +138,7 @@ func refusedBy(k admin.KickResult) string {
 
 func kickPath(id string) string { return "sessions/" + url.PathEscape(id) + "/kick" }
 
-func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
+func (c kickCommand) kickMatching(r Runtime, filter url.Values) error {
 	fields := c.fields()
 	for name := range filter {
 		fields[name] = filter.Get(name)
@@ -168,13 +168,13 @@ func (c sessionsKick) kickMatching(r runtime, filter url.Values) error {
 		return fmt.Errorf("not kicked: sessions that only %s hold; kick again when they are back",
 			strings.Join(slices.Sorted(maps.Keys(kicked.NotKicked)), ", "))
 	case kicked.Kicked == 0:
-		return errNegative
+		return ErrNegative
 	}
 	return nil
 }
 
 // printKicked prints the result of a kick of all that match.
-func printKicked(r runtime, k admin.KickResult) error {
+func printKicked(r Runtime, k admin.KickResult) error {
 	about := ""
 	if k.Approximate {
 		about = "about "
@@ -202,7 +202,7 @@ func prefixOf(text string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-type sessionsBan struct {
+type banCommand struct {
 	adminFlags
 	revokeFlags
 	User          string `help:"The user to ban, by name or id." xor:"subject" required:""`
@@ -212,7 +212,7 @@ type sessionsBan struct {
 }
 
 // Run bans, and prints the ban's id.
-func (c sessionsBan) Run(r runtime) error {
+func (c banCommand) Run(r Runtime) error {
 	if c.Duration == 0 {
 		return errors.New("--duration: missing; want a duration such as 24h")
 	}

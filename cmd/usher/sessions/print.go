@@ -1,4 +1,4 @@
-package main
+package sessions
 
 import (
 	"cmp"
@@ -12,14 +12,14 @@ import (
 )
 
 // printLine prints formatted text.
-func printLine(r runtime, format string, args ...any) error {
-	_, err := fmt.Fprintf(r.out, format, args...)
+func printLine(r Runtime, format string, args ...any) error {
+	_, err := fmt.Fprintf(r.Out, format, args...)
 	return err
 }
 
 // table prints rows in columns under a header.
-func table(r runtime, head []string, rows [][]string) error {
-	w := tabwriter.NewWriter(r.out, 0, 0, 2, ' ', 0)
+func table(r Runtime, head []string, rows [][]string) error {
+	w := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
 		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
 			return err
@@ -28,18 +28,18 @@ func table(r runtime, head []string, rows [][]string) error {
 	return w.Flush()
 }
 
-func warnUnreachable(r runtime, silent []string) error {
+func warnUnreachable(r Runtime, silent []string) error {
 	if len(silent) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(r.err, "warning: nodes that did not answer: %s\n", strings.Join(silent, ", "))
+	_, err := fmt.Fprintf(r.Err, "warning: nodes that did not answer: %s\n", strings.Join(silent, ", "))
 	return err
 }
 
 // orDash returns the text, or "-" for an empty one, so that no column is empty.
 func orDash(text string) string { return cmp.Or(text, "-") }
 
-func printSessions(r runtime, found admin.SessionList) error {
+func printSessions(r Runtime, found admin.SessionList) error {
 	about := ""
 	if found.Approximate {
 		about = "about "
@@ -49,7 +49,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 		for _, s := range found.Sessions {
 			rows = append(rows, []string{
 				s.ID, orDash(s.Channel), orDash(cmp.Or(s.User, s.UserID)), s.Verdict, s.Source, s.Address,
-				r.now().Sub(s.Started).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
+				r.Now().Sub(s.Started).Round(time.Second).String(), orDash(strings.Join(s.Nodes, ",")),
 			})
 		}
 		if err := table(r, []string{"SESSION", "CHANNEL", "USER", "VERDICT", "SOURCE", "ADDRESS", "AGE", "NODES"}, rows); err != nil {
@@ -67,7 +67,7 @@ func printSessions(r runtime, found admin.SessionList) error {
 	return warnUnreachable(r, found.UnreachableNodes)
 }
 
-func printSession(r runtime, s admin.Session) error {
+func printSession(r Runtime, s admin.Session) error {
 	return table(r, []string{"session", s.ID}, [][]string{
 		{"channel", orDash(s.Channel)},
 		{"route", orDash(s.Route)},
@@ -86,7 +86,7 @@ func printSession(r runtime, s admin.Session) error {
 	})
 }
 
-func printBans(r runtime, bans []admin.Ban) error {
+func printBans(r Runtime, bans []admin.Ban) error {
 	if len(bans) == 0 {
 		return printLine(r, "no bans\n")
 	}
@@ -104,13 +104,13 @@ func printBans(r runtime, bans []admin.Ban) error {
 	return table(r, []string{"BAN", "SUBJECT", "UNTIL", "REASON"}, rows)
 }
 
-func printNodes(r runtime, nodes []session.NodeInfo) error {
+func printNodes(r Runtime, nodes []session.NodeInfo) error {
 	var rows [][]string
 	for _, n := range nodes {
 		state := "alive"
 		switch {
 		case !n.IsAlive:
-			state = "unreachable for " + r.now().Sub(n.LastSeen).Round(time.Second).String()
+			state = "unreachable for " + r.Now().Sub(n.LastSeen).Round(time.Second).String()
 		case n.IsDraining:
 			state = "draining"
 		}
@@ -119,7 +119,7 @@ func printNodes(r runtime, nodes []session.NodeInfo) error {
 			name += " (self)"
 		}
 		rows = append(rows, []string{
-			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), r.now().Sub(n.Started).Round(time.Second).String(), orDash(n.Version),
+			name, orDash(n.Address), state, fmt.Sprint(n.Sessions), r.Now().Sub(n.Started).Round(time.Second).String(), orDash(n.Version),
 		})
 	}
 	return table(r, []string{"NODE", "ADDRESS", "STATE", "SESSIONS", "UP", "VERSION"}, rows)
