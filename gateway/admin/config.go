@@ -8,6 +8,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
 )
 
 // Config configures the admin listener.
@@ -18,6 +19,8 @@ type Config struct {
 	Token setting.Secret `yaml:"token"`
 	// Tokens are the other bearer tokens.
 	Tokens []access.Token `yaml:"tokens"`
+	// Audit is where changes are recorded besides the log.
+	Audit audit.Config `yaml:"audit"`
 }
 
 // DefaultConfig returns the defaults: no admin listener.
