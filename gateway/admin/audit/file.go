@@ -46,7 +46,7 @@ func (c Config) Check() error {
 	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_APPEND, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		if f, err = os.CreateTemp(filepath.Dir(c.File), "usher-check-"); err == nil {
-			defer os.Remove(f.Name())
+			defer func() { _ = os.Remove(f.Name()) }()
 		}
 	}
 	if err != nil {
@@ -146,7 +146,7 @@ func (f *File) first() (begun time.Time, size int64, err error) {
 	} else if err != nil {
 		return time.Time{}, 0, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	info, err := file.Stat()
 	if err != nil {
 		return time.Time{}, 0, err
