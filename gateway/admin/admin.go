@@ -138,24 +138,25 @@ func Handler(c Config, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
+	h := &handler{token: []byte(c.Token.Reveal()), traceURL: c.TraceURL, Options: o}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
 	mux.Handle("GET /metrics", metrics(o))
 	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /api/v1/sessions":            h.sessions,
-		"GET /api/v1/sessions/{id}":       h.session,
-		"POST /api/v1/sessions/{id}/kick": h.kick,
-		"DELETE /api/v1/sessions/{id}":    h.kick,
-		"POST /api/v1/kick":               h.kickAll,
-		"GET /api/v1/bans":                h.bans,
-		"POST /api/v1/bans":               h.ban,
-		"DELETE /api/v1/bans/{id}":        h.unban,
-		"GET /api/v1/nodes":               h.nodes,
-		"GET /api/v1/backends":            h.backends,
-		"GET /api/v1/routes":              h.routes,
-		"GET /api/v1/origins":             h.origins,
+		"GET /api/v1/sessions":               h.sessions,
+		"GET /api/v1/sessions/{id}":          h.session,
+		"GET /api/v1/sessions/{id}/timeline": h.timeline,
+		"POST /api/v1/sessions/{id}/kick":    h.kick,
+		"DELETE /api/v1/sessions/{id}":       h.kick,
+		"POST /api/v1/kick":                  h.kickAll,
+		"GET /api/v1/bans":                   h.bans,
+		"POST /api/v1/bans":                  h.ban,
+		"DELETE /api/v1/bans/{id}":           h.unban,
+		"GET /api/v1/nodes":                  h.nodes,
+		"GET /api/v1/backends":               h.backends,
+		"GET /api/v1/routes":                 h.routes,
+		"GET /api/v1/origins":                h.origins,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}
@@ -163,7 +164,8 @@ func Handler(c Config, o Options) http.Handler {
 }
 
 type handler struct {
-	token []byte
+	token    []byte
+	traceURL string // see Config.TraceURL
 	Options
 }
 
