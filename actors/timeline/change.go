@@ -44,6 +44,7 @@ func (c *Change) Entry(backend string) (e Entry, isEntry bool) {
 		e.Trigger = Expiry
 	case session.Revoked:
 		e.Trigger = revokedBy(event.Kind, c.After.Source)
+		isEntry = c.WasOpening || !isSame(c.Before, c.After) // a kick comes with its ban
 	default:
 		return Entry{}, false
 	}
