@@ -63,27 +63,32 @@ func Answered(t Trigger, backend string, took time.Duration, d *backends.Decisio
 
 // ofLookup returns the entry of a look-up that did more than to find the session as it is.
 func (c *Change) ofLookup(answered *session.LeaseAnswered, backend string) (e Entry, isEntry bool) {
-	d, r := c.After, &answered.Record.Decision
-	isTaken := answered.Found && (isSame(d, r) || d.Source == backends.FromLimit)
-	switch {
-	case answered.Refused != nil && isSame(d, answered.Refused):
+	d := c.After
+	switch isRefused := answered.Refused != nil && isSame(d, answered.Refused); {
+	case isRefused:
 		e.Trigger = refusedBy(d.Source)
-	case !c.WasOpening && isSame(c.Before, d) && c.RevisedBefore == c.RevisedAfter:
-		return Entry{}, false // another ticket
-	case !c.WasOpening && isFallback(d, &answered.Timer):
-		e = c.ofExpiry(&answered.Timer, backend)
-	case isTaken:
-		e.Trigger = Lookup
 	case c.WasOpening:
-		e.Trigger = Opening
-	default: // the token is spent
-		e.Trigger = Expiry
+		e.Trigger = takenOr(Opening, d, answered)
+	case isSame(c.Before, d) && c.RevisedBefore == c.RevisedAfter:
+		return Entry{}, false // another ticket
+	case isFallback(d, &answered.Timer):
+		e = c.ofExpiry(&answered.Timer, backend)
+	default: // or the token is spent
+		e.Trigger = takenOr(Expiry, d, answered)
 	}
 	e.Duration = answered.Took
 	if answered.IsUnavailable {
 		e.Error = backends.ErrStoreUnavailable.Error()
 	}
 	return e, true
+}
+
+// takenOr returns Lookup for a decision that the store had, and otherwise the given trigger.
+func takenOr(otherwise Trigger, d *backends.Decision, answered *session.LeaseAnswered) Trigger {
+	if answered.Found && (isSame(d, &answered.Record.Decision) || d.Source == backends.FromLimit) {
+		return Lookup
+	}
+	return otherwise
 }
 
 // ofExpiry returns the entry of a decision that has expired. The outage policy decides, or the token is spent.
