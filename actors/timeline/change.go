@@ -77,7 +77,7 @@ func (c *Change) ofLookup(answered *session.LeaseAnswered, backend string) (e En
 		e.Trigger = takenOr(Expiry, d, answered)
 	}
 	e.Duration = answered.Took
-	if answered.IsUnavailable {
+	if answered.IsUnavailable && e.Error == "" {
 		e.Error = backends.ErrStoreUnavailable.Error()
 	}
 	return e, true

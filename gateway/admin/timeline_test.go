@@ -150,12 +150,12 @@ func TestConfigValidate_TraceURL(t *testing.T) {
 		"": "",
 		"http://jaeger:16686/search?service=usher&tags=%7B%22session.id%22%3A%22{session}%22%7D": "",
 		"https://traces.example/sessions/{session}":                                              "",
-		"http://jaeger:16686/search":         `trace_url: "http://jaeger:16686/search" has no {session}, where the session's id goes` + example,
-		"ftp://jaeger/{session}":             `trace_url: "ftp://jaeger/{session}" is no address of a trace UI` + example,
-		"jaeger/{session}":                   `trace_url: "jaeger/{session}" is no address of a trace UI` + example,
-		"http:///{session}":                  `trace_url: "http:///{session}" is no address of a trace UI` + example,
-		"http://ann:s3cret@jaeger/{session}": "trace_url: has a user or a password, which every reader of a timeline would see" + example,
-		"http://ann:s3cret%@jaeger/":         "trace_url: is not a URL" + example,
+		"http://jaeger:16686/search":                                                             `trace_url: "http://jaeger:16686/search" has no {session}, where the session's id goes` + example,
+		"ftp://jaeger/{session}":                                                                 `trace_url: "ftp://jaeger/{session}" is no address of a trace UI` + example,
+		"jaeger/{session}":                                                                       `trace_url: "jaeger/{session}" is no address of a trace UI` + example,
+		"http:///{session}":                                                                      `trace_url: "http:///{session}" is no address of a trace UI` + example,
+		"http://ann:s3cret@jaeger/{session}":                                                     "trace_url: has a user or a password, which every reader of a timeline would see" + example,
+		"http://ann:s3cret%@jaeger/":                                                             "trace_url: is not a URL" + example,
 	} {
 		got := ""
 		if err := (Config{Listen: ":8081", Token: token, TraceURL: traceURL}).Validate(); err != nil {
