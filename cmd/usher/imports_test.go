@@ -57,7 +57,7 @@ func siblings() map[string][]string {
 		"gateway/enforcement":   {backends},
 		"gateway/upstream":      {setting},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
-		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", "cluster/reports", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
 		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},

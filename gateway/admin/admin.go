@@ -125,6 +125,8 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// FreeRides serves the reports of what outages cost. Nil: there are none.
+	FreeRides http.Handler
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
@@ -139,6 +141,9 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
+	if o.FreeRides == nil {
+		o.FreeRides = http.NotFoundHandler()
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
@@ -156,6 +161,7 @@ func Handler(c Config, o Options) http.Handler {
 		"GET /api/v1/backends":            h.backends,
 		"GET /api/v1/routes":              h.routes,
 		"GET /api/v1/origins":             h.origins,
+		"GET /api/v1/free-rides":          o.FreeRides.ServeHTTP,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}

@@ -44,6 +44,8 @@
 //	GET    nodes
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	GET    free-rides           ?backend= from= to= format=json,csv
+//	                            what each outage cost; see freerides
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"time"
+
+	"usher/backends"
+	"usher/gateway/admin"
+	"usher/gateway/admin/freerides"
+)
+
+// reportRetention is how long reports of free rides are kept.
+const reportRetention = 30 * 24 * time.Hour
+
+// observer counts what sessions do, and follows those without an answer.
+type observer struct {
+	*admin.Recorder
+	freeRides *freerides.Tracker
+}
+
+// Decided tells both of a session's new decision.
+func (o observer) Decided(r *backends.Request, before, after *backends.Decision) {
+	o.Recorder.Decided(r, before, after)
+	o.freeRides.Decided(r, before, after)
+}
+
+// newFreeRides returns what follows the sessions of the node that no backend has verified.
+func (n *node) newFreeRides() *freerides.Tracker {
+	return freerides.New(freerides.Options{
+		Node: n.cluster.Name(), Backends: n.settings.backendNames(), Store: n.cluster, Ask: n.cluster.Ask,
+		IsDown: func(backend string) bool { return n.chains[backend].IsDown() },
+		Bytes: func(id backends.SessionID) int64 {
+			if s := n.registry.Find(id); s != nil {
+				return s.Bytes()
+			}
+			return 0
+		},
+		Retention: reportRetention, Logger: n.logger,
+	})
+}
