@@ -50,10 +50,10 @@
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
 //	                                                            store_bans               them again; as above
-//	usher:{all}:reports:{…}   hash    retention              store_report             what nodes saw of the outages of a
-//	                                                                                  backend, encrypted; running ones are
-//	                                                                                  stored again in 10 s
-//	usher:{all}:report-times:{…} zset retention              store_report             when each part was stored; as above
+//	usher:{all}:reports:…     hash    retention                 store_report             what nodes saw of a backend's
+//	                                                                                     outages, encrypted; each outage that
+//	                                                                                     runs is stored again in 10 s
+//	usher:{all}:reported:…    zset    retention                 store_report             when each was stored; as above
 //	usher:{all}:probe         string  1 minute                  the breaker's probe      nothing; it shows that Redis accepts
 //	                                                                                     writes
 //	channels                  usher:decisions    a decision was stored that another node waits for

@@ -88,18 +88,18 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 		got[name] = strings.Join(slices.Sorted(maps.Keys(what)), " ")
 	}
 	want := map[string]string{
-		"usher:{all}:report-times:portal": "zset",
-		"usher:{all}:reports:portal":      "hash part",
-		"usher:session:":                  "a b c e f hash l nb nr ns o r s u v x",
-		"usher:last-seen:":                "zset",
-		"usher:user:":                     "hash s v",
-		"usher:{all}:ban-expiries":        "zset",
-		"usher:{all}:bans":                "hash",
-		"usher:{all}:heartbeats":          "zset",
-		"usher:{all}:nodes":               "hash",
-		"usher:{all}:revocations":         "stream",
-		"usher:{all}:state":               "began epoch hash last",
-		"usher:{all}:unbanned":            "zset",
+		"usher:{all}:reported:portal": "zset",
+		"usher:{all}:reports:portal":  "hash part",
+		"usher:session:":              "a b c e f hash l nb nr ns o r s u v x",
+		"usher:last-seen:":            "zset",
+		"usher:user:":                 "hash s v",
+		"usher:{all}:ban-expiries":    "zset",
+		"usher:{all}:bans":            "hash",
+		"usher:{all}:heartbeats":      "zset",
+		"usher:{all}:nodes":           "hash",
+		"usher:{all}:revocations":     "stream",
+		"usher:{all}:state":           "began epoch hash last",
+		"usher:{all}:unbanned":        "zset",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys and fields (-want +got):\n%s", diff)

@@ -5,11 +5,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"usher/backends/backendtest/testflags"
 	"usher/cluster/redistest"
 )
 
-func TestMain(m *testing.M) {
-	testflags.PinSeed()
-	goleak.VerifyTestMain(m, redistest.IgnoreDials())
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, redistest.IgnoreDials()) }

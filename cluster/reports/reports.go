@@ -33,8 +33,10 @@ type Store struct {
 	cipher *redisclient.Cipher
 	script *redisclient.Script
 
-	mu     sync.Mutex
-	memory map[string][]stored // by subject, the part that was stored last at the end
+	mu sync.Mutex
+	// version is that of the last part that was stored.
+	version int64
+	memory  map[string][]stored // by subject, the part that was stored last at the end
 }
 
 // stored is a part in memory.
@@ -52,19 +54,27 @@ func New(client *redisclient.Client, cipher *redisclient.Cipher) *Store {
 }
 
 // Save stores a part of the subject in place of the one that has the id. It keeps the newest parts, at most limit, for as long
-// as the retention. The error says that Redis is unavailable.
+// as the retention. The error says that Redis did not answer.
 func (s *Store) Save(ctx context.Context, subject, id string, part []byte, limit int, retention time.Duration) error {
 	if s.client == nil {
 		s.saveInMemory(subject, id, part, limit, retention)
 		return nil
 	}
 	encrypted := s.cipher.Encrypt(part, purpose(subject, id))
-	_, err := s.run(ctx, subject, id, time.Now().UnixMilli(), encrypted, limit, retention)
+	_, err := s.run(ctx, subject, id, s.nextVersion(), encrypted, limit, retention)
 	return err
 }
 
+// nextVersion returns a number that is greater than all before it, whatever the clock does.
+func (s *Store) nextVersion() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.version = max(s.version+1, time.Now().UnixMilli())
+	return s.version
+}
+
 // List returns the parts of the subject by their ids. Parts that this node cannot decrypt are left out. The error says that
-// Redis is unavailable.
+// Redis did not answer.
 func (s *Store) List(ctx context.Context, subject string, retention time.Duration) (map[string][]byte, error) {
 	all := map[string][]byte{}
 	if s.client == nil {
@@ -93,7 +103,7 @@ func (s *Store) run(
 		return nil, redisclient.ErrNotSent
 	}
 	keys := s.client.Keys()
-	reply, err := s.client.RunDirect(ctx, s.script, []string{keys.Shared("reports:" + subject), keys.Shared("report-times:" + subject)},
+	reply, err := s.client.RunDirect(ctx, s.script, []string{keys.Shared("reports:" + subject), keys.Shared("reported:" + subject)},
 		id, version, part, limit, retention.Milliseconds())
 	if err != nil {
 		return nil, fmt.Errorf("reports of %s: %w", subject, err)
