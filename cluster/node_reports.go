@@ -11,7 +11,8 @@ func (n *Node) SaveReport(ctx context.Context, subject, id string, part []byte, 
 	return n.reports.Save(ctx, subject, id, part, limit*n.Live(), retention)
 }
 
-// Reports returns the parts of the reports on the subject, of all nodes, by their ids. The error says that Redis did not answer.
+// Reports returns the parts of the reports on the subject, of all nodes, by their ids. The error says that Redis did not
+// answer.
 func (n *Node) Reports(ctx context.Context, subject string, retention time.Duration) (map[string][]byte, error) {
 	return n.reports.List(ctx, subject, retention)
 }

@@ -102,9 +102,9 @@ func TestStore_InMemory_Retention(t *testing.T) {
 		save(t, s, "a.1", "1", 10)
 		time.Sleep(day / 2)
 		save(t, s, "a.2", "2", 10)
-		time.Sleep(day/2 - 1)
+		time.Sleep(day/2 - time.Second)
 		wantParts(t, s, "a.1=1", "a.2=2")
-		time.Sleep(1)
+		time.Sleep(time.Second)
 		wantParts(t, s, "a.2=2")
 		save(t, s, "a.3", "3", 10)
 		if n := len(s.memory["portal"]); n != 2 {

@@ -26,9 +26,6 @@ const (
 	queryKind = "free-rides"
 )
 
-// background is the context of what does not end with a request.
-var background = context.Background()
-
 // Store keeps the parts of reports where all nodes read them. It may be shared with other nodes.
 type Store interface {
 	// SaveReport stores a part of the subject, in place of the one that had the id, for as long as the retention. At most so
@@ -81,7 +78,7 @@ func (t *Tracker) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		t.tick(time.Now())
+		t.tick(ctx, time.Now())
 		if n%saveEvery == 0 {
 			t.save(ctx, false)
 			t.forget(ctx, n)
@@ -170,7 +167,7 @@ func (t *Tracker) Answer(ctx context.Context, request []byte) (answer []byte, is
 	if err := json.Unmarshal(request, &q); err != nil || q.Kind != queryKind {
 		return nil, false
 	}
-	t.tick(time.Now())
+	t.tick(ctx, time.Now())
 	t.save(ctx, false)
 	return encode(reply{t.process}), true
 }

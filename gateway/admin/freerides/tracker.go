@@ -2,6 +2,7 @@ package freerides
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"strconv"
 	"sync"
@@ -296,7 +297,7 @@ func (t *Tracker) entry(id backends.SessionID, o *outage, now time.Time) entry {
 }
 
 // tick looks whether backends have recovered, and logs what an outage cost once it is over.
-func (t *Tracker) tick(now time.Time) {
+func (t *Tracker) tick(ctx context.Context, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range t.outages {
@@ -308,18 +309,18 @@ func (t *Tracker) tick(now time.Time) {
 		}
 		if t.current[o.backend] != o && o.isOver() && !o.isLogged {
 			o.isLogged = true
-			t.log(o, t.part(o, now))
+			t.log(ctx, o, t.part(o, now))
 		}
 	}
 }
 
 // log logs what an outage cost on this node.
-func (t *Tracker) log(o *outage, p *part) {
+func (t *Tracker) log(ctx context.Context, o *outage, p *part) {
 	level, f := slog.LevelInfo, &p.Figures
 	if f[freeRidesFigure] > 0 {
 		level = slog.LevelWarn
 	}
-	t.o.Logger.Log(background, level, "outage ended, what it cost on this node",
+	t.o.Logger.Log(ctx, level, "outage ended, what it cost on this node",
 		slog.String("backend", o.backend), slog.Time("started", o.started.UTC()),
 		slog.Duration("duration", o.ended().Sub(o.started).Round(time.Millisecond)),
 		slog.Int64("sessions", f[sessionsFigure]), slog.Duration("unverified", milliseconds(f[unverifiedTimeFigure])),
