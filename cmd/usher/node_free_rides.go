@@ -26,8 +26,11 @@ func (o observer) Decided(r *backends.Request, before, after *backends.Decision)
 // newFreeRides returns what follows the sessions of the node that no backend has verified.
 func (n *node) newFreeRides() *freerides.Tracker {
 	return freerides.New(freerides.Options{
-		Node: n.cluster.Name(), Backends: n.settings.backendNames(), Store: n.cluster, Ask: n.cluster.Ask,
-		IsDown: func(backend string) bool { return n.chains[backend].IsDown() },
+		Node: n.cluster.Name(), Backends: n.settings.backendNames, Store: n.cluster, Ask: n.cluster.Ask,
+		IsDown: func(backend string) bool {
+			c := n.chains[backend]
+			return c != nil && c.IsDown()
+		},
 		Bytes: func(id backends.SessionID) int64 {
 			if s := n.registry.Find(id); s != nil {
 				return s.Bytes()

@@ -36,6 +36,11 @@
 // Decided: in Redis the parts are encrypted, since they name users. With the memory store they are a list in this process, and
 // lost when it ends. What was not saved when Redis failed is saved after that.
 //
+// Decided: times are those of the nodes' clocks. Clocks that differ by a minute or more make two reports of one outage.
+//
+// Decided: a session that closes without an answer counts until it closes, which is idle_timeout after its viewer left, as in its
+// closing record.
+//
 // Decided: the metrics count what each node saw. Their sum exceeds the report where the requests of one viewer reach several
 // nodes.
 //

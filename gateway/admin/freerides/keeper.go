@@ -39,8 +39,8 @@ type Store interface {
 type Options struct {
 	// Node is the name of this node.
 	Node string
-	// Backends are the names of all backends.
-	Backends []string
+	// Backends returns the names of all backends.
+	Backends func() []string
 	Store    Store
 	// Ask sends a request to all nodes, which reply by [Tracker.Answer]. It returns the replies by the nodes' names, and the
 	// names of the nodes that did not reply.
@@ -93,7 +93,7 @@ func (t *Tracker) forget(ctx context.Context, n int) {
 	if n%forgetEvery != 0 {
 		return
 	}
-	for _, backend := range t.o.Backends {
+	for _, backend := range t.o.Backends() {
 		_, _ = t.stored(ctx, backend)
 	}
 }
@@ -220,7 +220,7 @@ func (t *Tracker) backends(f Filter) []string {
 	if f.Backend != "" {
 		return []string{f.Backend}
 	}
-	return slices.Sorted(slices.Values(t.o.Backends))
+	return slices.Sorted(slices.Values(t.o.Backends()))
 }
 
 // parts returns the parts of all nodes. The error says that those of others are missing.

@@ -78,7 +78,7 @@ func (c *fakeCluster) node(t *testing.T, name string) (n *testNode, stop func())
 	t.Helper()
 	n = &testNode{sent: map[backends.SessionID]int64{}}
 	n.Tracker = New(Options{
-		Node: name, Backends: []string{"portal", "billing"}, Store: c, Ask: c.ask,
+		Node: name, Backends: func() []string { return []string{"portal", "billing"} }, Store: c, Ask: c.ask,
 		IsDown:    func(backend string) bool { return n.isDown && backend == "portal" },
 		Bytes:     func(id backends.SessionID) int64 { return n.sent[id] },
 		Retention: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&n.log, nil)),
