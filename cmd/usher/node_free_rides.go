@@ -1,15 +1,10 @@
 package main
 
 import (
-	"time"
-
 	"usher/backends"
 	"usher/gateway/admin"
 	"usher/gateway/admin/freerides"
 )
-
-// reportRetention is how long reports of free rides are kept.
-const reportRetention = 30 * 24 * time.Hour
 
 // observer counts what sessions do, and follows those without an answer.
 type observer struct {
@@ -37,6 +32,6 @@ func (n *node) newFreeRides() *freerides.Tracker {
 			}
 			return 0
 		},
-		Retention: reportRetention, Logger: n.logger,
+		Retention: n.settings.Retention, Logger: n.logger,
 	})
 }
