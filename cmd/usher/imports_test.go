@@ -110,6 +110,7 @@ func libraryRules() []libraryRule {
 		{library: "google.golang.org/grpc", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
 		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
 		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin", "bench/report"}, inAllTests: true},
+		{library: "github.com/pires/go-proxyproto", importers: []string{"gateway/listener"}},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }
