@@ -90,7 +90,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		return nil, err
 	}
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
