@@ -17,9 +17,11 @@ import (
 type grants struct {
 	at       []time.Time
 	sessions []*Session
+	waited   []time.Duration
 }
 
-func (t *grants) record(s *Session) {
+func (t *grants) record(s *Session, waited time.Duration) {
+	t.waited = append(t.waited, waited)
 	t.at = append(t.at, time.Now())
 	t.sessions = append(t.sessions, s)
 }
@@ -125,7 +127,7 @@ func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 // TestRecheckQueue_ManyOfOneAddress_OthersInTurn has one address with many sessions before those of two others.
 func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
+	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session, time.Duration) {})
 	var got, want []*Session
 	add := func(number, last int) *Session {
 		s := bareSession(idOf(number))
@@ -144,7 +146,7 @@ func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	if length := p.length(); length != 1003 {
 		t.Errorf("%d wait, want 1003", length)
 	}
-	for s := p.pop(); s != nil; s = p.pop() {
+	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
 		got = append(got, s)
 	}
 	if !slices.Equal(got, want) {
@@ -200,7 +202,7 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 
 func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session) {})
+	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session, time.Duration) {})
 	watching := bareSessions(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)
@@ -214,7 +216,7 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 		t.Errorf("%d wait after 20,000 closed, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)
-	for s := p.pop(); s != nil; s = p.pop() {
+	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
 		left[s] = true
 	}
 	if len(left) != len(watching) {

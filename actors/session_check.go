@@ -187,7 +187,8 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
 	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
-	if a.state.IsOpening() {
+	isRecheck := !a.state.IsOpening()
+	if !isRecheck {
 		storeDeadline = a.storeDeadline
 	}
 	r.life.run(func() {
@@ -197,6 +198,9 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		endTrace(&d, err)
 		if err != nil {
 			d = session.PendingDecision(err)
+		}
+		if isRecheck {
+			r.options.Observer.Rechecked(s.backend, &d)
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {

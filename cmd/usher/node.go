@@ -93,9 +93,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }

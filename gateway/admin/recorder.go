@@ -5,15 +5,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
 // Recorder holds the metrics of what happens: decisions, openings, calls of backends, refusals. What is a state is read at the
 // time of a scrape. Its labels are names of the config and closed sets. It is safe for concurrent use.
 type Recorder struct {
-	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
-	sessions                                                                *prometheus.GaugeVec
-	openings, calls                                                         *prometheus.HistogramVec
+	decisions, evictions, freeRides, freeRideTime, breakerChanges, refusals, overloads, rechecksDue, rechecks *prometheus.CounterVec
+
+	sessions                                       *prometheus.GaugeVec
+	openings, calls, late, revocations, redisCalls *prometheus.HistogramVec
 }
 
 // NewRecorder returns a recorder of nothing.
@@ -21,12 +23,10 @@ func NewRecorder() *Recorder {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
-	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help,
-			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}, // the default deadlines are 1 s and 2 s
-		}, labels)
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 	}
+	calls := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10} // the default deadlines are 1 s and 2 s
 	return &Recorder{
 		decisions: counter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
@@ -38,9 +38,26 @@ func NewRecorder() *Recorder {
 		freeRideTime: counter("usher_free_ride_seconds_total",
 			"Time that such viewers watched.", "route", "backend"),
 		openings: histogram("usher_opening_duration_seconds",
-			"Time that a viewer waited for a session's first decision.", "route", "backend", "verdict"),
+			"Time that a viewer waited for a session's first decision.", calls, "route", "backend", "verdict"),
 		calls: histogram("usher_backend_call_duration_seconds",
-			"Time of a call of the backend, by its answer or failure.", "backend", "outcome"),
+			"Time of a call of the backend, by its answer or failure.", calls, "backend", "outcome"),
+		rechecksDue: counter("usher_backend_rechecks_due_total",
+			"Re-checks that became due.", "backend"),
+		rechecks: counter("usher_backend_rechecks_total",
+			"Re-checks that ended: allowed, denied, failed, or unneeded because another node had asked or the session had ended.",
+			"backend", "outcome"),
+		late: histogram("usher_backend_recheck_delay_seconds",
+			"Time from when a re-check was due until recheck_rate let it be made, outages of the backend included.",
+			[]float64{.01, .1, 1, 5, 10, 30, 60, 300, 900, 3600}, "backend"),
+		evictions: counter("usher_stream_evictions_total",
+			"Sessions that played on this node until their user's limit ended them, or because the viewer went to another channel.",
+			"route", "reason"),
+		revocations: histogram("usher_revocation_delay_seconds",
+			"Time from when another node issued a revocation, such as a kick or a ban, until this node applied it, by Redis' clock.",
+			[]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 60, 300}, "kind"),
+		redisCalls: histogram("usher_redis_call_duration_seconds",
+			"Time that a call of Redis was waited for, by its outcome: ok, unavailable, cancelled, failed.",
+			[]float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1}, "operation", "outcome"),
 		breakerChanges: counter("usher_backend_breaker_transitions_total",
 			"Changes of the breaker's state, by the new one.", "backend", "state"),
 		refusals: counter("usher_refusals_total",
@@ -53,7 +70,8 @@ func NewRecorder() *Recorder {
 // collectors returns all metrics.
 func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.decisions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals, m.overloads,
+		m.decisions, m.evictions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
+		m.overloads, m.rechecksDue, m.rechecks, m.late, m.revocations, m.redisCalls,
 	}
 }
 
@@ -76,6 +94,59 @@ func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision
 		m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(after)).Inc()
 		m.decisions.WithLabelValues(r.Route, r.Backend, after.Verdict.String(), after.Source.String()).Inc()
 	}
+	if reason, isEvicted := evictionOf(before, after); isEvicted {
+		m.evictions.WithLabelValues(r.Route, reason).Inc()
+	}
+}
+
+// The reasons of evictions.
+const (
+	evictedByLimit    = "limit"
+	evictedSuperseded = "superseded"
+)
+
+// evictionOf returns why the streams of a user ended a session that played.
+func evictionOf(before, after *backends.Decision) (reason string, isEvicted bool) {
+	switch {
+	case before == nil || after == nil || before.Verdict != backends.Allowed,
+		after.Verdict != backends.Denied || after.Source != backends.FromLimit:
+		return "", false
+	case after.Reason == backends.ReasonSuperseded:
+		return evictedSuperseded, true
+	default:
+		return evictedByLimit, true
+	}
+}
+
+// RecheckDue counts a session that waits for a re-check.
+func (m *Recorder) RecheckDue(backend string) { m.rechecksDue.WithLabelValues(backend).Inc() }
+
+// RecheckGranted records how long after it was due a re-check may be made.
+func (m *Recorder) RecheckGranted(backend string, delay time.Duration) {
+	m.late.WithLabelValues(backend).Observe(delay.Seconds())
+}
+
+// Rechecked counts a re-check by the backend's answer; nil: it was not asked.
+func (m *Recorder) Rechecked(backend string, d *backends.Decision) {
+	outcome := "unneeded"
+	switch {
+	case d == nil:
+	case d.Verdict == backends.Pending:
+		outcome = "failed"
+	default:
+		outcome = d.Verdict.String()
+	}
+	m.rechecks.WithLabelValues(backend, outcome).Inc()
+}
+
+// RevocationReceived records how long ago another node issued a revocation that this one has applied.
+func (m *Recorder) RevocationReceived(kind session.RevocationKind, delay time.Duration) {
+	m.revocations.WithLabelValues(kind.String()).Observe(max(0, delay).Seconds())
+}
+
+// RedisCalled records a call of Redis. Both names are of closed sets.
+func (m *Recorder) RedisCalled(operation, outcome string, took time.Duration) {
+	m.redisCalls.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
 // Waited records how long the viewer waited for a first decision.
