@@ -65,9 +65,9 @@ type Options struct {
 }
 
 // onReceived tells of a revocation that another node issued since this one started: a replay may begin earlier.
-func (o *Options) onReceived(kind session.RevocationKind, delay time.Duration) {
-	if o.OnReceived != nil && delay <= time.Since(o.Started) {
-		o.OnReceived(kind, delay)
+func (o *Options) onReceived(v session.Revocation, delay time.Duration) {
+	if o.OnReceived != nil && delay <= time.Since(o.Started) && o.Bans.isNews(v) {
+		o.OnReceived(v.Kind, delay)
 	}
 }
 

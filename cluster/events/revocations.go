@@ -41,8 +41,8 @@ type revocationStream struct {
 	log       *slog.Logger
 
 	onRevocation func(session.Revocation)
-	// onReceived is told how long ago another node issued a revocation that is new here; nil: nobody is.
-	onReceived func(kind session.RevocationKind, delay time.Duration)
+	// onReceived is told, before onRevocation, how long ago the revocation was issued; nil: nobody is.
+	onReceived func(v session.Revocation, delay time.Duration)
 	recheckAll func()
 	// requestReplay asks for a replay soon. It does not block.
 	requestReplay func()
@@ -192,10 +192,10 @@ func (s *revocationStream) receive(id streamID, payload string) (isNew bool) {
 	if !isNew {
 		return false
 	}
-	s.onRevocation(revocation)
 	if s.onReceived != nil {
-		s.onReceived(revocation.Kind, age+max(0, time.Duration(message.Waited)*time.Millisecond))
+		s.onReceived(revocation, age+max(0, time.Duration(message.Waited)*time.Millisecond))
 	}
+	s.onRevocation(revocation)
 	return true
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends"
 )
@@ -146,6 +147,7 @@ func (c *Client) writeProbe(ctx context.Context) error {
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	start := time.Now()
 	reply, err := c.pipeline.run(ctx, s, keys, args...)
+	describeCall(trace.SpanFromContext(ctx), s, err)
 	c.onCall(s.name, outcomeOf(err), time.Since(start))
 	return reply, err
 }

@@ -34,7 +34,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates, Cache: n.cacheState,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
@@ -62,7 +62,7 @@ func (n *node) originStates() []admin.Origin {
 	for _, name := range slices.Sorted(maps.Keys(n.origins)) {
 		s := n.origins[name].Stats()
 		o := admin.Origin{Name: name, Counters: admin.OriginCounters{
-			Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
+			Hits: s.Hits, Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
 		}}
 		for _, at := range n.origins[name].Addresses() {
 			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
@@ -76,6 +76,15 @@ func (n *node) originStates() []admin.Origin {
 		all = append(all, o)
 	}
 	return all
+}
+
+// cacheState returns the state of the origins' memory.
+func (n *node) cacheState() admin.CacheState {
+	s := n.cache.Stats()
+	return admin.CacheState{
+		Entries: s.Entries, StoredBytes: s.Stored, InFlightBytes: s.InFlight, Max: int64(n.settings.Cache.MaxSize),
+		Evictions: s.Evictions,
+	}
 }
 
 // routes returns all routes as the API shows them.

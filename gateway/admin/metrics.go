@@ -37,7 +37,8 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans,
+	cacheBytes, cacheMax, cacheEntries, cacheEvictions *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -54,10 +55,18 @@ func newNodeCollector(o Options) *nodeCollector {
 		originFailures: prometheus.NewDesc("usher_origin_failures_total",
 			"Requests of viewers that the origin failed.", []string{"origin", "reason"}, nil),
 		originFetches: prometheus.NewDesc("usher_origin_fetches_total",
-			"Requests to the origin, and responses without one of their own: fetched, coalesced, revalidated, stale, failover.",
+			"Requests to the origin, and responses without one of their own: hit, fetched, coalesced, revalidated, stale, failover.",
 			[]string{"origin", "kind"}, nil),
 		originBytes: prometheus.NewDesc("usher_origin_bytes_total",
 			"Bytes of the origin's bodies.", []string{"origin"}, nil),
+		cacheBytes: prometheus.NewDesc("usher_cache_bytes",
+			"Memory of origins' responses: stored, or in_flight while they are fetched.", []string{"state"}, nil),
+		cacheMax: prometheus.NewDesc("usher_cache_max_bytes",
+			"The setting cache.max_size.", nil, nil),
+		cacheEntries: prometheus.NewDesc("usher_cache_entries",
+			"Stored responses.", nil, nil),
+		cacheEvictions: prometheus.NewDesc("usher_cache_evictions_total",
+			"Stored responses that made room for others.", nil, nil),
 		droppedSpans: prometheus.NewDesc("usher_trace_spans_dropped_total",
 			"Spans of traces that could not be sent, by reason.", []string{"reason"}, nil),
 		inFlight: prometheus.NewDesc("usher_backend_calls_in_flight",
@@ -86,6 +95,7 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
 		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans,
+		c.cacheBytes, c.cacheMax, c.cacheEntries, c.cacheEvictions,
 	} {
 		out <- d
 	}
@@ -106,6 +116,7 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	c.collectRoutes(out)
 	c.collectOrigins(out)
+	c.collectCache(out)
 	for _, b := range c.Backends() {
 		out <- gauge(c.inFlight, float64(b.ChecksInFlight), b.Name, "opening")
 		out <- gauge(c.inFlight, float64(b.RechecksInFlight), b.Name, "recheck")
@@ -149,12 +160,25 @@ func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
 		}
 		out <- metric(c.originBytes, prometheus.CounterValue, float64(o.Counters.Bytes), o.Name)
 		for kind, n := range map[string]uint64{
-			"fetched": o.Counters.Fetches, "coalesced": o.Counters.Coalesced, "revalidated": o.Counters.Revalidated,
+			"hit": o.Counters.Hits, "fetched": o.Counters.Fetches, "coalesced": o.Counters.Coalesced, "revalidated": o.Counters.Revalidated,
 			"stale": o.Counters.Stale, "failover": o.Counters.Failovers,
 		} {
 			out <- metric(c.originFetches, prometheus.CounterValue, float64(n), o.Name, kind)
 		}
 	}
+}
+
+// collectCache writes the state of the memory that all origins share.
+func (c *nodeCollector) collectCache(out chan<- prometheus.Metric) {
+	if c.Cache == nil {
+		return
+	}
+	s := c.Cache()
+	out <- gauge(c.cacheBytes, float64(s.StoredBytes), "stored")
+	out <- gauge(c.cacheBytes, float64(s.InFlightBytes), "in_flight")
+	out <- gauge(c.cacheMax, float64(s.Max))
+	out <- gauge(c.cacheEntries, float64(s.Entries))
+	out <- metric(c.cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
 }
 
 func breakerStates() []string {
