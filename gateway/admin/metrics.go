@@ -24,6 +24,9 @@ func metrics(o Options) http.Handler {
 	if o.Recorder != nil {
 		registry.MustRegister(o.Recorder.collectors()...)
 	}
+	if o.Cache != nil {
+		registry.MustRegister(newCacheCollector(o.Cache))
+	}
 	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
@@ -37,8 +40,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans,
-	cacheBytes, cacheMax, cacheEntries, cacheEvictions *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -59,14 +61,6 @@ func newNodeCollector(o Options) *nodeCollector {
 			[]string{"origin", "kind"}, nil),
 		originBytes: prometheus.NewDesc("usher_origin_bytes_total",
 			"Bytes of the origin's bodies.", []string{"origin"}, nil),
-		cacheBytes: prometheus.NewDesc("usher_cache_bytes",
-			"Memory of origins' responses: stored, or in_flight while they are fetched.", []string{"state"}, nil),
-		cacheMax: prometheus.NewDesc("usher_cache_max_bytes",
-			"The setting cache.max_size.", nil, nil),
-		cacheEntries: prometheus.NewDesc("usher_cache_entries",
-			"Stored responses.", nil, nil),
-		cacheEvictions: prometheus.NewDesc("usher_cache_evictions_total",
-			"Stored responses that made room for others.", nil, nil),
 		droppedSpans: prometheus.NewDesc("usher_trace_spans_dropped_total",
 			"Spans of traces that could not be sent, by reason.", []string{"reason"}, nil),
 		inFlight: prometheus.NewDesc("usher_backend_calls_in_flight",
@@ -95,7 +89,6 @@ func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
 		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans,
-		c.cacheBytes, c.cacheMax, c.cacheEntries, c.cacheEvictions,
 	} {
 		out <- d
 	}
@@ -116,7 +109,6 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	}
 	c.collectRoutes(out)
 	c.collectOrigins(out)
-	c.collectCache(out)
 	for _, b := range c.Backends() {
 		out <- gauge(c.inFlight, float64(b.ChecksInFlight), b.Name, "opening")
 		out <- gauge(c.inFlight, float64(b.RechecksInFlight), b.Name, "recheck")
@@ -168,17 +160,38 @@ func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
 	}
 }
 
-// collectCache writes the state of the memory that all origins share.
-func (c *nodeCollector) collectCache(out chan<- prometheus.Metric) {
-	if c.Cache == nil {
-		return
+// cacheCollector reads the state of the memory that all origins share.
+type cacheCollector struct {
+	state func() CacheState
+
+	bytes, maxBytes, entries, evictions *prometheus.Desc
+}
+
+func newCacheCollector(state func() CacheState) *cacheCollector {
+	return &cacheCollector{
+		state: state,
+		bytes: prometheus.NewDesc("usher_cache_bytes",
+			"Memory of origins' responses: stored, or in_flight while they are fetched.", []string{"state"}, nil),
+		maxBytes: prometheus.NewDesc("usher_cache_max_bytes",
+			"The setting cache.max_size.", nil, nil),
+		entries: prometheus.NewDesc("usher_cache_entries",
+			"Stored responses.", nil, nil),
+		evictions: prometheus.NewDesc("usher_cache_evictions_total",
+			"Stored responses that made room for others before they had expired.", nil, nil),
 	}
-	s := c.Cache()
-	out <- gauge(c.cacheBytes, float64(s.StoredBytes), "stored")
-	out <- gauge(c.cacheBytes, float64(s.InFlightBytes), "in_flight")
-	out <- gauge(c.cacheMax, float64(s.Max))
-	out <- gauge(c.cacheEntries, float64(s.Entries))
-	out <- metric(c.cacheEvictions, prometheus.CounterValue, float64(s.Evictions))
+}
+
+// Describe implements prometheus.Collector.
+func (c *cacheCollector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+// Collect implements prometheus.Collector.
+func (c *cacheCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.state()
+	out <- gauge(c.bytes, float64(s.StoredBytes), "stored")
+	out <- gauge(c.bytes, float64(s.InFlightBytes), "in_flight")
+	out <- gauge(c.maxBytes, float64(s.Max))
+	out <- gauge(c.entries, float64(s.Entries))
+	out <- metric(c.evictions, prometheus.CounterValue, float64(s.Evictions))
 }
 
 func breakerStates() []string {

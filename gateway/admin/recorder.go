@@ -7,71 +7,90 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/enforcement"
 )
 
 // Recorder holds the metrics of what happens: decisions, openings, calls of backends, refusals. What is a state is read at the
 // time of a scrape. Its labels are names of the config and closed sets. It is safe for concurrent use.
 type Recorder struct {
-	decisions, evictions, freeRides, freeRideTime, breakerChanges, refusals, overloads, rechecksDue, rechecks *prometheus.CounterVec
+	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
+	sessions                                                                *prometheus.GaugeVec
+	openings, calls                                                         *prometheus.HistogramVec
+	backgroundMetrics
+}
 
-	sessions                                       *prometheus.GaugeVec
-	openings, calls, late, revocations, redisCalls *prometheus.HistogramVec
+// backgroundMetrics are the metrics of what no viewer waits for, and of Redis.
+type backgroundMetrics struct {
+	rechecksDue, rechecks, evictions      *prometheus.CounterVec
+	recheckDelay, revocations, redisCalls *prometheus.HistogramVec
 }
 
 // NewRecorder returns a recorder of nothing.
 func NewRecorder() *Recorder {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
-	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
-	}
 	calls := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10} // the default deadlines are 1 s and 2 s
 	return &Recorder{
-		decisions: counter("usher_decisions_total",
+		decisions: newCounter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "usher_sessions", Help: "Sessions on this node by state: allowed, unverified (allowed without an answer), denied, pending.",
 		}, []string{"route", "backend", "state"}),
-		freeRides: counter("usher_free_rides_total",
+		freeRides: newCounter("usher_free_rides_total",
 			"Viewers who watched without an answer and whom the backend then denied.", "route", "backend"),
-		freeRideTime: counter("usher_free_ride_seconds_total",
+		freeRideTime: newCounter("usher_free_ride_seconds_total",
 			"Time that such viewers watched.", "route", "backend"),
-		openings: histogram("usher_opening_duration_seconds",
+		openings: newHistogram("usher_opening_duration_seconds",
 			"Time that a viewer waited for a session's first decision.", calls, "route", "backend", "verdict"),
-		calls: histogram("usher_backend_call_duration_seconds",
+		calls: newHistogram("usher_backend_call_duration_seconds",
 			"Time of a call of the backend, by its answer or failure.", calls, "backend", "outcome"),
-		rechecksDue: counter("usher_backend_rechecks_due_total",
+		breakerChanges: newCounter("usher_backend_breaker_transitions_total",
+			"Changes of the breaker's state, by the new one.", "backend", "state"),
+		refusals: newCounter("usher_refusals_total",
+			"Responses that refused a viewer, by the reason.", "route", "reason"),
+		overloads: newCounter("usher_overloads_total",
+			"Viewers turned away by a bound of this node, by its setting.", "setting"),
+		backgroundMetrics: newBackgroundMetrics(),
+	}
+}
+
+func newBackgroundMetrics() backgroundMetrics {
+	m := backgroundMetrics{
+		rechecksDue: newCounter("usher_backend_rechecks_due_total",
 			"Re-checks that became due.", "backend"),
-		rechecks: counter("usher_backend_rechecks_total",
+		rechecks: newCounter("usher_backend_rechecks_total",
 			"Re-checks that ended: allowed, denied, failed, or unneeded because another node had asked or the session had ended.",
 			"backend", "outcome"),
-		late: histogram("usher_backend_recheck_delay_seconds",
+		recheckDelay: newHistogram("usher_backend_recheck_delay_seconds",
 			"Time from when a re-check was due until recheck_rate let it be made, outages of the backend included.",
 			[]float64{.01, .1, 1, 5, 10, 30, 60, 300, 900, 3600}, "backend"),
-		evictions: counter("usher_stream_evictions_total",
-			"Sessions that played on this node until their user's limit ended them, or because the viewer went to another channel.",
+		evictions: newCounter("usher_stream_evictions_total",
+			"Sessions that played on this node until their user's limit ended them, or until the viewer had gone to another channel.",
 			"route", "reason"),
-		revocations: histogram("usher_revocation_delay_seconds",
+		revocations: newHistogram("usher_revocation_delay_seconds",
 			"Time from when another node issued a revocation, such as a kick or a ban, until this node applied it, by Redis' clock.",
 			[]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 60, 300}, "kind"),
-		redisCalls: histogram("usher_redis_call_duration_seconds",
+		redisCalls: newHistogram("usher_redis_call_duration_seconds",
 			"Time that a call of Redis was waited for, by its outcome: ok, unavailable, cancelled, failed.",
 			[]float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1}, "operation", "outcome"),
-		breakerChanges: counter("usher_backend_breaker_transitions_total",
-			"Changes of the breaker's state, by the new one.", "backend", "state"),
-		refusals: counter("usher_refusals_total",
-			"Responses that refused a viewer, by the reason.", "route", "reason"),
-		overloads: counter("usher_overloads_total",
-			"Viewers turned away by a bound of this node, by its setting.", "setting"),
 	}
+	for kind := session.RevokedDenied; kind <= session.RevokedUnbanned; kind++ {
+		m.revocations.WithLabelValues(kind.String()) // begins at zero
+	}
+	return m
+}
+
+func newCounter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func newHistogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
 // collectors returns all metrics.
 func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.decisions, m.evictions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
-		m.overloads, m.rechecksDue, m.rechecks, m.late, m.revocations, m.redisCalls,
+		m.overloads, m.rechecksDue, m.rechecks, m.recheckDelay, m.revocations, m.redisCalls,
 	}
 }
 
@@ -123,12 +142,15 @@ func (m *Recorder) RecheckDue(backend string) { m.rechecksDue.WithLabelValues(ba
 
 // RecheckGranted records how long after it was due a re-check may be made.
 func (m *Recorder) RecheckGranted(backend string, delay time.Duration) {
-	m.late.WithLabelValues(backend).Observe(delay.Seconds())
+	m.recheckDelay.WithLabelValues(backend).Observe(delay.Seconds())
 }
+
+// recheckUnneeded is a re-check for which the backend was not asked.
+const recheckUnneeded = "unneeded"
 
 // Rechecked counts a re-check by the backend's answer; nil: it was not asked.
 func (m *Recorder) Rechecked(backend string, d *backends.Decision) {
-	outcome := "unneeded"
+	outcome := recheckUnneeded
 	switch {
 	case d == nil:
 	case d.Verdict == backends.Pending:
@@ -146,6 +168,7 @@ func (m *Recorder) RevocationReceived(kind session.RevocationKind, delay time.Du
 
 // RedisCalled records a call of Redis. Both names are of closed sets.
 func (m *Recorder) RedisCalled(operation, outcome string, took time.Duration) {
+	m.redisCalls.WithLabelValues(operation, "unavailable") // begins at zero
 	m.redisCalls.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
@@ -177,11 +200,39 @@ func (m *Recorder) OnCall(backend string) func(d backends.Decision, err error, t
 	}
 }
 
+// AddBackend begins the series of a backend at zero: the first increase of a series that was not there before is none to
+// Prometheus.
+func (m *Recorder) AddBackend(backend string) {
+	for _, state := range breakerStates() {
+		m.breakerChanges.WithLabelValues(backend, state)
+	}
+	for _, outcome := range []string{"allowed", "denied", "failed", recheckUnneeded} {
+		m.rechecks.WithLabelValues(backend, outcome)
+	}
+	m.rechecksDue.WithLabelValues(backend)
+	m.recheckDelay.WithLabelValues(backend)
+}
+
+// AddRoute begins the series of a route at zero.
+func (m *Recorder) AddRoute(route, backend string) {
+	for _, state := range []string{"allowed", "unverified", "denied", "pending"} {
+		m.sessions.WithLabelValues(route, backend, state)
+	}
+	for source := backends.FromBackend; source <= backends.FromOperator; source++ {
+		m.decisions.WithLabelValues(route, backend, backends.Allowed.String(), source.String())
+		m.decisions.WithLabelValues(route, backend, backends.Denied.String(), source.String())
+	}
+	for _, reason := range enforcement.Reasons() {
+		m.refusals.WithLabelValues(route, string(reason))
+	}
+	m.evictions.WithLabelValues(route, evictedByLimit)
+	m.evictions.WithLabelValues(route, evictedSuperseded)
+	m.freeRides.WithLabelValues(route, backend)
+	m.freeRideTime.WithLabelValues(route, backend)
+}
+
 // OnBreaker returns a function that counts the changes of a backend's breaker.
 func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
-	for _, state := range breakerStates() {
-		m.breakerChanges.WithLabelValues(backend, state) // zero is a value too
-	}
 	return func(s backends.BreakerState) { m.breakerChanges.WithLabelValues(backend, s.String()).Inc() }
 }
 
