@@ -241,8 +241,8 @@ type Observer interface {
 	// RecheckGranted tells that a re-check may be made, and how long after it was due. That time includes outages of the
 	// backend.
 	RecheckGranted(backend string, delay time.Duration)
-	// Rechecked tells what the backend answered to a re-check; nil: it was not asked, because another node had been, or the
-	// session had ended.
+	// Rechecked tells what a re-check brought: the backend's decision, or the outage policy's in its place; nil: none was needed,
+	// because another node had made it, or the session had ended.
 	Rechecked(backend string, d *backends.Decision)
 }
 

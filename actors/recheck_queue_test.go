@@ -236,15 +236,19 @@ func TestRecheckQueue_ReturnedSlot_GrantsAtOnce(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			p.returnSlot()
 		}
+		p.enqueue(bareSession(idOf(5)), session.PriorityOverdue) // after 200 ms
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		var at []time.Duration
 		for _, granted := range got.at {
 			at = append(at, granted.Sub(start))
 		}
-		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond}
+		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond, 2200 * time.Millisecond}
 		if !slices.Equal(at, want) {
 			t.Errorf("granted at %v, want %v", at, want)
+		}
+		if want[4] -= 200 * time.Millisecond; !slices.Equal(got.waited, want) {
+			t.Errorf("they had waited %v, want %v", got.waited, want)
 		}
 	})
 }

@@ -153,7 +153,7 @@ func (m *Recorder) Rechecked(backend string, d *backends.Decision) {
 	outcome := recheckUnneeded
 	switch {
 	case d == nil:
-	case d.Verdict == backends.Pending:
+	case !d.Source.IsAuthoritative(): // what the outage policy decided, if anything
 		outcome = "failed"
 	default:
 		outcome = d.Verdict.String()
