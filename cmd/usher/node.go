@@ -83,9 +83,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
-	for i, name := range n.gateway.Routes() {
-		n.recorder.AddRoute(name, s.Gateway.Routes[i].Backend)
-	}
+	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
 	return n, nil
@@ -141,7 +139,6 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
-	n.recorder.AddBackend(name)
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
 		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),

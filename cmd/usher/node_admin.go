@@ -39,6 +39,32 @@ func (n *node) adminHandler() http.Handler {
 	})
 }
 
+// beginMetrics begins at zero the series whose names are known.
+func (n *node) beginMetrics() {
+	for i, name := range n.gateway.Routes() {
+		n.recorder.AddRoute(name, n.settings.Gateway.Routes[i].Backend)
+	}
+	for name, c := range n.chains {
+		n.recorder.AddBackend(name)
+		n.recorder.AddBound("backends." + name + ".answer_deadline")
+		if c.Bulkhead != nil {
+			n.recorder.AddBound("backends." + name + ".max_in_flight")
+			n.recorder.AddBound("backends." + name + ".max_waiting")
+		}
+	}
+	for _, setting := range nodeBounds() {
+		n.recorder.AddBound(setting)
+	}
+}
+
+// nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.
+func nodeBounds() []string {
+	return []string{
+		"limits.max_concurrent_requests", "fetch.max_waiting", "fetch.max_conns", "sessions.max", "sessions.max_pending",
+		"sessions.open_rate_per_address", "sessions.max_addresses", "sessions.max_variants", "new addresses of a ticket per minute",
+	}
+}
+
 // backends returns all backends as the API shows them.
 func (n *node) backends() []admin.Backend {
 	var all []admin.Backend

@@ -231,6 +231,9 @@ func (m *Recorder) AddRoute(route, backend string) {
 	m.freeRideTime.WithLabelValues(route, backend)
 }
 
+// AddBound begins the series of a bound of this node at zero.
+func (m *Recorder) AddBound(setting string) { m.overloads.WithLabelValues(setting) }
+
 // OnBreaker returns a function that counts the changes of a backend's breaker.
 func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
 	return func(s backends.BreakerState) { m.breakerChanges.WithLabelValues(backend, s.String()).Inc() }

@@ -148,6 +148,7 @@ func TestRecorder_AddRoute_BeginsAtZero(t *testing.T) {
 	m.AddBackend("portal")
 	m.AddRoute("/a", "portal")
 	m.AddRoute("/a", "portal") // a reload
+	m.AddBound("sessions.max")
 	wantLines(t, recorderOptions(m),
 		`usher_backend_breaker_transitions_total{backend="portal",state="open"} 0`,
 		`usher_decisions_total{backend="portal",route="/a",source="backend",verdict="denied"} 0`,
@@ -161,6 +162,7 @@ func TestRecorder_AddRoute_BeginsAtZero(t *testing.T) {
 		`usher_refusals_total{reason="unknown_key",route="/a"} 0`,
 		`usher_refusals_total{reason="ticket",route="/a"} 0`,
 		`usher_refusals_total{reason="addresses",route="/a"} 0`,
+		`usher_overloads_total{setting="sessions.max"} 0`,
 	)
 }
 
