@@ -89,6 +89,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
+	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
 	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
@@ -99,9 +100,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }
