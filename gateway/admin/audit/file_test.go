@@ -37,7 +37,7 @@ func lines(t *testing.T, folder string) (all []string, files int) {
 	return all, len(entries)
 }
 
-// TestFile_DeletesRecordsInTime writes a record an hour for three retention times: none is ever older than that, none is lost
+// TestFile_DeletesRecordsInTime writes a record an hour for two retention times: none is ever older than that, none is lost
 // while it is younger than most of it, and few files are made.
 func TestFile_DeletesRecordsInTime(t *testing.T) {
 	t.Parallel()
@@ -54,11 +54,14 @@ func TestFile_DeletesRecordsInTime(t *testing.T) {
 				ctx, end := context.WithCancel(t.Context())
 				go f.Run(ctx)
 				start := time.Now()
-				for time.Since(start) < 3*test.retention {
+				for hour := 1; time.Since(start) < 2*test.retention; hour++ {
 					if _, err := f.Write(record("kick")); err != nil {
 						t.Fatal(err)
 					}
 					time.Sleep(59*time.Minute + 31*time.Second) // never when Run works
+					if hour%5 != 0 { // reading all files takes a while
+						continue
+					}
 					all, files := lines(t, folder)
 					var oldest time.Time
 					for _, line := range all {
