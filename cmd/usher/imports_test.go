@@ -60,7 +60,7 @@ func siblings() map[string][]string {
 		"gateway/admin/audit":   {"gateway/admin/access"},
 		"gateway/admin/openapi": {},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
-		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", "cluster/reports", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
 		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},

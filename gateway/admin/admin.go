@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 )
 
 // Backend is a backend in the API.
@@ -126,6 +127,8 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// FreeRides serves the reports of what outages cost. Nil: there are none.
+	FreeRides http.Handler
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Settings writes the settings that are in effect, as YAML without secrets.
@@ -188,16 +191,17 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/backends":               {handle: h.backends},
 		"GET /api/v1/routes":                 {handle: h.routes},
 		"GET /api/v1/origins":                {handle: h.origins},
+		"GET /api/v1/free-rides":             {handle: h.freeRides},
 		"GET /api/v1/config":                 {handle: h.config},
 		"GET /api/v1/openapi.json":           {handle: h.document},
 	}
 }
 
 type handler struct {
-	Options
 	traceURL string // see Config.TraceURL
-	tokens   *access.Authenticator
-	log      *audit.Log
+	Options
+	tokens *access.Authenticator
+	log    *audit.Log
 }
 
 // writeText responds with text, to which it adds the end of its line.
@@ -297,6 +301,15 @@ func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		Routes []Route `json:"routes"`
 	}{all})
+}
+
+// freeRides lists what outages cost.
+func (h *handler) freeRides(w http.ResponseWriter, r *http.Request) {
+	if h.FreeRides == nil {
+		writeJSON(w, freerides.List{Reports: []freerides.Report{}})
+		return
+	}
+	h.FreeRides.ServeHTTP(w, r)
 }
 
 // origins lists the origins, with why they failed viewers.

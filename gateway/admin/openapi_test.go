@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/actors/session"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/openapi"
 )
 
@@ -217,7 +218,6 @@ const sessionBody = `{"id":"s1","route":"r","channel":"c","backend":"b","address
 func schemaTypes() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"Session": reflect.TypeFor[Session](), "SessionList": reflect.TypeFor[SessionList](),
-		"Timeline": reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
 		"KickRequest": reflect.TypeFor[kickRequest](), "KickResult": reflect.TypeFor[KickResult](), "Impact": reflect.TypeFor[Impact](),
 		"KickAllRequest": reflect.TypeFor[struct {
 			kickRequest
@@ -230,6 +230,9 @@ func schemaTypes() map[string]reflect.Type {
 		}](),
 		"Node": reflect.TypeFor[session.NodeInfo](), "AlarmState": reflect.TypeFor[AlarmState](), "Backend": reflect.TypeFor[Backend](),
 		"Route": reflect.TypeFor[Route](), "Origin": reflect.TypeFor[Origin](), "OriginFailure": reflect.TypeFor[OriginFailure](),
+		"Timeline": reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
+		"FreeRideList": reflect.TypeFor[freerides.List](), "FreeRideReport": reflect.TypeFor[freerides.Report](),
+		"FreeRideNode": reflect.TypeFor[freerides.NodeReport](), "FreeRideUser": reflect.TypeFor[freerides.User](),
 		"BanList": nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,
 		"BanResult": nil, "KickOrImpact": nil,
 	}
