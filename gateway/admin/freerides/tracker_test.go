@@ -24,6 +24,7 @@ type fakeCluster struct {
 	trackers map[string]*Tracker
 	silent   []string
 	isDown   atomic.Bool // the store
+	reads    atomic.Int64
 }
 
 func (c *fakeCluster) SaveReport(_ context.Context, subject, id string, part []byte, _ int, _ time.Duration) error {
@@ -37,6 +38,7 @@ func (c *fakeCluster) SaveReport(_ context.Context, subject, id string, part []b
 }
 
 func (c *fakeCluster) Reports(_ context.Context, subject string, _ time.Duration) (map[string][]byte, error) {
+	c.reads.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isDown.Load() {
