@@ -90,7 +90,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		return nil, err
 	}
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
@@ -298,7 +298,7 @@ func (n *node) runCluster(ctx context.Context) {
 			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
 				return answer
 			}
-			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})
 }
