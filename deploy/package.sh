@@ -43,7 +43,7 @@ build_deb() { # program file
 	install -D -m 0755 "$1" "$tree/usr/bin/usher"
 	install -D -m 0644 deploy/usher.service "$tree/usr/lib/systemd/system/usher.service"
 	install -D -m 0644 deploy/usher.yaml "$tree/etc/usher/usher.yaml"
-	install -D -m 0644 -t "$tree/usr/share/doc/usher" README.md deploy/README.md
+	install -D -m 0644 deploy/README.md "$tree/usr/share/doc/usher/README.md"
 	install -D -m 0644 LICENSE "$tree/usr/share/doc/usher/copyright"
 	install -D -m 0755 -t "$tree/DEBIAN" deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm
 	printf '/etc/usher/usher.yaml\n' >"$tree/DEBIAN/conffiles"
@@ -70,6 +70,8 @@ build_sbom() { # program file
 	# The tool runs here, whatever the program is for.
 	GOOS='' GOARCH='' go run "github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$CYCLONEDX_GOMOD" bin \
 		-json -std -noserial -version "$VERSION" -output "$2" "$1"
+	# It writes the time of the build, which is the only thing that differs between two.
+	sed -i -E "s/(\"timestamp\": \")[^\"]*/\1$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)/" "$2"
 }
 
 if [[ ${1:-} == program ]]; then
