@@ -72,14 +72,20 @@ id=$(systemctl show --property=MainPID --value usher.service)
 grep -q '^NoNewPrivs:[[:space:]]*1$' "/proc/$id/status" || fail 'the node may gain privileges'
 grep -q '^Seccomp:[[:space:]]*2$' "/proc/$id/status" || fail 'the node has no filter of system calls'
 grep -q '^CapEff:[[:space:]]*0000000000000400$' "/proc/$id/status" || fail "capabilities: $(grep CapEff "/proc/$id/status")"
-grep -q '^Max open files *1048576 *1048576' "/proc/$id/limits" || fail "$(grep 'open files' "/proc/$id/limits")"
+files=$(systemctl show --property=LimitNOFILE --value usher.service)
+possible=$(ulimit -H -n) # of this machine, which may be below what the unit asks for
+[[ $files == 1048576 ]] || fail "LimitNOFILE=$files"
+grep -qE "^Max open files +($files|$possible) " "/proc/$id/limits" || fail "$(grep 'open files' "/proc/$id/limits")"
 awk '$5 == "/" { options = $6 } END { exit options !~ /^ro(,|$)/ }' "/proc/$id/mountinfo" || fail 'the node may write outside its folder'
-[[ -e /var/lib/usher/audit.jsonl ]] || fail 'no audit file in the state folder'
+USHER_ADMIN_TOKEN=$(cat /etc/usher/admin.token) usher sessions ban --user alice --duration 1h || fail 'usher sessions ban'
+await 80 '/play/a001/index.m3u8?token=alice' 403
+[[ -s /var/lib/usher/audit.jsonl ]] || fail 'no audit file in the state folder'
 systemd-analyze security --no-pager --threshold=20 usher.service | tail -n 1 || fail 'the exposure is above 2.0'
 
 step upgrade
 dpkg -i --force-confold /check/usher.deb
-await 80 '/play/a001/index.m3u8?token=alice' 200
+await 80 '/play/a001/index.m3u8?token=bob' 200
+await 80 '/play/a001/index.m3u8?token=alice' 403 # the ban is in the state folder
 [[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 [[ $(cat /etc/usher/*.key /etc/usher/admin.token) == "$before" ]] || fail 'the upgrade changed the secrets'
 
