@@ -6,7 +6,8 @@
 #
 #	unit     systemd-analyze finds the unit's exposure at most 2.0
 #	chart    helm lint, and manifests of several values against the schemas of Kubernetes and the Prometheus Operator
-#	image    the Dockerfile's last stage, made here without containers, serves read-only as its user
+#	compose  Compose's loader takes the file; two nodes with its settings serve behind its HAProxy, and one alone when one is killed
+#	image    BuildKit's linter takes the Dockerfile; its last stage, made here without containers, serves read-only as its user
 #	release  two builds have the same bytes, and a signature of the checksums is verified
 #	debian   boots a Debian, and there installs, serves under the unit's sandbox, upgrades, removes and purges
 #
@@ -79,15 +80,32 @@ check_values() { # file crds
 	mkdir -p "$rendered/etc/secrets" "$rendered/etc/tls"
 	"$tools/helm" lint --strict --values "$1" "$chart" &&
 		"$tools/helm" template tv "$chart" --values "$1" >"$rendered/manifests.yaml" &&
-		"$tools/kubectl-validate" --version "$KUBERNETES" --local-crds "$2" "$rendered/manifests.yaml" || return
+		validate_manifests "$2" "$rendered/manifests.yaml" && refuses_manifests "$2" "$rendered/manifests.yaml" || return
 	make_secrets "$rendered/etc" || return
 	awk '/^  usher.yaml: \|/ { inside = 1; next } inside && /^---/ { exit } inside { sub(/^    /, ""); print }' \
 		"$rendered/manifests.yaml" | sed "s|/etc/usher/|$rendered/etc/|; s|/var/lib/usher|$rendered|" >"$rendered/etc/usher.yaml"
 	"$work/usher" validate --config "$rendered/etc/usher.yaml"
 }
 
+validate_manifests() { # crds file
+	"$tools/kubectl-validate" --version "$KUBERNETES" --local-crds "$1" "$2"
+}
+
+# refuses_manifests sees that a misspelt field, and a value of another type, are found.
+refuses_manifests() { # crds file
+	local mistake
+	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/maxSurge: 1/maxSurge: [ 1 ]/'; do
+		sed "$mistake" "$2" >"$2.wrong.yaml"
+		if cmp --quiet "$2" "$2.wrong.yaml" || validate_manifests "$1" "$2.wrong.yaml" >/dev/null 2>&1; then
+			printf 'accepted: %s\n' "$mistake"
+			return 1
+		fi
+	done
+}
+
 make_secrets() { # folder
 	local name
+	umask 077
 	for name in identity.key ticket.key cluster.key admin.token; do
 		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$1/secrets/$name" || return
 	done
@@ -127,9 +145,27 @@ refuses_values() {
 	return "$failed"
 }
 
+# lint runs the tests of a module of its own, in which a file is checked and mistakes in it are found.
+lint() { # Dockerfile|Compose
+	(cd deploy/packages/lint && go vet ./... && go test -count=1 -run "Test$1" ./...)
+}
+
+check_compose() {
+	local folder=$work/compose
+	mkdir -p "$folder" && lint Compose && go build -o "$folder/usher" ./cmd/usher && go build -o "$folder/stage" ./deploy/stage &&
+		promtool check config --syntax-only deploy/compose/prometheus.yaml &&
+		unshare --mount --net --pid --fork --kill-child --mount-proc deploy/packages/check-compose.sh "$folder"
+}
+
 # check_image makes the folder that the Dockerfile's last stage copies together, and runs its commands in it.
 check_image() {
-	local root=$work/image
+	local root=$work/image toolchain
+	toolchain=$(sed -n 's/^export GOTOOLCHAIN=go//p' deploy/package.sh)
+	grep -q "golang:$toolchain-" deploy/Dockerfile || {
+		printf 'deploy/Dockerfile builds with another Go than deploy/package.sh: want %s\n' "$toolchain"
+		return 1
+	}
+	lint Dockerfile || return
 	mkdir -p "$root/usr/bin" "$root/etc/usher" "$root/etc/ssl/certs" "$root/proc" &&
 		VERSION=1.2.3 COMMIT=0123456789ab ./deploy/package.sh program "$root/usr/bin/usher" || return
 	cat >"$root/etc/usher/usher.yaml" <<-'END'
@@ -187,11 +223,12 @@ check_debian() {
 	echo 'deploy/check-packages.sh: not root: it makes namespaces and boots a Debian' >&2
 	exit 2
 }
-install_missing systemd-analyze systemd systemd-nspawn systemd-container debootstrap debootstrap openssl openssl ssh-keygen openssh-client ||
+install_missing systemd-analyze systemd systemd-nspawn systemd-container debootstrap debootstrap openssl openssl ssh-keygen openssh-client \
+	haproxy haproxy redis-server redis-server promtool prometheus ip iproute2 ||
 	exit 2
 
 failed=0
-for part in "${@:-unit chart image release debian}"; do
+for part in "${@:-unit chart compose image release debian}"; do
 	for name in $part; do
 		printf '\n==== %s\n' "$name"
 		start=$SECONDS
