@@ -94,7 +94,7 @@ validate_manifests() { # crds file
 # refuses_manifests sees that a misspelt field, and a value of another type, are found.
 refuses_manifests() { # crds file
 	local mistake
-	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/maxSurge: 1/maxSurge: [ 1 ]/'; do
+	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/PeriodSeconds: 45/PeriodSeconds: long/'; do
 		sed "$mistake" "$2" >"$2.wrong.yaml"
 		if cmp --quiet "$2" "$2.wrong.yaml" || validate_manifests "$1" "$2.wrong.yaml" >/dev/null 2>&1; then
 			printf 'accepted: %s\n' "$mistake"
@@ -103,7 +103,7 @@ refuses_manifests() { # crds file
 	done
 }
 
-make_secrets() { # folder
+make_secrets() ( # folder
 	local name
 	umask 077
 	for name in identity.key ticket.key cluster.key admin.token; do
@@ -111,7 +111,7 @@ make_secrets() { # folder
 	done
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=tv.example.com \
 		-keyout "$1/tls/tls.key" -out "$1/tls/tls.crt" 2>/dev/null
-}
+)
 
 # refuses_values sets one wrong value after the other. Each must be refused by its name.
 refuses_values() {

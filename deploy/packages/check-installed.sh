@@ -82,6 +82,22 @@ await 80 '/play/a001/index.m3u8?token=alice' 403
 [[ -s /var/lib/usher/audit.jsonl ]] || fail 'no audit file in the state folder'
 systemd-analyze security --no-pager --threshold=20 usher.service | tail -n 1 || fail 'the exposure is above 2.0'
 
+step 'a secret by LoadCredential='
+mkdir /etc/systemd/system/usher.service.d
+printf '[Service]\nLoadCredential=ticket.key:/check/ticket.key\n' >/etc/systemd/system/usher.service.d/credential.conf
+(umask 077 && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >/check/ticket.key)
+cp /etc/usher/usher.yaml /check/usher.yaml
+sed -i 's|file:ticket.key|file:${CREDENTIALS_DIRECTORY}/ticket.key|' /etc/usher/usher.yaml
+systemctl daemon-reload
+systemctl restart usher.service
+await 80 '/play/a001/index.m3u8?token=bob' 200
+rm -r /etc/systemd/system/usher.service.d
+cp /check/usher.yaml /etc/usher/usher.yaml
+systemctl daemon-reload
+systemctl restart usher.service
+await 8081 /readyz 200
+id=$(systemctl show --property=MainPID --value usher.service)
+
 step upgrade
 dpkg -i --force-confold /check/usher.deb
 await 80 '/play/a001/index.m3u8?token=bob' 200
