@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -22,6 +23,7 @@ import (
 	"usher/cmd/usher/tracing"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -139,7 +141,7 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 	n.adapters[name] = a
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
+		OnCall: n.onCall(name), OnState: n.recorder.OnBreaker(name),
 	}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
@@ -147,6 +149,12 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		n.chains[name] = chain.NewLocal(name, common.onFailure(), a, chains, deps)
 	}
 	return nil
+}
+
+// onCall returns a function that is told of each call of a backend.
+func (n *node) onCall(backend string) func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
+	record := n.recorder.OnCall(backend)
+	return func(_ *backends.Request, d backends.Decision, err error, took time.Duration) { record(d, err, took) }
 }
 
 // settingError is an adapter's error with the whole path of its setting, in place of what the adapter says before its key.
@@ -277,8 +285,11 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
-		OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
+				return reply
+			}
 			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},
 	})

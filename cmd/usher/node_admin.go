@@ -34,7 +34,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
+		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
 }
@@ -46,7 +46,7 @@ func (n *node) backends() []admin.Backend {
 		b := admin.Backend{
 			Name: name, Kind: n.settings.Backends[name].Settings.kind(), Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
-			RechecksWaiting: n.registry.RechecksWaiting(name),
+			RechecksWaiting: n.registry.RechecksWaiting(name), Forced: admin.NewForced(c.Forced()),
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()

@@ -12,6 +12,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/breakers"
 )
 
 // Backend is a backend in the API.
@@ -27,6 +28,8 @@ type Backend struct {
 	// ChecksInFlight and RechecksInFlight are calls that have not been answered, of openings and of running sessions.
 	ChecksInFlight   int `json:"checks_in_flight,omitempty"`
 	RechecksInFlight int `json:"rechecks_in_flight,omitempty"`
+	// Forced is what an operator forced the breaker to be; nil: it has its own state.
+	Forced *Forced `json:"forced,omitempty"`
 	// RechecksWaiting are sessions that wait for a slot of recheck_rate.
 	RechecksWaiting int `json:"rechecks_waiting,omitempty"`
 	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing
@@ -121,6 +124,8 @@ type Options struct {
 	Warnings func() []string
 	// Backends lists the backends of this node.
 	Backends func() []Backend
+	// Breakers are the breakers of these backends. Nil: there are none.
+	Breakers breakers.Node
 	// Routes lists the routes of this node. Nil: none are shown.
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
@@ -144,18 +149,20 @@ func Handler(c Config, o Options) http.Handler {
 	mux.HandleFunc("GET /readyz", h.ready)
 	mux.Handle("GET /metrics", metrics(o))
 	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /api/v1/sessions":            h.sessions,
-		"GET /api/v1/sessions/{id}":       h.session,
-		"POST /api/v1/sessions/{id}/kick": h.kick,
-		"DELETE /api/v1/sessions/{id}":    h.kick,
-		"POST /api/v1/kick":               h.kickAll,
-		"GET /api/v1/bans":                h.bans,
-		"POST /api/v1/bans":               h.ban,
-		"DELETE /api/v1/bans/{id}":        h.unban,
-		"GET /api/v1/nodes":               h.nodes,
-		"GET /api/v1/backends":            h.backends,
-		"GET /api/v1/routes":              h.routes,
-		"GET /api/v1/origins":             h.origins,
+		"GET /api/v1/sessions":                 h.sessions,
+		"GET /api/v1/sessions/{id}":            h.session,
+		"POST /api/v1/sessions/{id}/kick":      h.kick,
+		"DELETE /api/v1/sessions/{id}":         h.kick,
+		"POST /api/v1/kick":                    h.kickAll,
+		"GET /api/v1/bans":                     h.bans,
+		"POST /api/v1/bans":                    h.ban,
+		"DELETE /api/v1/bans/{id}":             h.unban,
+		"GET /api/v1/nodes":                    h.nodes,
+		"GET /api/v1/backends":                 h.backends,
+		"POST /api/v1/backends/{name}/breaker": h.forceBreaker,
+		"POST /api/v1/backends/{name}/probe":   h.probeBackend,
+		"GET /api/v1/routes":                   h.routes,
+		"GET /api/v1/origins":                  h.origins,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}

@@ -512,3 +512,9 @@ func TestMetrics_Cluster(t *testing.T) {
 		}
 	}
 }
+
+// ForceBreaker notes the order.
+func (c *fakeCluster) ForceBreaker(_ context.Context, o backends.ForcedBreaker) (backends.ForcedBreaker, error) {
+	c.note("force %s %s", o.Backend, o.State)
+	return o, c.err
+}
