@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"time"
 
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -17,6 +16,7 @@ import (
 
 	"usher/actors"
 	"usher/backends"
+	"usher/backends/callstats"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/cluster"
@@ -34,6 +34,7 @@ type node struct {
 	logger   *slog.Logger
 	chains   map[string]*chain.Chain
 	adapters map[string]adapter
+	stats    map[string]*callstats.Stats
 	cluster  *cluster.Node
 	cache    *origin.Cache
 	origins  map[string]*origin.Origin
@@ -53,7 +54,7 @@ type node struct {
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger, recorder: admin.NewRecorder(),
-		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, stats: map[string]*callstats.Stats{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
 		if err != nil {
@@ -139,9 +140,12 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
+	if a.alarms != nil {
+		n.stats[name] = newCallStats(a.alarms)
+	}
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-		OnCall: n.onCall(name), OnState: n.recorder.OnBreaker(name),
+		OnCall: n.onCall(name), OnState: n.onBreaker(name),
 	}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
@@ -149,12 +153,6 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		n.chains[name] = chain.NewLocal(name, common.onFailure(), a, chains, deps)
 	}
 	return nil
-}
-
-// onCall returns a function that is told of each call of a backend.
-func (n *node) onCall(backend string) func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
-	record := n.recorder.OnCall(backend)
-	return func(_ *backends.Request, d backends.Decision, err error, took time.Duration) { record(d, err, took) }
 }
 
 // settingError is an adapter's error with the whole path of its setting, in place of what the adapter says before its key.

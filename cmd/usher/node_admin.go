@@ -33,7 +33,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.warnings,
 		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 	})
@@ -50,6 +50,7 @@ func (n *node) backends() []admin.Backend {
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
+			addStats(&b, n.stats[name].Snapshot(time.Now()))
 		}
 		all = append(all, b)
 	}

@@ -30,11 +30,39 @@ type Backend struct {
 	RechecksInFlight int `json:"rechecks_in_flight,omitempty"`
 	// Forced is what an operator forced the breaker to be; nil: it has its own state.
 	Forced *Forced `json:"forced,omitempty"`
+	// Rates are absent for a backend that calls no middleware.
+	Rates *BackendRates `json:"rates,omitempty"`
+	// LastFailures are the last failures of its calls, one of each kind, the newest first.
+	LastFailures []BackendFailure `json:"last_failures,omitempty"`
+	// History are the last changes of the breaker, the newest last.
+	History []BreakerChange `json:"history,omitempty"`
 	// RechecksWaiting are sessions that wait for a slot of recheck_rate.
 	RechecksWaiting int `json:"rechecks_waiting,omitempty"`
 	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing
 	// alarm was never raised.
 	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
+}
+
+// BackendRates are averages over the last minute, of this node.
+type BackendRates struct {
+	ChecksPerSecond   float64 `json:"checks_per_second"`
+	FailuresPerSecond float64 `json:"failures_per_second"`
+	// DenialsShare is which part of the backend's answers were denials, openings among them.
+	DenialsShare float64 `json:"denials_share"`
+}
+
+// BackendFailure is the last failure of one kind.
+type BackendFailure struct {
+	Time time.Time `json:"time"`
+	// Outcome is the kind of failure.
+	Outcome string `json:"outcome"`
+	Error   string `json:"error"`
+}
+
+// BreakerChange is a change of a breaker's state.
+type BreakerChange struct {
+	Time  time.Time `json:"time"`
+	State string    `json:"state"`
 }
 
 // AlarmState is the state of one alarm.
