@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -242,5 +244,63 @@ func TestNode_ProbeBackend(t *testing.T) {
 	}
 	if asked := k.middleware.Calls(); asked != 3 {
 		t.Errorf("%d calls", asked)
+	}
+}
+
+// TestNode_DenialsJump has a portal lose its database while its viewers watch, after a flood of strangers who are denied too.
+func TestNode_DenialsJump(t *testing.T) {
+	t.Parallel()
+	const viewers, strangers = 40, 60
+	address, folder := startPHP(t)
+	var subscribers strings.Builder
+	for i := range viewers {
+		fmt.Fprintf(&subscribers, "subscriber%d\n", i)
+	}
+	database := filepath.Join(folder, "subscribers.txt")
+	if err := os.WriteFile(database, []byte(subscribers.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n := newPHPNode(t, "httprequest", address+"/database.php", "")
+	n.settings.Admin.Token = apiToken
+	read := func(path string) string {
+		r := httptest.NewRequest(http.MethodGet, path, nil)
+		r.Header.Set("Authorization", "Bearer "+apiToken)
+		w := httptest.NewRecorder()
+		n.adminHandler().ServeHTTP(w, r)
+		return w.Body.String()
+	}
+	play := func(viewer int, token string, want int) {
+		t.Helper()
+		if status, _ := n.play(t, fmt.Sprint("192.0.2.", viewer), "token="+token); status != want {
+			t.Fatalf("%s: %d, want %d", token, status, want)
+		}
+	}
+	for i := range strangers {
+		play(100+i, fmt.Sprint("stranger", i), http.StatusForbidden)
+	}
+	for i := range viewers {
+		play(i, fmt.Sprint("subscriber", i), http.StatusOK)
+	}
+	if err := os.Truncate(database, 0); err != nil {
+		t.Fatal(err)
+	}
+	const violation = `usher_backend_contract_violation{backend="portal",violation="denials_jumped"} `
+	if metrics := read("/metrics"); !strings.Contains(metrics, violation+"0") {
+		t.Error("strangers raised the alarm, or there is none")
+	}
+	eventually(t, "the alarm", func() bool { return strings.Contains(read("/metrics"), violation+"1") })
+	for path, want := range map[string]string{
+		"/api/v1/backends": `"denials_jumped":{"count":1,"active":true}`,
+		"/readyz?verbose":  `warning: backend "portal" violates its contract, denials_jumped: check the backend's database`,
+	} {
+		if got := read(path); !strings.Contains(got, want) {
+			t.Errorf("%s has not %s:\n%s", path, want, got)
+		}
+	}
+	if logged := n.log.lines("denials_jumped"); len(logged) != 1 || !strings.Contains(logged[0], "level=WARN") || !strings.Contains(logged[0], "whom it had allowed") {
+		t.Errorf("logged %q", logged)
+	}
+	if all := read("/api/v1/backends") + strings.Join(n.log.lines(""), ""); strings.Contains(all, "subscriber1") || strings.Contains(all, "stranger1") {
+		t.Errorf("a token is shown:\n%s", all)
 	}
 }
