@@ -33,6 +33,3 @@ type ForcedBreaker struct {
 	// Version is higher than that of each older order on the backend.
 	Version int64
 }
-
-// MaxForced is the longest that a breaker is forced.
-const MaxForced = 24 * time.Hour

@@ -99,9 +99,9 @@ func parseOrder(w http.ResponseWriter, r *http.Request, backend string) (order b
 	default:
 		return order, fmt.Errorf("state: %w: %q; want open, closed or auto", errInvalidInput, body.State)
 	}
-	duration, err := parseDuration(body.Duration, backends.MaxForced)
+	duration, err := parseDuration(body.Duration, breakers.MaxForced)
 	if duration = cmp.Or(duration, defaultForced); !order.IsForced {
-		duration = backends.MaxForced // as long as what it ends
+		duration = breakers.MaxForced // as long as what it ends
 	}
 	order.Until = time.Now().Add(duration)
 	return order, errors.Join(err, validateReason(body.Reason))

@@ -77,6 +77,7 @@ usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violation{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violation{backend="portal",violation="constant_user"} 0
+usher_backend_contract_violation{backend="portal",violation="denials_jumped"} 0
 usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
@@ -87,6 +88,7 @@ usher_backend_contract_violations_total{backend="portal",violation="address_move
 usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violations_total{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violations_total{backend="portal",violation="constant_user"} 0
+usher_backend_contract_violations_total{backend="portal",violation="denials_jumped"} 0
 usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3

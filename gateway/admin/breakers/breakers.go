@@ -22,6 +22,9 @@ const (
 	probeQueryKind = "probe"
 )
 
+// MaxForced is the longest that a breaker is forced.
+const MaxForced = 24 * time.Hour
+
 // probeTimeout is less than a node waits for the replies of others, and far more than an operator should wait.
 const probeTimeout = 4 * time.Second
 
@@ -83,7 +86,7 @@ func decode(asked []byte) (q query, isKnown bool) {
 	}
 	switch q.Kind {
 	case forceQueryKind:
-		isKnown = q.Order != nil && q.Order.Duration > 0 && q.Order.Duration <= backends.MaxForced.Milliseconds()
+		isKnown = q.Order != nil && q.Order.Duration > 0 && q.Order.Duration <= MaxForced.Milliseconds()
 	case probeQueryKind:
 		isKnown = q.Order == nil
 	}
