@@ -5,7 +5,7 @@
 //	session ─► chain (fail-open, bulkhead, breaker, tracing) ─► adapter ─► middleware
 //	                                                              └─ httpbackend: the HTTP client that adapters share
 //
-// Folders: chain wraps a backend; httpbackend calls a middleware over HTTP; backendtest holds the contract suite and a
+// Folders: chain wraps a backend; callstats counts its calls; httpbackend calls a middleware over HTTP; backendtest holds the contract suite and a
 // middleware that fails on command; each other folder is one adapter, a kind of backend.
 //
 // Invariants:

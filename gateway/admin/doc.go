@@ -43,7 +43,8 @@
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason, expect, dry_run
 //	DELETE bans/{id}            ends a ban or a kick
 //	GET    nodes
-//	GET    backends, routes     of this node
+//	GET    backends             of this node: rates of the last minute, the last failure of each kind, changes of the breaker
+//	GET    routes               of this node
 //	POST   backends/{name}/breaker  {"state": "open", "duration": "10m", "reason": "…"}: open, closed or auto, on all nodes
 //	POST   backends/{name}/probe    each node sends one check
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt

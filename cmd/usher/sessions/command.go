@@ -10,7 +10,7 @@ import (
 	"usher/gateway/admin"
 )
 
-// Command lists and changes the sessions of all nodes through the API of any node.
+// Command lists and changes the sessions and the backends of all nodes through the API of any node.
 type Command struct {
 	List  listCommand  `cmd:"" help:"List live sessions."`
 	Show  showCommand  `cmd:"" help:"Show one session."`
@@ -19,6 +19,10 @@ type Command struct {
 	Unban unbanCommand `cmd:"" help:"Remove a ban, or what is left of a kick."`
 	Bans  bansCommand  `cmd:"" help:"List bans."`
 	Nodes nodesCommand `cmd:"" help:"List the nodes."`
+
+	Backends backendsCommand `cmd:"" help:"List the backends of the node, with their rates and last failures."`
+	Force    forceCommand    `cmd:"" help:"Force the breaker of a backend open or closed for a time, on all nodes."`
+	Probe    probeCommand    `cmd:"" help:"Send one check to a backend from each node, whatever its breaker's state."`
 }
 
 // adminFlags select the node whose API is called.
