@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/gateway/admin/access"
 	"usher/gateway/admin/breakers"
 )
 
@@ -76,17 +77,22 @@ func (h *handler) findBreaker(r *http.Request) (backend string, err error) {
 	return backend, nil
 }
 
+// forceRequest is the body of an order on a breaker.
+type forceRequest struct {
+	// State is open, closed or auto.
+	State    string `json:"state"`
+	Duration string `json:"duration"`
+	Reason   string `json:"reason"`
+}
+
 // parseOrder returns the order of a request.
 func parseOrder(w http.ResponseWriter, r *http.Request, backend string) (order backends.ForcedBreaker, err error) {
-	var body struct {
-		State    string `json:"state"`
-		Duration string `json:"duration"`
-		Reason   string `json:"reason"`
-	}
+	var body forceRequest
 	if err := decodeBody(w, r, &body); err != nil {
 		return order, err
 	}
-	order = backends.ForcedBreaker{Backend: backend, IsForced: true, Reason: body.Reason, By: r.RemoteAddr}
+	by, _ := access.FromContext(r.Context())
+	order = backends.ForcedBreaker{Backend: backend, IsForced: true, Reason: body.Reason, By: by.Name}
 	switch body.State {
 	case backends.BreakerOpen.String():
 		order.State = backends.BreakerOpen
@@ -104,7 +110,7 @@ func parseOrder(w http.ResponseWriter, r *http.Request, backend string) (order b
 		duration = breakers.MaxForced // as long as what it ends
 	}
 	order.Until = time.Now().Add(duration)
-	return order, errors.Join(err, validateReason(body.Reason))
+	return order, errors.Join(err, (&confirmation{Reason: body.Reason}).validate())
 }
 
 // forceBreaker forces the breaker of a backend on all nodes, or gives it back its own state.
@@ -115,6 +121,9 @@ func (h *handler) forceBreaker(w http.ResponseWriter, r *http.Request) {
 	}
 	order, err := parseOrder(w, r, backend)
 	if writeError(w, err) {
+		return
+	}
+	if !h.mayChange(w, r, "force", backend, slog.String("reason", order.Reason)) {
 		return
 	}
 	ctx := context.WithoutCancel(r.Context()) // a caller who leaves does not leave half an order
@@ -132,14 +141,14 @@ func (h *handler) forceBreaker(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 	}
-	var refused map[string]string
-	done.Nodes, refused = breakers.MergeForced(replies)
+	held, refused := breakers.MergeForced(replies)
+	done.Nodes = append([]string{}, held...)
 	maps.Copy(done.NotForced, refused)
 	state := "auto"
 	if order.IsForced {
 		state = order.State.String()
 	}
-	h.audit(r, "force breaker", backend, pending, slog.String("state", state), slog.Time("until", order.Until),
+	h.log.Record(r, "force", backend, pending, slog.String("state", state), slog.Time("until", order.Until),
 		slog.String("reason", order.Reason), slog.Any("not_forced", done.NotForced))
 	if pending != nil && !errors.Is(pending, errPending) {
 		writeError(w, pending)
@@ -166,10 +175,10 @@ func (h *handler) probeBackend(w http.ResponseWriter, r *http.Request) {
 			why = append(why, p.Node+": "+p.Error)
 		}
 		err := fmt.Errorf("backend %q was not asked: %s", backend, strings.Join(why, "; "))
-		h.audit(r, "probe", backend, err)
+		h.log.Record(r, "probe", backend, err)
 		writeText(w, http.StatusConflict, err.Error())
 		return
 	}
-	h.audit(r, "probe", backend, nil)
+	h.log.Record(r, "probe", backend, nil)
 	writeJSON(w, done)
 }

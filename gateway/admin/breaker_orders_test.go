@@ -14,9 +14,23 @@ import (
 	"usher/gateway/admin/breakers"
 )
 
+// fakeBreakers are those of a node whose backend "portal" has a breaker.
+type fakeBreakers struct{}
+
+func (fakeBreakers) HasBreaker(backend string) error {
+	return map[string]error{"own": errors.New("no breaker"), "nobody": breakers.ErrUnknownBackend}[backend]
+}
+
+func (fakeBreakers) ApplyForced(backends.ForcedBreaker) {}
+
+func (fakeBreakers) Probe(context.Context, string) (backends.Decision, time.Duration, error) {
+	return backends.Decision{Verdict: backends.Allowed}, time.Millisecond, nil
+}
+
 // breakerCluster is a node and another one, which replies with other, or does not if that is empty.
 type breakerCluster struct {
 	*fakeCluster
+	fakeBreakers
 	other  string
 	isUp   bool
 	orders []backends.ForcedBreaker
@@ -24,15 +38,7 @@ type breakerCluster struct {
 
 func (c *breakerCluster) RedisDown() bool { return !c.isUp }
 
-func (c *breakerCluster) HasBreaker(backend string) error {
-	return map[string]error{"portal": nil, "own": errors.New("no breaker")}[backend]
-}
-
 func (c *breakerCluster) ApplyForced(o backends.ForcedBreaker) { c.orders = append(c.orders, o) }
-
-func (c *breakerCluster) Probe(context.Context, string) (backends.Decision, time.Duration, error) {
-	return backends.Decision{Verdict: backends.Allowed}, time.Millisecond, nil
-}
 
 func (c *breakerCluster) Ask(ctx context.Context, asked []byte) (map[string][]byte, []string) {
 	replies := map[string][]byte{"n1": breakers.Answer(ctx, c, asked)}
@@ -82,7 +88,7 @@ func TestHandler_ForceBreaker_NamesNodes(t *testing.T) {
 				test.cluster.fakeCluster = new(fakeCluster)
 			}
 			c := &test.cluster
-			handler := Handler(Config{Token: token}, Options{
+			handler := newHandler(t, Config{Token: token}, Options{
 				Sessions: newFakeNode(), Cluster: c, Breakers: c, Ready: newFakeNode().Ready, Backends: newFakeNode().Backends,
 			})
 			body := `{"state":"open","duration":"1h","reason":"upgrade"}`

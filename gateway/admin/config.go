@@ -1,23 +1,29 @@
 package admin
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"usher/backends/setting"
+	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
+	"usher/gateway/admin/openapi"
 )
-
-// minTokenLength is the length of the shortest bearer token that cannot be guessed.
-const minTokenLength = 12
 
 // Config configures the admin listener.
 type Config struct {
 	// Listen is the address of the listener, "host:port". Empty means no admin listener.
 	Listen string `yaml:"listen"`
-	// Token is the bearer token of the API.
+	// Token is a bearer token of the API with the name "admin", which may change everything.
 	Token setting.Secret `yaml:"token"`
+	// Tokens are the other bearer tokens.
+	Tokens []access.Token `yaml:"tokens"`
+	// Audit is where changes are recorded besides the log.
+	Audit audit.Config `yaml:"audit"`
 }
 
 // DefaultConfig returns the defaults: no admin listener.
@@ -49,8 +55,24 @@ func (c Config) Validate() error {
 	if err := setting.ValidateListen(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
-	if n := len(c.Token.Reveal()); n < minTokenLength {
-		errs = append(errs, fmt.Errorf("token: has %d characters; want at least %d", n, minTokenLength))
+	return errors.Join(append(errs, access.Validate(c.Token, c.Tokens))...)
+}
+
+// config responds with the settings of this node, secrets hidden.
+func (h *handler) config(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	if err := h.Settings(&text); err != nil {
+		writeText(w, http.StatusInternalServerError, err.Error())
+		return
 	}
-	return errors.Join(errs...)
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = text.WriteTo(w) // it fails only if the client has disconnected
+}
+
+// document responds with the description of the API.
+func (h *handler) document(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(openapi.Document()) // it fails only if the client has disconnected
 }
