@@ -1,7 +1,12 @@
 <?php
-// Allows who is in the file of subscribers, and denies everybody once it is empty.
-$subscribers = file(__DIR__ . '/subscribers.txt', FILE_IGNORE_NEW_LINES);
-if (!in_array($_GET['token'] ?? '', $subscribers, true)) {
+// Allows each subscriber once: the table loses the row that was read, as one that is being emptied.
+$table = __DIR__ . '/subscribers.txt';
+$rows = file($table, FILE_IGNORE_NEW_LINES);
+$row = array_search($_GET['token'] ?? '', $rows, true);
+if ($row === false) {
     http_response_code(403);
+} else {
+    unset($rows[$row]);
+    file_put_contents($table, implode("\n", $rows));
 }
-header('X-AuthDuration: 12');
+header('X-AuthDuration: 2');
