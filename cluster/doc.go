@@ -97,6 +97,7 @@
 //     its credentials or its user are known.
 //   - An operator's order on a breaker holds on every node, those that start later included, within half a second, until it ends.
 //     Of two on one backend the newer one holds. An order that ends another is remembered for as long as that could hold.
+//     Without Redis a restart ends it, unless the node has a cluster.state_dir.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
 //     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -156,7 +157,8 @@ func (n *Node) loadFile() error {
 	if n.file == nil {
 		return nil
 	}
-	if err := n.file.Load(n.cipher, n.bans, time.Now()); err != nil {
+	now := time.Now()
+	if err := errors.Join(n.file.Load(n.cipher, n.bans, now), n.file.KeepForced(n.cipher, n.forced, now)); err != nil {
 		n.Close()
 		return fmt.Errorf("cluster.state_dir: %w", err)
 	}

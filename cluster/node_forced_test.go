@@ -145,3 +145,27 @@ func TestNode_ForceBreaker_Alone(t *testing.T) {
 		t.Errorf("was given %q", orders)
 	}
 }
+
+// TestNode_ForceBreaker_StateDir restarts a node without others, and one whose Redis has lost everything meanwhile.
+func TestNode_ForceBreaker_StateDir(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for name, config := range map[string]Config{"alone": DefaultConfig(), "redis lost everything": testConfig(server)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			p, stop := startPeer(t, config, "n", withStateDir(dir))
+			force(t, p, backends.BreakerOpen, true, true)
+			stop()
+			if config.Enabled() {
+				must(t, server.Client.FlushAll(t.Context()).Err())
+			}
+			p, stop = startPeer(t, config, "n", withStateDir(dir))
+			wantForced(t, forcedOpen, p)
+			force(t, p, 0, false, true)
+			stop()
+			p, _ = startPeer(t, config, "n", withStateDir(dir))
+			wantForced(t, forcedAuto, p)
+		})
+	}
+}

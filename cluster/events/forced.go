@@ -16,12 +16,17 @@ import (
 // Forced holds the orders of operators on breakers that a node knows. Of two on one backend the newer one holds. It is safe for
 // concurrent use.
 type Forced struct {
+	// changed receives when an order was added. It holds one.
+	changed chan struct{}
+
 	mu    sync.Mutex
 	known map[string]backends.ForcedBreaker // by backend
 }
 
 // NewForced returns no orders.
-func NewForced() *Forced { return &Forced{known: make(map[string]backends.ForcedBreaker)} }
+func NewForced() *Forced {
+	return &Forced{known: make(map[string]backends.ForcedBreaker), changed: make(chan struct{}, 1)}
+}
 
 // Add adds an order, and reports whether it is newer than what is known of its backend.
 func (f *Forced) Add(now time.Time, order backends.ForcedBreaker) (isNew bool) {
@@ -31,6 +36,7 @@ func (f *Forced) Add(now time.Time, order backends.ForcedBreaker) (isNew bool) {
 		return false
 	}
 	f.known[order.Backend] = order
+	notify(f.changed)
 	return true
 }
 
@@ -122,34 +128,44 @@ func encodeForced(cipher *redisclient.Cipher, o backends.ForcedBreaker) []byte {
 	return cipher.Encrypt(marshal(m), "forced "+o.Backend)
 }
 
-// decode returns what is stored of a backend, with its version alone if it cannot be used. The time is that of Redis' clock in
-// ms, and this node's.
+// decode is decodeForced, and logs once what it cannot read.
 func (s *forcedSync) decode(backend, value string, ms int64, now time.Time) (order backends.ForcedBreaker, isCurrent bool) {
-	version, rest, _ := strings.Cut(value, " ")
-	until, encrypted, _ := strings.Cut(rest, " ")
-	order.Version, _ = strconv.ParseInt(version, 10, 64)
-	ends, _ := strconv.ParseInt(until, 10, 64)
-	if ends <= ms {
-		return order, false
-	}
-	var m forcedMessage
-	plain, err := s.cipher.Decrypt([]byte(encrypted), "forced "+backend)
-	if err == nil {
-		err = json.Unmarshal(plain, &m)
-	}
+	order, isCurrent, err := decodeForced(s.cipher, backend, value, ms, now)
 	if err != nil {
 		s.unreadable.Do(func() {
 			s.log.Warn("order on a breaker unreadable, check that all nodes have the same version and cluster.encryption_keys",
 				slog.String("backend", backend), slog.Any("error", err))
 		})
-		return order, false
+	}
+	return order, isCurrent
+}
+
+// decodeForced returns what is stored of a backend, with its version alone if it cannot be used. The time is that of the clock
+// that it was stored by, in ms, and this node's.
+func decodeForced(
+	cipher *redisclient.Cipher, backend, value string, ms int64, now time.Time,
+) (order backends.ForcedBreaker, isCurrent bool, err error) {
+	version, rest, _ := strings.Cut(value, " ")
+	until, encrypted, _ := strings.Cut(rest, " ")
+	order.Version, _ = strconv.ParseInt(version, 10, 64)
+	ends, _ := strconv.ParseInt(until, 10, 64)
+	if ends <= ms {
+		return order, false, nil
+	}
+	var m forcedMessage
+	plain, err := cipher.Decrypt([]byte(encrypted), "forced "+backend)
+	if err == nil {
+		err = json.Unmarshal(plain, &m)
+	}
+	if err != nil {
+		return order, false, err
 	}
 	order.Backend, order.IsForced, order.Reason, order.By = backend, m.IsForced, m.Reason, m.By
 	if m.IsOpen {
 		order.State = backends.BreakerOpen
 	}
 	order.Until = now.Add(time.Duration(ends-ms) * time.Millisecond)
-	return order, true
+	return order, true, nil
 }
 
 // StoreForced writes an order that this node has applied. With an error, that happens when Redis has recovered.
