@@ -69,7 +69,7 @@ func TestStats_Snapshot_Failures(t *testing.T) {
 	if diff := cmp.Diff(want, got.LastFailures); diff != "" {
 		t.Errorf("failures (-want +got):\n%s", diff)
 	}
-	if n := len(got.History); n != maxHistory || got.History[0].Time != start.Add(8*time.Second) || got.History[n-1].State != backends.BreakerClosed {
+	if n := len(got.History); n != maxHistory || !got.History[0].Time.Equal(start.Add(8*time.Second)) || got.History[n-1].State != backends.BreakerClosed {
 		t.Errorf("%d changes: %+v", n, got.History)
 	}
 }

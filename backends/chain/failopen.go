@@ -111,12 +111,15 @@ func (f *FailOpen) logForced(last backends.ForcedBreaker) (order backends.Forced
 			slog.String("effect", "checks are sent again as the breaker decides"))
 		return order
 	}
-	message, effect := "backend forced open by an operator", effectOf(f.policy)
-	if order.State == backends.BreakerClosed {
-		message, effect = "backend forced closed by an operator", "every check is sent and waits for its answer, also during an outage"
+	facts := []any{
+		backend, policy, slog.Time("until", order.Until), slog.String("reason", order.Reason), slog.String("by", order.By),
 	}
-	f.log.Warn(message, backend, policy, slog.Time("until", order.Until), slog.String("reason", order.Reason),
-		slog.String("by", order.By), slog.String("effect", effect))
+	if order.State == backends.BreakerClosed {
+		f.log.Warn("backend forced closed by an operator",
+			append(facts, slog.String("effect", "every check is sent and waits for its answer, also during an outage"))...)
+		return order
+	}
+	f.log.Warn("backend forced open by an operator", append(facts, slog.String("effect", effectOf(f.policy)))...)
 	return order
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -75,7 +76,7 @@ func (k *breakerRig) open(node, viewer int, token string) (status int, calls uin
 	k.t.Helper()
 	before := k.middleware.Calls()
 	got := k.ask(viewing{node: node, path: "/play/a001/low.m3u8?token=" + token, address: fmt.Sprint("192.0.2.", viewer), agent: "VLC"})
-	return got.status, uint64(k.middleware.Calls() - before)
+	return got.status, k.middleware.Calls() - before
 }
 
 func (k *breakerRig) wantOpened(what string, node, viewer int, token string, wantStatus int, wantCalls uint64) {
@@ -144,6 +145,9 @@ func TestNode_ForceBreaker_AllNodes(t *testing.T) {
 				}
 				k.wantMetric(node, `usher_backend_breaker_state{backend="portal",state="open"} 1`)
 				k.wantMetric(node, `usher_backend_forced{backend="portal",state="open"} 1`)
+				if warnings := k.nodes[node].warnings(); len(warnings) == 0 || !strings.Contains(warnings[len(warnings)-1], "forced open by an operator") {
+					t.Errorf("/readyz?verbose says %q", warnings)
+				}
 			}
 			if err := k.middleware.SetMode(backendtest.Status(500)); err != nil {
 				t.Fatal(err)
@@ -247,8 +251,20 @@ func TestNode_ProbeBackend(t *testing.T) {
 	if b := k.portal(0); b.Breaker != "open" || b.Forced == nil {
 		t.Errorf("a probe moved the breaker: %+v", b)
 	}
-	if asked := k.middleware.Calls(); asked != 3 {
-		t.Errorf("%d calls", asked)
+	k.middleware.Close()
+	var list struct{ Backends []json.RawMessage }
+	if status := k.api(0, "POST", "backends/portal/probe", nil, nil); status != http.StatusOK {
+		t.Errorf("without the middleware: %d", status)
+	}
+	k.api(0, "GET", "backends", nil, &list)
+	shown := fmt.Sprintf("%s", list.Backends)
+	for _, want := range []string{`"outcome":"transport"`, `"outcome":"status","error":"check backend \"portal\": status 500"`, `"state":"open"}]`} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("the list has no %s: %s", want, shown)
+		}
+	}
+	if strings.Contains(shown, "secret-of-the-address") || strings.Contains(shown, "good") {
+		t.Errorf("the list shows a credential: %s", shown)
 	}
 }
 

@@ -140,4 +140,6 @@ func (c probeCommand) Run(r Runtime) error {
 	}
 }
 
-func backendPath(backend, what string) string { return "backends/" + url.PathEscape(backend) + "/" + what }
+func backendPath(backend, what string) string {
+	return "backends/" + url.PathEscape(backend) + "/" + what
+}
