@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -162,6 +163,15 @@ func (r *Registry) Each(yield func(session.Handle) bool) {
 	r.table.each(func(s *Session) bool { return yield(s) })
 }
 
+// Timeline returns what has decided on the session on this node, the oldest first.
+func (r *Registry) Timeline(id backends.SessionID) (entries []timeline.Entry, found bool) {
+	s := r.table.find(id)
+	if s == nil {
+		return nil, false
+	}
+	return s.timeline.Entries(s.backend), true
+}
+
 // OnRevocation carries out a revocation of another node or of an operator. It does not block. The cluster's bans must be up
 // to date.
 func (r *Registry) OnRevocation(v session.Revocation) { r.revocations.apply(v) }
@@ -247,7 +257,8 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		LeaseTTL:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
 		LeaseWait:    rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
 	}}
-	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session) {
+	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session, delay time.Duration) {
+		r.options.Observer.RecheckGranted(name, delay)
 		r.send(s, session.RecheckGranted{})
 	})
 	return b

@@ -67,6 +67,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	must(t, err)
 	unban(t, peers[0].Node, lifted.ID)
 	force(t, peers[0], backends.BreakerOpen, true, true)
+	must(t, peers[0].SaveReport(t.Context(), "portal", "part", []byte("x"), 10, time.Hour))
 	waitForHeartbeat(t, server, peers[0])
 	got := map[string]string{}
 	for _, key := range server.Client.Keys(t.Context(), "*").Val() {
@@ -88,17 +89,19 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 		got[name] = strings.Join(slices.Sorted(maps.Keys(what)), " ")
 	}
 	want := map[string]string{
-		"usher:session:":           "a b c e f hash l nb nr ns o r s u v x",
-		"usher:last-seen:":         "zset",
-		"usher:user:":              "hash s v",
-		"usher:{all}:ban-expiries": "zset",
-		"usher:{all}:bans":         "hash",
-		"usher:{all}:forced":       "hash portal",
-		"usher:{all}:heartbeats":   "zset",
-		"usher:{all}:nodes":        "hash",
-		"usher:{all}:revocations":  "stream",
-		"usher:{all}:state":        "began epoch hash last",
-		"usher:{all}:unbanned":     "zset",
+		"usher:{all}:reported:portal": "zset",
+		"usher:{all}:reports:portal":  "hash part",
+		"usher:session:":              "a b c e f hash l nb nr ns o r s u v x",
+		"usher:last-seen:":            "zset",
+		"usher:user:":                 "hash s v",
+		"usher:{all}:ban-expiries":    "zset",
+		"usher:{all}:bans":            "hash",
+		"usher:{all}:forced":          "hash portal",
+		"usher:{all}:heartbeats":      "zset",
+		"usher:{all}:nodes":           "hash",
+		"usher:{all}:revocations":     "stream",
+		"usher:{all}:state":           "began epoch hash last",
+		"usher:{all}:unbanned":        "zset",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys and fields (-want +got):\n%s", diff)

@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -68,6 +69,6 @@ func (d Deps) orNobody() Deps {
 	if d.OnState == nil {
 		d.OnState = func(backends.BreakerState) {}
 	}
-	d.Log = backends.LoggerOrDiscard(d.Log)
+	d.Log = cmp.Or(d.Log, slog.New(slog.DiscardHandler))
 	return d
 }

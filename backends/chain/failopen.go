@@ -1,6 +1,7 @@
 package chain
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -29,7 +30,7 @@ func NewFailOpen(name string, policy backends.Policy, next backends.Backend, isD
 		isDown = func() bool { return false }
 	}
 	return &FailOpen{
-		name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log),
+		name: name, policy: policy, next: next, isDown: isDown, log: cmp.Or(log, slog.New(slog.DiscardHandler)),
 		forced: func() backends.ForcedBreaker { return backends.ForcedBreaker{} },
 	}
 }
@@ -39,6 +40,9 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	d, err := f.next.Check(ctx, r)
 	if err == nil {
 		return d, nil
+	}
+	if failure := backends.AsFailure(err); failure != nil && r.OnFailure != nil {
+		r.OnFailure(failure)
 	}
 	return f.Fallback(r, err)
 }

@@ -1,6 +1,7 @@
 package httpbackend
 
 import (
+	"cmp"
 	"log/slog"
 	"math/bits"
 	"sync"
@@ -40,7 +41,7 @@ type Alarms struct {
 
 // NewAlarms returns the record of the named backend. log may be nil.
 func NewAlarms(name string, log *slog.Logger) *Alarms {
-	return &Alarms{name: name, log: backends.LoggerOrDiscard(log)}
+	return &Alarms{name: name, log: cmp.Or(log, slog.New(slog.DiscardHandler))}
 }
 
 // Record records the alarms that one answer raised; none: a good answer. detail names the status or header, never its

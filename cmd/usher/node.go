@@ -25,6 +25,7 @@ import (
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/breakers"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -46,6 +47,8 @@ type node struct {
 	server    *gateway.Server
 	recorder  *admin.Recorder
 	auditFile *audit.File // nil: none
+	// freeRides follows what outages cost.
+	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -73,11 +76,12 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	n.freeRides = n.newFreeRides()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	})
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
@@ -89,8 +93,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
+	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
@@ -99,9 +104,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }
@@ -247,6 +253,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.runCluster(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.freeRides.Run(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -297,7 +307,10 @@ func (n *node) runCluster(ctx context.Context) {
 			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
 				return reply
 			}
-			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
+				return answer
+			}
+			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})
 }

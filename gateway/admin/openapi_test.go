@@ -21,6 +21,7 @@ import (
 
 	"usher/actors/session"
 	"usher/gateway/admin/breakers"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/openapi"
 )
 
@@ -234,7 +235,10 @@ func schemaTypes() map[string]reflect.Type {
 		"Probe": reflect.TypeFor[breakers.Probe](), "ProbeResult": reflect.TypeFor[ProbeResult](),
 		"BackendRates": reflect.TypeFor[BackendRates](), "BackendFailure": reflect.TypeFor[BackendFailure](),
 		"BreakerChange": reflect.TypeFor[BreakerChange](),
-		"BanList":       nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,
+		"Timeline":      reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
+		"FreeRideList": reflect.TypeFor[freerides.List](), "FreeRideReport": reflect.TypeFor[freerides.Report](),
+		"FreeRideNode": reflect.TypeFor[freerides.NodeReport](), "FreeRideUser": reflect.TypeFor[freerides.User](),
+		"BanList": nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,
 		"BanResult": nil, "KickOrImpact": nil,
 	}
 }

@@ -12,23 +12,25 @@ import (
 
 // Command lists and changes the sessions and the backends of all nodes through the API of any node.
 type Command struct {
-	List  listCommand  `cmd:"" help:"List live sessions."`
-	Show  showCommand  `cmd:"" help:"Show one session."`
-	Kick  kickCommand  `cmd:"" help:"End sessions, and refuse their users for a time."`
-	Ban   banCommand   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
-	Unban unbanCommand `cmd:"" help:"Remove a ban, or what is left of a kick."`
-	Bans  bansCommand  `cmd:"" help:"List bans."`
-	Nodes nodesCommand `cmd:"" help:"List the nodes."`
+	List     listCommand     `cmd:"" help:"List live sessions."`
+	Show     showCommand     `cmd:"" help:"Show one session."`
+	Timeline timelineCommand `cmd:"" help:"Show each check of a session: when, why, how long it took and what it brought."`
+	Kick     kickCommand     `cmd:"" help:"End sessions, and refuse their users for a time."`
+	Ban      banCommand      `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
+	Unban    unbanCommand    `cmd:"" help:"Remove a ban, or what is left of a kick."`
+	Bans     bansCommand     `cmd:"" help:"List bans."`
+	Nodes    nodesCommand    `cmd:"" help:"List the nodes."`
 
-	Backends backendsCommand `cmd:"" help:"List the backends of the node, with their rates and last failures."`
-	Force    forceCommand    `cmd:"" help:"Force the breaker of a backend open or closed for a time, on all nodes."`
-	Probe    probeCommand    `cmd:"" help:"Send one check to a backend from each node, whatever its breaker's state."`
+	Backends  backendsCommand  `cmd:"" help:"List the backends of the node, with their rates and last failures."`
+	Force     forceCommand     `cmd:"" help:"Force the breaker of a backend open or closed for a time, on all nodes."`
+	Probe     probeCommand     `cmd:"" help:"Send one check to a backend from each node, whatever its breaker's state."`
+	FreeRides freeRidesCommand `cmd:"" help:"Show what each outage of a backend cost: who watched without its answer, and whom it then denied."`
 }
 
 // adminFlags select the node whose API is called.
 type adminFlags struct {
 	Admin string `help:"The URL of the admin listener of any node." default:"http://127.0.0.1:8081"`
-	Token string `help:"The API's bearer token, admin.token. Prefer the environment: process lists show flags." env:"USHER_ADMIN_TOKEN"`
+	Token string `help:"The API's bearer token: admin.token, or one of admin.tokens. Prefer the environment: process lists show flags." env:"USHER_ADMIN_TOKEN"`
 	JSON  bool   `help:"Print the JSON of the API."`
 }
 
@@ -87,6 +89,17 @@ type showCommand struct {
 func (c showCommand) Run(r Runtime) error {
 	var s admin.Session
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
+}
+
+type timelineCommand struct {
+	adminFlags
+	ID string `arg:"" help:"The session's id."`
+}
+
+// Run shows what has decided on one session.
+func (c timelineCommand) Run(r Runtime) error {
+	var t admin.Timeline
+	return c.get(r, "sessions/"+url.PathEscape(c.ID)+"/timeline", nil, &t, func() error { return printTimeline(r, t) })
 }
 
 type unbanCommand struct {
