@@ -1,0 +1,343 @@
+package records
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
+	"usher/backends/setting"
+)
+
+const testSecret = "whsec_MDEyMzQ1Njc4OWFiY2RlZg=="
+
+// receiver takes records on one address over restarts, and refuses every second request.
+type receiver struct {
+	address string
+
+	mu       sync.Mutex
+	requests int
+	ids      map[string]int // how often each record was taken
+	problems []string
+	server   *httptest.Server
+}
+
+// newReceiver returns one that is down.
+func newReceiver(t *testing.T) *receiver {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	r := &receiver{address: listener.Addr().String(), ids: map[string]int{}}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *receiver) start(t *testing.T) {
+	t.Helper()
+	listener, err := net.Listen("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r}} //nolint:gosec // no header is slow
+	r.server.Start()
+}
+
+func (r *receiver) stop() {
+	if r.server != nil {
+		r.server.Close()
+		r.server = nil
+	}
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	body, err := io.ReadAll(q.Body)
+	if err != nil {
+		return // the node stopped
+	}
+	mac := hmac.New(sha256.New, []byte("0123456789abcdef"))
+	mac.Write([]byte(q.Header.Get("webhook-id") + "." + q.Header.Get("webhook-timestamp") + "." + string(body)))
+	var b struct{ Records []Record }
+	err = json.Unmarshal(body, &b)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if got, want := q.Header.Get("webhook-signature"), "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)); got != want || err != nil {
+		r.problems = append(r.problems, fmt.Sprintf("signature %s, want %s; %v", got, want, err))
+	}
+	r.requests++
+	if r.requests%2 == 1 {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	for _, one := range b.Records {
+		r.ids[one.ID]++
+	}
+}
+
+// taken returns how many records were taken, repetitions not counted.
+func (r *receiver) taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ids)
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for end := time.Now().Add(30 * time.Second); !holds(); <-ticker.C {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30s: %s", what)
+		}
+	}
+}
+
+func testConfig(t *testing.T, address string) Config {
+	t.Helper()
+	c := DefaultConfig()
+	c.File = filepath.Join(t.TempDir(), "records.jsonl")
+	c.Webhook.URL, c.Webhook.Secret = "http://"+address+"/hook?key=credential", testSecret
+	c.Webhook.Spool = filepath.Join(t.TempDir(), "records.db")
+	return c
+}
+
+// open opens a delivery that tries again soon. The function stops it.
+func open(t *testing.T, c Config, log io.Writer) (d *Delivery, stop func()) {
+	t.Helper()
+	d, err := Open(c, "node1", slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.pause = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = d.Run(ctx) })
+	return d, sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		d.Close()
+	})
+}
+
+// closing returns the closing records of sessions with these numbers.
+func closing(from, to int) (all []session.ClosingRecord) {
+	began := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	for i := from; i < to; i++ {
+		c := session.ClosingRecord{Since: began, LastSeen: began.Add(90 * time.Second)}
+		c.Record.ID = backends.SessionID{byte(i >> 8), byte(i)}
+		c.Record.Opened = began
+		c.Record.Request = &backends.Request{
+			Route: "/play", Channel: "a001", Backend: "portal", UserAgent: "VLC", Address: netip.MustParseAddr("192.0.2.7"),
+			Query: "token=credential", Path: "/play/credential/a001", Referer: "http://x/?credential", Host: "credential",
+			Headers: []backends.Header{{Name: "Authorization", Value: "credential"}},
+		}
+		c.Record.Decision = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, User: "anna", UserID: "17"}
+		c.Counters = session.Counters{Requests: 7, Bytes: 1000, Unverified: 5 * time.Second, History: "allowed/backend"}
+		all = append(all, c)
+	}
+	return all
+}
+
+func TestDelivery_ReceiverAndNodeRestarted_EveryRecordArrives(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	c := testConfig(t, r.address)
+	var log bytes.Buffer
+	d, stop := open(t, c, &log)
+	const batch, batches = 500, 20
+	for i := range batches {
+		switch i {
+		case 5:
+			r.start(t) // it was down
+			eventually(t, "records arrive", func() bool { return r.taken() > 0 })
+		case 10:
+			stop()
+			d, stop = open(t, c, &log)
+		case 15:
+			r.stop()
+		}
+		d.Closed(closing(i*batch, (i+1)*batch))
+	}
+	stop()
+	r.start(t)
+	d, stop = open(t, c, &log)
+	defer stop()
+	eventually(t, "all records arrive", func() bool { return r.taken() == batch*batches && d.Stats().Waiting == 0 })
+	if len(r.problems) > 0 {
+		t.Error(r.problems)
+	}
+	if s := d.Stats(); s.Dropped != 0 || s.Failed == 0 || s.Delivered == 0 {
+		t.Errorf("%+v, want failures and no loss", s)
+	}
+	stop()
+	if strings.Contains(log.String(), "credential") {
+		t.Errorf("the log has a credential:\n%s", &log)
+	}
+}
+
+func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	c := testConfig(t, r.address)
+	c.Webhook.MaxWaiting = 100
+	var log bytes.Buffer
+	d, stop := open(t, c, &log)
+	d.Closed(closing(0, 250)) // more than there is room for at once
+	d.Closed(closing(250, 260))
+	d.Closed(closing(260, 270))
+	if s := d.Stats(); s.Waiting != 100 || s.Dropped != 170 {
+		t.Errorf("%+v, want 100 waiting and 170 dropped", s)
+	}
+	r.start(t)
+	eventually(t, "the newest arrive", func() bool { return d.Stats().Waiting == 0 })
+	stop()
+	want := map[string]int{}
+	for _, one := range closing(170, 270) {
+		want[newRecord("", &one).ID] = 1
+	}
+	if diff := cmp.Diff(want, r.ids); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+	for _, says := range []string{"oldest records lost", "webhook failed, records wait"} {
+		if n := strings.Count(log.String(), says); n != 1 {
+			t.Errorf("%q was logged %d times, want once:\n%s", says, n, &log)
+		}
+	}
+}
+
+// TestDelivery_SpoolEmptied_OtherRequestID checks that a receiver that drops requests by their id loses no record when the spool was
+// empty in between.
+func TestDelivery_SpoolEmptied_OtherRequestID(t *testing.T) {
+	t.Parallel()
+	ids := make(chan string, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) { ids <- q.Header.Get("webhook-id") }))
+	defer server.Close()
+	d, stop := open(t, testConfig(t, server.Listener.Addr().String()), io.Discard)
+	defer stop()
+	d.Closed(closing(0, 1))
+	first := <-ids
+	eventually(t, "it is removed", func() bool { return d.Stats().Waiting == 0 })
+	d.Closed(closing(1, 2))
+	if second := <-ids; first == second || first == "" {
+		t.Errorf("requests have the ids %q and %q, want two", first, second)
+	}
+}
+
+func TestDelivery_File_LinesRotatedNoCredential(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "")
+	c.Webhook.URL, c.MaxFileSize, c.MaxFiles = "", setting.MiB, 50
+	const count = 6000
+	for i := range 2 { // a restart appends
+		d, stop := open(t, c, io.Discard)
+		d.Closed(closing(i*count/2, (i+1)*count/2))
+		stop()
+	}
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(c.File), "*"))
+	if err != nil || len(files) < 3 {
+		t.Fatalf("files are %v, %v, want some rotated ones", files, err)
+	}
+	ids, last := map[string]bool{}, Record{}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil || len(text) > 1<<20 || bytes.Contains(text, []byte("credential")) {
+			t.Errorf("%s: %v, %d bytes, want at most 1 MiB without a credential", name, err, len(text))
+		}
+		for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
+			if err := json.Unmarshal(lines.Bytes(), &last); err != nil {
+				t.Fatal(err)
+			}
+			ids[last.ID] = true
+		}
+	}
+	if len(ids) != count {
+		t.Errorf("%d records are in the files, want %d", len(ids), count)
+	}
+	last.ID, last.Session = "", ""
+	want := Record{
+		Version: 1, Node: "node1", Route: "/play", Channel: "a001", Backend: "portal", User: "anna", UserID: "17", Address: "192.0.2.7",
+		UserAgent: "VLC", Verdict: "allowed", Source: "backend", Reason: "idle", Began: closing(0, 1)[0].Since,
+		LastSeen: closing(0, 1)[0].LastSeen, Seconds: 90, UnverifiedSeconds: 5, Requests: 7, Bytes: 1000, History: "allowed/backend",
+	}
+	if diff := cmp.Diff(want, last); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}
+
+// TestDelivery_FileBroken_LoggedOnce checks that a file that cannot be written costs one line of log, and works again.
+func TestDelivery_FileBroken_LoggedOnce(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "")
+	c.Webhook.URL = ""
+	folder := filepath.Dir(c.File)
+	var log bytes.Buffer
+	d, stop := open(t, c, &log)
+	defer stop()
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Closed(closing(0, 2))
+	d.Closed(closing(2, 4))
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	d.Closed(closing(4, 5))
+	if n := strings.Count(log.String(), "records not written"); n != 1 || !strings.Contains(log.String(), "records are written again") {
+		t.Errorf("logged %d times, want once, and the end:\n%s", n, &log)
+	}
+}
+
+func TestOpen_UnusableFiles_Refused(t *testing.T) {
+	t.Parallel()
+	none := filepath.Join(t.TempDir(), "none")
+	if err := os.WriteFile(none, []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	used := testConfig(t, "127.0.0.1:9")
+	_, stop := open(t, used, io.Discard)
+	defer stop()
+	for name, test := range map[string]struct {
+		change func(*Config)
+		says   string
+	}{
+		"a spool that is none":          {func(c *Config) { c.Webhook.Spool = none }, "records.webhook.spool: open " + none},
+		"a spool in no folder":          {func(c *Config) { c.Webhook.Spool = "/nowhere/x.db" }, "records.webhook.spool: /nowhere is not writable"},
+		"a file in no folder":           {func(c *Config) { c.File = "/nowhere/x" }, "records.file: /nowhere is not writable"},
+		"a file that is a folder":       {func(c *Config) { c.File = os.TempDir() }, "records.file: open " + os.TempDir()},
+		"a spool that another one uses": {func(c *Config) { c.Webhook.Spool = used.Webhook.Spool }, "another process uses it"},
+	} {
+		c := testConfig(t, "127.0.0.1:9")
+		test.change(&c)
+		if _, err := Open(c, "", nil); err == nil || !strings.Contains(err.Error(), test.says) {
+			t.Errorf("%s: got %v, want %s", name, err, test.says)
+		}
+	}
+	if err := used.Check(); err != nil {
+		t.Errorf("the files of a node that runs are refused: %v", err)
+	}
+}
