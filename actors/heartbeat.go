@@ -30,6 +30,9 @@ type heartbeatReporter struct {
 	idleTimeout time.Duration
 	onClosed    func([]session.ClosingRecord) error
 	onOpen      func([]session.ClosingRecord) // nil: nobody keeps open sessions
+
+	keeping  sync.Mutex // held while open sessions are kept, so that none is that has closed
+	isClosed bool       // all sessions have closed; guarded by keeping
 }
 
 func newHeartbeatReporter(
@@ -69,10 +72,12 @@ func (h *heartbeatReporter) run() {
 
 // report stores the heartbeats of one step.
 func (h *heartbeatReporter) report(step int) {
+	h.keeping.Lock()
 	seen, open := h.collect(step)
-	if len(open) > 0 {
+	if len(open) > 0 && !h.isClosed {
 		h.onOpen(open)
 	}
+	h.keeping.Unlock()
 	if len(seen) == 0 {
 		return
 	}
@@ -105,12 +110,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 			if s.isClosed.Load() || s.opening.Load() != nil {
 				return true
 			}
-			if s.stream.Load() != nil {
-				h.streams.queueRenewal(s)
-			}
-			if s.ticketUse != nil {
-				h.addresses.queueRenewal(s)
-			}
+			h.queueRenewals(s)
 			if isShared && s.isUnsaved.Load() {
 				h.send(s, session.MustReload{})
 			}
@@ -132,6 +132,16 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 		})
 	}
 	return seen, open
+}
+
+// queueRenewals queues the session's stream and its address for renewal.
+func (h *heartbeatReporter) queueRenewals(s *Session) {
+	if s.stream.Load() != nil {
+		h.streams.queueRenewal(s)
+	}
+	if s.ticketUse != nil {
+		h.addresses.queueRenewal(s)
+	}
 }
 
 // runExpiry closes expired sessions until the registry closes.
@@ -204,6 +214,9 @@ func (h *heartbeatReporter) freeStream(ctx context.Context, c *session.ClosingRe
 
 // closeAll closes the open sessions of a node without others, whose store ends with it.
 func (h *heartbeatReporter) closeAll() {
+	h.keeping.Lock()
+	h.isClosed = true
+	h.keeping.Unlock()
 	stored := 0
 	h.table.each(func(s *Session) bool {
 		if s.isClosed.Load() || s.opening.Load() != nil || !s.wasAllowed() {

@@ -10,15 +10,25 @@ import (
 	"usher/backends/setting"
 )
 
-// Config says where records go. The default delivers none.
+// Config says where records go.
 type Config struct {
-	// File gets a line of JSON for each record; empty: none is written.
-	File string `yaml:"file"`
-	// MaxFileSize is the size at which the file is rotated.
-	MaxFileSize setting.ByteSize `yaml:"max_file_size"`
+	// Log writes a line of log for each record.
+	Log     bool          `yaml:"log"`
+	File    FileConfig    `yaml:"file"`
+	Webhook WebhookConfig `yaml:"webhook"`
+	Spool   SpoolConfig   `yaml:"spool"`
+	// OpenEvents records also that a session has opened on a node.
+	OpenEvents bool `yaml:"open_events"`
+}
+
+// FileConfig names a file of records.
+type FileConfig struct {
+	// Path is the file that gets a line of JSON for each record; empty: none is written.
+	Path string `yaml:"path"`
+	// MaxSize is the size at which the file is rotated.
+	MaxSize setting.ByteSize `yaml:"max_size"`
 	// MaxFiles is how many rotated files are kept.
-	MaxFiles int           `yaml:"max_files"`
-	Webhook  WebhookConfig `yaml:"webhook"`
+	MaxFiles int `yaml:"max_files"`
 }
 
 // WebhookConfig names the receiver of records.
@@ -29,25 +39,39 @@ type WebhookConfig struct {
 	Secret setting.Secret `yaml:"secret"`
 	// Timeout bounds one request.
 	Timeout time.Duration `yaml:"timeout"`
-	// Spool is the file in which records wait. Every node has its own.
-	Spool string `yaml:"spool"`
-	// MaxWaiting is how many records may wait, about 600 bytes each.
-	MaxWaiting int `yaml:"max_waiting"`
+}
+
+// SpoolConfig names the file in which records wait for the webhook, and open sessions are noted.
+type SpoolConfig struct {
+	// Path is the file. Every node has its own.
+	Path string `yaml:"path"`
+	// MaxSize bounds the records that wait, and as much again of open sessions.
+	MaxSize setting.ByteSize `yaml:"max_size"`
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		MaxFileSize: 100 * setting.MiB, MaxFiles: 10,
-		Webhook: WebhookConfig{Timeout: 5 * time.Second, MaxWaiting: 1_000_000},
+		Log:     true,
+		File:    FileConfig{MaxSize: 100 * setting.MiB, MaxFiles: 50},
+		Webhook: WebhookConfig{Timeout: 5 * time.Second},
+		Spool:   SpoolConfig{MaxSize: 512 * setting.MiB},
 	}
 }
 
-// Validate names every setting that cannot work.
+// Validate finds a webhook without a spool.
 func (c Config) Validate() error {
-	errs := []error{wantAbsolute("file", c.File)}
-	if c.MaxFileSize < setting.MiB || c.MaxFileSize%setting.MiB != 0 { // the rotation counts in these
-		errs = append(errs, fmt.Errorf("max_file_size: %v: want whole MiB, at least 1MiB", c.MaxFileSize))
+	if c.Webhook.URL != "" && c.Spool.Path == "" {
+		return errors.New("spool.path: missing; records wait there while the receiver of records.webhook.url is down, for example /var/lib/usher/records.db")
+	}
+	return nil
+}
+
+// Validate names every setting that cannot work.
+func (c FileConfig) Validate() error {
+	errs := []error{wantAbsolute(c.Path)}
+	if c.MaxSize < setting.MiB || c.MaxSize%setting.MiB != 0 { // the rotation counts in these
+		errs = append(errs, fmt.Errorf("max_size: %v: want whole MiB, at least 1MiB", c.MaxSize))
 	}
 	if c.MaxFiles < 1 {
 		errs = append(errs, fmt.Errorf("max_files: %d is too small; want at least 1", c.MaxFiles))
@@ -57,21 +81,15 @@ func (c Config) Validate() error {
 
 // Validate names every setting that cannot work.
 func (c WebhookConfig) Validate() error {
-	errs := []error{wantAbsolute("spool", c.Spool)}
+	var errs []error
 	if c.URL != "" {
 		errs = append(errs, c.validateURL())
-		if c.Spool == "" {
-			errs = append(errs, errors.New("spool: missing; records wait there while the receiver is down, for example /var/lib/usher/records.db"))
-		}
 		if _, err := signingKey(c.Secret); err != nil {
 			errs = append(errs, fmt.Errorf("secret: %w", err))
 		}
 	}
 	if c.Timeout < time.Millisecond {
 		errs = append(errs, fmt.Errorf("timeout: %v is too short; want at least 1ms", c.Timeout))
-	}
-	if c.MaxWaiting < 1 {
-		errs = append(errs, fmt.Errorf("max_waiting: %d is too small; want at least 1", c.MaxWaiting))
 	}
 	return errors.Join(errs...)
 }
@@ -88,25 +106,37 @@ func (c WebhookConfig) validateURL() error {
 	return nil
 }
 
-func wantAbsolute(key, path string) error {
+// minSpoolSize has room for a few requests.
+const minSpoolSize = setting.MiB
+
+// Validate names every setting that cannot work.
+func (c SpoolConfig) Validate() error {
+	errs := []error{wantAbsolute(c.Path)}
+	if c.MaxSize < minSpoolSize {
+		errs = append(errs, fmt.Errorf("max_size: %v is too small; want at least %v", c.MaxSize, minSpoolSize))
+	}
+	return errors.Join(errs...)
+}
+
+func wantAbsolute(path string) error {
 	if path == "" || filepath.IsAbs(path) {
 		return nil
 	}
-	return fmt.Errorf("%s: %q: want an absolute path", key, path)
+	return fmt.Errorf("path: %q: want an absolute path", path)
 }
 
 // Check returns why no node could write its records. It changes nothing, and accepts files that a running node uses. What it
 // says begins with the setting.
 func (c Config) Check() error {
 	var errs []error
-	if c.File != "" {
-		if err := checkFile(c.File); err != nil {
-			errs = append(errs, fmt.Errorf("records.file: %w", err))
+	if c.File.Path != "" {
+		if err := checkFile(c.File.Path); err != nil {
+			errs = append(errs, fmt.Errorf("records.file.path: %w", err))
 		}
 	}
-	if c.Webhook.URL != "" {
-		if err := checkSpool(c.Webhook.Spool); err != nil {
-			errs = append(errs, fmt.Errorf("records.webhook.spool: %w", err))
+	if c.Spool.Path != "" {
+		if err := checkSpool(c.Spool.Path); err != nil {
+			errs = append(errs, fmt.Errorf("records.spool.path: %w", err))
 		}
 	}
 	return errors.Join(errs...)

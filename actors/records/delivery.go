@@ -2,15 +2,13 @@ package records
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"gopkg.in/natefinch/lumberjack.v2"
 
 	"usher/actors/session"
 	"usher/backends"
@@ -22,26 +20,46 @@ const (
 	// firstPause and longestPause bound the time between two attempts. It doubles with each failure.
 	firstPause   = 250 * time.Millisecond
 	longestPause = time.Minute
+	// lastDelivery bounds the delivery of what waits when the node stops.
+	lastDelivery = 5 * time.Second
+	// maxOpened is how many events "opened" wait for their write, and openedInterval how long.
+	maxOpened      = 20_000
+	openedInterval = 100 * time.Millisecond
 )
+
+// Options are what a [Delivery] is made of.
+type Options struct {
+	Config Config
+	// Retention is how long records are kept that hold addresses and names of users.
+	Retention time.Duration
+	// Node is the name of this node.
+	Node string
+	// IsShared: the store returns sessions again whose records were not kept.
+	IsShared bool
+	// Logger may be nil.
+	Logger *slog.Logger
+}
 
 // Delivery delivers records. It is safe for concurrent use.
 type Delivery struct {
-	node    string
+	Options
 	log     *slog.Logger
-	file    *lumberjack.Logger // nil: none
-	hook    *webhook           // nil: none
-	spool   *spool             // nil: none
-	arrived chan struct{}      // holds one token when a record waits
-	pause   time.Duration      // the first one
+	file    *file         // nil: none
+	hook    *webhook      // nil: none
+	spool   *spool        // nil: none
+	arrived chan struct{} // holds one token when a record waits
+	opened  chan Record   // nil: no events "opened"
+	pause   time.Duration // the first one
 
-	isDropping, isFileBroken   atomic.Bool // since it was logged
-	delivered, failed, dropped atomic.Uint64
+	isDropping, isJournalBroken atomic.Bool // since it was logged
+	delivered, failed, dropped  atomic.Uint64
 }
 
-// Stats are numbers of the webhook. All but Waiting count since the start.
+// Stats are numbers of the webhook. All but Waiting and WaitingBytes count since the start.
 type Stats struct {
 	// Waiting is how many records are in the spool.
-	Waiting int
+	Waiting      int
+	WaitingBytes int64
 	// Delivered were taken by the receiver.
 	Delivered uint64
 	// Dropped were lost, because too many waited or the spool could not be written.
@@ -50,118 +68,246 @@ type Stats struct {
 	Failed uint64
 }
 
-// Open opens the file and the spool. The config must be valid.
-func Open(c Config, node string, log *slog.Logger) (*Delivery, error) {
+// Open opens the file and the spool, and records the sessions that were open when an earlier process ended without closing
+// them. The config must be valid.
+func Open(o Options) (*Delivery, error) {
+	c := o.Config
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	d := &Delivery{node: node, log: backends.LoggerOrDiscard(log), arrived: make(chan struct{}, 1), pause: firstPause}
-	if c.File != "" {
-		d.file = &lumberjack.Logger{Filename: c.File, MaxSize: int(c.MaxFileSize >> 20), MaxBackups: c.MaxFiles}
+	d := &Delivery{Options: o, log: backends.LoggerOrDiscard(o.Logger), arrived: make(chan struct{}, 1), pause: firstPause}
+	if c.OpenEvents {
+		d.opened = make(chan Record, maxOpened)
 	}
-	if c.Webhook.URL == "" {
+	if c.File.Path != "" {
+		d.file = openFile(c.File, o.Retention, d.log)
+	}
+	if c.Spool.Path == "" {
 		return d, nil
 	}
 	var err error
-	if d.spool, err = openSpool(c.Webhook.Spool, c.Webhook.MaxWaiting); err != nil {
-		return nil, fmt.Errorf("records.webhook.spool: %w", err)
+	if d.spool, err = openSpool(c.Spool.Path, int64(c.Spool.MaxSize)); err != nil {
+		return nil, fmt.Errorf("records.spool.path: %w", err)
 	}
-	if d.hook, err = newWebhook(c.Webhook); err != nil {
-		return nil, errors.Join(fmt.Errorf("records.webhook.secret: %w", err), d.spool.close())
+	if c.Webhook.URL != "" {
+		if d.hook, err = newWebhook(c.Webhook); err != nil {
+			return nil, errors.Join(fmt.Errorf("records.webhook.secret: %w", err), d.spool.close())
+		}
+	}
+	if err := d.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("records.spool.path: %w", err), d.spool.close())
 	}
 	return d, nil
 }
 
-// Closed takes the records of sessions that have closed. When it returns they are in the file and in the spool. What could not
-// be written is logged.
-func (d *Delivery) Closed(all []session.ClosingRecord) {
-	if len(all) == 0 || d.file == nil && d.spool == nil {
+// recover records the sessions of an earlier process.
+func (d *Delivery) recover() error {
+	for {
+		found, dropped, err := d.spool.recover(func(found []Record) (waiting [][]byte) {
+			for i := range found {
+				r := &found[i]
+				r.Time = time.Now().UTC()
+				r.ID = recordID(r.Session, uint64(r.Time.UnixMilli()))
+			}
+			return d.waiting(found)
+		})
+		if err != nil || len(found) == 0 {
+			return err
+		}
+		d.countDropped(dropped, nil)
+		d.write(found)
+	}
+}
+
+// waiting returns what waits for the webhook of records: none without a webhook.
+func (d *Delivery) waiting(all []Record) (lines [][]byte) {
+	if d.hook == nil {
+		return nil
+	}
+	for i := range all {
+		lines = append(lines, all[i].encode())
+	}
+	return lines
+}
+
+// Closed takes the records of sessions that have closed on all nodes. When it returns they are in the spool, in the file and in
+// the log. With an error they are nowhere, and counted as dropped unless the store returns them again.
+func (d *Delivery) Closed(all []session.ClosingRecord) error {
+	if len(all) == 0 {
+		return nil
+	}
+	records, ids := make([]Record, len(all)), make([]backends.SessionID, len(all))
+	for i := range all {
+		records[i], ids[i] = newClosed(d.Node, &all[i]), all[i].Record.ID
+	}
+	return d.keep(records, ids)
+}
+
+// keep stores records, and then writes them.
+func (d *Delivery) keep(records []Record, closed []backends.SessionID) error {
+	if d.spool != nil {
+		dropped, err := d.spool.add(d.waiting(records), closed)
+		if err != nil && (!d.IsShared || len(closed) == 0) {
+			dropped = len(records)
+		}
+		d.countDropped(dropped, err)
+		if err != nil {
+			return err
+		}
+		select {
+		case d.arrived <- struct{}{}:
+		default:
+		}
+	}
+	d.write(records)
+	return nil
+}
+
+// write writes records to the file and to the log.
+func (d *Delivery) write(records []Record) {
+	if d.file != nil {
+		lines := make([][]byte, len(records))
+		for i := range records {
+			lines[i] = records[i].encode()
+		}
+		d.file.write(lines)
+	}
+	if d.Config.Log {
+		for i := range records {
+			records[i].logTo(d.log)
+		}
+	}
+}
+
+// countDropped counts records that are lost, and logs the first of them. The error is why the spool could not be written; nil:
+// there was no room.
+func (d *Delivery) countDropped(n int, err error) {
+	d.dropped.Add(uint64(n))
+	if n == 0 && err == nil || d.isDropping.Swap(true) {
 		return
 	}
-	var lines [][]byte
-	for i := range all {
-		line, err := json.Marshal(newRecord(d.node, &all[i]))
-		if err != nil {
-			d.log.Error("BUG: record of a session not encoded", slog.Any("error", err))
-			continue
-		}
-		lines = append(lines, line)
-	}
-	if d.file != nil {
-		d.write(lines)
-	}
-	if d.spool != nil {
-		d.enqueue(lines)
-	}
-}
-
-// write appends records to the file.
-func (d *Delivery) write(lines [][]byte) {
-	lost, failure := 0, error(nil)
-	for _, line := range lines {
-		if _, err := d.file.Write(append(line[:len(line):len(line)], '\n')); err != nil {
-			lost, failure = lost+1, err
-		}
-	}
-	if failure != nil && !d.isFileBroken.Swap(true) {
-		d.log.Error("records not written, sessions miss in the file; check records.file", slog.String("file", d.file.Filename),
-			slog.Int("records", lost), slog.Any("error", failure))
-	}
-	if failure == nil && d.isFileBroken.Swap(false) {
-		d.log.Info("records are written again", slog.String("file", d.file.Filename))
-	}
-}
-
-// enqueue stores records until they are delivered.
-func (d *Delivery) enqueue(lines [][]byte) {
-	dropped, err := d.spool.add(lines)
 	if err != nil {
-		dropped = len(lines)
+		d.log.Error("records not kept, the spool cannot be written; check records.spool.path", slog.Int("lost", n), slog.Any("error", err))
+		return
 	}
-	d.dropped.Add(uint64(dropped))
-	if dropped > 0 && !d.isDropping.Swap(true) {
-		if err != nil {
-			d.log.Error("records lost, the spool cannot be written; check records.webhook.spool", slog.Any("error", err))
-		} else {
-			d.log.Warn("oldest records lost, too many wait; check records.webhook.url, or raise records.webhook.max_waiting",
-				slog.Int("max_waiting", d.spool.max))
-		}
+	d.log.Warn("oldest records lost, too many wait; check records.webhook.url, or raise records.spool.max_size",
+		slog.String("max_size", d.Config.Spool.MaxSize.String()))
+}
+
+// Opened takes the event that a session has opened on this node. It does not block.
+func (d *Delivery) Opened(r *backends.Request, decision *backends.Decision) {
+	if d.opened == nil {
+		return
 	}
+	now := time.Now()
 	select {
-	case d.arrived <- struct{}{}:
+	case d.opened <- newRecord(eventOpened, d.Node, r, decision, now, uint64(now.UnixMilli())):
 	default:
+		d.dropped.Add(1)
+	}
+}
+
+// KeepsOpen reports whether [Delivery.KeepOpen] keeps anything.
+func (d *Delivery) KeepsOpen() bool { return d.spool != nil }
+
+// KeepOpen keeps what would be recorded of open sessions if the process were killed now. It changes the list.
+func (d *Delivery) KeepOpen(open []session.ClosingRecord) {
+	all := make([]openSession, len(open))
+	for i := range open {
+		open[i].IsNodeStopped, open[i].IsEstimated = true, true
+		r := newClosed(d.Node, &open[i])
+		all[i] = openSession{open[i].Record.ID, open[i].Sequence, r.encode()}
+	}
+	dropped, err := d.spool.keepOpen(all)
+	switch isBroken := err != nil || dropped > 0; {
+	case !isBroken:
+		d.isJournalBroken.Store(false)
+	case d.isJournalBroken.Swap(true):
+	case err != nil:
+		d.log.Error("open sessions not kept, a kill would lose their records; check records.spool.path", slog.Any("error", err))
+	default:
+		d.log.Warn("open sessions not kept, a kill would lose their records; raise records.spool.max_size",
+			slog.Int("sessions", dropped), slog.String("max_size", d.Config.Spool.MaxSize.String()))
 	}
 }
 
 // Run delivers what waits until ctx ends.
-func (d *Delivery) Run(ctx context.Context) error {
-	if d.hook == nil {
-		return nil
+func (d *Delivery) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	if d.file != nil {
+		tasks.Go(func() { d.file.run(ctx) })
 	}
+	if d.opened != nil {
+		tasks.Go(func() { d.runOpened(ctx) })
+	}
+	if d.hook != nil {
+		tasks.Go(func() { d.runWebhook(ctx) })
+	}
+}
+
+// runOpened keeps the events "opened", a batch at a time.
+func (d *Delivery) runOpened(ctx context.Context) {
+	ticker := time.NewTicker(openedInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		await(ctx, ticker.C)
+		d.keepOpened()
+	}
+}
+
+// keepOpened keeps the events "opened" that wait.
+func (d *Delivery) keepOpened() {
+	for {
+		var batch []Record
+		for len(batch) < maxBatch && len(d.opened) > 0 {
+			batch = append(batch, <-d.opened)
+		}
+		if len(batch) == 0 {
+			return
+		}
+		_ = d.keep(batch, nil) // counted and logged
+	}
+}
+
+// runWebhook sends what waits until ctx ends.
+func (d *Delivery) runWebhook(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
+		d.dropExpired(time.Now())
 		sent, err := d.deliver(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			if failures == 0 {
-				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int("waiting", d.spool.waiting()),
-					slog.Any("error", err))
-			}
 			d.failed.Add(1)
+			if failures == 0 {
+				waiting, _ := d.spool.waiting()
+				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int("waiting", waiting), slog.Any("error", err))
+			}
 			await(ctx, d.pauseAfter(failures))
 			failures++
 		case sent == 0:
 			await(ctx, d.arrived)
 		default:
 			if failures > 0 {
-				d.log.Info("webhook recovered", slog.Int("waiting", d.spool.waiting()))
+				waiting, _ := d.spool.waiting()
+				d.log.Info("webhook recovered", slog.Int("waiting", waiting))
 			}
 			failures = 0
 			d.isDropping.Store(false)
 		}
 	}
-	return nil
+}
+
+// dropExpired drops records that have waited for too long.
+func (d *Delivery) dropExpired(now time.Time) {
+	dropped, err := d.spool.removeBefore(now.Add(-d.Retention))
+	if err != nil {
+		d.log.Error("old records not deleted; check records.spool.path", slog.Any("error", err))
+	}
+	if d.dropped.Add(uint64(dropped)); dropped > 0 {
+		d.log.Warn("records lost, they have waited longer than retention; check records.webhook.url", slog.Int("records", dropped))
+	}
 }
 
 // pauseAfter returns a channel that tells when to try again after so many failures and one. Its jitter keeps nodes apart.
@@ -195,18 +341,27 @@ func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
 func (d *Delivery) Stats() Stats {
 	s := Stats{Delivered: d.delivered.Load(), Dropped: d.dropped.Load(), Failed: d.failed.Load()}
 	if d.spool != nil {
-		s.Waiting = d.spool.waiting()
+		s.Waiting, s.WaitingBytes = d.spool.waiting()
 	}
 	return s
 }
 
-// Close closes the files, once Run has returned.
+// Close delivers what waits, if the receiver takes it at once, and closes the files. Run must have returned.
 func (d *Delivery) Close() {
+	if d.opened != nil {
+		d.keepOpened()
+	}
+	if d.hook != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), lastDelivery)
+		defer cancel()
+		for sent, err := d.deliver(ctx); sent > 0 && err == nil; sent, err = d.deliver(ctx) {
+		}
+		d.hook.client.CloseIdleConnections()
+	}
 	if d.file != nil {
-		_ = d.file.Close() // each write went to the system
+		d.file.close()
 	}
 	if d.spool != nil {
-		d.hook.client.CloseIdleConnections()
 		_ = d.spool.close() // each write is on the disk
 	}
 }

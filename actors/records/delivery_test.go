@@ -117,23 +117,35 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func testConfig(t *testing.T, address string) Config {
 	t.Helper()
 	c := DefaultConfig()
-	c.File = filepath.Join(t.TempDir(), "records.jsonl")
+	c.File.Path = filepath.Join(t.TempDir(), "records.jsonl")
 	c.Webhook.URL, c.Webhook.Secret = "http://"+address+"/hook?key=credential", testSecret
-	c.Webhook.Spool = filepath.Join(t.TempDir(), "records.db")
+	c.Spool.Path = filepath.Join(t.TempDir(), "records.db")
 	return c
+}
+
+const testRetention = 30 * 24 * time.Hour
+
+// closed closes sessions.
+func closed(t *testing.T, d *Delivery, all []session.ClosingRecord) {
+	t.Helper()
+	if err := d.Closed(all); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // open opens a delivery that tries again soon. The function stops it.
 func open(t *testing.T, c Config, log io.Writer) (d *Delivery, stop func()) {
 	t.Helper()
-	d, err := Open(c, "node1", slog.New(slog.NewTextHandler(log, nil)))
+	d, err := Open(Options{
+		Config: c, Retention: testRetention, Node: "node1", Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.pause = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { _ = d.Run(ctx) })
+	running.Go(func() { d.Run(ctx) })
 	return d, sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
@@ -145,7 +157,7 @@ func open(t *testing.T, c Config, log io.Writer) (d *Delivery, stop func()) {
 func closing(from, to int) (all []session.ClosingRecord) {
 	began := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
 	for i := from; i < to; i++ {
-		c := session.ClosingRecord{Since: began, LastSeen: began.Add(90 * time.Second)}
+		c := session.ClosingRecord{Since: began, LastSeen: began.Add(90 * time.Second), Period: 7}
 		c.Record.ID = backends.SessionID{byte(i >> 8), byte(i)}
 		c.Record.Opened = began
 		c.Record.Request = &backends.Request{
@@ -178,7 +190,7 @@ func TestDelivery_ReceiverAndNodeRestarted_EveryRecordArrives(t *testing.T) {
 		case 15:
 			r.stop()
 		}
-		d.Closed(closing(i*batch, (i+1)*batch))
+		closed(t, d, closing(i*batch, (i+1)*batch))
 	}
 	stop()
 	r.start(t)
@@ -201,21 +213,25 @@ func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)
 	c := testConfig(t, r.address)
-	c.Webhook.MaxWaiting = 100
+	c.Spool.MaxSize = 100 * setting.ByteSize(len(recordOf(t, closing(0, 1)[0]))) // below what Validate allows
 	var log bytes.Buffer
 	d, stop := open(t, c, &log)
-	d.Closed(closing(0, 250)) // more than there is room for at once
-	d.Closed(closing(250, 260))
-	d.Closed(closing(260, 270))
-	if s := d.Stats(); s.Waiting != 100 || s.Dropped != 170 {
-		t.Errorf("%+v, want 100 waiting and 170 dropped", s)
+	closed(t, d, closing(0, 250)) // more than there is room for at once
+	closed(t, d, closing(250, 260))
+	closed(t, d, closing(260, 270))
+	if s := d.Stats(); s.Waiting < 90 || s.Waiting > 101 || s.Dropped != uint64(270-s.Waiting) || s.WaitingBytes > int64(c.Spool.MaxSize) {
+		t.Errorf("%+v, want about 100 waiting and the others dropped", s)
 	}
+	kept := d.Stats().Waiting
 	r.start(t)
 	eventually(t, "the newest arrive", func() bool { return d.Stats().Waiting == 0 })
+	if s := d.Stats(); s.WaitingBytes != 0 {
+		t.Errorf("%d bytes wait, want none", s.WaitingBytes)
+	}
 	stop()
 	want := map[string]int{}
-	for _, one := range closing(170, 270) {
-		want[newRecord("", &one).ID] = 1
+	for _, one := range closing(270-kept, 270) {
+		want[newClosed("", &one).ID] = 1
 	}
 	if diff := cmp.Diff(want, r.ids); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
@@ -227,6 +243,12 @@ func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
 	}
 }
 
+func recordOf(t *testing.T, c session.ClosingRecord) []byte {
+	t.Helper()
+	r := newClosed("node1", &c)
+	return r.encode()
+}
+
 // TestDelivery_SpoolEmptied_OtherRequestID checks that a receiver that drops requests by their id loses no record when the spool was
 // empty in between.
 func TestDelivery_SpoolEmptied_OtherRequestID(t *testing.T) {
@@ -236,10 +258,10 @@ func TestDelivery_SpoolEmptied_OtherRequestID(t *testing.T) {
 	defer server.Close()
 	d, stop := open(t, testConfig(t, server.Listener.Addr().String()), io.Discard)
 	defer stop()
-	d.Closed(closing(0, 1))
+	closed(t, d, closing(0, 1))
 	first := <-ids
 	eventually(t, "it is removed", func() bool { return d.Stats().Waiting == 0 })
-	d.Closed(closing(1, 2))
+	closed(t, d, closing(1, 2))
 	if second := <-ids; first == second || first == "" {
 		t.Errorf("requests have the ids %q and %q, want two", first, second)
 	}
@@ -248,14 +270,14 @@ func TestDelivery_SpoolEmptied_OtherRequestID(t *testing.T) {
 func TestDelivery_File_LinesRotatedNoCredential(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t, "")
-	c.Webhook.URL, c.MaxFileSize, c.MaxFiles = "", setting.MiB, 50
+	c.Webhook.URL, c.File.MaxSize = "", setting.MiB
 	const count = 6000
 	for i := range 2 { // a restart appends
 		d, stop := open(t, c, io.Discard)
-		d.Closed(closing(i*count/2, (i+1)*count/2))
+		closed(t, d, closing(i*count/2, (i+1)*count/2))
 		stop()
 	}
-	files, err := filepath.Glob(filepath.Join(filepath.Dir(c.File), "*"))
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(c.File.Path), "*"))
 	if err != nil || len(files) < 3 {
 		t.Fatalf("files are %v, %v, want some rotated ones", files, err)
 	}
@@ -275,11 +297,16 @@ func TestDelivery_File_LinesRotatedNoCredential(t *testing.T) {
 	if len(ids) != count {
 		t.Errorf("%d records are in the files, want %d", len(ids), count)
 	}
-	last.ID, last.Session = "", ""
+	if last.ID != last.Session+".7" || time.Since(last.Time).Abs() > time.Hour {
+		t.Errorf("id %q and time %v of session %q", last.ID, last.Time, last.Session)
+	}
+	last.ID, last.Session, last.Time = "", "", time.Time{}
 	want := Record{
-		Version: 1, Node: "node1", Route: "/play", Channel: "a001", Backend: "portal", User: "anna", UserID: "17", Address: "192.0.2.7",
-		UserAgent: "VLC", Verdict: "allowed", Source: "backend", Reason: "idle", Began: closing(0, 1)[0].Since,
-		LastSeen: closing(0, 1)[0].LastSeen, Seconds: 90, UnverifiedSeconds: 5, Requests: 7, Bytes: 1000, History: "allowed/backend",
+		Version: 1, Event: "closed", Node: "node1", Route: "/play", Channel: "a001", Backend: "portal", User: "anna", UserID: "17", Address: "192.0.2.7",
+		UserAgent: "VLC", Verdict: "allowed", Source: "backend", Began: closing(0, 1)[0].Since, Ending: &Ending{
+			Reason: "idle", LastSeen: closing(0, 1)[0].LastSeen, Seconds: 90, UnverifiedSeconds: 5, Requests: 7, Bytes: 1000,
+			History: "allowed/backend",
+		},
 	}
 	if diff := cmp.Diff(want, last); diff != "" {
 		t.Errorf("record (-want +got):\n%s", diff)
@@ -291,7 +318,7 @@ func TestDelivery_FileBroken_LoggedOnce(t *testing.T) {
 	t.Parallel()
 	c := testConfig(t, "")
 	c.Webhook.URL = ""
-	folder := filepath.Dir(c.File)
+	folder := filepath.Dir(c.File.Path)
 	var log bytes.Buffer
 	d, stop := open(t, c, &log)
 	defer stop()
@@ -301,12 +328,12 @@ func TestDelivery_FileBroken_LoggedOnce(t *testing.T) {
 	if err := os.WriteFile(folder, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.Closed(closing(0, 2))
-	d.Closed(closing(2, 4))
+	closed(t, d, closing(0, 2))
+	closed(t, d, closing(2, 4))
 	if err := os.Remove(folder); err != nil {
 		t.Fatal(err)
 	}
-	d.Closed(closing(4, 5))
+	closed(t, d, closing(4, 5))
 	if n := strings.Count(log.String(), "records not written"); n != 1 || !strings.Contains(log.String(), "records are written again") {
 		t.Errorf("logged %d times, want once, and the end:\n%s", n, &log)
 	}
@@ -325,15 +352,15 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		"a spool that is none":          {func(c *Config) { c.Webhook.Spool = none }, "records.webhook.spool: open " + none},
-		"a spool in no folder":          {func(c *Config) { c.Webhook.Spool = "/nowhere/x.db" }, "records.webhook.spool: /nowhere is not writable"},
-		"a file in no folder":           {func(c *Config) { c.File = "/nowhere/x" }, "records.file: /nowhere is not writable"},
-		"a file that is a folder":       {func(c *Config) { c.File = os.TempDir() }, "records.file: open " + os.TempDir()},
-		"a spool that another one uses": {func(c *Config) { c.Webhook.Spool = used.Webhook.Spool }, "another process uses it"},
+		"a spool that is none":          {func(c *Config) { c.Spool.Path = none }, "records.spool.path: open " + none},
+		"a spool in no folder":          {func(c *Config) { c.Spool.Path = "/nowhere/x.db" }, "records.spool.path: /nowhere is not writable"},
+		"a file in no folder":           {func(c *Config) { c.File.Path = "/nowhere/x" }, "records.file.path: /nowhere is not writable"},
+		"a file that is a folder":       {func(c *Config) { c.File.Path = os.TempDir() }, "records.file.path: open " + os.TempDir()},
+		"a spool that another one uses": {func(c *Config) { c.Spool.Path = used.Spool.Path }, "another process uses it"},
 	} {
 		c := testConfig(t, "127.0.0.1:9")
 		test.change(&c)
-		if _, err := Open(c, "", nil); err == nil || !strings.Contains(err.Error(), test.says) {
+		if _, err := Open(Options{Config: c}); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: got %v, want %s", name, err, test.says)
 		}
 	}

@@ -1,7 +1,9 @@
 package records
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,19 +13,32 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"usher/backends"
 )
 
-// spool holds records on disk until they are delivered, the oldest first. Their keys have no gaps, and none is used again. It
+// spool holds on disk the records that wait for the webhook, the oldest first, and what would be recorded of open sessions. It
 // is safe for concurrent use.
+//
+//	bucket   key                       value
+//	waiting  number                    record. The numbers have no gaps, and none is used again
+//	open     session, sequence number  record as it would be now
+//	sizes    name of a bucket          how many bytes its values have
 type spool struct {
 	db  *bbolt.DB
-	max int
+	max int64
 }
 
 // spoolLockTimeout bounds the wait for a file that another process uses.
 const spoolLockTimeout = time.Second
 
-func openSpool(path string, max int) (*spool, error) {
+var (
+	waitingBucket = []byte("waiting")
+	openBucket    = []byte("open")
+	sizesBucket   = []byte("sizes")
+)
+
+func openSpool(path string, maxSize int64) (*spool, error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: spoolLockTimeout})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s: another process uses it; every node has its own", path)
@@ -32,57 +47,184 @@ func openSpool(path string, max int) (*spool, error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists([]byte("records"))
-		return err
+		var errs []error
+		for _, name := range [][]byte{waitingBucket, openBucket, sizesBucket} {
+			_, err := tx.CreateBucketIfNotExists(name)
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
-	return &spool{db: db, max: max}, nil
+	return &spool{db: db, max: maxSize}, nil
 }
 
-func bucketOf(tx *bbolt.Tx) *bbolt.Bucket { return tx.Bucket([]byte("records")) }
+func (s *spool) close() error { return s.db.Close() }
 
-// add stores records in one write, and returns how many old ones it dropped to make room.
-func (s *spool) add(records [][]byte) (dropped int, err error) {
+// sized is a bucket whose size is known. Its changes are kept by save.
+type sized struct {
+	*bbolt.Bucket
+
+	tx   *bbolt.Tx
+	name []byte
+	size int64
+}
+
+func sizedBucket(tx *bbolt.Tx, name []byte) *sized {
+	b := &sized{Bucket: tx.Bucket(name), tx: tx, name: name}
+	if raw := tx.Bucket(sizesBucket).Get(name); len(raw) == 8 {
+		b.size = int64(binary.BigEndian.Uint64(raw))
+	}
+	return b
+}
+
+func (b *sized) save() error {
+	return b.tx.Bucket(sizesBucket).Put(b.name, binary.BigEndian.AppendUint64(nil, uint64(b.size)))
+}
+
+// put stores a value in place of an earlier one.
+func (b *sized) put(key, value []byte) error {
+	b.size += int64(len(value) - len(b.Get(key)))
+	return b.Put(key, value)
+}
+
+func (b *sized) remove(key []byte) error {
+	b.size -= int64(len(b.Get(key)))
+	return b.Delete(key)
+}
+
+// removeFirst removes the first values while they are to be, and returns how many.
+func (b *sized) removeFirst(isToBe func(key, value []byte) bool) (removed int, err error) {
+	for {
+		key, value := b.Cursor().First()
+		if key == nil || !isToBe(key, value) {
+			return removed, nil
+		}
+		if err := b.remove(key); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+}
+
+// add stores records that wait, and forgets that the sessions were open, in one write. It returns how many old ones it dropped
+// to make room.
+func (s *spool) add(records [][]byte, closed []backends.SessionID) (dropped int, err error) {
 	err = s.db.Update(func(tx *bbolt.Tx) error {
-		b := bucketOf(tx)
-		for _, r := range records {
-			n, err := b.NextSequence()
-			if err != nil {
-				return err
-			}
-			if err := b.Put(binary.BigEndian.AppendUint64(nil, n), r); err != nil {
-				return err
-			}
+		if err := forget(sizedBucket(tx, openBucket), closed); err != nil {
+			return err
 		}
-		dropped = max(0, count(b)-s.max)
-		for range dropped {
-			key, _ := b.Cursor().First()
-			if err := b.Delete(key); err != nil {
-				return err
-			}
-		}
-		return nil
+		dropped, err = s.append(tx, records)
+		return err
 	})
 	return dropped, err
 }
 
-// count returns how many records there are.
-func count(b *bbolt.Bucket) int {
-	first, _ := b.Cursor().First()
-	if first == nil {
-		return 0
+func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) {
+	if len(records) == 0 {
+		return 0, nil
 	}
-	return int(b.Sequence()-binary.BigEndian.Uint64(first)) + 1
+	b := sizedBucket(tx, waitingBucket)
+	for _, r := range records {
+		n, err := b.NextSequence()
+		if err != nil {
+			return 0, err
+		}
+		if err := b.put(binary.BigEndian.AppendUint64(nil, n), r); err != nil {
+			return 0, err
+		}
+	}
+	if dropped, err = b.removeFirst(func(_, _ []byte) bool { return b.size > s.max }); err != nil {
+		return 0, err
+	}
+	return dropped, b.save()
 }
 
-// oldest returns the oldest records, up to that many, and the key of the last of them.
+// forget removes sessions from those that are open.
+func forget(b *sized, closed []backends.SessionID) error {
+	if b.size == 0 {
+		return nil
+	}
+	for _, id := range closed {
+		c := b.Cursor()
+		for key, _ := c.Seek(id[:]); bytes.HasPrefix(key, id[:]); key, _ = c.Seek(id[:]) {
+			if err := b.remove(key); err != nil {
+				return err
+			}
+		}
+	}
+	return b.save()
+}
+
+// openSession is what would be recorded of a stay of a session on this node.
+type openSession struct {
+	id       backends.SessionID
+	sequence uint64
+	record   []byte
+}
+
+// keepOpen notes open sessions in one write, and returns for how many there was no room.
+func (s *spool) keepOpen(all []openSession) (dropped int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, openBucket)
+		for i := range all {
+			key := binary.BigEndian.AppendUint64(all[i].id[:], all[i].sequence)
+			if b.size > s.max && b.Get(key) == nil {
+				dropped++
+				continue
+			}
+			if err := b.put(key, all[i].record); err != nil {
+				return err
+			}
+		}
+		return b.save()
+	})
+	return dropped, err
+}
+
+// recoverBatch is how many open sessions are taken at once.
+const recoverBatch = 1000
+
+// recover takes some of the sessions that were open when an earlier process ended, the stays of each summed up. Those that wait
+// for the webhook are what wait returns of them. It returns none once there are none left.
+func (s *spool) recover(wait func([]Record) [][]byte) (found []Record, dropped int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, openBucket)
+		var ids []backends.SessionID
+		c := b.Cursor()
+		for key, value := c.First(); key != nil; key, value = c.Next() {
+			var id backends.SessionID
+			copy(id[:], key)
+			isNew := len(ids) == 0 || ids[len(ids)-1] != id
+			if isNew && len(ids) == recoverBatch {
+				break
+			}
+			var r Record
+			if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil {
+				return fmt.Errorf("open session %s is unreadable: %w", id, err)
+			}
+			if isNew {
+				ids, found = append(ids, id), append(found, r)
+			} else {
+				found[len(found)-1].add(&r)
+			}
+		}
+		if err := forget(b, ids); err != nil {
+			return err
+		}
+		dropped, err = s.append(tx, wait(found))
+		return err
+	})
+	return found, dropped, err
+}
+
+// oldest returns the oldest records that wait, up to that many, and the key of the last of them.
 func (s *spool) oldest(most int) (records [][]byte, last uint64, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		c := bucketOf(tx).Cursor()
+		c := tx.Bucket(waitingBucket).Cursor()
 		for key, value := c.First(); key != nil && len(records) < most; key, value = c.Next() {
-			records = append(records, append([]byte(nil), value...))
+			records = append(records, bytes.Clone(value))
 			last = binary.BigEndian.Uint64(key)
 		}
 		return nil
@@ -90,32 +232,44 @@ func (s *spool) oldest(most int) (records [][]byte, last uint64, err error) {
 	return records, last, err
 }
 
-// remove deletes the records up to that key.
+// remove removes the records that wait, up to that key.
 func (s *spool) remove(last uint64) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		b := bucketOf(tx)
-		for {
-			key, _ := b.Cursor().First()
-			if key == nil || binary.BigEndian.Uint64(key) > last {
-				return nil
-			}
-			if err := b.Delete(key); err != nil {
-				return err
-			}
-		}
-	})
+	_, err := s.removeWaiting(func(key, _ []byte) bool { return binary.BigEndian.Uint64(key) <= last })
+	return err
 }
 
-// waiting counts the records.
-func (s *spool) waiting() (n int) {
+// removeBefore removes the records that were made before that time, and returns how many.
+func (s *spool) removeBefore(limit time.Time) (removed int, err error) {
+	oldest, _, err := s.oldest(1)
+	if err != nil || len(oldest) == 0 || !recordTime(oldest[0]).Before(limit) {
+		return 0, err // mostly, without a write
+	}
+	return s.removeWaiting(func(_, value []byte) bool { return recordTime(value).Before(limit) })
+}
+
+func (s *spool) removeWaiting(isToBe func(key, value []byte) bool) (removed int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, waitingBucket)
+		if removed, err = b.removeFirst(isToBe); err != nil {
+			return err
+		}
+		return b.save()
+	})
+	return removed, err
+}
+
+// waiting returns how many records wait, and their bytes.
+func (s *spool) waiting() (n int, size int64) {
 	_ = s.db.View(func(tx *bbolt.Tx) error {
-		n = count(bucketOf(tx))
+		b := sizedBucket(tx, waitingBucket)
+		if first, _ := b.Cursor().First(); first != nil {
+			n = int(b.Sequence()-binary.BigEndian.Uint64(first)) + 1
+		}
+		size = b.size
 		return nil
 	})
-	return n
+	return n, size
 }
-
-func (s *spool) close() error { return s.db.Close() }
 
 // checkSpool returns why no spool could be kept in the file.
 func checkSpool(path string) error {

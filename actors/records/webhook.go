@@ -42,6 +42,9 @@ func signingKey(s setting.Secret) ([]byte, error) {
 	if text == "" {
 		return nil, errors.New("missing; the receiver cannot tell who sends; create one with openssl rand -hex 32")
 	}
+	if n := len(text); n < setting.MinSecretSize {
+		return nil, fmt.Errorf("has %d bytes; want at least %d; create one with openssl rand -hex 32", n, setting.MinSecretSize)
+	}
 	encoded, isEncoded := strings.CutPrefix(text, secretPrefix)
 	if !isEncoded {
 		return []byte(text), nil

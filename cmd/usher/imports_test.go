@@ -99,7 +99,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
 		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
 		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go", "actors/records/spool.go"}, inAllTests: true},
-		{library: "gopkg.in/natefinch/lumberjack", importers: []string{"actors/records/delivery.go"}},
+		{library: "gopkg.in/natefinch/lumberjack", importers: []string{"actors/records/file.go"}},
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
@@ -109,7 +109,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},
 		{library: "google.golang.org/grpc", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
 		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
-		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin", "bench/report"}, inAllTests: true},
+		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin/...", "bench/report"}, inAllTests: true},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/backends/chain"
 	"usher/backends/setting"
 	"usher/cluster"
@@ -33,6 +34,7 @@ type settings struct {
 	Cluster  cluster.Config              `yaml:"cluster"`
 	Admin    admin.Config                `yaml:"admin"`
 	Tracing  tracingSettings             `yaml:"tracing"`
+	Records  records.Config              `yaml:"records"`
 	Log      logSettings                 `yaml:"log"`
 }
 
@@ -46,6 +48,7 @@ func defaultSettings() *settings {
 		Cluster:  cluster.DefaultConfig(),
 		Admin:    admin.DefaultConfig(),
 		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1, Slow: time.Second},
+		Records:  records.DefaultConfig(),
 		Log:      logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/recordstats"
 )
 
 // Backend is a backend in the API.
@@ -127,6 +128,8 @@ type Options struct {
 	Origins func() []Origin
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
+	Records func() recordstats.Stats
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
