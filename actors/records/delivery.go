@@ -55,12 +55,13 @@ type Delivery struct {
 	delivered, failed, dropped  atomic.Uint64
 }
 
-// Stats are numbers of the webhook. All but Waiting and WaitingBytes count since the start.
+// Stats are numbers of the delivery.
 type Stats struct {
-	// Waiting is how many records are in the spool.
-	Waiting      int
-	WaitingBytes int64
-	// Delivered were taken by the receiver.
+	// Waiting is how many records wait in the spool, and WaitingBytes their size.
+	Waiting, WaitingBytes int64
+	// Open is how many sessions are noted as open.
+	Open int64
+	// Delivered were taken by the receiver since the start.
 	Delivered uint64
 	// Dropped were lost, because too many waited or the spool could not be written.
 	Dropped uint64
@@ -281,8 +282,7 @@ func (d *Delivery) runWebhook(ctx context.Context) {
 		case err != nil:
 			d.failed.Add(1)
 			if failures == 0 {
-				waiting, _ := d.spool.waiting()
-				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int("waiting", waiting), slog.Any("error", err))
+				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int64("waiting", d.Stats().Waiting), slog.Any("error", err))
 			}
 			await(ctx, d.pauseAfter(failures))
 			failures++
@@ -290,8 +290,7 @@ func (d *Delivery) runWebhook(ctx context.Context) {
 			await(ctx, d.arrived)
 		default:
 			if failures > 0 {
-				waiting, _ := d.spool.waiting()
-				d.log.Info("webhook recovered", slog.Int("waiting", waiting))
+				d.log.Info("webhook recovered", slog.Int64("waiting", d.Stats().Waiting))
 			}
 			failures = 0
 			d.isDropping.Store(false)
@@ -341,7 +340,7 @@ func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
 func (d *Delivery) Stats() Stats {
 	s := Stats{Delivered: d.delivered.Load(), Dropped: d.dropped.Load(), Failed: d.failed.Load()}
 	if d.spool != nil {
-		s.Waiting, s.WaitingBytes = d.spool.waiting()
+		s.Waiting, s.WaitingBytes, s.Open = d.spool.sizes()
 	}
 	return s
 }

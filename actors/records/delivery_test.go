@@ -230,7 +230,7 @@ func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
 	}
 	stop()
 	want := map[string]int{}
-	for _, one := range closing(270-kept, 270) {
+	for _, one := range closing(270-int(kept), 270) {
 		want[newClosed("", &one).ID] = 1
 	}
 	if diff := cmp.Diff(want, r.ids); diff != "" {

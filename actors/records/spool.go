@@ -21,9 +21,9 @@ import (
 // is safe for concurrent use.
 //
 //	bucket   key                       value
-//	waiting  number                    record. The numbers have no gaps, and none is used again
+//	waiting  number                    record. No number is used again
 //	open     session, sequence number  record as it would be now
-//	sizes    name of a bucket          how many bytes its values have
+//	sizes    name of a bucket          how many values it has, and their bytes
 type spool struct {
 	db  *bbolt.DB
 	max int64
@@ -68,28 +68,35 @@ type sized struct {
 
 	tx   *bbolt.Tx
 	name []byte
-	size int64
+
+	count, size int64
 }
 
 func sizedBucket(tx *bbolt.Tx, name []byte) *sized {
 	b := &sized{Bucket: tx.Bucket(name), tx: tx, name: name}
-	if raw := tx.Bucket(sizesBucket).Get(name); len(raw) == 8 {
-		b.size = int64(binary.BigEndian.Uint64(raw))
+	if raw := tx.Bucket(sizesBucket).Get(name); len(raw) == 16 {
+		b.count, b.size = int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint64(raw[8:]))
 	}
 	return b
 }
 
 func (b *sized) save() error {
-	return b.tx.Bucket(sizesBucket).Put(b.name, binary.BigEndian.AppendUint64(nil, uint64(b.size)))
+	raw := binary.BigEndian.AppendUint64(nil, uint64(b.count))
+	return b.tx.Bucket(sizesBucket).Put(b.name, binary.BigEndian.AppendUint64(raw, uint64(b.size)))
 }
 
 // put stores a value in place of an earlier one.
 func (b *sized) put(key, value []byte) error {
-	b.size += int64(len(value) - len(b.Get(key)))
+	before := b.Get(key)
+	if before == nil {
+		b.count++
+	}
+	b.size += int64(len(value) - len(before))
 	return b.Put(key, value)
 }
 
 func (b *sized) remove(key []byte) error {
+	b.count--
 	b.size -= int64(len(b.Get(key)))
 	return b.Delete(key)
 }
@@ -143,7 +150,7 @@ func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) 
 
 // forget removes sessions from those that are open.
 func forget(b *sized, closed []backends.SessionID) error {
-	if b.size == 0 {
+	if b.count == 0 {
 		return nil
 	}
 	for _, id := range closed {
@@ -258,17 +265,14 @@ func (s *spool) removeWaiting(isToBe func(key, value []byte) bool) (removed int,
 	return removed, err
 }
 
-// waiting returns how many records wait, and their bytes.
-func (s *spool) waiting() (n int, size int64) {
+// sizes returns how many records wait and their bytes, and how many stays of open sessions are noted.
+func (s *spool) sizes() (waiting, bytes, open int64) {
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		b := sizedBucket(tx, waitingBucket)
-		if first, _ := b.Cursor().First(); first != nil {
-			n = int(b.Sequence()-binary.BigEndian.Uint64(first)) + 1
-		}
-		size = b.size
+		waiting, bytes, open = b.count, b.size, sizedBucket(tx, openBucket).count
 		return nil
 	})
-	return n, size
+	return waiting, bytes, open
 }
 
 // checkSpool returns why no spool could be kept in the file.

@@ -51,6 +51,6 @@ func (o openingObserver) Decided(r *backends.Request, before, after *backends.De
 func (n *node) recordStats() recordstats.Stats {
 	s := n.records.Stats()
 	return recordstats.Stats{
-		Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, Delivered: s.Delivered, Dropped: s.Dropped, FailedRequests: s.Failed,
+		Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, Open: s.Open, Delivered: s.Delivered, Dropped: s.Dropped, FailedRequests: s.Failed,
 	}
 }

@@ -6,8 +6,9 @@ import "github.com/prometheus/client_golang/prometheus"
 // Stats are numbers of the webhook that takes session records.
 type Stats struct {
 	// Waiting is how many records wait for it, and WaitingBytes how much room they take.
-	Waiting      int
-	WaitingBytes int64
+	Waiting, WaitingBytes int64
+	// Open is how many sessions are noted as open, so that a kill loses no record.
+	Open int64
 	// Delivered and Dropped are how many records it took and how many were lost, since the start.
 	Delivered, Dropped uint64
 	// FailedRequests is how many requests failed since the start.
@@ -17,7 +18,7 @@ type Stats struct {
 type collector struct {
 	stats func() Stats
 
-	delivered, dropped, failed, waiting, waitingBytes *prometheus.Desc
+	delivered, dropped, failed, waiting, waitingBytes, open *prometheus.Desc
 }
 
 // New returns the metrics of what stats returns.
@@ -34,12 +35,14 @@ func New(stats func() Stats) prometheus.Collector {
 			"Session records that wait for the webhook.", nil, nil),
 		waitingBytes: prometheus.NewDesc("usher_records_waiting_bytes",
 			"Room that the waiting session records take of records.spool.max_size.", nil, nil),
+		open: prometheus.NewDesc("usher_records_open_sessions",
+			"Sessions that are noted as open, so that a kill loses no record. 0 with redis.", nil, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.delivered, c.dropped, c.failed, c.waiting, c.waitingBytes} {
+	for _, d := range []*prometheus.Desc{c.delivered, c.dropped, c.failed, c.waiting, c.waitingBytes, c.open} {
 		out <- d
 	}
 }
@@ -52,4 +55,5 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(c.waiting, prometheus.GaugeValue, float64(s.Waiting))
 	out <- prometheus.MustNewConstMetric(c.waitingBytes, prometheus.GaugeValue, float64(s.WaitingBytes))
+	out <- prometheus.MustNewConstMetric(c.open, prometheus.GaugeValue, float64(s.Open))
 }
