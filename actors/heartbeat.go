@@ -15,6 +15,8 @@ const (
 	// heartbeatSteps is the number of steps over which a heartbeat is spread, so that a million sessions are no burst. It
 	// divides tableShards.
 	heartbeatSteps = 16
+	// openedInterval is for how long nobody else may know that a session has opened: a kill in this time loses its record.
+	openedInterval = 100 * time.Millisecond
 	// expiryInterval is how often expired sessions are looked for.
 	expiryInterval = 5 * time.Second
 	// maxExpired bounds one call, so that it stays far below the store's timeout.
@@ -30,6 +32,9 @@ type heartbeatReporter struct {
 	idleTimeout time.Duration
 	onClosed    func([]session.ClosingRecord) error
 	onOpen      func([]session.ClosingRecord) // nil: nobody keeps open sessions
+
+	openedMu sync.Mutex
+	opened   []*Session // since the last look; guarded by openedMu
 
 	keeping  sync.Mutex // held while open sessions are kept, so that none is that has closed
 	isClosed bool       // all sessions have closed; guarded by keeping
@@ -58,15 +63,60 @@ func (s *Session) heartbeat() session.Heartbeat {
 
 // run reports heartbeats step by step until the registry closes.
 func (h *heartbeatReporter) run() {
-	ticker := time.NewTicker(h.interval / heartbeatSteps)
+	ticker, openedTicker := time.NewTicker(h.interval/heartbeatSteps), time.NewTicker(openedInterval)
 	defer ticker.Stop()
-	for step := 0; ; step = (step + 1) % heartbeatSteps {
+	defer openedTicker.Stop()
+	for step := 0; ; {
 		select {
 		case <-h.life.ctx.Done():
 			return
 		case <-ticker.C:
 			h.report(step)
+			step = (step + 1) % heartbeatSteps
+		case <-openedTicker.C:
+			h.reportOpened()
 		}
+	}
+}
+
+// onOpened has a session reported soon whose viewer may watch.
+func (h *heartbeatReporter) onOpened(s *Session) {
+	if h.cluster.Shared() || h.onOpen != nil {
+		h.openedMu.Lock()
+		h.opened = append(h.opened, s)
+		h.openedMu.Unlock()
+	}
+}
+
+// reportOpened stores the first heartbeats of sessions that have opened, or keeps those sessions.
+func (h *heartbeatReporter) reportOpened() {
+	h.openedMu.Lock()
+	opened := h.opened
+	h.opened = nil
+	h.openedMu.Unlock()
+	if len(opened) == 0 {
+		return
+	}
+	if h.cluster.Shared() {
+		seen := make([]session.Heartbeat, len(opened))
+		for i, s := range opened {
+			seen[i] = s.heartbeat()
+			s.heartbeats.Add(1)
+		}
+		h.store(seen)
+		return
+	}
+	open := make([]session.ClosingRecord, 0, len(opened))
+	h.keeping.Lock()
+	defer h.keeping.Unlock()
+	for _, s := range opened {
+		if !h.isClosed && !s.isClosed.Load() {
+			s.reportedSeen.Store(s.lastSeen.Load())
+			open = append(open, s.closingRecord())
+		}
+	}
+	if len(open) > 0 {
+		h.onOpen(open)
 	}
 }
 
@@ -78,9 +128,13 @@ func (h *heartbeatReporter) report(step int) {
 		h.onOpen(open)
 	}
 	h.keeping.Unlock()
-	if len(seen) == 0 {
-		return
+	if len(seen) > 0 {
+		h.store(seen)
 	}
+}
+
+// store stores heartbeats.
+func (h *heartbeatReporter) store(seen []session.Heartbeat) {
 	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
 	defer cancel()
 	unknown, err := h.cluster.RecordHeartbeats(ctx, seen)

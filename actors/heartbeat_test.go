@@ -157,13 +157,15 @@ func TestHeartbeatReporter_UnknownSession(t *testing.T) {
 			r.records = nil
 		}
 		synctest.Wait()
-		for heartbeat, want := range []backends.Verdict{backends.Pending, backends.Allowed} {
-			forget()
-			n.watch(t, openRequest(1))
-			time.Sleep(20 * time.Second)
-			if got := r.get(idOf(1)).Decision.Verdict; got != want {
-				t.Errorf("after heartbeat %d the store holds %v, want %v", heartbeat+1, got, want)
-			}
+		forget()
+		time.Sleep(2 * openedInterval)
+		if got := r.get(idOf(1)).Decision.Verdict; got != backends.Pending || len(r.of(1)) != 1 {
+			t.Errorf("after the first of %d heartbeats the store holds %v, want pending", len(r.of(1)), got)
+		}
+		n.watch(t, openRequest(1))
+		time.Sleep(20 * time.Second)
+		if got := r.get(idOf(1)).Decision.Verdict; got != backends.Allowed {
+			t.Errorf("after the second heartbeat the store holds %v, want allowed", got)
 		}
 	})
 }
@@ -175,6 +177,10 @@ func TestHeartbeatReporter_Collect_EachSessionOnce(t *testing.T) {
 		defer n.closeAndDrain()
 		time.Sleep(time.Second)
 		const sessions = 1000
+		for i := range sessions {
+			n.watch(t, openRequest(i))
+		}
+		time.Sleep(openedInterval + time.Millisecond) // their first heartbeats
 		for i := range sessions {
 			n.watch(t, openRequest(i))
 		}

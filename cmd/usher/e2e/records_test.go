@@ -200,6 +200,19 @@ func openSessions(t *testing.T, public string, from, to int) (tickets []string) 
 	return tickets
 }
 
+// setIdleTimeout changes sessions.idle_timeout for the next start.
+func (m *clusterNode) setIdleTimeout(t *testing.T, d time.Duration) {
+	t.Helper()
+	text, err := os.ReadFile(m.file)
+	if err == nil {
+		text = regexp.MustCompile(`idle_timeout: [^,]+,`).ReplaceAll(text, fmt.Appendf(nil, "idle_timeout: %s,", d))
+		err = os.WriteFile(m.file, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // awaitNoted waits until so many sessions are noted as open.
 func awaitNoted(t *testing.T, n *node, want int) {
 	t.Helper()
@@ -236,46 +249,46 @@ func wantNoCredential(t *testing.T, tickets []string, texts map[string]string) {
 // again, and a receiver that fails half the time and is restarted.
 func TestRecords_NodeAndReceiverRestarted_EveryRecordArrives(t *testing.T) {
 	t.Parallel()
-	const idleEnd, stopEnd, killEnd = 4000, 7000, 10_000 // the numbers of viewers whose sessions end so
+	const stopEnd, killEnd, idleEnd = 3000, 6000, 10_000 // the numbers of viewers whose sessions end so
 	r, folder := newRecordReceiver(t), t.TempDir()
 	s := clusterSetup{
 		origin: startStage(t, nil), middleware: startSecretMiddleware(t).URL(), backend: "recheck_rate: 100000",
-		idle: 3 * time.Second, more: "cluster: { heartbeat_interval: 1s }\n" + r.yaml(folder), binary: plainBinary(t),
+		idle: time.Hour, more: "cluster: { heartbeat_interval: 1s }\n" + r.yaml(folder), binary: plainBinary(t),
 	}
 	n := startClusterNode(t, s, "n1")
-	tickets := openSessions(t, n.public, 0, idleEnd)
-	r.start(t)
-	r.await(t, idleEnd/4)
-	r.stop()
-	eventually(t, waitTimeout, "the idle sessions close", func() error {
-		if got := strings.Count(n.log(), `"msg":"session closed"`); got < idleEnd {
-			return fmt.Errorf("%d have", got)
-		}
-		return nil
-	})
-	openSessions(t, n.public, idleEnd, stopEnd)
+	tickets := openSessions(t, n.public, 0, stopEnd)
 	n.signal(syscall.SIGTERM)
 	if code := n.wait(t); code != 0 {
 		t.Fatalf("the node ended with %d, want 0", code)
 	}
 	r.start(t)
 	n.start(t)
-	r.await(t, stopEnd)
+	r.await(t, stopEnd/4)
+	r.stop()
 	openSessions(t, n.public, stopEnd, killEnd)
 	awaitNoted(t, n.node, killEnd-stopEnd)
 	n.signal(syscall.SIGKILL)
 	n.wait(t)
+	n.setIdleTimeout(t, 2*time.Second)
+	r.start(t)
 	n.start(t)
 	r.await(t, killEnd)
+	openSessions(t, n.public, killEnd, idleEnd)
+	r.stop()
+	r.start(t)
+	r.await(t, idleEnd)
 	eventually(t, waitTimeout, "all openings are told", func() error {
-		if got := r.opened(); got != killEnd {
-			return fmt.Errorf("%d of %d are", got, killEnd)
+		if got := r.opened(); got != idleEnd {
+			return fmt.Errorf("%d of %d are", got, idleEnd)
 		}
 		return nil
 	})
 	wantOneRecordEach(t, r, func(i int, got record) bool {
-		wasStopped := i >= idleEnd
-		return got.Estimated == (i >= stopEnd) && (got.Reason == "node-stopped") == wasStopped && got.Requests == 1 &&
+		wasKilled, reason := i >= stopEnd && i < killEnd, "node-stopped"
+		if i >= killEnd {
+			reason = "idle"
+		}
+		return got.Estimated == wasKilled && got.Reason == reason && got.Requests == 1 &&
 			got.Channel == fmt.Sprintf("a%03d", i%20) && got.Address == fmt.Sprintf("10.9.%d.%d", i/250, i%250+1)
 	})
 	texts := map[string]string{"the log": n.log(), "the webhook": r.bodies.String()}
@@ -292,8 +305,8 @@ func TestRecords_NodeAndReceiverRestarted_EveryRecordArrives(t *testing.T) {
 		texts[name] = string(text)
 		written += strings.Count(string(text), `"event":"closed"`)
 	}
-	if logged := strings.Count(n.log(), `"msg":"session closed"`); written != killEnd || logged != killEnd {
-		t.Errorf("%d records in files and %d in the log, want %d each", written, logged, killEnd)
+	if logged := strings.Count(n.log(), `"msg":"session closed"`); written != idleEnd || logged != idleEnd {
+		t.Errorf("%d records in files and %d in the log, want %d each", written, logged, idleEnd)
 	}
 	wantNoCredential(t, tickets, texts)
 	t.Logf("%d requests, of which half failed; %d records came again", r.requests, r.repeated)
