@@ -368,3 +368,176 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 		t.Errorf("the files of a node that runs are refused: %v", err)
 	}
 }
+
+// TestOpen_NodeWasKilled_OpenSessionsRecorded shows what the next start records: of each session the sum of its stays, unless it
+// has closed.
+func TestOpen_NodeWasKilled_OpenSessionsRecorded(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	c := testConfig(t, r.address)
+	d, stop := open(t, c, io.Discard)
+	first := closing(0, 2500)
+	for i := range first {
+		first[i].Sequence = uint64(i + 1)
+	}
+	d.KeepOpen(first)
+	later := closing(0, 1) // came back, and stays on
+	later[0].Sequence, later[0].Since, later[0].LastSeen = 9000, later[0].Since.Add(2*time.Minute), later[0].LastSeen.Add(time.Hour)
+	later[0].Record.Decision.Source, later[0].Counters.History = backends.FromCached, "allowed/cached"
+	d.KeepOpen(closing(0, 1))
+	d.KeepOpen(later)
+	closed(t, d, closing(1, 2))
+	if s := d.Stats(); s.Open != 2501 || s.Waiting != 1 { // the first one has three entries, and number 1 none
+		t.Errorf("%+v, want 2501 open and 1 waiting", s)
+	}
+	stop() // as far as the disk tells, it was killed
+	var log bytes.Buffer
+	d, stop = open(t, c, &log)
+	if s := d.Stats(); s.Open != 0 || s.Waiting != 2500 {
+		t.Errorf("%+v after the start, want none open and 2500 waiting", s)
+	}
+	stop()
+	d, stop = open(t, c, io.Discard)
+	defer stop()
+	if s := d.Stats(); s.Waiting != 2500 {
+		t.Errorf("%+v after another start, want the same", s)
+	}
+	got := map[string]Record{}
+	lines, _, err := d.spool.oldest(3000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines {
+		var one Record
+		if err := json.Unmarshal(line, &one); err != nil {
+			t.Fatal(err)
+		}
+		got[one.Session] = one
+	}
+	moved, usual, ended := got[first[0].Record.ID.String()], got[first[7].Record.ID.String()], got[first[1].Record.ID.String()]
+	want := Ending{
+		Reason: "node-stopped", LastSeen: later[0].LastSeen, Seconds: 3690, UnverifiedSeconds: 15, Requests: 21, Bytes: 3000,
+		History: "allowed/backend,allowed/cached", IsEstimated: true,
+	}
+	if diff := cmp.Diff(&want, moved.Ending); diff != "" || moved.Source != "cached" || !moved.Began.Equal(first[0].Since) {
+		t.Errorf("the session that came back began %v, source %s (-want +got):\n%s", moved.Began, moved.Source, diff)
+	}
+	if usual.Requests != 7 || !usual.IsEstimated || usual.Reason != "node-stopped" || usual.ID == usual.Session+".7" {
+		t.Errorf("a session that was open is recorded as %+v %+v", usual, usual.Ending)
+	}
+	if ended.IsEstimated || ended.Reason != "idle" {
+		t.Errorf("a session that had closed is recorded as %+v", ended.Ending)
+	}
+	if n := strings.Count(log.String(), `msg="session closed"`); n != 2499 || !strings.Contains(log.String(), "estimated=true") {
+		t.Errorf("%d are logged, want 2499, as estimated", n)
+	}
+}
+
+// TestDelivery_SpoolFull_OpenSessionsNotKept bounds the sessions that are noted. Known ones go on.
+func TestDelivery_SpoolFull_OpenSessionsNotKept(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "127.0.0.1:9")
+	c.Spool.MaxSize = 20 * setting.ByteSize(len(recordOf(t, closing(0, 1)[0])))
+	var log bytes.Buffer
+	d, stop := open(t, c, &log)
+	defer stop()
+	for range 3 {
+		d.KeepOpen(closing(0, 100))
+	}
+	if s := d.Stats(); s.Open < 15 || s.Open > 25 {
+		t.Errorf("%d are noted, want about 20", s.Open)
+	}
+	if n := strings.Count(log.String(), "open sessions not kept"); n != 1 {
+		t.Errorf("warned %d times, want once:\n%s", n, &log)
+	}
+}
+
+// TestDelivery_RecordsTooOld_Dropped shows that what holds names and addresses does not wait for longer than the retention time.
+func TestDelivery_RecordsTooOld_Dropped(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	d, stop := open(t, testConfig(t, "127.0.0.1:9"), &log)
+	closed(t, d, closing(0, 10))
+	d.dropExpired(time.Now().Add(testRetention - time.Hour))
+	before := d.Stats()
+	d.dropExpired(time.Now().Add(testRetention + time.Hour))
+	after := d.Stats()
+	stop()
+	if before.Waiting != 10 || after.Waiting != 0 || after.Dropped != 10 || !strings.Contains(log.String(), "longer than retention") {
+		t.Errorf("%d wait before and %d after their time, %d dropped:\n%s", before.Waiting, after.Waiting, after.Dropped, &log)
+	}
+}
+
+func TestDelivery_Opened(t *testing.T) {
+	t.Parallel()
+	for _, isWanted := range []bool{true, false} {
+		c := testConfig(t, "127.0.0.1:9")
+		c.OpenEvents = isWanted
+		var log bytes.Buffer
+		d, stop := open(t, c, &log)
+		one := closing(3, 4)[0]
+		one.Record.Request.Session = one.Record.ID
+		for range maxOpened + maxBatch { // more than wait at once, unless they are written meanwhile
+			d.Opened(one.Record.Request, &one.Record.Decision)
+		}
+		stop()
+		s := d.Stats()
+		text, err := os.ReadFile(c.File.Path)
+		if !isWanted {
+			if err == nil || s.Dropped != 0 {
+				t.Errorf("%s is written and %d dropped, want nothing without open_events", text, s.Dropped)
+			}
+			continue
+		}
+		written := bytes.Count(text, []byte(`"event":"opened"`))
+		if err != nil || uint64(written)+s.Dropped != maxOpened+maxBatch || written < maxOpened {
+			t.Errorf("%d written and %d dropped, %v; want at least %d and all in all", written, s.Dropped, err, maxOpened)
+		}
+		if bytes.Contains(text, []byte("credential")) || bytes.Contains(text, []byte("last_seen")) ||
+			strings.Count(log.String(), `msg="session opened" session=`+one.Record.ID.String()) != written {
+			t.Errorf("the event is %.400s", text)
+		}
+	}
+}
+
+// TestFile_Expire deletes records before they are older than the retention time, and no file of another.
+func TestFile_Expire(t *testing.T) {
+	t.Parallel()
+	const retention = 4 * 24 * time.Hour // a file is rotated when its first record is four hours old
+	now := time.Now().UTC()
+	for name, test := range map[string]struct {
+		age   time.Duration // of the file's first record, or since the file was rotated
+		named func(at time.Time) string
+		kept  bool // under that name
+	}{
+		"a new file":                   {3 * time.Hour, func(time.Time) string { return "records.jsonl" }, true},
+		"an old file":                  {5 * time.Hour, func(time.Time) string { return "records.jsonl" }, false},
+		"a file that was just rotated": {time.Hour, rotatedName, true},
+		"one whose first record must stay, rotated long ago": {retention - 7*time.Hour, rotatedName, true},
+		"one whose first record is almost too old":           {retention - 5*time.Hour, rotatedName, false},
+		"one that is too old":                                {2 * retention, rotatedName, false},
+		"a file of another":                                  {2 * retention, func(time.Time) string { return "records-of-another.jsonl" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			folder := t.TempDir()
+			f := openFile(FileConfig{Path: filepath.Join(folder, "records.jsonl"), MaxSize: setting.MiB, MaxFiles: 100}, retention,
+				slog.New(slog.DiscardHandler))
+			defer f.close()
+			path := filepath.Join(folder, test.named(now.Add(-test.age)))
+			r := Record{Time: now.Add(-test.age), UserAgent: strings.Repeat("x", 5000)}
+			if err := os.WriteFile(path, append(r.encode(), '\n'), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.expire(now); err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(path)
+			if isKept := err == nil && len(text) > 0; isKept != test.kept {
+				t.Errorf("kept: %t (%v), want %t", isKept, err, test.kept)
+			}
+		})
+	}
+}
+
+func rotatedName(at time.Time) string { return "records-" + at.Format(rotatedAt) + ".jsonl" }

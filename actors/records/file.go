@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -23,6 +24,8 @@ const (
 	rotations = 24
 	// maxFileAge is the age of a file's first record at which it is rotated, however long the retention time is.
 	maxFileAge = 24 * time.Hour
+	// maxLine is more than a record has bytes.
+	maxLine = 1 << 20
 	// rotatedAt is the time in the name of a rotated file.
 	rotatedAt = "2006-01-02T15-04-05.000"
 )
@@ -114,7 +117,7 @@ func (f *file) firstRecord() (at time.Time, ok bool) {
 		return at, !errors.Is(err, fs.ErrNotExist)
 	}
 	defer in.Close()
-	line, _ := bufio.NewReaderSize(in, 4<<10).ReadSlice('\n')
+	line, _ := bufio.NewReader(io.LimitReader(in, maxLine)).ReadBytes('\n')
 	if len(line) == 0 {
 		return at, false
 	}

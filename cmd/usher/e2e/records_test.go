@@ -337,16 +337,23 @@ func wantOneRecordEach(t *testing.T, r *recordReceiver, isRight func(number int,
 func TestCluster_NodeKilled_OtherClosesAsEstimated(t *testing.T) {
 	t.Parallel()
 	const dead, moved, all = 100, 200, 300 // numbers: on the dead node alone; moved before it was killed; on the living node alone
-	r := newRecordReceiver(t)
+	r, redis := newRecordReceiver(t), startRedis(t)
 	r.start(t)
 	s := clusterSetup{
-		origin: startStage(t, nil), middleware: startSecretMiddleware(t).URL(), redis: startRedis(t).standalone(),
-		more: r.yaml(t.TempDir()),
+		origin: startStage(t, nil), middleware: startSecretMiddleware(t).URL(), redis: redis.standalone(),
+		more: r.yaml(t.TempDir()), idle: 20 * time.Second,
 	}
 	first := startClusterNode(t, s, "n1")
 	s.more = r.yaml(t.TempDir())
 	second := startClusterNode(t, s, "n2")
 	tickets := openSessions(t, first.public, 0, moved)
+	eventually(t, waitTimeout, "redis has the first heartbeats", func() error {
+		const count = "local n = 0; for i = 0, 63 do n = n + redis.call('ZCARD', 'usher:last-seen:{' .. i .. '}') end; return n"
+		if got := redis.do(t, "EVAL", count, "0"); got != strconv.Itoa(moved) {
+			return fmt.Errorf("it has %s", got)
+		}
+		return nil
+	})
 	openSessions(t, second.public, dead, all)
 	first.signal(syscall.SIGKILL)
 	first.wait(t)
@@ -365,11 +372,11 @@ func TestCluster_NodeKilled_OtherClosesAsEstimated(t *testing.T) {
 func TestCluster_ViewerMoved_OneRecordOfAllNodes(t *testing.T) {
 	t.Parallel()
 	const all = 100
-	r := newRecordReceiver(t)
+	r, redis := newRecordReceiver(t), startRedis(t)
 	r.start(t)
 	s := clusterSetup{
-		origin: startStage(t, nil), middleware: startSecretMiddleware(t).URL(), redis: startRedis(t).standalone(),
-		more: r.yaml(t.TempDir()),
+		origin: startStage(t, nil), middleware: startSecretMiddleware(t).URL(), redis: redis.standalone(),
+		more: r.yaml(t.TempDir()), idle: 20 * time.Second,
 	}
 	first := startClusterNode(t, s, "n1")
 	s.more = r.yaml(t.TempDir())
