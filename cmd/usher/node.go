@@ -23,26 +23,31 @@ import (
 	"usher/cmd/usher/tracing"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
 // node is one gateway with everything that it consists of.
 type node struct {
-	settings *settings
-	logger   *slog.Logger
-	chains   map[string]*chain.Chain
-	adapters map[string]adapter
-	cluster  *cluster.Node
-	records  *records.Delivery
-	cache    *origin.Cache
-	origins  map[string]*origin.Origin
-	registry *actors.Registry
-	viewers  *addressWatch // the registry as the gateway sees it
-	gateway  *gateway.Gateway
-	handler  http.Handler
-	server   *gateway.Server
-	recorder *admin.Recorder
+	settings  *settings
+	logger    *slog.Logger
+	chains    map[string]*chain.Chain
+	adapters  map[string]adapter
+	cluster   *cluster.Node
+	records   *records.Delivery
+	cache     *origin.Cache
+	origins   map[string]*origin.Origin
+	registry  *actors.Registry
+	viewers   *addressWatch // the registry as the gateway sees it
+	gateway   *gateway.Gateway
+	handler   http.Handler
+	server    *gateway.Server
+	recorder  *admin.Recorder
+	auditFile *audit.File // nil: none
+	// freeRides follows what outages cost.
+	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -52,7 +57,7 @@ type node struct {
 // newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
-		settings: s, logger: logger, recorder: admin.NewRecorder(),
+		settings: s, logger: logger, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
 		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
@@ -72,11 +77,12 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.openRecords(); err != nil {
 		return nil, err
 	}
+	n.freeRides = n.newFreeRides()
 	n.registry = actors.NewRegistry(n.recordSessions(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	}))
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
@@ -250,6 +256,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.records.Run(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.freeRides.Run(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -257,6 +267,12 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		if a.run != nil {
 			group.Go(func() error { return a.run(life) })
 		}
+	}
+	if n.auditFile != nil {
+		group.Go(func() error {
+			n.auditFile.Run(life)
+			return nil
+		})
 	}
 	if on.admin != nil {
 		group.Go(func() error { return n.serveAdmin(life, on.admin) })
@@ -291,7 +307,10 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
+				return answer
+			}
+			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})
 }

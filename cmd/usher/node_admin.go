@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -11,8 +12,10 @@ import (
 	"slices"
 	"time"
 
+	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
 
@@ -32,12 +35,36 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 }
 
 func (n *node) adminHandler() http.Handler {
-	return admin.Handler(n.settings.Admin, admin.Options{
+	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
-		Records: n.recordStats,
-	})
+		Records:  n.recordStats,
+		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
+	}
+	if n.auditFile != nil {
+		o.AuditStream = n.auditFile
+	}
+	return admin.Handler(n.settings.Admin, o)
+}
+
+// nodeSessions are the sessions of this node as the API needs them.
+type nodeSessions struct{ *actors.Registry }
+
+// Checks returns what has decided on the session on this node.
+func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found bool) {
+	entries, found := n.Timeline(id)
+	for _, e := range entries {
+		c := admin.Check{
+			Time: e.Time, Trigger: e.Trigger.String(), Backend: e.Backend, DurationMS: float64(e.Duration.Microseconds()) / 1000,
+			Verdict: e.Verdict.String(), Source: e.Source.String(), Reason: e.Reason, Error: e.Error, Omitted: e.Omitted,
+		}
+		if e.Count > 1 {
+			c.Count, c.Since = e.Count, e.Since
+		}
+		checks = append(checks, c)
+	}
+	return checks, found
 }
 
 // backends returns all backends as the API shows them.

@@ -1,21 +1,16 @@
 package main
 
 import (
-	"time"
-
 	"usher/actors"
 	"usher/actors/records"
 	"usher/backends"
 	"usher/gateway/admin/recordstats"
 )
 
-// retention is how long records are kept.
-const retention = 30 * 24 * time.Hour
-
 // openRecords opens what keeps the records of sessions.
 func (n *node) openRecords() (err error) {
 	n.records, err = records.Open(records.Options{
-		Config: n.settings.Records, Retention: retention, Node: n.cluster.Name(), IsShared: n.cluster.Shared(), Logger: n.logger,
+		Config: n.settings.Records, Retention: n.settings.Retention, Node: n.cluster.Name(), IsShared: n.cluster.Shared(), Logger: n.logger,
 	})
 	return err
 }

@@ -245,9 +245,9 @@ func wantNoCredential(t *testing.T, tickets []string, texts map[string]string) {
 	}
 }
 
-// TestRecords_NodeAndReceiverRestarted_EveryRecordArrives has 10,000 viewers on one node, which is stopped, killed and started
+// TestNode_RestartedWithReceiver_EveryRecordArrives has 10,000 viewers on one node, which is stopped, killed and started
 // again, and a receiver that fails half the time and is restarted.
-func TestRecords_NodeAndReceiverRestarted_EveryRecordArrives(t *testing.T) {
+func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 	t.Parallel()
 	const stopEnd, killEnd, idleEnd = 3000, 6000, 10_000 // the numbers of viewers whose sessions end so
 	r, folder := newRecordReceiver(t), t.TempDir()
