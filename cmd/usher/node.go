@@ -238,6 +238,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.runCluster(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.recorder.Run(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -279,6 +283,9 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
+				return response
+			}
 			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
 		},
 	})

@@ -12,6 +12,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/page"
 )
 
 // Backend is a backend in the API.
@@ -139,11 +140,17 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
+	h.page = page.New(page.Options{
+		Operators: func() []page.Operator { return []page.Operator{{Name: "admin", CanWrite: true, Token: c.Token}} },
+		Overview:  h.overviewJSON, Logger: o.Logger,
+	})
 	mux := http.NewServeMux()
+	h.page.Register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
 	mux.Handle("GET /metrics", metrics(o))
 	for pattern, handle := range map[string]http.HandlerFunc{
+		"GET /api/v1/overview":            h.overview,
 		"GET /api/v1/sessions":            h.sessions,
 		"GET /api/v1/sessions/{id}":       h.session,
 		"POST /api/v1/sessions/{id}/kick": h.kick,
@@ -164,6 +171,7 @@ func Handler(c Config, o Options) http.Handler {
 
 type handler struct {
 	token []byte
+	page  *page.Page
 	Options
 }
 
@@ -209,6 +217,16 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 // requireToken rejects requests without the bearer token.
 func (h *handler) requireToken(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			switch _, err := h.page.Authenticate(r); {
+			case err == nil:
+				next(w, r)
+				return
+			case errors.Is(err, page.ErrForged):
+				writeText(w, http.StatusForbidden, err.Error())
+				return
+			}
+		}
 		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if !isBearer || len(h.token) == 0 || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
 			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)

@@ -1,11 +1,13 @@
 package admin
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"usher/backends"
+	"usher/gateway/admin/overview"
 )
 
 // Recorder holds the metrics of what happens: decisions, openings, calls of backends, refusals. What is a state is read at the
@@ -14,6 +16,8 @@ type Recorder struct {
 	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
 	sessions                                                                *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
+	// counters are what the overview of the live page shows.
+	counters *overview.Counters
 }
 
 // NewRecorder returns a recorder of nothing.
@@ -28,6 +32,7 @@ func NewRecorder() *Recorder {
 		}, labels)
 	}
 	return &Recorder{
+		counters: overview.NewCounters(),
 		decisions: counter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -69,6 +74,7 @@ func stateOf(d *backends.Decision) string {
 
 // Decided counts a session's new decision, and the session in its new state.
 func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision) {
+	m.counters.Decided(before, after)
 	if before != nil {
 		m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(before)).Dec()
 	}
@@ -78,8 +84,12 @@ func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision
 	}
 }
 
+// Run keeps the last minutes of the overview until ctx ends.
+func (m *Recorder) Run(ctx context.Context) { m.counters.Run(ctx) }
+
 // Waited records how long the viewer waited for a first decision.
 func (m *Recorder) Waited(r *backends.Request, d *backends.Decision, waited time.Duration) {
+	m.counters.Opened()
 	m.openings.WithLabelValues(r.Route, r.Backend, d.Verdict.String()).Observe(waited.Seconds())
 }
 
@@ -111,7 +121,11 @@ func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
 	for _, state := range breakerStates() {
 		m.breakerChanges.WithLabelValues(backend, state) // zero is a value too
 	}
-	return func(s backends.BreakerState) { m.breakerChanges.WithLabelValues(backend, s.String()).Inc() }
+	note := m.counters.OnBreaker(backend)
+	return func(s backends.BreakerState) {
+		note(s)
+		m.breakerChanges.WithLabelValues(backend, s.String()).Inc()
+	}
 }
 
 // Refused counts a response that refuses a viewer. Both names are of closed sets.

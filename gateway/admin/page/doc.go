@@ -1,0 +1,2 @@
+// Package page is the live page.
+package page
