@@ -108,6 +108,7 @@ export CGO_ENABLED=1 # for the race detector
 for argument in "$@"; do
 	case $argument in
 	./* | usher | usher/*)
+		case $* in *e2e* | *...*) ./deploy/jaeger.sh >/dev/null ;; esac # of the whole nodes' tests
 		run_tests -p "$at_once" "$@"
 		exit
 		;;
@@ -128,5 +129,6 @@ done <<<"$listed"
 # the end-to-end tests are separate processes and keep that second.
 failed=0
 GORACE=${GORACE:-atexit_sleep_ms=0} run_tests -p "$at_once" "${others[@]}" "$@" || failed=1
+./deploy/jaeger.sh >/dev/null || failed=1 # takes minutes the first time
 run_tests -p 1 "${alone[@]}" "$@" || failed=1
 exit "$failed"

@@ -2,7 +2,7 @@
 //
 //	viewers ──▶ [balancer] ──▶ nodes of Usher, or a peer ──▶ origin
 //	                             │      └──▶ redis-server
-//	                             └──▶ middleware
+//	                             └──▶ middleware, [collector of traces]
 //
 // Begin with [Start]. [Rig.Fault] begins a fault and returns its end. [Rig.Sample] reads metrics and processes. [External] are
 // servers that the operator runs.
@@ -12,8 +12,8 @@
 //   - A fault that has ended leaves no trace but in the servers' memory.
 //   - A fault that needs a server that the rig does not have is refused with the server's name before anything is measured.
 //
-// Decided: origin and middleware run in the harness, so that the middleware's own count of its calls is exact and a fault begins at
-// once. Neither records requests.
+// Decided: origin, middleware and collector run in the harness, so that the middleware's own count of its calls is exact and a fault begins at
+// once. None records requests.
 //
 // Decided: the balancer is one of connections. It copies bytes in the kernel, so that it costs little beside the nodes, and it leaves
 // a node that does not answer its readiness, as real ones do.

@@ -19,6 +19,7 @@ func Faults() []string {
 		"middleware refuse", "middleware hang", "middleware reset", "middleware garbage", "middleware slow 500ms", "middleware flap 2s",
 		"middleware status 503", "node kill 1", "node stop 1", "node restart 1", "node restart all", "redis freeze", "redis kill",
 		"redis flush", "origin hang", "origin slow 500ms", "origin status 503",
+		"collector refuse", "collector hang", "collector garbage", "collector slow 500ms",
 	}
 }
 
@@ -55,6 +56,8 @@ func (g *Rig) Fault(text string) (Fault, error) {
 		begin, err = g.nodeFault(fields[1], argument)
 	case "redis":
 		begin, err = g.redisFault(fields[1])
+	case "collector":
+		begin, err = g.collectorFault(fields[1], argument)
 	case "origin":
 		begin, err = g.originFault(fields[1], argument)
 	default:

@@ -100,6 +100,9 @@ func (n *Node) settings(g *Rig, origin string) ([]byte, error) {
 			"encryption_keys": []any{map[string]any{"id": "a", "secret": secret}},
 		}})
 	}
+	if g.collector != nil {
+		merge(settings, g.tracing())
+	}
 	merge(settings, o.Settings)
 	return yaml.Marshal(settings)
 }

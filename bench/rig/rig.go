@@ -29,6 +29,8 @@ type Options struct {
 	Nodes  int
 	// Redis starts redis-server, which the nodes share.
 	Redis bool
+	// Collector starts a collector of traces, which gets those of all openings and re-checks.
+	Collector bool
 	// Balancer puts a balancer of connections before the nodes.
 	Balancer bool
 	// Latency is the middleware's.
@@ -53,16 +55,17 @@ type Rig struct {
 	Middleware *backendtest.Server
 	Nodes      []*Node
 
-	options  Options
-	secret   string // which the nodes share
-	folder   string
-	origin   *http.Server
-	fault    atomic.Pointer[originFault]
-	redis    *redis
-	peer     *peers.Peer
-	balancer *balancer
-	external *External
-	sampler  sampler
+	options   Options
+	secret    string // which the nodes share
+	folder    string
+	origin    *http.Server
+	fault     atomic.Pointer[originFault]
+	redis     *redis
+	collector *backendtest.Server
+	peer      *peers.Peer
+	balancer  *balancer
+	external  *External
+	sampler   sampler
 }
 
 // BadToken begins the token of a viewer whom the middleware denies.
@@ -94,6 +97,9 @@ func Start(ctx context.Context, o Options) (_ *Rig, err error) {
 		if g.redis, err = startRedis(ctx, g.folder); err != nil {
 			return nil, err
 		}
+	}
+	if err := g.startCollector(); err != nil {
+		return nil, err
 	}
 	if err := g.startNodes(ctx, origin); err != nil {
 		return nil, err
@@ -201,6 +207,9 @@ func (g *Rig) Close() {
 	}
 	if g.Middleware != nil {
 		g.Middleware.Close()
+	}
+	if g.collector != nil {
+		g.collector.Close()
 	}
 	if g.folder != "" {
 		_ = os.RemoveAll(g.folder)

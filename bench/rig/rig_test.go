@@ -29,7 +29,7 @@ func build(t *testing.T) string {
 
 func options(binary string) Options {
 	return Options{
-		Server: Usher, Binary: binary, Nodes: 2, Redis: true, Balancer: true, Validity: time.Minute, Segment: time.Second, OnFailure: "allow",
+		Server: Usher, Binary: binary, Nodes: 2, Redis: true, Balancer: true, Collector: true, Validity: time.Minute, Segment: time.Second, OnFailure: "allow",
 		RecheckRate: 100, Settings: map[string]any{"sessions": map[string]any{"retry_after": "3s"}},
 	}
 }

@@ -122,6 +122,7 @@ func counters() map[string]string {
 		"usher_overloads_total":                "overloads",
 		"usher_opening_duration_seconds_count": "sessions.opened",
 		"usher_redis_round_trips_total":        "redis.round_trips",
+		"usher_trace_spans_dropped_total":      "spans.dropped",
 	}
 }
 

@@ -166,7 +166,8 @@ func hasPeers(all []target) bool {
 // start starts the target's servers.
 func (s *Scenario) start(ctx context.Context, t *target, o *Options) (*rig.Rig, error) {
 	options := rig.Options{
-		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Balancer: s.Balancer, Latency: s.Latency,
+		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Collector: s.breaksCollector(), Balancer: s.Balancer,
+		Latency:  s.Latency,
 		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
 		Settings: s.Settings,
 		// Zaps, roaming and returns open further sessions.
@@ -179,6 +180,11 @@ func (s *Scenario) start(ctx context.Context, t *target, o *Options) (*rig.Rig, 
 		options.Validity = max(time.Second, options.Validity.Round(time.Second)) // as peers have it
 	}
 	return rig.Start(ctx, options)
+}
+
+// breaksCollector reports whether the nodes send their traces somewhere, which only a fault of the collector needs.
+func (s *Scenario) breaksCollector() bool {
+	return slices.ContainsFunc(s.Faults, func(f Fault) bool { return strings.HasPrefix(f.What, "collector ") })
 }
 
 // roomFor is for how many times the viewers there is room.

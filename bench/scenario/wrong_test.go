@@ -128,6 +128,7 @@ var wrongs = map[string][]wrong{
 	"rolling-upgrade": {brokenMedia, oneSession, lockedOut, forgetful},
 	"hopping":         {lockedOut, knob("hop=0s"), forgetful},
 	"roaming":         {lockedOut, knob("roam=0s"), forgetful},
+	"collector":       {lockedOut, inPlace("origin slow 1500ms")},
 	"million":         {oneSession, crowded, slowMedia, knob("viewers=1")},
 	"redis-loss":      {lockedOut, openDoor, forgetful, slowMedia, inPlace("origin slow 1500ms"), lastToEnd},
 	"origin-loss":     {lockedOut, openDoor, forgetful, inPlace("origin slow 1500ms")},
@@ -140,7 +141,7 @@ func small(s *Scenario) {
 	s.Validity = Span{fixed: time.Minute}
 	s.Settle = Span{}
 	switch s.Name {
-	case "outage":
+	case "outage", "collector":
 		s.For, s.Arrive = 20*time.Second, Span{share: 0.9}
 	case "node-loss", "retry-storm", "rolling-upgrade":
 		s.For, s.Faults[0].At, s.Faults[0].For = 10*time.Second, Span{share: 0.3}, Span{share: 0.2}

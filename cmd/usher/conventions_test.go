@@ -21,7 +21,7 @@ import (
 func subjects() map[string][]string {
 	return map[string][]string{
 		"cmd/usher":     {"Check", "Cluster", "Edges", "Repository", "Serve", "Validate", "Version"},
-		"cmd/usher/e2e": {"Binary", "Cluster", "Demo", "Edges", "Node", "Players", "Prometheus"},
+		"cmd/usher/e2e": {"Binary", "Cluster", "Demo", "Edges", "Jaeger", "Node", "Players", "Prometheus"},
 	}
 }
 

@@ -66,6 +66,7 @@ func siblings() map[string][]string {
 		// The simulation runs the sessions of nodes in this process.
 		"bench/simulate":      {backends, session, "backends/chain", "actors", "cluster", "bench/process", "bench/record", "bench/result"},
 		"bench/stage/...":     {backends, setting, "backends/backendtest", "bench/stage/..."},
+		"deploy/stage":        {"backends/backendtest", "bench/stage"},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
 		"cmd/usher/config":    {backends, setting},
 		"cmd/usher-bench/...": {backends, setting, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -267,7 +268,7 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
 	settings := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
-	tracer, dropped, flush, err := settings.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log))
+	tracer, dropped, flush, err := settings.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log), "n1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,5 +280,27 @@ func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	}
 	if got := log.String(); strings.Count(got, "traces not exported") != 1 || !strings.Contains(got, "endpoint=http://127.0.0.1:9") {
 		t.Errorf("the log is %q, want one line that names tracing.endpoint and its value", got)
+	}
+}
+
+// TestServe_TraceReceiverBroken_SpansAreCounted has receivers that answer, but not as one of OTLP does.
+func TestServe_TraceReceiverBroken_SpansAreCounted(t *testing.T) {
+	for _, mode := range []backendtest.Mode{backendtest.Garbage(), backendtest.Reset(), backendtest.Status(http.StatusBadRequest)} {
+		receiver := backendtest.New(backendtest.DefaultConfig())
+		if err := errors.Join(receiver.Start(), receiver.SetMode(mode)); err != nil {
+			t.Fatal(err)
+		}
+		settings := tracingSettings{Endpoint: receiver.URL(), Protocol: "http", Sample: 1}
+		tracer, dropped, flush, err := settings.tracer(t.Context(), slog.New(slog.DiscardHandler), "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, span := tracer.Start(t.Context(), "session.open")
+		span.End()
+		flush()
+		receiver.Close()
+		if got := dropped.Failed.Load(); got != 1 {
+			t.Errorf("%s: %d spans failed, want 1", mode, got)
+		}
 	}
 }

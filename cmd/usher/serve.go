@@ -51,7 +51,7 @@ func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func
 	if err := s.ExtAuthz.TLS.Check(); err != nil {
 		errs = append(errs, fmt.Errorf("ext_authz.%w", err))
 	}
-	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger)
+	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger, s.Cluster.NodeName)
 	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
 	end := func() {
 		if n != nil {

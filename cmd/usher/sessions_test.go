@@ -278,11 +278,16 @@ func TestRun_Sessions_Output(t *testing.T) {
 func TestRun_Sessions_Errors(t *testing.T) {
 	t.Parallel()
 	address, _ := fakeAPI(t, http.StatusOK, "{}", "", false)
+	forbidding, _ := fakeAPI(t, http.StatusForbidden, `token "grafana" has the role read; unban needs the role write`, "", false)
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
-		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
+		"a token that only reads": {
+			[]string{"unban", "b1", "--admin", forbidding, "--token", apiToken},
+			"usher: --token (or USHER_ADMIN_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",
+		},
+		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens\n"},
 		"an address without a scheme": {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"a refused connection":        {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
 		"a kick without a selection":  {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},

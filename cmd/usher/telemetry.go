@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -110,10 +111,15 @@ func (t tracingSettings) Validate() error {
 }
 
 // tracer returns the node's tracer, nil without an endpoint, what it could not send, and a function that flushes and ends it. Traces
-// that cannot be sent are logged, and nothing else fails for them.
-func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace.Tracer, *tracing.Dropped, func(), error) {
+// that cannot be sent are logged, and nothing else fails for them. Each span names its node; an empty name is the host's.
+func (t tracingSettings) tracer(
+	ctx context.Context, logger *slog.Logger, node string,
+) (trace.Tracer, *tracing.Dropped, func(), error) {
 	if t.Endpoint == "" {
 		return nil, new(tracing.Dropped), func() {}, nil
+	}
+	if node == "" {
+		node, _ = os.Hostname() // a node without a name is shown without one
 	}
 	exporter, err := t.exporter(ctx)
 	if err != nil {
@@ -125,8 +131,8 @@ func (t tracingSettings) tracer(ctx context.Context, logger *slog.Logger) (trace
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithSpanProcessor(processor),
 		sdktrace.WithSampler(processor.Sampler()),
-		sdktrace.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", "usher"), attribute.String("service.version", version()))),
+		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "usher"),
+			attribute.String("service.version", version()), attribute.String("service.instance.id", node))),
 	)
 	flush := func() {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)

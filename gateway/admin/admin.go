@@ -1,17 +1,18 @@
 package admin
 
 import (
-	"crypto/subtle"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
 	"usher/gateway/admin/page"
 )
 
@@ -132,6 +133,8 @@ type Options struct {
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
 	Logger *slog.Logger
+	// AuditStream receives the records "audit" too, as JSON lines. Nil: only the log has them.
+	AuditStream io.Writer
 }
 
 // Handler returns the handler of the admin listener.
@@ -139,40 +142,57 @@ func Handler(c Config, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
+	h := &handler{Options: o, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
 	h.page = page.New(page.Options{
-		Operators: func() []page.Operator { return []page.Operator{{Name: "admin", CanWrite: true, Token: c.Token}} },
-		Overview:  h.overviewJSON, Logger: o.Logger,
+		Tokens: func() []access.Token {
+			return append([]access.Token{{Name: access.AdminName, Token: c.Token, Role: access.Write}}, c.Tokens...)
+		},
+		Authenticator: h.tokens, Overview: h.overviewJSON, Audit: h.log,
 	})
 	mux := http.NewServeMux()
 	h.page.Register(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
 	mux.HandleFunc("GET /readyz", h.ready)
 	mux.Handle("GET /metrics", metrics(o))
-	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /api/v1/overview":            h.overview,
-		"GET /api/v1/sessions":            h.sessions,
-		"GET /api/v1/sessions/{id}":       h.session,
-		"POST /api/v1/sessions/{id}/kick": h.kick,
-		"DELETE /api/v1/sessions/{id}":    h.kick,
-		"POST /api/v1/kick":               h.kickAll,
-		"GET /api/v1/bans":                h.bans,
-		"POST /api/v1/bans":               h.ban,
-		"DELETE /api/v1/bans/{id}":        h.unban,
-		"GET /api/v1/nodes":               h.nodes,
-		"GET /api/v1/backends":            h.backends,
-		"GET /api/v1/routes":              h.routes,
-		"GET /api/v1/origins":             h.origins,
-	} {
-		mux.Handle(pattern, h.requireToken(handle))
+	for pattern, e := range h.endpoints() {
+		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
 }
 
+// endpoint is an operation of the API.
+type endpoint struct {
+	handle http.HandlerFunc
+	// change is what the audit calls the operation; empty: it changes nothing, and needs the role read.
+	change string
+	// hasDryRun is set for a change whose dry run needs the role read. Its handler calls mayKickOrBan.
+	hasDryRun bool
+}
+
+// endpoints returns the operations of the API by their patterns.
+func (h *handler) endpoints() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /api/v1/overview":            {handle: h.overview},
+		"GET /api/v1/sessions":            {handle: h.sessions},
+		"GET /api/v1/sessions/{id}":       {handle: h.session},
+		"POST /api/v1/sessions/{id}/kick": {h.kick, "kick", true},
+		"DELETE /api/v1/sessions/{id}":    {h.kick, "kick", true},
+		"POST /api/v1/kick":               {h.kickAll, "kick", true},
+		"GET /api/v1/bans":                {handle: h.bans},
+		"POST /api/v1/bans":               {h.ban, "ban", true},
+		"DELETE /api/v1/bans/{id}":        {h.unban, "unban", false},
+		"GET /api/v1/nodes":               {handle: h.nodes},
+		"GET /api/v1/backends":            {handle: h.backends},
+		"GET /api/v1/routes":              {handle: h.routes},
+		"GET /api/v1/origins":             {handle: h.origins},
+	}
+}
+
 type handler struct {
-	token []byte
-	page  *page.Page
 	Options
+	tokens *access.Authenticator
+	log    *audit.Log
+	page   *page.Page
 }
 
 // writeText responds with text, to which it adds the end of its line.
@@ -214,40 +234,38 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, text)
 }
 
-// requireToken rejects requests without the bearer token.
-func (h *handler) requireToken(next http.HandlerFunc) http.Handler {
+// authorize rejects requests without a token, and changes by a token that may only read. A request that has its principal
+// already needs no token.
+func (h *handler) authorize(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") == "" {
-			switch _, err := h.page.Authenticate(r); {
-			case err == nil:
-				next(w, r)
-				return
-			case errors.Is(err, page.ErrForged):
-				writeText(w, http.StatusForbidden, err.Error())
-				return
-			}
+		p, isKnown := access.FromContext(r.Context())
+		if !isKnown {
+			p, isKnown = h.tokens.FromBearer(r)
 		}
-		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !isBearer || len(h.token) == 0 || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
+		if !isKnown {
 			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
-			writeText(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
+			writeText(w, http.StatusUnauthorized,
+				"the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens")
 			return
 		}
-		next(w, r)
+		r = r.WithContext(access.WithPrincipal(r.Context(), p))
+		target := cmp.Or(r.PathValue("id"), r.PathValue("name"), r.URL.Path)
+		if e.change != "" && !e.hasDryRun && !h.mayChange(w, r, e.change, target) {
+			return
+		}
+		e.handle(w, r)
 	})
 }
 
-// audit logs a change by an operator, or the attempt. It never logs a token.
-func (h *handler) audit(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
-	result := "done"
+// mayChange reports whether the request's principal may change anything. If not, it responds, and records the attempt.
+func (h *handler) mayChange(w http.ResponseWriter, r *http.Request, action, target string, attributes ...slog.Attr) bool {
+	p, _ := access.FromContext(r.Context()) // nobody has no role
+	err := p.Check(action, access.Write)
 	if err != nil {
-		result = err.Error()
+		h.log.Record(r, action, target, err, attributes...)
+		writeText(w, http.StatusForbidden, err.Error())
 	}
-	all := append([]slog.Attr{
-		slog.String("actor", r.RemoteAddr), slog.String("action", action), slog.String("target", target),
-		slog.String("result", result),
-	}, attributes...)
-	h.Logger.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
+	return err == nil
 }
 
 // writeError responds with the error. It does nothing and returns false if err is nil.

@@ -108,7 +108,7 @@ func get(t *testing.T, n *fakeNode, path string) reply {
 
 func TestHandler_API_RequiresToken(t *testing.T) {
 	t.Parallel()
-	const want = "the API needs the header Authorization: Bearer <admin.token>\n"
+	const want = "the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens\n"
 	cases := map[string]string{
 		"nothing":                   "",
 		"an empty token":            "Bearer ",

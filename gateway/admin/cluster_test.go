@@ -212,7 +212,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 				`count {"channel":"a001","backend":"portal","user":"17"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
 				`kick "" of "user 17 on channel a001" on portal:a001 for 10m0s, reason "shared"`,
 			},
-			audited: []string{"action=kick", "target=" + anID, "result=done", `subject="user 17 on channel a001"`, "reason=shared", "actor=192.0.2.1:1234", "sessions=3", "addresses=2", "ban=b1"},
+			audited: []string{"action=kick", "target=" + anID, "result=done", `subject="user 17 on channel a001"`, "reason=shared", "actor=admin", "client_address=192.0.2.1", "sessions=3", "addresses=2", "ban=b1"},
 		},
 		"a kick of a session whose user has a name alone": {
 			method: "POST", path: "sessions/" + anID + "/kick", record: with(annsRecord, backends.Decision{User: "Ann"}),

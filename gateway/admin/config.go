@@ -7,17 +7,17 @@ import (
 	"net/netip"
 
 	"usher/backends/setting"
+	"usher/gateway/admin/access"
 )
-
-// minTokenLength is the length of the shortest bearer token that cannot be guessed.
-const minTokenLength = 12
 
 // Config configures the admin listener.
 type Config struct {
 	// Listen is the address of the listener, "host:port". Empty means no admin listener.
 	Listen string `yaml:"listen"`
-	// Token is the bearer token of the API.
+	// Token is a bearer token of the API with the name "admin", which may change everything.
 	Token setting.Secret `yaml:"token"`
+	// Tokens are the other bearer tokens.
+	Tokens []access.Token `yaml:"tokens"`
 }
 
 // DefaultConfig returns the defaults: no admin listener.
@@ -49,8 +49,5 @@ func (c Config) Validate() error {
 	if err := setting.ValidateListen(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
-	if n := len(c.Token.Reveal()); n < minTokenLength {
-		errs = append(errs, fmt.Errorf("token: has %d characters; want at least %d", n, minTokenLength))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, access.Validate(c.Token, c.Tokens))...)
 }

@@ -61,8 +61,11 @@
 // Invariants:
 //   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, removing all nodes from the
 //     load balancer would be the worse outage.
-//   - The API requires the bearer token. Health and readiness do not, because load balancers call them.
-//   - Every change logs a record "audit" with actor, action, target and result; of kicks and bans with the numbers.
+//   - The API requires a bearer token, or a principal that code of this listener found by other means; see access. Health and
+//     readiness do not, because load balancers call them.
+//   - A change requires the role write: without it 403, and nothing was asked of the cluster. A dry run changes nothing.
+//   - Every change, and every attempt, is a record "audit" with actor, client_address, action, target and result; of kicks and
+//     bans with the numbers and the reason. The actor is the token's name; see audit.
 //   - No response contains a viewer's token, ticket or query.
 //   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
 //

@@ -118,10 +118,7 @@ func (s *streams) send(ctx context.Context, overview []byte) {
 
 // events sends the overview whenever there is a new one, until the client, the login or the node ends.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
-	_, l, err := p.find(r)
-	if err == nil {
-		err = p.checkOrigin(r)
-	}
+	_, l, err := p.authenticate(r)
 	if err != nil {
 		writeRefusal(w, err)
 		return

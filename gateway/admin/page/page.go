@@ -1,13 +1,11 @@
 package page
 
 import (
-	"crypto/sha256"
 	"crypto/subtle"
 	"embed"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/netip"
 	"path"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
 )
 
 // assets holds the page.
@@ -29,24 +29,16 @@ const Lifetime = 12 * time.Hour
 const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 
-// Operator is who may log in.
-type Operator struct {
-	// Name is shown on the page and in the audit log.
-	Name string
-	// CanWrite reports whether they may change anything.
-	CanWrite bool
-	// Token is what they log in with.
-	Token setting.Secret
-}
-
 // Options are the dependencies of a page. All functions are safe for concurrent use.
 type Options struct {
-	// Operators returns who may log in now. A cookie is valid as long as the token that it was got with.
-	Operators func() []Operator
+	// Tokens returns the tokens of the API. A cookie is valid as long as the token that its operator logged in with.
+	Tokens func() []access.Token
+	// Authenticator knows whose they are.
+	Authenticator *access.Authenticator
 	// Overview returns what the page shows first, in JSON. It is called while a page is open.
 	Overview OverviewFunc
-	// Logger receives a record "audit" of every login and logout.
-	Logger *slog.Logger
+	// Audit records logins and logouts.
+	Audit *audit.Log
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -119,78 +111,95 @@ func serveAsset(w http.ResponseWriter, r *http.Request, name string) {
 	http.NotFound(w, r)
 }
 
-// Errors of [Page.Authenticate].
 var (
-	// ErrNoLogin means that the request has no cookie of a login, or one that has ended.
-	ErrNoLogin = errors.New("no login, or it has ended")
-	// ErrForged means that the request may be another page's.
-	ErrForged = errors.New("the request is not the page's own")
+	// errNoLogin means that the request has no cookie of a login, or one that has ended.
+	errNoLogin = errors.New("no login, or it has ended")
+	// errForged means that the request may be another page's.
+	errForged = errors.New("the request is not the page's own")
+	// errUnknownToken and errTooMany refuse a login.
+	errUnknownToken = errors.New("unknown token; want admin.token or one of admin.tokens")
+	errTooMany      = errors.New("too many failed logins; wait a minute")
 )
 
-// Authenticate returns who sent a request with the page's cookie. An error is [ErrNoLogin] or, if the request is a write
-// without the CSRF token or comes from another site, [ErrForged].
-func (p *Page) Authenticate(r *http.Request) (Operator, error) {
-	o, l, err := p.find(r)
-	if err != nil {
-		return Operator{}, err
-	}
-	if err := p.checkOrigin(r); err != nil {
-		return Operator{}, err
-	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return o, nil
-	}
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get(CSRFHeader)), []byte(l.token())) != 1 {
-		return Operator{}, fmt.Errorf("%w: it needs the header %s with the token of /ui/me", ErrForged, CSRFHeader)
-	}
-	return o, nil
+// Identify gives the requests with the page's cookie and without a bearer token their principal. It refuses those that may be
+// another page's; those without a login have none.
+func (p *Page) Identify(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			switch principal, _, err := p.authenticate(r); {
+			case err == nil:
+				r = r.WithContext(access.WithPrincipal(r.Context(), principal))
+			case errors.Is(err, errForged):
+				writeRefusal(w, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
-// checkOrigin returns ErrForged for a request of another origin, also for one that only reads.
+// authenticate returns who sent a request with the page's cookie. An error is errNoLogin or, if the request is a write without
+// the CSRF token or comes from another origin, errForged.
+func (p *Page) authenticate(r *http.Request) (access.Principal, *login, error) {
+	principal, l, err := p.find(r)
+	if err != nil {
+		return access.Principal{}, nil, err
+	}
+	if err := p.checkOrigin(r); err != nil {
+		return access.Principal{}, nil, err
+	}
+	isRead := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !isRead && subtle.ConstantTimeCompare([]byte(r.Header.Get(CSRFHeader)), []byte(l.token())) != 1 {
+		return access.Principal{}, nil, fmt.Errorf("%w: it needs the header %s with the token of /ui/me", errForged, CSRFHeader)
+	}
+	return principal, l, nil
+}
+
+// checkOrigin returns errForged for a request of another origin, also for one that only reads.
 func (p *Page) checkOrigin(r *http.Request) error {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "none", "same-origin":
 	default:
-		return fmt.Errorf("%w: it comes from another origin", ErrForged)
+		return fmt.Errorf("%w: it comes from another origin", errForged)
 	}
 	if err := p.origins.Check(r); err != nil {
-		return fmt.Errorf("%w: %w; a proxy must pass on the header Host", ErrForged, err)
+		return fmt.Errorf("%w: %w; a proxy must pass on the header Host", errForged, err)
 	}
 	return nil
 }
 
 // find returns the login of a request, if it has not ended.
-func (p *Page) find(r *http.Request) (Operator, *login, error) {
+func (p *Page) find(r *http.Request) (access.Principal, *login, error) {
 	cookie, err := r.Cookie(CookieName)
 	if err != nil {
-		return Operator{}, nil, ErrNoLogin
+		return access.Principal{}, nil, errNoLogin
 	}
-	for _, o := range p.Operators() {
-		if l, err := openLogin(cookie.Value, o.Token); err == nil {
-			if !p.Now().Before(l.until) {
-				break
-			}
-			return o, l, nil
+	for _, t := range p.Tokens() {
+		if t.Token == "" {
+			continue
+		}
+		if l, err := openLogin(cookie.Value, t.Token); err == nil && p.Now().Before(l.until) {
+			return access.Principal{Name: t.Name, Role: t.Role}, l, nil
 		}
 	}
-	return Operator{}, nil, ErrNoLogin
+	return access.Principal{}, nil, errNoLogin
 }
 
 // maxFormBytes bounds the body of a login.
 const maxFormBytes = 4 << 10
 
-// login answers 204 and sets the cookie, if the form has the token of an operator.
+// login answers 204 and sets the cookie, if the form has a token of the API.
 func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 	if err := p.checkOrigin(r); err != nil {
-		writeText(w, http.StatusForbidden, err.Error())
+		writeRefusal(w, err)
 		return
 	}
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
 	succeeded, wait := p.limiter.begin(peer.Addr(), p.Now())
 	if wait > 0 {
-		p.audit(r, "login", "", "refused: too many failed logins")
+		p.Audit.Record(r, "login", "page", errTooMany)
 		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		writeText(w, http.StatusTooManyRequests, "too many failed logins; wait a minute")
+		writeText(w, http.StatusTooManyRequests, errTooMany.Error())
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
@@ -198,40 +207,29 @@ func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 		writeText(w, http.StatusBadRequest, "the form cannot be read")
 		return
 	}
-	o, found := p.operator(r.PostForm.Get("token"))
-	if !found {
-		p.audit(r, "login", "", "refused: unknown token")
-		writeText(w, http.StatusUnauthorized, "this token is not known; it is admin.token, or one of admin.tokens")
+	text := r.PostForm.Get("token")
+	principal, isKnown := p.Authenticator.FromToken(text)
+	if !isKnown {
+		p.Audit.Record(r, "login", "page", errUnknownToken)
+		writeText(w, http.StatusUnauthorized, errUnknownToken.Error())
 		return
 	}
 	succeeded()
-	setCookie(w, r, newLogin(p.Now().Add(Lifetime)).seal(o.Token), Lifetime)
-	p.audit(r, "login", o.Name, "done")
+	p.Audit.Record(r.WithContext(access.WithPrincipal(r.Context(), principal)), "login", "page", nil)
+	setCookie(w, r, newLogin(p.Now().Add(Lifetime)).seal(setting.Secret(text)), Lifetime)
 	w.WriteHeader(http.StatusNoContent)
-}
-
-// operator returns whose token it is. It takes as long for any token.
-func (p *Page) operator(token string) (found Operator, isFound bool) {
-	given := sha256.Sum256([]byte(token))
-	for _, o := range p.Operators() {
-		want := sha256.Sum256([]byte(o.Token.Reveal()))
-		if subtle.ConstantTimeCompare(given[:], want[:]) == 1 && o.Token.Reveal() != "" {
-			found, isFound = o, true
-		}
-	}
-	return found, isFound
 }
 
 // logout ends the cookie, and the streams of its login on this node.
 func (p *Page) logout(w http.ResponseWriter, r *http.Request) {
-	o, err := p.Authenticate(r)
-	if errors.Is(err, ErrForged) {
-		writeText(w, http.StatusForbidden, err.Error())
+	principal, l, err := p.authenticate(r)
+	if errors.Is(err, errForged) {
+		writeRefusal(w, err)
 		return
 	}
-	if _, l, err := p.find(r); err == nil {
+	if err == nil {
 		p.streams.end(l.id)
-		p.audit(r, "logout", o.Name, "done")
+		p.Audit.Record(r.WithContext(access.WithPrincipal(r.Context(), principal)), "logout", "page", nil)
 	}
 	setCookie(w, r, "", 0)
 	w.WriteHeader(http.StatusNoContent)
@@ -239,24 +237,21 @@ func (p *Page) logout(w http.ResponseWriter, r *http.Request) {
 
 // me answers who is logged in, with the token that writes need.
 func (p *Page) me(w http.ResponseWriter, r *http.Request) {
-	o, l, err := p.find(r)
-	if err == nil {
-		err = p.checkOrigin(r)
-	}
+	principal, l, err := p.authenticate(r)
 	if err != nil {
 		writeRefusal(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(map[string]any{ // it fails only if the client has disconnected
-		"name": o.Name, "can_write": o.CanWrite, "csrf": l.token(), "until": l.until.UTC(),
+		"name": principal.Name, "role": principal.Role, "csrf": l.token(), "until": l.until.UTC(),
 	})
 }
 
 // writeRefusal answers 401 or 403.
 func writeRefusal(w http.ResponseWriter, err error) {
 	status := http.StatusUnauthorized
-	if errors.Is(err, ErrForged) {
+	if errors.Is(err, errForged) {
 		status = http.StatusForbidden
 	}
 	writeText(w, status, err.Error())
@@ -268,12 +263,5 @@ func writeText(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(text + "\n"))
 }
 
-// audit logs a login or a logout.
-func (p *Page) audit(r *http.Request, action, name, result string) {
-	p.Logger.LogAttrs(r.Context(), slog.LevelInfo, "audit", slog.String("actor", r.RemoteAddr), slog.String("action", action),
-		slog.String("target", name), slog.String("result", result))
-}
-
 // loginID names a login in memory.
 type loginID = [secretBytes]byte
-
