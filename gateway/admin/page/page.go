@@ -235,17 +235,18 @@ func (p *Page) logout(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// me answers who is logged in, with the token that writes need.
+// me answers who is logged in, with the token that writes need; an empty object if nobody is.
 func (p *Page) me(w http.ResponseWriter, r *http.Request) {
-	principal, l, err := p.authenticate(r)
-	if err != nil {
+	answer := map[string]any{}
+	switch principal, l, err := p.authenticate(r); {
+	case err == nil:
+		answer = map[string]any{"name": principal.Name, "role": principal.Role, "csrf": l.token(), "until": l.until.UTC()}
+	case errors.Is(err, errForged):
 		writeRefusal(w, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{ // it fails only if the client has disconnected
-		"name": principal.Name, "role": principal.Role, "csrf": l.token(), "until": l.until.UTC(),
-	})
+	_ = json.NewEncoder(w).Encode(answer) // it fails only if the client has disconnected
 }
 
 // writeRefusal answers 401 or 403.

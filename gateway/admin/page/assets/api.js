@@ -18,9 +18,9 @@ export function whenLoggedOut(then) { onLoggedOut = then; }
 // me returns who is logged in, or null.
 export async function me() {
   const response = await fetch("/ui/me");
-  if (response.status === 401) return null;
   if (!response.ok) throw new Failure(response.status, await response.text());
   const who = await response.json();
+  if (!who.csrf) return null;
   csrf = who.csrf;
   return who;
 }

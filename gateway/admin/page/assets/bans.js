@@ -35,7 +35,7 @@ export function bans(app) {
 
   function build(b) {
     const row = cells(columns), end = row.lastChild;
-    if (app.canWrite) end.append(h("button", { type: "button", class: "small", "aria-label": `End the ${b.kick ? "kick" : "ban"} of ${subject(b)}`, onclick: () => unban(b) }, "Unban"));
+    if (app.canWrite) end.append(h("button", { type: "button", class: "small", "aria-label": `Unban ${subject(b)}`, onclick: () => unban(b) }, "Unban"));
     else end.append("–");
     replace(row.children[4], h("code", null, b.id));
     return row;
