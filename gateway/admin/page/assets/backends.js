@@ -62,7 +62,7 @@ export function backends(app) {
       ["In flight", count((b.checks_in_flight ?? 0) + (b.rechecks_in_flight ?? 0))], ["Re-checks waiting", b.rechecks_waiting && count(b.rechecks_waiting)],
       ["Contract violations", violations.join(", ")],
     ];
-    replace(card.facts, lines.filter(([, value]) => value).map(([title, value]) => h("div", null, h("dt", null, title), h("dd", null, value))));
+    replace(card.facts, lines.filter(([, value]) => value).map(([title, value]) => h("div", title === "Address" || title === "Contract violations" ? { class: "wide" } : null, h("dt", null, title), h("dd", null, value))));
     card.forced.hidden = !b.forced;
     if (b.forced) setText(card.forced, `Forced ${b.forced.state}, ends ${until(b.forced.until)}${b.forced.reason ? `: ${b.forced.reason}` : ""}`);
     const failures = [...(b.last_failures ?? [])].reverse();

@@ -1,8 +1,12 @@
 // Draws small charts as SVG, without a library.
 
 import { svg } from "./dom.js";
+import { seconds } from "./format.js";
 
 const WIDTH = 240, HEIGHT = 48;
+
+// KEPT is how many values the longest series has: those of ten minutes. A shorter one begins further right.
+const KEPT = 120;
 
 // sparkline returns a chart and a function that draws values into it. The scale begins at zero.
 export function sparkline(label) {
@@ -14,10 +18,10 @@ export function sparkline(label) {
     element: chart,
     draw(values, most = 0) {
       const top = Math.max(most, ...values, 1e-9);
-      const step = WIDTH / Math.max(1, values.length - 1);
-      const points = values.map((v, i) => `${(i * step).toFixed(1)},${(HEIGHT - 2 - (v / top) * (HEIGHT - 4)).toFixed(1)}`);
+      const step = WIDTH / (KEPT - 1), first = WIDTH - (values.length - 1) * step;
+      const points = values.map((v, i) => `${(first + i * step).toFixed(1)},${(HEIGHT - 2 - (v / top) * (HEIGHT - 4)).toFixed(1)}`);
       line.setAttribute("d", points.length ? "M" + points.join("L") : "");
-      area.setAttribute("d", points.length ? `M0,${HEIGHT}L${points.join("L")}L${WIDTH},${HEIGHT}Z` : "");
+      area.setAttribute("d", points.length ? `M${first.toFixed(1)},${HEIGHT}L${points.join("L")}L${WIDTH},${HEIGHT}Z` : "");
     },
   };
 }
@@ -35,8 +39,8 @@ export function history() {
     draw(name, states, interval) {
       if (states === drawn) return;
       drawn = states;
-      chart.setAttribute("viewBox", `0 0 ${Math.max(1, states.length)} 24`);
-      const bars = [...states].map((s, i) => svg("rect", { class: words[s] ?? "unknown", x: i, width: 1.02, y: 24 - heights[s], height: heights[s] }));
+      chart.setAttribute("viewBox", `0 0 ${KEPT} 24`);
+      const bars = [...states].map((s, i) => svg("rect", { class: words[s] ?? "unknown", x: KEPT - states.length + i, width: 1.02, y: 24 - heights[s], height: heights[s] }));
       chart.replaceChildren(...bars);
       chart.setAttribute("aria-label", `Breaker of ${name}: ${describe(states, interval)}`);
     },
@@ -46,7 +50,7 @@ export function history() {
 // describe says what a history shows.
 export function describe(states, interval) {
   const open = [...states].filter((s) => s === "o").length, half = [...states].filter((s) => s === "h").length;
-  const minutes = Math.round(states.length * interval / 60);
-  if (open + half === 0) return `closed for the last ${minutes} min`;
-  return `open for ${Math.round(open * interval)} s, half-open for ${Math.round(half * interval)} s of the last ${minutes} min`;
+  const last = seconds([...states].filter((s) => s !== "-").length * interval);
+  if (open + half === 0) return `closed for the last ${last}`;
+  return `open for ${seconds(open * interval)}, half-open for ${seconds(half * interval)} of the last ${last}`;
 }
