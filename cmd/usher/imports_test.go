@@ -56,6 +56,8 @@ func siblings() map[string][]string {
 		"gateway/reference":     {backends, setting, "gateway/hls"},
 		"gateway/enforcement":   {backends},
 		"gateway/upstream":      {setting},
+		"gateway/admin/access":  {setting},
+		"gateway/admin/audit":   {"gateway/admin/access"},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
 		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},

@@ -22,25 +22,27 @@ import (
 	"usher/cmd/usher/tracing"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/admin/audit"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
 
 // node is one gateway with everything that it consists of.
 type node struct {
-	settings *settings
-	logger   *slog.Logger
-	chains   map[string]*chain.Chain
-	adapters map[string]adapter
-	cluster  *cluster.Node
-	cache    *origin.Cache
-	origins  map[string]*origin.Origin
-	registry *actors.Registry
-	viewers  *addressWatch // the registry as the gateway sees it
-	gateway  *gateway.Gateway
-	handler  http.Handler
-	server   *gateway.Server
-	recorder *admin.Recorder
+	settings  *settings
+	logger    *slog.Logger
+	chains    map[string]*chain.Chain
+	adapters  map[string]adapter
+	cluster   *cluster.Node
+	cache     *origin.Cache
+	origins   map[string]*origin.Origin
+	registry  *actors.Registry
+	viewers   *addressWatch // the registry as the gateway sees it
+	gateway   *gateway.Gateway
+	handler   http.Handler
+	server    *gateway.Server
+	recorder  *admin.Recorder
+	auditFile *audit.File // nil: none
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -50,7 +52,7 @@ type node struct {
 // newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
-		settings: s, logger: logger, recorder: admin.NewRecorder(),
+		settings: s, logger: logger, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
 		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
 	}
 	defer func() {
@@ -249,6 +251,12 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		if a.run != nil {
 			group.Go(func() error { return a.run(life) })
 		}
+	}
+	if n.auditFile != nil {
+		group.Go(func() error {
+			n.auditFile.Run(life)
+			return nil
+		})
 	}
 	if on.admin != nil {
 		group.Go(func() error { return n.serveAdmin(life, on.admin) })

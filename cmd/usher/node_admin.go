@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -13,6 +14,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
 
@@ -32,11 +34,16 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 }
 
 func (n *node) adminHandler() http.Handler {
-	return admin.Handler(n.settings.Admin, admin.Options{
+	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
 		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
-	})
+		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
+	}
+	if n.auditFile != nil {
+		o.AuditStream = n.auditFile
+	}
+	return admin.Handler(n.settings.Admin, o)
 }
 
 // backends returns all backends as the API shows them.

@@ -47,7 +47,7 @@ func (u unusableSettings) Unwrap() error { return u.error }
 // checked only on the machine, such as files. All errors begin with the setting, whose file the caller names.
 func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func(), error) {
 	// The certificates are read before a load balancer can send the first viewer.
-	errs := []error{s.Gateway.TLS.Check(), s.canListen(ctx)}
+	errs := []error{s.Gateway.TLS.Check(), s.Admin.Audit.Check(), s.canListen(ctx)}
 	if err := s.ExtAuthz.TLS.Check(); err != nil {
 		errs = append(errs, fmt.Errorf("ext_authz.%w", err))
 	}

@@ -129,6 +129,8 @@ type Options struct {
 	Origins func() []Origin
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Settings writes the settings that are in effect, as YAML without secrets.
+	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
@@ -185,6 +187,7 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/backends":            {handle: h.backends},
 		"GET /api/v1/routes":              {handle: h.routes},
 		"GET /api/v1/origins":             {handle: h.origins},
+		"GET /api/v1/config":              {handle: h.config},
 	}
 }
 

@@ -1,13 +1,16 @@
 package admin
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"usher/backends/setting"
 	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
 )
 
 // Config configures the admin listener.
@@ -18,6 +21,8 @@ type Config struct {
 	Token setting.Secret `yaml:"token"`
 	// Tokens are the other bearer tokens.
 	Tokens []access.Token `yaml:"tokens"`
+	// Audit is where changes are recorded besides the log.
+	Audit audit.Config `yaml:"audit"`
 }
 
 // DefaultConfig returns the defaults: no admin listener.
@@ -50,4 +55,16 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("listen: %w", err))
 	}
 	return errors.Join(append(errs, access.Validate(c.Token, c.Tokens))...)
+}
+
+// config responds with the settings of this node, secrets hidden.
+func (h *handler) config(w http.ResponseWriter, _ *http.Request) {
+	var text bytes.Buffer
+	if err := h.Settings(&text); err != nil {
+		writeText(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = text.WriteTo(w) // it fails only if the client has disconnected
 }

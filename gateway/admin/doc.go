@@ -44,6 +44,7 @@
 //	GET    nodes
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	GET    config               the settings of this node as YAML, as usher validate --print prints them: no secret is in it
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on
