@@ -44,7 +44,7 @@ type streams struct {
 }
 
 // add adds a stream. It reports false if there are too many.
-func (s *streams) add(new *stream) bool {
+func (s *streams) add(opened *stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.open) >= maxStreams {
@@ -53,13 +53,13 @@ func (s *streams) add(new *stream) bool {
 	if s.open == nil {
 		s.open = map[*stream]struct{}{}
 	}
-	s.open[new] = struct{}{}
+	s.open[opened] = struct{}{}
 	if s.endWork == nil {
 		var ctx context.Context
 		ctx, s.endWork = context.WithCancel(context.Background())
 		go s.work(ctx)
 	} else if s.last != nil {
-		new.next <- s.last
+		opened.next <- s.last
 	}
 	return true
 }
@@ -126,7 +126,7 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	ctx, stop := context.WithCancel(r.Context())
 	defer stop()
 	s := &stream{login: l.id, next: make(chan []byte, 1), stop: stop}
-	if !p.streams.add(s) {
+	if !p.streams.add(s) { //nolint:contextcheck // the work is for all streams, and outlives this request
 		w.Header().Set("Retry-After", "10")
 		writeText(w, http.StatusServiceUnavailable, fmt.Sprintf("this node serves %d open pages already; close one", maxStreams))
 		return

@@ -236,7 +236,7 @@ func startPageNode(t *testing.T, count int) *node {
 	return n
 }
 
-func TestAdminPage_SearchTimelineKick(t *testing.T) {
+func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	t.Parallel()
 	n := startPageNode(t, pageSessions)
 	p := openAdminPage(t, n.admin+"/", 1280, 900)
@@ -299,7 +299,7 @@ func wantAudit(t *testing.T, n *node, actions ...string) {
 	}
 }
 
-func TestAdminPage_EveryView_Accessible(t *testing.T) {
+func TestNode_LivePage_Accessible(t *testing.T) {
 	t.Parallel()
 	script := axe(t)
 	n := startPageNode(t, 200)
