@@ -153,13 +153,22 @@ func Handler(c Config, o Options) http.Handler {
 	})
 	mux := http.NewServeMux()
 	h.page.Register(mux)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
-	mux.HandleFunc("GET /readyz", h.ready)
-	mux.Handle("GET /metrics", metrics(o))
+	for pattern, handle := range h.openEndpoints() {
+		mux.Handle(pattern, handle)
+	}
 	for pattern, e := range h.endpoints() {
 		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
+}
+
+// openEndpoints returns the operations that need no token by their patterns.
+func (h *handler) openEndpoints() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET /healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") }),
+		"GET /readyz":  http.HandlerFunc(h.ready),
+		"GET /metrics": metrics(h.Options),
+	}
 }
 
 // endpoint is an operation of the API.
@@ -171,7 +180,7 @@ type endpoint struct {
 	hasDryRun bool
 }
 
-// endpoints returns the operations of the API by their patterns.
+// endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
 		"GET /api/v1/overview":            {handle: h.overview},
@@ -188,6 +197,7 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/routes":              {handle: h.routes},
 		"GET /api/v1/origins":             {handle: h.origins},
 		"GET /api/v1/config":              {handle: h.config},
+		"GET /api/v1/openapi.json":        {handle: h.document},
 	}
 }
 

@@ -149,7 +149,7 @@ func (c *fakeCluster) RoundTrips() uint64 { return 7 }
 func (c *fakeCluster) request(t *testing.T, method, path, body string) (got reply, log string) {
 	t.Helper()
 	var logged bytes.Buffer
-	handler := Handler(Config{Token: token}, Options{
+	handler := newHandler(t, Config{Token: token}, Options{
 		Sessions: newFakeNode(), Cluster: c, Ready: newFakeNode().Ready, Backends: newFakeNode().Backends,
 		KickDuration: 5 * time.Minute, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})

@@ -11,6 +11,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/openapi"
 )
 
 // Config configures the admin listener.
@@ -67,4 +68,11 @@ func (h *handler) config(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/yaml")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = text.WriteTo(w) // it fails only if the client has disconnected
+}
+
+// document responds with the description of the API.
+func (h *handler) document(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(openapi.Document()) // it fails only if the client has disconnected
 }

@@ -46,6 +46,7 @@
 //	GET    nodes
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	GET    openapi.json         the description of all this, with every field and status, in OpenAPI 3.1; see openapi
 //	GET    config               the settings of this node as YAML, as usher validate --print prints them: no secret is in it
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the

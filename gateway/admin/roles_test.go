@@ -44,7 +44,7 @@ func (g *roleRig) do(t *testing.T, token, method, path, body string) *httptest.R
 	r := httptest.NewRequestWithContext(t.Context(), method, path, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+token)
 	w := httptest.NewRecorder()
-	Handler(g.config(), g.Options).ServeHTTP(w, r)
+	newHandler(t, g.config(), g.Options).ServeHTTP(w, r)
 	return w
 }
 
@@ -134,7 +134,7 @@ func TestHandler_PrincipalOfContext(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodDelete, "/api/v1/bans/b1", nil)
 		r = r.WithContext(access.WithPrincipal(r.Context(), access.Principal{Name: "page", Role: role}))
 		w := httptest.NewRecorder()
-		Handler(g.config(), g.Options).ServeHTTP(w, r)
+		newHandler(t, g.config(), g.Options).ServeHTTP(w, r)
 		if w.Code != want || !strings.Contains(g.stream.String(), `"actor":"page"`) {
 			t.Errorf("%s: got %d, want %d; audited %q", role, w.Code, want, g.stream.String())
 		}

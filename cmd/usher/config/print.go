@@ -14,7 +14,9 @@ import (
 // Print writes the settings of a struct, or of a pointer to one, as YAML that Parse reads back to the same values:
 // defaults included, every secret that is set as [hidden]. It fails if w does, or on a
 // type that no file can hold.
-func Print(w io.Writer, settings any) error { return write(w, settings, func(text string) string { return text }) }
+func Print(w io.Writer, settings any) error {
+	return write(w, settings, func(text string) string { return text })
+}
 
 // PrintRedacted is Print for eyes that must see no credentials: it hides those in URLs too. Parse does not read the same values back.
 func PrintRedacted(w io.Writer, settings any) error { return write(w, settings, redactURLs) }
