@@ -185,6 +185,7 @@ func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
 		"GET /api/v1/overview":            {handle: h.overview},
 		"GET /api/v1/sessions":            {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":     {handle: h.lookup},
 		"GET /api/v1/sessions/{id}":       {handle: h.session},
 		"POST /api/v1/sessions/{id}/kick": {h.kick, "kick", true},
 		"DELETE /api/v1/sessions/{id}":    {h.kick, "kick", true},

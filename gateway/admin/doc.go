@@ -36,7 +36,7 @@
 //	GET    overview             sessions, rates and breakers of all nodes, now and over ten minutes
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	                            credentials_of=
-//	GET    sessions?ids=        those of up to 200 ids, at a cost that does not grow with the sessions
+//	GET    sessions/lookup      ?ids= those of up to 200 ids, at a cost that does not grow with the sessions
 //	GET    sessions/{id}
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the filters of GET sessions

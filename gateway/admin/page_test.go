@@ -48,8 +48,7 @@ func (c *restingCluster) Ask(ctx context.Context, asked []byte) (map[string][]by
 func (c *restingCluster) call(t *testing.T, r *http.Request, v any) (status int, body string) {
 	t.Helper()
 	w := httptest.NewRecorder()
-	Handler(Config{Token: token, Tokens: []access.Token{{Name: "grafana", Token: "the token of grafana", Role: access.Read}}},
-		Options{Sessions: c, Cluster: c, Recorder: c.recorder, Ready: c.Ready}).ServeHTTP(w, r)
+	newHandler(t, Config{Token: token}, Options{Sessions: c, Cluster: c, Recorder: c.recorder, Ready: c.Ready}).ServeHTTP(w, r)
 	got, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +77,7 @@ func TestHandler_SessionsByID(t *testing.T) {
 	}
 	gone := backends.SessionID([]byte("an ended session")).String()
 	var got SessionLookup
-	c.call(t, bearer(t, "/api/v1/sessions?ids="+strings.Join(append(ids, gone, ids[0]), ",")), &got)
+	c.call(t, bearer(t, "/api/v1/sessions/lookup?ids="+strings.Join(append(ids, gone, ids[0]), ",")), &got)
 	slices.Sort(ids)
 	var found []string
 	for _, s := range got.Sessions {
@@ -91,7 +90,7 @@ func TestHandler_SessionsByID(t *testing.T) {
 		t.Errorf("%v did not respond; ids (-want +got):\n%s", got.UnreachableNodes, diff)
 	}
 	c.silent = []string{"n2"}
-	if c.call(t, bearer(t, "/api/v1/sessions?ids="+gone), &got); !slices.Equal(got.UnreachableNodes, c.silent) || len(got.Sessions) != 0 {
+	if c.call(t, bearer(t, "/api/v1/sessions/lookup?ids="+gone), &got); !slices.Equal(got.UnreachableNodes, c.silent) || len(got.Sessions) != 0 {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -104,7 +103,7 @@ func TestHandler_SessionsByID_Invalid(t *testing.T) {
 		"no id": "ids=", "no session's": "ids=x", "another parameter": "ids=" + id + "&user=ann",
 		"too many": "ids=" + strings.Repeat(id+",", maxLookup) + id,
 	} {
-		if status, body := c.call(t, bearer(t, "/api/v1/sessions?"+query), nil); status != http.StatusBadRequest || !strings.HasPrefix(body, "ids: invalid input") {
+		if status, body := c.call(t, bearer(t, "/api/v1/sessions/lookup?"+query), nil); status != http.StatusBadRequest || !strings.HasPrefix(body, "ids: invalid input") {
 			t.Errorf("%s: %d %s", name, status, body)
 		}
 	}

@@ -9,10 +9,6 @@ import (
 
 // sessions lists the matching sessions of all nodes.
 func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Has("ids") {
-		h.lookup(w, r)
-		return
-	}
 	f, limit, err := parseFilter(r.URL.Query())
 	if writeError(w, err) {
 		return

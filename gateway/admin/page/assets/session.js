@@ -35,7 +35,7 @@ export function session(app, id) {
   }
 
   async function readSession() {
-    const found = await api.get("sessions", { ids: id });
+    const found = await api.get("sessions/lookup", { ids: id });
     if (isClosed) return;
     if (found.sessions.length) show(found.sessions[0]);
     else if (current) show({ ...current, ended: true });

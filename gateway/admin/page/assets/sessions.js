@@ -117,7 +117,7 @@ export function sessions(app) {
   const rows = paced(async () => {
     const ids = shown.filter((s) => !s.ended).map((s) => s.id);
     if (!ids.length) return;
-    const found = await api.get("sessions", { ids: ids.join(",") }).catch(() => null);
+    const found = await api.get("sessions/lookup", { ids: ids.join(",") }).catch(() => null);
     if (!found || isClosed) return;
     const now = new Map(found.sessions.map((s) => [s.id, s]));
     shown = shown.map((s) => now.get(s.id) ?? (ids.includes(s.id) && !found.unreachable_nodes?.length ? { ...s, ended: true } : s));
