@@ -41,7 +41,8 @@ async function answer(response) {
     onLoggedOut();
     throw new Failure(401, "The login has ended.");
   }
-  if (response.status === 409) {
+  const isJSON = response.headers.get("Content-Type")?.startsWith("application/json");
+  if (response.status === 409 && isJSON) {
     const refused = await response.json();
     throw new Failure(409, refused.error, refused);
   }

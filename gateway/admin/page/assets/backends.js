@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { badge, cells, h, replace, setBadge, setText, table, updateRows } from "./dom.js";
 import { describe, history } from "./chart.js";
 import { confirmDialog, durations, later, reasonField } from "./dialogs.js";
-import { count, percent, rate, timeOfDay, until } from "./format.js";
+import { count, milliseconds, percent, rate, timeOfDay, until } from "./format.js";
 import { paced } from "./paced.js";
 
 const policies = { allow: "allow: admits", keep: "keep: keeps who watches", deny: "deny: refuses" };
@@ -22,7 +22,8 @@ export function backends(app) {
       async submit(values) {
         const body = { state, reason: values.get("reason") || undefined, duration: values.get("duration") ?? undefined };
         const result = await api.write("POST", `backends/${encodeURIComponent(b.name)}/breaker`, body);
-        app.notify(`The breaker of ${b.name}: ${state}.${later(result)}`);
+        const missing = Object.entries(result.not_forced ?? {}).map(([node, why]) => `${node}: ${why}`);
+        app.notify(`The breaker of ${b.name} is ${state === "auto" ? "automatic again" : "forced " + state}.${missing.length ? " Not yet on " + missing.join("; ") : ""}${later(result)}`, missing.length > 0);
         refresh.now();
       },
     });
@@ -31,7 +32,9 @@ export function backends(app) {
   async function probe(b) {
     try {
       const result = await api.write("POST", `backends/${encodeURIComponent(b.name)}/probe`);
-      app.notify(`Probed ${b.name}.${later(result)}`);
+      const said = result.probes.map((p) => `${p.node ? p.node + ": " : ""}${p.outcome || "not asked"}${p.outcome ? " in " + milliseconds(p.duration_ms) : ""}${p.error ? ` (${p.error})` : ""}`);
+      if (result.unreachable_nodes?.length) said.push(`no response from ${result.unreachable_nodes.join(", ")}`);
+      app.notify(`Probe of ${b.name}: ${said.join("; ")}.`);
       refresh.now();
     } catch (failure) {
       app.notify(failure.message, true);
@@ -39,12 +42,13 @@ export function backends(app) {
   }
 
   function build(b) {
-    const strip = history(), facts = h("dl", { class: "facts" }), failures = table(`Last failures of ${b.name}`, ["Time", "Outcome", "Error"]);
+    const strip = history(), facts = h("dl", { class: "facts" }), failures = table(`Last failures of ${b.name}`, ["Time", "Outcome", "Error"]), changes = h("ol", { class: "changes" });
     const state = badge(b.breaker), forced = h("p", { class: "banner", hidden: true }), said = h("span", { class: "hint" });
     const shownFailures = h("details", { hidden: true }, h("summary", null, "Last failures"), h("div", { class: "scroll" }, failures.element));
+    const shownChanges = h("details", { hidden: true }, h("summary", null, "Changes of the breaker on this node, the newest first"), changes);
     const actions = h("div", { class: "actions" });
-    const card = h("section", { class: "card" }, h("h2", null, b.name, " ", state), forced, strip.element, said, facts, shownFailures, actions);
-    Object.assign(card, { strip, facts, failures, state, forced, said, shownFailures, actions });
+    const card = h("section", { class: "card" }, h("h2", null, b.name, " ", state), forced, strip.element, said, facts, shownFailures, shownChanges, actions);
+    Object.assign(card, { strip, facts, failures, state, forced, said, shownFailures, shownChanges, changes, actions });
     if (app.canWrite && b.rates) {
       actions.append(
         h("button", { type: "button", onclick: () => probe(b) }, "Probe now"), h("button", { type: "button", onclick: () => force(b, "open") }, "Force open"),
@@ -64,9 +68,11 @@ export function backends(app) {
     ];
     replace(card.facts, lines.filter(([, value]) => value).map(([title, value]) => h("div", title === "Address" || title === "Contract violations" ? { class: "wide" } : null, h("dt", null, title), h("dd", null, value))));
     card.forced.hidden = !b.forced;
-    if (b.forced) setText(card.forced, `Forced ${b.forced.state}, ends ${until(b.forced.until)}${b.forced.reason ? `: ${b.forced.reason}` : ""}`);
-    const failures = [...(b.last_failures ?? [])].reverse();
+    if (b.forced) setText(card.forced, `Forced ${b.forced.state}, ends ${until(b.forced.until)}${b.forced.by ? `, by ${b.forced.by}` : ""}${b.forced.reason ? `: ${b.forced.reason}` : ""}`);
+    const failures = b.last_failures ?? [];
     card.shownFailures.hidden = failures.length === 0;
+    card.shownChanges.hidden = !b.history?.length;
+    replace(card.changes, [...(b.history ?? [])].reverse().map((c) => h("li", null, timeOfDay(c.time), " ", badge(c.state))));
     updateRows(card.failures.body, failures, (f) => f.time + f.outcome, () => cells(card.failures.columns), (row, f) => {
       [timeOfDay(f.time), f.outcome, f.error].forEach((text, i) => setText(row.children[i], text || "–"));
     });

@@ -1,21 +1,21 @@
-// One session: what is known of its viewer, and every check.
+// One session: what is known of its viewer, and what has decided on it.
 
 import * as api from "./api.js";
 import { badge, cells, h, replace, setText, table, updateRows } from "./dom.js";
 import { banDialog, kickDialog } from "./dialogs.js";
-import { ago, bytes, count, milliseconds, time } from "./format.js";
+import { ago, bytes, count, milliseconds, plural, time } from "./format.js";
 import { paced } from "./paced.js";
 import { name, unverified } from "./sessions.js";
 
 export function session(app, id) {
   const heading = h("h1", null, "Session"), facts = h("dl", { class: "facts" }), actions = h("div", { class: "actions" });
-  const trace = h("p"), note = h("p", { class: "hint", role: "status" }, "Reading the checks…");
+  const trace = h("p"), note = h("p", { class: "hint", role: "status" }, "Reading…");
   const columns = ["Time", "Trigger", "Verdict", "Source", "Backend", "Took", "Node", "Reason"];
-  const checks = table("Checks, the newest first", columns);
+  const checks = table("What decided on the session, the newest first", columns);
   const element = h("div", null, h("p", null, h("a", { href: "#/sessions" }, "← Sessions")), heading, actions, h("section", { class: "card" }, facts),
     h("section", { class: "card" }, h("h2", null, "Timeline"), trace, note, h("div", { class: "scroll" }, checks.element)));
   checks.element.hidden = true;
-  let current = null, isClosed = false, isAvailable = true;
+  let current = null, isClosed = false;
 
   function show(s) {
     setText(heading, s.user || s.user_id || "Session");
@@ -46,16 +46,24 @@ export function session(app, id) {
     }
   }
 
+  // reason says why a check had its result, and what it stands for.
+  function reason(c) {
+    const parts = [c.error || c.reason];
+    if (c.count > 1) parts.push(`${count(c.count)} times since ${time(c.since)}`);
+    if (c.omitted) parts.push(`${count(c.omitted)} before it are left out`);
+    return parts.filter(Boolean).join("; ");
+  }
+
   function showChecks(t) {
     const newest = [...(t.checks ?? [])].reverse();
     checks.element.hidden = newest.length === 0;
-    setText(note, newest.length ? `${count(newest.length)} checks, the newest first` : "No check is known of this session.");
+    setText(note, newest.length ? `${plural(newest.length, "event", "events")}, the newest first` : "Nothing has decided on this session yet.");
     if (t.unreachable_nodes?.length) note.append(` – nodes that did not respond: ${t.unreachable_nodes.join(", ")}`);
     if (/^https?:\/\//.test(t.trace_url ?? "") && !trace.hasChildNodes()) {
-      trace.append(h("a", { href: t.trace_url, target: "_blank", rel: "noreferrer noopener" }, "Open its trace in Jaeger ↗"));
+      trace.append(h("a", { href: t.trace_url, target: "_blank", rel: "noreferrer noopener" }, "Open its traces ↗"));
     }
-    updateRows(checks.body, newest, (c) => [c.time, c.node, c.trigger, c.verdict, c.source].join(" "), () => cells(columns), (row, c) => {
-      const values = [time(c.time), c.trigger, badge(unverified(c) ? c.source : c.verdict, c.verdict), c.source, c.backend, milliseconds(c.duration_ms), c.node, c.error || c.reason];
+    updateRows(checks.body, newest, (c) => [c.since ?? c.time, c.node, c.trigger, c.verdict, c.source].join(" "), () => cells(columns), (row, c) => {
+      const values = [time(c.time), c.trigger, badge(unverified(c) ? c.source : c.verdict, c.verdict), c.source, c.backend, milliseconds(c.duration_ms), c.node, reason(c)];
       values.forEach((value, i) => replace(row.children[i], value || "–"));
     });
   }
@@ -63,13 +71,11 @@ export function session(app, id) {
   const refresh = paced(async () => {
     try {
       await readSession();
-      if (isAvailable) showChecks(await api.get(`sessions/${encodeURIComponent(id)}/timeline`));
-    } catch (failure) {
       if (isClosed) return;
-      if (failure.status === 404) {
-        isAvailable = !current;
-        setText(note, "The timeline is not available.");
-      } else setText(note, failure.message);
+      if (current && !current.ended) showChecks(await api.get(`sessions/${encodeURIComponent(id)}/timeline`));
+      else if (!current) setText(note, "Only a live session has a timeline.");
+    } catch (failure) {
+      if (!isClosed) setText(note, failure.message);
     }
   });
   refresh.now();
