@@ -49,7 +49,7 @@ function route() {
 }
 
 function onHash() {
-  if (location.hash === "#main" || header.hidden) return; // the skip link
+  if (header.hidden) return;
   route();
   main.focus({ preventScroll: true });
   scrollTo(0, 0);
@@ -114,6 +114,10 @@ for (const [name, title] of Object.entries(titles)) {
 document.querySelector("#logout").addEventListener("click", async () => {
   await api.logout().catch(() => {});
   showLogin();
+});
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault(); // the fragment is the view's
+  main.focus();
 });
 addEventListener("hashchange", onHash);
 api.whenLoggedOut(() => { if (!header.hidden) showLogin(); });

@@ -5,7 +5,7 @@ import { badge, cells, h, replace, setText, table, updateRows } from "./dom.js";
 import { banDialog, kickDialog } from "./dialogs.js";
 import { ago, bytes, count, milliseconds, plural, time } from "./format.js";
 import { paced } from "./paced.js";
-import { name, unverified } from "./sessions.js";
+import { unverified, withUser } from "./sessions.js";
 
 export function session(app, id) {
   const heading = h("h1", null, "Session"), facts = h("dl", { class: "facts" }), actions = h("div", { class: "actions" });
@@ -37,7 +37,7 @@ export function session(app, id) {
   async function readSession() {
     const found = await api.get("sessions/lookup", { ids: id });
     if (isClosed) return;
-    if (found.sessions.length) show(found.sessions[0]);
+    if (found.sessions.length) show(withUser(found.sessions[0], current ?? {}));
     else if (current) show({ ...current, ended: true });
     else {
       actions.replaceChildren();

@@ -120,7 +120,8 @@ export function sessions(app) {
     const found = await api.get("sessions/lookup", { ids: ids.join(",") }).catch(() => null);
     if (!found || isClosed) return;
     const now = new Map(found.sessions.map((s) => [s.id, s]));
-    shown = shown.map((s) => now.get(s.id) ?? (ids.includes(s.id) && !found.unreachable_nodes?.length ? { ...s, ended: true } : s));
+    const isEnded = (s) => ids.includes(s.id) && !found.unreachable_nodes?.length;
+    shown = shown.map((s) => (now.has(s.id) ? withUser(now.get(s.id), s) : isEnded(s) ? { ...s, ended: true } : s));
     draw();
   });
 
@@ -160,5 +161,7 @@ export function sessions(app) {
   };
 }
 
+// withUser keeps the user of a session whose newest decision names none, as that of a kick.
+export const withUser = (s, before) => (s.user || s.user_id ? s : { ...s, user: before.user, user_id: before.user_id });
 export const name = (s) => s.user || s.user_id || s.id;
 export const unverified = (s) => s.verdict === "allowed" && ["fail-open", "cached", "ticket"].includes(s.source);
