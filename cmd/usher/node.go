@@ -294,7 +294,7 @@ func (n *node) runCluster(ctx context.Context) {
 			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
 				return response
 			}
-			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
 	"usher/cmd/usher/config"
@@ -44,6 +45,25 @@ func (n *node) adminHandler() http.Handler {
 		o.AuditStream = n.auditFile
 	}
 	return admin.Handler(n.settings.Admin, o)
+}
+
+// nodeSessions are the sessions of this node as the API needs them.
+type nodeSessions struct{ *actors.Registry }
+
+// Checks returns what has decided on the session on this node.
+func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found bool) {
+	entries, found := n.Timeline(id)
+	for _, e := range entries {
+		c := admin.Check{
+			Time: e.Time, Trigger: e.Trigger.String(), Backend: e.Backend, DurationMS: float64(e.Duration.Microseconds()) / 1000,
+			Verdict: e.Verdict.String(), Source: e.Source.String(), Reason: e.Reason, Error: e.Error, Omitted: e.Omitted,
+		}
+		if e.Count > 1 {
+			c.Count, c.Since = e.Count, e.Since
+		}
+		checks = append(checks, c)
+	}
+	return checks, found
 }
 
 // backends returns all backends as the API shows them.

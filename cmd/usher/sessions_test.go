@@ -105,6 +105,34 @@ func TestRun_Sessions_Output(t *testing.T) {
 			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
+		"a timeline": {
+			args: []string{"timeline", "S1"},
+			answer: `{"session":"S1","trace_url":"http://jaeger/S1","checks":[` +
+				`{"time":"2026-03-01T11:00:00.012Z","node":"n1","trigger":"opening","backend":"portal","duration_ms":12.3,"verdict":"allowed","source":"backend","reason":"paid"},` +
+				`{"time":"2026-03-01T11:00:01Z","node":"n2","trigger":"lookup","duration_ms":0.4,"verdict":"allowed","source":"backend","reason":"paid"},` +
+				`{"time":"2026-03-01T11:50:00Z","node":"n1","trigger":"recheck","backend":"portal","duration_ms":9,"verdict":"allowed","source":"backend","count":17,"since":"2026-03-01T11:03:00Z"},` +
+				`{"time":"2026-03-01T11:53:00Z","node":"n1","trigger":"recheck","backend":"portal","duration_ms":2000,"verdict":"allowed","source":"cached","reason":"paid","error":"timeout","omitted":3},` +
+				`{"time":"2026-03-01T11:54:00Z","trigger":"kick","duration_ms":0,"verdict":"denied","source":"operator"}],"unreachable_nodes":["n3"]}`,
+			out: "TIME                      NODE  WHY                          BACKEND  TOOK      VERDICT  SOURCE    ERROR OR REASON\n" +
+				"2026-03-01T11:00:00.012Z  n1    opening                      portal   12.3ms    allowed  backend   paid\n" +
+				"2026-03-01T11:00:01.000Z  n2    lookup                       -        0.4ms     allowed  backend   paid\n" +
+				"2026-03-01T11:50:00.000Z  n1    recheck ×17 since 11:03:00   portal   9.0ms     allowed  backend   -\n" +
+				"2026-03-01T11:53:00.000Z  n1    recheck (3 left out before)  portal   2000.0ms  allowed  cached    timeout; paid\n" +
+				"2026-03-01T11:54:00.000Z  -     kick                         -        0.0ms     denied   operator  -\n" +
+				"traces: http://jaeger/S1\n",
+			errs:  "warning: nodes that did not answer: n3\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
+		"a timeline as JSON": {
+			args: []string{"timeline", "S1", "--json"}, answer: `{"session":"S1","checks":[],"unreachable_nodes":[]}`,
+			out:   `{"session":"S1","checks":[],"unreachable_nodes":[]}` + "\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
+		"the timeline of a session that has closed": {
+			args: []string{"timeline", "S1"}, status: 404, answer: "no live session has this id, and one that has closed has no timeline",
+			code: exitNegative, errs: "usher: no live session has this id, and one that has closed has no timeline\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
 		"two kicks": {
 			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, impact: `{"sessions":3,"addresses":2}`,
 			answer: `{"matched":3,"kicked":3,"addresses":2,"bans":["b1"]}`,

@@ -144,13 +144,8 @@ func Handler(c Config, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{Options: o, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
-	h.page = page.New(page.Options{
-		Tokens: func() []access.Token {
-			return append([]access.Token{{Name: access.AdminName, Token: c.Token, Role: access.Write}}, c.Tokens...)
-		},
-		Authenticator: h.tokens, Overview: h.overviewJSON, Audit: h.log,
-	})
+	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
+	h.page = h.newPage(c)
 	mux := http.NewServeMux()
 	h.page.Register(mux)
 	for pattern, handle := range h.openEndpoints() {
@@ -183,26 +178,28 @@ type endpoint struct {
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
-		"GET /api/v1/overview":            {handle: h.overview},
-		"GET /api/v1/sessions":            {handle: h.sessions},
-		"GET /api/v1/sessions/lookup":     {handle: h.lookup},
-		"GET /api/v1/sessions/{id}":       {handle: h.session},
-		"POST /api/v1/sessions/{id}/kick": {h.kick, "kick", true},
-		"DELETE /api/v1/sessions/{id}":    {h.kick, "kick", true},
-		"POST /api/v1/kick":               {h.kickAll, "kick", true},
-		"GET /api/v1/bans":                {handle: h.bans},
-		"POST /api/v1/bans":               {h.ban, "ban", true},
-		"DELETE /api/v1/bans/{id}":        {h.unban, "unban", false},
-		"GET /api/v1/nodes":               {handle: h.nodes},
-		"GET /api/v1/backends":            {handle: h.backends},
-		"GET /api/v1/routes":              {handle: h.routes},
-		"GET /api/v1/origins":             {handle: h.origins},
-		"GET /api/v1/config":              {handle: h.config},
-		"GET /api/v1/openapi.json":        {handle: h.document},
+		"GET /api/v1/overview":               {handle: h.overview},
+		"GET /api/v1/sessions":               {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":        {handle: h.lookup},
+		"GET /api/v1/sessions/{id}":          {handle: h.session},
+		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
+		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
+		"DELETE /api/v1/sessions/{id}":       {h.kick, "kick", true},
+		"POST /api/v1/kick":                  {h.kickAll, "kick", true},
+		"GET /api/v1/bans":                   {handle: h.bans},
+		"POST /api/v1/bans":                  {h.ban, "ban", true},
+		"DELETE /api/v1/bans/{id}":           {h.unban, "unban", false},
+		"GET /api/v1/nodes":                  {handle: h.nodes},
+		"GET /api/v1/backends":               {handle: h.backends},
+		"GET /api/v1/routes":                 {handle: h.routes},
+		"GET /api/v1/origins":                {handle: h.origins},
+		"GET /api/v1/config":                 {handle: h.config},
+		"GET /api/v1/openapi.json":           {handle: h.document},
 	}
 }
 
 type handler struct {
+	traceURL string // see Config.TraceURL
 	Options
 	tokens *access.Authenticator
 	log    *audit.Log

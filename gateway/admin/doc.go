@@ -38,6 +38,7 @@
 //	                            credentials_of=
 //	GET    sessions/lookup      ?ids= those of up to 200 ids, at a cost that does not grow with the sessions
 //	GET    sessions/{id}
+//	GET    sessions/{id}/timeline   each check of a live session: when, why, by which backend, how long, with what outcome
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
 //	GET    bans                 also what kicks still refuse
@@ -75,6 +76,10 @@
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// A timeline merges what each node that holds the session keeps of it: its opening, what changed its verdict or its source, and
+// its newest checks. Older re-checks that changed nothing are one entry with a count. A closed session has none (404): its
+// traces and the log tell. trace_url is admin.trace_url with the session's id.
 //
 // Refused: OpenTelemetry's metrics SDK between the counters and the scrape. It would add modules and a copy of each value, and
 // say nothing that client_golang does not.

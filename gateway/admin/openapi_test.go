@@ -231,6 +231,7 @@ func schemaTypes() map[string]reflect.Type {
 		}](),
 		"Node": reflect.TypeFor[session.NodeInfo](), "AlarmState": reflect.TypeFor[AlarmState](), "Backend": reflect.TypeFor[Backend](),
 		"Route": reflect.TypeFor[Route](), "Origin": reflect.TypeFor[Origin](), "OriginFailure": reflect.TypeFor[OriginFailure](),
+		"Timeline": reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
 		"BanList": nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,
 		"BanResult": nil, "KickOrImpact": nil,
 	}

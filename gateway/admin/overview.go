@@ -6,7 +6,9 @@ import (
 	"net/http"
 	"time"
 
+	"usher/gateway/admin/access"
 	"usher/gateway/admin/overview"
+	"usher/gateway/admin/page"
 )
 
 // overviewQueryKind is the kind of a query for what the nodes count for the overview.
@@ -54,4 +56,14 @@ func (h *handler) overviewJSON(ctx context.Context) []byte {
 		panic("BUG: " + err.Error()) // it holds only strings and finite numbers
 	}
 	return body
+}
+
+// newPage returns the live page.
+func (h *handler) newPage(c Config) *page.Page {
+	return page.New(page.Options{
+		Tokens: func() []access.Token {
+			return append([]access.Token{{Name: access.AdminName, Token: c.Token, Role: access.Write}}, c.Tokens...)
+		},
+		Authenticator: h.tokens, Overview: h.overviewJSON, Audit: h.log,
+	})
 }

@@ -33,6 +33,8 @@ type restingSessions struct {
 	byID map[backends.SessionID]*restingSession
 }
 
+func (n *restingSessions) Checks(backends.SessionID) ([]Check, bool) { return nil, false }
+
 func (n *restingSessions) Len() int { return len(n.all) }
 
 func (n *restingSessions) Find(id backends.SessionID) session.Handle {

@@ -53,7 +53,7 @@ func openAdminPage(t *testing.T, address string, width, height int64) *adminPage
 		case *runtime.EventConsoleAPICalled:
 			note("console: " + string(e.Type))
 		case *cdplog.EventEntryAdded:
-			isMissing := strings.HasSuffix(e.Entry.URL, "/timeline") || strings.HasSuffix(e.Entry.URL, "/free-rides")
+			isMissing := strings.HasSuffix(e.Entry.URL, "/free-rides")
 			if e.Entry.Level == cdplog.EntryLevelError && !isMissing {
 				note(e.Entry.Text + " " + e.Entry.URL)
 			}
@@ -254,6 +254,7 @@ func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	p.await(t, `document.querySelectorAll("tbody tr").length === 1 && document.querySelector("tbody a").textContent === "good-viewer-07777"`)
 	p.click(t, "tbody a")
 	p.await(t, `document.querySelector("h1").textContent === "good-viewer-07777" && document.querySelector(".facts").textContent.includes("198.18.31.28")`)
+	p.await(t, `document.querySelector("tbody tr")?.textContent.includes("openingallowedbackendportal")`)
 	p.show(t, "#/sessions", `document.querySelectorAll("tbody tr").length === 1`)
 
 	client := newClient(t, "127.0.0.1")
