@@ -16,6 +16,7 @@ import (
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
+	"usher/cluster/reports"
 )
 
 // minRetention is the least time for which the shared state outlives the last node.
@@ -33,7 +34,12 @@ type Options struct {
 	Sessions func() int
 	// Draining reports whether the node takes no new viewers. It is called twice a second; nil: it does take them.
 	Draining func() bool
-	Logger   *slog.Logger // nil: none
+	// OnRedisCall is told of each call of Redis, as [redisclient.Client.OnCall] says. It must not block; nil: nobody is told.
+	OnRedisCall func(operation, outcome string, took time.Duration)
+	// OnRevocationReceived is told of each revocation of another node, and how long ago that one issued it. It must not block;
+	// nil: nobody is told.
+	OnRevocationReceived func(kind session.RevocationKind, delay time.Duration)
+	Logger               *slog.Logger // nil: none
 }
 
 // Handlers receive a node's events. All are called from goroutines of the node's and must not block, except Answer. Each
@@ -71,6 +77,7 @@ type Node struct {
 	memory   *Memory        // of a single node
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
+	reports  *reports.Store
 
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
@@ -120,6 +127,7 @@ func (n *Node) stayAlone(local *Memory) (err error) {
 		}
 	}
 	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: secret}})
+	n.reports = reports.New(nil, nil)
 	return err
 }
 
@@ -166,16 +174,16 @@ func (n *Node) loadFile() error {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger,
+		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
 	}
-	n.redis, n.Store, n.cipher = r, r, r.cipher
+	n.redis, n.Store, n.cipher, n.reports = r, r, r.cipher, reports.New(r.client, r.cipher)
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
-		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
+		OnRevocation: n.revoked, OnReceived: n.o.OnRevocationReceived, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
 		OnTicketReplaced: n.ticketReplaced, OnTicketsMissed: n.ticketsMissed,
 		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
 	})

@@ -23,6 +23,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -43,6 +44,8 @@ type node struct {
 	server    *gateway.Server
 	recorder  *admin.Recorder
 	auditFile *audit.File // nil: none
+	// freeRides follows what outages cost.
+	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -69,11 +72,12 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	n.freeRides = n.newFreeRides()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	})
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
@@ -85,8 +89,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
+	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
@@ -95,9 +100,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }
@@ -244,6 +250,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.recorder.Run(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.freeRides.Run(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -293,6 +303,9 @@ func (n *node) runCluster(ctx context.Context) {
 		Answer: func(ctx context.Context, question []byte) []byte {
 			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
 				return response
+			}
+			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
+				return answer
 			}
 			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},

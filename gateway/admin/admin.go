@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/page"
 )
 
@@ -69,6 +70,8 @@ type Origin struct {
 
 // OriginCounters count what an origin was asked.
 type OriginCounters struct {
+	// Hits are responses from memory that were fresh.
+	Hits uint64 `json:"hits"`
 	// Fetches are requests to the origin, Coalesced are viewers who joined one in flight, Revalidated are fetches with 304.
 	Fetches     uint64 `json:"fetches"`
 	Coalesced   uint64 `json:"coalesced"`
@@ -77,6 +80,14 @@ type OriginCounters struct {
 	Stale     uint64 `json:"stale"`
 	Failovers uint64 `json:"failovers"`
 	Bytes     uint64 `json:"bytes"`
+}
+
+// CacheState is the state of the memory that all origins share.
+type CacheState struct {
+	Entries                         int
+	StoredBytes, InFlightBytes, Max int64
+	// Evictions counts the responses that made room for others since the start.
+	Evictions uint64
 }
 
 // OriginAddress is an address of an origin.
@@ -127,6 +138,10 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// FreeRides serves the reports of what outages cost. Nil: there are none.
+	FreeRides http.Handler
+	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
+	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Settings writes the settings that are in effect, as YAML without secrets.
@@ -193,6 +208,7 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/backends":               {handle: h.backends},
 		"GET /api/v1/routes":                 {handle: h.routes},
 		"GET /api/v1/origins":                {handle: h.origins},
+		"GET /api/v1/free-rides":             {handle: h.freeRides},
 		"GET /api/v1/config":                 {handle: h.config},
 		"GET /api/v1/openapi.json":           {handle: h.document},
 	}
@@ -303,6 +319,15 @@ func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		Routes []Route `json:"routes"`
 	}{all})
+}
+
+// freeRides lists what outages cost.
+func (h *handler) freeRides(w http.ResponseWriter, r *http.Request) {
+	if h.FreeRides == nil {
+		writeJSON(w, freerides.List{Reports: []freerides.Report{}})
+		return
+	}
+	h.FreeRides.ServeHTTP(w, r)
 }
 
 // origins lists the origins, with why they failed viewers.

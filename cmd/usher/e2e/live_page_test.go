@@ -53,8 +53,7 @@ func openAdminPage(t *testing.T, address string, width, height int64) *adminPage
 		case *runtime.EventConsoleAPICalled:
 			note("console: " + string(e.Type))
 		case *cdplog.EventEntryAdded:
-			isMissing := strings.HasSuffix(e.Entry.URL, "/free-rides")
-			if e.Entry.Level == cdplog.EntryLevelError && !isMissing {
+			if e.Entry.Level == cdplog.EntryLevelError {
 				note(e.Entry.Text + " " + e.Entry.URL)
 			}
 		}
