@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -69,6 +68,6 @@ func (d Deps) orNobody() Deps {
 	if d.OnState == nil {
 		d.OnState = func(backends.BreakerState) {}
 	}
-	d.Log = cmp.Or(d.Log, slog.New(slog.DiscardHandler))
+	d.Log = backends.LoggerOrDiscard(d.Log)
 	return d
 }

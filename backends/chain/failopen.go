@@ -1,7 +1,6 @@
 package chain
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"time"
@@ -30,7 +29,7 @@ func NewFailOpen(name string, policy backends.Policy, next backends.Backend, isD
 		isDown = func() bool { return false }
 	}
 	return &FailOpen{
-		name: name, policy: policy, next: next, isDown: isDown, log: cmp.Or(log, slog.New(slog.DiscardHandler)),
+		name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log),
 		forced: func() backends.ForcedBreaker { return backends.ForcedBreaker{} },
 	}
 }

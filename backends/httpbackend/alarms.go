@@ -1,7 +1,6 @@
 package httpbackend
 
 import (
-	"cmp"
 	"log/slog"
 	"math/bits"
 	"sync"
@@ -41,7 +40,7 @@ type Alarms struct {
 
 // NewAlarms returns the record of the named backend. log may be nil.
 func NewAlarms(name string, log *slog.Logger) *Alarms {
-	return &Alarms{name: name, log: cmp.Or(log, slog.New(slog.DiscardHandler))}
+	return &Alarms{name: name, log: backends.LoggerOrDiscard(log)}
 }
 
 // Record records the alarms that one answer raised; none: a good answer. detail names the status or header, never its
