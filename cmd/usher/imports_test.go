@@ -60,7 +60,7 @@ func siblings() map[string][]string {
 		"gateway/admin/audit":   {"gateway/admin/access"},
 		"gateway/admin/openapi": {},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
-		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", redisclient},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", "cluster/reports", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
 		"cluster/redisclient": {backends, setting},
 		"cluster/redistest":   {"backends/backendtest/testproc"},
@@ -114,6 +114,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
 		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin", "bench/report"}, inAllTests: true},
 		{library: "github.com/getkin/kin-openapi", testsIn: "gateway/admin"},
+		{library: "github.com/pires/go-proxyproto", importers: []string{"gateway/listener"}},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }

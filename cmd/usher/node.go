@@ -23,6 +23,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -43,6 +44,8 @@ type node struct {
 	server    *gateway.Server
 	recorder  *admin.Recorder
 	auditFile *audit.File // nil: none
+	// freeRides follows what outages cost.
+	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -69,11 +72,12 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	n.freeRides = n.newFreeRides()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	})
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
@@ -87,7 +91,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	}
 	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
@@ -242,6 +246,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.runCluster(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.freeRides.Run(life)
+		return nil
+	})
 	for _, c := range n.chains {
 		group.Go(func() error { return c.Run(life) })
 	}
@@ -289,6 +297,9 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
+				return answer
+			}
 			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})

@@ -270,6 +270,39 @@ func TestRun_Sessions_Output(t *testing.T) {
 				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
+		"free rides": {
+			args: []string{"free-rides", "--backend", "portal", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z"},
+			answer: `{"reports":[{"id":"portal-1","backend":"portal","started":"2026-03-01T11:00:00Z","running":true,"sessions":1200,"fail_open":1200,` +
+				`"unverified_seconds":3725.4,"unverified":1200,"approximate":true,"nodes":[],"users":[]},` +
+				`{"id":"portal-0","backend":"portal","started":"2026-03-01T10:00:00Z","ended":"2026-03-01T10:02:03Z","sessions":9,"unverified_seconds":90,` +
+				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"nodes":[{"node":"n1"}],` +
+				`"users":[{"user":"Ann","sessions":1,"seconds":30,"bytes":4000},{"session":"S1","sessions":1,"seconds":1.7,"bytes":1000}]}],` +
+				`"incomplete":true,"unreachable_nodes":["n3"]}`,
+			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED\n" +
+				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200\n" +
+				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0\n\n" +
+				"USER        BACKEND  STARTED               SESSIONS  FREE FOR  BYTES\n" +
+				"Ann         portal   2026-03-01T10:00:00Z  1         30s       4000\n" +
+				"session S1  portal   2026-03-01T10:00:00Z  1         2s        1000\n",
+			errs:  "warning: redis unavailable, only what this node saw is listed\nwarning: nodes that did not answer: n3\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?backend=portal&from=2026-03-01T10%3A00%3A00Z&to=2026-03-01T13%3A00%3A00Z"}},
+		},
+		"no free rides": {
+			args: []string{"free-rides"}, answer: `{"reports":[]}`, out: "no outages\n", calls: []apiCall{{Line: "GET /api/v1/free-rides"}},
+		},
+		"free rides as JSON": {
+			args: []string{"free-rides", "--json"}, answer: `{"reports":[]}`, out: `{"reports":[]}` + "\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides"}},
+		},
+		"free rides as CSV": {
+			args: []string{"free-rides", "--csv", "--backend", "portal"}, answer: "id,backend\r", out: "id,backend\r\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?backend=portal&format=csv"}},
+		},
+		"free rides as CSV at a time that is none": {
+			args: []string{"free-rides", "--csv", "--from", "noon"}, status: 400, answer: "from: no time", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS answers 400: from: no time\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?format=csv&from=noon"}},
+		},
 		"a request that the node rejects": {
 			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},

@@ -33,7 +33,7 @@ type settings struct {
 	Fetch    origin.FetchConfig          `yaml:"fetch"`
 	Cluster  cluster.Config              `yaml:"cluster"`
 	Admin    admin.Config                `yaml:"admin"`
-	// Retention is how long files keep what holds addresses and names of users.
+	// Retention is how long files and reports of outages keep what holds addresses and names of users.
 	Retention time.Duration   `yaml:"retention"`
 	Tracing   tracingSettings `yaml:"tracing"`
 	Log       logSettings     `yaml:"log"`

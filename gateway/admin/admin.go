@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 )
 
 // Backend is a backend in the API.
@@ -138,6 +139,8 @@ type Options struct {
 	Origins func() []Origin
 	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
 	Cache func() CacheState
+	// FreeRides serves the reports of what outages cost. Nil: there are none.
+	FreeRides http.Handler
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Settings writes the settings that are in effect, as YAML without secrets.
@@ -200,6 +203,7 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/backends":               {handle: h.backends},
 		"GET /api/v1/routes":                 {handle: h.routes},
 		"GET /api/v1/origins":                {handle: h.origins},
+		"GET /api/v1/free-rides":             {handle: h.freeRides},
 		"GET /api/v1/config":                 {handle: h.config},
 		"GET /api/v1/openapi.json":           {handle: h.document},
 	}
@@ -309,6 +313,15 @@ func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		Routes []Route `json:"routes"`
 	}{all})
+}
+
+// freeRides lists what outages cost.
+func (h *handler) freeRides(w http.ResponseWriter, r *http.Request) {
+	if h.FreeRides == nil {
+		writeJSON(w, freerides.List{Reports: []freerides.Report{}})
+		return
+	}
+	h.FreeRides.ServeHTTP(w, r)
 }
 
 // origins lists the origins, with why they failed viewers.

@@ -55,6 +55,8 @@
 //	GET    nodes
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	GET    free-rides           ?backend= from= to= format=json,csv
+//	                            what each outage cost; see freerides
 //	GET    openapi.json         the description of all this, with every field and status, in OpenAPI 3.1; see openapi
 //	GET    config               the settings of this node as YAML, as usher validate --print prints them: no secret is in it
 //

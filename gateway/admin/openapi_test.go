@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/actors/session"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/openapi"
 )
 
@@ -230,6 +231,8 @@ func schemaTypes() map[string]reflect.Type {
 		"Node": reflect.TypeFor[session.NodeInfo](), "AlarmState": reflect.TypeFor[AlarmState](), "Backend": reflect.TypeFor[Backend](),
 		"Route": reflect.TypeFor[Route](), "Origin": reflect.TypeFor[Origin](), "OriginFailure": reflect.TypeFor[OriginFailure](),
 		"Timeline": reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
+		"FreeRideList": reflect.TypeFor[freerides.List](), "FreeRideReport": reflect.TypeFor[freerides.Report](),
+		"FreeRideNode": reflect.TypeFor[freerides.NodeReport](), "FreeRideUser": reflect.TypeFor[freerides.User](),
 		"BanList": nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,
 		"BanResult": nil, "KickOrImpact": nil,
 	}

@@ -20,6 +20,8 @@ type Command struct {
 	Unban    unbanCommand    `cmd:"" help:"Remove a ban, or what is left of a kick."`
 	Bans     bansCommand     `cmd:"" help:"List bans."`
 	Nodes    nodesCommand    `cmd:"" help:"List the nodes."`
+
+	FreeRides freeRidesCommand `cmd:"" help:"Show what each outage of a backend cost: who watched without its answer, and whom it then denied."`
 }
 
 // adminFlags select the node whose API is called.
