@@ -37,7 +37,7 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 func (n *node) adminHandler() http.Handler {
 	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates, Cache: n.cacheState, FreeRides: n.freeRides,
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
 		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
 	}

@@ -137,10 +137,10 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
-	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
-	Cache func() CacheState
 	// FreeRides serves the reports of what outages cost. Nil: there are none.
 	FreeRides http.Handler
+	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
+	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Settings writes the settings that are in effect, as YAML without secrets.
