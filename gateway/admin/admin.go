@@ -14,6 +14,8 @@ import (
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/page"
+	"usher/gateway/admin/recordstats"
 )
 
 // Backend is a backend in the API.
@@ -143,6 +145,8 @@ type Options struct {
 	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
+	Records func() recordstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
@@ -159,12 +163,14 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
+	h.page = h.newPage(c)
 	mux := http.NewServeMux()
+	h.page.Register(mux)
 	for pattern, handle := range h.openEndpoints() {
 		mux.Handle(pattern, handle)
 	}
 	for pattern, e := range h.endpoints() {
-		mux.Handle(pattern, h.authorize(e))
+		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
 }
@@ -190,7 +196,9 @@ type endpoint struct {
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
+		"GET /api/v1/overview":               {handle: h.overview},
 		"GET /api/v1/sessions":               {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":        {handle: h.lookup},
 		"GET /api/v1/sessions/{id}":          {handle: h.session},
 		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
 		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
@@ -214,6 +222,7 @@ type handler struct {
 	Options
 	tokens *access.Authenticator
 	log    *audit.Log
+	page   *page.Page
 }
 
 // writeText responds with text, to which it adds the end of its line.
