@@ -28,8 +28,9 @@ type List struct {
 type Report struct {
 	ID      string `json:"id"`
 	Backend string `json:"backend"`
-	// Started is when the first session became unverified. Recovered is when the backend answered again, nil while it does not.
-	// Ended is when the last session was verified, denied or closed, nil while the outage runs.
+	// Started is when the first session became unverified. Recovered is when the breaker closed again, nil while it is open, or
+	// when the last session became unverified, if that was later. Ended is when the last session was verified, denied or closed,
+	// nil while the outage runs.
 	Started   time.Time  `json:"started"`
 	Recovered *time.Time `json:"recovered,omitempty"`
 	Ended     *time.Time `json:"ended,omitempty"`
