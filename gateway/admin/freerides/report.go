@@ -65,6 +65,8 @@ type Figures struct {
 	Unknown int64 `json:"unknown"`
 	// Unverified are the sessions that still wait for an answer.
 	Unverified int64 `json:"unverified"`
+	// ExpiredTokens are those of Unknown and Unverified that cannot be asked any more: the life of their token is over.
+	ExpiredTokens int64 `json:"expired_tokens"`
 }
 
 // NodeReport is what one node saw of an outage.
@@ -92,6 +94,7 @@ func (f figures) shown() Figures {
 		UnverifiedSeconds: seconds(f[unverifiedTimeFigure]), Verified: f[verifiedFigure],
 		FreeRides: f[freeRidesFigure], FreeRideSeconds: seconds(f[freeRideTimeFigure]), Bytes: f[freeRideBytesFigure],
 		Refused: f[refusedFigure], Unknown: f[unknownFigure], Unverified: f[openFigure],
+		ExpiredTokens: f[expiredFigure],
 	}
 }
 
