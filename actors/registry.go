@@ -56,6 +56,10 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
+	r.heartbeats.onClosed = o.OnClosed
+	if !o.Cluster.Shared() {
+		r.heartbeats.onOpen = o.OnOpen
+	}
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	for name, b := range o.Backends {
@@ -212,6 +216,7 @@ func (r *Registry) close() {
 		return true
 	})
 	r.life.wait()
+	r.heartbeats.closeRest() // what has left this node meanwhile
 	r.actors.shutdown()
 }
 
@@ -257,7 +262,8 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		LeaseTTL:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
 		LeaseWait:    rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
 	}}
-	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session) {
+	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session, delay time.Duration) {
+		r.options.Observer.RecheckGranted(name, delay)
 		r.send(s, session.RecheckGranted{})
 	})
 	return b

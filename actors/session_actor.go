@@ -213,12 +213,14 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	}
 	if do.ReturnSlot {
 		a.registry.backends[a.session.backend].rechecks.returnSlot()
+		a.registry.options.Observer.Rechecked(a.session.backend, nil)
 	}
 	if do.StartCheck {
 		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
 		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
+		a.registry.options.Observer.RecheckDue(a.session.backend)
 	}
 	if !do.WakeAt.IsZero() {
 		a.registry.timers.arm(a.session, do.WakeAt)
@@ -247,6 +249,9 @@ func (a *sessionActor) publish(now time.Time) {
 	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
+		if d.Verdict == backends.Allowed {
+			a.registry.heartbeats.onOpened(s)
+		}
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)
