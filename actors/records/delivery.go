@@ -346,7 +346,7 @@ func (d *Delivery) Stats() Stats {
 }
 
 // Close delivers what waits, if the receiver takes it at once, and closes the files. Run must have returned.
-func (d *Delivery) Close() { //nolint:contextcheck // the node's has ended
+func (d *Delivery) Close() {
 	if d.opened != nil {
 		d.keepOpened()
 	}
