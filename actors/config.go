@@ -242,6 +242,14 @@ type Observer interface {
 	Waited(r *backends.Request, d *backends.Decision, waited time.Duration)
 	// Verified tells for how long the viewer watched without an answer, until that one came.
 	Verified(r *backends.Request, d *backends.Decision, unverified time.Duration)
+	// RecheckDue tells that a session waits for a re-check.
+	RecheckDue(backend string)
+	// RecheckGranted tells that a re-check may be made, and how long after it was due. That time includes outages of the
+	// backend.
+	RecheckGranted(backend string, delay time.Duration)
+	// Rechecked tells what a re-check brought: the backend's decision, or the outage policy's in its place; nil: none was needed,
+	// because another node had made it, or the session had ended.
+	Rechecked(backend string, d *backends.Decision)
 }
 
 // noObserver is told and does nothing.
@@ -250,6 +258,9 @@ type noObserver struct{}
 func (noObserver) Decided(*backends.Request, *backends.Decision, *backends.Decision) {}
 func (noObserver) Waited(*backends.Request, *backends.Decision, time.Duration)       {}
 func (noObserver) Verified(*backends.Request, *backends.Decision, time.Duration)     {}
+func (noObserver) RecheckDue(string)                                                 {}
+func (noObserver) RecheckGranted(string, time.Duration)                              {}
+func (noObserver) Rechecked(string, *backends.Decision)                              {}
 
 // setDefaults fills in the fields that may be left out.
 func (o *Options) setDefaults() {

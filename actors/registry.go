@@ -262,7 +262,8 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		LeaseTTL:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
 		LeaseWait:    rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
 	}}
-	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session) {
+	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session, delay time.Duration) {
+		r.options.Observer.RecheckGranted(name, delay)
 		r.send(s, session.RecheckGranted{})
 	})
 	return b

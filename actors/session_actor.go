@@ -213,12 +213,14 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	}
 	if do.ReturnSlot {
 		a.registry.backends[a.session.backend].rechecks.returnSlot()
+		a.registry.options.Observer.Rechecked(a.session.backend, nil)
 	}
 	if do.StartCheck {
 		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
 		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
+		a.registry.options.Observer.RecheckDue(a.session.backend)
 	}
 	if !do.WakeAt.IsZero() {
 		a.registry.timers.arm(a.session, do.WakeAt)

@@ -67,6 +67,8 @@ type RedisDeps struct {
 	// Local serves while Redis is unavailable. The Redis closes it.
 	Local  *Memory
 	Logger *slog.Logger
+	// OnCall is told of each call; see [redisclient.Client.OnCall]. It may be nil.
+	OnCall func(operation, outcome string, took time.Duration)
 }
 
 // NewRedis makes the store of a configuration that has addresses. It connects on first use, so an unavailable Redis is no
@@ -79,6 +81,9 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 	client, err := redisclient.New(c.Redis, c.RedisTimeout, d.Logger)
 	if err != nil {
 		return nil, err
+	}
+	if d.OnCall != nil {
+		client.OnCall(d.OnCall)
 	}
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), log: d.Logger,

@@ -94,8 +94,9 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err != nil {
 		return nil, err
 	}
+	n.beginMetrics()
 	n.handler = gateway.NewHandler(n.gateway)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	return n, nil
 }
 
@@ -104,9 +105,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }
@@ -257,6 +259,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		return nil
 	})
 	group.Go(func() error {
+		n.recorder.Run(life)
+		return nil
+	})
+	group.Go(func() error {
 		n.freeRides.Run(life)
 		return nil
 	})
@@ -307,6 +313,9 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
+				return response
+			}
 			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
 				return answer
 			}

@@ -14,6 +14,7 @@ import (
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/page"
 	"usher/gateway/admin/recordstats"
 )
 
@@ -70,6 +71,8 @@ type Origin struct {
 
 // OriginCounters count what an origin was asked.
 type OriginCounters struct {
+	// Hits are responses from memory that were fresh.
+	Hits uint64 `json:"hits"`
 	// Fetches are requests to the origin, Coalesced are viewers who joined one in flight, Revalidated are fetches with 304.
 	Fetches     uint64 `json:"fetches"`
 	Coalesced   uint64 `json:"coalesced"`
@@ -78,6 +81,14 @@ type OriginCounters struct {
 	Stale     uint64 `json:"stale"`
 	Failovers uint64 `json:"failovers"`
 	Bytes     uint64 `json:"bytes"`
+}
+
+// CacheState is the state of the memory that all origins share.
+type CacheState struct {
+	Entries                         int
+	StoredBytes, InFlightBytes, Max int64
+	// Evictions counts the responses that made room for others since the start.
+	Evictions uint64
 }
 
 // OriginAddress is an address of an origin.
@@ -130,6 +141,8 @@ type Options struct {
 	Origins func() []Origin
 	// FreeRides serves the reports of what outages cost. Nil: there are none.
 	FreeRides http.Handler
+	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
+	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
@@ -150,12 +163,14 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
+	h.page = h.newPage(c)
 	mux := http.NewServeMux()
+	h.page.Register(mux)
 	for pattern, handle := range h.openEndpoints() {
 		mux.Handle(pattern, handle)
 	}
 	for pattern, e := range h.endpoints() {
-		mux.Handle(pattern, h.authorize(e))
+		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
 }
@@ -181,7 +196,9 @@ type endpoint struct {
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
+		"GET /api/v1/overview":               {handle: h.overview},
 		"GET /api/v1/sessions":               {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":        {handle: h.lookup},
 		"GET /api/v1/sessions/{id}":          {handle: h.session},
 		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
 		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
@@ -205,6 +222,7 @@ type handler struct {
 	Options
 	tokens *access.Authenticator
 	log    *audit.Log
+	page   *page.Page
 }
 
 // writeText responds with text, to which it adds the end of its line.
