@@ -79,7 +79,7 @@ func (r *recordReceiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return // the node ended
 	}
 	mac := hmac.New(sha256.New, []byte(hookSecret))
-	fmt.Fprintf(mac, "%s.%s.%s", q.Header.Get("webhook-id"), q.Header.Get("webhook-timestamp"), body)
+	_, _ = fmt.Fprintf(mac, "%s.%s.%s", q.Header.Get("webhook-id"), q.Header.Get("webhook-timestamp"), body)
 	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	sent, _ := strconv.ParseInt(q.Header.Get("webhook-timestamp"), 10, 64)
 	var batch struct{ Records []record }
