@@ -17,7 +17,8 @@ const (
 	unknownAverage = 0.4
 )
 
-// denials watches the share of denials among the answers to re-checks of viewers whom the backend has allowed. It holds no lock.
+// denials watches the share of denials among the answers to re-checks of viewers whom the backend has allowed. It holds no
+// lock.
 type denials struct {
 	short, long comparison
 	// isActive reports that denials have jumped. It ends once their share is endShare.

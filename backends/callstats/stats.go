@@ -60,7 +60,8 @@ type Stats struct {
 // New returns the statistics of no calls.
 func New(a Alarm) *Stats {
 	return &Stats{
-		alarm: a, rates: window{length: rateWindow / buckets}, failures: make(map[backends.FailureKind]Failure), denials: newDenials(),
+		alarm: a, rates: window{length: rateWindow / buckets}, denials: newDenials(),
+		failures: make(map[backends.FailureKind]Failure),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,8 +28,17 @@ func order(version int64, state backends.BreakerState) backends.ForcedBreaker {
 type forcedChain struct {
 	*Chain
 	*switchable
-	log    bytes.Buffer
 	states []string
+
+	mu  sync.Mutex
+	log bytes.Buffer
+}
+
+// Write appends to the log.
+func (c *forcedChain) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.log.Write(p)
 }
 
 // Check asks the chain.
@@ -46,8 +56,12 @@ func runForcedChain(t *testing.T) *forcedChain {
 		return a
 	}
 	c.Chain = New("portal", DefaultConfig(), c.switchable, Deps{
-		OnState: func(s backends.BreakerState) { c.states = append(c.states, s.String()) },
-		Log:     slog.New(slog.NewTextHandler(&c.log, &slog.HandlerOptions{ReplaceAttr: noTime})),
+		OnState: func(s backends.BreakerState) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.states = append(c.states, s.String())
+		},
+		Log:     slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{ReplaceAttr: noTime})),
 	})
 	t.Cleanup(runChains(t, c.Chain))
 	return c
@@ -56,6 +70,8 @@ func runForcedChain(t *testing.T) *forcedChain {
 // logged returns the beginnings of what was logged since the last call.
 func (c *forcedChain) logged() (lines []string) {
 	synctest.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for line := range strings.Lines(c.log.String()) {
 		line, _, _ = strings.Cut(line, " backend=")
 		lines = append(lines, line)
@@ -103,6 +119,8 @@ func TestChain_Force_Open(t *testing.T) {
 		if diff := cmp.Diff([]string{`level=WARN msg="backend no longer forced"`}, c.logged()); diff != "" {
 			t.Errorf("logged (-want +got):\n%s", diff)
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		if want := []string{"open", "closed"}; !slices.Equal(c.states, want) {
 			t.Errorf("states %v, want %v", c.states, want)
 		}
