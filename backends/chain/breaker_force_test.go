@@ -61,7 +61,7 @@ func runForcedChain(t *testing.T) *forcedChain {
 			defer c.mu.Unlock()
 			c.states = append(c.states, s.String())
 		},
-		Log:     slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{ReplaceAttr: noTime})),
+		Log: slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{ReplaceAttr: noTime})),
 	})
 	t.Cleanup(runChains(t, c.Chain))
 	return c
