@@ -193,7 +193,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	if e, isRevoked := event.(session.Revoked); isRevoked && e.Kind == session.RevokedEvicted && a.state.IsAllowed() {
 		a.session.evicted.Store(new(a.record(a.state.Revision)))
 	}
-	do := a.state.Step(&a.session.policy.Policy, event, now)
+	do := a.state.Step(&a.session.policy().Policy, event, now)
 	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
 		a.publish(now)
@@ -203,13 +203,13 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.lookUp(do.Lookup)
 	}
 	if do.ReturnSlot {
-		a.registry.backends[a.session.backend].rechecks.returnSlot()
+		a.session.backend.Load().rechecks.returnSlot()
 	}
 	if do.StartCheck {
 		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
-		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
+		a.session.enqueue(do.Enqueue)
 	}
 	if !do.WakeAt.IsZero() {
 		a.registry.timers.arm(a.session, do.WakeAt)
@@ -283,7 +283,7 @@ func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
-	b := a.registry.backends[a.session.backend]
+	b := a.session.backend.Load()
 	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline) {
 		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
 		return
@@ -317,7 +317,7 @@ func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session
 
 // fallback returns what the outage policy decides after such a failure.
 func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
-	b := a.registry.backends[a.session.backend]
+	b := a.session.backend.Load()
 	d, err := b.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: b.name})
 	if err != nil {
 		return session.PendingDecision(err)

@@ -16,7 +16,7 @@ import (
 func (a *sessionActor) record(revision uint64) session.Record {
 	r := session.Record{
 		ID: a.session.id, Opened: a.state.Opened(), KeyID: a.state.KeyID, Decision: a.state.Decision,
-		Expires: a.session.policy.Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: revision,
+		Expires: a.session.policy().Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: revision,
 		Trace: a.trace.parent(),
 	}
 	if a.state.HasCredentials {

@@ -63,7 +63,7 @@ func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContex
 	f := s.Request()
 	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
 		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
-		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
+		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend.Load().name)))
 	if sc := st.opening.SpanContext(); st.opening.IsRecording() { // whether it is sent is known at its end
 		st.link = &sc
 	}
@@ -86,7 +86,7 @@ func (st *sessionTrace) check(
 	}
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
 		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
-		attribute.String("usher.backend", s.backend), attribute.Int("usher.check", number))}
+		attribute.String("usher.backend", s.backend.Load().name), attribute.Int("usher.check", number))}
 	if st.link != nil {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
 	}
