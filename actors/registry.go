@@ -62,7 +62,7 @@ func NewRegistry(o Options) *Registry {
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
-	r.setBackends(o.Config, o.Backends, nil)
+	r.setBackends(o.Config, o.Backends, func(string, string) string { return "" })
 	life.run(func() { r.timers.run(life.ctx) })
 	life.run(r.streams.run)
 	for range addressReporters {
@@ -220,9 +220,9 @@ func (r *Registry) fireTimer(s *Session) {
 // backendSet are the backends. It is not changed: a reload makes another one.
 type backendSet struct {
 	byName map[string]*backendRuntime // with those that the settings no longer have
-	// ofRoute names the present backend of each route; nil before a reload.
-	ofRoute map[string]string
-	wanted  map[string]BackendOptions // that the settings have
+	wanted map[string]BackendOptions  // those that the settings have
+	// replaced is as in [Registry.Reload].
+	replaced func(route, backend string) string
 }
 
 // backendRuntime is a backend with what its sessions on this node share. It is not changed: other settings make another one.
@@ -284,17 +284,17 @@ func (b removedBackend) Check(_ context.Context, r *backends.Request) (backends.
 func (removedBackend) State() backends.BreakerState { return backends.BreakerOpen }
 
 // Reload replaces the settings of sessions and backends. Sessions keep their decisions until these expire, so that a reload
-// causes no check. backendOf has the backend of each route: a session whose route has another one now belongs to that.
-// c.IdleTimeout and what [Config.LimitRules] returns must be as before. It must not be called concurrently.
+// causes no check. replaced returns the backend that a route has now in place of one, or "": its sessions belong to that one
+// then. c.IdleTimeout and what [Config.LimitRules] returns must be as before. It must not be called concurrently.
 //
 // The caller calls finish once no request is served by the old settings. Then backends that the settings no longer have are
 // not called any more.
-func (r *Registry) Reload(c Config, all map[string]BackendOptions, backendOf map[string]string) (finish func()) {
+func (r *Registry) Reload(c Config, all map[string]BackendOptions, replaced func(route, backend string) string) (finish func()) {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()
 	r.opener.follow(c)
 	r.streams.config.Store(&c.PerUser)
-	r.setBackends(c, all, backendOf)
+	r.setBackends(c, all, replaced)
 	r.moveSessions()
 	return func() {
 		r.reloading.Lock()
@@ -305,8 +305,8 @@ func (r *Registry) Reload(c Config, all map[string]BackendOptions, backendOf map
 }
 
 // setBackends makes the backends. One of a known name takes over the queue, and one that is in use yet is kept.
-func (r *Registry) setBackends(c Config, all map[string]BackendOptions, backendOf map[string]string) {
-	next := &backendSet{byName: make(map[string]*backendRuntime, len(all)), ofRoute: backendOf, wanted: all}
+func (r *Registry) setBackends(c Config, all map[string]BackendOptions, replaced func(route, backend string) string) {
+	next := &backendSet{byName: make(map[string]*backendRuntime, len(all)), replaced: replaced, wanted: all}
 	if before := r.backends.Load(); before != nil {
 		maps.Copy(next.byName, before.byName)
 	}
@@ -342,7 +342,7 @@ func (r *Registry) removeBackends() {
 	r.backends.Store(&next)
 }
 
-// moveSessions gives each session the present backend of its route.
+// moveSessions gives all sessions their present backends.
 func (r *Registry) moveSessions() {
 	r.table.each(func(s *Session) bool {
 		r.move(s)
@@ -355,13 +355,11 @@ func (r *Registry) moveSessions() {
 
 // move gives the session the present backend of its route. One whose route is gone keeps its backend.
 func (r *Registry) move(s *Session) {
-	request := s.Request()
-	for name := r.backends.Load().ofRoute[request.Route]; name != "" && name != request.Backend; request = s.Request() {
+	for isMoved := false; !isMoved; {
+		request := s.Request()
 		moved := *request
-		moved.Backend = name
-		if s.request.CompareAndSwap(request, &moved) {
-			break
-		}
+		moved.Backend = r.backends.Load().replaced(request.Route, request.Backend)
+		isMoved = moved.Backend == "" || s.request.CompareAndSwap(request, &moved)
 	}
 	if b := r.backend(s.Request().Backend); b != nil {
 		s.backend.Store(b)

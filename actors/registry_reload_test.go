@@ -18,12 +18,12 @@ func (n *node) options(b *fakeBackend, validity time.Duration) BackendOptions {
 func TestRegistry_Reload_KeepsDecisions(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		backends  map[string]bool // by name; true: another one than before
-		backendOf string
-		want      string // the backend that is asked next
+		backends map[string]bool // by name; true: another one than before
+		instead  string          // the route's, of "portal"
+		want     string          // the backend that is asked next
 	}{
-		"the same settings":          {map[string]bool{"portal": false}, "portal", "old"},
-		"other settings":             {map[string]bool{"portal": true}, "portal", "new"},
+		"the same settings":          {map[string]bool{"portal": false}, "", "old"},
+		"other settings":             {map[string]bool{"portal": true}, "", "new"},
 		"another backend":            {map[string]bool{"portal": false, "other": true}, "other", "new"},
 		"another and the old gone":   {map[string]bool{"other": true}, "other", "new"},
 		"the route is gone":          {map[string]bool{"portal": false}, "", "old"},
@@ -44,11 +44,7 @@ func TestRegistry_Reload_KeepsDecisions(t *testing.T) {
 						all[name] = n.options(next, 2*time.Minute)
 					}
 				}
-				routes := map[string]string{}
-				if test.backendOf != "" {
-					routes["play"] = test.backendOf
-				}
-				n.Reload(DefaultConfig(), all, routes)()
+				n.Reload(DefaultConfig(), all, insteadOf("portal", test.instead))()
 				synctest.Wait()
 				if d := s.Decision(); was.checks.Load() != 1 || next.checks.Load() != 0 || d.Verdict != backends.Allowed {
 					t.Fatalf("after the reload: %d and %d checks, %v", was.checks.Load(), next.checks.Load(), d.Verdict)
@@ -63,6 +59,16 @@ func TestRegistry_Reload_KeepsDecisions(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// insteadOf returns that the route has a backend in place of another one.
+func insteadOf(old, now string) func(route, backend string) string {
+	return func(route, backend string) string {
+		if route == "play" && backend == old {
+			return now
+		}
+		return ""
 	}
 }
 
@@ -96,7 +102,7 @@ func TestRegistry_Reload_QueueOfMoved(t *testing.T) {
 				}
 				all := map[string]BackendOptions{"portal": n.options(down, time.Minute)}
 				all[replaced] = n.options(next, time.Minute)
-				n.Reload(DefaultConfig(), all, map[string]string{"play": replaced})()
+				n.Reload(DefaultConfig(), all, insteadOf("portal", replaced))()
 				n.watchFor(s, 2*time.Second)
 				if next.checks.Load() != 1 || n.RechecksWaiting("portal")+n.RechecksWaiting(replaced) != 0 {
 					t.Errorf("%d checks, want 1; %d wait", next.checks.Load(), n.RechecksWaiting("portal"))
@@ -119,12 +125,12 @@ func TestRegistry_Reload_Bounds(t *testing.T) {
 		n.watch(t, openRequest(1))
 		c := DefaultConfig()
 		c.Max = 1
-		n.Reload(c, map[string]BackendOptions{"portal": n.options(b, time.Minute)}, nil)()
+		n.Reload(c, map[string]BackendOptions{"portal": n.options(b, time.Minute)}, insteadOf("", ""))()
 		if _, err := n.Open(t.Context(), openRequest(2)); !backends.IsOverload(err) {
 			t.Errorf("got %v, want an overload of sessions.max", err)
 		}
 		c.Max = 2
-		n.Reload(c, map[string]BackendOptions{"portal": n.options(b, time.Minute)}, nil)()
+		n.Reload(c, map[string]BackendOptions{"portal": n.options(b, time.Minute)}, insteadOf("", ""))()
 		n.watch(t, openRequest(2))
 	})
 }
@@ -136,7 +142,7 @@ func TestRegistry_Reload_Unfinished(t *testing.T) {
 		was, next := newFakeBackend(backends.PolicyDeny, nil), newFakeBackend(backends.PolicyDeny, nil)
 		n := newNode(was, &fakeCluster{}, nil)
 		defer n.closeAndDrain()
-		finish := n.Reload(DefaultConfig(), map[string]BackendOptions{"other": n.options(next, time.Minute)}, map[string]string{"play": "other"})
+		finish := n.Reload(DefaultConfig(), map[string]BackendOptions{"other": n.options(next, time.Minute)}, insteadOf("portal", "other"))
 		n.watch(t, openRequest(1))
 		s := n.table.find(idOf(1))
 		if was.checks.Load()+next.checks.Load() != 1 || s.Decision().Verdict != backends.Allowed {
@@ -170,7 +176,7 @@ func TestRegistry_Reload_WhileOpening(t *testing.T) {
 	}()
 	for i := 0; ; i++ {
 		of := []*fakeBackend{was, next}[i%2]
-		n.Reload(DefaultConfig(), map[string]BackendOptions{"portal": n.options(of, time.Minute)}, nil)()
+		n.Reload(DefaultConfig(), map[string]BackendOptions{"portal": n.options(of, time.Minute)}, insteadOf("", ""))()
 		select {
 		case err := <-ended:
 			if got := was.checks.Load() + next.checks.Load(); err != nil || got != viewers {

@@ -306,6 +306,19 @@ func (c Config) validateOrigins() error {
 	return errors.Join(errs...)
 }
 
+// URLs returns the origin's addresses, the preferred one first.
+func (c *OriginConfig) URLs() ([]*url.URL, error) {
+	var urls []*url.URL
+	for _, text := range append([]string{c.URL}, c.Fallback...) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
 // eachURL calls f with the setting of every address of the origin, and the address.
 func (c *OriginConfig) eachURL(key string, f func(key, text string)) {
 	if c == nil {
