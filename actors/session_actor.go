@@ -235,7 +235,7 @@ func (a *sessionActor) publish(now time.Time) {
 	a.registry.streams.onDecision(s, &d)
 	a.registry.users.add(s, &d)
 	a.registry.addresses.onDecision(s, &d)
-	a.trace.decided(&d) // before the request goes on, whose span is the parent
+	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))

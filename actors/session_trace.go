@@ -13,8 +13,8 @@ import (
 	"usher/backends"
 )
 
-// sessionTrace records a session's spans: one for its opening, and one for each re-check, linked to the opening. The cached
-// path has none. No attribute holds a token, a query or a path.
+// sessionTrace records a session's spans: one for its opening, and one for each re-check and each change of its decision that
+// viewers or operators feel, linked to the opening. The cached path has none. No attribute holds a token, a query or a path.
 type sessionTrace struct {
 	opening trace.Span         // until the first decision
 	link    *trace.SpanContext // of the opening, here or on another node, if it was recorded
@@ -84,26 +84,39 @@ func (st *sessionTrace) check(
 	if t == nil || st.opening != nil {
 		return st.context(ctx), func(*backends.Decision, error) {}
 	}
-	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
-		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
-		attribute.String("usher.backend", s.backend.Load().name), attribute.Int("usher.check", number))}
-	if st.link != nil {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
-	}
-	ctx, span := t.Start(ctx, "session.recheck", options...)
+	ctx, span := t.Start(ctx, "session.recheck", st.linked(s, attribute.Int("usher.check", number))...)
 	return ctx, func(d *backends.Decision, err error) {
 		describe(span, d, err)
 		span.End()
 	}
 }
 
-// decided ends the opening's span with the first decision.
-func (st *sessionTrace) decided(d *backends.Decision) {
-	if st.opening == nil {
+// linked returns the options of a span that begins a trace of its own, linked to the opening.
+func (st *sessionTrace) linked(s *Session, more ...attribute.KeyValue) []trace.SpanStartOption {
+	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(append(more,
+		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
+		attribute.String("usher.backend", s.backend.Load().name))...)}
+	if st.link != nil {
+		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
+	}
+	return options
+}
+
+// decided ends the opening's span with the first decision. A later one that changes what the viewer gets, or who answers for
+// it, makes a span without a duration: its cause may be a kick, a ban, a limit or an outage, which no check shows.
+func (st *sessionTrace) decided(t trace.Tracer, s *Session, before, d *backends.Decision) {
+	if st.opening != nil {
+		describe(st.opening, d, nil)
+		st.end()
 		return
 	}
-	describe(st.opening, d, nil)
-	st.end()
+	if t == nil || before == nil || before.Verdict == d.Verdict && before.Source.IsAuthoritative() == d.Source.IsAuthoritative() {
+		return
+	}
+	_, span := t.Start(context.Background(), "session.change", st.linked(s,
+		attribute.String("usher.verdict.before", before.Verdict.String()), attribute.String("usher.source.before", before.Source.String()))...)
+	describe(span, d, nil)
+	span.End()
 }
 
 func (st *sessionTrace) end() {
@@ -124,7 +137,7 @@ func describe(span trace.Span, d *backends.Decision, err error) {
 	default:
 		span.SetAttributes(attribute.String("usher.verdict", d.Verdict.String()),
 			attribute.String("usher.source", d.Source.String()))
-		for key, value := range map[attribute.Key]string{"user.id": d.UserID, "user.name": d.User} {
+		for key, value := range map[attribute.Key]string{"user.id": d.UserID, "user.name": d.User, "usher.reason": d.Reason} {
 			if value != "" {
 				span.SetAttributes(key.String(value))
 			}

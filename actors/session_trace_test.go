@@ -101,6 +101,39 @@ func TestSessionTrace_RechecksLinkToOpening(t *testing.T) {
 	})
 }
 
+// TestSessionTrace_Changes_LinkToOpening kicks a viewer whom the backend allowed. Re-checks that confirm a decision change nothing.
+func TestSessionTrace_Changes_LinkToOpening(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n, spans, _ := traced(newFakeBackend(backends.PolicyAllow, nil), nil)
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), 4*time.Minute, nil)
+		n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: time.Now(), Decision: session.Kicked("shared")})
+		synctest.Wait()
+		var changes []sdktrace.ReadOnlySpan
+		for _, s := range spans.Ended() {
+			if s.Name() == "session.change" {
+				changes = append(changes, s)
+			}
+		}
+		if len(changes) != 1 {
+			t.Fatalf("spans %v, want one change", names(spans.Ended()))
+		}
+		if links := changes[0].Links(); len(links) != 1 || !links[0].SpanContext.Equal(spans.Ended()[1].SpanContext()) {
+			t.Errorf("the change's links are %v, want the opening", links)
+		}
+		kicked := session.Kicked("shared")
+		want := map[string]string{
+			"session.id": idOf(1).String(), "usher.channel": "a001", "usher.backend": "portal", "usher.verdict": "denied",
+			"usher.source": kicked.Source.String(), "usher.reason": kicked.Reason,
+			"usher.verdict.before": "allowed", "usher.source.before": "backend",
+		}
+		if diff := cmp.Diff(want, attributes(changes[0])); diff != "" {
+			t.Errorf("attributes of the change (-want +got):\n%s", diff)
+		}
+	})
+}
+
 func TestSessionTrace_OpeningSpanEnds(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -48,6 +49,8 @@ type Client struct {
 	window       redirectWindow
 	maxHeader    setting.ByteSize
 	maxBody      setting.ByteSize
+	// spanAttributes describe every call.
+	spanAttributes []attribute.KeyValue
 
 	draining chan struct{}   // holds one value for each body that is read after its call
 	life     context.Context // ends with Close, and those readings with it
@@ -107,6 +110,8 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 		draining:     make(chan struct{}, connections),
 		life:         life,
 		end:          end,
+
+		spanAttributes: spanAttributes(address),
 	}, nil
 }
 
@@ -131,6 +136,9 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	if err != nil {
 		traced.finish(Response{}, nil)
 		return Response{}, c.classifyError(ctx, err)
+	}
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		span.SetAttributes(attribute.Int("http.response.status_code", x.resp.StatusCode))
 	}
 	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0}
 	if traced.isEnabled() && !c.waitsForBody(a, call) {
@@ -281,8 +289,7 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	}
 	if c.propagator != nil {
 		c.propagator.Inject(ctx, propagation.HeaderCarrier(h))
-		trace.SpanFromContext(ctx).SetAttributes(attribute.String("http.request.method", http.MethodGet),
-			attribute.String("server.address", u.Hostname()))
+		trace.SpanFromContext(ctx).SetAttributes(c.spanAttributes...)
 	}
 	r := &http.Request{
 		Method: http.MethodGet, URL: &u, Host: u.Host, Header: h,
@@ -309,6 +316,20 @@ func staticHeaders(configured map[string]setting.Secret, address *url.URL) http.
 		setHeader(h, name, []string{value.Reveal()})
 	}
 	return h
+}
+
+// spanAttributes describe every call on its span, by OpenTelemetry's conventions for HTTP clients. url.full is missing, because
+// the query holds the viewer's token.
+func spanAttributes(u *url.URL) []attribute.KeyValue {
+	all := []attribute.KeyValue{
+		attribute.String("http.request.method", http.MethodGet), attribute.String("url.scheme", u.Scheme),
+		attribute.String("server.address", u.Hostname()),
+	}
+	port, err := strconv.Atoi(cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme]))
+	if err != nil {
+		return all
+	}
+	return append(all, attribute.Int("server.port", port))
 }
 
 func withoutUser(u *url.URL) *url.URL {

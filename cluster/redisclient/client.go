@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/trace"
 )
 
 const (
@@ -139,7 +140,9 @@ func (c *Client) writeProbe(ctx context.Context) error {
 // Run runs a script for a caller that waits. A call is one round trip, which calls that arrive at the same time share.
 // The error is ErrStoreUnavailable or ctx's, or says what is wrong with the script.
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
-	return c.pipeline.run(ctx, s, keys, args...)
+	reply, err := c.pipeline.run(ctx, s, keys, args...)
+	describeCall(trace.SpanFromContext(ctx), s, err)
+	return reply, err
 }
 
 // RunWithExpiry runs a script on one key. The script's first argument is the time by which it must run, in ms of the

@@ -132,11 +132,21 @@ func wantOpening(t *testing.T, opening jaegerSpan, trace []jaegerSpan) {
 	if check.StartTime < lease.StartTime+lease.Duration || end < check.StartTime+check.Duration {
 		t.Errorf("the spans are not one after the other within the opening:\n%v", trace)
 	}
-	for key, want := range map[string]string{
+	wantTags(t, lease, map[string]string{"db.system.name": "redis", "db.operation.name": "EVALSHA", "db.stored_procedure.name": "acquire_lease"})
+	wantTags(t, check, map[string]string{
+		"http.request.method": "GET", "http.response.status_code": "200", "url.scheme": "http", "server.address": "127.0.0.1",
+	})
+	wantTags(t, opening, map[string]string{
 		"usher.verdict": "allowed", "usher.source": "backend", "usher.backend": "portal", "usher.route": "/play/{channel}/*", "user.id": "17",
-	} {
-		if got := opening.Tags.get(key); got != want {
-			t.Errorf("the opening's %s is %q, want %q", key, got, want)
+	})
+}
+
+// wantTags requires attributes of a span.
+func wantTags(t *testing.T, s jaegerSpan, tags map[string]string) {
+	t.Helper()
+	for key, want := range tags {
+		if got := s.Tags.get(key); got != want {
+			t.Errorf("%s has %s=%q, want %q", s.OperationName, key, got, want)
 		}
 	}
 }
