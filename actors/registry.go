@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -353,16 +354,13 @@ func (r *Registry) moveSessions() {
 	}
 }
 
-// move gives the session the present backend of its route. One whose route is gone keeps its backend.
+// move gives the session its present backend. One whose route is gone keeps the one that it has.
 func (r *Registry) move(s *Session) {
-	for isMoved := false; !isMoved; {
-		request := s.Request()
-		moved := *request
-		moved.Backend = r.backends.Load().replaced(request.Route, request.Backend)
-		isMoved = moved.Backend == "" || s.request.CompareAndSwap(request, &moved)
-	}
-	if b := r.backend(s.Request().Backend); b != nil {
-		s.backend.Store(b)
+	all, before := r.backends.Load(), s.backend.Load()
+	name := cmp.Or(all.replaced(s.Request().Route, before.name), before.name)
+	s.backend.Store(all.byName[name])
+	if name != before.name {
+		r.send(s, backendReplaced{})
 	}
 }
 

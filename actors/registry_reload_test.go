@@ -149,6 +149,7 @@ func TestRegistry_Reload_Unfinished(t *testing.T) {
 			t.Fatalf("%d and %d checks, %v", was.checks.Load(), next.checks.Load(), s.Decision().Verdict)
 		}
 		finish()
+		synctest.Wait()
 		if got := s.Request().Backend; got != "other" {
 			t.Errorf("the session is of %q, want other", got)
 		}

@@ -23,6 +23,8 @@ type (
 		session *Session
 		span    trace.SpanContext // of the request that opens it
 	}
+	// backendReplaced reports that the session has another backend since a reload.
+	backendReplaced struct{}
 	// viewerWaited reports that a request has waited for as long as it may.
 	viewerWaited struct{}
 	// leaseAnswered is the store's answer, and until when an opening may wait for its further answers.
@@ -77,6 +79,8 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case *actor.Stopping, *actor.Restarting:
 	case sessionCreated:
 		a.start(ctx, m, now)
+	case backendReplaced:
+		a.renameBackend()
 	case viewerWaited:
 		a.onViewerWaited(ctx, now)
 	case session.TimerFired:
@@ -241,6 +245,27 @@ func (a *sessionActor) publish(now time.Time) {
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)
+}
+
+// renameBackend says of the session that it is of its present backend.
+func (a *sessionActor) renameBackend() {
+	if a.session == nil {
+		return
+	}
+	s, d := a.session, a.session.decision.Load()
+	for {
+		before := s.Request()
+		after := *before
+		after.Backend = s.backend.Load().name
+		if !s.request.CompareAndSwap(before, &after) {
+			continue // the viewer has shown credentials
+		}
+		if d != nil {
+			a.registry.options.Observer.Decided(before, d, nil)
+			a.registry.options.Observer.Decided(&after, nil, d)
+		}
+		return
+	}
 }
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.
