@@ -319,6 +319,20 @@ func (c *OriginConfig) URLs() ([]*url.URL, error) {
 	return urls, nil
 }
 
+// Backends returns the names of the backends of each route, by the route's name: the one that decides on viewers, and the one
+// that decides on publishers, or "".
+func (c Config) Backends() map[string][2]string {
+	all := map[string][2]string{}
+	for _, r := range c.Routes {
+		names := [2]string{r.Backend}
+		if r.Edge != nil {
+			names[1] = r.Edge.PublishBackend
+		}
+		all[r.name()] = names
+	}
+	return all
+}
+
 // eachURL calls f with the setting of every address of the origin, and the address.
 func (c *OriginConfig) eachURL(key string, f func(key, text string)) {
 	if c == nil {

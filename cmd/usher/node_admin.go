@@ -26,26 +26,33 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin.listen=%s: %w", n.settings.Admin.Listen, err)
+		return fmt.Errorf("admin.listen=%s: %w", listener.Addr(), err)
 	}
 	return nil
 }
 
+// adminHandler returns the handler of the admin listener, which follows the settings.
 func (n *node) adminHandler() http.Handler {
-	return admin.Handler(n.settings.Admin, admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.current.Load().admin.ServeHTTP(w, r) })
+}
+
+// newAdminHandler returns the handler of the admin listener for these settings.
+func (n *node) newAdminHandler(s *settings) http.Handler {
+	return admin.Handler(s.Admin, admin.Options{
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.viewers.warnings,
 		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
-		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, Reload: func() admin.ReloadResult { return n.reload("api") }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
 	})
 }
 
 // backends returns all backends as the API shows them.
 func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
-	for name, c := range n.chains {
+	g := n.current.Load()
+	for name, c := range g.chains {
 		b := admin.Backend{
-			Name: name, Kind: n.settings.Backends[name].Settings.kind(), Address: n.adapters[name].url,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
+			Name: name, Kind: g.settings.Backends[name].Settings.kind(), Address: g.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(g.adapters[name].alarms),
 			RechecksWaiting: n.registry.RechecksWaiting(name),
 		}
 		if c.Bulkhead != nil {
@@ -59,15 +66,16 @@ func (n *node) backends() []admin.Backend {
 // originStates returns all origins as the API shows them.
 func (n *node) originStates() []admin.Origin {
 	var all []admin.Origin
-	for _, name := range slices.Sorted(maps.Keys(n.origins)) {
-		s := n.origins[name].Stats()
+	origins := n.current.Load().origins
+	for _, name := range slices.Sorted(maps.Keys(origins)) {
+		s := origins[name].Stats()
 		o := admin.Origin{Name: name, Counters: admin.OriginCounters{
 			Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
 		}}
-		for _, at := range n.origins[name].Addresses() {
+		for _, at := range origins[name].Addresses() {
 			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
 		}
-		for _, f := range n.origins[name].Failures() {
+		for _, f := range origins[name].Failures() {
 			o.Failures = append(o.Failures, admin.OriginFailure{
 				Reason: string(f.Reason), Channel: f.Channel, URL: f.URL, Status: f.Status, Error: f.Error, Advice: f.Advice,
 				Time: f.Time, Count: f.Count,
@@ -80,9 +88,10 @@ func (n *node) originStates() []admin.Origin {
 
 // routes returns all routes as the API shows them.
 func (n *node) routes() []admin.Route {
-	refusals, tooLong := n.gateway.UnenforcedRefusals(), n.gateway.TooLongURIs()
+	g := n.current.Load().gateway
+	refusals, tooLong := g.UnenforcedRefusals(), g.TooLongURIs()
 	var all []admin.Route
-	for _, name := range n.gateway.Routes() {
+	for _, name := range g.Routes() {
 		r := admin.Route{Name: name, Enforce: refusals[name] == nil, TooLongURIs: tooLong[name]}
 		for reason, count := range refusals[name] {
 			if r.UnenforcedRefusals == nil {
@@ -98,7 +107,7 @@ func (n *node) routes() []admin.Route {
 // onConstantUser raises the alarm of a user whose viewers are at too many addresses. A backend that calls no middleware is
 // logged alone.
 func (n *node) onConstantUser(backend, user string, addresses int) {
-	alarms := n.adapters[backend].alarms
+	alarms := n.current.Load().adapters[backend].alarms
 	if alarms == nil {
 		own, _ := n.userAlarms.LoadOrStore(backend, httpbackend.NewAlarms(backend, n.logger))
 		alarms, _ = own.(*httpbackend.Alarms)

@@ -34,6 +34,7 @@ type settings struct {
 	Admin    admin.Config                `yaml:"admin"`
 	Tracing  tracingSettings             `yaml:"tracing"`
 	Log      logSettings                 `yaml:"log"`
+	Reload   reloadSettings              `yaml:"reload"`
 }
 
 func defaultSettings() *settings {

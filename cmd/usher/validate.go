@@ -31,7 +31,7 @@ func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error
 		}
 		return nil, nil, source.Explain(err)
 	}
-	n.settings = s
+	n.current.Load().settings = s
 	return n, end, nil
 }
 
@@ -49,7 +49,7 @@ func (v validateCommand) Run(r runtime) error {
 	end()
 	if v.Print {
 		var text bytes.Buffer
-		if err := config.Print(&text, n.settings); err != nil {
+		if err := config.Print(&text, n.current.Load().settings); err != nil {
 			return err
 		}
 		_, err := r.out.Write(hideCredentials(text.Bytes()))

@@ -127,6 +127,8 @@ type Options struct {
 	Origins func() []Origin
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Reload reads the settings of this node anew. Nil: it has no file.
+	Reload func() ReloadResult
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
@@ -156,6 +158,7 @@ func Handler(c Config, o Options) http.Handler {
 		"GET /api/v1/backends":            h.backends,
 		"GET /api/v1/routes":              h.routes,
 		"GET /api/v1/origins":             h.origins,
+		"POST /api/v1/reload":             h.reload,
 	} {
 		mux.Handle(pattern, h.requireToken(handle))
 	}

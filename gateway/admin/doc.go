@@ -29,6 +29,9 @@
 //	          usher_origin_bytes_total{origin}                    bytes of the origin's bodies
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
+//	          usher_settings_reloads_total{outcome}               reloads of the settings: applied, unchanged, refused
+//	          usher_settings_last_reload_successful               1 unless the last reload was refused
+//	          usher_settings_last_reload_success_timestamp_seconds    when the settings in force were last read
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
@@ -44,6 +47,7 @@
 //	GET    nodes
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	POST   reload               reads the settings file of this node anew; 422 with all problems if it is refused
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on

@@ -14,6 +14,7 @@ type Recorder struct {
 	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
 	sessions                                                                *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
+	reloads                                                                 reloadMetrics
 }
 
 // NewRecorder returns a recorder of nothing.
@@ -28,6 +29,7 @@ func NewRecorder() *Recorder {
 		}, labels)
 	}
 	return &Recorder{
+		reloads: newReloadMetrics(),
 		decisions: counter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -54,6 +56,7 @@ func NewRecorder() *Recorder {
 func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.decisions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals, m.overloads,
+		m.reloads.total, m.reloads.isSuccess, m.reloads.succeeded,
 	}
 }
 
