@@ -25,28 +25,43 @@ func Changes(before, after any) []Change {
 	return all
 }
 
-// addChanges adds what differs between two values of one type.
+// addChanges adds what differs between two values.
 func addChanges(before, after reflect.Value, path string, to *[]Change) {
 	before, after = resolve(before), resolve(after)
+	if isSame(before, after) {
+		return
+	}
+	isOneType := before.IsValid() && after.IsValid() && before.Type() == after.Type()
 	switch {
-	case !before.IsValid() || !after.IsValid() || before.Type() != after.Type():
-		if before.IsValid() || after.IsValid() {
-			*to = append(*to, Change{path, inline(before), inline(after)})
-		}
-	case isSection(before):
+	case isOneType && isSection(before):
 		addChangesOfFields(before, after, path, to)
-	case before.Kind() == reflect.Map:
+	case isOneType && before.Kind() == reflect.Map:
 		for _, key := range keysOf(before, after) {
 			addChanges(before.MapIndex(key), after.MapIndex(key), join(path, key.String()), to)
 		}
-	case before.Kind() == reflect.Slice && before.Len() == after.Len() && before.Len() > 0 && isSection(resolve(before.Index(0))):
+	case isOneType && isListOfSections(before) && before.Len() == after.Len():
 		for i := range before.Len() {
 			addChanges(before.Index(i), after.Index(i), index(path, i), to)
 		}
-	case before.Kind() == reflect.Slice && before.Len() == 0 && after.Len() == 0: // nil or not
-	case !reflect.DeepEqual(before.Interface(), after.Interface()):
+	default:
 		*to = append(*to, Change{path, inline(before), inline(after)})
 	}
+}
+
+// isListOfSections reports whether a value is a list with sections in it.
+func isListOfSections(v reflect.Value) bool {
+	return v.Kind() == reflect.Slice && v.Len() > 0 && isSection(resolve(v.Index(0)))
+}
+
+// isSame reports whether two values are the same. An empty list is one that is not given.
+func isSame(a, b reflect.Value) bool {
+	if !a.IsValid() || !b.IsValid() {
+		return a.IsValid() == b.IsValid()
+	}
+	if a.Kind() == reflect.Slice && b.Kind() == reflect.Slice && a.Len()+b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
 // addChangesOfFields adds what differs between the settings of two sections. Sections of different kinds have different settings.
