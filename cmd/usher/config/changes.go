@@ -31,15 +31,16 @@ func addChanges(before, after reflect.Value, path string, to *[]Change) {
 	if isSame(before, after) {
 		return
 	}
-	isOneType := before.IsValid() && after.IsValid() && before.Type() == after.Type()
 	switch {
-	case isOneType && isSection(before):
+	case !before.IsValid() || !after.IsValid() || before.Type() != after.Type():
+		*to = append(*to, Change{path, inline(before), inline(after)})
+	case isSection(before):
 		addChangesOfFields(before, after, path, to)
-	case isOneType && before.Kind() == reflect.Map:
+	case before.Kind() == reflect.Map:
 		for _, key := range keysOf(before, after) {
 			addChanges(before.MapIndex(key), after.MapIndex(key), join(path, key.String()), to)
 		}
-	case isOneType && isListOfSections(before) && before.Len() == after.Len():
+	case isListOfSections(before) && before.Len() == after.Len():
 		for i := range before.Len() {
 			addChanges(before.Index(i), after.Index(i), index(path, i), to)
 		}
