@@ -50,10 +50,14 @@ func restartSettings() []string {
 func needRestart(changes []config.Change) error {
 	var errs []error
 	for _, c := range changes {
-		if slices.ContainsFunc(restartSettings(), func(s string) bool { return c.Path == s || strings.HasPrefix(c.Path, s+".") }) {
-			errs = append(errs, fmt.Errorf("%s: changed from %s to %s, which needs a restart; undo the change or restart the node",
-				c.Path, hideCredentials([]byte(cmp.Or(c.Before, "nothing"))), hideCredentials([]byte(cmp.Or(c.After, "nothing")))))
+		if !slices.ContainsFunc(restartSettings(), func(s string) bool { return c.Path == s || strings.HasPrefix(c.Path, s+".") }) {
+			continue
 		}
+		values := ""
+		if c.Before != c.After { // not of a secret, which is hidden
+			values = string(hideCredentials(fmt.Appendf(nil, " from %s to %s", cmp.Or(c.Before, "nothing"), cmp.Or(c.After, "nothing"))))
+		}
+		errs = append(errs, fmt.Errorf("%s: changed%s, which needs a restart; undo the change or restart the node", c.Path, values))
 	}
 	return errors.Join(errs...)
 }
