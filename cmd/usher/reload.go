@@ -68,6 +68,8 @@ type reloads struct {
 	load func() (*settings, *config.Source, error)
 	// signals asks for a reload.
 	signals <-chan os.Signal
+	// applied has a token when other settings are in force.
+	applied chan struct{}
 
 	mu    sync.Mutex
 	tried loadedSettings // by the last reload
@@ -98,7 +100,7 @@ func (n *node) runReloads(ctx context.Context) {
 	if n.reloads.load == nil {
 		return
 	}
-	seen := n.reloads.tried // a file that is being written differs between two looks, and is left alone
+	seen := n.reloads.lastTried() // a file that is being written differs between two looks, and is left alone
 	for {
 		var look <-chan time.Time
 		interval := n.current.Load().settings.Reload.PollInterval
@@ -110,6 +112,7 @@ func (n *node) runReloads(ctx context.Context) {
 			return
 		case <-n.reloads.signals:
 			n.reload("signal")
+		case <-n.reloads.applied: // the interval may be another one
 		case <-look:
 			now := n.reloads.read()
 			if now.isSame(seen) && !now.isSame(n.reloads.lastTried()) {
@@ -215,6 +218,10 @@ func (n *node) replace(old, next *generation) {
 	next.previous = old.closed
 	n.current.Store(next)
 	old.replaced()
+	select {
+	case n.reloads.applied <- struct{}{}:
+	default:
+	}
 	n.work.Go(func() error {
 		select {
 		case <-old.idle:

@@ -348,11 +348,12 @@ func TestNode_Reload_Triggers(t *testing.T) {
 			})
 		}
 	}
-	r.write(text + "reload: { poll_interval: 1s }\n")
+	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 5s", 1))
 	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "reloaded by the signal", isLogged("signal", "reload.poll_interval"))
+	eventually(t, "reloaded by the signal", isLogged("signal", "sessions.denial_ttl"))
+	r.reloadTo(text + "reload: { poll_interval: 1s }\n")
 	if err := os.WriteFile(key, []byte("another ticket secret of a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -363,7 +364,7 @@ func TestNode_Reload_Triggers(t *testing.T) {
 	eventually(t, "refused", func() bool { return len(r.log.lines("settings refused")) > 0 })
 	refused := len(r.log.lines("settings refused"))
 	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 3s", 1) + "reload: { poll_interval: 1s }\n")
-	eventually(t, "reloaded by the corrected file", func() bool { return len(r.log.lines(`"settings reloaded"`)) == 4 })
+	eventually(t, "reloaded by the corrected file", func() bool { return len(r.log.lines(`"settings reloaded"`)) == 5 })
 	if n := len(r.log.lines("settings refused")); n != refused {
 		t.Errorf("%d refusals are logged, want %d: a file that stays wrong is refused once", n, refused)
 	}
@@ -519,6 +520,9 @@ func TestNode_Reload_KeepsRefusals(t *testing.T) {
 			r.reloadTo(text)
 		}
 		for i, want := range map[int]int{1: http.StatusForbidden, 2: http.StatusForbidden, 3: http.StatusOK} {
+			if round == 0 { // the kick is on its way
+				eventually(t, "the refusals are in force", func() bool { status, _ := get(t, viewer(i)); return status == want })
+			}
 			if status, _ := get(t, viewer(i)); status != want {
 				t.Errorf("viewer %d in round %d: %d, want %d", i, round, status, want)
 			}

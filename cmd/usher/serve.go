@@ -36,7 +36,7 @@ func (c serveCommand) run(r runtime, started func(*node, net.Addr)) error {
 	defer signal.Stop(hangups)
 	err = serve(r.ctx, s, logger, func(n *node, at net.Addr) {
 		n.logLevel, n.reloads.load, n.reloads.signals = level, c.load, hangups
-		n.reloads.tried.settings = s
+		n.reloads.tried.settings, n.reloads.applied = s, make(chan struct{}, 1)
 		if started != nil {
 			started(n, at)
 		}
