@@ -26,6 +26,7 @@
 // the store and the backend, session_end.go stores what was decided. recheck_queue.go bounds re-checks, timer_wheel.go
 // delivers timers, heartbeat.go reports and expires sessions, stream_limits.go counts users' streams, revocation.go ends what
 // others revoked, cluster.go is what sessions need of other nodes. session_table.go and session_handle.go serve requests.
+// session_trace.go tells of a session: by its spans, and by its timeline (package timeline).
 //
 // Invariants:
 //   - An actor never blocks: leases and checks run outside and come back as messages.

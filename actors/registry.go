@@ -14,6 +14,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -169,6 +170,15 @@ func (r *Registry) Viewers(channel string) (ofChannel, total int) { return r.vie
 // Each calls yield for every session until it returns false. Sessions that open or close meanwhile may be missed.
 func (r *Registry) Each(yield func(session.Handle) bool) {
 	r.table.each(func(s *Session) bool { return yield(s) })
+}
+
+// Timeline returns what has decided on the session on this node, the oldest first.
+func (r *Registry) Timeline(id backends.SessionID) (entries []timeline.Entry, found bool) {
+	s := r.table.find(id)
+	if s == nil {
+		return nil, false
+	}
+	return s.timeline.Entries(s.backend.Load().name), true
 }
 
 // OnRevocation carries out a revocation of another node or of an operator. It does not block. The cluster's bans must be up

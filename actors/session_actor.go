@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -42,7 +43,7 @@ type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session.State
-	progress *checkProgress // of the newest check
+	progress *checkProgress // of the newest check, until it is answered
 	trace    sessionTrace
 	// storeDeadline is until when the opening waits for the store. It is set when the store is first asked, and moves by the
 	// time in which a check is waited for.
@@ -51,12 +52,18 @@ type sessionActor struct {
 	unverifiedSince time.Time
 	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
 	unverifiedFor time.Duration
+	// failure is why the outage policy decided last in the backend's place.
+	failure backends.FailureKind
 }
 
 // checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
 type checkProgress struct {
 	startedAt atomic.Int64
 	sentAt    atomic.Int64 // when the backend was asked
+	// trigger is why the check was made. took and failure are its outcome, set before the actor is told of it.
+	trigger timeline.Trigger
+	took    time.Duration
+	failure *backends.Failure
 }
 
 // isUnanswered reports whether the backend was asked at once and has not answered since. A check that waited in a queue of
@@ -197,7 +204,9 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 	if e, isRevoked := event.(session.Revoked); isRevoked && e.Kind == session.RevokedEvicted && a.state.IsAllowed() {
 		a.session.evicted.Store(new(a.record(a.state.Revision)))
 	}
+	noted := a.beforeEvent(event)
 	do := a.state.Step(&a.session.policy().Policy, event, now)
+	a.note(&noted, do.Publish, now)
 	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
 		a.publish(now)
@@ -343,6 +352,7 @@ func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session
 // fallback returns what the outage policy decides after such a failure.
 func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 	b := a.session.backend.Load()
+	a.failure = kind
 	d, err := b.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: b.name})
 	if err != nil {
 		return session.PendingDecision(err)

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -43,7 +44,9 @@ func (r *Registry) answerLookup(
 ) leaseAnswered {
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
+	started := time.Now()
 	result, storeDeadline, err := r.acquireLease(ctx, request)
+	took := time.Since(started)
 	s.noteLookup(kind, err)
 	if err != nil {
 		span.RecordError(err)
@@ -53,6 +56,7 @@ func (r *Registry) answerLookup(
 	event := session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
 		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()},
+		Took:  took,
 	}
 	if result.Found || findRoot != nil {
 		storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
@@ -181,22 +185,24 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int64(number))
-	progress := new(checkProgress)
+	progress := &checkProgress{trigger: timeline.Recheck}
 	a.progress = progress
 	request := a.checkRequest()
+	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
 	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
-		storeDeadline = a.storeDeadline
+		storeDeadline, progress.trigger = a.storeDeadline, timeline.Opening
 	}
 	r.life.run(func() {
 		started := time.Now()
 		progress.startedAt.Store(int64(started.Sub(s.policy().Start)))
 		d, err := r.check(checkCtx, b, request)
 		endTrace(&d, err)
+		progress.took = time.Since(started)
 		if err != nil {
-			d = session.PendingDecision(err)
+			d, progress.failure = session.PendingDecision(err), backends.AsFailure(err)
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {

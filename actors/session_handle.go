@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -60,6 +61,8 @@ type Session struct {
 	unverified  atomic.Int64 // nanoseconds without an answer of the backend
 	checkNumber atomic.Int64 // of the newest check
 	timerDue    atomic.Int64 // when the valid timer entry is due, in nanoseconds since the node's start; 0: none
+
+	timeline timeline.Log // what has decided on it, on this node
 }
 
 // pendingOpening lets requests wait for the first decision. Until then it keeps what an actor that lost its state restarts

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"usher/actors/session"
+	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -142,5 +145,49 @@ func describe(span trace.Span, d *backends.Decision, err error) {
 				span.SetAttributes(key.String(value))
 			}
 		}
+	}
+}
+
+// noted is a session before an event, for its timeline.
+type noted struct {
+	event    session.Event
+	decision backends.Decision
+	revision uint64
+	// wasOpening: there was no decision yet. isAnswer: the event is the answer to the newest check.
+	wasOpening, isAnswer bool
+}
+
+func (a *sessionActor) beforeEvent(event session.Event) noted {
+	answer, isAnswer := event.(session.BackendAnswered)
+	return noted{
+		event: event, decision: a.state.Decision, revision: a.state.Revision, wasOpening: a.state.IsOpening(),
+		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.progress != nil && !a.session.isClosed.Load(),
+	}
+}
+
+// note adds what the event has decided to the session's timeline, before viewers see it.
+func (a *sessionActor) note(n *noted, isPublished bool, now time.Time) {
+	s, d := a.session, a.state.Decision
+	if n.isAnswer {
+		p, answer := a.progress, n.event.(session.BackendAnswered)
+		a.progress = nil
+		if !isPublished {
+			d = answer.Decision // it changed nothing
+		}
+		isNews := n.wasOpening || p.failure == nil || p.failure.Kind != backends.FailureBreakerOpen || p.trigger != timeline.Opening
+		if isNews { // otherwise the fallback of the open breaker is an entry already
+			s.timeline.Add(timeline.Answered(p.trigger, s.backend.Load().name, p.took, &d, p.failure), now)
+		}
+		return
+	}
+	c := timeline.Change{
+		Event: n.event, WasOpening: n.wasOpening, Before: &n.decision, After: &d,
+		RevisedBefore: n.revision, RevisedAfter: a.state.Revision, IsPublished: isPublished, Failure: a.failure,
+	}
+	if opening := s.opening.Load(); opening != nil {
+		c.Waited = now.Sub(opening.began)
+	}
+	if e, isEntry := c.Entry(s.backend.Load().name); isEntry {
+		s.timeline.Add(e, now)
 	}
 }

@@ -71,6 +71,9 @@ type Request struct {
 	// OnSent, if not nil, is called once when the call goes out, after any wait for a slot. It tells a backend that hangs
 	// from a queue of Usher's own.
 	OnSent func()
+	// OnFailure, if not nil, is called once with the error of the check if the outage policy decides in its place. A composite
+	// calls it for itself alone, not for its members.
+	OnFailure func(*Failure)
 }
 
 // Header is one header field, its name in canonical form.

@@ -6,7 +6,8 @@
 //	actors ─┤ Store: Memory, a single node │ Redis ── redisclient ─────┼── Redis: one server, Sentinel, Cluster
 //	        │                              └─ Memory during an outage  │     ▲
 //	        │ limits: the streams of a user, in either store           │     │
-//	 admin ─┤ events: bans, revocations, requests, heartbeats ─────────┼─────┘
+//	 admin ─┤ events: bans, revocations, requests, heartbeats ─────────┼─────┤
+//	        │ reports: what outages cost, in Redis or in memory ───────┼─────┘
 //	        └──────────────────────────────────────────────────────────┘
 //
 // [Store] is one contract: [Memory] keeps it for a single node, [Redis] for any number, and one suite of tests runs both.
@@ -49,6 +50,10 @@
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
 //	                                                            store_bans               them again; as above
+//	usher:{all}:reports:…     hash    retention                 store_report             what nodes saw of a backend's
+//	                                                                                     outages, encrypted; each outage that
+//	                                                                                     runs is stored again in 10 s
+//	usher:{all}:reported:…    zset    retention                 store_report             when each was stored; as above
 //	usher:{all}:probe         string  1 minute                  the breaker's probe      nothing; it shows that Redis accepts
 //	                                                                                     writes
 //	channels                  usher:decisions    a decision was stored that another node waits for

@@ -66,6 +66,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	lifted, err := peers[0].Ban(t.Context(), session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	unban(t, peers[0].Node, lifted.ID)
+	must(t, peers[0].SaveReport(t.Context(), "portal", "part", []byte("x"), 10, time.Hour))
 	waitForHeartbeat(t, server, peers[0])
 	got := map[string]string{}
 	for _, key := range server.Client.Keys(t.Context(), "*").Val() {
@@ -87,16 +88,18 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 		got[name] = strings.Join(slices.Sorted(maps.Keys(what)), " ")
 	}
 	want := map[string]string{
-		"usher:session:":           "a b c e f hash l nb nr ns o r s u v x",
-		"usher:last-seen:":         "zset",
-		"usher:user:":              "hash s v",
-		"usher:{all}:ban-expiries": "zset",
-		"usher:{all}:bans":         "hash",
-		"usher:{all}:heartbeats":   "zset",
-		"usher:{all}:nodes":        "hash",
-		"usher:{all}:revocations":  "stream",
-		"usher:{all}:state":        "began epoch hash last",
-		"usher:{all}:unbanned":     "zset",
+		"usher:{all}:reported:portal": "zset",
+		"usher:{all}:reports:portal":  "hash part",
+		"usher:session:":              "a b c e f hash l nb nr ns o r s u v x",
+		"usher:last-seen:":            "zset",
+		"usher:user:":                 "hash s v",
+		"usher:{all}:ban-expiries":    "zset",
+		"usher:{all}:bans":            "hash",
+		"usher:{all}:heartbeats":      "zset",
+		"usher:{all}:nodes":           "hash",
+		"usher:{all}:revocations":     "stream",
+		"usher:{all}:state":           "began epoch hash last",
+		"usher:{all}:unbanned":        "zset",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("keys and fields (-want +got):\n%s", diff)

@@ -16,6 +16,7 @@ import (
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/redisclient"
+	"usher/cluster/reports"
 )
 
 // minRetention is the least time for which the shared state outlives the last node.
@@ -71,6 +72,7 @@ type Node struct {
 	memory   *Memory        // of a single node
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
+	reports  *reports.Store
 
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
@@ -120,6 +122,7 @@ func (n *Node) stayAlone(local *Memory) (err error) {
 		}
 	}
 	n.cipher, err = redisclient.NewCipher([]setting.Key{{ID: "alone", Secret: secret}})
+	n.reports = reports.New(nil, nil)
 	return err
 }
 
@@ -171,7 +174,7 @@ func (n *Node) join(local *Memory) error {
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
 	}
-	n.redis, n.Store, n.cipher = r, r, r.cipher
+	n.redis, n.Store, n.cipher, n.reports = r, r, r.cipher, reports.New(r.client, r.cipher)
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,

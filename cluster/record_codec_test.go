@@ -42,7 +42,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	want := fullRecord()
 	beside := map[string]bool{ // what scripts read, and what is not stored
 		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true, "IsClosed": true,
-		"OnSent": true, "Current": true,
+		"OnSent": true, "OnFailure": true, "Current": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
 		for i := range v.NumField() {
@@ -55,7 +55,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	must(t, err)
 	same := cmp.Options{
 		cmp.Comparer(func(a, b netip.Addr) bool { return a == b }),
-		cmpopts.IgnoreFields(backends.Request{}, "OnSent"),
+		cmpopts.IgnoreFields(backends.Request{}, "OnSent", "OnFailure"),
 	}
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("record (-encoded +decoded):\n%s", diff)

@@ -37,6 +37,8 @@ type (
 		Ticket Ticket
 		// Timer holds what a timer would report now.
 		Timer TimerFired
+		// Took is how long the look-up took.
+		Took time.Duration
 	}
 	// BackendAnswered is the outcome of a check.
 	BackendAnswered struct {

@@ -163,7 +163,7 @@ func (b *Breaker) probe(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 	results := make(chan result, 1)
 	request := *r // the caller's own may not be kept
-	request.OnSent = nil
+	request.OnSent, request.OnFailure = nil, nil
 	go func() {
 		d, err := b.checkCounted(context.WithoutCancel(ctx), &request, b.callWithHardDeadline)
 		<-b.probes // before the result, so that its receiver may probe next

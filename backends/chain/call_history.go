@@ -76,7 +76,7 @@ func (h *callHistory) recordAnswer(r *backends.Request, took time.Duration, now 
 		h.latest[1] = h.latest[0]
 	}
 	h.latest[0] = answeredRequest{isSet: true, address: address, request: *r, took: took}
-	h.latest[0].request.OnSent = nil // the caller's own
+	h.latest[0].request.OnSent, h.latest[0].request.OnFailure = nil, nil // the caller's own
 	h.lastAnswer = now
 	h.endStreak()
 }

@@ -35,6 +35,9 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if err == nil {
 		return d, nil
 	}
+	if failure := backends.AsFailure(err); failure != nil && r.OnFailure != nil {
+		r.OnFailure(failure)
+	}
 	return f.Fallback(r, err)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -118,6 +119,40 @@ func TestFailOpen_OtherResultsUnchanged(t *testing.T) {
 				if !errors.Is(err, tt.err) {
 					t.Errorf("%s: got error %v, want %v", policy, err, tt.err)
 				}
+			}
+		})
+	}
+}
+
+// TestFailOpen_OnFailure_TellsWhyThereIsNoAnswer covers a viewer who keeps their decision, of which it tells nothing.
+func TestFailOpen_OnFailure_TellsWhyThereIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	failure := &backends.Failure{Kind: backends.FailureStatus, Backend: "portal", Status: 503}
+	tests := map[string]struct {
+		err  error
+		want *backends.Failure
+	}{
+		"an answer":                 {nil, nil},
+		"a failure":                 {failure, failure},
+		"a bound of Usher's own":    {backends.NewOverload("backends.portal.max_in_flight", 1), nil},
+		"a viewer who has left":     {context.Canceled, nil},
+		"a failure that is wrapped": {fmt.Errorf("ask: %w", failure), failure},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			next := backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, test.err
+			})
+			var got []*backends.Failure
+			r := currentlyDecided(backends.Allowed, backends.FromBackend)
+			r.OnFailure = func(f *backends.Failure) { got = append(got, f) }
+			f := NewFailOpen("portal", backends.PolicyAllow, next, nil, nil)
+			if d, err := f.Check(t.Context(), r); err == nil && d.Verdict != backends.Allowed {
+				t.Errorf("decision %+v, want allowed", d)
+			}
+			if want := test.want; want == nil && len(got) > 0 || want != nil && (len(got) != 1 || got[0] != want) {
+				t.Errorf("told of %v, want %v once", got, want)
 			}
 		})
 	}

@@ -15,6 +15,8 @@ import (
 	"usher/cmd/usher/tracing"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
 )
@@ -22,16 +24,19 @@ import (
 // node is one gateway with everything that it consists of. What is here lives as long as the node; the rest is in its
 // generations.
 type node struct {
-	logger   *slog.Logger
-	logLevel *slog.LevelVar // nil: not to be changed
-	tracer   trace.Tracer
-	cluster  *cluster.Node
-	cache    *origin.Cache
-	registry *actors.Registry
-	viewers  *addressWatch // the registry as the gateway sees it
-	handler  http.Handler  // of viewers
-	server   *gateway.Server
-	recorder *admin.Recorder
+	logger    *slog.Logger
+	logLevel  *slog.LevelVar // nil: not to be changed
+	tracer    trace.Tracer
+	cluster   *cluster.Node
+	cache     *origin.Cache
+	registry  *actors.Registry
+	viewers   *addressWatch // the registry as the gateway sees it
+	handler   http.Handler  // of viewers
+	server    *gateway.Server
+	recorder  *admin.Recorder
+	auditFile *audit.File // nil: none
+	// freeRides follows what outages cost.
+	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
@@ -46,7 +51,9 @@ type node struct {
 
 // newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
-	n := &node{logger: logger, tracer: tracer, recorder: admin.NewRecorder()}
+	n := &node{
+		logger: logger, tracer: tracer, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
+	}
 	g := newGeneration(s)
 	n.current.Store(g)
 	defer func() {
@@ -66,11 +73,12 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(g, nil); err != nil {
 		return nil, err
 	}
+	n.freeRides = n.newFreeRides()
 	n.registry = actors.NewRegistry(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: g.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
-		SigningKey: func() string { return n.current.Load().gateway.SigningKey() }, Observer: n.recorder, Tracer: tracer, Logger: logger,
+		SigningKey: func() string { return n.current.Load().gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
 	})
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
@@ -123,11 +131,21 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.runCluster(life)
 		return nil
 	})
+	group.Go(func() error {
+		n.freeRides.Run(life)
+		return nil
+	})
 	n.start(n.current.Load())
 	group.Go(func() error {
 		n.runReloads(ctx)
 		return nil
 	})
+	if n.auditFile != nil {
+		group.Go(func() error {
+			n.auditFile.Run(life)
+			return nil
+		})
+	}
 	if on.admin != nil {
 		group.Go(func() error { return n.serveAdmin(life, on.admin) })
 	}
@@ -162,7 +180,10 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
-			return admin.AnswerSessionQuery(ctx, n.registry, n.cluster, question)
+			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
+				return answer
+			}
+			return admin.AnswerSessionQuery(ctx, nodeSessions{n.registry}, n.cluster, question)
 		},
 	})
 }

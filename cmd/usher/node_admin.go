@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -11,8 +12,10 @@ import (
 	"slices"
 	"time"
 
+	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
 
@@ -38,11 +41,36 @@ func (n *node) adminHandler() http.Handler {
 
 // newAdminHandler returns the handler of the admin listener for these settings.
 func (n *node) newAdminHandler(s *settings) http.Handler {
-	return admin.Handler(s.Admin, admin.Options{
+	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates,
-		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, Reload: func() admin.ReloadResult { return n.reload("api") }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
-	})
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides,
+		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
+		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.current.Load().settings) },
+		Reload:   func() admin.ReloadResult { return n.reload("api") },
+	}
+	if n.auditFile != nil {
+		o.AuditStream = n.auditFile
+	}
+	return admin.Handler(s.Admin, o)
+}
+
+// nodeSessions are the sessions of this node as the API needs them.
+type nodeSessions struct{ *actors.Registry }
+
+// Checks returns what has decided on the session on this node.
+func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found bool) {
+	entries, found := n.Timeline(id)
+	for _, e := range entries {
+		c := admin.Check{
+			Time: e.Time, Trigger: e.Trigger.String(), Backend: e.Backend, DurationMS: float64(e.Duration.Microseconds()) / 1000,
+			Verdict: e.Verdict.String(), Source: e.Source.String(), Reason: e.Reason, Error: e.Error, Omitted: e.Omitted,
+		}
+		if e.Count > 1 {
+			c.Count, c.Since = e.Count, e.Since
+		}
+		checks = append(checks, c)
+	}
+	return checks, found
 }
 
 // backends returns all backends as the API shows them.

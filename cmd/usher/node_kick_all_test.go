@@ -19,11 +19,11 @@ import (
 	"usher/gateway/admin"
 )
 
-// startKickThree starts three nodes that share a Redis.
-func startKickThree(t testing.TB) *kickRig {
+// startKickThree starts three nodes that share a Redis. edits are those of startKickNodes.
+func startKickThree(t testing.TB, edits ...string) *kickRig {
 	t.Helper()
 	return startKickNodes(t, 3, fmt.Sprintf(
-		`node_name: NODE, redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)))
+		`node_name: NODE, redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)), edits...)
 }
 
 // audience is the viewers of a channel, of whom the middleware knows some by id, some by name and some not.

@@ -57,7 +57,8 @@ func startKickRig(t testing.TB) *kickRig {
 		`redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)))
 }
 
-func startKickNodes(t testing.TB, count int, cluster string) *kickRig {
+// startKickNodes starts nodes with these settings of the cluster. edits are pairs of texts to replace in the others.
+func startKickNodes(t testing.TB, count int, cluster string, edits ...string) *kickRig {
 	t.Helper()
 	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
 	t.Cleanup(origin.Close)
@@ -79,10 +80,11 @@ routes:
   - { path: "/cookie/{channel}/*", origin_path: "/play/{channel}/*", origin: stage, backend: portal, ticket_in: cookie }
 sessions: { idle_timeout: 30m, denial_ttl: 1s, recheck: { min: 1s, jitter_percent: 0 } }
 cluster: { %s }
-admin: { listen: "127.0.0.1:0", token: %q }
+admin: { listen: "127.0.0.1:0", token: %q, trace_url: "http://jaeger.example/?session={session}" }
 `, origin.URL, middleware.URL, cluster, apiToken)
 	for i := range count {
-		n, address, _ := launchNode(t, strings.ReplaceAll(text, "NODE", fmt.Sprint("n", i+1)), sdktrace.NewTracerProvider())
+		settings := strings.NewReplacer(append(edits, "NODE", fmt.Sprint("n", i+1))...).Replace(text)
+		n, address, _ := launchNode(t, settings, sdktrace.NewTracerProvider())
 		api := httptest.NewServer(n.adminHandler())
 		t.Cleanup(api.Close)
 		k.nodes, k.addresses, k.apis = append(k.nodes, n), append(k.addresses, address), append(k.apis, api.URL)

@@ -41,8 +41,8 @@ func restartSettings() []string {
 		"limits.max_header_size", "limits.read_timeout", "limits.idle_timeout", "drain", // of the public server
 		"cluster", "tickets.revive_for", // what nodes and Redis agree on
 		"sessions.idle_timeout", "sessions.per_user.policy", "sessions.per_user.grace_period", "sessions.per_user.eviction_ttl",
-		"cache",                 // its memory
-		"tracing", "log.format", // exporter and writer
+		"cache",                                             // its memory
+		"tracing", "log.format", "admin.audit", "retention", // exporter and files
 	}
 }
 
@@ -55,7 +55,7 @@ func needRestart(changes []config.Change) error {
 		}
 		values := ""
 		if c.Before != c.After { // not of a secret, which is hidden
-			values = string(hideCredentials(fmt.Appendf(nil, " from %s to %s", cmp.Or(c.Before, "nothing"), cmp.Or(c.After, "nothing"))))
+			values = fmt.Sprintf(" from %s to %s", cmp.Or(c.Before, "nothing"), cmp.Or(c.After, "nothing"))
 		}
 		errs = append(errs, fmt.Errorf("%s: changed%s, which needs a restart; undo the change or restart the node", c.Path, values))
 	}

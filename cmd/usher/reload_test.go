@@ -538,7 +538,7 @@ func TestRestartSettings_Complete(t *testing.T) {
 		"sessions.max", "sessions.max_pending", "sessions.open_rate_per_address", "sessions.open_burst_per_address", "sessions.max_addresses",
 		"sessions.max_variants", "sessions.denial_ttl", "sessions.retry_after", "sessions.recheck", "sessions.kick_duration",
 		"sessions.per_user.max_streams", "sessions.per_user.max_sessions_overrides_unique", "sessions.per_user.zap_timeout",
-		"fetch", "admin.token", "log.level", "reload",
+		"fetch", "admin.token", "admin.tokens", "admin.trace_url", "log.level", "reload",
 	}
 	covered := map[string]bool{}
 	isIn := func(list []string, path string) bool {

@@ -65,7 +65,7 @@ func (u unusableSettings) Unwrap() error { return u.error }
 // checked only on the machine, such as files. All errors begin with the setting, whose file the caller names.
 func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func(), error) {
 	// The certificates are read before a load balancer can send the first viewer.
-	errs := []error{s.checkCertificates(), s.canListen(ctx)}
+	errs := []error{s.checkCertificates(), s.Admin.Audit.Check(), s.canListen(ctx)}
 	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger, s.Cluster.NodeName)
 	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
 	end := func() {

@@ -105,6 +105,34 @@ func TestRun_Sessions_Output(t *testing.T) {
 			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
+		"a timeline": {
+			args: []string{"timeline", "S1"},
+			answer: `{"session":"S1","trace_url":"http://jaeger/S1","checks":[` +
+				`{"time":"2026-03-01T11:00:00.012Z","node":"n1","trigger":"opening","backend":"portal","duration_ms":12.3,"verdict":"allowed","source":"backend","reason":"paid"},` +
+				`{"time":"2026-03-01T11:00:01Z","node":"n2","trigger":"lookup","duration_ms":0.4,"verdict":"allowed","source":"backend","reason":"paid"},` +
+				`{"time":"2026-03-01T11:50:00Z","node":"n1","trigger":"recheck","backend":"portal","duration_ms":9,"verdict":"allowed","source":"backend","count":17,"since":"2026-03-01T11:03:00Z"},` +
+				`{"time":"2026-03-01T11:53:00Z","node":"n1","trigger":"recheck","backend":"portal","duration_ms":2000,"verdict":"allowed","source":"cached","reason":"paid","error":"timeout","omitted":3},` +
+				`{"time":"2026-03-01T11:54:00Z","trigger":"kick","duration_ms":0,"verdict":"denied","source":"operator"}],"unreachable_nodes":["n3"]}`,
+			out: "TIME                      NODE  WHY                          BACKEND  TOOK      VERDICT  SOURCE    ERROR OR REASON\n" +
+				"2026-03-01T11:00:00.012Z  n1    opening                      portal   12.3ms    allowed  backend   paid\n" +
+				"2026-03-01T11:00:01.000Z  n2    lookup                       -        0.4ms     allowed  backend   paid\n" +
+				"2026-03-01T11:50:00.000Z  n1    recheck ×17 since 11:03:00   portal   9.0ms     allowed  backend   -\n" +
+				"2026-03-01T11:53:00.000Z  n1    recheck (3 left out before)  portal   2000.0ms  allowed  cached    timeout; paid\n" +
+				"2026-03-01T11:54:00.000Z  -     kick                         -        0.0ms     denied   operator  -\n" +
+				"traces: http://jaeger/S1\n",
+			errs:  "warning: nodes that did not answer: n3\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
+		"a timeline as JSON": {
+			args: []string{"timeline", "S1", "--json"}, answer: `{"session":"S1","checks":[],"unreachable_nodes":[]}`,
+			out:   `{"session":"S1","checks":[],"unreachable_nodes":[]}` + "\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
+		"the timeline of a session that has closed": {
+			args: []string{"timeline", "S1"}, status: 404, answer: "no live session has this id, and one that has closed has no timeline",
+			code: exitNegative, errs: "usher: no live session has this id, and one that has closed has no timeline\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
 		"two kicks": {
 			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, impact: `{"sessions":3,"addresses":2}`,
 			answer: `{"matched":3,"kicked":3,"addresses":2,"bans":["b1"]}`,
@@ -242,6 +270,39 @@ func TestRun_Sessions_Output(t *testing.T) {
 				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
+		"free rides": {
+			args: []string{"free-rides", "--backend", "portal", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z"},
+			answer: `{"reports":[{"id":"portal-1","backend":"portal","started":"2026-03-01T11:00:00Z","running":true,"sessions":1200,"fail_open":1200,` +
+				`"unverified_seconds":3725.4,"unverified":1200,"approximate":true,"nodes":[],"users":[]},` +
+				`{"id":"portal-0","backend":"portal","started":"2026-03-01T10:00:00Z","ended":"2026-03-01T10:02:03Z","sessions":9,"unverified_seconds":90,` +
+				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"nodes":[{"node":"n1"}],` +
+				`"users":[{"user":"Ann","sessions":1,"seconds":30,"bytes":4000},{"session":"S1","sessions":1,"seconds":1.7,"bytes":1000}]}],` +
+				`"incomplete":true,"unreachable_nodes":["n3"]}`,
+			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED\n" +
+				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200\n" +
+				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0\n\n" +
+				"USER        BACKEND  STARTED               SESSIONS  FREE FOR  BYTES\n" +
+				"Ann         portal   2026-03-01T10:00:00Z  1         30s       4000\n" +
+				"session S1  portal   2026-03-01T10:00:00Z  1         2s        1000\n",
+			errs:  "warning: redis unavailable, only what this node saw is listed\nwarning: nodes that did not answer: n3\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?backend=portal&from=2026-03-01T10%3A00%3A00Z&to=2026-03-01T13%3A00%3A00Z"}},
+		},
+		"no free rides": {
+			args: []string{"free-rides"}, answer: `{"reports":[]}`, out: "no outages\n", calls: []apiCall{{Line: "GET /api/v1/free-rides"}},
+		},
+		"free rides as JSON": {
+			args: []string{"free-rides", "--json"}, answer: `{"reports":[]}`, out: `{"reports":[]}` + "\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides"}},
+		},
+		"free rides as CSV": {
+			args: []string{"free-rides", "--csv", "--backend", "portal"}, answer: "id,backend\r", out: "id,backend\r\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?backend=portal&format=csv"}},
+		},
+		"free rides as CSV at a time that is none": {
+			args: []string{"free-rides", "--csv", "--from", "noon"}, status: 400, answer: "from: no time", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS answers 400: from: no time\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?format=csv&from=noon"}},
+		},
 		"a request that the node rejects": {
 			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
@@ -278,11 +339,16 @@ func TestRun_Sessions_Output(t *testing.T) {
 func TestRun_Sessions_Errors(t *testing.T) {
 	t.Parallel()
 	address, _ := fakeAPI(t, http.StatusOK, "{}", "", false)
+	forbidding, _ := fakeAPI(t, http.StatusForbidden, `token "grafana" has the role read; unban needs the role write`, "", false)
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
-		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node\n"},
+		"a token that only reads": {
+			[]string{"unban", "b1", "--admin", forbidding, "--token", apiToken},
+			"usher: --token (or USHER_ADMIN_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",
+		},
+		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens\n"},
 		"an address without a scheme": {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"a refused connection":        {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
 		"a kick without a selection":  {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},

@@ -17,6 +17,7 @@ import (
 	"usher/cmd/usher/config"
 	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/admin/audit"
 	"usher/gateway/edge"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
@@ -32,22 +33,25 @@ type settings struct {
 	Fetch    origin.FetchConfig          `yaml:"fetch"`
 	Cluster  cluster.Config              `yaml:"cluster"`
 	Admin    admin.Config                `yaml:"admin"`
-	Tracing  tracingSettings             `yaml:"tracing"`
-	Log      logSettings                 `yaml:"log"`
-	Reload   reloadSettings              `yaml:"reload"`
+	// Retention is how long files and reports of outages keep what holds addresses and names of users.
+	Retention time.Duration   `yaml:"retention"`
+	Tracing   tracingSettings `yaml:"tracing"`
+	Log       logSettings     `yaml:"log"`
+	Reload    reloadSettings  `yaml:"reload"`
 }
 
 func defaultSettings() *settings {
 	media := origin.DefaultConfig()
 	return &settings{
-		Gateway:  gateway.DefaultConfig(),
-		Sessions: actors.DefaultConfig(),
-		Cache:    media.Cache,
-		Fetch:    media.Fetch,
-		Cluster:  cluster.DefaultConfig(),
-		Admin:    admin.DefaultConfig(),
-		Tracing:  tracingSettings{Protocol: "grpc", Sample: 1, Slow: time.Second},
-		Log:      logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
+		Gateway:   gateway.DefaultConfig(),
+		Sessions:  actors.DefaultConfig(),
+		Cache:     media.Cache,
+		Fetch:     media.Fetch,
+		Cluster:   cluster.DefaultConfig(),
+		Admin:     admin.DefaultConfig(),
+		Retention: 30 * 24 * time.Hour,
+		Tracing:   tracingSettings{Protocol: "grpc", Sample: 1, Slow: time.Second},
+		Log:       logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }
 
@@ -59,6 +63,9 @@ func (s *settings) Validate() error {
 	}
 	if len(s.Backends) == 0 {
 		errs = append(errs, errors.New(`backends: none; want at least one, such as portal: { kind: httprequest, address: "https://auth.example.com/check" }`))
+	}
+	if s.Retention < audit.MinRetention {
+		errs = append(errs, fmt.Errorf("retention: %v is too short; want at least %v", s.Retention, audit.MinRetention))
 	}
 	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateEnvoy(), s.validateCluster())...)
 }

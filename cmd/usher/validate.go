@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 
-	"usher/backends/setting"
 	"usher/cmd/usher/config"
 )
 
@@ -48,23 +45,8 @@ func (v validateCommand) Run(r runtime) error {
 	}
 	end()
 	if v.Print {
-		var text bytes.Buffer
-		if err := config.Print(&text, n.current.Load().settings); err != nil {
-			return err
-		}
-		_, err := r.out.Write(hideCredentials(text.Bytes()))
-		return err
+		return config.PrintRedacted(r.out, n.current.Load().settings)
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err
-}
-
-// hideCredentials hides users, passwords and parameter values in all URLs of a text.
-func hideCredentials(text []byte) []byte {
-	address := regexp.MustCompile(`https?://[^\s"']+`)
-	user, value := regexp.MustCompile(`//[^/@]*@`), regexp.MustCompile(`([?&][^=&]*)=[^&]*`)
-	return address.ReplaceAllFunc(text, func(a []byte) []byte {
-		a = user.ReplaceAll(a, []byte("//"+setting.Hidden+"@"))
-		return value.ReplaceAll(a, []byte("${1}="+setting.Hidden))
-	})
 }

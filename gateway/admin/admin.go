@@ -1,17 +1,19 @@
 package admin
 
 import (
-	"crypto/subtle"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
+	"usher/gateway/admin/freerides"
 )
 
 // Backend is a backend in the API.
@@ -125,14 +127,20 @@ type Options struct {
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
 	Origins func() []Origin
+	// FreeRides serves the reports of what outages cost. Nil: there are none.
+	FreeRides http.Handler
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Reload reads the settings of this node anew. Nil: it has no file.
 	Reload func() ReloadResult
+	// Settings writes the settings that are in effect, as YAML without secrets.
+	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.
 	Logger *slog.Logger
+	// AuditStream receives the records "audit" too, as JSON lines. Nil: only the log has them.
+	AuditStream io.Writer
 }
 
 // Handler returns the handler of the admin listener.
@@ -140,34 +148,63 @@ func Handler(c Config, o Options) http.Handler {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{token: []byte(c.Token.Reveal()), Options: o}
+	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") })
-	mux.HandleFunc("GET /readyz", h.ready)
-	mux.Handle("GET /metrics", metrics(o))
-	for pattern, handle := range map[string]http.HandlerFunc{
-		"GET /api/v1/sessions":            h.sessions,
-		"GET /api/v1/sessions/{id}":       h.session,
-		"POST /api/v1/sessions/{id}/kick": h.kick,
-		"DELETE /api/v1/sessions/{id}":    h.kick,
-		"POST /api/v1/kick":               h.kickAll,
-		"GET /api/v1/bans":                h.bans,
-		"POST /api/v1/bans":               h.ban,
-		"DELETE /api/v1/bans/{id}":        h.unban,
-		"GET /api/v1/nodes":               h.nodes,
-		"GET /api/v1/backends":            h.backends,
-		"GET /api/v1/routes":              h.routes,
-		"GET /api/v1/origins":             h.origins,
-		"POST /api/v1/reload":             h.reload,
-	} {
-		mux.Handle(pattern, h.requireToken(handle))
+	for pattern, handle := range h.openEndpoints() {
+		mux.Handle(pattern, handle)
+	}
+	for pattern, e := range h.endpoints() {
+		mux.Handle(pattern, h.authorize(e))
 	}
 	return mux
 }
 
+// openEndpoints returns the operations that need no token by their patterns.
+func (h *handler) openEndpoints() map[string]http.Handler {
+	return map[string]http.Handler{
+		"GET /healthz": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "alive") }),
+		"GET /readyz":  http.HandlerFunc(h.ready),
+		"GET /metrics": metrics(h.Options),
+	}
+}
+
+// endpoint is an operation of the API.
+type endpoint struct {
+	handle http.HandlerFunc
+	// change is what the audit calls the operation; empty: it changes nothing, and needs the role read.
+	change string
+	// hasDryRun is set for a change whose dry run needs the role read. Its handler calls mayKickOrBan.
+	hasDryRun bool
+}
+
+// endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
+func (h *handler) endpoints() map[string]endpoint {
+	return map[string]endpoint{
+		"GET /api/v1/sessions":               {handle: h.sessions},
+		"GET /api/v1/sessions/{id}":          {handle: h.session},
+		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
+		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
+		"DELETE /api/v1/sessions/{id}":       {h.kick, "kick", true},
+		"POST /api/v1/kick":                  {h.kickAll, "kick", true},
+		"GET /api/v1/bans":                   {handle: h.bans},
+		"POST /api/v1/bans":                  {h.ban, "ban", true},
+		"DELETE /api/v1/bans/{id}":           {h.unban, "unban", false},
+		"GET /api/v1/nodes":                  {handle: h.nodes},
+		"GET /api/v1/backends":               {handle: h.backends},
+		"GET /api/v1/routes":                 {handle: h.routes},
+		"GET /api/v1/origins":                {handle: h.origins},
+		"GET /api/v1/free-rides":             {handle: h.freeRides},
+		"GET /api/v1/config":                 {handle: h.config},
+		"POST /api/v1/reload":                {h.reload, "reload", false},
+		"GET /api/v1/openapi.json":           {handle: h.document},
+	}
+}
+
 type handler struct {
-	token []byte
+	traceURL string // see Config.TraceURL
 	Options
+	tokens *access.Authenticator
+	log    *audit.Log
 }
 
 // writeText responds with text, to which it adds the end of its line.
@@ -209,30 +246,38 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	writeText(w, status, text)
 }
 
-// requireToken rejects requests without the bearer token.
-func (h *handler) requireToken(next http.HandlerFunc) http.Handler {
+// authorize rejects requests without a token, and changes by a token that may only read. A request that has its principal
+// already needs no token.
+func (h *handler) authorize(e endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !isBearer || len(h.token) == 0 || subtle.ConstantTimeCompare([]byte(given), h.token) != 1 {
+		p, isKnown := access.FromContext(r.Context())
+		if !isKnown {
+			p, isKnown = h.tokens.FromBearer(r)
+		}
+		if !isKnown {
 			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
-			writeText(w, http.StatusUnauthorized, "the API needs the header Authorization: Bearer <admin.token>")
+			writeText(w, http.StatusUnauthorized,
+				"the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens")
 			return
 		}
-		next(w, r)
+		r = r.WithContext(access.WithPrincipal(r.Context(), p))
+		target := cmp.Or(r.PathValue("id"), r.PathValue("name"), r.URL.Path)
+		if e.change != "" && !e.hasDryRun && !h.mayChange(w, r, e.change, target) {
+			return
+		}
+		e.handle(w, r)
 	})
 }
 
-// audit logs a change by an operator, or the attempt. It never logs a token.
-func (h *handler) audit(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
-	result := "done"
+// mayChange reports whether the request's principal may change anything. If not, it responds, and records the attempt.
+func (h *handler) mayChange(w http.ResponseWriter, r *http.Request, action, target string, attributes ...slog.Attr) bool {
+	p, _ := access.FromContext(r.Context()) // nobody has no role
+	err := p.Check(action, access.Write)
 	if err != nil {
-		result = err.Error()
+		h.log.Record(r, action, target, err, attributes...)
+		writeText(w, http.StatusForbidden, err.Error())
 	}
-	all := append([]slog.Attr{
-		slog.String("actor", r.RemoteAddr), slog.String("action", action), slog.String("target", target),
-		slog.String("result", result),
-	}, attributes...)
-	h.Logger.LogAttrs(r.Context(), slog.LevelInfo, "audit", all...)
+	return err == nil
 }
 
 // writeError responds with the error. It does nothing and returns false if err is nil.
@@ -259,6 +304,15 @@ func (h *handler) routes(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, struct {
 		Routes []Route `json:"routes"`
 	}{all})
+}
+
+// freeRides lists what outages cost.
+func (h *handler) freeRides(w http.ResponseWriter, r *http.Request) {
+	if h.FreeRides == nil {
+		writeJSON(w, freerides.List{Reports: []freerides.Report{}})
+		return
+	}
+	h.FreeRides.ServeHTTP(w, r)
 }
 
 // origins lists the origins, with why they failed viewers.

@@ -80,7 +80,7 @@ type reply struct {
 
 func request(t *testing.T, n *fakeNode, method, path, authorization string) reply {
 	t.Helper()
-	server := httptest.NewServer(Handler(Config{Token: token}, n.options()))
+	server := httptest.NewServer(newHandler(t, Config{Token: token}, n.options()))
 	defer server.Close()
 	r, err := http.NewRequestWithContext(context.Background(), method, server.URL+path, nil)
 	if err != nil {
@@ -108,7 +108,7 @@ func get(t *testing.T, n *fakeNode, path string) reply {
 
 func TestHandler_API_RequiresToken(t *testing.T) {
 	t.Parallel()
-	const want = "the API needs the header Authorization: Bearer <admin.token>\n"
+	const want = "the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens\n"
 	cases := map[string]string{
 		"nothing":                   "",
 		"an empty token":            "Bearer ",
@@ -175,7 +175,7 @@ func TestHandler_NoTokenConfigured_Unauthorized(t *testing.T) {
 	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions", nil)
 	r.Header.Set("Authorization", "Bearer ")
 	w := httptest.NewRecorder()
-	Handler(Config{}, newFakeNode().options()).ServeHTTP(w, r)
+	newHandler(t, Config{}, newFakeNode().options()).ServeHTTP(w, r)
 	if w.Code != http.StatusUnauthorized {
 		t.Errorf("got %d", w.Code)
 	}
@@ -245,7 +245,7 @@ func TestHandler_Sessions_LimitBounded(t *testing.T) {
 	}
 	n := newFakeNode()
 	for i := range 2000 {
-		n.sessions = append(n.sessions, Session{ID: fmt.Sprint(i)})
+		n.sessions = append(n.sessions, Session{ID: fmt.Sprint(i), Verdict: "allowed", Source: "backend"})
 	}
 	var l list
 	if err := json.Unmarshal([]byte(get(t, n, "/api/v1/sessions").body), &l); err != nil {
@@ -298,7 +298,7 @@ func TestHandler_Routes(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/routes", nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		w := httptest.NewRecorder()
-		Handler(Config{Token: token}, o).ServeHTTP(w, r)
+		newHandler(t, Config{Token: token}, o).ServeHTTP(w, r)
 		if diff := cmp.Diff(test.want+"\n", w.Body.String()); diff != "" || w.Code != http.StatusOK {
 			t.Errorf("%s: status %d, body (-want +got):\n%s", name, w.Code, diff)
 		}
@@ -332,7 +332,7 @@ func TestHandler_Origins(t *testing.T) {
 	} {
 		o := newFakeNode().options()
 		o.Origins = test.origins
-		h := Handler(Config{Token: token}, o)
+		h := newHandler(t, Config{Token: token}, o)
 		ask := func(path string) *httptest.ResponseRecorder {
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 			r.Header.Set("Authorization", "Bearer "+token)
@@ -380,8 +380,11 @@ func TestHandler_ResponsesHoldNoQueryOrToken(t *testing.T) {
 		"/healthz", "/readyz", "/metrics", "/api/v1/sessions", "/api/v1/sessions/s1", "/api/v1/backends", "/api/v1/nothing", "/",
 	} {
 		for _, authorization := range []string{"", "Bearer s3cret", "Bearer " + token} {
-			got := request(t, newFakeNode(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", authorization)
-			all := fmt.Sprint(got.body, got.header)
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path+"?limit=s3cret&user=s3cret&token=s3cret", nil)
+			r.Header.Set("Authorization", authorization)
+			got := httptest.NewRecorder()
+			Handler(Config{Token: token}, newFakeNode().options()).ServeHTTP(got, r) // the document has none of these parameters
+			all := fmt.Sprint(got.Body, got.Header())
 			if strings.Contains(all, "s3cret") || strings.Contains(all, token) {
 				t.Errorf("%s: %s", path, all)
 			}
@@ -411,7 +414,7 @@ func TestAnswerSessionQuery_ContextEnds_Stops(t *testing.T) {
 	n := &countingNode{}
 	o := n.options()
 	o.Cluster = n
-	Handler(Config{Token: token}, o).ServeHTTP(httptest.NewRecorder(), r)
+	newHandler(t, Config{Token: token}, o).ServeHTTP(httptest.NewRecorder(), r)
 	if n.yielded != 1 {
 		t.Errorf("%d sessions were read after the reader had left", n.yielded)
 	}

@@ -21,8 +21,7 @@ type banRequest struct {
 	// CredentialsOf is the id of a session whose credentials are banned.
 	CredentialsOf string `json:"credentials_of"`
 	// For is the duration of the ban.
-	For    string `json:"duration"`
-	Reason string `json:"reason"`
+	For string `json:"duration"`
 	confirmation
 }
 
@@ -43,7 +42,7 @@ func (b *banRequest) parse(now time.Time) (Ban, error) {
 		return Ban{}, fmt.Errorf("ban: %w: it has %d of user, session, address and credentials_of; want exactly one", errInvalidInput, subjects)
 	}
 	d, err := parseDuration(b.For, maxBan)
-	if err = errors.Join(err, validateReason(b.Reason), b.validate()); err != nil {
+	if err = errors.Join(err, b.validate()); err != nil {
 		return Ban{}, err
 	}
 	if d == 0 {
@@ -71,9 +70,12 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	if writeError(w, err) {
 		return
 	}
+	if !h.mayKickOrBan(w, r, "ban", requested.Subject(), body.confirmation) {
+		return
+	}
 	wanted, err := h.sessionBan(r.Context(), requested)
 	if err != nil {
-		h.audit(r, "ban", requested.Subject(), err)
+		h.log.Record(r, "ban", requested.Subject(), err, body.attributes()...)
 		writeError(w, err)
 		return
 	}
@@ -83,7 +85,7 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	}
 	ban, err := h.placeBan(r.Context(), wanted)
 	ban.CredentialsOf = requested.CredentialsOf
-	h.audit(r, "ban", requested.Subject(), err, append(impact.attributes(), slog.String("ban", ban.ID),
+	h.log.Record(r, "ban", requested.Subject(), err, append(impact.attributes(), slog.String("ban", ban.ID),
 		slog.Time("until", requested.Until), slog.String("reason", requested.Reason))...)
 	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
@@ -101,7 +103,7 @@ func (h *handler) unban(w http.ResponseWriter, r *http.Request) {
 	if err = asPending(err); err == nil && !found {
 		err = fmt.Errorf("ban %s: %w", id, errNotFound)
 	}
-	h.audit(r, "unban", id, err)
+	h.log.Record(r, "unban", id, err)
 	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return

@@ -149,7 +149,7 @@ func (c *fakeCluster) RoundTrips() uint64 { return 7 }
 func (c *fakeCluster) request(t *testing.T, method, path, body string) (got reply, log string) {
 	t.Helper()
 	var logged bytes.Buffer
-	handler := Handler(Config{Token: token}, Options{
+	handler := newHandler(t, Config{Token: token}, Options{
 		Sessions: newFakeNode(), Cluster: c, Ready: newFakeNode().Ready, Backends: newFakeNode().Backends,
 		KickDuration: 5 * time.Minute, Logger: slog.New(slog.NewTextHandler(&logged, nil)),
 	})
@@ -212,7 +212,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 				`count {"channel":"a001","backend":"portal","user":"17"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
 				`kick "" of "user 17 on channel a001" on portal:a001 for 10m0s, reason "shared"`,
 			},
-			audited: []string{"action=kick", "target=" + anID, "result=done", `subject="user 17 on channel a001"`, "reason=shared", "actor=192.0.2.1:1234", "sessions=3", "addresses=2", "ban=b1"},
+			audited: []string{"action=kick", "target=" + anID, "result=done", `subject="user 17 on channel a001"`, "reason=shared", "actor=admin", "client_address=192.0.2.1", "sessions=3", "addresses=2", "ban=b1"},
 		},
 		"a kick of a session whose user has a name alone": {
 			method: "POST", path: "sessions/" + anID + "/kick", record: with(annsRecord, backends.Decision{User: "Ann"}),

@@ -39,6 +39,7 @@
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	                            credentials_of=
 //	GET    sessions/{id}
+//	GET    sessions/{id}/timeline   each check of a live session: when, why, by which backend, how long, with what outcome
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
 //	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
 //	GET    bans                 also what kicks still refuse
@@ -48,6 +49,10 @@
 //	GET    backends, routes     of this node
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
 //	POST   reload               reads the settings file of this node anew; 422 with all problems if it is refused
+//	GET    free-rides           ?backend= from= to= format=json,csv
+//	                            what each outage cost; see freerides
+//	GET    openapi.json         the description of all this, with every field and status, in OpenAPI 3.1; see openapi
+//	GET    config               the settings of this node as YAML, as usher validate --print prints them: no secret is in it
 //
 // A kick of a session refuses its user on its channel for the duration; where the user is unknown, all who present the
 // session's credentials on that channel; where these are unknown too, the session. A kick by user alone refuses the user on
@@ -65,13 +70,20 @@
 // Invariants:
 //   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, removing all nodes from the
 //     load balancer would be the worse outage.
-//   - The API requires the bearer token. Health and readiness do not, because load balancers call them.
-//   - Every change logs a record "audit" with actor, action, target and result; of kicks and bans with the numbers.
+//   - The API requires a bearer token, or a principal that code of this listener found by other means; see access. Health and
+//     readiness do not, because load balancers call them.
+//   - A change requires the role write: without it 403, and nothing was asked of the cluster. A dry run changes nothing.
+//   - Every change, and every attempt, is a record "audit" with actor, client_address, action, target and result; of kicks and
+//     bans with the numbers and the reason. The actor is the token's name; see audit.
 //   - No response contains a viewer's token, ticket or query.
 //   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// A timeline merges what each node that holds the session keeps of it: its opening, what changed its verdict or its source, and
+// its newest checks. Older re-checks that changed nothing are one entry with a count. A closed session has none (404): its
+// traces and the log tell. trace_url is admin.trace_url with the session's id.
 //
 // Refused: OpenTelemetry's metrics SDK between the counters and the scrape. It would add modules and a copy of each value, and
 // say nothing that client_golang does not.

@@ -60,8 +60,9 @@ func (i Impact) attributes() []slog.Attr {
 	return all
 }
 
-// confirmation is the part of a request for a kick or a ban that bounds its impact.
+// confirmation is the part of a request for a kick or a ban that says why, and bounds its impact.
 type confirmation struct {
+	Reason string `json:"reason"`
 	// Expect is how many sessions the caller expects it to hit at most; zero: DefaultExpect.
 	Expect int `json:"expect"`
 	// DryRun asks for the impact alone.
@@ -69,11 +70,17 @@ type confirmation struct {
 }
 
 func (c *confirmation) validate() error {
+	if len(c.Reason) > maxReasonBytes {
+		return fmt.Errorf("reason: %w: %d bytes; want at most %d", errInvalidInput, len(c.Reason), maxReasonBytes)
+	}
 	if c.Expect < 0 {
 		return fmt.Errorf("expect: %w: %d; want a number of sessions", errInvalidInput, c.Expect)
 	}
 	return nil
 }
+
+// attributes are the reason in the audit.
+func (c *confirmation) attributes() []slog.Attr { return []slog.Attr{slog.String("reason", c.Reason)} }
 
 // check returns errUnexpected if the impact is more than the caller expects.
 func (c *confirmation) check(i Impact) error {
@@ -81,6 +88,11 @@ func (c *confirmation) check(i Impact) error {
 		return fmt.Errorf("it would hit %v, and %d are expected at most: %w; if it is meant, set expect", i, expected, errUnexpected)
 	}
 	return nil
+}
+
+// mayKickOrBan is mayChange, except that anybody may ask for a dry run.
+func (h *handler) mayKickOrBan(w http.ResponseWriter, r *http.Request, action, target string, c confirmation) bool {
+	return c.DryRun || h.mayChange(w, r, action, target, c.attributes()...)
 }
 
 // measure counts what a kick or a ban of the matching sessions would hit.
@@ -109,7 +121,7 @@ func (h *handler) writeImpact(w http.ResponseWriter, r *http.Request, action, ta
 	if err == nil {
 		return false
 	}
-	h.audit(r, action, target, err, i.attributes()...)
+	h.log.Record(r, action, target, err, append(i.attributes(), c.attributes()...)...)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusConflict)

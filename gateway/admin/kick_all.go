@@ -127,6 +127,9 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters()))
 		return
 	}
+	if !h.mayKickOrBan(w, r, "kick", "all that match", k.confirmation) {
+		return
+	}
 	if writeError(w, h.checkNode(r.Context(), k.Node)) {
 		return
 	}
@@ -155,7 +158,7 @@ func (h *handler) kickUser(r *http.Request, wanted session.Ban, f Filter, impact
 	wanted.User, wanted.Backend, wanted.Channel = f.User, f.Backend, f.Channel
 	got, err := h.Cluster.Ban(r.Context(), wanted)
 	err = asPending(err)
-	h.audit(r, "kick", banOf(wanted).Subject(), err, append(impact.attributes(), slog.String("ban", got.ID),
+	h.log.Record(r, "kick", banOf(wanted).Subject(), err, append(impact.attributes(), slog.String("ban", got.ID),
 		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
 	if err != nil && !errors.Is(err, errPending) {
 		return fmt.Errorf("%w: %w", errInvalid, err)
@@ -189,7 +192,7 @@ func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, do
 		done.Bans = []string{wanted.ID}
 	}
 	filter, _ := json.Marshal(f) // it holds only strings
-	h.audit(r, "kick", "all that match", pending, slog.String("filter", string(filter)), slog.Int("sessions", done.Matched),
+	h.log.Record(r, "kick", "all that match", pending, slog.String("filter", string(filter)), slog.Int("sessions", done.Matched),
 		slog.Int("addresses", done.Addresses), slog.Int("kicked", done.Kicked), slog.Any("not_kicked", done.NotKicked),
 		slog.String("ban", wanted.ID), slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))
 	return pending

@@ -16,15 +16,14 @@ import (
 // kickRequest is the body of a request for a kick.
 type kickRequest struct {
 	// For is how long the viewer is refused; empty means the configured duration.
-	For    string `json:"duration"`
-	Reason string `json:"reason"`
+	For string `json:"duration"`
 	confirmation
 }
 
 // parse returns the ban that the kick demands, without its subject.
 func (k *kickRequest) parse(h *handler) (session.Ban, error) {
 	d, err := parseDuration(k.For, maxKick)
-	if err = errors.Join(err, validateReason(k.Reason), k.validate()); err != nil {
+	if err = errors.Join(err, k.validate()); err != nil {
 		return session.Ban{}, err
 	}
 	return session.Ban{Until: time.Now().Add(cmp.Or(d, h.KickDuration)), Reason: k.Reason, IsKick: true}, nil
@@ -62,9 +61,12 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		writeError(w, fmt.Errorf("id: %w: %w", errInvalidInput, err))
 		return
 	}
+	if !h.mayKickOrBan(w, r, "kick", id.String(), k.confirmation) {
+		return
+	}
 	v, err := h.findViewer(r.Context(), id)
 	if err != nil {
-		h.audit(r, "kick", id.String(), err)
+		h.log.Record(r, "kick", id.String(), err, k.attributes()...)
 		writeError(w, err)
 		return
 	}
@@ -167,7 +169,7 @@ func (h *handler) kickViewer(r *http.Request, v *viewer, wanted session.Ban, att
 	v.limit(&wanted, h.Cluster.Credentials)
 	got, err := h.Cluster.Kick(r.Context(), v.id, v.opened, wanted, v.presented)
 	err = asPending(err)
-	h.audit(r, "kick", v.id.String(), err, append(attributes, slog.String("ban", got.ID), slog.String("subject", banOf(got).Subject()),
+	h.log.Record(r, "kick", v.id.String(), err, append(attributes, slog.String("ban", got.ID), slog.String("subject", banOf(got).Subject()),
 		slog.Time("until", wanted.Until), slog.String("reason", wanted.Reason))...)
 	return got, err
 }

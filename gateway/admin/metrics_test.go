@@ -152,7 +152,7 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 func TestMetrics_ReadsCurrentState(t *testing.T) {
 	t.Parallel()
 	n := &fakeNode{}
-	h := Handler(Config{Token: token}, n.options())
+	h := newHandler(t, Config{Token: token}, n.options())
 	for _, step := range []struct {
 		change func()
 		want   []string
@@ -204,7 +204,7 @@ func TestMetrics_InvalidLabel_FailsScrapeOnly(t *testing.T) {
 	t.Parallel()
 	n := newFakeNode()
 	n.backends[0].Name = "portal\xff"
-	h := Handler(Config{Token: token}, n.options())
+	h := newHandler(t, Config{Token: token}, n.options())
 	if got := scrape(t, h); got.Code != http.StatusInternalServerError {
 		t.Errorf("got %d, want 500: %s", got.Code, got.Body)
 	}
@@ -232,7 +232,7 @@ func TestMetrics_ConcurrentScrapes_Bounded(t *testing.T) {
 	n := &slowNode{entered: make(chan struct{}), release: make(chan struct{})}
 	o := n.options()
 	o.Backends = n.Backends
-	h := Handler(Config{Token: token}, o)
+	h := newHandler(t, Config{Token: token}, o)
 	var group sync.WaitGroup
 	for range maxScrapes {
 		group.Go(func() {

@@ -45,9 +45,9 @@ func (h *handler) reload(w http.ResponseWriter, r *http.Request) {
 	}
 	var err error
 	if result.Outcome == ReloadRefused {
-		err = fmt.Errorf("refused: %d problems", len(result.Problems))
+		err = fmt.Errorf("refused, problems: %d", len(result.Problems))
 	}
-	h.audit(r, "reload", "settings", err)
+	h.log.Record(r, "reload", r.URL.Path, err)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	if err != nil {

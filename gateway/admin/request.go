@@ -57,13 +57,6 @@ func parseDuration(text string, longest time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-func validateReason(text string) error {
-	if len(text) > maxReasonBytes {
-		return fmt.Errorf("reason: %w: %d bytes; want at most %d", errInvalidInput, len(text), maxReasonBytes)
-	}
-	return nil
-}
-
 // parsePrefix parses an address or a prefix. A single address becomes the prefix that holds only it.
 func parsePrefix(text string) (netip.Prefix, error) {
 	if p, err := netip.ParsePrefix(text); err == nil {

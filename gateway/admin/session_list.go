@@ -18,11 +18,13 @@ import (
 // maxListBytes bounds the sessions in one node's response. Messages between nodes are at most a megabyte.
 const maxListBytes = 512 << 10
 
-// The kinds of query. A count is of the matching sessions alone, and costs a node less than a list. A kick ends them.
+// The kinds of query. A count is of the matching sessions alone, and costs a node less than a list. A kick ends them. A
+// timeline is of the session whose id the filter names.
 const (
-	listQueryKind  = "sessions"
-	countQueryKind = "count"
-	kickQueryKind  = "kick"
+	listQueryKind     = "sessions"
+	countQueryKind    = "count"
+	kickQueryKind     = "kick"
+	timelineQueryKind = "timeline"
 )
 
 // sessionQuery is the query that a node sends to all nodes.
@@ -65,7 +67,7 @@ func decodeQuery(asked []byte) (q sessionQuery, isKnown bool) {
 	d.DisallowUnknownFields() // a filter with an unknown field would match too much
 	err := d.Decode(&q)
 	switch q.Kind {
-	case listQueryKind, countQueryKind:
+	case listQueryKind, countQueryKind, timelineQueryKind:
 		isKnown = q.Kick == nil
 	case kickQueryKind:
 		isKnown = q.Kick.isValid(&q.Filter)
@@ -78,6 +80,8 @@ type NodeSessions interface {
 	Sessions
 	// Each calls yield for every session until it returns false.
 	Each(yield func(session.Handle) bool)
+	// Checks returns what has decided on the session on this node, the oldest first.
+	Checks(id backends.SessionID) (checks []Check, found bool)
 }
 
 // AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
@@ -87,6 +91,9 @@ func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore
 	q, isKnown := decodeQuery(asked)
 	if !isKnown {
 		return nil
+	}
+	if q.Kind == timelineQueryKind {
+		return timelineHere(here, &q.Filter)
 	}
 	hasCredentials, err := q.Filter.credentialsFilter(ctx, here, store)
 	if err != nil {

@@ -358,6 +358,8 @@ func (n fakeNodeSessions) Find(id backends.SessionID) session.Handle {
 	return nil
 }
 
+func (n fakeNodeSessions) Checks(backends.SessionID) ([]Check, bool) { return nil, false }
+
 func (n fakeNodeSessions) Each(yield func(session.Handle) bool) {
 	for _, h := range n {
 		if !yield(h) {

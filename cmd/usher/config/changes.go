@@ -13,7 +13,7 @@ import (
 type Change struct {
 	// Path is the setting's path. Of a list with more or fewer entries it is the list's.
 	Path string
-	// Before and After are the values as YAML on one line, secrets hidden; empty: there is none.
+	// Before and After are the values as YAML on one line, secrets and credentials in URLs hidden; empty: there is none.
 	Before, After string
 }
 
@@ -104,7 +104,7 @@ func keysOf(a, b reflect.Value) []reflect.Value {
 	return keys
 }
 
-// inline returns a value as YAML on one line, secrets hidden; empty for no value.
+// inline returns a value as YAML on one line, secrets and credentials in URLs hidden; empty for no value.
 func inline(v reflect.Value) string {
 	if !v.IsValid() {
 		return ""
@@ -113,7 +113,7 @@ func inline(v reflect.Value) string {
 	if err := n.Encode(v.Interface()); err != nil {
 		return v.Type().String()
 	}
-	tidy(&n)
+	tidy(&n, redactURLs)
 	flow(&n)
 	text, err := yaml.Dump(&n, yaml.WithLineWidth(-1), yaml.WithQuotePreference(yaml.QuoteDouble))
 	if err != nil {

@@ -106,3 +106,43 @@ func TestPrint_Errors(t *testing.T) {
 type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+func TestPrintRedacted_URLs(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                                       "",
+		"a value":                                "a value",
+		"127.0.0.1:8080":                         "127.0.0.1:8080",
+		"http://h:80/a/b":                        "http://h:80/a/b",
+		"http://me:s3cret@h/a":                   "http://[hidden]@h/a",
+		"http://s3cret@h":                        "http://[hidden]@h",
+		"http://me:s3'cret@h/a":                  "http://[hidden]@h/a",
+		`http://me:s3"cret@h/a`:                  "http://[hidden]@h/a",
+		"http://me:s3@cret@h/a":                  "http://[hidden]@h/a",
+		"HTTPS://me:s3cret@h/a":                  "HTTPS://[hidden]@h/a",
+		"redis://me:s3cret@h/a":                  "redis://[hidden]@h/a",
+		"http://h/a?key=s3cret":                  "http://h/a?key=[hidden]",
+		"http://h/a?key=s3'cret":                 "http://h/a?key=[hidden]",
+		"http://h/a?key=s3=cret&b=s3cret&c=&d":   "http://h/a?key=[hidden]&b=[hidden]&c=[hidden]&[hidden]",
+		"http://h/a?s3cret":                      "http://h/a?[hidden]",
+		"http://h/a?":                            "http://h/a?",
+		"http://h/a?x=s3cret#s3cret":             "http://h/a?x=[hidden]#[hidden]",
+		"http://h/a?x=s3cret http://s3cret@h2/b": "http://h/a?x=[hidden] http://[hidden]@h2/b",
+	} {
+		type section struct {
+			URL  string   `yaml:"url"`
+			List []string `yaml:"list"`
+		}
+		var printed bytes.Buffer
+		if err := PrintRedacted(&printed, section{text, []string{text, "next", text}}); err != nil {
+			t.Fatal(err)
+		}
+		var got section
+		if _, err := Parse("printed.yaml", printed.Bytes(), &got, Environment{}); err != nil {
+			t.Fatalf("Parse: %v\nof\n%s", err, printed.String())
+		}
+		if diff := cmp.Diff(section{want, []string{want, "next", want}}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", text, diff)
+		}
+	}
+}

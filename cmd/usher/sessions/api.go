@@ -69,7 +69,9 @@ func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 		}
 		return ErrNegative
 	case http.StatusUnauthorized:
-		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node")
+		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens")
+	case http.StatusForbidden:
+		return fmt.Errorf("--token (or USHER_ADMIN_TOKEN): %s", text)
 	case http.StatusConflict:
 		var refused struct{ Error string }
 		if err := json.Unmarshal(answer, &refused); err == nil && refused.Error != "" {

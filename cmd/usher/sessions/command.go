@@ -12,13 +12,16 @@ import (
 
 // Command lists and changes the sessions of all nodes through the API of any node.
 type Command struct {
-	List  listCommand  `cmd:"" help:"List live sessions."`
-	Show  showCommand  `cmd:"" help:"Show one session."`
-	Kick  kickCommand  `cmd:"" help:"End sessions, and refuse their users for a time."`
-	Ban   banCommand   `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
-	Unban unbanCommand `cmd:"" help:"Remove a ban, or what is left of a kick."`
-	Bans  bansCommand  `cmd:"" help:"List bans."`
-	Nodes nodesCommand `cmd:"" help:"List the nodes."`
+	List     listCommand     `cmd:"" help:"List live sessions."`
+	Show     showCommand     `cmd:"" help:"Show one session."`
+	Timeline timelineCommand `cmd:"" help:"Show each check of a session: when, why, how long it took and what it brought."`
+	Kick     kickCommand     `cmd:"" help:"End sessions, and refuse their users for a time."`
+	Ban      banCommand      `cmd:"" help:"Refuse a user, a session, an address or the credentials of a session until the ban ends."`
+	Unban    unbanCommand    `cmd:"" help:"Remove a ban, or what is left of a kick."`
+	Bans     bansCommand     `cmd:"" help:"List bans."`
+	Nodes    nodesCommand    `cmd:"" help:"List the nodes."`
+
+	FreeRides freeRidesCommand `cmd:"" help:"Show what each outage of a backend cost: who watched without its answer, and whom it then denied."`
 }
 
 // adminFlags select the node whose API is called.
@@ -83,6 +86,17 @@ type showCommand struct {
 func (c showCommand) Run(r Runtime) error {
 	var s admin.Session
 	return c.get(r, "sessions/"+url.PathEscape(c.ID), nil, &s, func() error { return printSession(r, s) })
+}
+
+type timelineCommand struct {
+	adminFlags
+	ID string `arg:"" help:"The session's id."`
+}
+
+// Run shows what has decided on one session.
+func (c timelineCommand) Run(r Runtime) error {
+	var t admin.Timeline
+	return c.get(r, "sessions/"+url.PathEscape(c.ID)+"/timeline", nil, &t, func() error { return printTimeline(r, t) })
 }
 
 type unbanCommand struct {

@@ -3,6 +3,7 @@ package sessions
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -85,6 +86,39 @@ func printSession(r Runtime, s admin.Session) error {
 		{"nodes", orDash(strings.Join(s.Nodes, ", "))},
 	})
 }
+
+// timeOfCheck shows milliseconds, by which the checks of an opening differ.
+const timeOfCheck = "2006-01-02T15:04:05.000Z07:00"
+
+// printTimeline prints a row for each check. Why there was no answer counts more than the reason of what holds instead.
+func printTimeline(r Runtime, t admin.Timeline) error {
+	var rows [][]string
+	for _, c := range t.Checks {
+		trigger := c.Trigger
+		if c.Count > 1 {
+			trigger += fmt.Sprintf(" ×%d since %s", c.Count, c.Since.Format(time.TimeOnly))
+		}
+		if c.Omitted > 0 {
+			trigger += fmt.Sprintf(" (%d left out before)", c.Omitted)
+		}
+		rows = append(rows, []string{
+			c.Time.Format(timeOfCheck), orDash(c.Node), trigger, orDash(c.Backend), fmt.Sprintf("%.1fms", c.DurationMS),
+			c.Verdict, c.Source, orDash(strings.Join(slices.DeleteFunc([]string{c.Error, c.Reason}, isEmpty), "; ")),
+		})
+	}
+	head := []string{"TIME", "NODE", "WHY", "BACKEND", "TOOK", "VERDICT", "SOURCE", "ERROR OR REASON"}
+	if err := table(r, head, rows); err != nil {
+		return err
+	}
+	if t.TraceURL != "" {
+		if err := printLine(r, "traces: %s\n", t.TraceURL); err != nil {
+			return err
+		}
+	}
+	return warnUnreachable(r, t.UnreachableNodes)
+}
+
+func isEmpty(text string) bool { return text == "" }
 
 func printBans(r Runtime, bans []admin.Ban) error {
 	if len(bans) == 0 {

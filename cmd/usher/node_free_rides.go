@@ -1,0 +1,37 @@
+package main
+
+import (
+	"usher/backends"
+	"usher/gateway/admin"
+	"usher/gateway/admin/freerides"
+)
+
+// observer counts what sessions do, and follows those without an answer.
+type observer struct {
+	*admin.Recorder
+	freeRides *freerides.Tracker
+}
+
+// Decided tells both of a session's new decision.
+func (o observer) Decided(r *backends.Request, before, after *backends.Decision) {
+	o.Recorder.Decided(r, before, after)
+	o.freeRides.Decided(r, before, after)
+}
+
+// newFreeRides returns what follows the sessions of the node that no backend has verified.
+func (n *node) newFreeRides() *freerides.Tracker {
+	return freerides.New(freerides.Options{
+		Node: n.cluster.Name(), Backends: func() []string { return n.current.Load().settings.backendNames() }, Store: n.cluster, Ask: n.cluster.Ask,
+		IsDown: func(backend string) bool {
+			c := n.current.Load().chains[backend]
+			return c != nil && c.IsDown()
+		},
+		Bytes: func(id backends.SessionID) int64 {
+			if s := n.registry.Find(id); s != nil {
+				return s.Bytes()
+			}
+			return 0
+		},
+		Retention: n.current.Load().settings.Retention, Logger: n.logger,
+	})
+}

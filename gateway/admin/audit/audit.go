@@ -1,0 +1,48 @@
+// Package audit records who changed what by the operator's API, in the log and in a stream of its own.
+//
+// Invariants:
+//   - Every change and every attempt is a record "audit" with actor, client_address, action, target and result.
+//   - No record contains a token.
+//   - A stream that cannot be written does not stop a change: the log has the record too.
+package audit
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"usher/gateway/admin/access"
+)
+
+// Log records changes. It is safe for concurrent use.
+type Log struct{ loggers []*slog.Logger }
+
+// New returns a Log that writes to the logger and, unless it is nil, to a stream of JSON lines. The stream reports its own
+// errors.
+func New(logger *slog.Logger, stream io.Writer) *Log {
+	l := &Log{loggers: []*slog.Logger{logger}}
+	if stream != nil {
+		l.loggers = append(l.loggers, slog.New(slog.NewJSONHandler(stream, nil)))
+	}
+	return l
+}
+
+// Record records a change, or the attempt. The actor is the request's principal.
+func (l *Log) Record(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
+	result := "done"
+	if err != nil {
+		result = err.Error()
+	}
+	p, _ := access.FromContext(r.Context())
+	host, _, _ := net.SplitHostPort(r.RemoteAddr)
+	all := append([]slog.Attr{
+		slog.String("actor", p.Name), slog.String("client_address", cmp.Or(host, r.RemoteAddr)),
+		slog.String("action", action), slog.String("target", target), slog.String("result", result),
+	}, attributes...)
+	for _, logger := range l.loggers {
+		logger.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "audit", all...)
+	}
+}
