@@ -79,7 +79,7 @@ func (o *sessionOpener) admit(r session.OpenRequest) error {
 // spawn makes the session and its actor.
 func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
 	s := &Session{
-		id: r.Request.Session, sequence: o.sequence.Add(1), extraLifetime: r.ExtraLifetime,
+		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), sequence: o.sequence.Add(1), extraLifetime: r.ExtraLifetime,
 		ticketUse: newTicketUse(&r, o.config.Load().MaxAddresses),
 	}
 	s.backend.Store(b)

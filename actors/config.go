@@ -219,6 +219,12 @@ type Options struct {
 	// OnConstantUser is called, again and again while it holds, when the viewers of one user, whom the backend names, are at
 	// more than that many addresses at once on this node; nil: nobody is told. It must not block.
 	OnConstantUser func(backend, user string, addresses int)
+	// OnClosed keeps the records of sessions that have closed on all nodes, before anything else is done for them. After an
+	// error the store returns them again later, if it can. Nil: nobody keeps them.
+	OnClosed func([]session.ClosingRecord) error
+	// OnOpen keeps what would be recorded of open sessions if the process were killed now: of those that were seen since the
+	// last heartbeat. It is called by a node without others alone, whose store ends with the process. Nil: nobody keeps it.
+	OnOpen func([]session.ClosingRecord)
 	// Observer is told what sessions do; nil: nobody is.
 	Observer Observer
 	// Tracer records spans; nil: none.
@@ -236,6 +242,14 @@ type Observer interface {
 	Waited(r *backends.Request, d *backends.Decision, waited time.Duration)
 	// Verified tells for how long the viewer watched without an answer, until that one came.
 	Verified(r *backends.Request, d *backends.Decision, unverified time.Duration)
+	// RecheckDue tells that a session waits for a re-check.
+	RecheckDue(backend string)
+	// RecheckGranted tells that a re-check may be made, and how long after it was due. That time includes outages of the
+	// backend.
+	RecheckGranted(backend string, delay time.Duration)
+	// Rechecked tells what a re-check brought: the backend's decision, or the outage policy's in its place; nil: none was needed,
+	// because another node had made it, or the session had ended.
+	Rechecked(backend string, d *backends.Decision)
 }
 
 // noObserver is told and does nothing.
@@ -244,6 +258,9 @@ type noObserver struct{}
 func (noObserver) Decided(*backends.Request, *backends.Decision, *backends.Decision) {}
 func (noObserver) Waited(*backends.Request, *backends.Decision, time.Duration)       {}
 func (noObserver) Verified(*backends.Request, *backends.Decision, time.Duration)     {}
+func (noObserver) RecheckDue(string)                                                 {}
+func (noObserver) RecheckGranted(string, time.Duration)                              {}
+func (noObserver) Rechecked(string, *backends.Decision)                              {}
 
 // setDefaults fills in the fields that may be left out.
 func (o *Options) setDefaults() {
@@ -252,6 +269,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Observer == nil {
 		o.Observer = noObserver{}
+	}
+	if o.OnClosed == nil {
+		o.OnClosed = func([]session.ClosingRecord) error { return nil }
 	}
 	if o.OnConstantUser == nil {
 		o.OnConstantUser = func(string, string, int) {}

@@ -25,7 +25,8 @@ const minDropLength = 1024
 // in turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
 type recheckQueue struct {
 	source    atomic.Pointer[recheckSource]
-	onGranted func(*Session)
+	onGranted func(s *Session, delay time.Duration)
+	started   time.Time     // when the queue was made
 	liveNodes func() int    // the number of nodes that share the rate
 	lastGrant time.Time     // used by run alone
 	returned  chan struct{} // holds one token when a session did not need its slot
@@ -42,9 +43,10 @@ type recheckSource struct {
 	interval     time.Duration // the shortest time between two grants of all nodes
 }
 
-func newRecheckQueue(liveNodes func() int, onGranted func(*Session)) *recheckQueue {
+func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time.Duration)) *recheckQueue {
 	return &recheckQueue{
 		onGranted: onGranted,
+		started:   time.Now(),
 		liveNodes: liveNodes,
 		arrived:   make(chan struct{}, 1),
 		returned:  make(chan struct{}, 1),
@@ -66,7 +68,7 @@ func (q *recheckQueue) breakerState() backends.BreakerState { return q.source.Lo
 // enqueue adds the session.
 func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 	q.mu.Lock()
-	q.queues[p].push(s)
+	q.queues[p].push(s, time.Since(q.started))
 	if q.queues[p].length >= q.dropAt {
 		q.dropClosed()
 	}
@@ -182,22 +184,23 @@ func (q *recheckQueue) returnSlot() {
 }
 
 func (q *recheckQueue) grant() {
-	if s := q.pop(); s != nil {
-		q.onGranted(s)
+	if s, since := q.pop(); s != nil {
 		q.lastGrant = time.Now()
+		q.onGranted(s, q.lastGrant.Sub(q.started)-since)
 	}
 }
 
-// pop removes the first live session of the highest priority, or returns nil.
-func (q *recheckQueue) pop() *Session {
+// pop removes the first live session of the highest priority, or returns nil. Since is when it was added, as time since the
+// queue was made.
+func (q *recheckQueue) pop() (s *Session, since time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for p := range q.queues {
-		if s := q.queues[p].pop(); s != nil {
-			return s
+		if s, since := q.queues[p].pop(); s != nil {
+			return s, since
 		}
 	}
-	return nil
+	return nil, 0
 }
 
 // fairQueue holds sessions by the addresses of their viewers. The addresses have their turns, one session each, so that an
@@ -205,34 +208,40 @@ func (q *recheckQueue) pop() *Session {
 type fairQueue struct {
 	length int
 	turns  []netip.Prefix // of the addresses of which sessions wait
-	of     map[netip.Prefix][]*Session
+	of     map[netip.Prefix][]waitingSession
 }
 
-func (q *fairQueue) push(s *Session) {
+// waitingSession is a session that waits for a re-check.
+type waitingSession struct {
+	session *Session
+	since   time.Duration // when it was added, as time since the queue was made
+}
+
+func (q *fairQueue) push(s *Session, since time.Duration) {
 	var address netip.Prefix
 	if r := s.Request(); r != nil {
 		address = backends.SubscriberPrefix(r.Address)
 	}
 	if q.of == nil {
-		q.of = make(map[netip.Prefix][]*Session)
+		q.of = make(map[netip.Prefix][]waitingSession)
 	}
 	waiting := q.of[address]
 	if len(waiting) == 0 {
 		q.turns = append(q.turns, address)
 	}
-	q.of[address] = append(waiting, s)
+	q.of[address] = append(waiting, waitingSession{s, since})
 	q.length++
 }
 
 // pop removes the live session whose turn it is, or returns nil. A closed one takes no turn.
-func (q *fairQueue) pop() *Session {
+func (q *fairQueue) pop() (s *Session, since time.Duration) {
 	for q.length > 0 {
 		address := q.turns[0]
 		waiting := q.of[address]
-		s := waiting[0]
-		waiting[0] = nil
+		first := waiting[0]
+		waiting[0] = waitingSession{}
 		q.length--
-		isLive := !s.isClosed.Load()
+		isLive := !first.session.isClosed.Load()
 		switch {
 		case len(waiting) == 1:
 			delete(q.of, address)
@@ -243,18 +252,18 @@ func (q *fairQueue) pop() *Session {
 			q.of[address] = waiting[1:]
 		}
 		if isLive {
-			return s
+			return first.session, first.since
 		}
 	}
 	q.of, q.turns = nil, nil // their memory is that of the longest outage
-	return nil
+	return nil, 0
 }
 
 // keep drops the sessions that are not wanted.
 func (q *fairQueue) keep(isWanted func(*Session) bool) {
 	q.length = 0
 	for address, waiting := range q.of {
-		live := slices.DeleteFunc(waiting, func(s *Session) bool { return !isWanted(s) })
+		live := slices.DeleteFunc(waiting, func(w waitingSession) bool { return !isWanted(w.session) })
 		if q.of[address] = live; len(live) == 0 {
 			delete(q.of, address)
 		}

@@ -17,9 +17,11 @@ import (
 type grants struct {
 	at       []time.Time
 	sessions []*Session
+	waited   []time.Duration
 }
 
-func (t *grants) record(s *Session) {
+func (t *grants) record(s *Session, waited time.Duration) {
+	t.waited = append(t.waited, waited)
 	t.at = append(t.at, time.Now())
 	t.sessions = append(t.sessions, s)
 }
@@ -126,7 +128,7 @@ func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 // TestRecheckQueue_ManyOfOneAddress_OthersInTurn has one address with many sessions before those of two others.
 func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(oneNode, func(*Session) {})
+	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
 	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
 	var got, want []*Session
 	add := func(number, last int) *Session {
@@ -146,7 +148,7 @@ func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	if length := p.length(); length != 1003 {
 		t.Errorf("%d wait, want 1003", length)
 	}
-	for s := p.pop(); s != nil; s = p.pop() {
+	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
 		got = append(got, s)
 	}
 	if !slices.Equal(got, want) {
@@ -202,7 +204,7 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 
 func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(oneNode, func(*Session) {})
+	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
 	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
 	watching := bareSessions(500)
 	for _, s := range watching {
@@ -217,7 +219,7 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 		t.Errorf("%d wait after 20,000 closed, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)
-	for s := p.pop(); s != nil; s = p.pop() {
+	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
 		left[s] = true
 	}
 	if len(left) != len(watching) {
@@ -237,15 +239,19 @@ func TestRecheckQueue_ReturnedSlot_GrantsAtOnce(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 			p.returnSlot()
 		}
+		p.enqueue(bareSession(idOf(5)), session.PriorityOverdue) // after 200 ms
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		var at []time.Duration
 		for _, granted := range got.at {
 			at = append(at, granted.Sub(start))
 		}
-		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond}
+		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond, 2200 * time.Millisecond}
 		if !slices.Equal(at, want) {
 			t.Errorf("granted at %v, want %v", at, want)
+		}
+		if want[4] -= 200 * time.Millisecond; !slices.Equal(got.waited, want) {
+			t.Errorf("they had waited %v, want %v", got.waited, want)
 		}
 	})
 }

@@ -62,6 +62,10 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
+	r.heartbeats.onClosed = o.OnClosed
+	if !o.Cluster.Shared() {
+		r.heartbeats.onOpen = o.OnOpen
+	}
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	r.setBackends(o.Config, o.Backends, func(string, string) string { return "" })
@@ -221,6 +225,7 @@ func (r *Registry) close() {
 		return true
 	})
 	r.life.wait()
+	r.heartbeats.closeRest() // what has left this node meanwhile
 	r.actors.shutdown()
 }
 
@@ -327,7 +332,10 @@ func (r *Registry) setBackends(c Config, all map[string]BackendOptions, replaced
 			b.rechecks = before.rechecks
 			b.rechecks.follow(o.Rules.RecheckRate, b.State)
 		} else {
-			b.rechecks = newRecheckQueue(r.cluster.Live, func(s *Session) { r.send(s, session.RecheckGranted{}) })
+			b.rechecks = newRecheckQueue(r.cluster.Live, func(s *Session, delay time.Duration) {
+				r.options.Observer.RecheckGranted(name, delay)
+				r.send(s, session.RecheckGranted{})
+			})
 			b.rechecks.follow(o.Rules.RecheckRate, b.State)
 			r.life.run(func() { b.rechecks.run(r.life.ctx) })
 		}

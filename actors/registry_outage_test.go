@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"errors"
+	"maps"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -70,6 +72,108 @@ func TestRegistry_OutageEnds_PacedRechecksUnverifiedFirst(t *testing.T) {
 			}
 		}
 	})
+}
+
+// recheckCounts is an Observer of re-checks.
+type recheckCounts struct {
+	noObserver
+
+	mu       sync.Mutex
+	due      int
+	delays   []time.Duration
+	outcomes map[string]int
+}
+
+func (c *recheckCounts) RecheckDue(string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.due++
+}
+
+func (c *recheckCounts) RecheckGranted(_ string, delay time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delays = append(c.delays, delay)
+}
+
+func (c *recheckCounts) Rechecked(_ string, d *backends.Decision) {
+	outcome := "unneeded"
+	if d != nil {
+		outcome = d.Verdict.String() + " by " + d.Source.String()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.outcomes[outcome]++
+}
+
+// TestRegistry_Rechecks_Observed tells of re-checks that are due, how late they are made, and what they bring: in an outage they
+// are late, and one that another node has made is not needed. An opening is no re-check.
+func TestRegistry_Rechecks_Observed(t *testing.T) {
+	t.Parallel()
+	const validity, outage = 3 * time.Minute, 10 * time.Minute
+	for name, test := range map[string]struct {
+		then   func(b *fakeBackend, store *fakeCluster)
+		late   bool
+		shared bool
+		want   map[string]int
+	}{
+		"allowed again": {func(*fakeBackend, *fakeCluster) {}, false, false, map[string]int{"allowed by backend": 2}},
+		"denied": {func(b *fakeBackend, _ *fakeCluster) {
+			b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+		}, false, false, map[string]int{"denied by backend": 2}},
+		"no answer": {func(b *fakeBackend, _ *fakeCluster) {
+			b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) {
+				return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "portal"}
+			})
+		}, false, false, map[string]int{"allowed by cached": 2}},
+		"an outage": {func(b *fakeBackend, _ *fakeCluster) {
+			b.health.Store(uint32(backends.BreakerOpen))
+			time.AfterFunc(outage, func() { b.health.Store(uint32(backends.BreakerClosed)) })
+		}, true, false, map[string]int{"allowed by backend": 2}},
+		"another node was asked": {func(_ *fakeBackend, store *fakeCluster) {
+			for i := range 2 {
+				r := store.get(idOf(i))
+				r.Revision, r.Expires = r.Revision+1, time.Now().Add(time.Hour)
+				store.set(r)
+			}
+		}, false, true, map[string]int{"unneeded": 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				c := &recheckCounts{outcomes: map[string]int{}}
+				b, store := newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{isShared: test.shared}
+				n := newNode(b, store, func(s *setup) {
+					s.Observer, s.Config.IdleTimeout, s.rules.Validity = c, time.Hour, validity
+					s.Config.Recheck.Min = time.Minute
+				})
+				defer n.closeAndDrain()
+				for i := range 2 {
+					n.watch(t, openRequest(i))
+				}
+				synctest.Wait()
+				if c.due+len(c.delays)+len(c.outcomes) != 0 {
+					t.Errorf("after the openings: %+v, want nothing", c)
+				}
+				test.then(b, store)
+				time.Sleep(validity)
+				if test.late {
+					time.Sleep(outage - validity + time.Minute)
+				}
+				synctest.Wait()
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				if c.due != 2 || len(c.delays) != 2 || !maps.Equal(c.outcomes, test.want) {
+					t.Errorf("got %d due, granted after %v, ended %v; want 2, which end %v", c.due, c.delays, c.outcomes, test.want)
+				}
+				for _, delay := range c.delays {
+					if isLate := delay > outage-validity; isLate != test.late {
+						t.Errorf("a re-check came %v after it was due, want it late: %t", delay, test.late)
+					}
+				}
+			})
+		})
+	}
 }
 
 func TestRegistry_AllDenied_ProbesHalfOpenBackend(t *testing.T) {

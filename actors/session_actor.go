@@ -216,13 +216,16 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.lookUp(do.Lookup)
 	}
 	if do.ReturnSlot {
-		a.session.backend.Load().rechecks.returnSlot()
+		b := a.session.backend.Load()
+		b.rechecks.returnSlot()
+		a.registry.options.Observer.Rechecked(b.name, nil)
 	}
 	if do.StartCheck {
 		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
 		a.session.enqueue(do.Enqueue)
+		a.registry.options.Observer.RecheckDue(a.session.backend.Load().name)
 	}
 	if !do.WakeAt.IsZero() {
 		a.registry.timers.arm(a.session, do.WakeAt)
@@ -251,6 +254,9 @@ func (a *sessionActor) publish(now time.Time) {
 	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
+		if d.Verdict == backends.Allowed {
+			a.registry.heartbeats.onOpened(s)
+		}
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)

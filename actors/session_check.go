@@ -204,6 +204,9 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		if err != nil {
 			d, progress.failure = session.PendingDecision(err), backends.AsFailure(err)
 		}
+		if progress.trigger != timeline.Opening {
+			r.options.Observer.Rechecked(b.name, &d)
+		}
 		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {
 			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(started)))

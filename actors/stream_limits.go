@@ -384,6 +384,6 @@ func evictedDecision(d *backends.Decision) backends.Decision {
 
 func supersededDecision() backends.Decision {
 	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromLimit, Reason: "the viewer is on another channel",
+		Verdict: backends.Denied, Source: backends.FromLimit, Reason: backends.ReasonSuperseded,
 	}
 }

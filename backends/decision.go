@@ -87,6 +87,9 @@ type Decision struct {
 const ReasonNewAddress = "the ticket was issued for another address, and on_new_address of this route is refuse; " +
 	"open the playlist again"
 
+// ReasonSuperseded is why a session is denied that the viewer left for another channel. No limit was exceeded.
+const ReasonSuperseded = "the viewer is on another channel"
+
 // LocalDecision returns a verdict of this process.
 func LocalDecision(v Verdict, reason string) Decision {
 	return Decision{Verdict: v, Source: FromLocal, Reason: reason}

@@ -34,7 +34,12 @@ type Options struct {
 	Sessions func() int
 	// Draining reports whether the node takes no new viewers. It is called twice a second; nil: it does take them.
 	Draining func() bool
-	Logger   *slog.Logger // nil: none
+	// OnRedisCall is told of each call of Redis, as [redisclient.Client.OnCall] says. It must not block; nil: nobody is told.
+	OnRedisCall func(operation, outcome string, took time.Duration)
+	// OnRevocationReceived is told of each revocation of another node, and how long ago that one issued it. It must not block;
+	// nil: nobody is told.
+	OnRevocationReceived func(kind session.RevocationKind, delay time.Duration)
+	Logger               *slog.Logger // nil: none
 }
 
 // Handlers receive a node's events. All are called from goroutines of the node's and must not block, except Answer. Each
@@ -169,7 +174,7 @@ func (n *Node) loadFile() error {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger,
+		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
@@ -178,7 +183,7 @@ func (n *Node) join(local *Memory) error {
 	n.broker = events.New(events.Options{
 		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
-		OnRevocation: n.revoked, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
+		OnRevocation: n.revoked, OnReceived: n.o.OnRevocationReceived, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
 		OnTicketReplaced: n.ticketReplaced, OnTicketsMissed: n.ticketsMissed,
 		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
 	})

@@ -13,6 +13,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
+	"usher/gateway/listener"
 	"usher/gateway/reference"
 	"usher/gateway/upstream"
 )
@@ -25,6 +26,8 @@ type Config struct {
 	TLS TLSConfig `yaml:"tls"`
 	// TrustedProxies are the networks whose X-Forwarded-For, -Proto and -Host are trusted.
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	// ProxyProtocol says whose connections may begin with a header of the PROXY protocol.
+	ProxyProtocol listener.ProxyProtocol `yaml:"proxy_protocol"`
 
 	Identity IdentityConfig           `yaml:"identity"`
 	Tickets  TicketsConfig            `yaml:"tickets"`
@@ -76,6 +79,8 @@ type LimitsConfig struct {
 	MaxURLSize    setting.ByteSize `yaml:"max_url_size"`
 	// MaxConcurrentRequests is how many requests are served at once. One more gets 503 and Retry-After.
 	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
+	// Connections bound connections.
+	Connections listener.Limits `yaml:",inline"`
 	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
 	// WriteTimeout bounds how long a response makes no progress.
 	ReadTimeout  time.Duration `yaml:"read_timeout"`
@@ -113,6 +118,7 @@ func DefaultConfig() Config {
 			MaxHeaderSize:         32 * setting.KiB,
 			MaxURLSize:            8 * setting.KiB,
 			MaxConcurrentRequests: 100_000,
+			Connections:           listener.DefaultLimits(),
 			ReadTimeout:           10 * time.Second,
 			IdleTimeout:           75 * time.Second,
 			WriteTimeout:          30 * time.Second,

@@ -334,6 +334,9 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
 	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
+		if over := backends.ParseOverload(d.Reason); over != nil && d.Verdict == backends.Pending {
+			g.countOverload(over)
+		}
 		return nil
 	}
 	if rc.claims.IsZero() {
@@ -385,8 +388,14 @@ func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 
 // shed asks a viewer to come back, and tells of the bound that turned them away.
 func (g *Gateway) shed(err error, resp *Response, after time.Duration) {
-	if over, ok := errors.AsType[*backends.Overload](err); ok && g.options.OnOverload != nil {
-		g.options.OnOverload(over.Setting)
+	if over, ok := errors.AsType[*backends.Overload](err); ok {
+		g.countOverload(over)
 	}
 	resp.retryLater(after, err.Error())
+}
+
+func (g *Gateway) countOverload(over *backends.Overload) {
+	if g.options.OnOverload != nil {
+		g.options.OnOverload(over.Setting)
+	}
 }

@@ -651,3 +651,40 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 		reload(t, g, uri)
 	})
 }
+
+// TestGateway_OnOverload_NamesTheBound tells of a bound that turned a viewer away before their session was opened, and of one
+// for which the session has no decision yet.
+func TestGateway_OnOverload_NamesTheBound(t *testing.T) {
+	t.Parallel()
+	over := backends.NewOverload("backends.b.max_waiting", 4)
+	pending := func(reason string) func(session.OpenRequest) (backends.Decision, error) {
+		return func(session.OpenRequest) (backends.Decision, error) {
+			return backends.Decision{Verdict: backends.Pending, Reason: reason}, nil
+		}
+	}
+	for name, test := range map[string]struct {
+		decide func(session.OpenRequest) (backends.Decision, error)
+		status int
+		want   []string
+	}{
+		"a bound of the node":    {func(session.OpenRequest) (backends.Decision, error) { return backends.Decision{}, over }, 503, []string{over.Setting}},
+		"a bound of its backend": {pending(over.Error()), 503, []string{over.Setting}},
+		"an outage":              {pending("no answer: timeout"), 503, nil},
+		"a denial with its name": {func(session.OpenRequest) (backends.Decision, error) {
+			return backends.LocalDecision(backends.Denied, over.Error()), nil
+		}, 403, nil},
+		"a viewer who may watch": {nil, 200, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newTestGateway(t, nil)
+			var got []string
+			g.options.OnOverload = func(setting string) { got = append(got, setting) }
+			g.table.decideFunc = test.decide
+			g.want(t, test.status, "/play/a001/index.m3u8?token=1")
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"usher/backends"
 	"usher/gateway/hls"
+	"usher/gateway/listener"
 )
 
 // minViewerRate is the rate in bytes per second below which a viewer counts as stalled. No stream plays at it.
@@ -99,7 +100,7 @@ func newRequest(r *http.Request) Request {
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Header: r.Header,
 	}
-	if r.TLS != nil {
+	if proxied, _ := r.Context().Value(connectionKey{}).(*listener.Conn); r.TLS != nil || proxied != nil && proxied.IsTLS() {
 		v.Scheme = "https"
 	}
 	if r.ContentLength != 0 {

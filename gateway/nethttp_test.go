@@ -276,7 +276,7 @@ func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServ
 	b.ticket = (&testGateway{Gateway: b.core, table: b.table}).ticket(t, "a001")
 	ctx, stop := context.WithCancel(context.Background())
 	b.stop = stop
-	server := NewServer(c, b.handler, b.core.options.Logger)
+	server := NewServer(c, b.handler, nil, b.core.options.Logger)
 	go func() { b.ended <- server.Run(ctx, b.memoryListener) }()
 	t.Cleanup(func() {
 		stop()

@@ -143,7 +143,7 @@ func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims 
 // countRefusal tells of a refusal, if that is the response.
 func (g *Gateway) countRefusal(rc *requestContext, resp *Response) {
 	if resp.Status != 0 && g.options.OnRefusal != nil {
-		g.options.OnRefusal(rc.target.route.name, string(rc.refusalReason(resp.Status, rc.decision())))
+		g.options.OnRefusal(rc.target.route.name, string(g.refusalReason(rc, resp.Status, rc.decision())))
 	}
 }
 
@@ -159,13 +159,22 @@ func (rc *requestContext) decision() backends.Decision {
 func (g *Gateway) recordRefusal(rc *requestContext, resp *Response) {
 	d := rc.decision()
 	g.unenforced.Record(enforcement.Refusal{
-		Route: rc.target.route.name, Session: rc.id, Reason: rc.refusalReason(resp.Status, d),
+		Route: rc.target.route.name, Session: rc.id, Reason: g.refusalReason(rc, resp.Status, d),
 		Facts: []slog.Attr{
 			slog.String("channel", rc.target.channel), slog.String("user", cmp.Or(d.User, d.UserID)),
 			slog.String("source", d.Source.String()), slog.String("address", rc.viewer.address.String()),
 			slog.String("why", cmp.Or(d.Reason, strings.TrimSpace(string(resp.Body)))),
 		},
 	})
+}
+
+// refusalReason returns why a viewer was refused, and tells a ticket of an unknown key from one that is altered.
+func (g *Gateway) refusalReason(rc *requestContext, status int, d backends.Decision) enforcement.Reason {
+	reason := rc.refusalReason(status, d)
+	if reason == enforcement.BadTicket && g.signer.HasUnknownKey(rc.badTicket) {
+		return enforcement.UnknownKey
+	}
+	return reason
 }
 
 // refusalReason returns why a viewer was refused.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"usher/gateway/listener"
 )
 
 // cancelMargin is how long before the end of drain.timeout the requests in flight are cancelled, so that they clean up
@@ -21,16 +23,26 @@ const cancelMargin = 500 * time.Millisecond
 
 // Server runs the public listener.
 type Server struct {
-	config   Config
-	handler  http.Handler
-	logger   *slog.Logger
-	draining atomic.Bool
-	ready    atomic.Bool
+	config  Config
+	handler http.Handler
+	// onOverload may be nil.
+	onOverload func(setting string)
+	logger     *slog.Logger
+	draining   atomic.Bool
+	ready      atomic.Bool
 }
 
-// NewServer makes a server that does not serve yet.
-func NewServer(c Config, handler http.Handler, logger *slog.Logger) *Server {
-	return &Server{config: c, handler: handler, logger: logger}
+// NewServer makes a server that does not serve yet. onOverload is called with the setting of each bound that closed a connection;
+// nil: nobody counts them.
+func NewServer(c Config, handler http.Handler, onOverload func(setting string), logger *slog.Logger) *Server {
+	return &Server{config: c, handler: handler, onOverload: onOverload, logger: logger}
+}
+
+// connectionKey is the key of a request's connection in its context.
+type connectionKey struct{}
+
+func withConnection(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, listener.Of(c))
 }
 
 // Ready reports whether balancers may send viewers here: the listener serves and the node does not drain.
@@ -38,7 +50,7 @@ func (s *Server) Ready() bool { return s.ready.Load() && !s.draining.Load() }
 
 // Run serves on the listener until ctx ends, then drains: it turns readiness off, waits drain.readiness_delay, accepts no
 // new requests, and waits for those in flight until drain.timeout. It returns nil after a drain and closes the listener.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolint:contextcheck // requests outlive ctx, which begins the drain
+func (s *Server) Run(ctx context.Context, inner net.Listener) error { //nolint:contextcheck // requests outlive ctx, which begins the drain
 	requests, cancelRequests := newRequestsContext()
 	defer cancelRequests()
 	server := &http.Server{
@@ -49,20 +61,28 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error { //nolin
 		BaseContext:       func(net.Listener) context.Context { return requests },
 		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
+	bounded := listener.New(inner, listener.Options{
+		ProxyProtocol: s.config.ProxyProtocol, Limits: s.config.Limits.Connections, HeaderTimeout: s.config.Limits.ReadTimeout,
+		IsExempt: networks(s.config.TrustedProxies).contain, OnOverload: s.onOverload, Logger: s.logger,
+	})
+	server.ConnState = bounded.ConnState
+	if len(s.config.ProxyProtocol.From) > 0 {
+		server.ConnContext = withConnection
+	}
 	defer s.ready.Store(false)
 	secured, err := s.config.TLS.Server(s.logger)
 	if err != nil {
-		closeNow(listener)
+		closeNow(inner)
 		return err
 	}
 	server.TLSConfig = secured
 	ended := make(chan error, 1)
 	go func() {
 		if server.TLSConfig != nil {
-			ended <- server.ServeTLS(listener, "", "")
+			ended <- server.ServeTLS(bounded, "", "")
 			return
 		}
-		ended <- server.Serve(listener)
+		ended <- server.Serve(bounded)
 	}()
 	s.ready.Store(true)
 	select {

@@ -53,7 +53,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 				<-release
 			}
 			_, _ = io.WriteString(w, "served")
-		}), slog.New(slog.DiscardHandler))
+		}), nil, slog.New(slog.DiscardHandler))
 		if s.Ready() {
 			t.Error("ready before it runs")
 		}
@@ -115,7 +115,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			close(arrived)
 			<-gone // even after its context ended
-		}), slog.New(slog.NewTextHandler(&log, nil)))
+		}), nil, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx, listener) }()
@@ -212,7 +212,7 @@ func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 			t.Parallel()
 			c, l := DefaultConfig(), &brokenListener{}
 			tc.edit(&c)
-			s := NewServer(c, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+			s := NewServer(c, http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 			if err := s.Run(t.Context(), l); err == nil || err.Error() != tc.want {
 				t.Errorf("Run: got %v, want %s", err, tc.want)
 			}

@@ -107,6 +107,7 @@ func TestGateway_Unenforced_RefusesNobody(t *testing.T) {
 		"a bound of the node":       {overload, good, "unchecked"},
 		"no credentials":            {nil, "/play/m001/index.m3u8", "missing_credential"},
 		"a ticket that is none":     {nil, "/~a.forged/play/m001/index.m3u8", "bad_ticket"},
+		"a ticket of another key":   {nil, "/~gone." + strings.Repeat("A", ticket.Chars) + "/play/m001/index.m3u8", "unknown_key"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

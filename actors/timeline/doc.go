@@ -1,7 +1,7 @@
 // Package timeline keeps what has decided on a session on one node: each check, look-up, fallback and order of an operator,
 // with its time, its duration and its outcome. Begin with [Log].
 //
-//	opening   recheck ×214   recheck   …   expiry (breaker-open)   recheck   kick
+//	opening   recheck ×214   recheck   …   expiry: breaker-open   recheck   kick
 //	  kept      merged         the newest ones, each for itself
 //
 // Invariants:
@@ -13,8 +13,8 @@
 //
 // Decided: a log is one string, in which an entry takes some seven bytes: times are differences, and a text that equals the
 // one before it takes none. The name of the backend is not in it, because a session has one. A session holds 40 bytes after
-// its opening, 150 after sixteen checks and 200 if one of these failed, whatever its age: BenchmarkLog_Memory. An entry is
-// written when a check ends, and never by a viewer's request.
+// its opening, 150 after sixteen checks and 200 if one of these failed, whatever its age: BenchmarkLog_Memory. So a
+// million sessions hold 40 to 200 MB. An entry is written when a check ends, and never by a viewer's request.
 //
 // Decided: a log ends with its session on the node. Of a session that is over the log of the node and its traces tell.
 //

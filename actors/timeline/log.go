@@ -94,9 +94,9 @@ func (it *item) changesNothing(before *item) bool {
 	return it.verdict == before.verdict && it.source == before.source && it.reason == before.reason && it.error == before.error
 }
 
-// shorten makes one item less of those that are too many. The first and the last one stay.
+// shorten makes one item less of those that are too many. The first one stays, and what the last one says.
 func shorten(items []item) []item {
-	for i := 1; i < len(items)-2; i++ {
+	for i := 1; i < len(items)-1; i++ {
 		if older, newer := &items[i], &items[i+1]; newer.canMerge(older) {
 			newer.span = newer.at - older.at + older.span
 			newer.count += older.count

@@ -169,6 +169,42 @@ func TestLog_Add_NothingToMerge_LeavesOutWhatChangedNothing(t *testing.T) {
 	}
 }
 
+// TestLog_Add_OnlyNewestAlike_MergesThem fills the log with what cannot be merged, and then repeats a look-up.
+func TestLog_Add_OnlyNewestAlike_MergesThem(t *testing.T) {
+	t.Parallel()
+	var l timeline.Log
+	sources := []backends.Source{backends.FromBackend, backends.FromCached}
+	for i := range timeline.MaxEntries - 1 {
+		l.Add(check(timeline.Recheck, sources[i%2], 0), t0())
+	}
+	for i := range 3 {
+		l.Add(check(timeline.Lookup, backends.FromLocal, 0), t0().Add(time.Duration(i)*time.Minute))
+	}
+	got := l.Entries("portal")
+	newest := got[len(got)-1]
+	if len(got) != timeline.MaxEntries || newest.Trigger != timeline.Lookup || newest.Count != 3 ||
+		!newest.Since.Equal(t0()) || !newest.Time.Equal(t0().Add(2*time.Minute)) {
+		t.Errorf("%d entries, the last one %+v; want %d, and three look-ups in one", len(got), newest, timeline.MaxEntries)
+	}
+}
+
+func TestLog_Add_LongTexts_Clipped(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		strings.Repeat("x", 160):      strings.Repeat("x", 160),
+		strings.Repeat("x", 161):      strings.Repeat("x", 157) + "…",
+		"x" + strings.Repeat("ü", 80): "x" + strings.Repeat("ü", 78) + "…",
+		"two\nlines\x1b[31m of\ttext": "two lines [31m of text",
+		"no\xffUTF-8":                 "no\uFFFDUTF-8",
+	} {
+		var l timeline.Log
+		l.Add(timeline.Entry{Reason: text}, t0())
+		if got := l.Entries("")[0].Reason; got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
 // TestLog_Add_AnyEvents_StaysBounded adds events at random, and long texts.
 func TestLog_Add_AnyEvents_StaysBounded(t *testing.T) {
 	t.Parallel()
@@ -201,7 +237,7 @@ func TestLog_Add_AnyEvents_StaysBounded(t *testing.T) {
 		}
 		newest := got[len(got)-1]
 		if len(got) > timeline.MaxEntries || total != added || got[0].Trigger != timeline.Opening ||
-			newest.Trigger != last.Trigger || newest.Source != last.Source || newest.Backend != last.Backend || newest.Count != 1 {
+			newest.Trigger != last.Trigger || newest.Source != last.Source || newest.Backend != last.Backend {
 			t.Fatalf("%d entries for %d of %d events, the last one %+v; want the opening first, and %+v last", len(got), total, added, newest, last)
 		}
 	}

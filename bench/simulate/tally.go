@@ -92,6 +92,15 @@ func (t *tally) Decided(_ *backends.Request, _, after *backends.Decision) {
 // Waited is told how long a viewer waited, which open knows better.
 func (t *tally) Waited(*backends.Request, *backends.Decision, time.Duration) {}
 
+// RecheckDue is told of re-checks, which the middleware counts.
+func (t *tally) RecheckDue(string) {}
+
+// RecheckGranted is told how long a re-check waited.
+func (t *tally) RecheckGranted(string, time.Duration) {}
+
+// Rechecked is told what a re-check brought.
+func (t *tally) Rechecked(string, *backends.Decision) {}
+
 // Verified adds for how long a viewer watched without an answer.
 func (t *tally) Verified(_ *backends.Request, _ *backends.Decision, unverified time.Duration) {
 	t.mu.Lock()

@@ -252,6 +252,22 @@ func (b *Bans) knows(id string) bool {
 	return isActive || isRemoved
 }
 
+// isNews reports whether this node has not applied a revocation. A tombstone is no news: it follows from a ban.
+func (b *Bans) isNews(v session.Revocation) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, isActive := b.active[v.Ban.ID]
+	_, isRemoved := b.unbanned[v.Ban.ID]
+	switch v.Kind {
+	case session.RevokedBanned:
+		return !isActive && !isRemoved && !isTombstone(&v.Ban)
+	case session.RevokedUnbanned:
+		return !isRemoved
+	default:
+		return true
+	}
+}
+
 // List returns the active bans, those that end last first.
 func (b *Bans) List(now time.Time) []session.Ban {
 	b.mu.Lock()

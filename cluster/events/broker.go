@@ -26,7 +26,7 @@ const (
 	leaveTimeout = 250 * time.Millisecond
 )
 
-// Options are what a [Broker] is made of. All are required. The functions are called from goroutines of the broker's and
+// Options are what a [Broker] is made of. All are required but those whose comment says otherwise. The functions are called from goroutines of the broker's and
 // must not block, except Answer.
 type Options struct {
 	Client *redisclient.Client
@@ -44,6 +44,9 @@ type Options struct {
 
 	// OnRevocation receives each revocation once, this node's own included.
 	OnRevocation func(session.Revocation)
+	// OnReceived is told of each revocation of another node, and how long ago that one issued it; nil: nobody is. The time is
+	// that of Redis, so that the clocks of nodes need not agree.
+	OnReceived func(kind session.RevocationKind, delay time.Duration)
 	// RecheckAll is called when revocations were lost, so that every live session must be looked up again.
 	RecheckAll func()
 	// OnStateLost is called when Redis lost the shared state, with the revocations that this node issued lately.
@@ -59,6 +62,13 @@ type Options struct {
 	OnLimitExceeded func(userHash string)
 	// Answer answers a request of a node.
 	Answer func(ctx context.Context, request []byte) []byte
+}
+
+// onReceived tells of a revocation that another node issued since this one started: a replay may begin earlier.
+func (o *Options) onReceived(v session.Revocation, delay time.Duration) {
+	if o.OnReceived != nil && delay <= time.Since(o.Started) && o.Bans.isNews(v) {
+		o.OnReceived(v.Kind, delay)
+	}
 }
 
 // Broker carries events between nodes: revocations, bans, requests, heartbeats. It is safe for concurrent use.
@@ -100,7 +110,7 @@ func New(o Options) *Broker {
 	}
 	b.revocations = &revocationStream{
 		client: o.Client, cipher: o.Cipher, clock: clock, retention: o.Retention, log: o.Logger,
-		onRevocation: b.bans.onMessage, requestReplay: b.Resync,
+		onRevocation: b.bans.onMessage, onReceived: o.onReceived, requestReplay: b.Resync,
 		recheckAll: func() {
 			o.Bans.markUnsynced()
 			o.RecheckAll()

@@ -26,6 +26,7 @@ type testNode struct {
 
 	mu     sync.Mutex
 	handed []string
+	delays []time.Duration // of what other nodes issued
 }
 
 func (n *testNode) note(what string) {
@@ -62,6 +63,14 @@ func (n *testNode) revoked(v session.Revocation) {
 	}
 }
 
+// received notes a revocation of another node.
+func (n *testNode) received(kind session.RevocationKind, delay time.Duration) {
+	n.note("received " + kind.String())
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.delays = append(n.delays, delay)
+}
+
 func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	t.Helper()
 	client, err := redisclient.New(
@@ -71,7 +80,7 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	n.Broker = New(Options{
 		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
 		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
-		OnRevocation: n.revoked, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
+		OnRevocation: n.revoked, OnReceived: n.received, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
 		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {}, OnTicketsMissed: func() { n.note("tickets missed") },
 		OnLimitExceeded: func(user string) { n.note("limit " + user) },
 		Answer:          func(_ context.Context, request []byte) []byte { return fmt.Appendf(nil, "%s says %s", name, request) },
@@ -151,6 +160,48 @@ func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 		}
 		if n.count(kicked) != 1 || n.count("recheck") != 0 || n.count("lost") != 0 {
 			t.Errorf("handed on %q, want each once", n.handed)
+		}
+	}
+}
+
+// TestBroker_OnReceived_OthersNewsAlone tells each node how late the revocations of others are: of each once, and of none that it
+// issued, that follows from a ban, or that was issued before the node was there.
+func TestBroker_OnReceived_OthersNewsAlone(t *testing.T) {
+	t.Parallel()
+	server, a, b := startNodes(t)
+	ctx, until := t.Context(), time.Now().Add(time.Hour)
+	must(t, a.Publish(ctx, session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Until: until}))
+	ban := session.Ban{ID: "b", User: "ann", Until: until}
+	a.bans.Add(time.Now(), ban)
+	must(t, a.StoreBans(ctx, ban))
+	tombstone := Tombstone(ban, someSession, until)
+	a.bans.Add(time.Now(), tombstone)
+	a.AddTombstone(tombstone)
+	redistest.Eventually(t, "the other node knows the tombstone", func() bool { return b.count("ban "+tombstone.ID) == 1 })
+	late := startNode(t, server, "n3")
+	late.awaitMessages(t, server)
+	a.bans.Remove("b", until)
+	must(t, a.RemoveBans(ctx, map[string]time.Time{"b": until}))
+	redistest.Eventually(t, "all know that the ban is removed", func() bool {
+		return b.count("unban b") == 1 && late.count("unban b") == 1
+	})
+	for _, test := range []struct {
+		node *testNode
+		want []string
+	}{
+		{a, nil},
+		{b, []string{"received kicked", "received banned", "received unbanned"}},
+		{late, []string{"received unbanned"}},
+	} {
+		test.node.mu.Lock()
+		got := slices.DeleteFunc(slices.Clone(test.node.handed), func(what string) bool { return !strings.HasPrefix(what, "received ") })
+		delays := slices.Clone(test.node.delays)
+		test.node.mu.Unlock()
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.node.rpc.nodeName, got, test.want)
+		}
+		if len(delays) > 0 && slices.Min(delays) < 0 {
+			t.Errorf("%s: delays of %v, want none below zero", test.node.rpc.nodeName, delays)
 		}
 	}
 }

@@ -44,9 +44,9 @@ func TestDecodeRevocation_Golden(t *testing.T) {
 		`{"v":1,"k":5,"u":"name","f":3600000,"b":"s","d":"AWFjSj+lu1dcu8CSbVEqRPUuzI4gBm36QGt9ZCbbdoVB1/ngxoKoAdYJJHvNCnVcOda020P9QS/P5vJV8dOD8X+BD2vBVW1bVGphwm+GfsNsC6Q="}`:                                                                                     {Kind: session.RevokedBanned, Ban: session.Ban{ID: "s", Session: idOf(1), Cause: "b", IsKick: true, Until: now.Add(time.Hour)}},
 		`{"v":1,"k":6,"u":"name","f":3600000,"b":"b"}`: {Kind: session.RevokedUnbanned, Ban: session.Ban{ID: "b", Until: now.Add(time.Hour)}},
 	} {
-		name, got, err := decodeRevocation(goldenCipher(t), []byte(message), 0, now)
-		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); err != nil || diff != "" || name != "name" {
-			t.Errorf("read %q, %v (-want +got):\n%s\nit is\n%s", name, err, diff, encodeRevocation(goldenCipher(t), "name", want, now))
+		m, got, err := decodeRevocation(goldenCipher(t), []byte(message), 0, now)
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); err != nil || diff != "" || m.ID != "name" {
+			t.Errorf("read %q, %v (-want +got):\n%s\nit is\n%s", m.ID, err, diff, encodeRevocation(goldenCipher(t), "name", want, now))
 		}
 	}
 }

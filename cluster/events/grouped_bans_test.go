@@ -157,13 +157,13 @@ func TestDecodeBan_Group(t *testing.T) {
 	t.Parallel()
 	cipher, now := goldenCipher(t), time.Unix(1_700_000_000, 0)
 	want := Group(session.Ban{ID: "k", IsKick: true, Reason: "rights", Until: now.Add(time.Hour)}, manyViewers(0, 3))[0]
-	name, got, err := decodeRevocation(cipher, encodeBanned(want, encodeBan(cipher, want), now), 0, now)
-	if diff := cmp.Diff(want, got.Ban, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); err != nil || diff != "" || name != "ban-"+want.ID {
-		t.Errorf("read %q, %v (-want +got):\n%s", name, err, diff)
+	m, got, err := decodeRevocation(cipher, encodeBanned(want, encodeBan(cipher, want), now), 0, now)
+	if diff := cmp.Diff(want, got.Ban, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); err != nil || diff != "" || m.ID != "ban-"+want.ID {
+		t.Errorf("read %q, %v (-want +got):\n%s", m.ID, err, diff)
 	}
-	if name, got, err := decodeRevocation(cipher, encodeBanned(want, nil, now), 0, now); err != nil || name != "ban-"+want.ID ||
+	if m, got, err := decodeRevocation(cipher, encodeBanned(want, nil, now), 0, now); err != nil || m.ID != "ban-"+want.ID ||
 		got.Ban.ID != want.ID || hasSubject(&got.Ban) {
-		t.Errorf("without its viewers it is %q, %+v, %v", name, got, err)
+		t.Errorf("without its viewers it is %q, %+v, %v", m.ID, got, err)
 	}
 	for _, plain := range []string{
 		`{"v":1,"us":["ann"]}`, `{"v":2}`, `{"v":2,"u":"ann"}`, `{"v":3,"us":["ann"]}`, `{"v":2,"ss":["x"]}`, `{"v":2,"us":"ann"}`,

@@ -31,7 +31,8 @@ type revocationMessage struct {
 	ID        string `json:"u"`
 	Session   string `json:"s,omitempty"`
 	Opened    int64  `json:"o,omitempty"` // Unix seconds, as in the ticket
-	HoldsFor  int64  `json:"f,omitempty"` // ms from when it was issued
+	HoldsFor  int64  `json:"f,omitempty"` // ms from when it was sent
+	Waited    int64  `json:"w,omitempty"` // ms from when it was issued until it was sent: Redis was unavailable
 	BanID     string `json:"b,omitempty"`
 	Encrypted []byte `json:"d,omitempty"` // a decisionMessage or a banMessage
 }
@@ -75,9 +76,20 @@ func encodeBanned(b session.Ban, encrypted []byte, now time.Time) []byte {
 	})
 }
 
-// encodeRevocation encodes a revocation as it is at now.
+// encodeIssued encodes what this node issued as it is at now.
+func encodeIssued(cipher *redisclient.Cipher, issued Issued, now time.Time) []byte {
+	return marshal(newMessage(cipher, issued.ID, issued.Revocation, max(0, now.Sub(issued.At)), now))
+}
+
+// encodeRevocation encodes a revocation that is issued now.
 func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocation, now time.Time) []byte {
-	m := revocationMessage{Version: messageVersion, Kind: r.Kind, ID: id}
+	return marshal(newMessage(cipher, id, r, 0, now))
+}
+
+func newMessage(
+	cipher *redisclient.Cipher, id string, r session.Revocation, waited time.Duration, now time.Time,
+) revocationMessage {
+	m := revocationMessage{Version: messageVersion, Kind: r.Kind, ID: id, Waited: waited.Milliseconds()}
 	switch r.Kind {
 	case session.RevokedBanned:
 		m.BanID, m.HoldsFor = r.Ban.ID, redisclient.Millis(r.Ban.Until.Sub(now))
@@ -95,23 +107,21 @@ func encodeRevocation(cipher *redisclient.Cipher, id string, r session.Revocatio
 			Redirect: r.Decision.Redirect, Challenge: r.Decision.Challenge,
 		}), "revocation "+id)
 	}
-	return marshal(m)
+	return m
 }
 
-// decodeRevocation decodes a revocation that was issued that long before now, and returns its id too.
+// decodeRevocation decodes a revocation that was sent that long before now, and returns its message too.
 func decodeRevocation(
 	cipher *redisclient.Cipher, payload []byte, age time.Duration, now time.Time,
-) (string, session.Revocation, error) {
-	var m revocationMessage
+) (m revocationMessage, _ session.Revocation, err error) {
 	if err := json.Unmarshal(payload, &m); err != nil {
-		return "", session.Revocation{}, errUnknownMessage
+		return m, session.Revocation{}, errUnknownMessage
 	}
 	if m.Version != messageVersion || m.ID == "" {
-		return "", session.Revocation{}, errUnknownMessage
+		return m, session.Revocation{}, errUnknownMessage
 	}
 	r := session.Revocation{Kind: m.Kind}
 	until := now.Add(time.Duration(m.HoldsFor)*time.Millisecond - age)
-	var err error
 	switch m.Kind {
 	case session.RevokedBanned:
 		if r.Ban.ID = m.BanID; len(m.Encrypted) > 0 { // otherwise the ban is to be fetched
@@ -131,9 +141,9 @@ func decodeRevocation(
 			r.Decision, err = decodeDecision(cipher, m)
 		}
 	default:
-		return "", session.Revocation{}, errUnknownMessage
+		return m, session.Revocation{}, errUnknownMessage
 	}
-	return m.ID, r, err
+	return m, r, err
 }
 
 func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.Decision, error) {

@@ -47,9 +47,9 @@ func FuzzDecodeRevocation(f *testing.F) {
 	f.Add(encodeBanned(group, encodeBan(cipher, group), now))
 	f.Add(encodeBanned(group, nil, now))
 	f.Fuzz(func(t *testing.T, payload []byte) {
-		name, v, err := decodeRevocation(cipher, payload, time.Second, now)
-		if err == nil && (name == "" || v.Kind < session.RevokedDenied || v.Kind > session.RevokedUnbanned) {
-			t.Errorf("read %q, %+v", name, v)
+		m, v, err := decodeRevocation(cipher, payload, time.Second, now)
+		if err == nil && (m.ID == "" || v.Kind < session.RevokedDenied || v.Kind > session.RevokedUnbanned) {
+			t.Errorf("read %q, %+v", m.ID, v)
 		}
 	})
 }
@@ -62,10 +62,10 @@ func TestEncodeRevocation_RoundTrip(t *testing.T) {
 	kick := session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: now.Add(-time.Hour), Decision: denial("shared"), Until: now.Add(time.Minute)}
 	kick.Decision.Redirect, kick.Decision.Challenge = "http://promo.example.net/", "Bearer\nBasic"
 	sent := encodeRevocation(cipher, "n1", kick, now)
-	name, got, err := decodeRevocation(cipher, sent, 10*time.Second, now.Add(time.Hour)) // by another clock, ten seconds later
+	m, got, err := decodeRevocation(cipher, sent, 10*time.Second, now.Add(time.Hour)) // by another clock, ten seconds later
 	must(t, err)
-	if left := got.Until.Sub(now.Add(time.Hour)); name != "n1" || left != 50*time.Second || !got.Opened.Equal(kick.Opened) || got.Decision != kick.Decision {
-		t.Errorf("%q: %+v, %v left", name, got, left)
+	if left := got.Until.Sub(now.Add(time.Hour)); m.ID != "n1" || left != 50*time.Second || !got.Opened.Equal(kick.Opened) || got.Decision != kick.Decision {
+		t.Errorf("%q: %+v, %v left", m.ID, got, left)
 	}
 	if strings.Contains(string(sent), "shared") {
 		t.Errorf("the reason can be read: %s", sent)

@@ -41,7 +41,9 @@ type revocationStream struct {
 	log       *slog.Logger
 
 	onRevocation func(session.Revocation)
-	recheckAll   func()
+	// onReceived is told, before onRevocation, how long ago the revocation was issued; nil: nobody is.
+	onReceived func(v session.Revocation, delay time.Duration)
+	recheckAll func()
 	// requestReplay asks for a replay soon. It does not block.
 	requestReplay func()
 	// onStateLost is called when Redis lost the shared state, with what this node issued lately.
@@ -93,7 +95,7 @@ func (s *revocationStream) send(ctx context.Context, run runScript, batch []Issu
 	args = append(args, k.RevocationChannel(), maxStreamLength, s.retention.Milliseconds())
 	now := time.Now()
 	for _, issued := range batch {
-		args = append(args, encodeRevocation(s.cipher, issued.ID, issued.Revocation, now))
+		args = append(args, encodeIssued(s.cipher, issued, now))
 	}
 	reply, err := run(ctx, s.publishScript, []string{k.Shared("revocations"), k.Shared("state")}, args...)
 	if err != nil {
@@ -178,18 +180,23 @@ func (s *revocationStream) onMessage(message string) {
 
 // receive applies a revocation unless it was applied before.
 func (s *revocationStream) receive(id streamID, payload string) (isNew bool) {
-	name, revocation, err := decodeRevocation(s.cipher, []byte(payload), id.age(s.clock), time.Now())
+	age := id.age(s.clock)
+	message, revocation, err := decodeRevocation(s.cipher, []byte(payload), age, time.Now())
 	if err != nil {
 		s.logUnknown(err)
 		return false
 	}
 	s.mu.Lock()
-	isNew = s.seen.add(name)
+	isNew = s.seen.add(message.ID)
 	s.mu.Unlock()
-	if isNew {
-		s.onRevocation(revocation)
+	if !isNew {
+		return false
 	}
-	return isNew
+	if s.onReceived != nil {
+		s.onReceived(revocation, age+max(0, time.Duration(message.Waited)*time.Millisecond))
+	}
+	s.onRevocation(revocation)
+	return true
 }
 
 func (s *revocationStream) logUnknown(err error) {

@@ -3,6 +3,7 @@ package events
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,6 +114,42 @@ func TestRevocationStream_OnMessage(t *testing.T) {
 		if isAssumed := test.isAssumed && test.want == position; s.isAssumed != isAssumed {
 			t.Errorf("%s: the position is assumed: %t", name, s.isAssumed)
 		}
+	}
+}
+
+// TestRevocationStream_OnMessage_Delay adds to a message's age in the stream how long it waited for Redis at its node. The age is
+// by Redis' clock alone, and never below zero where that has gone back.
+func TestRevocationStream_OnMessage_Delay(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		redisMS int64
+		waited  time.Duration
+		want    time.Duration
+	}{
+		"sent at once":                     {10_250, 0, 250 * time.Millisecond},
+		"sent after an outage of Redis":    {10_250, time.Minute, time.Minute + 250*time.Millisecond},
+		"the clock of another master":      {9_000, 0, 0},
+		"the same, sent after an outage":   {9_000, time.Minute, time.Minute},
+		"by a node whose clock moved back": {10_250, -time.Minute, 250 * time.Millisecond},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var delays []time.Duration
+			s := &revocationStream{
+				position: streamID{5, 0}, clock: new(redisclient.Clock), cipher: goldenCipher(t), log: discard(),
+				onRevocation: func(session.Revocation) {}, requestReplay: func() {},
+				onReceived: func(_ session.Revocation, delay time.Duration) { delays = append(delays, delay) },
+			}
+			s.clock.Set(test.redisMS, time.Now())
+			now := time.Now()
+			message := string(encodeIssued(s.cipher, Issued{
+				ID: "name", At: now.Add(-test.waited), Revocation: session.Revocation{Kind: session.RevokedKicked, Session: idOf(1)},
+			}, now))
+			s.onMessage("5-0 10000-0 " + message)
+			s.onMessage("5-0 10000-0 " + message) // the same once more
+			if !slices.Equal(delays, []time.Duration{test.want}) {
+				t.Errorf("%s: delays %v, want %v", name, delays, test.want)
+			}
+		})
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
 )
 
 const (
@@ -36,6 +38,8 @@ type Client struct {
 	clockScript *Script
 	keyspace    Keyspace
 	timeout     time.Duration
+	// onCall is told of each call; see [Client.OnCall].
+	onCall func(operation, outcome string, took time.Duration)
 }
 
 // New makes a client. It connects on first use, so an unavailable Redis is no error. The timeout bounds each call of
@@ -53,6 +57,7 @@ func newClient(client redis.UniversalClient, config Config, timeout time.Duratio
 		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix}, timeout: timeout,
 		clockScript: newScript("clock", clockSource),
 		clocks:      serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
+		onCall:      func(string, string, time.Duration) {},
 	}
 	c.breaker = newBreaker(c.writeProbe, timeout, log)
 	c.pipeline = newPipeline(client, c.breaker, timeout, log)
@@ -140,9 +145,29 @@ func (c *Client) writeProbe(ctx context.Context) error {
 // Run runs a script for a caller that waits. A call is one round trip, which calls that arrive at the same time share.
 // The error is ErrStoreUnavailable or ctx's, or says what is wrong with the script.
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	start := time.Now()
 	reply, err := c.pipeline.run(ctx, s, keys, args...)
 	describeCall(trace.SpanFromContext(ctx), s, err)
+	c.onCall(s.name, outcomeOf(err), time.Since(start))
 	return reply, err
+}
+
+// OnCall registers f, which is told of each call: the script's name or "publish", how the call ended, and how long its caller
+// waited. The outcome is "ok", "unavailable" (Redis did not serve in time), "cancelled" (the caller gave up) or "failed" (Redis
+// rejected the call). It must be registered before the first call, and f must not block.
+func (c *Client) OnCall(f func(operation, outcome string, took time.Duration)) { c.onCall = f }
+
+func outcomeOf(err error) string {
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case errors.Is(err, backends.ErrStoreUnavailable), isUnavailable(err):
+		return "unavailable"
+	default:
+		return "failed"
+	}
 }
 
 // RunWithExpiry runs a script on one key. The script's first argument is the time by which it must run, in ms of the
@@ -202,21 +227,35 @@ func (c *Client) Now(key string) (ms int64, known bool) { return c.clocks.clockO
 // RunDirect runs a script past the breaker and the pipeline, for background work: it can succeed while the breaker is
 // still open.
 func (c *Client) RunDirect(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	start := time.Now()
+	reply, err := c.eval(ctx, s, keys, args...)
+	c.onCall(s.name, outcomeOf(err), time.Since(start))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	return reply, nil
+}
+
+// eval runs a script on a connection of its own.
+func (c *Client) eval(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.timeout, minDirectTimeout))
 	defer cancel()
 	reply, err := c.redis.EvalSha(ctx, s.sha, keys, args...).Result()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		reply, err = c.redis.Eval(ctx, s.source, keys, args...).Result()
 	}
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("%s: %w", s.name, err)
+	if errors.Is(err, redis.Nil) { // a script without a result
+		return reply, nil
 	}
-	return reply, nil
+	return reply, err
 }
 
 // Publish sends a message to the subscribers of a channel.
 func (c *Client) Publish(ctx context.Context, channel, message string) error {
-	return c.redis.Publish(ctx, channel, message).Err()
+	start := time.Now()
+	err := c.redis.Publish(ctx, channel, message).Err()
+	c.onCall("publish", outcomeOf(err), time.Since(start))
+	return err
 }
 
 // LogTo directs the log of the client library, with a line for each connection that fails, to a logger at debug level:

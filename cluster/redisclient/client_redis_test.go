@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -180,6 +182,43 @@ func TestClient_Run_CallerLeaves(t *testing.T) {
 	}
 	if reply, err := c.Run(t.Context(), s, []string{"usher:k"}); err != nil || Int(reply) != 1 {
 		t.Errorf("the next call: %v and %v", reply, err)
+	}
+}
+
+// TestClient_OnCall tells of every call what it was and how it ended.
+func TestClient_OnCall(t *testing.T) {
+	t.Parallel()
+	server, c := startClient(t)
+	var got []string
+	c.OnCall(func(operation, outcome string, took time.Duration) {
+		if took <= 0 {
+			t.Errorf("%s took %v", operation, took)
+		}
+		got = append(got, operation+" "+outcome)
+	})
+	ctx, keys := t.Context(), []string{"usher:k"}
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	soon, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+	defer cancel()
+	run := func(ctx context.Context, name, source string) {
+		_, _ = c.Run(ctx, newScript(name, source), keys)
+		_, _ = c.RunDirect(ctx, newScript(name, source), keys)
+	}
+	run(ctx, "a", `return 1`)
+	run(ctx, "without_result", `return nil`)
+	run(ctx, "wrong", `return redis.error_reply('WRONGTYPE no')`)
+	must(t, c.Publish(ctx, "usher:x", "y"))
+	server.Signal(syscall.SIGSTOP)
+	run(cancelled, "a", `return 1`)
+	run(soon, "a", `return 1`)
+	server.Signal(syscall.SIGCONT)
+	want := []string{
+		"a ok", "a ok", "without_result ok", "without_result ok", "wrong failed", "wrong failed", "publish ok",
+		"a cancelled", "a cancelled", "a unavailable", "a unavailable",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

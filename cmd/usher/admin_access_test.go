@@ -7,12 +7,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 const (
@@ -176,5 +179,44 @@ func TestValidate_AccessSettings(t *testing.T) {
 				t.Errorf("exit code %d, want %q:\n%s", code, test.says, errs)
 			}
 		})
+	}
+}
+
+// TestSettings_NamedAsSecrets_Hidden finds settings that are named as secrets are, and that a print shows.
+func TestSettings_NamedAsSecrets_Hidden(t *testing.T) {
+	t.Parallel()
+	isSecret := regexp.MustCompile(`(?:^|_)(?:secrets?|passwords?|tokens?|keys?|headers)$`)
+	found := 0
+	seen := map[reflect.Type]bool{}
+	var walk func(of reflect.Type)
+	walk = func(of reflect.Type) {
+		for of.Kind() == reflect.Pointer || of.Kind() == reflect.Slice || of.Kind() == reflect.Map {
+			of = of.Elem()
+		}
+		if of.Kind() != reflect.Struct || seen[of] {
+			return
+		}
+		seen[of] = true
+		for f := range of.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+			held := f.Type
+			for held.Kind() == reflect.Slice || held.Kind() == reflect.Map {
+				held = held.Elem()
+			}
+			switch {
+			case held == reflect.TypeFor[setting.Secret]():
+				found++
+			case held.Kind() == reflect.String && isSecret.MatchString(name) && !slices.Contains([]string{"credential_headers"}, name):
+				t.Errorf("%s.%s: %q is shown; make it a setting.Secret", of, f.Name, name)
+			}
+			walk(f.Type)
+		}
+	}
+	walk(reflect.TypeFor[settings]())
+	for name, k := range kinds() {
+		walk(reflect.TypeOf(k.defaults(name, "")))
+	}
+	if found < 14 {
+		t.Errorf("only %d settings with secrets were found", found)
 	}
 }

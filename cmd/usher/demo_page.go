@@ -36,7 +36,7 @@ func (d *demo) mount(n *node) {
 	ownPage := http.NewCrossOriginProtection() // or any page in the same browser could kick viewers
 	mux.Handle("POST /middleware", ownPage.Handler(http.HandlerFunc(d.switchMiddleware)))
 	mux.Handle("POST /kick", ownPage.Handler(d.kick(n.adminHandler())))
-	n.server = gateway.NewServer(n.current.Load().settings.Gateway, mux, n.logger)
+	n.server = gateway.NewServer(n.current.Load().settings.Gateway, mux, n.recorder.Overloaded, n.logger)
 }
 
 // serveStatus serves what the page shows to the viewer of ?src=.

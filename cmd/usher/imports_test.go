@@ -102,7 +102,8 @@ func libraryRules() []libraryRule {
 		{library: "github.com/redis/go-redis", importers: []string{"cluster/redisclient", "cluster/redistest"}, testsIn: "cluster/..."},
 		{library: "github.com/redis/rueidis", importers: []string{"cluster/redisclient"}},
 		{library: "github.com/sony/gobreaker", importers: []string{"backends/chain/breaker.go", "cluster/redisclient/breaker.go"}},
-		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go"}, inAllTests: true},
+		{library: "go.etcd.io/bbolt", importers: []string{"cluster/events/ban_file.go", "actors/records/spool.go"}, inAllTests: true},
+		{library: "gopkg.in/natefinch/lumberjack", importers: []string{"actors/records/file.go"}},
 		{library: "go.opentelemetry.io/otel/sdk", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/otel/exporters", importers: []string{"cmd/..."}, inAllTests: true},
 		{library: "go.opentelemetry.io/contrib", importers: []string{"cmd/..."}, inAllTests: true},
@@ -112,8 +113,9 @@ func libraryRules() []libraryRule {
 		{library: "github.com/MicahParks/jwkset", importers: []string{"backends/jwt"}},
 		{library: "google.golang.org/grpc", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
 		{library: "github.com/envoyproxy/go-control-plane", importers: []string{"gateway/edge/extauthz", "bench/viewer/edge"}, inAllTests: true},
-		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin", "bench/report"}, inAllTests: true},
+		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin/...", "bench/report"}, inAllTests: true},
 		{library: "github.com/getkin/kin-openapi", testsIn: "gateway/admin"},
+		{library: "github.com/pires/go-proxyproto", importers: []string{"gateway/listener"}},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }

@@ -2,8 +2,13 @@ package main
 
 import (
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +112,32 @@ func TestNode_Metrics(t *testing.T) {
 	}
 }
 
+// TestNodeBounds_NamesAll finds in the code each bound of a node that turns viewers away.
+func TestNodeBounds_NamesAll(t *testing.T) {
+	t.Parallel()
+	literal := regexp.MustCompile(`[oO]verload\("([^"]*[^."])"`)
+	var found []string
+	for _, tree := range []string{"../../actors", "../../gateway"} {
+		err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			for _, match := range literal.FindAllSubmatch(text, -1) {
+				found = append(found, string(match[1]))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	slices.Sort(found)
+	if want := slices.Sorted(slices.Values(nodeBounds())); !slices.Equal(slices.Compact(found), want) {
+		t.Errorf("the code has %q, want %q", found, want)
+	}
+}
+
 // TestNode_Metrics_Overload names the bound that turned viewers away.
 func TestNode_Metrics_Overload(t *testing.T) {
 	m := middleware(t)
@@ -116,6 +147,7 @@ func TestNode_Metrics_Overload(t *testing.T) {
 		get(t, fmt.Sprintf("%s/play/a001/index.m3u8?token=viewer-%d", address, i))
 	}
 	scraper{t, n.adminHandler()}.want(map[string]string{
+		`usher_overloads_total{setting="backends.portal.max_in_flight"}`:     "0",
 		`usher_overloads_total{setting="sessions.max"}`:                      "2",
 		`usher_refusals_total{reason="unchecked",route="/play/{channel}/*"}`: "2",
 	})

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/cluster"
 	"usher/cmd/usher/tracing"
 	"usher/gateway"
@@ -28,6 +29,7 @@ type node struct {
 	logLevel  *slog.LevelVar // nil: not to be changed
 	tracer    trace.Tracer
 	cluster   *cluster.Node
+	records   *records.Delivery
 	cache     *origin.Cache
 	registry  *actors.Registry
 	viewers   *addressWatch // the registry as the gateway sees it
@@ -73,20 +75,24 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(g, nil); err != nil {
 		return nil, err
 	}
+	if err := n.openRecords(); err != nil {
+		return nil, err
+	}
 	n.freeRides = n.newFreeRides()
-	n.registry = actors.NewRegistry(actors.Options{
+	n.registry = actors.NewRegistry(n.recordSessions(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: g.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.current.Load().gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
-	})
+	}))
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	if err := n.makeGateway(g, nil); err != nil {
 		return nil, err
 	}
+	n.beginMetrics(g)
 	n.handler = http.HandlerFunc(n.serveViewer)
-	n.server = gateway.NewServer(s.Gateway, n.handler, logger)
+	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
 	n.makeAdmin(g, nil)
 	return n, nil
 }
@@ -96,9 +102,10 @@ func (n *node) openCluster() (err error) {
 	n.cluster, err = cluster.Open(cluster.Options{
 		Config: s.Cluster, ReviveFor: s.Gateway.Tickets.ReviveFor, Limits: s.Sessions.LimitRules(),
 		Version: version(), Address: s.Gateway.Listen,
-		Sessions: func() int { return n.registry.Len() },
-		Draining: func() bool { return !n.server.Ready() },
-		Logger:   n.logger,
+		Sessions:    func() int { return n.registry.Len() },
+		Draining:    func() bool { return !n.server.Ready() },
+		OnRedisCall: n.recorder.RedisCalled, OnRevocationReceived: n.recorder.RevocationReceived,
+		Logger: n.logger,
 	})
 	return err
 }
@@ -110,6 +117,9 @@ func (n *node) viewerCount(channel string) (ofChannel, all int) { return n.regis
 func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
+	}
+	if n.records != nil {
+		n.records.Close()
 	}
 	n.current.Load().closeBeside(nil)
 	if n.cache != nil {
@@ -129,6 +139,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	n.life, n.work = life, group
 	group.Go(func() error {
 		n.runCluster(life)
+		return nil
+	})
+	group.Go(func() error {
+		n.records.Run(life)
 		return nil
 	})
 	group.Go(func() error {

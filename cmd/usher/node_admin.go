@@ -43,8 +43,9 @@ func (n *node) adminHandler() http.Handler {
 func (n *node) newAdminHandler(s *settings) http.Handler {
 	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides,
+		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
+		Records:  n.recordStats,
 		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.current.Load().settings) },
 		Reload:   func() admin.ReloadResult { return n.reload("api") },
 	}
@@ -73,6 +74,32 @@ func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found
 	return checks, found
 }
 
+// beginMetrics begins at zero the series whose names are known.
+func (n *node) beginMetrics(g *generation) {
+	for i, name := range g.gateway.Routes() {
+		n.recorder.AddRoute(name, g.settings.Gateway.Routes[i].Backend)
+	}
+	for name, c := range g.chains {
+		n.recorder.AddBackend(name)
+		n.recorder.AddBound("backends." + name + ".answer_deadline")
+		if c.Bulkhead != nil {
+			n.recorder.AddBound("backends." + name + ".max_in_flight")
+			n.recorder.AddBound("backends." + name + ".max_waiting")
+		}
+	}
+	for _, setting := range nodeBounds() {
+		n.recorder.AddBound(setting)
+	}
+}
+
+// nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.
+func nodeBounds() []string {
+	return []string{
+		"limits.max_concurrent_requests", "fetch.max_waiting", "fetch.max_conns", "sessions.max", "sessions.max_pending",
+		"sessions.open_rate_per_address", "sessions.max_addresses", "sessions.max_variants", "new addresses of a ticket per minute",
+	}
+}
+
 // backends returns all backends as the API shows them.
 func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
@@ -98,7 +125,7 @@ func (n *node) originStates() []admin.Origin {
 	for _, name := range slices.Sorted(maps.Keys(origins)) {
 		s := origins[name].Stats()
 		o := admin.Origin{Name: name, Counters: admin.OriginCounters{
-			Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
+			Hits: s.Hits, Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
 		}}
 		for _, at := range origins[name].Addresses() {
 			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
@@ -112,6 +139,15 @@ func (n *node) originStates() []admin.Origin {
 		all = append(all, o)
 	}
 	return all
+}
+
+// cacheState returns the state of the origins' memory.
+func (n *node) cacheState() admin.CacheState {
+	s := n.cache.Stats()
+	return admin.CacheState{
+		Entries: s.Entries, StoredBytes: s.Stored, InFlightBytes: s.InFlight, Max: int64(n.current.Load().settings.Cache.MaxSize),
+		Evictions: s.Evictions,
+	}
 }
 
 // routes returns all routes as the API shows them.

@@ -36,13 +36,14 @@ func (r reloadSettings) Validate() error {
 // All others are reloaded.
 func restartSettings() []string {
 	return []string{
-		"listen", "tls", "admin.listen", "ext_authz", // listeners that are open
-		"identity.secret",                                                               // all session ids would be others
-		"limits.max_header_size", "limits.read_timeout", "limits.idle_timeout", "drain", // of the public server
+		"listen", "tls", "proxy_protocol", "admin.listen", "ext_authz", // listeners that are open
+		"limits.max_header_size", "limits.read_timeout", "limits.idle_timeout", "limits.max_connections",
+		"limits.max_connections_per_address", "drain", // of the server of one
+		"identity.secret",               // all session ids would be others
 		"cluster", "tickets.revive_for", // what nodes and Redis agree on
 		"sessions.idle_timeout", "sessions.per_user.policy", "sessions.per_user.grace_period", "sessions.per_user.eviction_ttl",
-		"cache",                                             // its memory
-		"tracing", "log.format", "admin.audit", "retention", // exporter and files
+		"cache",                                                        // its memory
+		"tracing", "log.format", "admin.audit", "records", "retention", // exporters and files
 	}
 }
 
@@ -210,6 +211,7 @@ func (n *node) remake(s *settings, old *generation) (*generation, error) {
 // replace serves by the next generation from now on. The old one ends with its last request.
 func (n *node) replace(old, next *generation) {
 	n.start(next)
+	n.beginMetrics(next)
 	finish := n.registry.Reload(next.settings.Sessions, next.sessionBackends(), replacedBackends(old.settings, next.settings))
 	n.viewers.setTrusted(next.settings.Gateway.TrustedProxies)
 	if n.logLevel != nil {

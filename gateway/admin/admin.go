@@ -14,6 +14,7 @@ import (
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/recordstats"
 )
 
 // Backend is a backend in the API.
@@ -69,6 +70,8 @@ type Origin struct {
 
 // OriginCounters count what an origin was asked.
 type OriginCounters struct {
+	// Hits are responses from memory that were fresh.
+	Hits uint64 `json:"hits"`
 	// Fetches are requests to the origin, Coalesced are viewers who joined one in flight, Revalidated are fetches with 304.
 	Fetches     uint64 `json:"fetches"`
 	Coalesced   uint64 `json:"coalesced"`
@@ -77,6 +80,14 @@ type OriginCounters struct {
 	Stale     uint64 `json:"stale"`
 	Failovers uint64 `json:"failovers"`
 	Bytes     uint64 `json:"bytes"`
+}
+
+// CacheState is the state of the memory that all origins share.
+type CacheState struct {
+	Entries                         int
+	StoredBytes, InFlightBytes, Max int64
+	// Evictions counts the responses that made room for others since the start.
+	Evictions uint64
 }
 
 // OriginAddress is an address of an origin.
@@ -129,10 +140,14 @@ type Options struct {
 	Origins func() []Origin
 	// FreeRides serves the reports of what outages cost. Nil: there are none.
 	FreeRides http.Handler
+	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
+	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Reload reads the settings of this node anew. Nil: it has no file.
 	Reload func() ReloadResult
+	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
+	Records func() recordstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.

@@ -326,7 +326,7 @@ func TestHandler_Origins(t *testing.T) {
 			},
 			`{"origins":[{"name":"astra","addresses":[{"url":"http://10.0.0.5:8000/","ejected":true}],"failures":[{"reason":"forbidden",` +
 				`"channel":"a001","url":"http://10.0.0.5:8000/a001/index.m3u8","status":403,"error":"status 403","advice":"set headers",` +
-				`"time":"2001-09-09T01:46:40Z","count":3}],"counters":{"fetches":9,"coalesced":0,"revalidated":0,"stale":0,"failovers":0,"bytes":0}}]}`,
+				`"time":"2001-09-09T01:46:40Z","count":3}],"counters":{"hits":0,"fetches":9,"coalesced":0,"revalidated":0,"stale":0,"failovers":0,"bytes":0}}]}`,
 			`usher_origin_failures_total{origin="astra",reason="forbidden"} 3`,
 		},
 	} {

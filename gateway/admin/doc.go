@@ -15,18 +15,28 @@
 //	          usher_backend_call_duration_seconds{backend,outcome}    calls by answer or failure
 //	          usher_backend_calls_in_flight{backend,check}        calls without an answer yet
 //	          usher_backend_rechecks_waiting{backend}             sessions that wait for a slot of recheck_rate
+//	          usher_backend_rechecks_due_total{backend}           re-checks that became due
+//	          usher_backend_rechecks_total{backend,outcome}       re-checks that ended: allowed, denied, failed, unneeded
+//	          usher_backend_recheck_delay_seconds{backend}        from when a re-check was due until it might be made
 //	          usher_backend_breaker_transitions_total{backend,state}  changes of the breaker's state
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
 //	          usher_backend_contract_violations_total{backend,violation}   responses that violated the contract
 //	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
+//	          usher_stream_evictions_total{route,reason}          sessions that played until: limit, superseded
+//	          usher_revocation_delay_seconds{kind}                from another node's revocation until this node applied it
 //	          usher_cluster_nodes                                 live nodes, as far as this one knows
 //	          usher_redis_up                                      1 while Redis is available
 //	          usher_active_bans                                   active bans, with those of kicks
 //	          usher_playlist_uris_too_long_total{route}           URIs of playlists beyond tickets.max_uri
 //	          usher_unenforced_refusals_total{route,reason}       sessions that a route with enforce: false would have refused
 //	          usher_origin_failures_total{origin,reason}          requests of viewers that the origin failed
-//	          usher_origin_fetches_total{origin,kind}             fetched, coalesced, revalidated, stale, failover
+//	          usher_origin_fetches_total{origin,kind}             hit, fetched, coalesced, revalidated, stale, failover
 //	          usher_origin_bytes_total{origin}                    bytes of the origin's bodies
+//	          usher_cache_bytes{state}                            memory of origins' responses: stored, in_flight
+//	          usher_cache_max_bytes                               the setting cache.max_size
+//	          usher_cache_entries                                 stored responses
+//	          usher_cache_evictions_total                         stored responses that made room for others
+//	          usher_redis_call_duration_seconds{operation,outcome}   calls: ok, unavailable, cancelled, failed
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
 //	          usher_settings_reloads_total{outcome}               reloads of the settings: applied, unchanged, refused
@@ -80,6 +90,13 @@
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// Decided: the delay of a revocation is measured by Redis' clock, so that the clocks of nodes need not agree. Where a failover
+// sets that clock back, it counts as zero. What waited at its node while Redis was unavailable is part of it, except for bans,
+// which count from when they were written.
+//
+// Decided: an eviction counts on each node where the session played, because each of them ends it. A session that the limit
+// refuses when it opens is a decision, and no eviction.
 //
 // A timeline merges what each node that holds the session keeps of it: its opening, what changed its verdict or its source, and
 // its newest checks. Older re-checks that changed nothing are one entry with a count. A closed session has none (404): its

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/backends"
+	"usher/gateway/admin/recordstats"
 )
 
 // maxScrapes bounds concurrent scrapes.
@@ -21,8 +22,14 @@ func metrics(o Options) http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if o.Records != nil {
+		registry.MustRegister(recordstats.New(o.Records))
+	}
 	if o.Recorder != nil {
 		registry.MustRegister(o.Recorder.collectors()...)
+	}
+	if o.Cache != nil {
+		registry.MustRegister(newCacheCollector(o.Cache))
 	}
 	scrapes := promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -54,7 +61,7 @@ func newNodeCollector(o Options) *nodeCollector {
 		originFailures: prometheus.NewDesc("usher_origin_failures_total",
 			"Requests of viewers that the origin failed.", []string{"origin", "reason"}, nil),
 		originFetches: prometheus.NewDesc("usher_origin_fetches_total",
-			"Requests to the origin, and responses without one of their own: fetched, coalesced, revalidated, stale, failover.",
+			"Requests to the origin, and responses without one of their own: hit, fetched, coalesced, revalidated, stale, failover.",
 			[]string{"origin", "kind"}, nil),
 		originBytes: prometheus.NewDesc("usher_origin_bytes_total",
 			"Bytes of the origin's bodies.", []string{"origin"}, nil),
@@ -149,12 +156,46 @@ func (c *nodeCollector) collectOrigins(out chan<- prometheus.Metric) {
 		}
 		out <- metric(c.originBytes, prometheus.CounterValue, float64(o.Counters.Bytes), o.Name)
 		for kind, n := range map[string]uint64{
-			"fetched": o.Counters.Fetches, "coalesced": o.Counters.Coalesced, "revalidated": o.Counters.Revalidated,
+			"hit": o.Counters.Hits, "fetched": o.Counters.Fetches, "coalesced": o.Counters.Coalesced, "revalidated": o.Counters.Revalidated,
 			"stale": o.Counters.Stale, "failover": o.Counters.Failovers,
 		} {
 			out <- metric(c.originFetches, prometheus.CounterValue, float64(n), o.Name, kind)
 		}
 	}
+}
+
+// cacheCollector reads the state of the memory that all origins share.
+type cacheCollector struct {
+	state func() CacheState
+
+	bytes, maxBytes, entries, evictions *prometheus.Desc
+}
+
+func newCacheCollector(state func() CacheState) *cacheCollector {
+	return &cacheCollector{
+		state: state,
+		bytes: prometheus.NewDesc("usher_cache_bytes",
+			"Memory of origins' responses: stored, or in_flight while they are fetched.", []string{"state"}, nil),
+		maxBytes: prometheus.NewDesc("usher_cache_max_bytes",
+			"The setting cache.max_size.", nil, nil),
+		entries: prometheus.NewDesc("usher_cache_entries",
+			"Stored responses.", nil, nil),
+		evictions: prometheus.NewDesc("usher_cache_evictions_total",
+			"Stored responses that made room for others before they had expired.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *cacheCollector) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, out) }
+
+// Collect implements prometheus.Collector.
+func (c *cacheCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.state()
+	out <- gauge(c.bytes, float64(s.StoredBytes), "stored")
+	out <- gauge(c.bytes, float64(s.InFlightBytes), "in_flight")
+	out <- gauge(c.maxBytes, float64(s.Max))
+	out <- gauge(c.entries, float64(s.Entries))
+	out <- metric(c.evictions, prometheus.CounterValue, float64(s.Evictions))
 }
 
 func breakerStates() []string {

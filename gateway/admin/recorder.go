@@ -5,7 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/enforcement"
 )
 
 // Recorder holds the metrics of what happens: decisions, openings, calls of backends, refusals. What is a state is read at the
@@ -15,47 +17,82 @@ type Recorder struct {
 	sessions                                                                *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
 	reloads                                                                 reloadMetrics
+	backgroundMetrics
+}
+
+// backgroundMetrics are the metrics of what no viewer waits for, and of Redis.
+type backgroundMetrics struct {
+	rechecksDue, rechecks, evictions      *prometheus.CounterVec
+	recheckDelay, revocations, redisCalls *prometheus.HistogramVec
 }
 
 // NewRecorder returns a recorder of nothing.
 func NewRecorder() *Recorder {
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
-	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
-		return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: name, Help: help,
-			Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10}, // the default deadlines are 1 s and 2 s
-		}, labels)
-	}
+	calls := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10} // the default deadlines are 1 s and 2 s
 	return &Recorder{
 		reloads: newReloadMetrics(),
-		decisions: counter("usher_decisions_total",
+		decisions: newCounter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "usher_sessions", Help: "Sessions on this node by state: allowed, unverified (allowed without an answer), denied, pending.",
 		}, []string{"route", "backend", "state"}),
-		freeRides: counter("usher_free_rides_total",
+		freeRides: newCounter("usher_free_rides_total",
 			"Viewers who watched without an answer and whom the backend then denied.", "route", "backend"),
-		freeRideTime: counter("usher_free_ride_seconds_total",
+		freeRideTime: newCounter("usher_free_ride_seconds_total",
 			"Time that such viewers watched.", "route", "backend"),
-		openings: histogram("usher_opening_duration_seconds",
-			"Time that a viewer waited for a session's first decision.", "route", "backend", "verdict"),
-		calls: histogram("usher_backend_call_duration_seconds",
-			"Time of a call of the backend, by its answer or failure.", "backend", "outcome"),
-		breakerChanges: counter("usher_backend_breaker_transitions_total",
+		openings: newHistogram("usher_opening_duration_seconds",
+			"Time that a viewer waited for a session's first decision.", calls, "route", "backend", "verdict"),
+		calls: newHistogram("usher_backend_call_duration_seconds",
+			"Time of a call of the backend, by its answer or failure.", calls, "backend", "outcome"),
+		breakerChanges: newCounter("usher_backend_breaker_transitions_total",
 			"Changes of the breaker's state, by the new one.", "backend", "state"),
-		refusals: counter("usher_refusals_total",
+		refusals: newCounter("usher_refusals_total",
 			"Responses that refused a viewer, by the reason.", "route", "reason"),
-		overloads: counter("usher_overloads_total",
+		overloads: newCounter("usher_overloads_total",
 			"Viewers turned away by a bound of this node, by its setting.", "setting"),
+		backgroundMetrics: newBackgroundMetrics(),
 	}
+}
+
+func newBackgroundMetrics() backgroundMetrics {
+	m := backgroundMetrics{
+		rechecksDue: newCounter("usher_backend_rechecks_due_total",
+			"Re-checks that became due.", "backend"),
+		rechecks: newCounter("usher_backend_rechecks_total",
+			"Re-checks that ended: allowed, denied, failed, or unneeded because another node had asked or the session had ended.",
+			"backend", "outcome"),
+		recheckDelay: newHistogram("usher_backend_recheck_delay_seconds",
+			"Time from when a re-check was due until recheck_rate let it be made, outages of the backend included.",
+			[]float64{.01, .1, 1, 5, 10, 30, 60, 300, 900, 3600}, "backend"),
+		evictions: newCounter("usher_stream_evictions_total",
+			"Sessions that played on this node until their user's limit ended them, or until the viewer had gone to another channel.",
+			"route", "reason"),
+		revocations: newHistogram("usher_revocation_delay_seconds",
+			"Time from when another node issued a revocation, such as a kick or a ban, until this node applied it, by Redis' clock.",
+			[]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 60, 300}, "kind"),
+		redisCalls: newHistogram("usher_redis_call_duration_seconds",
+			"Time that a call of Redis was waited for, by its outcome: ok, unavailable, cancelled, failed.",
+			[]float64{.0005, .001, .002, .005, .01, .02, .05, .1, .2, .5, 1}, "operation", "outcome"),
+	}
+	for kind := session.RevokedDenied; kind <= session.RevokedUnbanned; kind++ {
+		m.revocations.WithLabelValues(kind.String()) // begins at zero
+	}
+	return m
+}
+
+func newCounter(name, help string, labels ...string) *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func newHistogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }
 
 // collectors returns all metrics.
 func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.decisions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals, m.overloads,
+		m.decisions, m.evictions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
+		m.overloads, m.rechecksDue, m.rechecks, m.recheckDelay, m.revocations, m.redisCalls,
 		m.reloads.total, m.reloads.isSuccess, m.reloads.succeeded,
 	}
 }
@@ -79,6 +116,63 @@ func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision
 		m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(after)).Inc()
 		m.decisions.WithLabelValues(r.Route, r.Backend, after.Verdict.String(), after.Source.String()).Inc()
 	}
+	if reason, isEvicted := evictionOf(before, after); isEvicted {
+		m.evictions.WithLabelValues(r.Route, reason).Inc()
+	}
+}
+
+// The reasons of evictions.
+const (
+	evictedByLimit    = "limit"
+	evictedSuperseded = "superseded"
+)
+
+// evictionOf returns why the streams of a user ended a session that played.
+func evictionOf(before, after *backends.Decision) (reason string, isEvicted bool) {
+	switch {
+	case before == nil || after == nil || before.Verdict != backends.Allowed,
+		after.Verdict != backends.Denied || after.Source != backends.FromLimit:
+		return "", false
+	case after.Reason == backends.ReasonSuperseded:
+		return evictedSuperseded, true
+	default:
+		return evictedByLimit, true
+	}
+}
+
+// RecheckDue counts a session that waits for a re-check.
+func (m *Recorder) RecheckDue(backend string) { m.rechecksDue.WithLabelValues(backend).Inc() }
+
+// RecheckGranted records how long after it was due a re-check may be made.
+func (m *Recorder) RecheckGranted(backend string, delay time.Duration) {
+	m.recheckDelay.WithLabelValues(backend).Observe(delay.Seconds())
+}
+
+// recheckUnneeded is a re-check for which the backend was not asked.
+const recheckUnneeded = "unneeded"
+
+// Rechecked counts a re-check by the backend's answer; nil: it was not asked.
+func (m *Recorder) Rechecked(backend string, d *backends.Decision) {
+	outcome := recheckUnneeded
+	switch {
+	case d == nil:
+	case !d.Source.IsAuthoritative(): // what the outage policy decided, if anything
+		outcome = "failed"
+	default:
+		outcome = d.Verdict.String()
+	}
+	m.rechecks.WithLabelValues(backend, outcome).Inc()
+}
+
+// RevocationReceived records how long ago another node issued a revocation that this one has applied.
+func (m *Recorder) RevocationReceived(kind session.RevocationKind, delay time.Duration) {
+	m.revocations.WithLabelValues(kind.String()).Observe(max(0, delay).Seconds())
+}
+
+// RedisCalled records a call of Redis. Both names are of closed sets.
+func (m *Recorder) RedisCalled(operation, outcome string, took time.Duration) {
+	m.redisCalls.WithLabelValues(operation, "unavailable") // begins at zero
+	m.redisCalls.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
 // Waited records how long the viewer waited for a first decision.
@@ -109,11 +203,42 @@ func (m *Recorder) OnCall(backend string) func(d backends.Decision, err error, t
 	}
 }
 
+// AddBackend begins the series of a backend at zero: the first increase of a series that was not there before is none to
+// Prometheus.
+func (m *Recorder) AddBackend(backend string) {
+	for _, state := range breakerStates() {
+		m.breakerChanges.WithLabelValues(backend, state)
+	}
+	for _, outcome := range []string{"allowed", "denied", "failed", recheckUnneeded} {
+		m.rechecks.WithLabelValues(backend, outcome)
+	}
+	m.rechecksDue.WithLabelValues(backend)
+	m.recheckDelay.WithLabelValues(backend)
+}
+
+// AddRoute begins the series of a route at zero.
+func (m *Recorder) AddRoute(route, backend string) {
+	for _, state := range []string{"allowed", "unverified", "denied", "pending"} {
+		m.sessions.WithLabelValues(route, backend, state)
+	}
+	for source := backends.FromBackend; source <= backends.FromOperator; source++ {
+		m.decisions.WithLabelValues(route, backend, backends.Allowed.String(), source.String())
+		m.decisions.WithLabelValues(route, backend, backends.Denied.String(), source.String())
+	}
+	for _, reason := range enforcement.Reasons() {
+		m.refusals.WithLabelValues(route, string(reason))
+	}
+	m.evictions.WithLabelValues(route, evictedByLimit)
+	m.evictions.WithLabelValues(route, evictedSuperseded)
+	m.freeRides.WithLabelValues(route, backend)
+	m.freeRideTime.WithLabelValues(route, backend)
+}
+
+// AddBound begins the series of a bound of this node at zero.
+func (m *Recorder) AddBound(setting string) { m.overloads.WithLabelValues(setting) }
+
 // OnBreaker returns a function that counts the changes of a backend's breaker.
 func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
-	for _, state := range breakerStates() {
-		m.breakerChanges.WithLabelValues(backend, state) // zero is a value too
-	}
 	return func(s backends.BreakerState) { m.breakerChanges.WithLabelValues(backend, s.String()).Inc() }
 }
 

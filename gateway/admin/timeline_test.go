@@ -104,7 +104,7 @@ func TestHandler_Timeline(t *testing.T) {
 			if test.id == "" {
 				test.id = sessionChecked.String()
 			}
-			h := Handler(Config{Token: token, TraceURL: test.traceURL}, Options{Cluster: test.cluster, Sessions: nodeWithChecks{}})
+			h := newHandler(t, Config{Token: token, TraceURL: test.traceURL}, Options{Cluster: test.cluster, Sessions: nodeWithChecks{}})
 			request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/v1/sessions/"+test.id+"/timeline", nil)
 			request.Header.Set("Authorization", "Bearer "+token)
 			w := httptest.NewRecorder()

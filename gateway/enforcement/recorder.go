@@ -19,8 +19,10 @@ const (
 	MissingCredential Reason = "missing_credential"
 	// NoTicket is a request for media without a ticket or a session.
 	NoTicket Reason = "no_ticket"
-	// BadTicket is a ticket that is not valid here.
+	// BadTicket is a ticket that is not valid here: altered, or of another channel.
 	BadTicket Reason = "bad_ticket"
+	// UnknownKey is a ticket of a key that is not among tickets.keys.
+	UnknownKey Reason = "unknown_key"
 	// Addresses is a ticket used from another address than its own where the route refuses that.
 	Addresses Reason = "addresses"
 	// Unchecked is a viewer about whom nobody could be asked: an outage under on_failure: keep, or a bound of this node.
@@ -39,7 +41,9 @@ func DeniedBy(s backends.Source) Reason { return Reason(s.String()) }
 
 // Reasons returns all reasons.
 func Reasons() []Reason {
-	all := []Reason{MissingCredential, NoTicket, BadTicket, Addresses, Unchecked, UnlistedEdge, UnreadableCheck, NoRoute, UncleanPath}
+	all := []Reason{
+		MissingCredential, NoTicket, BadTicket, UnknownKey, Addresses, Unchecked, UnlistedEdge, UnreadableCheck, NoRoute, UncleanPath,
+	}
 	for s := backends.FromBackend; s <= backends.FromOperator; s++ {
 		all = append(all, DeniedBy(s))
 	}

@@ -21,16 +21,23 @@ type Cache struct {
 	config       CacheConfig
 	bodyBytes    atomic.Int64
 	maxBodyBytes int64
+	evictions    *atomic.Uint64
 }
 
 // NewCache returns an empty cache. The config must be valid.
 func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
+	evictions := new(atomic.Uint64)
 	entries, err := otter.New(&otter.Options[cacheKey, *entry]{
 		MaximumWeight: uint64(c.MaxSize), //nolint:gosec // Validate: positive
 		Weigher:       weigh,
 		// Old segments must expire by age: they were popular once, and the eviction goes by popularity.
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *entry]) time.Duration { return e.Value.retention }),
-		Logger:           cacheLogger{log},
+		OnAtomicDeletion: func(e otter.DeletionEvent[cacheKey, *entry]) {
+			if e.Cause == otter.CauseOverflow {
+				evictions.Add(1)
+			}
+		},
+		Logger: cacheLogger{log},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create the cache: cache.max_size=%v: %w", c.MaxSize, err)
@@ -41,6 +48,7 @@ func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
 		seed:         maphash.MakeSeed(),
 		config:       c,
 		maxBodyBytes: int64(max(c.MaxSize/4, c.MaxObjectSize)),
+		evictions:    evictions,
 	}, nil
 }
 
@@ -57,14 +65,17 @@ type CacheStats struct {
 	Stored int64
 	// InFlight is the bytes of bodies that are being fetched.
 	InFlight int64
+	// Evictions counts the responses that made room for others before they had expired.
+	Evictions uint64
 }
 
 // Stats returns the cache's state. The numbers are estimates while the cache is in use.
 func (c *Cache) Stats() CacheStats {
 	return CacheStats{
-		Entries:  c.entries.EstimatedSize(),
-		Stored:   int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_size
-		InFlight: c.bodyBytes.Load(),
+		Entries:   c.entries.EstimatedSize(),
+		Stored:    int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_size
+		InFlight:  c.bodyBytes.Load(),
+		Evictions: c.evictions.Load(),
 	}
 }
 

@@ -24,6 +24,7 @@ func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 		}
 	}
 	if e := o.cache.getFresh(k); e != nil {
+		o.count.hits.add()
 		return e.stream(&r, false)
 	}
 	return o.mediaMiss(ctx, r, k)
@@ -56,6 +57,7 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 	f, e, err := o.findOrStartFetch(k, want, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
+		o.count.hits.add()
 		return e.stream(r, false)
 	case err == nil:
 		err = o.waitForHeadOrStale(ctx, f, old)

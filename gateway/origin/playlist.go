@@ -30,6 +30,7 @@ func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
 	switch {
 	case e == nil:
 	case now < e.freshUntil.Load():
+		o.count.hits.add()
 		return e.playlist()
 	case e.canServeStale(now) && now < e.nextRefresh.Load():
 		o.count.stale.Add(1)
@@ -50,6 +51,7 @@ func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry)
 	f, e, err := o.findOrStartFetch(k, byteRange{}, &r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
+		o.count.hits.add()
 		return e.playlist()
 	case err == nil:
 		defer f.leave(nil)

@@ -186,6 +186,13 @@ func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
 	return c, true
 }
 
+// HasUnknownKey reports whether a text looks like a ticket of a key that is not configured: it was removed, or another node
+// has it.
+func (s *Signer) HasUnknownKey(text string) bool {
+	id, body, _ := strings.Cut(text, ".")
+	return s.keys[id] == nil && (len(body) == Chars || len(body) == Chars+1)
+}
+
 // compute returns the MAC over what the raw ticket says, for the scope. The result is valid until the next call.
 func (m *mac) compute(keyID string, scope Scope) []byte {
 	m.in = append(m.in[:0], domain...)

@@ -238,6 +238,25 @@ func TestMAC_HasAtLeast96Bits(t *testing.T) {
 	}
 }
 
+// TestSigner_HasUnknownKey tells a ticket that another node signed, or this one once, from what is no ticket.
+func TestSigner_HasUnknownKey(t *testing.T) {
+	t.Parallel()
+	keys := func(id string) []setting.Key {
+		return []setting.Key{{ID: id, Secret: "0123456789abcdef0123456789abcdef"}}
+	}
+	here, there := NewSigner(keys("a")), NewSigner(keys("b"))
+	folder := Scope{Route: "r", Channel: "c", Folder: "f", Depth: 1}
+	for text, want := range map[string]bool{
+		there.Sign(Claims{}, Scope{Route: "r", Channel: "c"}): true, there.Sign(Claims{}, folder): true,
+		here.Sign(Claims{}, Scope{Route: "r", Channel: "c"}): false, here.Sign(Claims{}, folder): false,
+		"": false, "b.": false, "b.forged": false, "b": false,
+	} {
+		if got := here.HasUnknownKey(text); got != want {
+			t.Errorf("%q: got %t, want %t", text, got, want)
+		}
+	}
+}
+
 func TestDepth(t *testing.T) {
 	t.Parallel()
 	ring := newTestSigner("a")

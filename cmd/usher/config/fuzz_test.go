@@ -3,8 +3,11 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -78,6 +81,38 @@ func FuzzPrint(f *testing.F) {
 		}
 		if diff := cmp.Diff(s, got, compare()); diff != "" {
 			t.Errorf("Parse of the print differs (-want +got):\n%s\nof\n%s", diff, printed)
+		}
+	})
+}
+
+// FuzzPrintRedacted puts a secret among any text into the parts of a URL that may hold one: no URL that a client would use shows it.
+func FuzzPrintRedacted(f *testing.F) {
+	const secret = "S3CRET"
+	for _, text := range []string{secret, "me:" + secret, secret + "@", "'" + secret, `"` + secret, secret + "%41", ":" + secret + ";", "=" + secret + "=" + secret} {
+		f.Add("http", text, "key="+text, text)
+	}
+	f.Fuzz(func(t *testing.T, scheme, user, query, fragment string) {
+		text := scheme + "://" + user + "@h/path?" + query + "#" + fragment
+		u, err := url.Parse(text)
+		if err != nil || !utf8.ValidString(text) || len(text) > 1<<10 {
+			return
+		}
+		hidden := fmt.Sprint(u.User, u.Fragment)
+		for piece := range strings.SplitSeq(u.RawQuery, "&") {
+			name, value, _ := strings.Cut(piece, "=")
+			if hidden += value; strings.Contains(name, secret) && strings.Contains(piece, "=") {
+				return // names are shown
+			}
+		}
+		if !strings.Contains(hidden, secret) || strings.Contains(u.Host+u.Path+u.Scheme, secret) {
+			return
+		}
+		var printed bytes.Buffer
+		if err := PrintRedacted(&printed, &settings{Listen: text}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(printed.String(), secret) {
+			t.Errorf("the print of %q shows it:\n%s", text, printed.String())
 		}
 	})
 }

@@ -39,9 +39,9 @@ func write(w io.Writer, settings any, edit func(string) string) error {
 	return nil
 }
 
-// redactURLs hides users, passwords, parameter values and fragments in all URLs of a text.
+// redactURLs hides users, passwords, parameter values and fragments of the URL that a text ends with. It may hold spaces.
 func redactURLs(text string) string {
-	address := regexp.MustCompile(`(?i)[a-z][a-z0-9+.-]*://\S+`)
+	address := regexp.MustCompile(`(?is)[a-z][a-z0-9+.-]*://.*`)
 	return address.ReplaceAllStringFunc(text, func(a string) string {
 		a, fragment, hasFragment := strings.Cut(a, "#")
 		a, query, hasQuery := strings.Cut(a, "?")

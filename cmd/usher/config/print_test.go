@@ -126,8 +126,10 @@ func TestPrintRedacted_URLs(t *testing.T) {
 		"http://h/a?key=s3=cret&b=s3cret&c=&d":   "http://h/a?key=[hidden]&b=[hidden]&c=[hidden]&[hidden]",
 		"http://h/a?s3cret":                      "http://h/a?[hidden]",
 		"http://h/a?":                            "http://h/a?",
+		"http://h/a?x=s3 cret#s3 cret":           "http://h/a?x=[hidden]#[hidden]",
+		"see http://s3cret@h/a":                  "see http://[hidden]@h/a",
 		"http://h/a?x=s3cret#s3cret":             "http://h/a?x=[hidden]#[hidden]",
-		"http://h/a?x=s3cret http://s3cret@h2/b": "http://h/a?x=[hidden] http://[hidden]@h2/b",
+		"http://h/a?x=s3cret http://s3cret@h2/b": "http://h/a?x=[hidden]",
 	} {
 		type section struct {
 			URL  string   `yaml:"url"`

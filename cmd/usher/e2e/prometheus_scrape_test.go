@@ -216,6 +216,8 @@ func TestPrometheus_ScrapesNode(t *testing.T) {
 	}
 	n := startScrapedNode(t)
 	p := startPrometheus(t, n.admin)
+	// Prometheus sees no increase in what happened before its first scrape.
+	eventually(t, waitTimeout, "the node is scraped", func() error { return p.query(`usher_ready`) })
 	n.load(t)
 	n.outage(t, p)
 	p.wantRulesHealthy(t, rules)

@@ -4,6 +4,14 @@
 //   - Every change and every attempt is a record "audit" with actor, client_address, action, target and result.
 //   - No record contains a token.
 //   - A stream that cannot be written does not stop a change: the log has the record too.
+//
+// Decided: the record is written after the change, so that a disk that hangs delays a response, and no kick.
+//
+// Decided: a file's first record says how old it is, and the name of a rotated file when that was. Nothing is remembered, so that
+// a restart does not prolong what is kept.
+//
+// Refused: a library that rotates files. It deletes whole days after the rotation, and never rotates a file that nobody writes to,
+// so that the record of a quiet node would stay for ever.
 package audit
 
 import (

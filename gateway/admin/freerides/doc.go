@@ -28,7 +28,7 @@
 //   - Of a process that is gone, the sessions that no other node saw count as unknown.
 //   - At most 100 reports of a backend are listed, and none that ended longer ago than the retention: they name users. The
 //     store deletes parts by then.
-//   - A decision takes a lock only while sessions are unverified.
+//   - A decision takes a lock only while sessions are unverified. Each of these takes some 110 bytes, and nothing once it is not.
 //
 // Decided: an outage without an unverified session has no report, since it cost nothing; neither has a node that restarts and
 // admits its viewers by their tickets.

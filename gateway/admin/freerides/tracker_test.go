@@ -1,13 +1,13 @@
 package freerides
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"log/slog"
 	"maps"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,13 +23,14 @@ type fakeCluster struct {
 	parts    map[string][]byte
 	trackers map[string]*Tracker
 	silent   []string
-	isDown   bool // the store
+	isDown   atomic.Bool // the store
+	reads    atomic.Int64
 }
 
 func (c *fakeCluster) SaveReport(_ context.Context, subject, id string, part []byte, _ int, _ time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isDown {
+	if c.isDown.Load() {
 		return backends.ErrStoreUnavailable
 	}
 	c.parts[subject+" "+id] = part
@@ -37,9 +38,10 @@ func (c *fakeCluster) SaveReport(_ context.Context, subject, id string, part []b
 }
 
 func (c *fakeCluster) Reports(_ context.Context, subject string, _ time.Duration) (map[string][]byte, error) {
+	c.reads.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.isDown {
+	if c.isDown.Load() {
 		return nil, backends.ErrStoreUnavailable
 	}
 	found := map[string][]byte{}
@@ -64,9 +66,34 @@ func (c *fakeCluster) ask(ctx context.Context, request []byte) (map[string][]byt
 // testNode is a node whose sessions are told of by the test.
 type testNode struct {
 	*Tracker
-	isDown bool
-	sent   map[backends.SessionID]int64
-	log    bytes.Buffer
+	isDown atomic.Bool
+	sent   sync.Map // session -> bytes
+	log    logBuffer
+}
+
+// logBuffer is a log that is read while it is written.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// kept returns how many outages and sessions the node has in memory.
+func (n *testNode) kept() (outages, sessions int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.outages), len(n.sessions)
 }
 
 func newCluster() *fakeCluster {
@@ -76,11 +103,15 @@ func newCluster() *fakeCluster {
 // node starts a node, which ends with the returned function.
 func (c *fakeCluster) node(t *testing.T, name string) (n *testNode, stop func()) {
 	t.Helper()
-	n = &testNode{sent: map[backends.SessionID]int64{}}
+	n = new(testNode)
 	n.Tracker = New(Options{
 		Node: name, Backends: func() []string { return []string{"portal", "billing"} }, Store: c, Ask: c.ask,
-		IsDown:    func(backend string) bool { return n.isDown && backend == "portal" },
-		Bytes:     func(id backends.SessionID) int64 { return n.sent[id] },
+		IsDown: func(backend string) bool { return n.isDown.Load() && backend == "portal" },
+		Bytes: func(id backends.SessionID) int64 {
+			bytes, _ := n.sent.Load(id)
+			sent, _ := bytes.(int64)
+			return sent
+		},
 		Retention: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&n.log, nil)),
 	})
 	c.trackers[name] = n.Tracker
@@ -99,9 +130,9 @@ func (c *fakeCluster) node(t *testing.T, name string) (n *testNode, stop func())
 
 // kill ends a node that saves nothing more.
 func (c *fakeCluster) kill(name string, stop func()) {
-	c.isDown = true
+	c.isDown.Store(true)
 	stop()
-	c.isDown = false
+	c.isDown.Store(false)
 }
 
 func idOf(n uint32) (id backends.SessionID) {
@@ -151,21 +182,21 @@ func TestTracker_Outage_Report(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, stop := newCluster().node(t, "a")
 		defer stop()
-		n.isDown = true
+		n.isDown.Store(true)
 		started := time.Now()
 		n.decide(1, allowedBy(backends.FromFailOpen))
 		n.decide(2, allowedBy(backends.FromFailOpen))
 		n.decide(3, allowedBy(backends.FromCached))
 		n.decide(4, allowedBy(backends.FromTicket))
 		n.decide(5, allowedBy(backends.FromFailOpen))
-		n.sent[idOf(2)] = 500
+		n.sent.Store(idOf(2), int64(500))
 		wait(10 * time.Second)
 		running := n.one(t)
 		if !running.IsRunning || running.Ended != nil || running.Recovered != nil {
 			t.Errorf("the report of a running outage: %+v", running)
 		}
 		wantFigures(t, running.Figures, Figures{Sessions: 5, FailOpen: 3, Cached: 1, Ticket: 1, UnverifiedSeconds: 50, Unverified: 5})
-		n.isDown = false
+		n.isDown.Store(false)
 		wait(time.Second)
 		n.decide(1, allowedBy(backends.FromBackend))
 		n.decide(2, deniedBy(backends.FromBackend, "Ann"))
@@ -213,20 +244,20 @@ func TestTracker_Log(t *testing.T) {
 				n, stop := newCluster().node(t, "a")
 				defer stop()
 				n.decide(1, allowedBy(backends.FromFailOpen))
-				n.sent[idOf(1)] = 7
+				n.sent.Store(idOf(1), int64(7))
 				wait(5 * time.Second)
 				n.decide(1, test.answer)
 				wait(gap - 10*time.Second)
-				if n.log.Len() > 0 {
-					t.Errorf("logged while the outage may go on: %s", n.log.String())
+				if log := n.log.String(); log != "" {
+					t.Errorf("logged while the outage may go on: %s", log)
 				}
 				wait(time.Hour)
 				_, got, _ := strings.Cut(strings.TrimSpace(n.log.String()), " ")
 				if got != test.want {
 					t.Errorf("logged %s\nwant %s", got, test.want)
 				}
-				if len(n.outages) > 0 || len(n.sessions) > 0 {
-					t.Errorf("%d outages and %d sessions are kept for nothing", len(n.outages), len(n.sessions))
+				if outages, sessions := n.kept(); outages > 0 || sessions > 0 {
+					t.Errorf("%d outages and %d sessions are kept for nothing", outages, sessions)
 				}
 			})
 		})
@@ -241,7 +272,7 @@ func TestTracker_Outages(t *testing.T) {
 		act  func(n *testNode)
 		want []int64 // sessions of each report, the newest first
 	}{
-		"nobody is unverified": {func(n *testNode) { n.isDown = true; wait(time.Hour) }, nil},
+		"nobody is unverified": {func(n *testNode) { n.isDown.Store(true); wait(time.Hour) }, nil},
 		"tickets alone":        {func(n *testNode) { n.decide(1, allowedBy(backends.FromTicket)); n.decide(1, answer) }, nil},
 		"two within a minute": {func(n *testNode) {
 			n.decide(1, unverified)
@@ -257,21 +288,21 @@ func TestTracker_Outages(t *testing.T) {
 			n.decide(3, unverified)
 		}, []int64{2, 1}},
 		"an hour without anybody": {func(n *testNode) {
-			n.isDown = true
+			n.isDown.Store(true)
 			n.decide(1, unverified)
 			wait(time.Hour)
 			n.decide(2, unverified)
 		}, []int64{2}},
 		"a session of the first that nobody can ask any more": {func(n *testNode) {
-			n.isDown = true
+			n.isDown.Store(true)
 			n.decide(1, unverified)
 			wait(time.Minute)
-			n.isDown = false
+			n.isDown.Store(false)
 			wait(time.Hour)
 			n.decide(2, unverified)
 		}, []int64{1, 1}},
 		"a viewer who comes back": {func(n *testNode) {
-			n.isDown = true
+			n.isDown.Store(true)
 			n.decide(1, unverified)
 			n.decide(1, nil)
 			wait(time.Minute)
@@ -325,14 +356,16 @@ func TestReports_TwoNodes(t *testing.T) {
 		defer stopA()
 		b, stopB := c.node(t, "b")
 		unverified := allowedBy(backends.FromFailOpen)
-		a.isDown, b.isDown = true, true
+		a.isDown.Store(true)
+		b.isDown.Store(true)
 		a.decide(1, unverified) // on both
 		a.decide(2, unverified) // on a alone
 		wait(2 * time.Second)
 		b.decide(1, unverified)
 		b.decide(3, unverified) // on b alone, and lost with it
 		b.decide(4, unverified) // on b, and on it again
-		a.sent[idOf(1)], b.sent[idOf(1)] = 10, 20
+		a.sent.Store(idOf(1), int64(10))
+		b.sent.Store(idOf(1), int64(20))
 		wait(9 * time.Second) // b saves after 10
 		c.kill("b", stopB)
 		lost := a.one(t)
@@ -340,7 +373,7 @@ func TestReports_TwoNodes(t *testing.T) {
 		b, stopB = c.node(t, "b")
 		b.decide(4, unverified)
 		wait(4 * time.Second)
-		a.isDown = false
+		a.isDown.Store(false)
 		a.decide(1, deniedBy(backends.FromBackend, "Ann"))
 		a.decide(2, allowedBy(backends.FromBackend))
 		b.decide(4, deniedBy(backends.FromBackend, "Ann"))
@@ -411,7 +444,8 @@ func TestReports_StoreUnavailable(t *testing.T) {
 		c := newCluster()
 		a, stop := c.node(t, "a")
 		defer stop()
-		c.isDown, c.silent = true, []string{"b"}
+		c.isDown.Store(true)
+		c.silent = []string{"b"}
 		a.decide(1, allowedBy(backends.FromFailOpen))
 		a.decide(1, deniedBy(backends.FromBackend, ""))
 		wait(time.Hour)
@@ -419,10 +453,14 @@ func TestReports_StoreUnavailable(t *testing.T) {
 		if !list.IsIncomplete || len(list.Reports) != 1 || !cmp.Equal(list.UnreachableNodes, []string{"b"}) {
 			t.Errorf("the list without the store: %+v", list)
 		}
-		c.isDown, c.silent = false, nil
+		c.isDown.Store(false)
+		c.silent = nil
 		wait(time.Minute)
-		if list := a.Reports(t.Context(), Filter{}); list.IsIncomplete || len(list.Reports) != 1 || len(c.parts) != 1 || len(a.outages) > 0 {
-			t.Errorf("the list afterwards: %+v, %d parts stored, %d in memory", list, len(c.parts), len(a.outages))
+		if list := a.Reports(t.Context(), Filter{}); list.IsIncomplete || len(list.Reports) != 1 {
+			t.Errorf("the list afterwards: %+v", list)
+		}
+		if outages, _ := a.kept(); outages > 0 || len(c.parts) != 1 {
+			t.Errorf("%d parts are stored, %d in memory", len(c.parts), outages)
 		}
 	})
 }

@@ -1,0 +1,118 @@
+package listener
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"github.com/pires/go-proxyproto/tlvparse"
+
+	"usher/backends"
+)
+
+// Conn is a connection of a [Listener].
+type Conn struct {
+	net.Conn
+	listener  *Listener
+	isProxied bool
+	isTLS     bool // once it is admitted
+	// idleSince is since when it serves no request, in ns; 0: it serves one.
+	idleSince atomic.Int64
+	admitted  sync.Once
+	refusal   error
+	closed    sync.Once
+
+	// The listener's lock guards what follows.
+	isClosed bool
+	source   netip.Prefix
+	isIn     [numPlaces]bool
+	index    [numPlaces]int
+}
+
+// Of returns the connection of this package, also below TLS, or nil.
+func Of(c net.Conn) *Conn {
+	if secured, isTLS := c.(*tls.Conn); isTLS {
+		c = secured.NetConn()
+	}
+	own, _ := c.(*Conn)
+	return own
+}
+
+// Read reads what follows a PROXY header.
+func (c *Conn) Read(p []byte) (int, error) {
+	if err := c.admit(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+// RemoteAddr returns the viewer's address, which may have to be read.
+func (c *Conn) RemoteAddr() net.Addr {
+	_ = c.admit() // whose error Read returns
+	return c.Conn.RemoteAddr()
+}
+
+// Close closes the connection and forgets it.
+func (c *Conn) Close() error {
+	err := net.ErrClosed
+	c.closed.Do(func() {
+		c.listener.mu.Lock()
+		c.isClosed = true
+		c.listener.remove(c)
+		c.listener.mu.Unlock()
+		err = c.Conn.Close()
+	})
+	return err
+}
+
+func (c *Conn) closeNow() { _ = c.Close() }
+
+// admit counts the connection for its address once that is known.
+func (c *Conn) admit() error {
+	c.admitted.Do(func() {
+		address, isIP := addressOf(c.Conn) // reads a PROXY header
+		c.isTLS = hasTLS(c.Conn)
+		exempt := c.listener.options.IsExempt
+		if !isIP || exempt != nil && exempt(address) {
+			return
+		}
+		if !c.listener.enterSource(c, backends.SubscriberPrefix(address)) {
+			c.refusal = io.EOF // any other error would be answered by 400
+		}
+	})
+	return c.refusal
+}
+
+func (c *Conn) setIdle(isIdle bool) {
+	if isIdle {
+		c.idleSince.Store(time.Now().UnixNano())
+	} else {
+		c.idleSince.Store(0)
+	}
+}
+
+// IsTLS reports whether the load balancer told by the PROXY protocol that the viewer came to it by TLS.
+func (c *Conn) IsTLS() bool { return c.isTLS }
+
+// hasTLS reports whether a PROXY header tells of TLS.
+func hasTLS(c net.Conn) bool {
+	proxied, isProxied := c.(*proxyproto.Conn)
+	if !isProxied {
+		return false
+	}
+	header := proxied.ProxyHeader()
+	if header == nil {
+		return false
+	}
+	tlvs, err := header.TLVs()
+	if err != nil {
+		return false
+	}
+	ssl, found := tlvparse.FindSSL(tlvs)
+	return found && ssl.ClientSSL()
+}
