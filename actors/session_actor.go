@@ -48,6 +48,8 @@ type sessionActor struct {
 	// storeDeadline is until when the opening waits for the store. It is set when the store is first asked, and moves by the
 	// time in which a check is waited for.
 	storeDeadline time.Time
+	// observed is the backend's name as of the last decision that the observer was told; empty: it was told none.
+	observed string
 	// unverifiedSince is since when the session is allowed without an answer; zero: it is not.
 	unverifiedSince time.Time
 	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
@@ -179,6 +181,7 @@ func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 		CheckNumber: int(s.checkNumber.Load()), RootOpened: s.rootOpened(),
 	})
 	d := *s.Decision()
+	a.observed = s.Request().Backend
 	a.countUnverified(d, now)
 	a.apply(ctx, session.Restored{Decision: d}, now)
 }
@@ -240,7 +243,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.countUnverified(d, now)
-	a.registry.options.Observer.Decided(s.Request(), before, &d)
+	a.observe(before, &d)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	if d.Verdict == backends.Allowed {
@@ -267,20 +270,25 @@ func (a *sessionActor) renameBackend() {
 	if a.session == nil {
 		return
 	}
-	s, d := a.session, a.session.decision.Load()
-	for {
+	s := a.session
+	for isRenamed := false; !isRenamed; { // again if the viewer has shown credentials meanwhile
 		before := s.Request()
-		after := *before
-		after.Backend = s.backend.Load().name
-		if !s.request.CompareAndSwap(before, &after) {
-			continue // the viewer has shown credentials
-		}
-		if d != nil {
-			a.registry.options.Observer.Decided(before, d, nil)
-			a.registry.options.Observer.Decided(&after, nil, d)
-		}
-		return
+		isRenamed = s.request.CompareAndSwap(before, ofBackend(before, s.backend.Load().name))
 	}
+	if d := s.decision.Load(); d != nil && a.observed != s.Request().Backend {
+		a.observe(d, d)
+	}
+}
+
+// observe tells the observer of another decision, of the backend of which it was told before.
+func (a *sessionActor) observe(before, after *backends.Decision) {
+	r, o := a.session.Request(), a.registry.options.Observer
+	if before != nil && a.observed != "" && a.observed != r.Backend {
+		o.Decided(ofBackend(r, a.observed), before, nil)
+		before = nil
+	}
+	a.observed = r.Backend
+	o.Decided(r, before, after)
 }
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.

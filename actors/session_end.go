@@ -81,7 +81,7 @@ func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now 
 	a.countViewer(false)
 	r.users.add(s, nil)
 	if d := s.Decision(); d != nil {
-		r.options.Observer.Decided(s.Request(), d, nil)
+		a.observe(d, nil)
 	}
 	a.trace.end()
 	r.timers.disarm(s)

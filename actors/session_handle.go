@@ -241,12 +241,22 @@ func (s *Session) inherit(root *backends.Request) bool {
 	return true
 }
 
+// ofBackend returns the request as one to the backend of that name.
+func ofBackend(r *backends.Request, name string) *backends.Request {
+	if r.Backend == name {
+		return r
+	}
+	other := *r
+	other.Backend = name
+	return &other
+}
+
 // setCredentials stores the first request with credentials, and reports whether it did.
 func (s *Session) setCredentials(r *backends.Request) bool {
 	if s.hasCredentials.Load() || !s.isSettingCredentials.CompareAndSwap(false, true) {
 		return false
 	}
-	s.request.Store(r)
+	s.request.Store(ofBackend(r, s.backend.Load().name)) // the record of another node may have the settings of before a reload
 	s.hasCredentials.Store(true) // last: a reader that sees it finds the request
 	return true
 }

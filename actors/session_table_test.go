@@ -15,7 +15,7 @@ import (
 // bareSession returns a session without an actor.
 func bareSession(id backends.SessionID) *Session {
 	s := &Session{id: id}
-	s.backend.Store(&backendRuntime{policy: plainPolicy()})
+	s.backend.Store(&backendRuntime{name: "portal", policy: plainPolicy()})
 	return s
 }
 
