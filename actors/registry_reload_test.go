@@ -2,10 +2,13 @@ package actors
 
 import (
 	"context"
+	"maps"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -192,5 +195,72 @@ func TestRegistry_Reload_WhileOpening(t *testing.T) {
 			return
 		default:
 		}
+	}
+}
+
+// movedObserver counts sessions by backend and verdict, as metrics do.
+type movedObserver struct {
+	noObserver
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (o *movedObserver) Decided(r *backends.Request, before, after *backends.Decision) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if before != nil {
+		o.counts[r.Backend+" "+before.Verdict.String()]--
+	}
+	if after != nil {
+		o.counts[r.Backend+" "+after.Verdict.String()]++
+	}
+}
+
+// TestRegistry_Reload_CountsMoved: what is counted of a session by its backend moves with it, whether it is decided on anew
+// before it is renamed, shows credentials meanwhile, or closes.
+func TestRegistry_Reload_CountsMoved(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		byTicket bool
+		do       func(t *testing.T, n *node)
+		want     map[string]int
+	}{
+		"it plays on": {false, func(*testing.T, *node) {}, map[string]int{"other allowed": 1}},
+		"it is kicked": {false, func(_ *testing.T, n *node) {
+			n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: time.Now(), Decision: session.Kicked("")})
+		}, map[string]int{"other denied": 1}},
+		"it shows its credentials": {true, func(t *testing.T, n *node) {
+			n.watch(t, openRequest(1))
+		}, map[string]int{"other allowed": 1}},
+		"it closes": {false, func(*testing.T, *node) { time.Sleep(5 * time.Minute) }, map[string]int{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				o := &movedObserver{counts: map[string]int{}}
+				was, next := newFakeBackend(backends.PolicyAllow, nil), newFakeBackend(backends.PolicyAllow, nil)
+				n := newNode(was, &fakeCluster{}, func(s *setup) { s.Observer = o })
+				defer n.closeAndDrain()
+				first := openRequest(1)
+				if test.byTicket {
+					first = ticketRequest(1, time.Now())
+				}
+				n.watch(t, first)
+				finish := n.Reload(DefaultConfig(), map[string]BackendOptions{"other": n.options(next, time.Minute)}, insteadOf("portal", "other"))
+				test.do(t, n)
+				finish()
+				synctest.Wait()
+				got := map[string]int{}
+				for key, count := range o.counts {
+					if count != 0 {
+						got[key] = count
+					}
+				}
+				if !maps.Equal(got, test.want) {
+					t.Errorf("counted %v, want %v", got, test.want)
+				}
+			})
+		})
 	}
 }
