@@ -257,6 +257,30 @@ func TestNode_Reload_UnderLoad(t *testing.T) {
 	if n := r.registry.Len(); n != viewers {
 		t.Errorf("%d sessions, want %d", n, viewers)
 	}
+	if _, list := get(t, r.address+"/play/a099/index.m3u8?token=new"); !strings.Contains(list, "/~k15.") {
+		t.Errorf("a new viewer's ticket is not signed by the newest key:\n%s", list)
+	}
+}
+
+// TestNode_Reload_SameFile: settings of every kind that are read twice are the same, so that nothing is made anew.
+func TestNode_Reload_SameFile(t *testing.T) {
+	folder := t.TempDir()
+	for _, text := range mutationBases(t, folder) {
+		path := filepath.Join(folder, "usher.yaml")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var read [2]*settings
+		for i := range read {
+			var err error
+			if read[i], _, err = (fileFlag{Config: path}).load(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if changes := config.Changes(read[0], read[1]); len(changes) > 0 || !reflect.DeepEqual(read[0], read[1]) {
+			t.Errorf("of the same text: %q\n%s", changes, text)
+		}
+	}
 }
 
 // TestNode_Reload_Refused: settings of which one cannot be used change nothing, and every problem is named with its place.
