@@ -257,6 +257,6 @@ func (s *Session) setCredentials(r *backends.Request) bool {
 		return false
 	}
 	s.request.Store(ofBackend(r, s.backend.Load().name)) // the record of another node may have the settings of before a reload
-	s.hasCredentials.Store(true) // last: a reader that sees it finds the request
+	s.hasCredentials.Store(true)                         // last: a reader that sees it finds the request
 	return true
 }

@@ -146,6 +146,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		return nil
 	})
 	group.Go(func() error {
+		n.recorder.Run(life)
+		return nil
+	})
+	group.Go(func() error {
 		n.freeRides.Run(life)
 		return nil
 	})
@@ -194,6 +198,9 @@ func (n *node) runCluster(ctx context.Context) {
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
 		OnLimitExceeded: n.registry.OnLimitExceeded,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
+				return response
+			}
 			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
 				return answer
 			}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"usher/backends"
 	"usher/gateway/admin"
 	"usher/gateway/admin/freerides"
@@ -26,11 +28,17 @@ func (n *node) newFreeRides() *freerides.Tracker {
 			c := n.current.Load().chains[backend]
 			return c != nil && c.IsDown()
 		},
-		Bytes: func(id backends.SessionID) int64 {
+		Session: func(id backends.SessionID) (bytes int64, opened time.Time) {
 			if s := n.registry.Find(id); s != nil {
-				return s.Bytes()
+				return s.Bytes(), s.Ticket().Opened
 			}
-			return 0
+			return 0, time.Time{}
+		},
+		TokenLife: func(backend string) time.Duration {
+			if n.current.Load().settings.Backends[backend] == nil {
+				return 0
+			}
+			return n.current.Load().settings.tokenTTL(backend)
 		},
 		Retention: n.current.Load().settings.Retention, Logger: n.logger,
 	})

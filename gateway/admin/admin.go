@@ -14,6 +14,7 @@ import (
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/page"
 	"usher/gateway/admin/recordstats"
 )
 
@@ -164,12 +165,14 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
+	h.page = h.newPage(c)
 	mux := http.NewServeMux()
+	h.page.Register(mux)
 	for pattern, handle := range h.openEndpoints() {
 		mux.Handle(pattern, handle)
 	}
 	for pattern, e := range h.endpoints() {
-		mux.Handle(pattern, h.authorize(e))
+		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
 }
@@ -195,7 +198,9 @@ type endpoint struct {
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
+		"GET /api/v1/overview":               {handle: h.overview},
 		"GET /api/v1/sessions":               {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":        {handle: h.lookup},
 		"GET /api/v1/sessions/{id}":          {handle: h.session},
 		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
 		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
@@ -220,6 +225,7 @@ type handler struct {
 	Options
 	tokens *access.Authenticator
 	log    *audit.Log
+	page   *page.Page
 }
 
 // writeText responds with text, to which it adds the end of its line.

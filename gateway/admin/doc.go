@@ -46,8 +46,10 @@
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
 //
+//	GET    overview             sessions, rates and breakers of all nodes, now and over ten minutes
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	                            credentials_of=
+//	GET    sessions/lookup      ?ids= those of up to 200 ids, at a cost that does not grow with the sessions
 //	GET    sessions/{id}
 //	GET    sessions/{id}/timeline   each check of a live session: when, why, by which backend, how long, with what outcome
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}

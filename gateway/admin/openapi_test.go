@@ -22,6 +22,7 @@ import (
 	"usher/actors/session"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/openapi"
+	"usher/gateway/admin/overview"
 )
 
 // apiDocument is the parsed document of the API.
@@ -218,6 +219,7 @@ const sessionBody = `{"id":"s1","route":"r","channel":"c","backend":"b","address
 func schemaTypes() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"Session": reflect.TypeFor[Session](), "SessionList": reflect.TypeFor[SessionList](),
+		"SessionLookup": reflect.TypeFor[SessionLookup](), "Overview": reflect.TypeFor[overview.Overview](),
 		"KickRequest": reflect.TypeFor[kickRequest](), "KickResult": reflect.TypeFor[KickResult](), "Impact": reflect.TypeFor[Impact](),
 		"KickAllRequest": reflect.TypeFor[struct {
 			kickRequest
