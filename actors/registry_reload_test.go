@@ -78,7 +78,8 @@ func insteadOf(old, now string) func(route, backend string) string {
 // watchFor has the session's viewer ask for something each second.
 func (n *node) watchFor(s interface {
 	Seen(now time.Time, isPlaylist bool)
-}, d time.Duration) {
+}, d time.Duration,
+) {
 	for end := time.Now().Add(d); time.Now().Before(end); {
 		s.Seen(time.Now(), true)
 		time.Sleep(time.Second)

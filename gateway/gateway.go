@@ -54,9 +54,8 @@ type Options struct {
 	// not block.
 	OnOverload func(setting string)
 	Logger     *slog.Logger
-	// Previous is the gateway in whose place this one serves from now on, with other settings but the same Identity, Sessions
-	// and IdleTimeout; nil: none. What it has learned of viewers and playlists is shared, until the end of one: see
-	// [Gateway.CloseBeside].
+	// Previous is the gateway in whose place this one serves, with the same Identity, Sessions and IdleTimeout; nil: none.
+	// What it has learned is shared: see [Gateway.CloseBeside].
 	Previous *Gateway
 }
 

@@ -153,7 +153,7 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		n.freeRides.Run(life)
 		return nil
 	})
-	n.start(n.current.Load())
+	n.start(n.current.Load()) //nolint:contextcheck // the work lives as long as the node
 	group.Go(func() error {
 		n.runReloads(ctx)
 		return nil

@@ -112,12 +112,12 @@ func (n *node) runReloads(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-n.reloads.signals:
-			n.reload("signal")
+			n.reload("signal") //nolint:contextcheck // what it starts lives as long as the node
 		case <-n.reloads.applied: // the interval may be another one
 		case <-look:
 			now := n.reloads.read()
 			if now.isSame(seen) && !now.isSame(n.reloads.lastTried()) {
-				n.reload("file")
+				n.reload("file") //nolint:contextcheck // as above
 			}
 			seen = now
 		}

@@ -603,7 +603,7 @@ func eachSetting(of reflect.Type, index []int, path string, yield func(path stri
 		f, at := of.Field(i), append(slices.Clone(index), i)
 		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		under := strings.TrimPrefix(path+"."+key, ".")
-		_, isText := reflect.New(f.Type).Interface().(encoding.TextUnmarshaler)
+		_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(f.Type))
 		switch {
 		case options == "inline":
 			eachSetting(f.Type, at, path, yield)

@@ -22,17 +22,20 @@ func TestHandler_Reload(t *testing.T) {
 	}{
 		"applied": {
 			func() ReloadResult { return ReloadResult{Outcome: ReloadApplied, Changed: []string{"routes"}} }, http.StatusOK,
-			ReloadResult{Outcome: ReloadApplied, Changed: []string{"routes"}}, `"result":"done"`,
+			ReloadResult{Outcome: ReloadApplied, Changed: []string{"routes"}},
+			`"result":"done"`,
 		},
 		"unchanged": {
 			func() ReloadResult { return ReloadResult{Outcome: ReloadUnchanged} }, http.StatusOK,
-			ReloadResult{Outcome: ReloadUnchanged}, `"result":"done"`,
+			ReloadResult{Outcome: ReloadUnchanged},
+			`"result":"done"`,
 		},
 		"refused": {
 			func() ReloadResult {
 				return ReloadResult{Outcome: ReloadRefused, Problems: []ReloadProblem{problem}}
 			}, http.StatusUnprocessableEntity,
-			ReloadResult{Outcome: ReloadRefused, Problems: []ReloadProblem{problem}}, `"result":"refused, problems: 1"`,
+			ReloadResult{Outcome: ReloadRefused, Problems: []ReloadProblem{problem}},
+			`"result":"refused, problems: 1"`,
 		},
 		"no file": {
 			nil, http.StatusUnprocessableEntity,
