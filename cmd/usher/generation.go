@@ -17,6 +17,7 @@ import (
 
 	"usher/actors"
 	"usher/backends"
+	"usher/backends/callstats"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/gateway"
@@ -32,6 +33,7 @@ type generation struct {
 	chains   map[string]*chain.Chain
 	adapters map[string]adapter
 	ends     map[string]context.CancelFunc // of the background work of chains and adapters; set by start
+	stats    map[string]*callstats.Stats
 	origins  map[string]*origin.Origin
 	gateway  *gateway.Gateway
 	handler  http.Handler
@@ -49,6 +51,7 @@ type generation struct {
 func newGeneration(s *settings) *generation {
 	return &generation{
 		settings: s, chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, ends: map[string]context.CancelFunc{},
+		stats:   map[string]*callstats.Stats{},
 		origins: map[string]*origin.Origin{}, idle: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
@@ -128,6 +131,7 @@ func (n *node) makeBackend(g, previous *generation, name string) error {
 		})
 	}
 	if g.keepsBackend(previous, name) {
+		g.stats[name] = previous.stats[name]
 		g.adapters[name], g.chains[name], g.ends[name] = previous.adapters[name], previous.chains[name], previous.ends[name]
 		return nil
 	}
@@ -136,9 +140,12 @@ func (n *node) makeBackend(g, previous *generation, name string) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	g.adapters[name] = a
+	if a.alarms != nil {
+		g.stats[name] = newCallStats(a.alarms)
+	}
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: n.tracer,
-		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
+		OnCall: n.onCall(name, g.stats[name]), OnState: n.onBreaker(name, g.stats[name]),
 	}
 	if isRemote {
 		g.chains[name] = chain.New(name, remote.Chain, a, deps)

@@ -17,6 +17,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
@@ -196,8 +197,11 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
-		OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
+				return reply
+			}
 			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
 				return response
 			}

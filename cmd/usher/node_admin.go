@@ -42,8 +42,8 @@ func (n *node) adminHandler() http.Handler {
 // newAdminHandler returns the handler of the admin listener for these settings.
 func (n *node) newAdminHandler(s *settings) http.Handler {
 	o := admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.warnings,
+		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
 		Records:  n.recordStats,
 		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.current.Load().settings) },
@@ -108,10 +108,11 @@ func (n *node) backends() []admin.Backend {
 		b := admin.Backend{
 			Name: name, Kind: g.settings.Backends[name].Settings.kind(), Address: g.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(g.adapters[name].alarms),
-			RechecksWaiting: n.registry.RechecksWaiting(name),
+			RechecksWaiting: n.registry.RechecksWaiting(name), Forced: admin.NewForced(c.Forced()),
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
+			addStats(&b, g.stats[name].Snapshot(time.Now()))
 		}
 		all = append(all, b)
 	}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"time"
+
 	"usher/actors"
 	"usher/actors/records"
 	"usher/backends"
+	"usher/gateway/admin"
+	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/recordstats"
 )
 
@@ -49,4 +53,40 @@ func (n *node) recordStats() recordstats.Stats {
 	return recordstats.Stats{
 		Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, Open: s.Open, Delivered: s.Delivered, Dropped: s.Dropped, FailedRequests: s.Failed,
 	}
+}
+
+// observer counts what sessions do, and follows those without an answer.
+type observer struct {
+	*admin.Recorder
+	freeRides *freerides.Tracker
+}
+
+// Decided tells both of a session's new decision.
+func (o observer) Decided(r *backends.Request, before, after *backends.Decision) {
+	o.Recorder.Decided(r, before, after)
+	o.freeRides.Decided(r, before, after)
+}
+
+// newFreeRides returns what follows the sessions of the node that no backend has verified.
+func (n *node) newFreeRides() *freerides.Tracker {
+	return freerides.New(freerides.Options{
+		Node: n.cluster.Name(), Backends: func() []string { return n.current.Load().settings.backendNames() }, Store: n.cluster, Ask: n.cluster.Ask,
+		IsDown: func(backend string) bool {
+			c := n.current.Load().chains[backend]
+			return c != nil && c.IsDown()
+		},
+		Session: func(id backends.SessionID) (bytes int64, opened time.Time) {
+			if s := n.registry.Find(id); s != nil {
+				return s.Bytes(), s.Ticket().Opened
+			}
+			return 0, time.Time{}
+		},
+		TokenLife: func(backend string) time.Duration {
+			if n.current.Load().settings.Backends[backend] == nil {
+				return 0
+			}
+			return n.current.Load().settings.tokenTTL(backend)
+		},
+		Retention: n.current.Load().settings.Retention, Logger: n.logger,
+	})
 }

@@ -210,6 +210,11 @@ func (n *node) remake(s *settings, old *generation) (*generation, error) {
 
 // replace serves by the next generation from now on. The old one ends with its last request.
 func (n *node) replace(old, next *generation) {
+	for name, c := range next.chains { // what an operator has ordered outlives the breaker
+		if before := old.chains[name]; before != nil && before != c && before.Forced().IsForced {
+			_ = c.Force(before.Forced()) // another kind may have no breaker
+		}
+	}
 	n.start(next)
 	n.beginMetrics(next)
 	finish := n.registry.Reload(next.settings.Sessions, next.sessionBackends(), replacedBackends(old.settings, next.settings))
