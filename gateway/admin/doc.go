@@ -39,6 +39,12 @@
 //	          usher_redis_call_duration_seconds{operation,outcome}   calls: ok, unavailable, cancelled, failed
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
+//	          usher_records_delivered_total                       session records that the webhook took
+//	          usher_records_dropped_total                         session records that were lost
+//	          usher_records_failed_requests_total                 requests to the webhook that failed
+//	          usher_records_waiting                               session records that wait for the webhook
+//	          usher_records_waiting_bytes                         room that they take of records.spool.max_size
+//	          usher_records_open_sessions                         sessions that are noted as open
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:

@@ -288,7 +288,7 @@ func TestMetrics_Documented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	literal, word := regexp.MustCompile(`"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
+	literal, word := regexp.MustCompile(`(?:Name: |NewDesc\(|newCounter\(|newHistogram\()"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
 	inCode, inDoc := map[string]bool{}, map[string]bool{}
 	for _, file := range append(files, below...) {
 		text, err := os.ReadFile(file)
