@@ -43,6 +43,12 @@
 //	          usher_settings_reloads_total{outcome}               reloads of the settings: applied, unchanged, refused
 //	          usher_settings_last_reload_successful               1 unless the last reload was refused
 //	          usher_settings_last_reload_success_timestamp_seconds    when the settings in force were last read
+//	          usher_records_delivered_total                       session records that the webhook took
+//	          usher_records_dropped_total                         session records that were lost
+//	          usher_records_failed_requests_total                 requests to the webhook that failed
+//	          usher_records_waiting                               session records that wait for the webhook
+//	          usher_records_waiting_bytes                         room that they take of records.spool.max_size
+//	          usher_records_open_sessions                         sessions that are noted as open
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
