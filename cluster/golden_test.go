@@ -90,7 +90,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	want := map[string]string{
 		"usher:{all}:reported:portal": "zset",
 		"usher:{all}:reports:portal":  "hash part",
-		"usher:session:":              "a b c e f hash l nb nr ns o r s u v x",
+		"usher:session:":              "a b c e f hash l n nb nr ns o p r s u v x y",
 		"usher:last-seen:":            "zset",
 		"usher:user:":                 "hash s v",
 		"usher:{all}:ban-expiries":    "zset",

@@ -174,7 +174,7 @@ func (n *Node) loadFile() error {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
+		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)

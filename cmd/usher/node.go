@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/backends"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
@@ -35,6 +36,7 @@ type node struct {
 	chains    map[string]*chain.Chain
 	adapters  map[string]adapter
 	cluster   *cluster.Node
+	records   *records.Delivery
 	cache     *origin.Cache
 	origins   map[string]*origin.Origin
 	registry  *actors.Registry
@@ -72,14 +74,17 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	if err := n.openRecords(); err != nil {
+		return nil, err
+	}
 	n.freeRides = n.newFreeRides()
-	n.registry = actors.NewRegistry(actors.Options{
+	n.registry = actors.NewRegistry(n.recordSessions(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
-	})
+	}))
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
@@ -219,6 +224,9 @@ func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
 	}
+	if n.records != nil {
+		n.records.Close()
+	}
 	if n.gateway != nil {
 		n.gateway.Close()
 	}
@@ -248,6 +256,10 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	})
 	group.Go(func() error {
 		n.recorder.Run(life)
+		return nil
+	})
+	group.Go(func() error {
+		n.records.Run(life)
 		return nil
 	})
 	group.Go(func() error {

@@ -39,6 +39,7 @@ func (n *node) adminHandler() http.Handler {
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
 		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+		Records:  n.recordStats,
 		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
 	}
 	if n.auditFile != nil {

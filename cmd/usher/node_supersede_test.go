@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -16,9 +17,15 @@ import (
 func TestCluster_SupersededSession_IsNoKick(t *testing.T) {
 	t.Parallel()
 	log := new(logBuffer)
+	written, err := records.Open(records.Options{
+		Config: records.Config{Log: true}, Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	withNodes(t, 2, func(o *actors.Options, p *fakePortal) {
 		p.user.UserID, p.user.MaxSessions = "17", 1
-		o.Logger = slog.New(slog.NewTextHandler(log, nil))
+		o.Logger, o.OnClosed = slog.New(slog.NewTextHandler(log, nil)), written.Closed
 	}, func(c *nodeGroup) {
 		open := func(node int, channel string, ticket session.Ticket) session.Handle {
 			c.t.Helper()

@@ -15,6 +15,7 @@ import (
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/page"
+	"usher/gateway/admin/recordstats"
 )
 
 // Backend is a backend in the API.
@@ -144,6 +145,8 @@ type Options struct {
 	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
+	Records func() recordstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.

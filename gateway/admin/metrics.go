@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/backends"
+	"usher/gateway/admin/recordstats"
 )
 
 // maxScrapes bounds concurrent scrapes.
@@ -21,6 +22,9 @@ func metrics(o Options) http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if o.Records != nil {
+		registry.MustRegister(recordstats.New(o.Records))
+	}
 	if o.Recorder != nil {
 		registry.MustRegister(o.Recorder.collectors()...)
 	}

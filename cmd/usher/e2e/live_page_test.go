@@ -192,8 +192,8 @@ func (p *adminPage) wantAccessible(t *testing.T, script, where string) {
 	}
 }
 
-// openSessions opens that many sessions, each of a user and at an address of its own.
-func openSessions(t *testing.T, n *node, first, count int) {
+// openPageSessions opens that many sessions, each of a user and at an address of its own.
+func openPageSessions(t *testing.T, n *node, first, count int) {
 	t.Helper()
 	client := newClient(t, "127.0.0.1")
 	numbers := make(chan int)
@@ -237,7 +237,7 @@ func startPageNode(t *testing.T, count int) (*node, *backendtest.Server) {
 		origin: startStage(t, nil), middleware: m.URL(), sessions: "idle_timeout: 10m",
 		api: `tokens: [ { name: grafana, token: "` + readToken + `", role: read } ]`,
 	})
-	openSessions(t, n, 0, count)
+	openPageSessions(t, n, 0, count)
 	return n, m
 }
 
@@ -423,7 +423,7 @@ func TestNode_LivePage_Accessible(t *testing.T) {
 	script := axe(t)
 	n, m := startPageNode(t, 200)
 	setMode(t, m, backendtest.Refuse())
-	openSessions(t, n, 1000, 40) // an outage
+	openPageSessions(t, n, 1000, 40) // an outage
 	n.awaitBreaker(t, "open")
 	n.post(t, "bans", `{"user":"good-viewer-00003","duration":"24h","reason":"shared account"}`)
 	id := n.sessions(t, "user=good-viewer-00002")[0].ID
