@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (f *file) write(lines [][]byte) {
 	defer f.mu.Unlock()
 	lost, failure := 0, error(nil)
 	for _, line := range lines {
-		if _, err := f.out.Write(append(line[:len(line):len(line)], '\n')); err != nil {
+		if _, err := f.out.Write(append(slices.Clip(line), '\n')); err != nil {
 			lost, failure = lost+1, err
 		}
 	}
@@ -116,7 +117,7 @@ func (f *file) firstRecord() (at time.Time, ok bool) {
 	if err != nil {
 		return at, !errors.Is(err, fs.ErrNotExist)
 	}
-	defer in.Close()
+	defer in.Close() //nolint:errcheck // it was read
 	line, _ := bufio.NewReader(io.LimitReader(in, maxLine)).ReadBytes('\n')
 	if len(line) == 0 {
 		return at, false

@@ -32,10 +32,11 @@ type spool struct {
 // spoolLockTimeout bounds the wait for a file that another process uses.
 const spoolLockTimeout = time.Second
 
-var (
-	waitingBucket = []byte("waiting")
-	openBucket    = []byte("open")
-	sizesBucket   = []byte("sizes")
+// The buckets.
+const (
+	waitingBucket = "waiting"
+	openBucket    = "open"
+	sizesBucket   = "sizes"
 )
 
 func openSpool(path string, maxSize int64) (*spool, error) {
@@ -48,8 +49,8 @@ func openSpool(path string, maxSize int64) (*spool, error) {
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		var errs []error
-		for _, name := range [][]byte{waitingBucket, openBucket, sizesBucket} {
-			_, err := tx.CreateBucketIfNotExists(name)
+		for _, name := range []string{waitingBucket, openBucket, sizesBucket} {
+			_, err := tx.CreateBucketIfNotExists([]byte(name))
 			errs = append(errs, err)
 		}
 		return errors.Join(errs...)
@@ -67,14 +68,14 @@ type sized struct {
 	*bbolt.Bucket
 
 	tx   *bbolt.Tx
-	name []byte
+	name string
 
 	count, size int64
 }
 
-func sizedBucket(tx *bbolt.Tx, name []byte) *sized {
-	b := &sized{Bucket: tx.Bucket(name), tx: tx, name: name}
-	if raw := tx.Bucket(sizesBucket).Get(name); len(raw) == 16 {
+func sizedBucket(tx *bbolt.Tx, name string) *sized {
+	b := &sized{Bucket: tx.Bucket([]byte(name)), tx: tx, name: name}
+	if raw := tx.Bucket([]byte(sizesBucket)).Get([]byte(name)); len(raw) == 16 {
 		b.count, b.size = int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint64(raw[8:]))
 	}
 	return b
@@ -82,7 +83,7 @@ func sizedBucket(tx *bbolt.Tx, name []byte) *sized {
 
 func (b *sized) save() error {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(b.count))
-	return b.tx.Bucket(sizesBucket).Put(b.name, binary.BigEndian.AppendUint64(raw, uint64(b.size)))
+	return b.tx.Bucket([]byte(sizesBucket)).Put([]byte(b.name), binary.BigEndian.AppendUint64(raw, uint64(b.size)))
 }
 
 // put stores a value in place of an earlier one.
@@ -229,7 +230,7 @@ func (s *spool) recover(wait func([]Record) [][]byte) (found []Record, dropped i
 // oldest returns the oldest records that wait, up to that many, and the key of the last of them.
 func (s *spool) oldest(most int) (records [][]byte, last uint64, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
-		c := tx.Bucket(waitingBucket).Cursor()
+		c := tx.Bucket([]byte(waitingBucket)).Cursor()
 		for key, value := c.First(); key != nil && len(records) < most; key, value = c.Next() {
 			records = append(records, bytes.Clone(value))
 			last = binary.BigEndian.Uint64(key)

@@ -255,11 +255,11 @@ func (n *node) run(ctx context.Context, on listeners) error {
 		return nil
 	})
 	group.Go(func() error {
-		n.recorder.Run(life)
+		n.records.Run(life)
 		return nil
 	})
 	group.Go(func() error {
-		n.records.Run(life)
+		n.recorder.Run(life)
 		return nil
 	})
 	group.Go(func() error {

@@ -273,14 +273,14 @@ func TestRun_Sessions_Output(t *testing.T) {
 		"free rides": {
 			args: []string{"free-rides", "--backend", "portal", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z"},
 			answer: `{"reports":[{"id":"portal-1","backend":"portal","started":"2026-03-01T11:00:00Z","running":true,"sessions":1200,"fail_open":1200,` +
-				`"unverified_seconds":3725.4,"unverified":1200,"approximate":true,"nodes":[],"users":[]},` +
+				`"unverified_seconds":3725.4,"unverified":1200,"expired_tokens":7,"approximate":true,"nodes":[],"users":[]},` +
 				`{"id":"portal-0","backend":"portal","started":"2026-03-01T10:00:00Z","ended":"2026-03-01T10:02:03Z","sessions":9,"unverified_seconds":90,` +
-				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"nodes":[{"node":"n1"}],` +
+				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"expired_tokens":1,"nodes":[{"node":"n1"}],` +
 				`"users":[{"user":"Ann","sessions":1,"seconds":30,"bytes":4000},{"session":"S1","sessions":1,"seconds":1.7,"bytes":1000}]}],` +
 				`"incomplete":true,"unreachable_nodes":["n3"]}`,
-			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED\n" +
-				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200\n" +
-				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0\n\n" +
+			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED  EXPIRED\n" +
+				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200       ~7\n" +
+				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0           1\n\n" +
 				"USER        BACKEND  STARTED               SESSIONS  FREE FOR  BYTES\n" +
 				"Ann         portal   2026-03-01T10:00:00Z  1         30s       4000\n" +
 				"session S1  portal   2026-03-01T10:00:00Z  1         2s        1000\n",

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -270,5 +274,34 @@ func BenchmarkHandler_Metrics(b *testing.B) {
 		if h.ServeHTTP(w, r); w.Code != http.StatusOK {
 			b.Fatal(w.Code)
 		}
+	}
+}
+
+// TestMetrics_Documented has every metric of the code in the package's documentation, and none besides.
+func TestMetrics_Documented(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal, word := regexp.MustCompile(`"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
+	inCode, inDoc := map[string]bool{}, map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case file == "doc.go":
+			for _, match := range word.FindAllSubmatch(text, -1) {
+				inDoc[string(match[1])] = true
+			}
+		case !strings.HasSuffix(file, "_test.go"):
+			for _, match := range literal.FindAllSubmatch(text, -1) {
+				inCode[string(match[1])] = true
+			}
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(inCode)), slices.Sorted(maps.Keys(inDoc))); diff != "" || len(inCode) < 30 {
+		t.Errorf("metrics of the code and of doc.go (-code +doc):\n%s", diff)
 	}
 }

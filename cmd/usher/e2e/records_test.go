@@ -79,7 +79,7 @@ func (r *recordReceiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		return // the node ended
 	}
 	mac := hmac.New(sha256.New, []byte(hookSecret))
-	fmt.Fprintf(mac, "%s.%s.%s", q.Header.Get("webhook-id"), q.Header.Get("webhook-timestamp"), body)
+	_, _ = fmt.Fprintf(mac, "%s.%s.%s", q.Header.Get("webhook-id"), q.Header.Get("webhook-timestamp"), body)
 	want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 	sent, _ := strconv.ParseInt(q.Header.Get("webhook-timestamp"), 10, 64)
 	var batch struct{ Records []record }
@@ -157,8 +157,8 @@ func startSecretMiddleware(t *testing.T) *backendtest.Server {
 	return m
 }
 
-// openSessions opens the sessions of viewers with these numbers, each at an address of its own, and returns their tickets.
-func openSessions(t *testing.T, public string, from, to int) (tickets []string) {
+// openRecorded opens the sessions of viewers with these numbers, each at an address of its own, and returns their tickets.
+func openRecorded(t *testing.T, public string, from, to int) (tickets []string) {
 	t.Helper()
 	ticket := regexp.MustCompile(`~([A-Za-z0-9_.-]{20,})`)
 	var mu sync.Mutex
@@ -256,7 +256,7 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 		idle: time.Hour, more: "cluster: { heartbeat_interval: 1s }\n" + r.yaml(folder), binary: plainBinary(t),
 	}
 	n := startClusterNode(t, s, "n1")
-	tickets := openSessions(t, n.public, 0, stopEnd)
+	tickets := openRecorded(t, n.public, 0, stopEnd)
 	n.signal(syscall.SIGTERM)
 	if code := n.wait(t); code != 0 {
 		t.Fatalf("the node ended with %d, want 0", code)
@@ -265,7 +265,7 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 	n.start(t)
 	r.await(t, stopEnd/4)
 	r.stop()
-	openSessions(t, n.public, stopEnd, killEnd)
+	openRecorded(t, n.public, stopEnd, killEnd)
 	awaitNoted(t, n.node, killEnd-stopEnd)
 	n.signal(syscall.SIGKILL)
 	n.wait(t)
@@ -273,7 +273,7 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 	r.start(t)
 	n.start(t)
 	r.await(t, killEnd)
-	openSessions(t, n.public, killEnd, idleEnd)
+	openRecorded(t, n.public, killEnd, idleEnd)
 	r.stop()
 	r.start(t)
 	r.await(t, idleEnd)
@@ -346,7 +346,7 @@ func TestCluster_NodeKilled_OtherClosesAsEstimated(t *testing.T) {
 	first := startClusterNode(t, s, "n1")
 	s.more = r.yaml(t.TempDir())
 	second := startClusterNode(t, s, "n2")
-	tickets := openSessions(t, first.public, 0, moved)
+	tickets := openRecorded(t, first.public, 0, moved)
 	eventually(t, waitTimeout, "redis has the first heartbeats", func() error {
 		const count = "local n = 0; for i = 0, 63 do n = n + redis.call('ZCARD', 'usher:last-seen:{' .. i .. '}') end; return n"
 		if got := redis.do(t, "EVAL", count, "0"); got != strconv.Itoa(moved) {
@@ -354,7 +354,7 @@ func TestCluster_NodeKilled_OtherClosesAsEstimated(t *testing.T) {
 		}
 		return nil
 	})
-	openSessions(t, second.public, dead, all)
+	openRecorded(t, second.public, dead, all)
 	first.signal(syscall.SIGKILL)
 	first.wait(t)
 	r.await(t, all)
@@ -382,11 +382,11 @@ func TestCluster_ViewerMoved_OneRecordOfAllNodes(t *testing.T) {
 	s.more = r.yaml(t.TempDir())
 	second := startClusterNode(t, s, "n2")
 	for range 2 {
-		openSessions(t, first.public, 0, all)
-		openSessions(t, second.public, 0, all)
+		openRecorded(t, first.public, 0, all)
+		openRecorded(t, second.public, 0, all)
 	}
 	first.signal(syscall.SIGTERM)
-	openSessions(t, second.public, 0, all)
+	openRecorded(t, second.public, 0, all)
 	if code := first.wait(t); code != 0 {
 		t.Errorf("the node ended with %d, want 0", code)
 	}
