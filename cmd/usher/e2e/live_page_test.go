@@ -235,7 +235,7 @@ func startPageNode(t *testing.T, count int) (*node, *backendtest.Server) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{
 		origin: startStage(t, nil), middleware: m.URL(), sessions: "idle_timeout: 10m",
-		api: `tokens: [ { name: grafana, token: "` + readToken + `", role: read } ]`,
+		api: `trace_url: "http://jaeger.example/search?tag={session}", tokens: [ { name: grafana, token: "` + readToken + `", role: read } ]`,
 	})
 	openPageSessions(t, n, 0, count)
 	return n, m
@@ -255,6 +255,7 @@ func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	p.click(t, "tbody a")
 	p.await(t, `document.querySelector("h1").textContent === "good-viewer-07777" && document.querySelector(".facts").textContent.includes("198.18.31.28")`)
 	p.await(t, `document.querySelector("tbody tr")?.textContent.includes("openingallowedbackendportal")`)
+	p.await(t, `document.querySelector("main a[target=_blank]").href === "http://jaeger.example/search?tag=" + location.hash.split("/")[2]`)
 	p.show(t, "#/sessions", `document.querySelectorAll("tbody tr").length === 1`)
 
 	client := newClient(t, "127.0.0.1")
