@@ -51,6 +51,9 @@
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
 //	                                                            store_bans               them again; as above
+//	usher:{all}:forced        hash    the last order's end      store_forced             operators' orders on breakers by
+//	                                                                                     backend, encrypted; every node stores
+//	                                                                                     again those that it knows
 //	usher:{all}:reports:…     hash    retention                 store_report             what nodes saw of a backend's
 //	                                                                                     outages, encrypted; each outage that
 //	                                                                                     runs is stored again in 10 s
@@ -103,6 +106,9 @@
 //     tombstones again, which takes less than a second. It is held until then, for three quarters of answer_deadline, and
 //     gets 503 with Retry-After after that. After that it admits as before, and its session is matched with the bans as soon as
 //     its credentials or its user are known.
+//   - An operator's order on a breaker holds on every node, those that start later included, within half a second, until it ends.
+//     Of two on one backend the newer one holds. An order that ends another is remembered for as long as that could hold.
+//     Without Redis a restart ends it, unless the node has a cluster.state_dir.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
 //     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks

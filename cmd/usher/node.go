@@ -17,6 +17,7 @@ import (
 	"usher/actors"
 	"usher/actors/records"
 	"usher/backends"
+	"usher/backends/callstats"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/cluster"
@@ -24,6 +25,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
@@ -35,6 +37,7 @@ type node struct {
 	logger    *slog.Logger
 	chains    map[string]*chain.Chain
 	adapters  map[string]adapter
+	stats     map[string]*callstats.Stats
 	cluster   *cluster.Node
 	records   *records.Delivery
 	cache     *origin.Cache
@@ -58,7 +61,8 @@ type node struct {
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
-		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, stats: map[string]*callstats.Stats{},
+		origins: map[string]*origin.Origin{},
 	}
 	defer func() {
 		if err != nil {
@@ -150,9 +154,12 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
+	if a.alarms != nil {
+		n.stats[name] = newCallStats(a.alarms)
+	}
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
+		OnCall: n.onCall(name), OnState: n.onBreaker(name),
 	}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
@@ -311,8 +318,11 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
-		OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
+				return reply
+			}
 			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
 				return response
 			}

@@ -90,6 +90,47 @@ func TestRun_Sessions_Output(t *testing.T) {
 			out:   "0 of about 4000 matching sessions, about 90000 in all\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
 		},
+		"backends": {
+			args: []string{"backends"}, answer: `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow","rates":{"checks_per_second":12.34,"failures_per_second":0.5,"denials_share":0.256},` +
+				`"forced":{"state":"open","until":"2026-03-01T12:10:00Z","reason":"upgrade","by":"ops"},"contract_violations":{"denials_jumped":{"count":1,"active":true},"bad_header":{"count":1,"active":false}},` +
+				`"last_failures":[{"time":"2026-03-01T11:59:00Z","outcome":"timeout","error":"check backend \"portal\": timeout"}]},{"name":"own","kind":"iprules","breaker":"closed","on_failure":"keep"}]}`,
+			out: "BACKEND  KIND      BREAKER  CHECKS/S  FAILURES/S  DENIALS  ON FAILURE  FORCED                                   VIOLATIONS\n" +
+				"own      iprules   closed   -         -           -        keep        -                                        -\n" +
+				"portal   ministra  open     12.3      0.5         26%      allow       open until 2026-03-01T12:10:00Z upgrade  denials_jumped\n\n" +
+				"BACKEND  LAST FAILURE          OUTCOME  ERROR\nportal   2026-03-01T11:59:00Z  timeout  check backend \"portal\": timeout\n",
+			calls: []apiCall{{Line: "GET /api/v1/backends"}},
+		},
+		"a forced breaker": {
+			args: []string{"force", "portal", "open", "--duration", "1h", "--reason", "upgrade"}, answer: `{"backend":"portal","forced":{"state":"open","until":"2026-03-01T13:00:00Z"},"nodes":["n1","n2"]}`,
+			out:   "portal is forced open until 2026-03-01T13:00:00Z on n1, n2\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"duration":"1h0m0s","reason":"upgrade","state":"open"}`}},
+		},
+		"a breaker with its own state, not on all nodes": {
+			args: []string{"force", "portal", "auto"}, answer: `{"backend":"portal","nodes":["n1"],"not_forced":{"n2":"no answer within 4s"}}`, code: exitFailed,
+			out: "portal has its own state again on n1\nNODE  NOT IN FORCE\nn2    no answer within 4s\n", errs: "usher: not in force yet on n2\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"reason":"","state":"auto"}`}},
+		},
+		"a forced breaker as JSON": {
+			args: []string{"force", "portal", "closed", "--json"}, answer: `{"backend":"portal","nodes":["n1"]}`, out: `{"backend":"portal","nodes":["n1"]}` + "\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"reason":"","state":"closed"}`}},
+		},
+		"an unknown backend": {
+			args: []string{"force", "nobody", "open"}, status: 404, answer: `backend "nobody": not found`, code: exitNegative, errs: "usher: backend \"nobody\": not found\n",
+			calls: []apiCall{{"POST /api/v1/backends/nobody/breaker", `{"reason":"","state":"open"}`}},
+		},
+		"a probe": {
+			args: []string{"probe", "portal"}, answer: `{"probes":[{"node":"n1","outcome":"allowed","duration_ms":12.34},{"node":"n2","duration_ms":0,"error":"nobody to ask about"}],"unreachable_nodes":["n3"]}`,
+			out:  "NODE  OUTCOME  TOOK    ERROR\nn1    allowed  12.3ms  -\nn2    -        -       nobody to ask about\n",
+			errs: "warning: nodes that did not answer: n3\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
+		"a probe without an answer": {
+			args: []string{"probe", "portal"}, answer: `{"probes":[{"node":"n1","outcome":"status","duration_ms":1,"error":"status 500"}]}`, code: exitNegative,
+			out: "NODE  OUTCOME  TOOK   ERROR\nn1    status   1.0ms  status 500\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
+		"a probe of nobody": {
+			args: []string{"probe", "portal"}, status: 409, answer: `backend "portal" was not asked: n1: nobody to ask about`, code: exitFailed,
+			errs: "usher: --admin=ADDRESS answers 409: backend \"portal\" was not asked: n1: nobody to ask about\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
 		"a list as JSON": {
 			args: []string{"list", "--json", "--limit", "7"}, answer: `{"total":0,"matched":0,"sessions":[]}`,
 			out: `{"total":0,"matched":0,"sessions":[]}` + "\n", calls: []apiCall{{Line: "GET /api/v1/sessions?limit=7"}},
