@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -384,30 +383,4 @@ func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	}
 	g.shed(err, resp, g.options.RetryAfter)
 	return nil
-}
-
-// shed asks a viewer to come back, and tells of the bound that turned them away.
-func (g *Gateway) shed(err error, resp *Response, after time.Duration) {
-	if over, ok := errors.AsType[*backends.Overload](err); ok {
-		g.countOverload(over)
-	}
-	resp.retryLater(after, err.Error())
-}
-
-func (g *Gateway) countOverload(over *backends.Overload) {
-	if g.options.OnOverload != nil {
-		g.options.OnOverload(over.Setting)
-	}
-}
-
-// parseOverload returns the Overload with that message, or nil. A decision that an Overload left pending has its message as the
-// reason.
-func parseOverload(message string) *backends.Overload {
-	rest, isOverload := strings.CutPrefix(message, "overloaded: ")
-	rest, isWhole := strings.CutSuffix(rest, " reached")
-	name, value, isSetting := strings.Cut(rest, "=")
-	if !isOverload || !isWhole || !isSetting {
-		return nil
-	}
-	return &backends.Overload{Setting: name, Value: value}
 }
