@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"usher/actors/records"
 	"usher/cmd/usher/config"
 )
 
@@ -20,15 +21,15 @@ func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error
 	}
 	change(s)
 	trial := *s
-	trial.Cluster.StateDir = "" // a node would lock its file, and write to it
+	trial.Cluster.StateDir, trial.Records = "", records.Config{} // a node would lock its files, and write to them
 	n, end, err := prepare(r.ctx, &trial, slog.New(slog.DiscardHandler))
-	if err := errors.Join(s.Cluster.CheckStateDir(), err); err != nil {
+	if err := errors.Join(s.Cluster.CheckStateDir(), s.Records.Check(), err); err != nil {
 		if end != nil {
 			end()
 		}
 		return nil, nil, source.Explain(err)
 	}
-	n.settings = s
+	n.current.Load().settings = s
 	return n, end, nil
 }
 
@@ -45,7 +46,7 @@ func (v validateCommand) Run(r runtime) error {
 	}
 	end()
 	if v.Print {
-		return config.PrintRedacted(r.out, n.settings)
+		return config.PrintRedacted(r.out, n.current.Load().settings)
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err

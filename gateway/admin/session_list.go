@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"iter"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -34,6 +33,8 @@ type sessionQuery struct {
 	Limit  int    `json:"limit"`
 	// Kick is the order of a kick; nil in other queries.
 	Kick *kickOrder `json:"kick,omitempty"`
+	// IDs are the ids of a lookup; nil in other queries.
+	IDs []string `json:"ids,omitempty"`
 }
 
 // nodeSessions is the response of one node.
@@ -68,9 +69,11 @@ func decodeQuery(asked []byte) (q sessionQuery, isKnown bool) {
 	err := d.Decode(&q)
 	switch q.Kind {
 	case listQueryKind, countQueryKind, timelineQueryKind:
-		isKnown = q.Kick == nil
+		isKnown = q.Kick == nil && q.IDs == nil
+	case lookupQueryKind:
+		isKnown = q.Kick == nil && len(q.IDs) <= maxLookup
 	case kickQueryKind:
-		isKnown = q.Kick.isValid(&q.Filter)
+		isKnown = q.Kick.isValid(&q.Filter) && q.IDs == nil
 	}
 	return q, isKnown && err == nil && q.Limit >= 1 && q.Limit <= maxLimit
 }
@@ -92,7 +95,10 @@ func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore
 	if !isKnown {
 		return nil
 	}
-	if q.Kind == timelineQueryKind {
+	switch q.Kind {
+	case lookupQueryKind:
+		return answerLookup(here, q.IDs)
+	case timelineQueryKind:
 		return timelineHere(here, &q.Filter)
 	}
 	hasCredentials, err := q.Filter.credentialsFilter(ctx, here, store)
@@ -149,14 +155,14 @@ func includesAll(parts, wanted []string) bool {
 // answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter.
 func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessionQuery) []byte {
 	total, matched, addresses, rest := newSketch(sketchSize), newSketch(sketchSize), newSketch(sketchSize), 0
-	prefixes := make(map[netip.Prefix]struct{})
+	prefixes := map[uint64]struct{}{} // by their hashes, which are far fewer bytes
 	found := smallest[Session]{limit: q.Limit, compare: compareSessionIDs}
 	sessions(func(s Session, hasCredentials bool) bool {
 		total.add(s.ID)
 		if hasCredentials && q.Filter.Matches(&s) {
 			matched.add(s.ID)
 			if q.Kind == countQueryKind {
-				prefixes[s.prefix()] = struct{}{}
+				prefixes[hashID(s.prefix().String())] = struct{}{}
 			}
 			if s.ID > q.Filter.After {
 				rest++
@@ -166,7 +172,7 @@ func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessi
 		return ctx.Err() == nil
 	})
 	for p := range prefixes {
-		addresses.add(p.String())
+		addresses.addHash(p)
 	}
 	a := nodeSessions{Total: total.encode(), Matched: matched.encode(), Addresses: addresses.encode()}
 	size := 0

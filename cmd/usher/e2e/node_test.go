@@ -19,9 +19,9 @@ const adminToken = "an operator's token"
 // setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// upstream (of the origin), backend, route (the first one) and sessions are further settings of these sections, as YAML in
-	// flow style. more holds further top-level lines.
-	upstream, backend, route, sessions, more string
+	// upstream (of the origin), backend, route (the first one), sessions and api (of the admin listener) are further settings of
+	// these sections, as YAML in flow style. more holds further top-level lines.
+	upstream, backend, route, sessions, api, more string
 	// origins and routes are further entries of these sections, a line each.
 	origins, routes string
 }
@@ -52,10 +52,10 @@ routes:
   - { path: "/ll/{channel}/*", origin: origin, backend: portal }
 %s
 sessions: { %s }
-admin: { listen: %q, token: %q }
+admin: { listen: %q, token: %q, %s }
 log: { level: debug }
 %s
-`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.more)
+`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.api, s.more)
 }
 
 // startNode runs a node and waits until it is ready.
@@ -97,6 +97,14 @@ func (n *node) readiness(want int) error {
 // api decodes a response of the admin API.
 func (n *node) api(t *testing.T, path string, into any) {
 	t.Helper()
+	if err := json.Unmarshal([]byte(n.text(t, path)), into); err != nil {
+		t.Fatalf("admin API, %s: %v", path, err)
+	}
+}
+
+// text returns a response of the admin API as it is.
+func (n *node) text(t *testing.T, path string) string {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.admin+"/api/v1/"+path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -107,9 +115,11 @@ func (n *node) api(t *testing.T, path string, into any) {
 		t.Fatalf("call the admin API: %v", err)
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != http.StatusOK {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("admin API, %s: %d: %v", path, resp.StatusCode, err)
 	}
+	return string(body)
 }
 
 // breaker returns the state of the backend's breaker.
