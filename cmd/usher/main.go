@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -31,7 +30,8 @@ type commands struct {
 	Check    checkCommand     `cmd:"" help:"Call a configured backend for one viewer, and show request, response and decision."`
 	Validate validateCommand  `cmd:"" help:"Check a settings file, and print every problem with its line and column."`
 	Sessions sessions.Command `cmd:"" help:"List, kick and ban viewers on all nodes."`
-	Version  versionCommand   `cmd:"" help:"Print the version."`
+	Health   healthCommand    `cmd:"" help:"Ask a running node whether it is alive, for health checks in a container without a shell."`
+	Version  versionCommand   `cmd:"" help:"Print the version and the commit."`
 }
 
 // console is where a command writes, and the clock that ages are computed from.
@@ -102,33 +102,4 @@ func notifyContext() (context.Context, func()) {
 		signal.Stop(signals)
 		cancel()
 	}
-}
-
-type versionCommand struct{}
-
-// Run prints the version.
-func (versionCommand) Run(r runtime) error {
-	_, err := fmt.Fprintln(r.out, "usher", version())
-	return err
-}
-
-// version returns the module's version, or the commit of a build from a checkout.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	revision, modified := "", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			revision = s.Value
-		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = "+changes"
-		}
-	}
-	if info.Main.Version != "" && info.Main.Version != "(devel)" || revision == "" {
-		return info.Main.Version
-	}
-	return revision[:min(12, len(revision))] + modified
 }

@@ -224,7 +224,8 @@ func TestServe_UnknownFlag_Rejected(t *testing.T) {
 }
 
 func TestVersion_Prints(t *testing.T) {
-	if code, out, _ := usher("version"); code != 0 || !strings.HasPrefix(out, "usher ") {
+	want := regexp.MustCompile(`^usher \S+ \(commit \S+, go\S+ \w+/\w+\)\n$`)
+	if code, out, _ := usher("version"); code != 0 || !want.MatchString(out) {
 		t.Errorf("exit code %d: %q", code, out)
 	}
 }

@@ -123,7 +123,7 @@ func TestNode_InvalidSettings_NamesPositions(t *testing.T) {
 
 func TestNode_Version(t *testing.T) {
 	t.Parallel()
-	if code, out, errs := runToEnd(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+\n$`).MatchString(out) || errs != "" {
+	if code, out, errs := runToEnd(t, binary(t), "version"); code != 0 || !regexp.MustCompile(`^usher \S+ \(commit .*\)\n$`).MatchString(out) || errs != "" {
 		t.Errorf("version: %d, %q, %q", code, out, errs)
 	}
 }

@@ -1,0 +1,243 @@
+#!/usr/bin/env bash
+# Checks what deploy/ has for machines, containers and Kubernetes. Each part runs even if one before it failed.
+#
+#	deploy/check-packages.sh              every part
+#	deploy/check-packages.sh unit chart   some
+#
+#	unit     systemd-analyze finds the unit's exposure at most 2.0
+#	chart    helm lint, and manifests of several values against the schemas of Kubernetes and the Prometheus Operator
+#	compose  Compose's loader takes the file; two nodes with its settings serve behind its HAProxy, and one alone when one is killed
+#	image    BuildKit's linter takes the Dockerfile; its last stage, made here without containers, serves read-only as its user
+#	release  two builds have the same bytes, and a signature of the checksums is verified
+#	debian   boots a Debian, and there installs, serves under the unit's sandbox, upgrades, removes and purges
+#
+# Needs Go, root and a network. It installs the Debian packages that are missing. helm and kubectl-validate are built the first
+# time, which takes minutes; the folder is outside the tree and named by the versions, so that later runs reuse it.
+set -uo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
+export PATH="$PATH:/usr/local/go/bin:/usr/sbin:/sbin"
+
+readonly HELM=v4.3.1
+readonly KUBECTL_VALIDATE=v0.0.4
+readonly PROMETHEUS_OPERATOR=v0.85.0
+readonly KUBERNETES=1.29 # the newest whose schemas kubectl-validate v0.0.4 has
+readonly DEBIAN=bookworm
+
+cache=${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/usher-ci
+tools=$cache/helm-$HELM-kubectl-validate-$KUBECTL_VALIDATE-$(go env GOVERSION)
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+install_missing() { # command package...
+	local missing=()
+	while [[ $# -gt 0 ]]; do
+		command -v "$1" >/dev/null || missing+=("$2")
+		shift 2
+	done
+	[[ ${#missing[@]} -eq 0 ]] && return
+	printf '== installing %s\n' "${missing[*]}"
+	apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+install_tool() { # command module@version
+	[[ -x $tools/$1 ]] && return
+	mkdir -p "$tools"
+	(cd "$tools" && GOFLAGS='' GOBIN=$tools CGO_ENABLED=0 nice -n "${NICE:-0}" go install -trimpath -ldflags='-s -w' "$2")
+}
+
+check_unit() {
+	systemd-analyze security --offline=true --no-pager --threshold=20 deploy/usher.service | tail -n 1
+}
+
+# operator_schemas prints the folder with the ServiceMonitor's schema.
+operator_schemas() {
+	local folder
+	folder=$(cd "$work" && go mod download -json "github.com/prometheus-operator/prometheus-operator@$PROMETHEUS_OPERATOR" |
+		sed -n 's/^\t"Dir": "\(.*\)",$/\1/p') || return
+	mkdir -p "$work/crds" && cp "$folder/example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml" "$work/crds/"
+	printf '%s\n' "$work/crds"
+}
+
+check_chart() {
+	local chart=deploy/helm/usher values crds
+	install_tool helm "helm.sh/helm/v4/cmd/helm@$HELM" && install_tool kubectl-validate "sigs.k8s.io/kubectl-validate@$KUBECTL_VALIDATE" ||
+		return
+	crds=$(operator_schemas) || return
+	go build -o "$work/usher" ./cmd/usher || return
+	for values in "$chart"/ci/*.yaml; do
+		check_values "$values" "$crds" || return
+	done
+	refuses_values
+}
+
+# check_values renders the chart, and checks the manifests and the settings in them.
+check_values() { # file crds
+	local chart=deploy/helm/usher name rendered
+	name=$(basename "$1" .yaml)
+	rendered=$work/$name
+	mkdir -p "$rendered/etc/secrets" "$rendered/etc/tls"
+	"$tools/helm" lint --strict --values "$1" "$chart" &&
+		"$tools/helm" template tv "$chart" --values "$1" >"$rendered/manifests.yaml" &&
+		validate_manifests "$2" "$rendered/manifests.yaml" && refuses_manifests "$2" "$rendered/manifests.yaml" || return
+	make_secrets "$rendered/etc" || return
+	awk '/^  usher.yaml: \|/ { inside = 1; next } inside && /^---/ { exit } inside { sub(/^    /, ""); print }' \
+		"$rendered/manifests.yaml" | sed "s|/etc/usher/|$rendered/etc/|; s|/var/lib/usher|$rendered|" >"$rendered/etc/usher.yaml"
+	"$work/usher" validate --config "$rendered/etc/usher.yaml"
+}
+
+validate_manifests() { # crds file
+	"$tools/kubectl-validate" --version "$KUBERNETES" --local-crds "$1" "$2"
+}
+
+# refuses_manifests sees that a misspelt field, and a value of another type, are found.
+refuses_manifests() { # crds file
+	local mistake
+	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/PeriodSeconds: 45/PeriodSeconds: long/'; do
+		sed "$mistake" "$2" >"$2.wrong.yaml"
+		if cmp --quiet "$2" "$2.wrong.yaml" || validate_manifests "$1" "$2.wrong.yaml" >/dev/null 2>&1; then
+			printf 'accepted: %s\n' "$mistake"
+			return 1
+		fi
+	done
+}
+
+make_secrets() ( # folder
+	local name
+	umask 077
+	for name in identity.key ticket.key cluster.key admin.token; do
+		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$1/secrets/$name" || return
+	done
+	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=tv.example.com \
+		-keyout "$1/tls/tls.key" -out "$1/tls/tls.crt" 2>/dev/null
+)
+
+# refuses_values sets one wrong value after the other. Each must be refused by its name.
+refuses_values() {
+	local setting name output failed=0
+	while read -r setting name; do
+		if output=$("$tools/helm" template tv deploy/helm/usher --values deploy/helm/usher/ci/one-node-values.yaml --set "$setting" 2>&1); then
+			printf 'helm accepts --set %s\n' "$setting"
+			failed=1
+		elif [[ $output != *"$name"* ]]; then
+			printf -- '--set %s: the error does not name %s: %s\n' "$setting" "$name" "$output"
+			failed=1
+		fi
+	done <<-'END'
+		existingSecret= existingSecret
+		replicas=0 replicas
+		replicas=two replicas
+		replicas=2 config.cluster.redis.addresses
+		replica=2 replica
+		config.origins=null origins
+		config.routes=null routes
+		config.listen=:80 listen
+		config.admin.listen=:9000 admin
+		service.type=Public type
+		service.port=0 port
+		image.pullPolicy=Sometimes pullPolicy
+		autoscaling.targetCPUUtilizationPercentage=500 targetCPUUtilizationPercentage
+		serviceMonitor.interval=often interval
+		resources.limits.memory=much memory
+		podDisruptionBudget.maxUnavailable=0 maxUnavailable
+	END
+	return "$failed"
+}
+
+# lint runs the tests of a module of its own, in which a file is checked and mistakes in it are found.
+lint() { # Dockerfile|Compose
+	(cd deploy/packages/lint && go vet ./... && go test -count=1 -run "Test$1" ./...)
+}
+
+check_compose() {
+	local folder=$work/compose
+	mkdir -p "$folder" && lint Compose && go build -o "$folder/usher" ./cmd/usher && go build -o "$folder/stage" ./deploy/stage &&
+		promtool check config --syntax-only deploy/compose/prometheus.yaml &&
+		unshare --mount --net --pid --fork --kill-child --mount-proc deploy/packages/check-compose.sh "$folder"
+}
+
+# check_image makes the folder that the Dockerfile's last stage copies together, and runs its commands in it.
+check_image() {
+	local root=$work/image toolchain
+	toolchain=$(sed -n 's/^export GOTOOLCHAIN=go//p' deploy/package.sh)
+	grep -q "golang:$toolchain-" deploy/Dockerfile || {
+		printf 'deploy/Dockerfile builds with another Go than deploy/package.sh: want %s\n' "$toolchain"
+		return 1
+	}
+	lint Dockerfile || return
+	mkdir -p "$root/usr/bin" "$root/etc/usher" "$root/etc/ssl/certs" "$root/proc" &&
+		VERSION=1.2.3 COMMIT=0123456789ab ./deploy/package.sh program "$root/usr/bin/usher" || return
+	cat >"$root/etc/usher/usher.yaml" <<-'END'
+		listen: "127.0.0.1:8080"
+		identity: { secret: "b7c14e9d20f3586a" }
+		tickets: { keys: [ { id: a, secret: "b7c14e9d20f3586a" } ] }
+		origins: { media: { url: "http://127.0.0.1:9" } }
+		backends: { any: { kind: httprequest, address: "http://127.0.0.1:9" } }
+		routes: [ { path: "/play/{channel}/*", origin: media, backend: any } ]
+		admin: { listen: "127.0.0.1:8081", token: "b7c14e9d20f3586a" }
+		drain: { readiness_delay: 0s }
+	END
+	chmod 0755 "$work" && unshare --mount --net --pid --fork --kill-child deploy/packages/check-image.sh "$root"
+}
+
+check_release() {
+	local both=()
+	for i in 1 2; do
+		rm -rf dist && VERSION=1.2.3 ./deploy/package.sh >"$work/sums$i" || return
+		both+=("$work/sums$i")
+	done
+	cmp "${both[@]}" || return
+	deploy/packages/check-signature.sh
+}
+
+# debian_root prints the folder of a minimal Debian with systemd.
+debian_root() {
+	local root=$cache/debian-$DEBIAN
+	if [[ ! -e $root/complete ]]; then
+		rm -rf "$root"
+		mkdir -p "$cache"
+		debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus "$DEBIAN" "$root" >&2 && touch "$root/complete" || return
+		rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+	fi
+	printf '%s\n' "$root"
+}
+
+check_debian() {
+	local base root=$work/debian code
+	[[ -n $(find dist -name 'usher_1.2.3_*.deb' 2>/dev/null) ]] || VERSION=1.2.3 ./deploy/package.sh || return
+	base=$(debian_root) && cp -a "$base" "$root" && mkdir "$root/check" && cp dist/usher_1.2.3_*.deb "$root/check/usher.deb" &&
+		cp deploy/packages/check-installed.sh "$root/check/" &&
+		CGO_ENABLED=0 go build -o "$root/check/stage" ./deploy/stage &&
+		cp deploy/packages/check.service "$root/etc/systemd/system/" || return
+	mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
+	ln -s /etc/systemd/system/check.service "$root/etc/systemd/system/multi-user.target.wants/" || return
+	timeout 600 systemd-nspawn --quiet --register=no --keep-unit --directory "$root" --private-network --boot --link-journal=no \
+		--console=pipe </dev/null >"$work/boot.log" 2>&1
+	code=$?
+	cat "$root/check/log" || cat "$work/boot.log"
+	return "$code"
+}
+
+[[ $(id -u) -eq 0 ]] || {
+	echo 'deploy/check-packages.sh: not root: it makes namespaces and boots a Debian' >&2
+	exit 2
+}
+install_missing systemd-analyze systemd systemd-nspawn systemd-container debootstrap debootstrap openssl openssl ssh-keygen openssh-client \
+	haproxy haproxy redis-server redis-server promtool prometheus ip iproute2 ||
+	exit 2
+
+failed=0
+for part in "${@:-unit chart compose image release debian}"; do
+	for name in $part; do
+		printf '\n==== %s\n' "$name"
+		start=$SECONDS
+		if "check_$name"; then
+			printf '%s: ok, %d s\n' "$name" "$((SECONDS - start))"
+		else
+			printf '%s: FAILED\n' "$name"
+			failed=1
+		fi
+	done
+done
+exit "$failed"
