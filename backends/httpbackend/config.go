@@ -3,6 +3,7 @@ package httpbackend
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,10 +42,15 @@ type Config struct {
 	ResponseHeaderTimeout time.Duration `yaml:"response_header_timeout"`
 	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// MaxConnectionAge is how long a connection gets new calls, so that a change of the address in DNS is noticed.
+	MaxConnectionAge time.Duration `yaml:"max_connection_age"`
 	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
 	MaxResponseHeaderSize setting.ByteSize `yaml:"max_response_header_size"`
 	// MaxBodySize bounds the body in the same way.
 	MaxBodySize setting.ByteSize `yaml:"max_body_size"`
+
+	// AllowedNetworks are the networks besides the internet, and the private network of Address, to which a redirect is followed.
+	AllowedNetworks []netip.Prefix `yaml:"allowed_networks"`
 
 	TLS setting.TLSConfig `yaml:"tls"`
 }
@@ -55,6 +61,7 @@ func DefaultConfig() Config {
 		DialTimeout:           time.Second,
 		TLSTimeout:            2 * time.Second,
 		IdleTimeout:           time.Minute,
+		MaxConnectionAge:      time.Minute,
 		MaxResponseHeaderSize: 16 * setting.KiB,
 		MaxBodySize:           64 * setting.KiB,
 	}
@@ -80,6 +87,7 @@ func (c Config) Validate() error {
 		{"dial_timeout", c.DialTimeout},
 		{"tls_timeout", c.TLSTimeout},
 		{"idle_timeout", c.IdleTimeout},
+		{"max_connection_age", c.MaxConnectionAge},
 	} {
 		if bound.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
@@ -101,7 +109,16 @@ func (c Config) Validate() error {
 }
 
 // Warnings says what allowed settings cost.
-func (c Config) Warnings() error { return c.Statuses.Warnings() }
+func (c Config) Warnings() error {
+	errs := []error{c.Statuses.Warnings()}
+	for i, network := range c.AllowedNetworks {
+		if setting.IsEverybody(network) {
+			errs = append(errs, fmt.Errorf("allowed_networks[%d]: %s lets a redirect lead to any address, those of this node and its "+
+				"network too; list the networks of the middleware alone", i, network))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 func (c Config) validateHeaders() error {
 	var errs []error
