@@ -42,6 +42,7 @@ type Client struct {
 	name         string
 	address      *url.URL
 	headers      http.Header
+	dialer       *dialer
 	pool         *connectionPool
 	statuses     *StatusTable
 	alarms       *Alarms
@@ -96,13 +97,14 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 		return nil, err
 	}
 	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
-	dialer := newDialer(cfg, files, deps.Resolver)
-	open := func() *http.Transport { return newTransport(cfg, dialer, connections) }
+	d := newDialer(cfg, files, deps.Resolver)
+	open := func() *http.Transport { return newTransport(cfg, d, connections) }
 	life, end := context.WithCancel(context.Background())
 	return &Client{
 		name:         name,
 		headers:      staticHeaders(cfg.Headers, address),
 		address:      withoutUser(address),
+		dialer:       d,
 		pool:         newConnectionPool(open, cfg.MaxConnectionAge, time.Now()),
 		statuses:     table,
 		alarms:       NewAlarms(name, deps.Log),
