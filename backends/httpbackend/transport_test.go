@@ -100,6 +100,7 @@ func startAt(t *testing.T, address, name string) (port string, server *http.Serv
 			return
 		}
 		w.Header().Set("X-Session-Name", name)
+		_, _ = w.Write([]byte("allowed")) // a call has its connection until it has read this
 	}), ReadHeaderTimeout: time.Minute}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { _ = server.Close() })
@@ -189,13 +190,16 @@ func TestClient_Do_OldServerHangs_OneCallFails(t *testing.T) {
 	c.pool.since = c.pool.since.Add(-minPoolAge)
 	c.pool.mu.Unlock()
 	dns.set("127.0.0.3")
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	if _, err := c.Decide(ctx, Call{Query: "hang=old"}); !isKind(err, backends.FailureTimeout) {
+	decide := func(timeout time.Duration) (backends.Decision, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
+		defer cancel()
+		return c.Decide(ctx, Call{Query: "hang=old"})
+	}
+	if _, err := decide(100 * time.Millisecond); !isKind(err, backends.FailureTimeout) {
 		t.Fatalf("got %v, want a timeout", err)
 	}
 	for range 10 {
-		d, err := c.Decide(t.Context(), Call{Query: "hang=old"})
+		d, err := decide(30 * time.Second)
 		if err != nil || d.User != "new" {
 			t.Fatalf("got %q and %v, want the new server's answer", d.User, err)
 		}
