@@ -69,7 +69,7 @@ func (o *sessionOpener) admit(r session.OpenRequest) error {
 // spawn makes the session and its actor.
 func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
 	s := &Session{
-		id: r.Request.Session, backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
+		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
 		ticketUse: newTicketUse(&r, o.config.MaxAddresses),
 	}
 	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: r.Ticket})

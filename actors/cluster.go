@@ -50,9 +50,11 @@ type sessionStore interface {
 type heartbeatStore interface {
 	// RecordHeartbeats stores when sessions were last seen, and returns those that the store does not know.
 	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
-	// ExpireIdle returns up to about limit sessions that no node has seen for the given time, each of them once over all
-	// nodes: with an error too, those that it has closed.
+	// ExpireIdle closes up to about limit sessions that no node has seen for the given time. Over all nodes it returns each of
+	// them once, or again after a while until it is confirmed: with an error too, those that it has closed.
 	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
+	// ConfirmClosed tells that the closing records are kept elsewhere.
+	ConfirmClosed(ctx context.Context, closed []session.ClosingRecord) error
 }
 
 // streamStore counts the streams of each user over all nodes.

@@ -219,6 +219,12 @@ type Options struct {
 	// OnConstantUser is called, again and again while it holds, when the viewers of one user, whom the backend names, are at
 	// more than that many addresses at once on this node; nil: nobody is told. It must not block.
 	OnConstantUser func(backend, user string, addresses int)
+	// OnClosed keeps the records of sessions that have closed on all nodes, before anything else is done for them. After an
+	// error the store returns them again later, if it can. Nil: nobody keeps them.
+	OnClosed func([]session.ClosingRecord) error
+	// OnOpen keeps what would be recorded of open sessions if the process were killed now: of those that were seen since the
+	// last heartbeat. It is called by a node without others alone, whose store ends with the process. Nil: nobody keeps it.
+	OnOpen func([]session.ClosingRecord)
 	// Observer is told what sessions do; nil: nobody is.
 	Observer Observer
 	// Tracer records spans; nil: none.
@@ -263,6 +269,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Observer == nil {
 		o.Observer = noObserver{}
+	}
+	if o.OnClosed == nil {
+		o.OnClosed = func([]session.ClosingRecord) error { return nil }
 	}
 	if o.OnConstantUser == nil {
 		o.OnConstantUser = func(string, string, int) {}

@@ -23,6 +23,15 @@ type expiryStore struct {
 	idle    []time.Duration
 	left    []string
 	err     error
+
+	confirmed int
+}
+
+func (e *expiryStore) ConfirmClosed(_ context.Context, closed []session.ClosingRecord) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.confirmed += len(closed)
+	return nil
 }
 
 func (e *expiryStore) ExpireIdle(_ context.Context, idle time.Duration, _ int) ([]session.ClosingRecord, error) {
@@ -45,63 +54,51 @@ func (e *expiryStore) ReportStreams(_ context.Context, of ...session.StreamEntry
 	return session.LimitResult{States: make([]session.StreamState, len(of))}
 }
 
-// TestHeartbeatReporter_Expire closes what no node has seen for the idle timeout and one heartbeat, and frees the stream.
+// TestHeartbeatReporter_Expire closes what no node has seen for the idle timeout and one heartbeat, has it recorded, and frees
+// the stream. What is not recorded is not confirmed either, and stays as it is.
 func TestHeartbeatReporter_Expire(t *testing.T) {
 	t.Parallel()
 	limited := allowedDecision()
 	limited.MaxSessions = 1
+	ofLimited := session.Record{Request: openRequest(1).Request, Decision: limited}
+	user := []string{hashPrefix + "portal\x00id\x0017"}
 	for name, test := range map[string]struct {
-		record session.Record
-		err    error
-		left   []string
-		logged []string
+		record    session.Record
+		isShared  bool
+		err       error // of the store
+		recordErr error
+		left      []string
+		confirmed int
+		more      bool // another look may find more
 	}{
-		"a user with a limit": {
-			session.Record{Request: openRequest(1).Request, Decision: limited},
-			nil,
-			[]string{hashPrefix + "portal\x00id\x0017"},
-			[]string{`msg="session closed"`, "channel=a001", "user_id=17", "duration=1m30s", "unverified=5s", "requests=7"},
-		},
-		"a user without": {
-			session.Record{Request: openRequest(1).Request, Decision: allowedDecision()}, nil, nil, []string{`msg="session closed"`},
-		},
-		"a session whose request is not known": {
-			session.Record{Decision: limited}, nil, nil, []string{`msg="session closed"`, `channel=""`},
-		},
-		"the store fails": {
-			session.Record{Request: openRequest(1).Request, Decision: limited},
-			errBroken,
-			[]string{hashPrefix + "portal\x00id\x0017"},
-			[]string{`msg="session closed"`},
-		},
+		"a user with a limit":                    {record: ofLimited, left: user, confirmed: 1, more: true},
+		"a user without":                         {record: session.Record{Request: openRequest(1).Request, Decision: allowedDecision()}, confirmed: 1, more: true},
+		"a session whose request is not known":   {record: session.Record{Decision: limited}, confirmed: 1, more: true},
+		"the store fails":                        {record: ofLimited, err: errBroken, left: user, confirmed: 1},
+		"the record is lost on a shared store":   {record: ofLimited, isShared: true, recordErr: errBroken},
+		"the record is lost on the only node":    {record: ofLimited, recordErr: errBroken, left: user, confirmed: 1, more: true},
+		"a shared store, and the record is kept": {record: ofLimited, isShared: true, left: user, confirmed: 1, more: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var text lockedBuffer
-			store := &expiryStore{fakeCluster: new(fakeCluster), err: test.err}
-			c := core{
-				life: newLifecycle(), cluster: &clusterClient{Cluster: store},
-				log: slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug})),
-			}
+			store := &expiryStore{fakeCluster: &fakeCluster{isShared: test.isShared}, err: test.err}
+			store.expired = []session.ClosingRecord{{Record: test.record}}
+			life := newLifecycle()
+			c := core{life: life, cluster: &clusterClient{Cluster: store, life: life}, log: slog.New(slog.DiscardHandler)}
 			h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), nil, 20*time.Second, time.Minute)
-			h.conclude(t.Context(), session.ClosingRecord{
-				Record: test.record, Since: t0(), LastSeen: in(90 * time.Second),
-				Counters: session.Counters{Requests: 7, Unverified: 5 * time.Second},
-			})
+			recorded := 0
+			h.onClosed = func(all []session.ClosingRecord) error {
+				recorded += len(all)
+				return test.recordErr
+			}
+			if more := h.expire(h.idleTimeout+h.interval) > 0; more != test.more {
+				t.Errorf("looks again: %t, want %t", more, test.more)
+			}
 			if !slices.Equal(store.left, test.left) {
 				t.Errorf("freed %q, want %q", store.left, test.left)
 			}
-			for _, part := range test.logged {
-				if !strings.Contains(text.String(), part) {
-					t.Errorf("the log lacks %s:\n%s", part, text.String())
-				}
-			}
-			store.expired = []session.ClosingRecord{{}}
-			if got, want := h.expire(), 1; test.err == nil && got != want || test.err != nil && got != 0 {
-				t.Errorf("%d closed, want %d unless the store fails", got, want)
-			}
-			if got := strings.Count(text.String(), "session closed"); got != 2 {
-				t.Errorf("%d closing records, want that of conclude, and that of expire though the store fails:\n%s", got, &text)
+			if recorded != 1 || store.confirmed != test.confirmed {
+				t.Errorf("%d recorded and %d confirmed, want 1 and %d", recorded, store.confirmed, test.confirmed)
 			}
 			if !slices.Equal(store.idle, []time.Duration{80 * time.Second}) {
 				t.Errorf("the store was asked for sessions idle for %v, want 1m20s", store.idle)
@@ -126,39 +123,86 @@ func TestHeartbeatReporter_RunExpiry(t *testing.T) {
 	})
 }
 
-// TestHeartbeatReporter_HandOver_OpenSessions stores what this node counted of the sessions that others may continue.
+// TestHeartbeatReporter_HandOver_OpenSessions stores what this node counted of the sessions that others may continue. Without
+// others they close.
 func TestHeartbeatReporter_HandOver_OpenSessions(t *testing.T) {
 	t.Parallel()
 	for _, isShared := range []bool{true, false} {
 		inBubble(t, func(t *testing.T) {
 			store := &fakeCluster{isShared: isShared}
 			b := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-				if r.Session == idOf(2) {
+				switch r.Session {
+				case idOf(2):
 					return hang(ctx, r)
+				case idOf(4):
+					return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
 				}
 				return allowedDecision(), nil
 			})
-			n := newNode(b, store, nil)
+			var recorded []session.ClosingRecord
+			n := newNode(b, store, func(s *setup) {
+				s.OnClosed = func(all []session.ClosingRecord) error {
+					recorded = append(recorded, all...)
+					return nil
+				}
+			})
 			for range 3 {
 				n.watch(t, openRequest(1))
 			}
 			n.watch(t, openRequest(3))
 			n.table.find(idOf(3)).isClosed.Store(true)
+			n.watch(t, openRequest(4))
 			ctx, leave := context.WithCancel(t.Context())
 			go func() { _, _ = n.Open(ctx, openRequest(2)) }()
 			synctest.Wait()
 			n.closeAndDrain()
 			leave()
-			var want []int64
-			if isShared {
-				want = []int64{3} // one has closed before, one has not opened
+			if isShared { // one has closed before, one has not opened
+				if len(store.closing) != 2 || len(recorded) != 0 {
+					t.Errorf("handed over %+v and recorded %+v, want two handed over", store.closing, recorded)
+				}
+				return
 			}
-			var got []int64
-			for _, c := range store.closing {
-				got = append(got, c.Counters.Requests)
+			if len(recorded) != 1 || recorded[0].Counters.Requests != 3 || recorded[0].Reason().String() != "node-stopped" ||
+				recorded[0].Record.Request == nil || recorded[0].Record.Decision.Verdict != backends.Allowed {
+				t.Errorf("recorded %+v, want the session that was watched, as ended with the node", recorded)
 			}
-			if !slices.Equal(got, want) {
-				t.Errorf("shared %t: handed over sessions with %v requests, want %v", isShared, got, want)
+		})
+	}
+}
+
+// TestHeartbeatReporter_OnOpen_SeenSessions has a node without others keep its open sessions with each heartbeat, so that a
+// kill loses little.
+func TestHeartbeatReporter_OnOpen_SeenSessions(t *testing.T) {
+	t.Parallel()
+	for _, isShared := range []bool{true, false} {
+		inBubble(t, func(t *testing.T) {
+			var mu sync.Mutex
+			var requests []int64
+			n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{isShared: isShared}, func(s *setup) {
+				s.OnOpen = func(open []session.ClosingRecord) {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, c := range open {
+						requests = append(requests, c.Counters.Requests)
+					}
+				}
+			})
+			defer n.closeAndDrain()
+			interval := n.heartbeats.interval
+			time.Sleep(time.Millisecond) // not in the moment of the start
+			for i, pause := range []time.Duration{2 * openedInterval, 2 * interval} {
+				n.watch(t, openRequest(1))
+				time.Sleep(pause)
+				want := []int64{1, 2}[:i+1]
+				if isShared {
+					want = nil // the store has it
+				}
+				mu.Lock()
+				if !slices.Equal(requests, want) {
+					t.Errorf("shared %t: kept sessions with %v requests, want %v", isShared, requests, want)
+				}
+				mu.Unlock()
 			}
 		})
 	}

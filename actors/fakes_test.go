@@ -143,7 +143,7 @@ func (f *fakeCluster) SaveDecision(ctx context.Context, p session.DecisionUpdate
 func (f *fakeCluster) AddCounters(_ context.Context, id backends.SessionID, t session.Counters) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.closing = append(f.closing, session.ClosingRecord{Record: f.records[id], Counters: t})
+	f.closing = append(f.closing, session.ClosingRecord{Record: f.records[id], Counters: t, LastSeen: time.Now()})
 	return nil
 }
 
@@ -158,6 +158,8 @@ func (f *fakeCluster) ExpireIdle(context.Context, time.Duration, int) ([]session
 	f.closing = nil
 	return over, nil
 }
+
+func (f *fakeCluster) ConfirmClosed(context.Context, []session.ClosingRecord) error { return nil }
 
 func (f *fakeCluster) ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {
 	if entries[0].IsNew {
@@ -270,6 +272,7 @@ func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
 			Cluster:    store,
 			SigningKey: func() string { return "a" },
 			Logger:     slog.New(slog.NewTextHandler(n.log, nil)),
+			OnClosed:   logClosed(slog.New(slog.NewTextHandler(n.log, nil))),
 		},
 		rules: BackendRules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
 	}
@@ -280,6 +283,17 @@ func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
 	s.Backends = map[string]BackendOptions{"portal": {Backend: b, Rules: s.rules}}
 	n.Registry = NewRegistry(s.Options)
 	return n
+}
+
+// logClosed logs what is to be recorded of sessions.
+func logClosed(log *slog.Logger) func([]session.ClosingRecord) error {
+	return func(all []session.ClosingRecord) error {
+		for _, c := range all {
+			log.Info("session closed", slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),
+				slog.String("history", c.Counters.History), slog.Int64("requests", c.Counters.Requests))
+		}
+		return nil
+	}
 }
 
 // inBubble runs the test on a clock that jumps. It must close the nodes that it starts, by closeAndDrain.

@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	// heartbeatSteps is the number of steps over which a heartbeat is spread, so that a million sessions are no burst. It
 	// divides tableShards.
 	heartbeatSteps = 16
+	// openedInterval is for how long nobody else may know that a session has opened: a kill in this time loses its record.
+	openedInterval = 100 * time.Millisecond
 	// expiryInterval is how often expired sessions are looked for.
 	expiryInterval = 5 * time.Second
 	// maxExpired bounds one call, so that it stays far below the store's timeout.
@@ -27,12 +30,23 @@ type heartbeatReporter struct {
 	addresses   *addressLimit
 	interval    time.Duration
 	idleTimeout time.Duration
+	onClosed    func([]session.ClosingRecord) error
+	onOpen      func([]session.ClosingRecord) // nil: nobody keeps open sessions
+
+	openedMu sync.Mutex
+	opened   []*Session // since the last look; guarded by openedMu
+
+	keeping  sync.Mutex // held while open sessions are kept, so that none is that has closed
+	isClosed bool       // all sessions have closed; guarded by keeping
 }
 
 func newHeartbeatReporter(
 	c core, streams *streamLimits, addresses *addressLimit, interval, idleTimeout time.Duration,
 ) *heartbeatReporter {
-	return &heartbeatReporter{core: c, streams: streams, addresses: addresses, interval: interval, idleTimeout: idleTimeout}
+	return &heartbeatReporter{
+		core: c, streams: streams, addresses: addresses, interval: interval, idleTimeout: idleTimeout,
+		onClosed: func([]session.ClosingRecord) error { return nil },
+	}
 }
 
 // heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
@@ -49,24 +63,78 @@ func (s *Session) heartbeat() session.Heartbeat {
 
 // run reports heartbeats step by step until the registry closes.
 func (h *heartbeatReporter) run() {
-	ticker := time.NewTicker(h.interval / heartbeatSteps)
+	ticker, openedTicker := time.NewTicker(h.interval/heartbeatSteps), time.NewTicker(openedInterval)
 	defer ticker.Stop()
-	for step := 0; ; step = (step + 1) % heartbeatSteps {
+	defer openedTicker.Stop()
+	for step := 0; ; {
 		select {
 		case <-h.life.ctx.Done():
 			return
 		case <-ticker.C:
 			h.report(step)
+			step = (step + 1) % heartbeatSteps
+		case <-openedTicker.C:
+			h.reportOpened()
 		}
+	}
+}
+
+// onOpened has a session reported soon whose viewer may watch.
+func (h *heartbeatReporter) onOpened(s *Session) {
+	if h.cluster.Shared() || h.onOpen != nil {
+		h.openedMu.Lock()
+		h.opened = append(h.opened, s)
+		h.openedMu.Unlock()
+	}
+}
+
+// reportOpened stores the first heartbeats of sessions that have opened, or keeps those sessions.
+func (h *heartbeatReporter) reportOpened() {
+	h.openedMu.Lock()
+	opened := h.opened
+	h.opened = nil
+	h.openedMu.Unlock()
+	if len(opened) == 0 {
+		return
+	}
+	if h.cluster.Shared() {
+		seen := make([]session.Heartbeat, len(opened))
+		for i, s := range opened {
+			seen[i] = s.heartbeat()
+			s.heartbeats.Add(1)
+		}
+		h.store(seen)
+		return
+	}
+	open := make([]session.ClosingRecord, 0, len(opened))
+	h.keeping.Lock()
+	defer h.keeping.Unlock()
+	for _, s := range opened {
+		if !h.isClosed && !s.isClosed.Load() {
+			s.reportedSeen.Store(s.lastSeen.Load())
+			open = append(open, s.closingRecord())
+		}
+	}
+	if len(open) > 0 {
+		h.onOpen(open)
 	}
 }
 
 // report stores the heartbeats of one step.
 func (h *heartbeatReporter) report(step int) {
-	seen := h.collect(step)
-	if len(seen) == 0 {
-		return
+	h.keeping.Lock()
+	seen, open := h.collect(step)
+	if len(open) > 0 && !h.isClosed {
+		h.onOpen(open)
 	}
+	h.keeping.Unlock()
+	if len(seen) > 0 {
+		h.store(seen)
+	}
+}
+
+// store stores heartbeats.
+func (h *heartbeatReporter) store(seen []session.Heartbeat) {
 	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
 	defer cancel()
 	unknown, err := h.cluster.RecordHeartbeats(ctx, seen)
@@ -86,8 +154,9 @@ func (h *heartbeatReporter) report(step int) {
 	}
 }
 
-// collect returns the heartbeats of one step that the store does not know yet, and queues streams for renewal.
-func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
+// collect returns what was seen in one step since its last heartbeat: heartbeats for a shared store, or what is kept of open
+// sessions. It also queues streams for renewal.
+func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []session.ClosingRecord) {
 	const width = tableShards / heartbeatSteps
 	isShared := h.cluster.Shared()
 	for i := step * width; i < (step+1)*width; i++ {
@@ -95,26 +164,38 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat) {
 			if s.isClosed.Load() || s.opening.Load() != nil {
 				return true
 			}
-			if s.stream.Load() != nil {
-				h.streams.queueRenewal(s)
-			}
-			if s.ticketUse != nil {
-				h.addresses.queueRenewal(s)
-			}
+			h.queueRenewals(s)
 			if isShared && s.isUnsaved.Load() {
 				h.send(s, session.MustReload{})
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
-			if isShared && isKnown && s.lastSeen.Load() > reported {
+			if !isKnown || s.lastSeen.Load() <= reported {
+				return true
+			}
+			switch {
+			case isShared:
 				seen = append(seen, s.heartbeat())
 				s.heartbeats.Add(1)
+			case h.onOpen != nil:
+				s.reportedSeen.Store(s.lastSeen.Load())
+				open = append(open, s.closingRecord())
 			}
 			return true
 		})
 	}
-	return seen
+	return seen, open
+}
+
+// queueRenewals queues the session's stream and its address for renewal.
+func (h *heartbeatReporter) queueRenewals(s *Session) {
+	if s.stream.Load() != nil {
+		h.streams.queueRenewal(s)
+	}
+	if s.ticketUse != nil {
+		h.addresses.queueRenewal(s)
+	}
 }
 
 // runExpiry closes expired sessions until the registry closes.
@@ -127,19 +208,34 @@ func (h *heartbeatReporter) runExpiry() {
 			return
 		case <-ticker.C:
 		}
-		for h.expire() > 0 {
+		// Another node may have seen a session up to one heartbeat after the last one that the store knows.
+		for h.expire(h.idleTimeout+h.interval) > 0 {
 		}
 	}
 }
 
-// expire closes some of the expired sessions, and returns how many; 0 if the store failed. Another node may have seen a session up to one heartbeat
-// after the last one that the store knows.
-func (h *heartbeatReporter) expire() int {
-	ctx, cancel := context.WithTimeout(h.life.ctx, writeTimeout)
+// expire closes some of the sessions that were not seen for that long, and returns how many; 0 if the store failed, or if their
+// records were not kept.
+func (h *heartbeatReporter) expire(idle time.Duration) int {
+	ctx, cancel := h.life.writeContext()
 	defer cancel()
-	expired, err := h.cluster.ExpireIdle(ctx, h.idleTimeout+h.interval, maxExpired)
-	for _, c := range expired { // also with an error: nobody else is told of them
-		h.conclude(ctx, c)
+	expired, err := h.cluster.ExpireIdle(ctx, idle, maxExpired)
+	if idle < 0 {
+		h.markStopped(expired)
+	}
+	// Also with an error: nobody else is told of them before the store returns them again.
+	if h.onClosed(expired) != nil && h.cluster.Shared() {
+		return 0
+	}
+	ctx, cancel = h.life.writeContext()
+	defer cancel()
+	for i := range expired {
+		h.freeStream(ctx, &expired[i])
+	}
+	if len(expired) > 0 {
+		if err := h.cluster.ConfirmClosed(ctx, expired); err != nil {
+			h.log.Debug("closed sessions not confirmed, they are recorded again", slog.Int("sessions", len(expired)), slog.Any("error", err))
+		}
 	}
 	if err != nil {
 		return 0
@@ -147,24 +243,59 @@ func (h *heartbeatReporter) expire() int {
 	return len(expired)
 }
 
-// conclude frees the session's stream and logs its closing record, the only one over all nodes.
-func (h *heartbeatReporter) conclude(ctx context.Context, c session.ClosingRecord) {
-	r, d := c.Record.Request, &c.Record.Decision
+// markStopped notes that sessions end because the node stops, if their viewers were still there.
+func (h *heartbeatReporter) markStopped(closed []session.ClosingRecord) {
+	now := time.Now()
+	for i := range closed {
+		c := &closed[i]
+		c.IsNodeStopped = now.Sub(c.LastSeen) < h.idleTimeout
+		if c.LastSeen.After(now) { // at an edge
+			c.LastSeen = now
+		}
+	}
+}
+
+// freeStream frees the stream of a session that has closed on all nodes.
+func (h *heartbeatReporter) freeStream(ctx context.Context, c *session.ClosingRecord) {
+	r := c.Record.Request
 	if r == nil {
 		r = new(backends.Request)
 	}
-	if u := h.streams.streamOf(r, d); u != nil {
+	if u := h.streams.streamOf(r, &c.Record.Decision); u != nil {
 		h.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: c.Record.ID, IsLeaving: true})
 	}
-	h.log.Info("session closed",
-		slog.String("session", c.Record.ID.String()), slog.String("why", c.Reason().String()),
-		slog.String("route", r.Route), slog.String("channel", r.Channel),
-		slog.String("user", d.User), slog.String("user_id", d.UserID),
-		slog.String("verdict", d.Verdict.String()), slog.String("source", d.Source.String()),
-		slog.String("history", c.Counters.History),
-		slog.Duration("duration", c.LastSeen.Sub(c.Since).Round(time.Millisecond)),
-		slog.Duration("unverified", c.Counters.Unverified),
-		slog.Int64("requests", c.Counters.Requests), slog.Int64("bytes", c.Counters.Bytes))
+}
+
+// closeAll closes the open sessions of a node without others, whose store ends with it.
+func (h *heartbeatReporter) closeAll() {
+	h.keeping.Lock()
+	h.isClosed = true
+	h.keeping.Unlock()
+	stored := 0
+	h.table.each(func(s *Session) bool {
+		if s.isClosed.Load() || s.opening.Load() != nil || !s.wasAllowed() {
+			return true
+		}
+		c := s.closingRecord()
+		if c.Record.Decision.Source != backends.FromLimit { // the store has the yes of an evicted session
+			_, _ = h.cluster.saveDecision(session.DecisionUpdate{Record: c.Record}) // it is in this process
+		}
+		h.cluster.handOver(s, c.Counters)
+		if stored++; stored%maxExpired == 0 { // so that the store need not hold them all
+			h.closeRest()
+		}
+		return true
+	})
+	h.closeRest()
+}
+
+// closeRest closes all sessions that have left a node without others.
+func (h *heartbeatReporter) closeRest() {
+	if h.cluster.Shared() {
+		return
+	}
+	for h.expire(math.MinInt64) > 0 {
+	}
 }
 
 const (
@@ -174,9 +305,10 @@ const (
 	handOverTimeout = 5 * time.Second
 )
 
-// handOver stores what this node counted of its sessions, before the registry closes.
+// handOver stores what this node counted of its sessions, before the registry closes. Without other nodes they close.
 func (h *heartbeatReporter) handOver() {
 	if !h.cluster.Shared() {
+		h.closeAll()
 		return
 	}
 	slots := make(chan struct{}, maxHandOvers)

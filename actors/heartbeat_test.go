@@ -157,13 +157,15 @@ func TestHeartbeatReporter_UnknownSession(t *testing.T) {
 			r.records = nil
 		}
 		synctest.Wait()
-		for heartbeat, want := range []backends.Verdict{backends.Pending, backends.Allowed} {
-			forget()
-			n.watch(t, openRequest(1))
-			time.Sleep(20 * time.Second)
-			if got := r.get(idOf(1)).Decision.Verdict; got != want {
-				t.Errorf("after heartbeat %d the store holds %v, want %v", heartbeat+1, got, want)
-			}
+		forget()
+		time.Sleep(2 * openedInterval)
+		if got := r.get(idOf(1)).Decision.Verdict; got != backends.Pending || len(r.of(1)) != 1 {
+			t.Errorf("after the first of %d heartbeats the store holds %v, want pending", len(r.of(1)), got)
+		}
+		n.watch(t, openRequest(1))
+		time.Sleep(20 * time.Second)
+		if got := r.get(idOf(1)).Decision.Verdict; got != backends.Allowed {
+			t.Errorf("after the second heartbeat the store holds %v, want allowed", got)
 		}
 	})
 }
@@ -178,11 +180,16 @@ func TestHeartbeatReporter_Collect_EachSessionOnce(t *testing.T) {
 		for i := range sessions {
 			n.watch(t, openRequest(i))
 		}
+		time.Sleep(openedInterval + time.Millisecond) // their first heartbeats
+		for i := range sessions {
+			n.watch(t, openRequest(i))
+		}
 		n.table.find(idOf(1)).isClosed.Store(true)
 		n.table.find(idOf(2)).opening.Store(&pendingOpening{done: make(chan struct{})})
 		reported := map[backends.SessionID]int{}
 		for step := range heartbeatSteps {
-			for _, h := range n.heartbeats.collect(step) {
+			seen, _ := n.heartbeats.collect(step)
+			for _, h := range seen {
 				reported[h.ID]++
 			}
 		}
@@ -223,7 +230,7 @@ func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 		s.stream.Store(test.stream)
 		s.ticketUse = test.use
 		for step := range heartbeatSteps {
-			if got := h.collect(step); len(got) != 0 {
+			if got, open := h.collect(step); len(got) != 0 || len(open) != 0 {
 				t.Errorf("%s: reports %v, want nothing", name, got)
 			}
 		}

@@ -56,6 +56,10 @@ func NewRegistry(o Options) *Registry {
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
+	r.heartbeats.onClosed = o.OnClosed
+	if !o.Cluster.Shared() {
+		r.heartbeats.onOpen = o.OnOpen
+	}
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	for name, b := range o.Backends {
@@ -212,6 +216,7 @@ func (r *Registry) close() {
 		return true
 	})
 	r.life.wait()
+	r.heartbeats.closeRest() // what has left this node meanwhile
 	r.actors.shutdown()
 }
 

@@ -249,6 +249,9 @@ func (a *sessionActor) publish(now time.Time) {
 	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
 	if opening := s.opening.Swap(nil); opening != nil {
 		close(opening.done)
+		if d.Verdict == backends.Allowed {
+			a.registry.heartbeats.onOpened(s)
+		}
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)

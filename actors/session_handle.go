@@ -43,6 +43,7 @@ type Session struct {
 	// evicted is what the store holds of an evicted session: the backend's yes. It is nil if the session is not evicted.
 	evicted atomic.Pointer[session.Record]
 
+	began           int64         // when this node made the session, in nanoseconds since the node's start
 	expires         atomic.Int64  // when the decision is renewed, in nanoseconds since the node's start
 	extraLifetime   time.Duration // see [session.OpenRequest]
 	isCountedViewer bool          // viewerCount counts it; used by the actor alone
@@ -179,7 +180,29 @@ func (s *Session) History() string {
 // counters returns what this node counted of the session.
 func (s *Session) counters() session.Counters {
 	return session.Counters{
-		Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
+		Since: s.policy.Start.Add(time.Duration(s.began)), Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
+	}
+}
+
+// wasAllowed reports whether the viewer ever watched here, so that there is something to record.
+func (s *Session) wasAllowed() bool {
+	if s.reportedSeen.Load() != 0 {
+		return true
+	}
+	for codes := s.history.Load(); codes != 0; codes >>= 8 {
+		if backends.Verdict(codes>>4&0xf) == backends.Allowed {
+			return true
+		}
+	}
+	return false
+}
+
+// closingRecord returns what would be recorded of the session if it closed now.
+func (s *Session) closingRecord() session.ClosingRecord {
+	c := s.counters()
+	return session.ClosingRecord{
+		Record:   session.Record{ID: s.id, Opened: s.Ticket().Opened, Decision: *s.Decision(), Request: s.Request()},
+		Counters: c, Since: c.Since, LastSeen: s.LastSeen(), Sequence: s.sequence,
 	}
 }
 

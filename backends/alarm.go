@@ -22,13 +22,15 @@ const (
 	AlarmBrokenPage
 	// AlarmConstantUser is one user whose viewers are at very many addresses at once.
 	AlarmConstantUser
+	// AlarmDenialsJumped is a share of denials far above its average, among viewers whom the backend has allowed.
+	AlarmDenialsJumped
 )
 
 // String returns the alarm as logs and metrics show it.
 func (a Alarm) String() string {
 	return [...]string{
 		"unexpected_status", "redirect_to_itself", "bad_header", "wrong_address", "unexpected_answer", "address_moved", "broken_page",
-		"constant_user",
+		"constant_user", "denials_jumped",
 	}[a]
 }
 
@@ -45,6 +47,8 @@ func (a Alarm) Advice() string {
 			"only a sound answer has, or broken_page",
 		"have X-UserId (or X-Session-Name) name each subscriber, or leave it out: viewers of one name share a stream limit, and a " +
 			"kick or ban of one hits them all; if it is one subscriber, the account is shared",
+		"check the backend's database and log: it ends the sessions of viewers whom it has allowed; while it is mended force its " +
+			"breaker open, so that on_failure decides; if its tokens expire, set token_life",
 	}[a]
 }
 
@@ -52,6 +56,6 @@ func (a Alarm) Advice() string {
 func AllAlarms() []Alarm {
 	return []Alarm{
 		AlarmUnexpectedStatus, AlarmRedirectToItself, AlarmBadHeader, AlarmWrongAddress, AlarmUnexpectedAnswer,
-		AlarmAddressMoved, AlarmBrokenPage, AlarmConstantUser,
+		AlarmAddressMoved, AlarmBrokenPage, AlarmConstantUser, AlarmDenialsJumped,
 	}
 }

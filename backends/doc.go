@@ -5,8 +5,8 @@
 //	session ─► chain (fail-open, bulkhead, breaker, tracing) ─► adapter ─► middleware
 //	                                                              └─ httpbackend: the HTTP client that adapters share
 //
-// Folders: chain wraps a backend; httpbackend calls a middleware over HTTP; backendtest holds the contract suite and a
-// middleware that fails on command; each other folder is one adapter, a kind of backend.
+// Folders: chain wraps a backend; callstats counts its calls; httpbackend calls a middleware over HTTP; backendtest holds the
+// contract suite and a middleware that fails on command; each other folder is one adapter, a kind of backend.
 //
 // Invariants:
 //   - A denial is a Decision, never an error. An error means that there is no answer within the contract. So neither the

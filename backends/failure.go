@@ -100,18 +100,6 @@ func (o *Overload) Error() string {
 	return fmt.Sprintf("overloaded: %s=%s reached", o.Setting, o.Value)
 }
 
-// ParseOverload returns the Overload with that message, or nil. A decision that an Overload left pending has its message as
-// the reason.
-func ParseOverload(message string) *Overload {
-	rest, isOverload := strings.CutPrefix(message, "overloaded: ")
-	rest, isWhole := strings.CutSuffix(rest, " reached")
-	name, value, isSetting := strings.Cut(rest, "=")
-	if !isOverload || !isWhole || !isSetting {
-		return nil
-	}
-	return &Overload{Setting: name, Value: value}
-}
-
 // IsOverload reports whether err is an Overload.
 func IsOverload(err error) bool {
 	_, ok := errors.AsType[*Overload](err)

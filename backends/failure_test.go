@@ -19,24 +19,6 @@ func TestNewOverload_WritesTheValueAsTheConfigDoes(t *testing.T) {
 	}
 }
 
-func TestParseOverload(t *testing.T) {
-	t.Parallel()
-	for _, over := range []*Overload{
-		NewOverload("sessions.max", 200_000), NewOverload("backends.portal.answer_deadline", time.Minute),
-		NewOverload("new addresses of a ticket per minute", 12), NewOverload("backends.a=b.max_waiting", 4),
-	} {
-		got := ParseOverload(over.Error())
-		if got == nil || got.Error() != over.Error() {
-			t.Errorf("%s: got %+v", over, got)
-		}
-	}
-	for _, other := range []string{"", "overloaded: ", "overloaded: sessions.max reached", "overloaded: sessions.max=1", "sessions.max=1 reached"} {
-		if got := ParseOverload(other); got != nil {
-			t.Errorf("%q: got %+v, want none", other, got)
-		}
-	}
-}
-
 // TestFailure_IsConnect has every kind, before and after the request was sent.
 func TestFailure_IsConnect(t *testing.T) {
 	t.Parallel()

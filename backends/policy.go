@@ -7,8 +7,8 @@ type Policy uint8
 
 // The policies.
 const (
-	// PolicyFromPreset is the zero value: the backend's preset says which of the others holds.
-	PolicyFromPreset Policy = iota
+	// policyFromPreset is the zero value: the backend's preset says which of the others holds.
+	policyFromPreset Policy = iota
 	// PolicyAllow keeps the decisions of running sessions and admits unknown viewers, as Astra does.
 	PolicyAllow
 	// PolicyKeep keeps the decisions of running sessions and asks unknown viewers to retry, as Flussonic does.
@@ -17,7 +17,7 @@ const (
 	PolicyDeny
 )
 
-// String returns the policy as the config spells it; empty for PolicyFromPreset.
+// String returns the policy as the config spells it; empty for policyFromPreset.
 func (p Policy) String() string { return [...]string{"", "allow", "keep", "deny"}[p] }
 
 // MarshalText returns the policy as the config spells it.
@@ -25,7 +25,7 @@ func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // UnmarshalText parses a policy of the config.
 func (p *Policy) UnmarshalText(text []byte) error {
-	for candidate := PolicyFromPreset; candidate <= PolicyDeny; candidate++ {
+	for candidate := policyFromPreset; candidate <= PolicyDeny; candidate++ {
 		if candidate.String() == string(text) {
 			*p = candidate
 			return nil
@@ -34,9 +34,9 @@ func (p *Policy) UnmarshalText(text []byte) error {
 	return fmt.Errorf("on_failure %q: want allow, keep or deny", text)
 }
 
-// Or returns p, or fallback if p is PolicyFromPreset.
+// Or returns p, or fallback if p is policyFromPreset.
 func (p Policy) Or(fallback Policy) Policy {
-	if p == PolicyFromPreset {
+	if p == policyFromPreset {
 		return fallback
 	}
 	return p

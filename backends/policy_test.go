@@ -7,7 +7,7 @@ import (
 
 func TestPolicy_Text(t *testing.T) {
 	t.Parallel()
-	for _, want := range []Policy{PolicyFromPreset, PolicyAllow, PolicyKeep, PolicyDeny} {
+	for _, want := range []Policy{policyFromPreset, PolicyAllow, PolicyKeep, PolicyDeny} {
 		text, _ := want.MarshalText()
 		var got Policy
 		if err := got.UnmarshalText(text); err != nil || got != want {
@@ -22,7 +22,7 @@ func TestPolicy_Text(t *testing.T) {
 
 func TestPolicy_Or(t *testing.T) {
 	t.Parallel()
-	if got := PolicyFromPreset.Or(PolicyKeep); got != PolicyKeep {
+	if got := policyFromPreset.Or(PolicyKeep); got != PolicyKeep {
 		t.Errorf("without a policy: got %s, want the fallback", got)
 	}
 	if got := PolicyDeny.Or(PolicyKeep); got != PolicyDeny {

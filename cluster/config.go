@@ -26,7 +26,7 @@ type Config struct {
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
 	// SessionTTL is how long a session is remembered after its decision has expired.
 	SessionTTL time.Duration `yaml:"session_ttl"`
-	// StateDir is the folder in which the node keeps the bans over a restart; empty: none. Every node has its own.
+	// StateDir is the folder in which the node keeps bans and orders on breakers over a restart; empty: none. Every node has its own.
 	StateDir string `yaml:"state_dir"`
 	// Memory bounds what a node remembers of ended sessions while it has no Redis.
 	Memory MemoryConfig `yaml:"memory"`

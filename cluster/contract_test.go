@@ -16,6 +16,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/cluster/events"
 	"usher/cluster/redistest"
 )
 
@@ -143,7 +144,7 @@ func testConfig(s *redistest.Server) Config {
 
 func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 	t.Helper()
-	r, err := NewRedis(c, RedisDeps{ReviveFor: reviveFor, Local: newMemory(t, 1000), Logger: log})
+	r, err := NewRedis(c, RedisDeps{NodeID: events.NewID(), ReviveFor: reviveFor, Local: newMemory(t, 1000), Logger: log})
 	must(t, err)
 	t.Cleanup(r.Close)
 	return r
@@ -450,6 +451,7 @@ func TestStore_ExpireIdle(t *testing.T) {
 		n.t.Helper()
 		over, err := s.ExpireIdle(n.t.Context(), idle, most)
 		must(n.t, err)
+		must(n.t, s.ConfirmClosed(n.t.Context(), over))
 		return over
 	}
 	flush := func(n storePair, s Store, counters session.Counters) {

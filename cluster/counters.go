@@ -11,7 +11,12 @@ const maxHistorySize = 512
 
 // sumCounters adds what two nodes counted, or one node twice.
 func sumCounters(a, b session.Counters) session.Counters {
+	since := a.Since
+	if since.IsZero() || !b.Since.IsZero() && b.Since.Before(since) {
+		since = b.Since
+	}
 	return session.Counters{
+		Since:    since,
 		Requests: a.Requests + b.Requests, Bytes: a.Bytes + b.Bytes, Unverified: a.Unverified + b.Unverified,
 		History: joinHistory(a.History, b.History),
 	}

@@ -25,6 +25,7 @@
 //	                                                            mark_evicted
 //	                                                            add_counters
 //	                                                            close_session
+//	                                                            confirm_closed
 //	usher:last-seen:{0…63}    zset    session_ttl               session_heartbeat        when each session was last seen;
 //	                                                            expire_scan              restored by the next heartbeat
 //	                                                            expire_ack
@@ -50,6 +51,9 @@
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores
 //	                                                            store_bans               them again; as above
+//	usher:{all}:forced        hash    the last order's end      store_forced             operators' orders on breakers by
+//	                                                                                     backend, encrypted; every node stores
+//	                                                                                     again those that it knows
 //	usher:{all}:reports:…     hash    retention                 store_report             what nodes saw of a backend's
 //	                                                                                     outages, encrypted; each outage that
 //	                                                                                     runs is stored again in 10 s
@@ -66,7 +70,8 @@
 //	                          lease · u when that lease ends · w another node waits · b tickets opened until then are
 //	                          revoked, Unix seconds · x it is evicted · s when the current period
 //	                          began · c it has no current period · nr nb ns nh requests, bytes, ms without a backend's
-//	                          answer, history of decisions
+//	                          answer, history of decisions · y 1 if the decision allows the viewer · n the nodes that have
+//	                          not reported yet what they count of the session · p the last period, until it is confirmed
 //
 // An ACL user needs no more than
 //
@@ -85,7 +90,11 @@
 //     part of them, and a ban matches every viewer who presents all of its parts.
 //   - A revoked ticket stays revoked for as long as it could be used. A record of a newer version is ignored and not
 //     overwritten; its tombstones still count.
-//   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all.
+//   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all. What
+//     was counted stays in Redis until that node confirms that its record is kept; until then it is returned again, with the
+//     same period.
+//   - A record is estimated if a node allowed the session and never reported what it counted, as after a kill. Each node is
+//     noted when it begins to hold the session, and removed by its report.
 //   - What describes viewers is encrypted, and users are keyed hashes: Redis learns how many there are and no more.
 //   - Each revocation is applied once on every node; see package events.
 //   - After an outage each node writes what denies viewers and what it counted, a few pipelines at once. Of decisions it looks
@@ -97,6 +106,9 @@
 //     tombstones again, which takes less than a second. It is held until then, for three quarters of answer_deadline, and
 //     gets 503 with Retry-After after that. After that it admits as before, and its session is matched with the bans as soon as
 //     its credentials or its user are known.
+//   - An operator's order on a breaker holds on every node, those that start later included, within half a second, until it ends.
+//     Of two on one backend the newer one holds. An order that ends another is remembered for as long as that could hold.
+//     Without Redis a restart ends it, unless the node has a cluster.state_dir.
 //   - One session has one ticket. Nodes that cannot see each other's openings, because Redis stores nothing, sign one each. Of
 //     these the latest is the session's on every node as soon as it is seen: within a second after Redis stores again, or with
 //     the next heartbeat. A message tells it, which a node misses while it subscribes again, as after a freeze: it then looks
@@ -109,7 +121,7 @@
 //
 // Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
 // stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The
-// counters of a killed node are lost, from the last close of each session on.
+// counters of a killed node are lost, and the records of its sessions say so.
 //
 // Decided: a session is one hash, so that a lookup, a lease, a revoked ticket and a kick are one round trip. The last-seen
 // times lie in 64 sorted sets, so that no script takes long and all masters of a Redis Cluster hold a part.

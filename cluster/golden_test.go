@@ -66,6 +66,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	lifted, err := peers[0].Ban(t.Context(), session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
 	must(t, err)
 	unban(t, peers[0].Node, lifted.ID)
+	force(t, peers[0], backends.BreakerOpen, true, true)
 	must(t, peers[0].SaveReport(t.Context(), "portal", "part", []byte("x"), 10, time.Hour))
 	waitForHeartbeat(t, server, peers[0])
 	got := map[string]string{}
@@ -90,11 +91,12 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	want := map[string]string{
 		"usher:{all}:reported:portal": "zset",
 		"usher:{all}:reports:portal":  "hash part",
-		"usher:session:":              "a b c e f hash l nb nr ns o r s u v x",
+		"usher:session:":              "a b c e f hash l n nb nr ns o p r s u v x y",
 		"usher:last-seen:":            "zset",
 		"usher:user:":                 "hash s v",
 		"usher:{all}:ban-expiries":    "zset",
 		"usher:{all}:bans":            "hash",
+		"usher:{all}:forced":          "hash portal",
 		"usher:{all}:heartbeats":      "zset",
 		"usher:{all}:nodes":           "hash",
 		"usher:{all}:revocations":     "stream",

@@ -51,15 +51,23 @@ func (m *Memory) expireShard(
 			continue
 		}
 		delete(shard.lastSeen, id)
-		closed = append(closed, m.endPeriod(id, lastSeen))
+		closed = append(closed, m.endPeriod(id, lastSeen, now))
 	}
 	return closed
 }
 
+// ConfirmClosed does nothing: what closes here is returned once.
+func (m *Memory) ConfirmClosed(context.Context, []session.ClosingRecord) error { return nil }
+
 // endPeriod ends the current period of a session. The caller holds the shard's lock.
-func (m *Memory) endPeriod(id backends.SessionID, lastSeen time.Time) session.ClosingRecord {
+func (m *Memory) endPeriod(id backends.SessionID, lastSeen, now time.Time) session.ClosingRecord {
 	e := m.entryOf(id)
-	c := session.ClosingRecord{Record: e.record, Counters: e.counters, Since: e.since, LastSeen: lastSeen}
+	c := session.ClosingRecord{
+		Record: e.record, Counters: e.counters, Since: e.since, LastSeen: lastSeen, Period: uint64(now.UnixMilli()),
+	}
+	if since := e.counters.Since; !since.IsZero() {
+		c.Since = since // the ticket may be older than this process
+	}
 	if c.Since.IsZero() || c.Since.After(lastSeen) {
 		c.Since = lastSeen
 	}

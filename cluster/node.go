@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -61,6 +62,8 @@ type Handlers struct {
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
+	// OnForced is called with each order on a breaker, this node's own included.
+	OnForced func(backends.ForcedBreaker)
 	// Answer answers a request that a node sent to all; see [Node.Ask].
 	Answer func(ctx context.Context, request []byte) []byte
 }
@@ -73,6 +76,7 @@ type Node struct {
 	started  time.Time
 	cipher   *redisclient.Cipher
 	bans     *events.Bans
+	forced   *events.Forced
 	handlers atomic.Pointer[Handlers]
 	memory   *Memory        // of a single node
 	redis    *Redis         // nil: a single node
@@ -90,7 +94,7 @@ func Open(o Options) (*Node, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Node{o: o, id: events.NewID(), name: o.Config.NodeName, started: time.Now(), bans: events.NewBans()}
+	n := &Node{o: o, id: events.NewID(), name: o.Config.NodeName, started: time.Now(), bans: events.NewBans(), forced: events.NewForced()}
 	if n.name == "" {
 		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
@@ -161,7 +165,8 @@ func (n *Node) loadFile() error {
 	if n.file == nil {
 		return nil
 	}
-	if err := n.file.Load(n.cipher, n.bans, time.Now()); err != nil {
+	now := time.Now()
+	if err := errors.Join(n.file.Load(n.cipher, n.bans, now), n.file.KeepForced(n.cipher, n.forced, now)); err != nil {
 		n.Close()
 		return fmt.Errorf("cluster.state_dir: %w", err)
 	}
@@ -174,18 +179,18 @@ func (n *Node) loadFile() error {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
+		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
 	}
 	n.redis, n.Store, n.cipher, n.reports = r, r, r.cipher, reports.New(r.client, r.cipher)
 	n.broker = events.New(events.Options{
-		Client: r.client, Cipher: r.cipher, Bans: n.bans, NodeID: n.id, NodeName: n.name, Started: n.started,
+		Client: r.client, Cipher: r.cipher, Bans: n.bans, Forced: n.forced, NodeID: n.id, NodeName: n.name, Started: n.started,
 		Retention: max(minRetention, n.o.ReviveFor), Status: n.status, Logger: n.o.Logger,
 		OnRevocation: n.revoked, OnReceived: n.o.OnRevocationReceived, RecheckAll: n.recheckAll, OnStateLost: n.stateLost, OnDecision: r.waiters.notify,
 		OnTicketReplaced: n.ticketReplaced, OnTicketsMissed: n.ticketsMissed,
-		OnLimitExceeded: n.limitExceeded, Answer: n.answer,
+		OnLimitExceeded: n.limitExceeded, OnForced: n.onForced, Answer: n.answer,
 	})
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
@@ -210,6 +215,9 @@ func (n *Node) Close() {
 // list.
 func (n *Node) Run(ctx context.Context, h Handlers) {
 	n.handlers.Store(&h)
+	for _, order := range n.forced.All(time.Now()) {
+		n.onForced(order)
+	}
 	if n.broker == nil {
 		<-ctx.Done()
 		return

@@ -36,6 +36,7 @@ type peer struct {
 	revoked  []string // kind and session or ban, in order
 	rechecks int
 	exceeded []string
+	forced   []string // state and reason of orders on breakers, in order
 }
 
 func (p *peer) received() []string {
@@ -95,6 +96,11 @@ func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *pee
 
 func (p *peer) handlers() Handlers {
 	return Handlers{
+		OnForced: func(order backends.ForcedBreaker) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.forced = append(p.forced, describeForced(order))
+		},
 		OnRevocation: func(v session.Revocation) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

@@ -28,6 +28,7 @@ type Redis struct {
 	deferred *deferredWrites
 	log      *slog.Logger
 
+	nodeID                string
 	sessionTTL, reviveFor time.Duration
 	scripts               sessionScripts
 	waiters               leaseWaiters
@@ -43,7 +44,7 @@ type redisLimits = limits.Redis
 // sessionScripts are the scripts on sessions, named as their files.
 type sessionScripts struct {
 	acquireLease, storeDecision, revokeSession, markEvicted, addCounters *redisclient.Script
-	sessionHeartbeat, expireScan, expireAck, closeSession                *redisclient.Script
+	sessionHeartbeat, expireScan, expireAck, closeSession, confirmClosed *redisclient.Script
 }
 
 func loadSessionScripts() sessionScripts {
@@ -53,12 +54,14 @@ func loadSessionScripts() sessionScripts {
 		acquireLease: loadForSessions("acquire_lease"), storeDecision: loadForSessions("store_decision"),
 		markEvicted: loadForSessions("mark_evicted"), revokeSession: load("revoke_session"), addCounters: load("add_counters"),
 		sessionHeartbeat: load("session_heartbeat"), expireScan: load("expire_scan"), expireAck: load("expire_ack"),
-		closeSession: load("close_session"),
+		closeSession: load("close_session"), confirmClosed: load("confirm_closed"),
 	}
 }
 
 // RedisDeps are what a [Redis] needs beside its configuration.
 type RedisDeps struct {
+	// NodeID tells this process from all others.
+	NodeID string
 	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
 	// Local serves while Redis is unavailable. The Redis closes it.
@@ -84,7 +87,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 	}
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), log: d.Logger,
-		sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
+		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
 	r.redisLimits = limits.NewRedis(client, d.Local.memoryLimits, d.Logger)
@@ -127,7 +130,7 @@ func (r *Redis) AcquireLease(ctx context.Context, q session.LeaseRequest) (sessi
 func (r *Redis) tryAcquire(ctx context.Context, q session.LeaseRequest, takeOver bool) (session.LeaseResult, error) {
 	reply, err := r.client.RunWithExpiry(ctx, r.scripts.acquireLease, r.sessionKey(q.ID),
 		recordVersion, q.KnownRevision, q.Lease.Milliseconds(), redisclient.Flag(takeOver && q.Lease > 0),
-		redisclient.Flag(q.Wait > 0))
+		redisclient.Flag(q.Wait > 0), r.nodeID)
 	if err != nil {
 		return session.LeaseResult{}, fmt.Errorf("acquire the lease of session %s: %w", q.ID, err)
 	}
@@ -201,7 +204,10 @@ func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (ses
 
 func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
 	record, now := &u.Record, time.Now()
-	kind, ttl, encrypted := "authoritative", r.sessionTTL, []byte(nil)
+	kind, ttl, encrypted, holder := "authoritative", r.sessionTTL, []byte(nil), ""
+	if record.Decision.Verdict == backends.Allowed {
+		holder = r.nodeID
+	}
 	switch d := &record.Decision; {
 	case d.Verdict == backends.Pending:
 		kind, ttl = "release", denialTTL
@@ -216,7 +222,7 @@ func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	reply, err := r.client.RunWithExpiry(ctx, r.scripts.storeDecision, r.sessionKey(record.ID),
 		recordVersion, record.Revision, kind, encrypted, redisclient.UnixOrZero(record.Opened),
 		max(0, record.Expires.Sub(now).Milliseconds()), ttl.Milliseconds(), redisclient.Flag(u.RevokeTicket),
-		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String())
+		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String(), holder)
 	if err != nil {
 		return 0, fmt.Errorf("store the decision on session %s: %w", record.ID, err)
 	}
@@ -269,7 +275,7 @@ func (r *Redis) AddCounters(ctx context.Context, id backends.SessionID, c sessio
 
 func (r *Redis) sendCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
 	_, err := r.client.Run(ctx, r.scripts.addCounters, []string{r.sessionKey(id)},
-		c.Requests, c.Bytes, c.Unverified.Milliseconds(), c.History, r.sessionTTL.Milliseconds(), maxHistorySize)
+		c.Requests, c.Bytes, c.Unverified.Milliseconds(), c.History, r.sessionTTL.Milliseconds(), maxHistorySize, r.nodeID)
 	if err != nil {
 		return fmt.Errorf("add the counters of session %s: %w", id, err)
 	}

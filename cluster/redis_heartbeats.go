@@ -112,7 +112,7 @@ func (r *Redis) expireBucket(
 		return nil, nil
 	}
 	closed, acks, err := r.closeAll(ctx, found)
-	if err != nil {
+	if err != nil || len(acks) == 0 {
 		return closed, err // the scan returns again what is not closed yet
 	}
 	if _, err := r.client.Run(ctx, r.scripts.expireAck, key, acks...); err != nil {
@@ -121,10 +121,11 @@ func (r *Redis) expireBucket(
 	return closed, nil
 }
 
-// closeAll closes the sessions that a scan found, and returns the arguments of expire_ack.lua.
+// closeAll closes the sessions that a scan found. It returns the arguments of expire_ack.lua for those that were closed and
+// confirmed before.
 func (r *Redis) closeAll(ctx context.Context, found []any) (closed []session.ClosingRecord, acks []any, err error) {
 	results := make([]*session.ClosingRecord, len(found))
-	acks = make([]any, 2*len(found))
+	isDone := make([]bool, len(found))
 	group, closing := errgroup.WithContext(ctx)
 	group.SetLimit(concurrentCalls)
 	for i, one := range found {
@@ -133,50 +134,91 @@ func (r *Redis) closeAll(ctx context.Context, found []any) (closed []session.Clo
 			err = fmt.Errorf("BUG: script expire_scan returned %v", one)
 			break
 		}
-		acks[2*i], acks[2*i+1] = f[0], f[2]
 		group.Go(func() error {
-			var err error
-			results[i], err = r.endPeriod(closing, f[0], time.Duration(redisclient.Int(f[1]))*time.Millisecond)
+			c, err := r.endPeriod(closing, f[0], redisclient.Int(f[1]), redisclient.Int(f[2]))
+			results[i], isDone[i] = c, c == nil && err == nil
 			return err
 		})
 	}
 	err = errors.Join(err, group.Wait())
-	for _, c := range results {
-		if c != nil {
+	for i, c := range results {
+		switch {
+		case c != nil:
 			closed = append(closed, *c)
+		case isDone[i]:
+			acks = append(acks, redisclient.List(found[i])[0], redisclient.List(found[i])[2])
 		}
 	}
 	return closed, acks, err
 }
 
-// endPeriod ends the current period of a session. It returns nil if that was done before.
-func (r *Redis) endPeriod(ctx context.Context, raw any, idleFor time.Duration) (*session.ClosingRecord, error) {
+// endPeriod ends the current period of a session. It returns nil if that was done and confirmed before.
+func (r *Redis) endPeriod(ctx context.Context, raw any, idleFor, score int64) (*session.ClosingRecord, error) {
 	id, ok := parseRawID(raw)
 	if !ok {
 		return nil, nil // not a session's id
 	}
-	f, err := r.client.RunWithExpiry(ctx, r.scripts.closeSession, r.sessionKey(id), recordVersion, r.sessionTTL.Milliseconds())
+	f, err := r.client.RunWithExpiry(ctx, r.scripts.closeSession, r.sessionKey(id), recordVersion, r.sessionTTL.Milliseconds(), idleFor)
 	if err != nil {
 		return nil, fmt.Errorf("close session %s: %w", id, err)
 	}
-	if redisclient.Text(f[1]) == "before" {
+	outcome := redisclient.Text(f[1])
+	if outcome == "before" {
 		return nil, nil
 	}
-	if len(f) != 12 {
+	if len(f) != 15 {
 		return nil, fmt.Errorf("BUG: script close_session returned %d fields", len(f))
 	}
 	now := time.Now()
+	ago := func(ms any) time.Time { return now.Add(-time.Duration(redisclient.Int(ms)) * time.Millisecond) }
 	record, _ := r.parseRecord(id, f[2:7], now)
-	c := &session.ClosingRecord{Record: record, LastSeen: now.Add(-idleFor), Counters: session.Counters{
-		Requests: redisclient.Int(f[8]), Bytes: redisclient.Int(f[9]),
-		Unverified: time.Duration(redisclient.Int(f[10])) * time.Millisecond, History: redisclient.Text(f[11]),
-	}}
-	c.Since = c.LastSeen
-	if age := redisclient.Int(f[7]); age >= 0 {
-		c.Since = now.Add(-time.Duration(age) * time.Millisecond)
+	c := &session.ClosingRecord{
+		Record: record, LastSeen: ago(f[12]), Period: uint64(redisclient.Int(f[13])), IsEstimated: redisclient.Int(f[14]) == 1,
+		Counters: session.Counters{
+			Requests: redisclient.Int(f[8]), Bytes: redisclient.Int(f[9]),
+			Unverified: time.Duration(redisclient.Int(f[10])) * time.Millisecond, History: redisclient.Text(f[11]),
+		},
 	}
-	if c.Since.After(c.LastSeen) {
-		c.Since = c.LastSeen // it was seen only in the moment when the period began
+	c.Since = c.LastSeen
+	if redisclient.Int(f[7]) >= 0 && ago(f[7]).Before(c.LastSeen) { // otherwise it was seen only as it began
+		c.Since = ago(f[7])
+	}
+	if outcome == "closed" {
+		c.Mark = score // otherwise the session stays in the list, since its newer period is to be closed
 	}
 	return c, nil
+}
+
+// ConfirmClosed forgets the counters of sessions that were closed, and then removes the sessions from the list of those that
+// must be closed. A call that fails has them returned again.
+func (r *Redis) ConfirmClosed(ctx context.Context, closed []session.ClosingRecord) error {
+	acks := make(map[int][]any)
+	group, confirming := errgroup.WithContext(ctx)
+	group.SetLimit(concurrentCalls)
+	for i := range closed {
+		c := &closed[i]
+		if id := c.Record.ID; c.Mark != 0 {
+			acks[bucketOf(id)] = append(acks[bucketOf(id)], id[:], c.Mark)
+		}
+		group.Go(func() error {
+			key := []string{r.sessionKey(c.Record.ID)}
+			_, err := r.client.Run(confirming, r.scripts.confirmClosed, key, c.Period)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("confirm closed sessions: %w", err)
+	}
+	group, confirming = errgroup.WithContext(ctx)
+	group.SetLimit(concurrentCalls)
+	for bucket, args := range acks {
+		group.Go(func() error {
+			_, err := r.client.Run(confirming, r.scripts.expireAck, []string{r.client.Keys().LastSeen(bucket)}, args...)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("remove closed sessions from the list: %w", err)
+	}
+	return nil
 }

@@ -206,8 +206,8 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 	must(t, err)
 	c := testConfig(server)
 	c.RedisTimeout = timeout
-	other := newStore(t, c, slog.New(slog.DiscardHandler))                    // whose call waits behind no other
-	_, err = other.endPeriod(t.Context(), string(new(idOf(8))[:]), time.Hour) // the server knows the script
+	other := newStore(t, c, slog.New(slog.DiscardHandler))                                      // whose call waits behind no other
+	_, err = other.endPeriod(t.Context(), string(new(idOf(8))[:]), time.Hour.Milliseconds(), 1) // the server knows the script
 	must(t, err)
 	n.read(other, 7)
 
@@ -228,7 +228,7 @@ func TestRedis_Frozen_CallsTimeOut(t *testing.T) {
 		})
 	}
 	late.Go(func() {
-		if _, err := other.endPeriod(t.Context(), string(new(idOf(7))[:]), time.Hour); !errors.Is(err, backends.ErrStoreUnavailable) {
+		if _, err := other.endPeriod(t.Context(), string(new(idOf(7))[:]), time.Hour.Milliseconds(), 1); !errors.Is(err, backends.ErrStoreUnavailable) {
 			t.Errorf("the close ended with %v", err)
 		}
 	})

@@ -70,12 +70,13 @@ func TestRedis_EndPeriod(t *testing.T) {
 	if c.Since.Sub(openedAgo(10)).Abs() > 30*time.Second || c.LastSeen.Sub(lastSeen).Abs() > 30*time.Second || c.Counters.Requests != 3 {
 		t.Errorf("seen from %v to %v, want from 10 minutes to 5 minutes ago", c.Since, c.LastSeen)
 	}
+	must(t, n.a.ConfirmClosed(ctx, closed))
 	id := idOf(1)
-	again, err := n.a.(*Redis).endPeriod(ctx, string(id[:]), 0)
+	again, err := n.a.(*Redis).endPeriod(ctx, string(id[:]), 0, 1)
 	if err != nil || again != nil {
 		t.Errorf("closed once more: %+v and %v", again, err)
 	}
-	if odd, err := n.a.(*Redis).endPeriod(ctx, "no id", 0); odd != nil || err != nil {
+	if odd, err := n.a.(*Redis).endPeriod(ctx, "no id", 0, 1); odd != nil || err != nil {
 		t.Errorf("closed what is no session: %+v and %v", odd, err)
 	}
 }

@@ -28,9 +28,11 @@ type Store interface {
 	// RecordHeartbeats stores when sessions were last seen. It returns those that the store does not know: their decisions
 	// must be saved again.
 	RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) (unknown []backends.SessionID, err error)
-	// ExpireIdle closes sessions that no node has seen for that long, about that many at most. Over all nodes each
-	// is returned once; with an error too, those that were closed.
+	// ExpireIdle closes sessions that no node has seen for that long, about that many at most; with an error too, it returns
+	// those that were closed. Over all nodes each is returned once, or again after a while until it is confirmed.
 	ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error)
+	// ConfirmClosed tells that what ExpireIdle returned is kept elsewhere, so that the store may forget it.
+	ConfirmClosed(ctx context.Context, closed []session.ClosingRecord) error
 
 	// ReportStreams reports streams of one user, at least one. Unknown ones join. It does not fail.
 	ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult

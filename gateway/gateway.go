@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -299,7 +300,7 @@ func (g *Gateway) authorize(ctx context.Context, rc *requestContext, resp *Respo
 	}
 	rc.session.Seen(rc.now, rc.isPlaylist)
 	if !resp.applyDecision(d, rc, g.options.RetryAfter) {
-		if over := backends.ParseOverload(d.Reason); over != nil && d.Verdict == backends.Pending {
+		if over := parseOverload(d.Reason); over != nil && d.Verdict == backends.Pending {
 			g.countOverload(over)
 		}
 		return nil
@@ -363,4 +364,16 @@ func (g *Gateway) countOverload(over *backends.Overload) {
 	if g.options.OnOverload != nil {
 		g.options.OnOverload(over.Setting)
 	}
+}
+
+// parseOverload returns the Overload with that message, or nil. A decision that an Overload left pending has its message as the
+// reason.
+func parseOverload(message string) *backends.Overload {
+	rest, isOverload := strings.CutPrefix(message, "overloaded: ")
+	rest, isWhole := strings.CutSuffix(rest, " reached")
+	name, value, isSetting := strings.Cut(rest, "=")
+	if !isOverload || !isWhole || !isSetting {
+		return nil
+	}
+	return &backends.Overload{Setting: name, Value: value}
 }

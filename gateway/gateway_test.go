@@ -688,3 +688,21 @@ func TestGateway_OnOverload_NamesTheBound(t *testing.T) {
 		})
 	}
 }
+
+func TestParseOverload(t *testing.T) {
+	t.Parallel()
+	for _, over := range []*backends.Overload{
+		backends.NewOverload("sessions.max", 200_000), backends.NewOverload("backends.portal.answer_deadline", time.Minute),
+		backends.NewOverload("new addresses of a ticket per minute", 12), backends.NewOverload("backends.a=b.max_waiting", 4),
+	} {
+		got := parseOverload(over.Error())
+		if got == nil || got.Error() != over.Error() {
+			t.Errorf("%s: got %+v", over, got)
+		}
+	}
+	for _, other := range []string{"", "overloaded: ", "overloaded: sessions.max reached", "overloaded: sessions.max=1", "sessions.max=1 reached"} {
+		if got := parseOverload(other); got != nil {
+			t.Errorf("%q: got %+v, want none", other, got)
+		}
+	}
+}

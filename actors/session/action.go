@@ -50,9 +50,10 @@ const (
 	closedForgotten                 // a remembered denial, or a retry, has expired
 	closedUnknownTicket             // no record, and the ticket does not admit
 	closedSuperseded                // the viewer plays another channel
+	closedNodeStopped               // the only node has stopped
 )
 
 // String returns the reason as logs show it.
 func (r CloseReason) String() string {
-	return [...]string{"", "idle", "denied", "forgotten", "unknown-ticket", "superseded"}[r]
+	return [...]string{"", "idle", "denied", "forgotten", "unknown-ticket", "superseded", "node-stopped"}[r]
 }

@@ -38,6 +38,8 @@ type Record struct {
 
 // Counters is what one node has counted of a session.
 type Counters struct {
+	// Since is when the node began to count; zero: the store knows better.
+	Since           time.Time
 	Requests, Bytes int64
 	// Unverified is how long the session was allowed without an answer, as in an outage.
 	Unverified time.Duration
@@ -53,6 +55,17 @@ type ClosingRecord struct {
 	Since time.Time
 	// LastSeen is when any node last saw its viewer.
 	LastSeen time.Time
+	// Period tells the periods of one session apart. A record that the store returns again has the same one.
+	Period uint64
+	// IsEstimated reports that a node ended without reporting what it had counted, so that the counters lack that, and the
+	// viewer may have been seen up to one heartbeat later.
+	IsEstimated bool
+	// IsNodeStopped reports that the session ended with the only node that knew it.
+	IsNodeStopped bool
+	// Sequence tells the stays of one session on its node apart, while it is open.
+	Sequence uint64
+	// Mark is the store's own.
+	Mark int64
 }
 
 // Reason returns why the session ended, as far as the store tells: it knows that the tickets of a superseded session are
@@ -61,6 +74,8 @@ func (c *ClosingRecord) Reason() CloseReason {
 	switch r := &c.Record; {
 	case r.Decision.Verdict == backends.Denied, r.IsEvicted:
 		return closedDenied
+	case c.IsNodeStopped:
+		return closedNodeStopped
 	case r.Opened.After(r.RevokedBefore):
 		return ClosedIdle
 	case strings.HasSuffix(c.Counters.History, backends.Denied.String()+"/"+backends.FromLimit.String()):

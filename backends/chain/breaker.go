@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -38,10 +39,16 @@ type Breaker struct {
 	probes              chan struct{} // holds one value for each probe in flight
 	warnedAt            atomic.Int64  // when a second opinion was last reported, in Unix seconds
 
-	state      atomic.Uint32                 // a copy of gobreaker's, whose State() locks and moves
+	mu           sync.Mutex                             // held to change the next three, and to publish the state that follows from them
+	automatic    backends.BreakerState                  // a copy of gobreaker's, whose State() locks and moves
+	orderVersion int64                                  // of the last order
+	forced       atomic.Pointer[backends.ForcedBreaker] // nil: the breaker is not forced
+
+	state      atomic.Uint32                 // the state that holds: the forced one, or automatic
 	openSignal atomic.Pointer[chan struct{}] // closed while the state is not closed
 	changes    broadcaster
-	onCall     func(d backends.Decision, err error, took time.Duration)
+	isProbed   atomic.Bool // an operator's probe is in flight
+	onCall     func(r *backends.Request, d backends.Decision, err error, took time.Duration)
 	onState    func(backends.BreakerState)
 }
 
@@ -75,6 +82,9 @@ func newBreaker(name string, timeout time.Duration, cfg BreakerConfig, next back
 
 // Check asks the backend. Unless the breaker is closed it fails at once with a FailureBreakerOpen.
 func (b *Breaker) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+	if forced := b.forced.Load(); forced != nil {
+		return b.checkForced(ctx, r, forced.State)
+	}
 	if b.State() == backends.BreakerClosed {
 		return b.checkCounted(ctx, r, b.call)
 	}
@@ -104,7 +114,8 @@ func (b *Breaker) opened() <-chan struct{} { return *b.openSignal.Load() }
 // subscribe returns a channel that signals each change of State: see [broadcaster].
 func (b *Breaker) subscribe() (changes <-chan struct{}, cancel func()) { return b.changes.subscribe() }
 
-// Run moves an open breaker to half-open in time, even without checks. It returns when ctx ends.
+// Run moves an open breaker to half-open in time, even without checks, and ends what an operator forced. It returns when ctx
+// ends.
 func (b *Breaker) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -112,8 +123,9 @@ func (b *Breaker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case now := <-ticker.C:
 			b.cb.State()
+			b.endForced(now)
 		}
 	}
 }
@@ -224,21 +236,16 @@ func (b *Breaker) isTripped(cfg BreakerConfig, c gobreaker.Counts) bool {
 }
 
 // onStateChange copies gobreaker's state and signals the change.
-func (b *Breaker) onStateChange(_ string, from, to gobreaker.State) {
+func (b *Breaker) onStateChange(_ string, _, to gobreaker.State) {
 	b.consecutiveFailures = 0
 	b.history.reset()
+	automatic := backends.BreakerOpen
 	switch to {
 	case gobreaker.StateClosed:
-		b.openSignal.Store(new(make(chan struct{})))
-		b.state.Store(uint32(backends.BreakerClosed))
+		automatic = backends.BreakerClosed
 	case gobreaker.StateHalfOpen:
-		b.state.Store(uint32(backends.BreakerHalfOpen))
+		automatic = backends.BreakerHalfOpen
 	case gobreaker.StateOpen:
-		b.state.Store(uint32(backends.BreakerOpen))
-		if from == gobreaker.StateClosed {
-			close(*b.openSignal.Load())
-		}
 	}
-	b.onState(b.State())
-	b.changes.notify()
+	b.publish(func() { b.automatic = automatic })
 }

@@ -17,7 +17,7 @@ func (b *Breaker) call(ctx context.Context, r *backends.Request) (d backends.Dec
 	bounded, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	start := time.Now()
-	defer func() { b.onCall(d, err, time.Since(start)) }()
+	defer func() { b.onCall(r, d, err, time.Since(start)) }()
 	waits := time.AfterFunc(b.timeout/2, func() { b.seekEarlyOpinion(ctx, start) })
 	defer func() {
 		if !waits.Stop() {

@@ -31,13 +31,12 @@ func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
 // askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired
 // since.
 func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
-	if b.IsDown() { // probes decide
+	if b.IsDown() || b.forced.Load() != nil { // probes decide, or an operator
 		b.history.endOpinion()
 		return
 	}
 	start := time.Now()
-	r := answered.request
-	r.Number = max(1, r.Number)
+	r := answered.asRecheck()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	_, err := b.execute(func() (backends.Decision, error) {

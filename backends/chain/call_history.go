@@ -57,6 +57,13 @@ type answeredRequest struct {
 	took time.Duration
 }
 
+// asRecheck returns the request as one of a running session.
+func (a *answeredRequest) asRecheck() backends.Request {
+	r := a.request
+	r.Number = max(1, r.Number)
+	return r
+}
+
 func newCallHistory(window time.Duration, threshold int) *callHistory {
 	return &callHistory{
 		window:     window,
@@ -179,6 +186,13 @@ func (h *callHistory) endOverdue() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.overdue--
+}
+
+// latestAnswered returns the latest answered request as a re-check, if there is one.
+func (h *callHistory) latestAnswered() (r backends.Request, isKnown bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.latest[0].asRecheck(), h.latest[0].isSet
 }
 
 func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok bool) {

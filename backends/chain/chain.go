@@ -82,6 +82,7 @@ func decorate(outermostFirst ...decorator) decorator {
 func (c *Chain) failOpen(policy backends.Policy, deps Deps) decorator {
 	return func(next backends.Backend) backends.Backend {
 		c.FailOpen = NewFailOpen(c.Name, policy, next, c.IsDown, deps.Log)
+		c.FailOpen.forced = c.Forced
 		return c.FailOpen
 	}
 }

@@ -76,10 +76,10 @@ func TestNew_OnFailureWinsOverTheDefaultPolicy(t *testing.T) {
 		policy backends.Policy
 		want   backends.Policy
 	}{
-		"nothing said":              {backends.PolicyFromPreset, backends.PolicyFromPreset, backends.PolicyAllow},
-		"astra and alta allow":      {backends.PolicyAllow, backends.PolicyFromPreset, backends.PolicyAllow},
-		"flussonic keeps":           {backends.PolicyKeep, backends.PolicyFromPreset, backends.PolicyKeep},
-		"auth-proxy denies":         {backends.PolicyDeny, backends.PolicyFromPreset, backends.PolicyDeny},
+		"nothing said":              {backends.Policy(0), backends.Policy(0), backends.PolicyAllow},
+		"astra and alta allow":      {backends.PolicyAllow, backends.Policy(0), backends.PolicyAllow},
+		"flussonic keeps":           {backends.PolicyKeep, backends.Policy(0), backends.PolicyKeep},
+		"auth-proxy denies":         {backends.PolicyDeny, backends.Policy(0), backends.PolicyDeny},
 		"the config says otherwise": {backends.PolicyDeny, backends.PolicyAllow, backends.PolicyAllow},
 	}
 	for name, tt := range tests {

@@ -47,8 +47,8 @@ type Deps struct {
 	// DefaultPolicy is the outage policy where the config leaves it open, usually the preset's. Zero: allow.
 	DefaultPolicy backends.Policy
 	// OnCall is told of each call of the backend: its answer or error, and how long it took. OnState is told each new state of
-	// the breaker. They may be nil, are called concurrently and must not block.
-	OnCall  func(d backends.Decision, err error, took time.Duration)
+	// the breaker. They may be nil, are called concurrently, must not block and must not keep the request.
+	OnCall  func(r *backends.Request, d backends.Decision, err error, took time.Duration)
 	OnState func(backends.BreakerState)
 	// Log and Tracer may be nil: then nothing is logged or traced.
 	Log    *slog.Logger
@@ -63,7 +63,7 @@ func (d Deps) policy(configured backends.Policy) backends.Policy {
 // orNobody returns the dependencies with functions that tell nobody in place of nil.
 func (d Deps) orNobody() Deps {
 	if d.OnCall == nil {
-		d.OnCall = func(backends.Decision, error, time.Duration) {}
+		d.OnCall = func(*backends.Request, backends.Decision, error, time.Duration) {}
 	}
 	if d.OnState == nil {
 		d.OnState = func(backends.BreakerState) {}

@@ -14,8 +14,8 @@
 //	NewLocal: FailOpen ─► deniesPending ─► tracing ─► notifiesOnSent ─► adapter ─► chains of its members, if any
 //
 // Files: chain.go and local.go (constructors), failopen.go, not_found.go, bulkhead.go (with slot_queue.go), breaker.go,
-// breaker_call.go and breaker_opinion.go (with call_history.go, failure_dedup.go, recent_addresses.go and broadcast.go),
-// tracing.go, config.go and the other *_config.go.
+// breaker_call.go, breaker_force.go and breaker_opinion.go (with call_history.go, failure_dedup.go, recent_addresses.go and
+// broadcast.go), tracing.go, config.go and the other *_config.go.
 //
 // Invariants:
 //   - A denial passes through every decorator unchanged. Only an error is counted, or replaced by a fallback.
@@ -30,6 +30,7 @@
 //   - One viewer's wrong path (404) is one failure, however often they ask.
 //   - While other prefixes ask, one prefix holds at most three quarters of the slots.
 //   - A probe ends in time even if the adapter ignores its context.
+//   - What an operator forces holds until its order ends, and moves the breaker's own state in no way.
 //
 // Decided: the bulkhead stands outside the breaker, because a breaker that opens must release the checks that wait for a
 // slot. Consecutive failures are counted here, because gobreaker's count forgets those that left its window, and five
@@ -39,6 +40,9 @@
 // old. In a half-open breaker each prefix counts once per window, so that the viewer who fails one probe does not fail the
 // next. A reset or a timeout admits the viewer who may have caused it: no sign tells them from the first viewer of an outage,
 // who must not wait. A 404 is not held back for another viewer's answer: the viewer's next try finds it.
+//
+// Decided: a breaker that is forced closed lets a status or a malformed answer admit nobody, as any closed one does. An
+// operator's probe asks again about the viewer who was answered last, as a second opinion does: no request is invented.
 //
 // Refused: retries inside a check; the session's timer checks again, and players retry by themselves.
 package chain

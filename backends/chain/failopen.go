@@ -17,6 +17,8 @@ type FailOpen struct {
 	policy backends.Policy
 	next   backends.Backend
 	isDown func() bool
+	// forced returns the order that holds; zero: the backend is not forced.
+	forced func() backends.ForcedBreaker
 	log    *slog.Logger
 }
 
@@ -26,7 +28,10 @@ func NewFailOpen(name string, policy backends.Policy, next backends.Backend, isD
 	if isDown == nil {
 		isDown = func() bool { return false }
 	}
-	return &FailOpen{name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log)}
+	return &FailOpen{
+		name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log),
+		forced: func() backends.ForcedBreaker { return backends.ForcedBreaker{} },
+	}
 }
 
 // Check asks the backend, and returns the fallback if it fails.
@@ -71,10 +76,12 @@ func (f *FailOpen) IsDown() bool { return f.isDown() }
 // Policy returns the outage policy: allow, keep or deny.
 func (f *FailOpen) Policy() backends.Policy { return f.policy }
 
-// logOutages logs the beginning and the end of each outage once, with what it means for viewers. changes signals when
-// IsDown may have changed. It returns when ctx ends.
+// logOutages logs the beginning and the end of each outage once, with what it means for viewers, and of each order of an
+// operator. What an operator forced is no outage. changes signals when IsDown or the order may have changed. It returns when
+// ctx ends.
 func (f *FailOpen) logOutages(ctx context.Context, changes <-chan struct{}) error {
 	var since time.Time // zero: no outage
+	var forced backends.ForcedBreaker
 	for {
 		select {
 		case <-ctx.Done():
@@ -82,7 +89,9 @@ func (f *FailOpen) logOutages(ctx context.Context, changes <-chan struct{}) erro
 		case <-changes:
 		}
 		backend, policy := slog.String("backend", f.name), slog.String("on_failure", f.policy.String())
+		forced = f.logForced(forced)
 		switch isDown := f.IsDown(); {
+		case forced.IsForced:
 		case isDown && since.IsZero():
 			since = time.Now()
 			f.log.Warn("backend unavailable", backend, policy, slog.String("effect", effectOf(f.policy)))
@@ -91,6 +100,30 @@ func (f *FailOpen) logOutages(ctx context.Context, changes <-chan struct{}) erro
 			since = time.Time{}
 		}
 	}
+}
+
+// logForced logs an order that is not the last one, or the end of the last one. It returns the order that holds.
+func (f *FailOpen) logForced(last backends.ForcedBreaker) (order backends.ForcedBreaker) {
+	order = f.forced()
+	if order == last {
+		return order
+	}
+	backend, policy := slog.String("backend", f.name), slog.String("on_failure", f.policy.String())
+	if !order.IsForced {
+		f.log.Warn("backend no longer forced", backend, policy, slog.String("state", last.State.String()),
+			slog.String("effect", "checks are sent again as the breaker decides"))
+		return order
+	}
+	facts := []any{
+		backend, policy, slog.Time("until", order.Until), slog.String("reason", order.Reason), slog.String("by", order.By),
+	}
+	if order.State == backends.BreakerClosed {
+		f.log.Warn("backend forced closed by an operator",
+			append(facts, slog.String("effect", "every check is sent and waits for its answer, also during an outage"))...)
+		return order
+	}
+	f.log.Warn("backend forced open by an operator", append(facts, slog.String("effect", effectOf(f.policy)))...)
+	return order
 }
 
 // acceptsFailure reports whether the failure may admit an unknown viewer.

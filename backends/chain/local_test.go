@@ -101,7 +101,7 @@ func TestNewLocal_State_LocalMemberKeepsItClosed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		portal, _ := memberInState(t, "portal", backends.BreakerOpen)
-		users := NewLocal("users", backends.PolicyFromPreset, answerWith(backends.Decision{Verdict: backends.Denied}), nil, Deps{})
+		users := NewLocal("users", backends.Policy(0), answerWith(backends.Decision{Verdict: backends.Denied}), nil, Deps{})
 		if c := compositeOf(backends.PolicyAllow, nil, users, portal); c.IsDown() {
 			t.Error("the composite is down although one of its members is local")
 		}
@@ -216,7 +216,7 @@ func TestNewLocal_OnSentCalledOnce(t *testing.T) {
 		after time.Duration
 	}{
 		"decided here": {func() (*Chain, *Chain) {
-			return NewLocal("users", backends.PolicyFromPreset, no, nil, Deps{}), nil
+			return NewLocal("users", backends.Policy(0), no, nil, Deps{}), nil
 		}, 1, 0},
 		"two members are asked": {func() (*Chain, *Chain) {
 			unsure := answerWith(backends.Decision{})
@@ -335,7 +335,7 @@ func TestChain_WithoutFailOpen_IgnoresTheMembersPolicy(t *testing.T) {
 		"a member that denies, joined under allow":    {backends.PolicyDeny, backends.PolicyAllow, backends.FailureTransport, "allowed fail-open", "allowed cached"},
 		"a member that denies, joined under keep":     {backends.PolicyDeny, backends.PolicyKeep, backends.FailureTransport, "failure", "allowed cached"},
 		"a failure that the viewer may have caused":   {backends.PolicyAllow, backends.PolicyAllow, backends.FailureStatus, "failure", "allowed cached"},
-		"the default policy where none is configured": {backends.PolicyDeny, backends.PolicyFromPreset, backends.FailureTransport, "allowed fail-open", "allowed cached"},
+		"the default policy where none is configured": {backends.PolicyDeny, backends.Policy(0), backends.FailureTransport, "allowed fail-open", "allowed cached"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 const alarmClearAfter = time.Minute
 
 // numAlarms is the number of alarms.
-const numAlarms = int(backends.AlarmConstantUser) + 1
+const numAlarms = int(backends.AlarmDenialsJumped) + 1
 
 // AlarmSet is a set of alarms. The zero value is empty.
 type AlarmSet uint16
@@ -55,16 +55,34 @@ func (r *Alarms) Record(now time.Time, raised AlarmSet, detail string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range backends.AllAlarms() {
+		if a == backends.AlarmDenialsJumped {
+			continue // no single answer tells; see End
+		}
 		r.update(now, a, raised.Has(a), detail)
 	}
 }
 
-// Raise records an alarm that no single answer raises. It clears no other.
+// Raise records an alarm that no single answer raises. It clears no other. AlarmDenialsJumped holds until [Alarms.End].
 func (r *Alarms) Raise(now time.Time, a backends.Alarm, detail string) {
 	r.counts[a].Add(1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.update(now, a, true, detail)
+}
+
+// End ends an alarm that good answers do not end.
+func (r *Alarms) End(a backends.Alarm) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.Active().Has(a) {
+		r.end(a)
+	}
+}
+
+// end ends an alarm. The caller holds mu.
+func (r *Alarms) end(a backends.Alarm) {
+	r.active.Store(uint32(r.Active() &^ AlarmSet(0).With(a)))
+	r.log.Warn("backend keeps its contract again", slog.String("backend", r.name), slog.String("alarm", a.String()))
 }
 
 // update begins or ends one alarm. The caller holds mu.
@@ -76,8 +94,7 @@ func (r *Alarms) update(now time.Time, a backends.Alarm, isRaised bool, detail s
 		r.active.Store(uint32(r.Active().With(a)))
 		r.log.Warn("backend violates its contract", backend, alarm, slog.String("detail", detail), slog.String("advice", a.Advice()))
 	case !isRaised && isActive && now.Sub(r.lastSeen[a]) >= alarmClearAfter:
-		r.active.Store(uint32(r.Active() &^ AlarmSet(0).With(a)))
-		r.log.Warn("backend keeps its contract again", backend, alarm)
+		r.end(a)
 	}
 	if isRaised {
 		r.lastSeen[a] = now

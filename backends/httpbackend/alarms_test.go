@@ -111,3 +111,23 @@ func TestAlarms_Record_GoodAnswerAllocatesNothing(t *testing.T) {
 		t.Errorf("got %v allocations, want none", n)
 	}
 }
+
+// Only End ends an alarm that no single answer tells of.
+func TestAlarms_End(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	w, start := NewAlarms("portal", slog.New(slog.NewTextHandler(&out, nil))), time.Now()
+	w.End(backends.AlarmDenialsJumped) // which does not hold
+	w.Raise(start, backends.AlarmDenialsJumped, "90 % of 100")
+	w.Record(start.Add(time.Hour), 0, "")
+	if !w.Active().Has(backends.AlarmDenialsJumped) {
+		t.Error("a good answer ended it")
+	}
+	w.End(backends.AlarmDenialsJumped)
+	if w.Active() != 0 || w.Count(backends.AlarmDenialsJumped) != 1 {
+		t.Errorf("got alarms %b, raised %d times", w.Active(), w.Count(backends.AlarmDenialsJumped))
+	}
+	if got := strings.Count(out.String(), "alarm=denials_jumped"); got != 2 || !strings.Contains(out.String(), "keeps its contract again") {
+		t.Errorf("want a line of the beginning and of the end, got:\n%s", out.String())
+	}
+}

@@ -28,16 +28,18 @@ const fileLockTimeout = time.Second
 const (
 	fileBans     = "bans"
 	fileUnbanned = "unbanned"
-	fileNode     = "node" // "secret": the node's own
+	fileNode     = "node"   // "secret": the node's own
+	fileForced   = "forced" // by backend, as in Redis but by this node's clock
 )
 
-// BanFile keeps the bans of a node and their tombstones over a restart, so that they hold when Redis and all nodes have lost
-// them. Its values are encrypted as in Redis. It has at most as many as [Bans] has.
+// BanFile keeps the bans of a node and their tombstones, and orders on breakers, over a restart, so that they hold when Redis and
+// all nodes have lost them. Its values are encrypted as in Redis. It has at most as many as [Bans] has.
 type BanFile struct {
 	db  *bbolt.DB
 	log *slog.Logger
 	// written has the keys of what is in the file, by bucket.
 	written map[string]map[string]bool
+	forced  *Forced // nil: none are kept
 }
 
 // CheckBanFile returns why no node could keep its bans in the file. It changes nothing, and accepts a file that a running
@@ -83,7 +85,7 @@ func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
 	}
 	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}}}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{fileBans, fileUnbanned, fileNode} {
+		for _, name := range []string{fileBans, fileUnbanned, fileNode, fileForced} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
 				return err
 			}
@@ -110,6 +112,19 @@ func (f *BanFile) Secret() (secret setting.Secret, err error) {
 		return nil
 	})
 	return secret, err
+}
+
+// KeepForced adds the orders on breakers that the file has, and keeps in it what changes.
+func (f *BanFile) KeepForced(cipher *redisclient.Cipher, forced *Forced, now time.Time) error {
+	f.forced = forced
+	return f.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(fileForced)).ForEach(func(backend, value []byte) error {
+			if order, isCurrent, _ := decodeForced(cipher, string(backend), string(value), now.UnixMilli(), now); isCurrent {
+				forced.Add(now, order)
+			}
+			return nil
+		})
+	})
 }
 
 // Load adds to the bans what the file has.
@@ -157,9 +172,14 @@ func splitValue(value []byte) (until time.Time, rest []byte) {
 // Run writes what changes until ctx ends, and closes the file.
 func (f *BanFile) Run(ctx context.Context, cipher *redisclient.Cipher, bans *Bans) {
 	defer func() { _ = f.db.Close() }()
+	var forced chan struct{}
+	if f.forced != nil {
+		forced = f.forced.changed
+	}
 	for isEnding := false; !isEnding; {
 		select {
 		case <-bans.changed:
+		case <-forced:
 		case <-ctx.Done():
 			isEnding = true
 		}
@@ -179,8 +199,30 @@ func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
 		if err != nil {
 			return err
 		}
-		return f.writeBucket(tx, fileUnbanned, maps.Keys(unbanned), func(id string) []byte { return millisOf(unbanned[id]) })
+		err = f.writeBucket(tx, fileUnbanned, maps.Keys(unbanned), func(id string) []byte { return millisOf(unbanned[id]) })
+		return errors.Join(err, f.writeForced(tx, cipher))
 	})
+}
+
+// writeForced makes the file hold the orders on breakers, which are few and change, unlike bans.
+func (f *BanFile) writeForced(tx *bbolt.Tx, cipher *redisclient.Cipher) error {
+	if f.forced == nil {
+		return nil
+	}
+	if err := tx.DeleteBucket([]byte(fileForced)); err != nil {
+		return err
+	}
+	bucket, err := tx.CreateBucket([]byte(fileForced))
+	if err != nil {
+		return err
+	}
+	for _, o := range f.forced.All(time.Now()) {
+		value := fmt.Sprintf("%d %d %s", o.Version, o.Until.UnixMilli(), encodeForced(cipher, o))
+		if err := bucket.Put([]byte(o.Backend), []byte(value)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func millisOf(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) }

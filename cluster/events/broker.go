@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -33,6 +34,8 @@ type Options struct {
 	Cipher *redisclient.Cipher
 	// Bans are those of this node. The broker keeps them the same as those in Redis.
 	Bans *Bans
+	// Forced are the orders on breakers that this node knows. The broker keeps them the same as those in Redis.
+	Forced *Forced
 	// NodeID is the node's own, NodeName is the one in its configuration.
 	NodeID, NodeName string
 	Started          time.Time
@@ -60,6 +63,8 @@ type Options struct {
 	OnTicketsMissed func()
 	// OnLimitExceeded is called when a user begins to exceed the stream limit.
 	OnLimitExceeded func(userHash string)
+	// OnForced receives each order on a breaker that another node has stored.
+	OnForced func(backends.ForcedBreaker)
 	// Answer answers a request of a node.
 	Answer func(ctx context.Context, request []byte) []byte
 }
@@ -78,6 +83,7 @@ type Broker struct {
 	registry        *nodeRegistry
 	revocations     *revocationStream
 	bans            *banSync
+	forced          *forcedSync
 	rpc             *nodeRPC
 	restoration     *restoration
 	onDecision      func(backends.SessionID)
@@ -98,7 +104,7 @@ type Broker struct {
 func New(o Options) *Broker {
 	clock := new(redisclient.Clock)
 	b := &Broker{
-		client: o.Client, started: o.Started, bans: newBanSync(o), onDecision: o.OnDecision, onTicket: o.OnTicketReplaced,
+		client: o.Client, started: o.Started, bans: newBanSync(o), forced: newForcedSync(o), onDecision: o.OnDecision, onTicket: o.OnTicketReplaced,
 		onTicketsMissed: o.OnTicketsMissed,
 		onLimitExceeded: o.OnLimitExceeded, log: o.Logger, wake: make(chan struct{}, 1),
 		wakeOnly: make(chan struct{}, 1), restoration: newRestoration(),
@@ -247,7 +253,7 @@ func (b *Broker) heartbeat(
 			return false, err
 		}
 	}
-	if err := b.syncBans(ctx); err != nil {
+	if err := errors.Join(b.syncBans(ctx), b.forced.sync(ctx, reply)); err != nil {
 		return false, err
 	}
 	if b.registry.setWritten(reply.epoch) {

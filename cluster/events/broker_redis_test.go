@@ -78,7 +78,7 @@ func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	must(t, err)
 	n := &testNode{bans: NewBans(), log: new(redistest.Log)}
 	n.Broker = New(Options{
-		Client: client, Cipher: goldenCipher(t), Bans: n.bans, NodeID: NewID(), NodeName: name, Started: time.Now(),
+		Client: client, Cipher: goldenCipher(t), Bans: n.bans, Forced: NewForced(), OnForced: func(backends.ForcedBreaker) {}, NodeID: NewID(), NodeName: name, Started: time.Now(),
 		Retention: time.Hour, Status: func() NodeStatus { return NodeStatus{Name: name, Sessions: 3} }, Logger: n.log.Logger(),
 		OnRevocation: n.revoked, OnReceived: n.received, RecheckAll: func() { n.note("recheck") }, OnStateLost: func([]Issued) { n.note("lost") },
 		OnDecision: func(id backends.SessionID) { n.note("decision " + id.String()) }, OnTicketReplaced: func(backends.SessionID) {}, OnTicketsMissed: func() { n.note("tickets missed") },

@@ -5,13 +5,13 @@
 //	Publish ────────┤ revocationStream ── publish ───────────────────┼──► stream and channel of revocations
 //	                │      ▲    └──────── replay after a gap ────────┼─── stream
 //	StoreBans ──────┤ banSync ─────────── each side gets what lacks ─┼──► bans
+//	StoreForced ────┤ forcedSync ──────── each side gets what is new ┼──► orders on breakers
 //	Call ───────────┤ nodeRPC ─────────── request, reply ────────────┼──► a channel for each node
 //	                │ nodeRegistry ────── heartbeat, twice a second ─┼──► nodes
 //	                └────────────────────────────────────────────────┘
 //	                                            Subscription ◄──────────── all channels
 //
-// A heartbeat returns where the stream ends and the version of the bans, so a node knows within half a second what it
-// missed.
+// A heartbeat returns where the stream ends and the orders on breakers, so a node knows within half a second what it missed.
 //
 // Invariants:
 //   - Each revocation is applied once on every node: from the channel or, after a gap, from the stream. A node rechecks all

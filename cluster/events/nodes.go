@@ -40,6 +40,8 @@ type heartbeatReply struct {
 	epoch          string
 	epochAge       time.Duration
 	lastRevocation streamID
+	// forced has each backend with an order on its breaker, and what is stored of it.
+	forced []any
 }
 
 // listedNode is a node as it is listed, with its [NodeStatus.Epoch].
@@ -93,14 +95,14 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 	// of the first one from the others.
 	epoch := NewID()
 	reply, err := r.client.RunDirect(ctx, r.heartbeatScript,
-		[]string{k.Shared("nodes"), k.Shared("heartbeats"), k.Shared("state")},
+		[]string{k.Shared("nodes"), k.Shared("heartbeats"), k.Shared("state"), k.Shared("forced")},
 		r.nodeID, status, nodeTTL.Milliseconds(), forgetNodeAfter.Milliseconds(), r.retention.Milliseconds(), epoch,
 		k.NodeChannel(r.nodeID), number)
 	if err != nil {
 		return heartbeatReply{}, err
 	}
 	fields := redisclient.List(reply)
-	if len(fields) != 5 {
+	if len(fields) != 6 {
 		return heartbeatReply{}, fmt.Errorf("BUG: script node_heartbeat returned %d fields", len(fields))
 	}
 	h := heartbeatReply{
@@ -108,6 +110,7 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 	}
 	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
 	h.epochAge = time.Duration(redisclient.Int(fields[4])) * time.Millisecond
+	h.forced = redisclient.List(fields[5])
 	r.clock.Set(h.ms, sentAt)
 	r.liveNodes.Store(int64(max(1, h.liveNodes)))
 	return h, nil

@@ -7,6 +7,7 @@
 -- ARGV[4]  the duration of the lease, in ms; 0: only read
 -- ARGV[5]  "1": take the lease over from another holder
 -- ARGV[6]  "1": the caller will wait for another holder's decision
+-- ARGV[7]  the node's id
 --
 -- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, for how long its
 --          decision still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is evicted; the revision of
@@ -16,6 +17,7 @@
 local session = KEYS[1]
 local expiry, version, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, takeOver, waits = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
+local node = ARGV[7]
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -23,7 +25,7 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c')
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c', 'y', 'n')
 local record, expires, revision, revokedBefore, evicted = f[2], f[3], f[4], f[5], f[6]
 local opened, authoritative, lastLease, leasedUntil, since = f[7], f[8], tonumber(f[9] or 0), tonumber(f[10] or 0), f[11]
 local readable = record and tonumber(f[1] or 0) <= version
@@ -40,6 +42,9 @@ if answers then
   if known == 0 and not since then
     redis.call('HSET', session, 's', now)
     redis.call('HDEL', session, 'c')
+  end
+  if known == 0 and f[13] == '1' and not string.find(f[14] or '', node, 1, true) then
+    redis.call('HSET', session, 'n', (f[14] or '') .. node .. ' ')
   end
   return result
 end

@@ -1,4 +1,4 @@
--- Adds to the counters of a session.
+-- Adds to the counters of a session what a node has counted that does not hold the session any more.
 --
 -- KEYS[1]  hash of the session; its fields are in doc.go
 -- ARGV[1]  requests
@@ -7,15 +7,25 @@
 -- ARGV[4]  the history of decisions, separated by commas
 -- ARGV[5]  for how long the session is remembered at least, in ms
 -- ARGV[6]  the greatest size of the history, in bytes
+-- ARGV[7]  the node's id
 --
 -- Result   nothing
 local session = KEYS[1]
 local requests, bytes, unverified, history = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local ttl, maxSize = tonumber(ARGV[5]), tonumber(ARGV[6])
+local ttl, maxSize, node = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 
 redis.call('HINCRBY', session, 'nr', requests)
 redis.call('HINCRBY', session, 'nb', bytes)
 redis.call('HINCRBY', session, 'ns', unverified)
+local holders = redis.call('HGET', session, 'n')
+if holders then
+  local left = string.gsub(holders, node .. ' ', '')
+  if left == '' then
+    redis.call('HDEL', session, 'n')
+  elseif left ~= holders then
+    redis.call('HSET', session, 'n', left)
+  end
+end
 
 local before = redis.call('HGET', session, 'nh') or ''
 if before ~= '' and history ~= '' then

@@ -14,6 +14,7 @@
 -- ARGV[10] for how long such tickets could be used, in ms
 -- ARGV[11] the channel of decisions
 -- ARGV[12] the message of this decision; " ticket" follows it if the session's ticket is another one now
+-- ARGV[13] the id of the node, which holds the session from now on; empty: the decision does not allow the viewer
 --
 -- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds) or "stale" (a newer lease was
 --          granted, or the session was opened later elsewhere; no decision was stored)
@@ -24,7 +25,7 @@ local session = KEYS[1]
 local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local revokeTicket, reviveFor = ARGV[9] == '1', tonumber(ARGV[10])
-local channel, message = ARGV[11], ARGV[12]
+local channel, message, node = ARGV[11], ARGV[12], ARGV[13]
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -32,7 +33,7 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f')
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n')
 local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
 local revokedBefore, lastLease, storedOpened = tonumber(f[5] or 0), tonumber(f[6] or 0), tonumber(f[3] or 0)
 local isNewerVersion = tonumber(f[1] or 0) > version
@@ -67,10 +68,13 @@ elseif kind ~= 'release' then
     redis.call('PUBLISH', channel, message .. ' ticket')
   end
   redis.call('HSET', session, 'v', version, 'r', record, 'o', opened, 'e', now + holdsFor,
-    'a', kind == 'authoritative' and 1 or 0, 'f', revision)
+    'a', kind == 'authoritative' and 1 or 0, 'f', revision, 'y', node ~= '' and 1 or 0)
   redis.call('HSETNX', session, 's', now)
   redis.call('HDEL', session, 'c')
   extendTTL(holdsFor + rememberFor)
+end
+if node ~= '' and not string.find(f[9] or '', node, 1, true) then
+  redis.call('HSET', session, 'n', (f[9] or '') .. node .. ' ')
 end
 if revokeTicket then
   redis.call('HSET', session, 'b', math.max(revokedBefore, opened))

@@ -15,7 +15,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/backends"
+	"usher/backends/callstats"
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/cluster"
@@ -23,6 +25,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
 	"usher/gateway/origin"
@@ -34,7 +37,9 @@ type node struct {
 	logger    *slog.Logger
 	chains    map[string]*chain.Chain
 	adapters  map[string]adapter
+	stats     map[string]*callstats.Stats
 	cluster   *cluster.Node
+	records   *records.Delivery
 	cache     *origin.Cache
 	origins   map[string]*origin.Origin
 	registry  *actors.Registry
@@ -56,7 +61,8 @@ type node struct {
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
 		settings: s, logger: logger, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
-		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, origins: map[string]*origin.Origin{},
+		chains: map[string]*chain.Chain{}, adapters: map[string]adapter{}, stats: map[string]*callstats.Stats{},
+		origins: map[string]*origin.Origin{},
 	}
 	defer func() {
 		if err != nil {
@@ -72,14 +78,17 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	if err := n.makeOrigins(); err != nil {
 		return nil, err
 	}
+	if err := n.openRecords(); err != nil {
+		return nil, err
+	}
 	n.freeRides = n.newFreeRides()
-	n.registry = actors.NewRegistry(actors.Options{
+	n.registry = actors.NewRegistry(n.recordSessions(actors.Options{
 		Config: s.Sessions, ReviveFor: s.Gateway.Tickets.ReviveFor,
 		Backends: n.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
 		OnConstantUser: n.onConstantUser,
-	})
+	}))
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	n.gateway, err = gateway.New(gateway.Options{
 		Config: s.Gateway, Origins: n.origins, Sessions: n.viewers,
@@ -145,9 +154,12 @@ func (n *node) makeBackend(name string, tracer trace.Tracer) error {
 		return settingError{"backends." + name, fmt.Sprintf("make backend %q: ", name), err}
 	}
 	n.adapters[name] = a
+	if a.alarms != nil {
+		n.stats[name] = newCallStats(a.alarms)
+	}
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: tracer,
-		OnCall: n.recorder.OnCall(name), OnState: n.recorder.OnBreaker(name),
+		OnCall: n.onCall(name), OnState: n.onBreaker(name),
 	}
 	if isRemote {
 		n.chains[name] = chain.New(name, remote.Chain, a, deps)
@@ -219,6 +231,9 @@ func (n *node) close() {
 	if n.registry != nil {
 		n.registry.Close()
 	}
+	if n.records != nil {
+		n.records.Close()
+	}
 	if n.gateway != nil {
 		n.gateway.Close()
 	}
@@ -244,6 +259,14 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	group, life := errgroup.WithContext(life)
 	group.Go(func() error {
 		n.runCluster(life)
+		return nil
+	})
+	group.Go(func() error {
+		n.records.Run(life)
+		return nil
+	})
+	group.Go(func() error {
+		n.recorder.Run(life)
 		return nil
 	})
 	group.Go(func() error {
@@ -295,8 +318,14 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
-		OnLimitExceeded: n.registry.OnLimitExceeded,
+		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced,
 		Answer: func(ctx context.Context, question []byte) []byte {
+			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
+				return reply
+			}
+			if response, isAsked := n.recorder.AnswerOverviewQuery(question); isAsked {
+				return response
+			}
 			if answer, isMine := n.freeRides.Answer(ctx, question); isMine {
 				return answer
 			}

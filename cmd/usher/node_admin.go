@@ -36,9 +36,10 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 func (n *node) adminHandler() http.Handler {
 	o := admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.viewers.warnings,
-		Backends: n.backends, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.warnings,
+		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+		Records:  n.recordStats,
 		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
 	}
 	if n.auditFile != nil {
@@ -99,10 +100,11 @@ func (n *node) backends() []admin.Backend {
 		b := admin.Backend{
 			Name: name, Kind: n.settings.Backends[name].Settings.kind(), Address: n.adapters[name].url,
 			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
-			RechecksWaiting: n.registry.RechecksWaiting(name),
+			RechecksWaiting: n.registry.RechecksWaiting(name), Forced: admin.NewForced(c.Forced()),
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
+			addStats(&b, n.stats[name].Snapshot(time.Now()))
 		}
 		all = append(all, b)
 	}

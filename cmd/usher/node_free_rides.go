@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"usher/backends"
 	"usher/gateway/admin"
 	"usher/gateway/admin/freerides"
@@ -26,11 +28,17 @@ func (n *node) newFreeRides() *freerides.Tracker {
 			c := n.chains[backend]
 			return c != nil && c.IsDown()
 		},
-		Bytes: func(id backends.SessionID) int64 {
+		Session: func(id backends.SessionID) (bytes int64, opened time.Time) {
 			if s := n.registry.Find(id); s != nil {
-				return s.Bytes()
+				return s.Bytes(), s.Ticket().Opened
 			}
-			return 0
+			return 0, time.Time{}
+		},
+		TokenLife: func(backend string) time.Duration {
+			if n.settings.Backends[backend] == nil {
+				return 0
+			}
+			return n.settings.tokenTTL(backend)
 		},
 		Retention: n.settings.Retention, Logger: n.logger,
 	})

@@ -53,7 +53,7 @@ func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func
 	}
 	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger, s.Cluster.NodeName)
 	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
-	end := func() {
+	end := func() {                      //nolint:contextcheck // what is left is delivered after the context has ended
 		if n != nil {
 			n.close()
 		}

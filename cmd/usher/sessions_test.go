@@ -90,6 +90,47 @@ func TestRun_Sessions_Output(t *testing.T) {
 			out:   "0 of about 4000 matching sessions, about 90000 in all\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
 		},
+		"backends": {
+			args: []string{"backends"}, answer: `{"backends":[{"name":"portal","kind":"ministra","breaker":"open","on_failure":"allow","rates":{"checks_per_second":12.34,"failures_per_second":0.5,"denials_share":0.256},` +
+				`"forced":{"state":"open","until":"2026-03-01T12:10:00Z","reason":"upgrade","by":"ops"},"contract_violations":{"denials_jumped":{"count":1,"active":true},"bad_header":{"count":1,"active":false}},` +
+				`"last_failures":[{"time":"2026-03-01T11:59:00Z","outcome":"timeout","error":"check backend \"portal\": timeout"}]},{"name":"own","kind":"iprules","breaker":"closed","on_failure":"keep"}]}`,
+			out: "BACKEND  KIND      BREAKER  CHECKS/S  FAILURES/S  DENIALS  ON FAILURE  FORCED                                   VIOLATIONS\n" +
+				"own      iprules   closed   -         -           -        keep        -                                        -\n" +
+				"portal   ministra  open     12.3      0.5         26%      allow       open until 2026-03-01T12:10:00Z upgrade  denials_jumped\n\n" +
+				"BACKEND  LAST FAILURE          OUTCOME  ERROR\nportal   2026-03-01T11:59:00Z  timeout  check backend \"portal\": timeout\n",
+			calls: []apiCall{{Line: "GET /api/v1/backends"}},
+		},
+		"a forced breaker": {
+			args: []string{"force", "portal", "open", "--duration", "1h", "--reason", "upgrade"}, answer: `{"backend":"portal","forced":{"state":"open","until":"2026-03-01T13:00:00Z"},"nodes":["n1","n2"]}`,
+			out:   "portal is forced open until 2026-03-01T13:00:00Z on n1, n2\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"duration":"1h0m0s","reason":"upgrade","state":"open"}`}},
+		},
+		"a breaker with its own state, not on all nodes": {
+			args: []string{"force", "portal", "auto"}, answer: `{"backend":"portal","nodes":["n1"],"not_forced":{"n2":"no answer within 4s"}}`, code: exitFailed,
+			out: "portal has its own state again on n1\nNODE  NOT IN FORCE\nn2    no answer within 4s\n", errs: "usher: not in force yet on n2\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"reason":"","state":"auto"}`}},
+		},
+		"a forced breaker as JSON": {
+			args: []string{"force", "portal", "closed", "--json"}, answer: `{"backend":"portal","nodes":["n1"]}`, out: `{"backend":"portal","nodes":["n1"]}` + "\n",
+			calls: []apiCall{{"POST /api/v1/backends/portal/breaker", `{"reason":"","state":"closed"}`}},
+		},
+		"an unknown backend": {
+			args: []string{"force", "nobody", "open"}, status: 404, answer: `backend "nobody": not found`, code: exitNegative, errs: "usher: backend \"nobody\": not found\n",
+			calls: []apiCall{{"POST /api/v1/backends/nobody/breaker", `{"reason":"","state":"open"}`}},
+		},
+		"a probe": {
+			args: []string{"probe", "portal"}, answer: `{"probes":[{"node":"n1","outcome":"allowed","duration_ms":12.34},{"node":"n2","duration_ms":0,"error":"nobody to ask about"}],"unreachable_nodes":["n3"]}`,
+			out:  "NODE  OUTCOME  TOOK    ERROR\nn1    allowed  12.3ms  -\nn2    -        -       nobody to ask about\n",
+			errs: "warning: nodes that did not answer: n3\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
+		"a probe without an answer": {
+			args: []string{"probe", "portal"}, answer: `{"probes":[{"node":"n1","outcome":"status","duration_ms":1,"error":"status 500"}]}`, code: exitNegative,
+			out: "NODE  OUTCOME  TOOK   ERROR\nn1    status   1.0ms  status 500\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
+		"a probe of nobody": {
+			args: []string{"probe", "portal"}, status: 409, answer: `backend "portal" was not asked: n1: nobody to ask about`, code: exitFailed,
+			errs: "usher: --admin=ADDRESS answers 409: backend \"portal\" was not asked: n1: nobody to ask about\n", calls: []apiCall{{Line: "POST /api/v1/backends/portal/probe"}},
+		},
 		"a list as JSON": {
 			args: []string{"list", "--json", "--limit", "7"}, answer: `{"total":0,"matched":0,"sessions":[]}`,
 			out: `{"total":0,"matched":0,"sessions":[]}` + "\n", calls: []apiCall{{Line: "GET /api/v1/sessions?limit=7"}},
@@ -273,14 +314,14 @@ func TestRun_Sessions_Output(t *testing.T) {
 		"free rides": {
 			args: []string{"free-rides", "--backend", "portal", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z"},
 			answer: `{"reports":[{"id":"portal-1","backend":"portal","started":"2026-03-01T11:00:00Z","running":true,"sessions":1200,"fail_open":1200,` +
-				`"unverified_seconds":3725.4,"unverified":1200,"approximate":true,"nodes":[],"users":[]},` +
+				`"unverified_seconds":3725.4,"unverified":1200,"expired_tokens":7,"approximate":true,"nodes":[],"users":[]},` +
 				`{"id":"portal-0","backend":"portal","started":"2026-03-01T10:00:00Z","ended":"2026-03-01T10:02:03Z","sessions":9,"unverified_seconds":90,` +
-				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"nodes":[{"node":"n1"}],` +
+				`"verified":4,"free_rides":2,"free_ride_seconds":31.7,"bytes":5000,"refused":1,"unknown":2,"expired_tokens":1,"nodes":[{"node":"n1"}],` +
 				`"users":[{"user":"Ann","sessions":1,"seconds":30,"bytes":4000},{"session":"S1","sessions":1,"seconds":1.7,"bytes":1000}]}],` +
 				`"incomplete":true,"unreachable_nodes":["n3"]}`,
-			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED\n" +
-				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200\n" +
-				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0\n\n" +
+			out: "BACKEND  STARTED               LASTED   SESSIONS  FOR      FREE RIDES  FOR  BYTES  VERIFIED  REFUSED  UNKNOWN  UNVERIFIED  EXPIRED\n" +
+				"portal   2026-03-01T11:00:00Z  running  ~1200     ~1h2m5s  ~0          ~0s  ~0     ~0        ~0       ~0       ~1200       ~7\n" +
+				"portal   2026-03-01T10:00:00Z  2m3s     9         1m30s    2           32s  5000   4         1        2        0           1\n\n" +
 				"USER        BACKEND  STARTED               SESSIONS  FREE FOR  BYTES\n" +
 				"Ann         portal   2026-03-01T10:00:00Z  1         30s       4000\n" +
 				"session S1  portal   2026-03-01T10:00:00Z  1         2s        1000\n",

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/actors"
+	"usher/actors/records"
 	"usher/backends/chain"
 	"usher/backends/setting"
 	"usher/cluster"
@@ -36,6 +37,7 @@ type settings struct {
 	// Retention is how long files and reports of outages keep what holds addresses and names of users.
 	Retention time.Duration   `yaml:"retention"`
 	Tracing   tracingSettings `yaml:"tracing"`
+	Records   records.Config  `yaml:"records"`
 	Log       logSettings     `yaml:"log"`
 }
 
@@ -50,6 +52,7 @@ func defaultSettings() *settings {
 		Admin:     admin.DefaultConfig(),
 		Retention: 30 * 24 * time.Hour,
 		Tracing:   tracingSettings{Protocol: "grpc", Sample: 1, Slow: time.Second},
+		Records:   records.DefaultConfig(),
 		Log:       logSettings{Level: logLevel(slog.LevelInfo), Format: "json"},
 	}
 }

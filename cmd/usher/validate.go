@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"usher/actors/records"
 	"usher/cmd/usher/config"
 )
 
@@ -20,9 +21,9 @@ func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error
 	}
 	change(s)
 	trial := *s
-	trial.Cluster.StateDir = "" // a node would lock its file, and write to it
+	trial.Cluster.StateDir, trial.Records = "", records.Config{} // a node would lock its files, and write to them
 	n, end, err := prepare(r.ctx, &trial, slog.New(slog.DiscardHandler))
-	if err := errors.Join(s.Cluster.CheckStateDir(), err); err != nil {
+	if err := errors.Join(s.Cluster.CheckStateDir(), s.Records.Check(), err); err != nil {
 		if end != nil {
 			end()
 		}

@@ -13,7 +13,10 @@ import (
 	"usher/backends"
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/audit"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/page"
+	"usher/gateway/admin/recordstats"
 )
 
 // Backend is a backend in the API.
@@ -29,11 +32,41 @@ type Backend struct {
 	// ChecksInFlight and RechecksInFlight are calls that have not been answered, of openings and of running sessions.
 	ChecksInFlight   int `json:"checks_in_flight,omitempty"`
 	RechecksInFlight int `json:"rechecks_in_flight,omitempty"`
+	// Forced is what an operator forced the breaker to be; nil: it has its own state.
+	Forced *Forced `json:"forced,omitempty"`
+	// Rates are absent for a backend that calls no middleware.
+	Rates *BackendRates `json:"rates,omitempty"`
+	// LastFailures are the last failures of its calls, one of each kind, the newest first.
+	LastFailures []BackendFailure `json:"last_failures,omitempty"`
+	// History are the last changes of the breaker, the newest last.
+	History []BreakerChange `json:"history,omitempty"`
 	// RechecksWaiting are sessions that wait for a slot of recheck_rate.
 	RechecksWaiting int `json:"rechecks_waiting,omitempty"`
 	// ContractViolations are its contract violations by the alarm's name. Nil means that the backend has no alarms; a missing
 	// alarm was never raised.
 	ContractViolations map[string]AlarmState `json:"contract_violations,omitempty"`
+}
+
+// BackendRates are averages over the last minute, of this node.
+type BackendRates struct {
+	ChecksPerSecond   float64 `json:"checks_per_second"`
+	FailuresPerSecond float64 `json:"failures_per_second"`
+	// DenialsShare is which part of the backend's answers were denials, openings among them.
+	DenialsShare float64 `json:"denials_share"`
+}
+
+// BackendFailure is the last failure of one kind.
+type BackendFailure struct {
+	Time time.Time `json:"time"`
+	// Outcome is the kind of failure.
+	Outcome string `json:"outcome"`
+	Error   string `json:"error"`
+}
+
+// BreakerChange is a change of a breaker's state.
+type BreakerChange struct {
+	Time  time.Time `json:"time"`
+	State string    `json:"state"`
 }
 
 // AlarmState is the state of one alarm.
@@ -133,6 +166,8 @@ type Options struct {
 	Warnings func() []string
 	// Backends lists the backends of this node.
 	Backends func() []Backend
+	// Breakers are the breakers of these backends. Nil: there are none.
+	Breakers breakers.Node
 	// Routes lists the routes of this node. Nil: none are shown.
 	Routes func() []Route
 	// Origins lists the origins of this node. Nil: none are shown.
@@ -143,6 +178,8 @@ type Options struct {
 	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
+	Records func() recordstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
@@ -159,12 +196,14 @@ func Handler(c Config, o Options) http.Handler {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{Options: o, traceURL: c.TraceURL, tokens: access.NewAuthenticator(c.Token, c.Tokens), log: audit.New(o.Logger, o.AuditStream)}
+	h.page = h.newPage(c)
 	mux := http.NewServeMux()
+	h.page.Register(mux)
 	for pattern, handle := range h.openEndpoints() {
 		mux.Handle(pattern, handle)
 	}
 	for pattern, e := range h.endpoints() {
-		mux.Handle(pattern, h.authorize(e))
+		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
 	}
 	return mux
 }
@@ -183,29 +222,34 @@ type endpoint struct {
 	handle http.HandlerFunc
 	// change is what the audit calls the operation; empty: it changes nothing, and needs the role read.
 	change string
-	// hasDryRun is set for a change whose dry run needs the role read. Its handler calls mayKickOrBan.
+	// hasDryRun is set for a change whose dry run needs the role read, or whose reason the audit has also of an attempt. Its
+	// handler calls mayKickOrBan or mayChange.
 	hasDryRun bool
 }
 
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
-		"GET /api/v1/sessions":               {handle: h.sessions},
-		"GET /api/v1/sessions/{id}":          {handle: h.session},
-		"GET /api/v1/sessions/{id}/timeline": {handle: h.timeline},
-		"POST /api/v1/sessions/{id}/kick":    {h.kick, "kick", true},
-		"DELETE /api/v1/sessions/{id}":       {h.kick, "kick", true},
-		"POST /api/v1/kick":                  {h.kickAll, "kick", true},
-		"GET /api/v1/bans":                   {handle: h.bans},
-		"POST /api/v1/bans":                  {h.ban, "ban", true},
-		"DELETE /api/v1/bans/{id}":           {h.unban, "unban", false},
-		"GET /api/v1/nodes":                  {handle: h.nodes},
-		"GET /api/v1/backends":               {handle: h.backends},
-		"GET /api/v1/routes":                 {handle: h.routes},
-		"GET /api/v1/origins":                {handle: h.origins},
-		"GET /api/v1/free-rides":             {handle: h.freeRides},
-		"GET /api/v1/config":                 {handle: h.config},
-		"GET /api/v1/openapi.json":           {handle: h.document},
+		"GET /api/v1/overview":                 {handle: h.overview},
+		"GET /api/v1/sessions":                 {handle: h.sessions},
+		"GET /api/v1/sessions/lookup":          {handle: h.lookup},
+		"GET /api/v1/sessions/{id}":            {handle: h.session},
+		"GET /api/v1/sessions/{id}/timeline":   {handle: h.timeline},
+		"POST /api/v1/sessions/{id}/kick":      {h.kick, "kick", true},
+		"DELETE /api/v1/sessions/{id}":         {h.kick, "kick", true},
+		"POST /api/v1/kick":                    {h.kickAll, "kick", true},
+		"GET /api/v1/bans":                     {handle: h.bans},
+		"POST /api/v1/bans":                    {h.ban, "ban", true},
+		"DELETE /api/v1/bans/{id}":             {h.unban, "unban", false},
+		"GET /api/v1/nodes":                    {handle: h.nodes},
+		"GET /api/v1/backends":                 {handle: h.backends},
+		"POST /api/v1/backends/{name}/breaker": {h.forceBreaker, "force", true},
+		"POST /api/v1/backends/{name}/probe":   {h.probeBackend, "probe", false},
+		"GET /api/v1/routes":                   {handle: h.routes},
+		"GET /api/v1/origins":                  {handle: h.origins},
+		"GET /api/v1/free-rides":               {handle: h.freeRides},
+		"GET /api/v1/config":                   {handle: h.config},
+		"GET /api/v1/openapi.json":             {handle: h.document},
 	}
 }
 
@@ -214,6 +258,7 @@ type handler struct {
 	Options
 	tokens *access.Authenticator
 	log    *audit.Log
+	page   *page.Page
 }
 
 // writeText responds with text, to which it adds the end of its line.

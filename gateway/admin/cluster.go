@@ -42,6 +42,8 @@ type Cluster interface {
 	Unban(ctx context.Context, id string) (found bool, err error)
 	// Bans lists the active bans from memory.
 	Bans() []session.Ban
+	// ForceBreaker applies an order on a breaker to this node, stores it for the others, and assigns its version.
+	ForceBreaker(ctx context.Context, order backends.ForcedBreaker) (backends.ForcedBreaker, error)
 	// Nodes lists the live nodes and those that were live a moment ago.
 	Nodes(ctx context.Context) ([]session.NodeInfo, error)
 	// Live counts the live nodes from memory; at least 1.

@@ -19,6 +19,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/breakers"
 )
 
 // fakeCluster records the calls as text and returns preset results.
@@ -40,7 +41,10 @@ func (c *fakeCluster) note(format string, args ...any) {
 	c.asked = append(c.asked, fmt.Sprintf(format, args...))
 }
 
-func (c *fakeCluster) Ask(_ context.Context, request []byte) (map[string][]byte, []string) {
+func (c *fakeCluster) Ask(ctx context.Context, request []byte) (map[string][]byte, []string) {
+	if reply := breakers.Answer(ctx, fakeBreakers{}, request); reply != nil {
+		return map[string][]byte{"n1": reply}, nil
+	}
 	var q sessionQuery
 	if err := json.Unmarshal(request, &q); err != nil {
 		c.note("find: %v", err)
@@ -511,4 +515,10 @@ func TestMetrics_Cluster(t *testing.T) {
 			t.Errorf("no %q in:\n%s", line, ownSeries(got.body))
 		}
 	}
+}
+
+// ForceBreaker notes the order.
+func (c *fakeCluster) ForceBreaker(_ context.Context, o backends.ForcedBreaker) (backends.ForcedBreaker, error) {
+	c.note("force %s %s", o.Backend, o.State)
+	return o, c.err
 }

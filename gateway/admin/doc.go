@@ -20,6 +20,7 @@
 //	          usher_backend_recheck_delay_seconds{backend}        from when a re-check was due until it might be made
 //	          usher_backend_breaker_transitions_total{backend,state}  changes of the breaker's state
 //	          usher_backend_breaker_state{backend,state}          1 for the state that holds
+//	          usher_backend_forced{backend,state}                     1 while an operator forces the breaker to be so
 //	          usher_backend_contract_violations_total{backend,violation}   responses that violated the contract
 //	          usher_backend_contract_violation{backend,violation}          1 while the backend violates it
 //	          usher_stream_evictions_total{route,reason}          sessions that played until: limit, superseded
@@ -43,8 +44,10 @@
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
 //
+//	GET    overview             sessions, rates and breakers of all nodes, now and over ten minutes
 //	GET    sessions             ?id= channel= route= backend= user= verdict= source= address= node= q= after= limit=
 //	                            credentials_of=
+//	GET    sessions/lookup      ?ids= those of up to 200 ids, at a cost that does not grow with the sessions
 //	GET    sessions/{id}
 //	GET    sessions/{id}/timeline   each check of a live session: when, why, by which backend, how long, with what outcome
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
@@ -53,7 +56,10 @@
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason, expect, dry_run
 //	DELETE bans/{id}            ends a ban or a kick
 //	GET    nodes
-//	GET    backends, routes     of this node
+//	GET    backends             of this node: rates of the last minute, the last failure of each kind, changes of the breaker
+//	GET    routes               of this node
+//	POST   backends/{name}/breaker  {"state": "open", "duration": "10m", "reason": "…"}: open, closed or auto, on all nodes
+//	POST   backends/{name}/probe    each node sends one check
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
 //	GET    free-rides           ?backend= from= to= format=json,csv
 //	                            what each outage cost; see freerides
@@ -72,6 +78,11 @@
 //
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
 // recovered.
+//
+// A forced breaker sends no check (open) or every check (closed) until its order ends, after a day at most: on all nodes, also on
+// those that start meanwhile. not_forced are the nodes on which it does not hold yet, by name, with the reason. A live one has
+// it with its next heartbeat. A probe sends one check through any breaker and moves nothing. It asks again about the viewer
+// whom the node asked about last, since a check of nobody says little, and gets 409 where there was none.
 //
 // Invariants:
 //   - Readiness depends on this node alone, never on a backend or an origin: with fail-open, removing all nodes from the

@@ -30,7 +30,9 @@ func TestHandler_FreeRides_Described(t *testing.T) {
 	tracker := freerides.New(freerides.Options{
 		Node: "n1", Backends: func() []string { return []string{"portal"} }, Store: noReports{},
 		Ask:    func(context.Context, []byte) (map[string][]byte, []string) { return nil, []string{"n2"} },
-		IsDown: func(string) bool { return false }, Bytes: func(backends.SessionID) int64 { return 0 }, Retention: time.Hour,
+		IsDown: func(string) bool { return false }, Retention: time.Hour,
+		Session:   func(backends.SessionID) (int64, time.Time) { return 0, time.Time{} },
+		TokenLife: func(string) time.Duration { return 0 },
 	})
 	for i, answer := range []*backends.Decision{
 		{Verdict: backends.Denied, Source: backends.FromBackend, User: "Ann"}, {Verdict: backends.Denied, Source: backends.FromBackend}, nil,

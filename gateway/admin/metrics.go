@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/backends"
+	"usher/gateway/admin/recordstats"
 )
 
 // maxScrapes bounds concurrent scrapes.
@@ -21,6 +22,9 @@ func metrics(o Options) http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if o.Records != nil {
+		registry.MustRegister(recordstats.New(o.Records))
+	}
 	if o.Recorder != nil {
 		registry.MustRegister(o.Recorder.collectors()...)
 	}
@@ -40,7 +44,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans, forced *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -77,6 +81,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Sessions on this node.", nil, nil),
 		breakerState: prometheus.NewDesc("usher_backend_breaker_state",
 			"State of the breaker: 1 for the current state, 0 for the others.", []string{"backend", "state"}, nil),
+		forced: prometheus.NewDesc("usher_backend_forced",
+			"1 while an operator forces the breaker to be in this state, else 0.", []string{"backend", "state"}, nil),
 		violations: prometheus.NewDesc("usher_backend_contract_violations_total",
 			"Responses of the backend that violated its contract.", []string{"backend", "violation"}, nil),
 		violation: prometheus.NewDesc("usher_backend_contract_violation",
@@ -88,7 +94,7 @@ func newNodeCollector(o Options) *nodeCollector {
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
-		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans,
+		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans, c.forced,
 	} {
 		out <- d
 	}
@@ -115,6 +121,9 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 		out <- gauge(c.waiting, float64(b.RechecksWaiting), b.Name)
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)
+		}
+		for _, state := range forcedStates() {
+			out <- gauge(c.forced, boolValue(b.Forced != nil && b.Forced.State == state), b.Name, state)
 		}
 		if b.ContractViolations == nil { // the backend has no alarms
 			continue
@@ -198,6 +207,11 @@ func breakerStates() []string {
 	return []string{
 		backends.BreakerClosed.String(), backends.BreakerHalfOpen.String(), backends.BreakerOpen.String(),
 	}
+}
+
+// forcedStates returns the states that an operator can force.
+func forcedStates() []string {
+	return []string{backends.BreakerClosed.String(), backends.BreakerOpen.String()}
 }
 
 func gauge(d *prometheus.Desc, value float64, labels ...string) prometheus.Metric {

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +24,7 @@ func newNodeWithAlarms() *fakeNode {
 	n.ready = true
 	n.backends = []Backend{
 		{
-			Name: "portal", Kind: "ministra", Breaker: "half-open", OnFailure: "allow", Address: "http://portal.example.com/",
+			Name: "portal", Kind: "ministra", Breaker: "half-open", Forced: &Forced{State: "open"}, OnFailure: "allow", Address: "http://portal.example.com/",
 			RechecksInFlight: 2, RechecksWaiting: 40,
 			ContractViolations: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
@@ -77,6 +81,7 @@ usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
 usher_backend_contract_violation{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violation{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violation{backend="portal",violation="constant_user"} 0
+usher_backend_contract_violation{backend="portal",violation="denials_jumped"} 0
 usher_backend_contract_violation{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violation{backend="portal",violation="unexpected_status"} 0
@@ -87,10 +92,17 @@ usher_backend_contract_violations_total{backend="portal",violation="address_move
 usher_backend_contract_violations_total{backend="portal",violation="bad_header"} 0
 usher_backend_contract_violations_total{backend="portal",violation="broken_page"} 0
 usher_backend_contract_violations_total{backend="portal",violation="constant_user"} 0
+usher_backend_contract_violations_total{backend="portal",violation="denials_jumped"} 0
 usher_backend_contract_violations_total{backend="portal",violation="redirect_to_itself"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_answer"} 0
 usher_backend_contract_violations_total{backend="portal",violation="unexpected_status"} 3
 usher_backend_contract_violations_total{backend="portal",violation="wrong_address"} 1.2345678e+07
+# HELP usher_backend_forced 1 while an operator forces the breaker to be in this state, else 0.
+# TYPE usher_backend_forced gauge
+usher_backend_forced{backend="a \"quoted\" one",state="closed"} 0
+usher_backend_forced{backend="a \"quoted\" one",state="open"} 0
+usher_backend_forced{backend="portal",state="closed"} 0
+usher_backend_forced{backend="portal",state="open"} 1
 # HELP usher_backend_rechecks_waiting Sessions that wait for a slot of recheck_rate.
 # TYPE usher_backend_rechecks_waiting gauge
 usher_backend_rechecks_waiting{backend="a \"quoted\" one"} 0
@@ -144,8 +156,8 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 	}
 	pedantic := prometheus.NewPedanticRegistry()
 	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms().options()))
-	if families, err := pedantic.Gather(); err != nil || len(families) != 11 {
-		t.Errorf("got %d families and error %v, want 11", len(families), err)
+	if families, err := pedantic.Gather(); err != nil || len(families) != 12 {
+		t.Errorf("got %d families and error %v, want 12", len(families), err)
 	}
 }
 
@@ -253,7 +265,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"address":"http://portal.example.com/","rechecks_in_flight":2,"rechecks_waiting":40,"contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"address":"http://portal.example.com/","rechecks_in_flight":2,"forced":{"state":"open","until":"0001-01-01T00:00:00Z"},"rechecks_waiting":40,"contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {
@@ -270,5 +282,34 @@ func BenchmarkHandler_Metrics(b *testing.B) {
 		if h.ServeHTTP(w, r); w.Code != http.StatusOK {
 			b.Fatal(w.Code)
 		}
+	}
+}
+
+// TestMetrics_Documented has every metric of the code in the package's documentation, and none besides.
+func TestMetrics_Documented(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal, word := regexp.MustCompile(`"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
+	inCode, inDoc := map[string]bool{}, map[string]bool{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case file == "doc.go":
+			for _, match := range word.FindAllSubmatch(text, -1) {
+				inDoc[string(match[1])] = true
+			}
+		case !strings.HasSuffix(file, "_test.go"):
+			for _, match := range literal.FindAllSubmatch(text, -1) {
+				inCode[string(match[1])] = true
+			}
+		}
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(inCode)), slices.Sorted(maps.Keys(inDoc))); diff != "" || len(inCode) < 30 {
+		t.Errorf("metrics of the code and of doc.go (-code +doc):\n%s", diff)
 	}
 }

@@ -20,8 +20,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/actors/session"
+	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/admin/openapi"
+	"usher/gateway/admin/overview"
 )
 
 // apiDocument is the parsed document of the API.
@@ -218,6 +220,7 @@ const sessionBody = `{"id":"s1","route":"r","channel":"c","backend":"b","address
 func schemaTypes() map[string]reflect.Type {
 	return map[string]reflect.Type{
 		"Session": reflect.TypeFor[Session](), "SessionList": reflect.TypeFor[SessionList](),
+		"SessionLookup": reflect.TypeFor[SessionLookup](), "Overview": reflect.TypeFor[overview.Overview](),
 		"KickRequest": reflect.TypeFor[kickRequest](), "KickResult": reflect.TypeFor[KickResult](), "Impact": reflect.TypeFor[Impact](),
 		"KickAllRequest": reflect.TypeFor[struct {
 			kickRequest
@@ -230,7 +233,11 @@ func schemaTypes() map[string]reflect.Type {
 		}](),
 		"Node": reflect.TypeFor[session.NodeInfo](), "AlarmState": reflect.TypeFor[AlarmState](), "Backend": reflect.TypeFor[Backend](),
 		"Route": reflect.TypeFor[Route](), "Origin": reflect.TypeFor[Origin](), "OriginFailure": reflect.TypeFor[OriginFailure](),
-		"Timeline": reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
+		"Forced": reflect.TypeFor[Forced](), "ForceRequest": reflect.TypeFor[forceRequest](), "ForceResult": reflect.TypeFor[ForceResult](),
+		"Probe": reflect.TypeFor[breakers.Probe](), "ProbeResult": reflect.TypeFor[ProbeResult](),
+		"BackendRates": reflect.TypeFor[BackendRates](), "BackendFailure": reflect.TypeFor[BackendFailure](),
+		"BreakerChange": reflect.TypeFor[BreakerChange](),
+		"Timeline":      reflect.TypeFor[Timeline](), "Check": reflect.TypeFor[Check](),
 		"FreeRideList": reflect.TypeFor[freerides.List](), "FreeRideReport": reflect.TypeFor[freerides.Report](),
 		"FreeRideNode": reflect.TypeFor[freerides.NodeReport](), "FreeRideUser": reflect.TypeFor[freerides.User](),
 		"BanList": nil, "NodeList": nil, "BackendList": nil, "RouteList": nil, "OriginList": nil, "Unbanned": nil,

@@ -1,12 +1,14 @@
 package admin
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/admin/overview"
 	"usher/gateway/enforcement"
 )
 
@@ -16,6 +18,8 @@ type Recorder struct {
 	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
 	sessions                                                                *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
+	// counters are what the overview of the live page shows.
+	counters *overview.Counters
 	backgroundMetrics
 }
 
@@ -29,6 +33,7 @@ type backgroundMetrics struct {
 func NewRecorder() *Recorder {
 	calls := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10} // the default deadlines are 1 s and 2 s
 	return &Recorder{
+		counters: overview.NewCounters(),
 		decisions: newCounter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -106,6 +111,7 @@ func stateOf(d *backends.Decision) string {
 
 // Decided counts a session's new decision, and the session in its new state.
 func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision) {
+	m.counters.Decided(before, after)
 	if before != nil {
 		m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(before)).Dec()
 	}
@@ -172,8 +178,12 @@ func (m *Recorder) RedisCalled(operation, outcome string, took time.Duration) {
 	m.redisCalls.WithLabelValues(operation, outcome).Observe(took.Seconds())
 }
 
+// Run keeps the last minutes of the overview until ctx ends.
+func (m *Recorder) Run(ctx context.Context) { m.counters.Run(ctx) }
+
 // Waited records how long the viewer waited for a first decision.
 func (m *Recorder) Waited(r *backends.Request, d *backends.Decision, waited time.Duration) {
+	m.counters.Opened()
 	m.openings.WithLabelValues(r.Route, r.Backend, d.Verdict.String()).Observe(waited.Seconds())
 }
 
@@ -236,7 +246,11 @@ func (m *Recorder) AddBound(setting string) { m.overloads.WithLabelValues(settin
 
 // OnBreaker returns a function that counts the changes of a backend's breaker.
 func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
-	return func(s backends.BreakerState) { m.breakerChanges.WithLabelValues(backend, s.String()).Inc() }
+	note := m.counters.OnBreaker(backend)
+	return func(s backends.BreakerState) {
+		note(s)
+		m.breakerChanges.WithLabelValues(backend, s.String()).Inc()
+	}
 }
 
 // Refused counts a response that refuses a viewer. Both names are of closed sets.

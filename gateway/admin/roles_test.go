@@ -27,7 +27,7 @@ func newRoleRig() *roleRig {
 	g := &roleRig{}
 	n := newFakeNode()
 	g.Options = Options{
-		Sessions: n, Cluster: &g.cluster, Ready: n.Ready, Backends: n.Backends, KickDuration: time.Minute,
+		Sessions: n, Cluster: &g.cluster, Ready: n.Ready, Backends: n.Backends, Breakers: fakeBreakers{}, KickDuration: time.Minute,
 		Logger: slog.New(slog.NewTextHandler(&g.logged, nil)), AuditStream: &g.stream,
 	}
 	g.cluster.record = annsRecord
@@ -56,6 +56,9 @@ func changes() map[string]string {
 		"POST /api/v1/kick":               `{"user":"17","reason":"shared"}`,
 		"POST /api/v1/bans":               `{"user":"17","duration":"1h","reason":"shared"}`,
 		"DELETE /api/v1/bans/{id}":        "",
+
+		"POST /api/v1/backends/{name}/breaker": `{"state":"open","reason":"upgrade"}`,
+		"POST /api/v1/backends/{name}/probe":   "",
 	}
 }
 
@@ -74,7 +77,7 @@ func TestHandler_ReadToken_ChangeForbiddenAndAudited(t *testing.T) {
 		if !isKnown {
 			t.Errorf("no request for %s", pattern)
 		}
-		path = strings.ReplaceAll(path, "{id}", anID)
+		path = strings.NewReplacer("{id}", anID, "{name}", "portal").Replace(path)
 		g := newRoleRig()
 		w := g.do(t, readToken, method, path, body)
 		want := `token "grafana" has the role read; ` + e.change + " needs the role write\n"

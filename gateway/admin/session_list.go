@@ -34,6 +34,8 @@ type sessionQuery struct {
 	Limit  int    `json:"limit"`
 	// Kick is the order of a kick; nil in other queries.
 	Kick *kickOrder `json:"kick,omitempty"`
+	// IDs are the ids of a lookup; nil in other queries.
+	IDs []string `json:"ids,omitempty"`
 }
 
 // nodeSessions is the response of one node.
@@ -68,9 +70,11 @@ func decodeQuery(asked []byte) (q sessionQuery, isKnown bool) {
 	err := d.Decode(&q)
 	switch q.Kind {
 	case listQueryKind, countQueryKind, timelineQueryKind:
-		isKnown = q.Kick == nil
+		isKnown = q.Kick == nil && q.IDs == nil
+	case lookupQueryKind:
+		isKnown = q.Kick == nil && len(q.IDs) <= maxLookup
 	case kickQueryKind:
-		isKnown = q.Kick.isValid(&q.Filter)
+		isKnown = q.Kick.isValid(&q.Filter) && q.IDs == nil
 	}
 	return q, isKnown && err == nil && q.Limit >= 1 && q.Limit <= maxLimit
 }
@@ -92,7 +96,10 @@ func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore
 	if !isKnown {
 		return nil
 	}
-	if q.Kind == timelineQueryKind {
+	switch q.Kind {
+	case lookupQueryKind:
+		return answerLookup(here, q.IDs)
+	case timelineQueryKind:
 		return timelineHere(here, &q.Filter)
 	}
 	hasCredentials, err := q.Filter.credentialsFilter(ctx, here, store)

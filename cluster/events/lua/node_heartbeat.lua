@@ -3,6 +3,7 @@
 -- KEYS[1]  hash    nodes: node id -> what the node reports about itself, as JSON
 -- KEYS[2]  zset    heartbeats: node id, scored by its last heartbeat, in ms of Redis' clock
 -- KEYS[3]  hash    state: epoch; began, when the epoch began, in ms of Redis' clock; last, the id of the last revocation
+-- KEYS[4]  hash    forced: backend -> an operator's order on its breaker, as store_forced.lua writes it
 -- ARGV[1]  the node's id
 -- ARGV[2]  what the node reports about itself, as JSON; empty: it leaves
 -- ARGV[3]  for how long a node is alive after a heartbeat, in ms
@@ -13,8 +14,8 @@
 -- ARGV[8]  the number of the heartbeat, which is published on that channel: the node then knows that it receives messages
 --
 -- Result   a list: Redis' clock in ms, how many nodes are alive, the epoch, the id of the last revocation ("0-0": none),
---          how long ago the epoch began in ms
-local nodes, heartbeats, state = KEYS[1], KEYS[2], KEYS[3]
+--          how long ago the epoch began in ms, the orders: each backend and what is stored of it
+local nodes, heartbeats, state, forced = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, status, nodeTTL, forgetAfter, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local epoch, channel, number = ARGV[6], ARGV[7], ARGV[8]
 
@@ -45,4 +46,4 @@ redis.call('PEXPIRE', state, ttl)
 
 local known = redis.call('HMGET', state, 'epoch', 'last', 'began')
 return {now, redis.call('ZCOUNT', heartbeats, '(' .. (now - nodeTTL), '+inf'),
-  known[1] or '', known[2] or '0-0', now - tonumber(known[3] or 0)}
+  known[1] or '', known[2] or '0-0', now - tonumber(known[3] or 0), redis.call('HGETALL', forced)}

@@ -19,9 +19,9 @@ const adminToken = "an operator's token"
 // setup holds the settings in which a test's node differs from the others.
 type setup struct {
 	origin, middleware string // addresses
-	// upstream (of the origin), backend, route (the first one) and sessions are further settings of these sections, as YAML in
-	// flow style. more holds further top-level lines.
-	upstream, backend, route, sessions, more string
+	// upstream (of the origin), backend, route (the first one), sessions and api (of the admin listener) are further settings of
+	// these sections, as YAML in flow style. more holds further top-level lines.
+	upstream, backend, route, sessions, api, more string
 	// origins and routes are further entries of these sections, a line each.
 	origins, routes string
 }
@@ -52,10 +52,10 @@ routes:
   - { path: "/ll/{channel}/*", origin: origin, backend: portal }
 %s
 sessions: { %s }
-admin: { listen: %q, token: %q }
+admin: { listen: %q, token: %q, %s }
 log: { level: debug }
 %s
-`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.more)
+`, listen, s.origin, s.upstream, s.origins, s.middleware+"/check", s.backend, s.route, s.routes, s.sessions, admin, adminToken, s.api, s.more)
 }
 
 // startNode runs a node and waits until it is ready.

@@ -10,7 +10,7 @@ import (
 	"usher/gateway/admin"
 )
 
-// Command lists and changes the sessions of all nodes through the API of any node.
+// Command lists and changes the sessions and the backends of all nodes through the API of any node.
 type Command struct {
 	List     listCommand     `cmd:"" help:"List live sessions."`
 	Show     showCommand     `cmd:"" help:"Show one session."`
@@ -21,6 +21,9 @@ type Command struct {
 	Bans     bansCommand     `cmd:"" help:"List bans."`
 	Nodes    nodesCommand    `cmd:"" help:"List the nodes."`
 
+	Backends  backendsCommand  `cmd:"" help:"List the backends of the node, with their rates and last failures."`
+	Force     forceCommand     `cmd:"" help:"Force the breaker of a backend open or closed for a time, on all nodes."`
+	Probe     probeCommand     `cmd:"" help:"Send one check to a backend from each node, whatever its breaker's state."`
 	FreeRides freeRidesCommand `cmd:"" help:"Show what each outage of a backend cost: who watched without its answer, and whom it then denied."`
 }
 

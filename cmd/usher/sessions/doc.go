@@ -1,4 +1,5 @@
-// Package sessions is the command "usher sessions": it lists, kicks and bans viewers on all nodes through the API of any node.
+// Package sessions is the command "usher sessions": it lists, kicks and bans viewers on all nodes through the API of any node,
+// and forces and probes backends.
 package sessions
 
 import (

@@ -23,6 +23,7 @@ type freeRidesCommand struct {
 func (freeRidesCommand) Help() string {
 	return "A session is unverified while it is allowed without an answer of its backend. It is a FREE RIDE if the backend then denies it, " +
 		"VERIFIED if it allows it, REFUSED if a limit, a ban or an operator ends it before, and UNKNOWN if it closes before. " +
+		"EXPIRED are those without an answer whom nobody can ask any more, because the life of their token is over. " +
 		"Below the outages are the users who rode free for the longest time."
 }
 
@@ -92,7 +93,7 @@ func printOutages(r Runtime, reports []freerides.Report) error {
 		rows = append(rows, []string{
 			o.Backend, o.Started.Format(time.RFC3339), lasted, number(o.Sessions), about + inSeconds(o.UnverifiedSeconds),
 			number(o.FreeRides), about + inSeconds(o.FreeRideSeconds), number(o.Bytes),
-			number(o.Verified), number(o.Refused), number(o.Unknown), number(o.Unverified),
+			number(o.Verified), number(o.Refused), number(o.Unknown), number(o.Unverified), number(o.ExpiredTokens),
 		})
 		for _, u := range o.Users {
 			users = append(users, []string{
@@ -102,7 +103,7 @@ func printOutages(r Runtime, reports []freerides.Report) error {
 		}
 	}
 	err := table(r, []string{
-		"BACKEND", "STARTED", "LASTED", "SESSIONS", "FOR", "FREE RIDES", "FOR", "BYTES", "VERIFIED", "REFUSED", "UNKNOWN", "UNVERIFIED",
+		"BACKEND", "STARTED", "LASTED", "SESSIONS", "FOR", "FREE RIDES", "FOR", "BYTES", "VERIFIED", "REFUSED", "UNKNOWN", "UNVERIFIED", "EXPIRED",
 	}, rows)
 	if err != nil || len(users) == 0 {
 		return err

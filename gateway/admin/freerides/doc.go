@@ -12,8 +12,9 @@
 //
 // An outage begins, on each node, with the first session that becomes unverified by fail-open or by the outage policy. Sessions
 // join it until the breaker is closed, and for a minute after that or after the last one joined. It ends when the breaker is
-// closed and each of its sessions was verified, denied or closed. One that can be asked no more, because its token's life is
-// over, keeps it open; a later outage is one of its own all the same. When it is over, the node logs what it cost there.
+// closed and each of its sessions was verified, denied or closed. One that cannot be asked any more, because the life of its
+// token is over, keeps it open, and counts as such; a later outage is one of its own all the same. When it is over, the node logs
+// what it cost there.
 //
 // Each process writes its part of an outage to the store, every 10 seconds and at the end, so a node that is killed leaves
 // what it saw. A report merges the parts of one backend whose times overlap or are less than a minute apart, by whoever is

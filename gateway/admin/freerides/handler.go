@@ -87,7 +87,7 @@ func WriteCSV(w io.Writer, reports []Report) error {
 	records := [][]string{{
 		"id", "backend", "started", "recovered", "ended", "running", "sessions", "fail_open", "cached", "ticket",
 		"unverified_seconds", "verified", "free_rides", "free_ride_seconds", "bytes", "refused", "unknown", "unverified",
-		"approximate", "nodes", "users",
+		"expired_tokens", "approximate", "nodes", "users",
 	}}
 	for i := range reports {
 		records = append(records, reports[i].record())
@@ -110,7 +110,7 @@ func (r *Report) record() []string {
 		r.ID, r.Backend, timeText(&r.Started), timeText(r.Recovered), timeText(r.Ended), strconv.FormatBool(r.IsRunning),
 		number(r.Sessions), number(r.FailOpen), number(r.Cached), number(r.Ticket),
 		exact(r.UnverifiedSeconds), number(r.Verified), number(r.FreeRides), exact(r.FreeRideSeconds), number(r.Bytes),
-		number(r.Refused), number(r.Unknown), number(r.Unverified), strconv.FormatBool(r.IsApproximate),
+		number(r.Refused), number(r.Unknown), number(r.Unverified), number(r.ExpiredTokens), strconv.FormatBool(r.IsApproximate),
 		strings.Join(nodes, "; "), strings.Join(users, "; "),
 	}
 	for i := range record {

@@ -44,9 +44,9 @@ func TestServeHTTP_JSON(t *testing.T) {
 		want := `{"reports":[{"id":"portal-20000101T000000Z","backend":"portal","started":"2000-01-01T00:00:00Z",` +
 			`"recovered":"2000-01-01T00:00:00Z","ended":"2000-01-01T00:00:01.5Z","running":false,"sessions":1,"fail_open":1,` +
 			`"cached":0,"ticket":0,"unverified_seconds":1.5,"verified":0,"free_rides":1,"free_ride_seconds":1.5,"bytes":0,` +
-			`"refused":0,"unknown":0,"unverified":0,"nodes":[{"node":"a","sessions":1,"fail_open":1,"cached":0,"ticket":0,` +
+			`"refused":0,"unknown":0,"unverified":0,"expired_tokens":0,"nodes":[{"node":"a","sessions":1,"fail_open":1,"cached":0,"ticket":0,` +
 			`"unverified_seconds":1.5,"verified":0,"free_rides":1,"free_ride_seconds":1.5,"bytes":0,"refused":0,"unknown":0,` +
-			`"unverified":0}],"users":[{"user":"Ann","sessions":1,"seconds":1.5,"bytes":0}]}],"unreachable_nodes":["b"]}` + "\n"
+			`"unverified":0,"expired_tokens":0}],"users":[{"user":"Ann","sessions":1,"seconds":1.5,"bytes":0}]}],"unreachable_nodes":["b"]}` + "\n"
 		if diff := cmp.Diff(want, w.Body.String()); diff != "" || w.Header().Get("Content-Type") != "application/json" {
 			t.Errorf("response (-want +got):\n%s", diff)
 		}
@@ -78,11 +78,11 @@ func TestServeHTTP_CSV(t *testing.T) {
 			{
 				"id", "backend", "started", "recovered", "ended", "running", "sessions", "fail_open", "cached", "ticket",
 				"unverified_seconds", "verified", "free_rides", "free_ride_seconds", "bytes", "refused", "unknown", "unverified",
-				"approximate", "nodes", "users",
+				"expired_tokens", "approximate", "nodes", "users",
 			},
 			{
 				"portal-20000101T000000Z", "portal", "2000-01-01T00:00:00.000Z", "2000-01-01T00:00:01.500Z", "", "true", "2", "2", "0", "0",
-				"1.500", "0", "1", "1.500", "0", "0", "0", "1", "false", "a", "'" + user + " 1.500s",
+				"1.500", "0", "1", "1.500", "0", "0", "0", "1", "0", "false", "a", "'" + user + " 1.500s",
 			},
 		}
 		if diff := cmp.Diff(want, records); diff != "" {
@@ -171,24 +171,24 @@ func TestReports_OldNode_Unreachable(t *testing.T) {
 const goldenPart = "" +
 	"ffa67f030101047061727401ff8000010d01074261636b656e64010c0001044e6f6465010c00010750726f63657373010c000107537461727465" +
 	"640104000105556e74696c01040001064973446f776e0102000105456e64656401040001075772697474656e010400010649734c656674010200" +
-	"01074669677572657301ff8200010653616d706c6501ff88000109497353616d706c65640102000105557365727301ff8c00000017ff81010101" +
-	"076669677572657301ff820001040118000020ff87020101115b5d6672656572696465732e656e74727901ff880001ff84000067ff8303010105" +
-	"656e74727901ff840001080102494401ff86000105466972737401040001044c617374010400010a556e76657269666965640104000105427974" +
-	"6573010400010646696775726501040001074f7574636f6d65010600010455736572010c00000019ff850101010953657373696f6e494401ff86" +
-	"000106012000001fff8b020101105b5d6672656572696465732e636f737401ff8c0001ff8a000047ff8903010104636f737401ff8a0001050104" +
-	"55736572010c00010753657373696f6e010c00010853657373696f6e73010400010454696d65010400010542797465730104000000ff9bff8001" +
-	"06706f7274616c01026e310102703101fa03179fcad00001fa03179fcad7d0010101fa03179fcadfa001fa03179fcae7700101010c04020200fe" +
-	"07080202fe0640ff8c00000001010110ff9e3779ffb100000000000000000000000101fa03179fcad00001fa03179fcad64001fe064001ff8c01" +
-	"0401040103416e6e00010101020103416e6e020201fe064001ff8c000202533102020000"
+	"01074669677572657301ff8200010653616d706c6501ff88000109497353616d706c65640102000105557365727301ff8c00000013ff81050101" +
+	"076669677572657301ff8200000020ff87020101115b5d6672656572696465732e656e74727901ff880001ff84000075ff8303010105656e7472" +
+	"7901ff840001090102494401ff86000105466972737401040001044c617374010400010a556e7665726966696564010400010542797465730104" +
+	"00010646696775726501040001074f7574636f6d650106000109497345787069726564010200010455736572010c00000019ff85010101095365" +
+	"7373696f6e494401ff86000106012000001fff8b020101105b5d6672656572696465732e636f737401ff8c0001ff8a000047ff8903010104636f" +
+	"737401ff8a000105010455736572010c00010753657373696f6e010c00010853657373696f6e73010400010454696d6501040001054279746573" +
+	"0104000000ff9cff800106706f7274616c01026e310102703101fa03179fcad00001fa03179fcad7d0010101fa03179fcadfa001fa03179fcae7" +
+	"700101011004020200880e0202c00c8c010000000201010110ff9e3779ffb100000000000000000000000101fa03179fcad00001fa03179fcad6" +
+	"4001fe064001ff8c0104010401010103416e6e00010101020103416e6e020201fe064001ff8c000202533102020000"
 
 func TestDecodePart_Golden(t *testing.T) {
 	t.Parallel()
 	want := &part{
 		Backend: "portal", Node: "n1", Process: "p1", Started: 1700000000000, Until: 1700000001000, IsDown: true, Ended: 1700000002000,
-		Written: 1700000003000, IsLeft: true, Figures: figures{2, 1, 1, 0, 900, 1, 1, 800, 70, 0, 0, 0},
+		Written: 1700000003000, IsLeft: true, Figures: figures{2, 1, 1, 0, 900, 1, 1, 800, 70, 0, 0, 0, 1},
 		Sample: []entry{{
 			ID: idOf(1), First: 1700000000000, Last: 1700000000800, Unverified: 800, Bytes: 70, Figure: cachedFigure,
-			Outcome: outcomeFreeRide, User: "Ann",
+			Outcome: outcomeFreeRide, IsExpired: true, User: "Ann",
 		}},
 		IsSampled: true, Users: []cost{{User: "Ann", Sessions: 1, Time: 800, Bytes: 70}, {Session: "S1", Time: 1}},
 	}

@@ -47,8 +47,11 @@ type Options struct {
 	Ask func(ctx context.Context, request []byte) (replies map[string][]byte, silent []string)
 	// IsDown reports whether the breaker of a backend is not closed.
 	IsDown func(backend string) bool
-	// Bytes returns how many bytes this node has sent to the session's viewer.
-	Bytes func(id backends.SessionID) int64
+	// Session returns how many bytes this node has sent to the session's viewer, and when the session was opened; zero: it is not
+	// known here.
+	Session func(id backends.SessionID) (bytes int64, opened time.Time)
+	// TokenLife returns how long the backend knows a token; zero: for ever.
+	TokenLife func(backend string) time.Duration
 	// Retention is how long a report is kept.
 	Retention time.Duration
 	Logger    *slog.Logger // nil: none

@@ -3,7 +3,9 @@ package freerides
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/gob"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,11 +26,36 @@ const (
 	refusedFigure
 	unknownFigure
 	openFigure
+	// expiredFigure counts sessions of the two before that nobody can ask any more.
+	expiredFigure
 	numFigures
 )
 
 // figures are the numbers of a report.
 type figures [numFigures]int64
+
+// GobEncode encodes the figures in their order, so that later versions may add some.
+func (f figures) GobEncode() ([]byte, error) {
+	var b []byte
+	for _, n := range f {
+		b = binary.AppendVarint(b, n)
+	}
+	return b, nil
+}
+
+// GobDecode decodes the figures that this version knows.
+func (f *figures) GobDecode(b []byte) error {
+	for i := 0; len(b) > 0; i++ {
+		n, size := binary.Varint(b)
+		if size <= 0 {
+			return errors.New("a figure is incomplete")
+		}
+		if b = b[size:]; i < len(f) {
+			f[i] = n
+		}
+	}
+	return nil
+}
 
 // outcome is what became of an unverified session. Of what several nodes say of one session, the greatest outcome counts: a
 // session that one node has left may be open on another, and may have been answered on a third.
@@ -84,6 +111,8 @@ type entry struct {
 	// Figure counts the session by its first source.
 	Figure  int
 	Outcome outcome
+	// IsExpired reports that the session cannot be asked any more, because the life of its token is over.
+	IsExpired bool
 	// User is who rode free; empty: nobody knows.
 	User string
 }
@@ -94,10 +123,18 @@ func (e *entry) addTo(f *figures) {
 	f[e.Figure]++
 	f[unverifiedTimeFigure] += e.Unverified
 	f[e.Outcome.figure()]++
+	if e.isUnaskable() {
+		f[expiredFigure]++
+	}
 	if e.Outcome == outcomeFreeRide {
 		f[freeRideTimeFigure] += e.Unverified
 		f[freeRideBytesFigure] += e.Bytes
 	}
+}
+
+// isUnaskable reports whether nobody asked about the session, and nobody can.
+func (e *entry) isUnaskable() bool {
+	return e.IsExpired && (e.Outcome == outcomeUnknown || e.Outcome == outcomeOpen)
 }
 
 // join merges what another node says of the same session. The nodes' times overlap while the viewer's requests reach both.
@@ -108,6 +145,7 @@ func (e entry) join(other entry) entry {
 	e.Last = max(e.Last, other.Last)
 	e.Unverified = min(e.Unverified+other.Unverified, e.Last-e.First)
 	e.Bytes += other.Bytes
+	e.IsExpired = e.IsExpired || other.IsExpired
 	e.Outcome, e.User = max(e.Outcome, other.Outcome), cmp.Or(e.User, other.User)
 	return e
 }

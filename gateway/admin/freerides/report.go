@@ -28,8 +28,9 @@ type List struct {
 type Report struct {
 	ID      string `json:"id"`
 	Backend string `json:"backend"`
-	// Started is when the first session became unverified. Recovered is when the backend answered again, nil while it does not.
-	// Ended is when the last session was verified, denied or closed, nil while the outage runs.
+	// Started is when the first session became unverified. Recovered is when the breaker closed again, nil while it is open, or
+	// when the last session became unverified, if that was later. Ended is when the last session was verified, denied or closed,
+	// nil while the outage runs.
 	Started   time.Time  `json:"started"`
 	Recovered *time.Time `json:"recovered,omitempty"`
 	Ended     *time.Time `json:"ended,omitempty"`
@@ -64,6 +65,8 @@ type Figures struct {
 	Unknown int64 `json:"unknown"`
 	// Unverified are the sessions that still wait for an answer.
 	Unverified int64 `json:"unverified"`
+	// ExpiredTokens are those of Unknown and Unverified that cannot be asked any more: the life of their token is over.
+	ExpiredTokens int64 `json:"expired_tokens"`
 }
 
 // NodeReport is what one node saw of an outage.
@@ -91,6 +94,7 @@ func (f figures) shown() Figures {
 		UnverifiedSeconds: seconds(f[unverifiedTimeFigure]), Verified: f[verifiedFigure],
 		FreeRides: f[freeRidesFigure], FreeRideSeconds: seconds(f[freeRideTimeFigure]), Bytes: f[freeRideBytesFigure],
 		Refused: f[refusedFigure], Unknown: f[unknownFigure], Unverified: f[openFigure],
+		ExpiredTokens: f[expiredFigure],
 	}
 }
 

@@ -115,7 +115,8 @@ func (t *Tracker) join(r *backends.Request, source backends.Source, now time.Tim
 	if o == nil {
 		return
 	}
-	s := unverifiedSession{outage: o, since: now.Sub(t.started), bytes: t.o.Bytes(r.Session)}
+	sent, _ := t.o.Session(r.Session)
+	s := unverifiedSession{outage: o, since: now.Sub(t.started), bytes: sent}
 	t.sessions[r.Session] = s
 	t.watched.Store(int64(len(t.sessions)))
 	o.lastJoined = now
@@ -124,7 +125,7 @@ func (t *Tracker) join(r *backends.Request, source backends.Source, now time.Tim
 	o.figures[sourceFigure(source)]++
 	o.changes++
 	if e := o.sample.find(r.Session); e != nil {
-		e.Outcome = outcomeOpen
+		e.Outcome, e.IsExpired = outcomeOpen, false
 		return
 	}
 	if e := o.sample.add(r.Session); e != nil {
@@ -227,15 +228,19 @@ func (t *Tracker) resume(id backends.SessionID, s unverifiedSession, now time.Ti
 func (t *Tracker) leave(id backends.SessionID, s unverifiedSession, became outcome, user string, now time.Time) {
 	wasRunning := s.since >= 0
 	s = t.stop(s, now)
-	o, sent := s.outage, t.o.Bytes(id)-s.bytes
+	o := s.outage
+	sent, isExpired := t.facts(id, s, now)
 	delete(t.sessions, id)
 	t.watched.Store(int64(len(t.sessions)))
 	o.open--
 	o.lastLeft = now
 	o.changes++
 	o.figures[became.figure()]++
+	if isExpired && became == outcomeUnknown {
+		o.figures[expiredFigure]++
+	}
 	if e := o.sample.find(id); e != nil {
-		e.Outcome, e.User = became, user
+		e.Outcome, e.User, e.IsExpired = became, user, isExpired
 		e.Unverified, e.Bytes = e.Unverified+s.before.Milliseconds(), e.Bytes+sent
 		if wasRunning {
 			e.Last = now.UnixMilli()
@@ -274,10 +279,32 @@ func (t *Tracker) part(o *outage, now time.Time) *part {
 	}
 	p.Figures = o.figures
 	p.Figures[openFigure] = o.open
+	p.Figures[expiredFigure] += p.openExpired()
 	total := o.unverified + time.Duration(o.running)*now.Sub(t.started) - o.sinceSum
 	p.Figures[unverifiedTimeFigure], p.Figures[freeRideTimeFigure] = total.Milliseconds(), o.freeRides.Milliseconds()
 	p.Users = o.users.worst(usersPerPart)
 	return p
+}
+
+// openExpired estimates how many of the open sessions cannot be asked any more, as in the sample.
+func (p *part) openExpired() int64 {
+	var open, expired int64
+	for i := range p.Sample {
+		if e := &p.Sample[i]; e.Outcome == outcomeOpen {
+			open++
+			if e.IsExpired {
+				expired++
+			}
+		}
+	}
+	return p.Figures[openFigure] * expired / max(1, open)
+}
+
+// facts returns what the viewer was sent while the session was unverified, and whether it cannot be asked any more.
+func (t *Tracker) facts(id backends.SessionID, s unverifiedSession, now time.Time) (sent int64, isExpired bool) {
+	bytes, opened := t.o.Session(id)
+	life := t.o.TokenLife(s.outage.backend)
+	return bytes - s.bytes, life > 0 && !opened.IsZero() && now.Sub(opened) > life
 }
 
 // entry returns a session of the sample as it stands.
@@ -288,7 +315,8 @@ func (t *Tracker) entry(id backends.SessionID, o *outage, now time.Time) entry {
 		return e
 	}
 	e.Unverified += s.before.Milliseconds()
-	e.Bytes += t.o.Bytes(id) - s.bytes
+	sent, isExpired := t.facts(id, s, now)
+	e.Bytes, e.IsExpired = e.Bytes+sent, isExpired
 	if s.since >= 0 {
 		e.Unverified += (now.Sub(t.started) - s.since).Milliseconds()
 		e.Last = now.UnixMilli()
@@ -326,7 +354,8 @@ func (t *Tracker) log(ctx context.Context, o *outage, p *part) {
 		slog.Int64("sessions", f[sessionsFigure]), slog.Duration("unverified", milliseconds(f[unverifiedTimeFigure])),
 		slog.Int64("verified", f[verifiedFigure]), slog.Int64("free_rides", f[freeRidesFigure]),
 		slog.Duration("free_ride_time", milliseconds(f[freeRideTimeFigure])), slog.Int64("free_ride_bytes", f[freeRideBytesFigure]),
-		slog.Int64("refused", f[refusedFigure]), slog.Int64("unknown", f[unknownFigure]))
+		slog.Int64("refused", f[refusedFigure]), slog.Int64("unknown", f[unknownFigure]),
+		slog.Int64("expired_tokens", f[expiredFigure]))
 }
 
 func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }

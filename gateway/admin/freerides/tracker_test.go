@@ -68,6 +68,7 @@ type testNode struct {
 	*Tracker
 	isDown atomic.Bool
 	sent   sync.Map // session -> bytes
+	opened sync.Map // session -> time
 	log    logBuffer
 }
 
@@ -96,6 +97,9 @@ func (n *testNode) kept() (outages, sessions int) {
 	return len(n.outages), len(n.sessions)
 }
 
+// tokenLife is how long the portal knows a token.
+const tokenLife = time.Hour
+
 func newCluster() *fakeCluster {
 	return &fakeCluster{parts: map[string][]byte{}, trackers: map[string]*Tracker{}}
 }
@@ -107,11 +111,14 @@ func (c *fakeCluster) node(t *testing.T, name string) (n *testNode, stop func())
 	n.Tracker = New(Options{
 		Node: name, Backends: func() []string { return []string{"portal", "billing"} }, Store: c, Ask: c.ask,
 		IsDown: func(backend string) bool { return n.isDown.Load() && backend == "portal" },
-		Bytes: func(id backends.SessionID) int64 {
+		Session: func(id backends.SessionID) (int64, time.Time) {
 			bytes, _ := n.sent.Load(id)
 			sent, _ := bytes.(int64)
-			return sent
+			at, _ := n.opened.Load(id)
+			opened, _ := at.(time.Time)
+			return sent, opened
 		},
+		TokenLife: func(backend string) time.Duration { return map[string]time.Duration{"portal": tokenLife}[backend] },
 		Retention: 24 * time.Hour, Logger: slog.New(slog.NewTextHandler(&n.log, nil)),
 	})
 	c.trackers[name] = n.Tracker
@@ -233,10 +240,10 @@ func TestTracker_Log(t *testing.T) {
 	}{
 		"with a free ride": {deniedBy(backends.FromBackend, "Ann"), `level=WARN msg="outage ended, what it cost on this node" backend=portal ` +
 			`started=2000-01-01T00:00:00.000Z duration=5s sessions=1 unverified=5s verified=0 free_rides=1 free_ride_time=5s ` +
-			`free_ride_bytes=7 refused=0 unknown=0`},
+			`free_ride_bytes=7 refused=0 unknown=0 expired_tokens=0`},
 		"without one": {allowedBy(backends.FromBackend), `level=INFO msg="outage ended, what it cost on this node" backend=portal ` +
 			`started=2000-01-01T00:00:00.000Z duration=5s sessions=1 unverified=5s verified=1 free_rides=0 free_ride_time=0s ` +
-			`free_ride_bytes=0 refused=0 unknown=0`},
+			`free_ride_bytes=0 refused=0 unknown=0 expired_tokens=0`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -345,6 +352,45 @@ func TestTracker_Paused(t *testing.T) {
 		n.decide(1, deniedBy(backends.FromLocal, ""))
 		wantFigures(t, n.one(t).Figures, Figures{Sessions: 1, FailOpen: 1, UnverifiedSeconds: 5, FreeRides: 1, FreeRideSeconds: 5})
 	})
+}
+
+// TestTracker_TokenExpired tells which sessions nobody can ask any more.
+func TestTracker_TokenExpired(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n, stop := newCluster().node(t, "a")
+		defer stop()
+		n.isDown.Store(true)
+		for i := range uint32(5) {
+			n.opened.Store(idOf(i), time.Now().Add(-time.Duration(i)*time.Minute))
+			n.decide(i, allowedBy(backends.FromFailOpen))
+		}
+		n.decide(9, allowedBy(backends.FromFailOpen)) // is not known to have been opened
+		wait(tokenLife - 2*time.Minute)               // 3 and 4 are older now
+		n.decide(4, nil)
+		wait(time.Minute + time.Second) // 1 and 2 are, too
+		n.decide(0, nil)
+		n.decide(2, deniedBy(backends.FromBan, ""))
+		want := Figures{
+			Sessions: 6, FailOpen: 6, UnverifiedSeconds: 58*60 + 5*(59*60+1), Refused: 1, Unknown: 2, Unverified: 3, ExpiredTokens: 3,
+		}
+		r := n.one(t)
+		wantFigures(t, r.Figures, want)
+		if got, most := n.one(t), n.estimated(t); got.ExpiredTokens != most {
+			t.Errorf("%d of a sample", most)
+		}
+	})
+}
+
+// estimated returns how many sessions cannot be asked any more, as a part says of which only a sample is known.
+func (n *testNode) estimated(t *testing.T) int64 {
+	t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	o := n.current["portal"]
+	o.sample.isFull = true
+	defer func() { o.sample.isFull = false }()
+	return n.part(o, time.Now()).Figures[expiredFigure]
 }
 
 // TestReports_TwoNodes merges what two nodes saw, of which one dies and comes back.

@@ -1,0 +1,308 @@
+package records
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+
+	"usher/backends"
+)
+
+// spool holds on disk the records that wait for the webhook, the oldest first, and what would be recorded of open sessions. It
+// is safe for concurrent use.
+//
+//	bucket   key                       value
+//	waiting  number                    record. No number is used again
+//	open     session, sequence number  record as it would be now
+//	sizes    name of a bucket          how many values it has, and their bytes
+type spool struct {
+	db  *bbolt.DB
+	max int64
+}
+
+// spoolLockTimeout bounds the wait for a file that another process uses.
+const spoolLockTimeout = time.Second
+
+// The buckets.
+const (
+	waitingBucket = "waiting"
+	openBucket    = "open"
+	sizesBucket   = "sizes"
+)
+
+func openSpool(path string, maxSize int64) (*spool, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: spoolLockTimeout})
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return nil, fmt.Errorf("%s: another process uses it; every node has its own", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		var errs []error
+		for _, name := range []string{waitingBucket, openBucket, sizesBucket} {
+			_, err := tx.CreateBucketIfNotExists([]byte(name))
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
+	}
+	return &spool{db: db, max: maxSize}, nil
+}
+
+func (s *spool) close() error { return s.db.Close() }
+
+// sized is a bucket whose size is known. Its changes are kept by save.
+type sized struct {
+	*bbolt.Bucket
+
+	tx   *bbolt.Tx
+	name string
+
+	count, size int64
+}
+
+func sizedBucket(tx *bbolt.Tx, name string) *sized {
+	b := &sized{Bucket: tx.Bucket([]byte(name)), tx: tx, name: name}
+	if raw := tx.Bucket([]byte(sizesBucket)).Get([]byte(name)); len(raw) == 16 {
+		b.count, b.size = int64(binary.BigEndian.Uint64(raw)), int64(binary.BigEndian.Uint64(raw[8:]))
+	}
+	return b
+}
+
+func (b *sized) save() error {
+	raw := binary.BigEndian.AppendUint64(nil, uint64(b.count))
+	return b.tx.Bucket([]byte(sizesBucket)).Put([]byte(b.name), binary.BigEndian.AppendUint64(raw, uint64(b.size)))
+}
+
+// put stores a value in place of an earlier one.
+func (b *sized) put(key, value []byte) error {
+	before := b.Get(key)
+	if before == nil {
+		b.count++
+	}
+	b.size += int64(len(value) - len(before))
+	return b.Put(key, value)
+}
+
+func (b *sized) remove(key []byte) error {
+	b.count--
+	b.size -= int64(len(b.Get(key)))
+	return b.Delete(key)
+}
+
+// removeFirst removes the first values while they are to be, and returns how many.
+func (b *sized) removeFirst(isToBe func(key, value []byte) bool) (removed int, err error) {
+	for {
+		key, value := b.Cursor().First()
+		if key == nil || !isToBe(key, value) {
+			return removed, nil
+		}
+		if err := b.remove(key); err != nil {
+			return removed, err
+		}
+		removed++
+	}
+}
+
+// add stores records that wait, and forgets that the sessions were open, in one write. It returns how many old ones it dropped
+// to make room.
+func (s *spool) add(records [][]byte, closed []backends.SessionID) (dropped int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		if err := forget(sizedBucket(tx, openBucket), closed); err != nil {
+			return err
+		}
+		dropped, err = s.append(tx, records)
+		return err
+	})
+	return dropped, err
+}
+
+func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) {
+	if len(records) == 0 {
+		return 0, nil
+	}
+	b := sizedBucket(tx, waitingBucket)
+	for _, r := range records {
+		n, err := b.NextSequence()
+		if err != nil {
+			return 0, err
+		}
+		if err := b.put(binary.BigEndian.AppendUint64(nil, n), r); err != nil {
+			return 0, err
+		}
+	}
+	if dropped, err = b.removeFirst(func(_, _ []byte) bool { return b.size > s.max }); err != nil {
+		return 0, err
+	}
+	return dropped, b.save()
+}
+
+// forget removes sessions from those that are open.
+func forget(b *sized, closed []backends.SessionID) error {
+	if b.count == 0 {
+		return nil
+	}
+	for _, id := range closed {
+		c := b.Cursor()
+		for key, _ := c.Seek(id[:]); bytes.HasPrefix(key, id[:]); key, _ = c.Seek(id[:]) {
+			if err := b.remove(key); err != nil {
+				return err
+			}
+		}
+	}
+	return b.save()
+}
+
+// openSession is what would be recorded of a stay of a session on this node.
+type openSession struct {
+	id       backends.SessionID
+	sequence uint64
+	record   []byte
+}
+
+// keepOpen notes open sessions in one write, and returns for how many there was no room.
+func (s *spool) keepOpen(all []openSession) (dropped int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, openBucket)
+		for i := range all {
+			key := binary.BigEndian.AppendUint64(all[i].id[:], all[i].sequence)
+			if b.size > s.max && b.Get(key) == nil {
+				dropped++
+				continue
+			}
+			if err := b.put(key, all[i].record); err != nil {
+				return err
+			}
+		}
+		return b.save()
+	})
+	return dropped, err
+}
+
+// recoverBatch is how many open sessions are taken at once.
+const recoverBatch = 1000
+
+// recover takes some of the sessions that were open when an earlier process ended, the stays of each summed up. Those that wait
+// for the webhook are what wait returns of them. It returns none once there are none left.
+func (s *spool) recover(wait func([]Record) [][]byte) (found []Record, dropped int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, openBucket)
+		var ids []backends.SessionID
+		c := b.Cursor()
+		for key, value := c.First(); key != nil; key, value = c.Next() {
+			var id backends.SessionID
+			copy(id[:], key)
+			isNew := len(ids) == 0 || ids[len(ids)-1] != id
+			if isNew && len(ids) == recoverBatch {
+				break
+			}
+			var r Record
+			if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil {
+				return fmt.Errorf("open session %s is unreadable: %w", id, err)
+			}
+			if isNew {
+				ids, found = append(ids, id), append(found, r)
+			} else {
+				found[len(found)-1].add(&r)
+			}
+		}
+		if err := forget(b, ids); err != nil {
+			return err
+		}
+		dropped, err = s.append(tx, wait(found))
+		return err
+	})
+	return found, dropped, err
+}
+
+// oldest returns the oldest records that wait, up to that many, and the key of the last of them.
+func (s *spool) oldest(most int) (records [][]byte, last uint64, err error) {
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		c := tx.Bucket([]byte(waitingBucket)).Cursor()
+		for key, value := c.First(); key != nil && len(records) < most; key, value = c.Next() {
+			records = append(records, bytes.Clone(value))
+			last = binary.BigEndian.Uint64(key)
+		}
+		return nil
+	})
+	return records, last, err
+}
+
+// remove removes the records that wait, up to that key.
+func (s *spool) remove(last uint64) error {
+	_, err := s.removeWaiting(func(key, _ []byte) bool { return binary.BigEndian.Uint64(key) <= last })
+	return err
+}
+
+// removeBefore removes the records that were made before that time, and returns how many.
+func (s *spool) removeBefore(limit time.Time) (removed int, err error) {
+	oldest, _, err := s.oldest(1)
+	if err != nil || len(oldest) == 0 || !recordTime(oldest[0]).Before(limit) {
+		return 0, err // mostly, without a write
+	}
+	return s.removeWaiting(func(_, value []byte) bool { return recordTime(value).Before(limit) })
+}
+
+func (s *spool) removeWaiting(isToBe func(key, value []byte) bool) (removed int, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, waitingBucket)
+		if removed, err = b.removeFirst(isToBe); err != nil {
+			return err
+		}
+		return b.save()
+	})
+	return removed, err
+}
+
+// sizes returns how many records wait and their bytes, and how many stays of open sessions are noted.
+func (s *spool) sizes() (waiting, bytes, open int64) {
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, waitingBucket)
+		waiting, bytes, open = b.count, b.size, sizedBucket(tx, openBucket).count
+		return nil
+	})
+	return waiting, bytes, open
+}
+
+// checkSpool returns why no spool could be kept in the file.
+func checkSpool(path string) error {
+	if err := checkFile(path); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return db.Close()
+}
+
+// checkFile returns why a file cannot be written or made. It changes nothing.
+func checkFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if f, err = os.CreateTemp(filepath.Dir(path), "usher-check-"); err == nil {
+			defer os.Remove(f.Name()) //nolint:errcheck // the next check tells
+		} else {
+			err = fmt.Errorf("%s is not writable: %w", filepath.Dir(path), errors.Unwrap(err))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}

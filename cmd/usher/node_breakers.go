@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"usher/backends"
+	"usher/backends/callstats"
+	"usher/backends/chain"
+	"usher/backends/httpbackend"
+	"usher/gateway/admin"
+	"usher/gateway/admin/breakers"
+)
+
+// nodeBreakers are the breakers of a node as its admin listener and the other nodes see them.
+type nodeBreakers struct{ *node }
+
+// HasBreaker implements [breakers.Node].
+func (n nodeBreakers) HasBreaker(backend string) error {
+	switch c := n.chains[backend]; {
+	case c == nil:
+		return breakers.ErrUnknownBackend
+	case c.Breaker == nil:
+		return chain.ErrNoBreaker
+	}
+	return nil
+}
+
+// ApplyForced implements [breakers.Node].
+func (n nodeBreakers) ApplyForced(order backends.ForcedBreaker) { n.cluster.ApplyForced(order) }
+
+// Probe implements [breakers.Node].
+func (n nodeBreakers) Probe(ctx context.Context, backend string) (backends.Decision, time.Duration, error) {
+	c := n.chains[backend]
+	if c == nil {
+		return backends.Decision{}, 0, breakers.ErrUnknownBackend
+	}
+	return c.Probe(ctx)
+}
+
+// onForced applies an order on a breaker to this node's. Another node may have backends that this one has not.
+func (n *node) onForced(order backends.ForcedBreaker) {
+	if c := n.chains[order.Backend]; c != nil {
+		_ = c.Force(order)
+	}
+}
+
+// newCallStats returns the statistics of a backend with these alarms.
+func newCallStats(alarms *httpbackend.Alarms) *callstats.Stats {
+	return callstats.New(callstats.Alarm{
+		Begin: func(now time.Time, detail string) { alarms.Raise(now, backends.AlarmDenialsJumped, detail) },
+		End:   func() { alarms.End(backends.AlarmDenialsJumped) },
+	})
+}
+
+// onCall returns a function that is told of each call of a backend.
+func (n *node) onCall(backend string) func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
+	record, stats := n.recorder.OnCall(backend), n.stats[backend]
+	return func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
+		record(d, err, took)
+		stats.RecordCall(time.Now(), r, d, err)
+	}
+}
+
+// onBreaker returns a function that is told of each state of a backend's breaker.
+func (n *node) onBreaker(backend string) func(backends.BreakerState) {
+	record, stats := n.recorder.OnBreaker(backend), n.stats[backend]
+	return func(s backends.BreakerState) {
+		record(s)
+		stats.RecordState(time.Now(), s)
+	}
+}
+
+// addStats adds to a backend of the API what is known of its calls.
+func addStats(b *admin.Backend, s callstats.Snapshot) {
+	b.Rates = &admin.BackendRates{ChecksPerSecond: s.Checks, FailuresPerSecond: s.Failures, DenialsShare: s.DenialsShare}
+	for _, f := range s.LastFailures {
+		b.LastFailures = append(b.LastFailures, admin.BackendFailure{Time: f.Time.UTC(), Outcome: f.Kind.String(), Error: f.Error})
+	}
+	for _, c := range s.History {
+		b.History = append(b.History, admin.BreakerChange{Time: c.Time.UTC(), State: c.State.String()})
+	}
+}
+
+// warnings returns what an operator should act on, for /readyz?verbose.
+func (n *node) warnings() []string {
+	all := n.viewers.warnings()
+	for _, name := range slices.Sorted(maps.Keys(n.adapters)) {
+		alarms := n.adapters[name].alarms
+		if alarms == nil {
+			continue
+		}
+		for _, a := range backends.AllAlarms() {
+			if alarms.Active().Has(a) {
+				all = append(all, fmt.Sprintf("backend %q violates its contract, %s: %s", name, a, a.Advice()))
+			}
+		}
+		if order := n.chains[name].Forced(); order.IsForced {
+			all = append(all, fmt.Sprintf("backend %q is forced %s by an operator until %s: %s",
+				name, order.State, order.Until.UTC().Format(time.RFC3339), order.Reason))
+		}
+	}
+	return all
+}

@@ -1,0 +1,49 @@
+package page
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"usher/backends"
+)
+
+const (
+	// loginWindow is the time over which failed logins are counted.
+	loginWindow = time.Minute
+	// maxFailures is how many logins of one subscriber prefix may fail in a window, and maxAllFailures of all.
+	maxFailures    = 10
+	maxAllFailures = 100
+)
+
+// limiter bounds the guesses of tokens. It keeps at most maxAllFailures addresses. The zero value is ready. It is safe for
+// concurrent use.
+type limiter struct {
+	mu       sync.Mutex
+	began    time.Time // when the window began
+	all      int
+	failures map[netip.Prefix]int
+}
+
+// begin counts an attempt as failed until succeeded is called. If there were too many, it returns how long to wait instead.
+func (l *limiter) begin(from netip.Addr, now time.Time) (succeeded func(), wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.began) >= loginWindow || now.Before(l.began) {
+		l.began, l.all, l.failures = now, 0, map[netip.Prefix]int{}
+	}
+	prefix, window := backends.SubscriberPrefix(from), l.began
+	if l.all >= maxAllFailures || l.failures[prefix] >= maxFailures {
+		return nil, l.began.Add(loginWindow).Sub(now)
+	}
+	l.all++
+	l.failures[prefix]++
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.began.Equal(window) {
+			l.all--
+			l.failures[prefix]--
+		}
+	}, 0
+}
