@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends"
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 )
 
@@ -44,6 +45,7 @@ type Client struct {
 	headers      http.Header
 	dialer       *dialer
 	pool         *connectionPool
+	signer       *signature.Signer
 	statuses     *StatusTable
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
@@ -105,6 +107,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 		headers:      staticHeaders(cfg.Headers, address),
 		address:      withoutUser(address),
 		dialer:       d,
+		signer:       signature.New(cfg.Signature),
 		pool:         newConnectionPool(open, cfg.MaxConnectionAge, time.Now()),
 		statuses:     table,
 		alarms:       NewAlarms(name, deps.Log),
@@ -305,6 +308,7 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 		Method: http.MethodGet, URL: &u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	c.signer.Sign(r, time.Now())
 	return r.WithContext(ctx)
 }
 

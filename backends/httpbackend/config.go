@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 )
 
@@ -52,7 +53,8 @@ type Config struct {
 	// AllowedNetworks are the networks besides the internet, and the private network of Address, to which a redirect is followed.
 	AllowedNetworks []netip.Prefix `yaml:"allowed_networks"`
 
-	TLS setting.TLSConfig `yaml:"tls"`
+	TLS       setting.TLSConfig `yaml:"tls"`
+	Signature signature.Config  `yaml:"signature"`
 }
 
 // DefaultConfig returns the defaults. The address has none.
@@ -64,6 +66,7 @@ func DefaultConfig() Config {
 		MaxConnectionAge:      time.Minute,
 		MaxResponseHeaderSize: 16 * setting.KiB,
 		MaxBodySize:           64 * setting.KiB,
+		Signature:             signature.DefaultConfig(),
 	}
 }
 
@@ -105,7 +108,7 @@ func (c Config) Validate() error {
 	if c.MaxBodySize < 1 {
 		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
-	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
+	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateSignature())...)
 }
 
 // Warnings says what allowed settings cost.
@@ -128,6 +131,26 @@ func (c Config) validateHeaders() error {
 			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
 		case sanitizeHeader(value.Reveal()) != value.Reveal():
 			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateSignature also reports headers of the signature that something else sets. Without keys there is no signature.
+func (c Config) validateSignature() error {
+	if len(c.Signature.Keys) == 0 {
+		return nil
+	}
+	errs := []error{c.Signature.Validate()}
+	for _, set := range [...]struct{ key, name string }{
+		{"header", c.Signature.Header}, {"timestamp_header", c.Signature.TimestampHeader},
+	} {
+		isTaken := !isToken(set.name) || isReserved(set.name)
+		for name := range staticHeaders(c.Headers, &url.URL{User: url.User("")}) {
+			isTaken = isTaken || strings.EqualFold(set.name, name)
+		}
+		if isTaken {
+			errs = append(errs, fmt.Errorf("signature.%s: %q: not a header that can be set, or one that is set already", set.key, set.name))
 		}
 	}
 	return errors.Join(errs...)

@@ -72,14 +72,16 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	return next
 }
 
-// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers nor those
-// in which the viewer shows credentials, and must not be in a private network.
+// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers and
+// the signature nor those in which the viewer shows credentials, and must not be in a private network.
 func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
+		c.signer.Sign(to, time.Now())
 		return to
 	}
+	c.signer.Remove(to.Header)
 	to = to.WithContext(withRedirected(ctx))
 	for name := range c.headers {
 		if name != "User-Agent" {

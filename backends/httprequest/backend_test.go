@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 	"usher/cmd/usher/config"
 )
@@ -247,6 +248,10 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		AllowedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 
 		TLS: setting.TLSConfig{ServerName: "auth.internal"},
+		Signature: signature.Config{
+			Keys:   []setting.Key{{ID: "a", Secret: "0123456789abcdef"}},
+			Header: "X-Sig", TimestampHeader: "X-Time", SignedHeaders: []string{"X-Real-IP"},
+		},
 	}}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
