@@ -9,11 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
+	"usher/backends/setting"
 	"usher/gateway/listener"
 )
 
@@ -115,69 +114,30 @@ func (s *Server) drain(server *http.Server, cancelRequests func()) error {
 
 func closeNow(c io.Closer) { _ = c.Close() }
 
-// certificate is a TLS certificate that is reloaded when its files change.
-type certificate struct {
-	config TLSConfig
-	logger *slog.Logger
-
-	mu         sync.Mutex
-	checkedAt  time.Time
-	modifiedAt time.Time
-	pair       *tls.Certificate
-}
-
-// certificateCheckInterval is how often handshakes check whether the files changed.
-const certificateCheckInterval = 10 * time.Second
-
 // Check returns why the certificate cannot be used, or nil. Without a certificate it returns nil.
 func (c TLSConfig) Check() error {
-	if c.CertFile == "" {
-		return nil
-	}
-	return (&certificate{config: c}).reload()
+	_, err := c.Server(nil)
+	return err
 }
 
 // Server returns the TLS config of a listener, whose certificate is reloaded when its files change. Without a certificate
-// it returns nil. The error begins with the setting.
+// it returns nil. The error begins with the setting. The logger may be nil.
 func (c TLSConfig) Server(logger *slog.Logger) (*tls.Config, error) {
 	if c.CertFile == "" {
 		return nil, nil //nolint:nilnil // plain HTTP is no error
 	}
-	files := &certificate{config: c, logger: logger}
-	if _, err := files.current(nil); err != nil {
+	files, err := c.files().Open(logger)
+	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.current}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		return &files.Config().Certificates[0], nil
+	}}, nil
 }
 
-// current returns the certificate. If its files cannot be read the previous one stays in use.
-func (c *certificate) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); c.pair == nil || now.Sub(c.checkedAt) >= certificateCheckInterval {
-		c.checkedAt = now
-		if err := c.reload(); err != nil {
-			if c.pair == nil {
-				return nil, err
-			}
-			c.logger.Error("certificate invalid, keeping previous", slog.Any("error", err))
-		}
-	}
-	return c.pair, nil
-}
+// Warnings says whether the certificate has expired or will soon.
+func (c TLSConfig) Warnings() error { return c.files().Warnings() }
 
-func (c *certificate) reload() error {
-	info, err := os.Stat(c.config.CertFile)
-	if err != nil {
-		return fmt.Errorf("tls.cert_file: %w", err)
-	}
-	if c.pair != nil && info.ModTime().Equal(c.modifiedAt) {
-		return nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.config.CertFile, c.config.KeyFile)
-	if err != nil {
-		return fmt.Errorf("tls.cert_file: %s with tls.key_file %s: %w", c.config.CertFile, c.config.KeyFile, err)
-	}
-	c.pair, c.modifiedAt = &pair, info.ModTime()
-	return nil
+func (c TLSConfig) files() setting.TLSConfig {
+	return setting.TLSConfig{CertFile: c.CertFile, KeyFile: c.KeyFile}
 }

@@ -23,6 +23,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/backends/setting"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -204,7 +206,7 @@ func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 		"it cannot accept": {func(*Config) {}, "serve listen=:8080: too many open files"},
 		"no certificate": {
 			func(c *Config) { c.TLS = TLSConfig{CertFile: "/nowhere/cert.pem", KeyFile: "/nowhere/key.pem"} },
-			"tls.cert_file: stat /nowhere/cert.pem: no such file or directory",
+			"tls.cert_file: open /nowhere/cert.pem: no such file or directory",
 		},
 	}
 	for name, tc := range cases {
@@ -340,7 +342,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 			{func() { _ = os.Remove(files.CertFile) }, 4},
 		} {
 			step.change()
-			advance(certificateCheckInterval)
+			advance(setting.TLSReloadInterval)
 			if got := serial(); got != step.want {
 				t.Errorf("step %d: certificate %d, want %d", i, got, step.want)
 			}

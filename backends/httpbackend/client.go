@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/backends"
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 )
 
@@ -30,6 +32,8 @@ type Deps struct {
 	// Connections is how many idle connections are kept, usually as many as calls may be in flight. Zero keeps 288,
 	// which fits the default bulkhead.
 	Connections int
+	// Resolver resolves the names of servers. Nil: the system's.
+	Resolver *net.Resolver
 }
 
 // Client calls one backend over HTTP/1.1, which is what middlewares speak. It joins address and query, classifies errors
@@ -39,7 +43,9 @@ type Client struct {
 	name         string
 	address      *url.URL
 	headers      http.Header
-	transport    *http.Transport
+	dialer       *dialer
+	pool         *connectionPool
+	signer       *signature.Signer
 	statuses     *StatusTable
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
@@ -84,8 +90,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
-	transport, err := newTransport(cfg, connections)
+	files, err := cfg.TLS.Open(deps.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -93,12 +98,17 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
+	d := newDialer(cfg, files, deps.Resolver)
+	open := func() *http.Transport { return newTransport(cfg, d, connections) }
 	life, end := context.WithCancel(context.Background())
 	return &Client{
 		name:         name,
 		headers:      staticHeaders(cfg.Headers, address),
 		address:      withoutUser(address),
-		transport:    transport,
+		dialer:       d,
+		signer:       signature.New(cfg.Signature),
+		pool:         newConnectionPool(open, cfg.MaxConnectionAge, time.Now()),
 		statuses:     table,
 		alarms:       NewAlarms(name, deps.Log),
 		propagator:   deps.Propagator,
@@ -135,7 +145,10 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	x, hops, err := c.send(ctx, r, call.Credentials)
 	if err != nil {
 		traced.finish(Response{}, nil)
-		return Response{}, c.classifyError(ctx, err)
+		if err = c.classifyError(ctx, err); wasKept(ctx) && !isMalformed(err) {
+			c.pool.onFailure(time.Now())
+		}
+		return Response{}, err
 	}
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.SetAttributes(attribute.Int("http.response.status_code", x.resp.StatusCode))
@@ -272,7 +285,7 @@ func (c *Client) DisplayAddress() string {
 // Close closes the connections that no call uses.
 func (c *Client) Close() {
 	c.end()
-	c.transport.CloseIdleConnections()
+	c.pool.close()
 }
 
 // request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other method.
@@ -295,6 +308,7 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 		Method: http.MethodGet, URL: &u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	c.signer.Sign(r, time.Now())
 	return r.WithContext(ctx)
 }
 

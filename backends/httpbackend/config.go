@@ -3,11 +3,13 @@ package httpbackend
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 )
 
@@ -41,12 +43,18 @@ type Config struct {
 	ResponseHeaderTimeout time.Duration `yaml:"response_header_timeout"`
 	// IdleTimeout is how long an idle connection is kept.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
+	// MaxConnectionAge is how long a connection gets new calls, so that a change of the address in DNS is noticed.
+	MaxConnectionAge time.Duration `yaml:"max_connection_age"`
 	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
 	MaxResponseHeaderSize setting.ByteSize `yaml:"max_response_header_size"`
 	// MaxBodySize bounds the body in the same way.
 	MaxBodySize setting.ByteSize `yaml:"max_body_size"`
 
-	TLS setting.TLSConfig `yaml:"tls"`
+	// AllowedNetworks are the networks besides the internet, and the private network of Address, to which a redirect is followed.
+	AllowedNetworks []netip.Prefix `yaml:"allowed_networks"`
+
+	TLS       setting.TLSConfig `yaml:"tls"`
+	Signature signature.Config  `yaml:"signature"`
 }
 
 // DefaultConfig returns the defaults. The address has none.
@@ -55,8 +63,10 @@ func DefaultConfig() Config {
 		DialTimeout:           time.Second,
 		TLSTimeout:            2 * time.Second,
 		IdleTimeout:           time.Minute,
+		MaxConnectionAge:      time.Minute,
 		MaxResponseHeaderSize: 16 * setting.KiB,
 		MaxBodySize:           64 * setting.KiB,
+		Signature:             signature.DefaultConfig(),
 	}
 }
 
@@ -80,6 +90,7 @@ func (c Config) Validate() error {
 		{"dial_timeout", c.DialTimeout},
 		{"tls_timeout", c.TLSTimeout},
 		{"idle_timeout", c.IdleTimeout},
+		{"max_connection_age", c.MaxConnectionAge},
 	} {
 		if bound.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s: %s must be above 0", bound.key, bound.value))
@@ -97,11 +108,20 @@ func (c Config) Validate() error {
 	if c.MaxBodySize < 1 {
 		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
-	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate())...)
+	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateSignature())...)
 }
 
 // Warnings says what allowed settings cost.
-func (c Config) Warnings() error { return c.Statuses.Warnings() }
+func (c Config) Warnings() error {
+	errs := []error{c.Statuses.Warnings()}
+	for i, network := range c.AllowedNetworks {
+		if setting.IsEverybody(network) {
+			errs = append(errs, fmt.Errorf("allowed_networks[%d]: %s lets a redirect lead to any address, those of this node and its "+
+				"network too; list the networks of the middleware alone", i, network))
+		}
+	}
+	return errors.Join(errs...)
+}
 
 func (c Config) validateHeaders() error {
 	var errs []error
@@ -111,6 +131,26 @@ func (c Config) validateHeaders() error {
 			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
 		case sanitizeHeader(value.Reveal()) != value.Reveal():
 			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateSignature also reports headers of the signature that something else sets. Without keys there is no signature.
+func (c Config) validateSignature() error {
+	if len(c.Signature.Keys) == 0 {
+		return nil
+	}
+	errs := []error{c.Signature.Validate()}
+	for _, set := range [...]struct{ key, name string }{
+		{"header", c.Signature.Header}, {"timestamp_header", c.Signature.TimestampHeader},
+	} {
+		isTaken := !isToken(set.name) || isReserved(set.name)
+		for name := range staticHeaders(c.Headers, &url.URL{User: url.User("")}) {
+			isTaken = isTaken || strings.EqualFold(set.name, name)
+		}
+		if isTaken {
+			errs = append(errs, fmt.Errorf("signature.%s: %q: not a header that can be set, or one that is set already", set.key, set.name))
 		}
 	}
 	return errors.Join(errs...)

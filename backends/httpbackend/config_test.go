@@ -18,7 +18,7 @@ func TestConfig_Validate(t *testing.T) {
 	}{
 		"the default with an address is valid": {func(*httpbackend.Config) {}, nil},
 		"the least bounds are valid": {func(c *httpbackend.Config) {
-			c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.ResponseHeaderTimeout = 1, 1, 1, 0
+			c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxConnectionAge, c.ResponseHeaderTimeout = 1, 1, 1, 1, 0
 			c.MaxResponseHeaderSize, c.MaxBodySize = setting.KiB, 1
 		}, nil},
 		"no address": {func(c *httpbackend.Config) { c.Address = "" }, []string{"address: must be set"}},
@@ -31,10 +31,12 @@ func TestConfig_Validate(t *testing.T) {
 		"an address with a fragment": {func(c *httpbackend.Config) { c.Address += "#x" }, []string{"address: has a '#', which is never sent; write %23"}},
 		"bounds of nothing, all named": {
 			func(c *httpbackend.Config) {
-				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxResponseHeaderSize, c.MaxBodySize = 0, 0, 0, 0, 0
+				c.DialTimeout, c.TLSTimeout, c.IdleTimeout, c.MaxConnectionAge = 0, 0, 0, 0
+				c.MaxResponseHeaderSize, c.MaxBodySize = 0, 0
 			},
 			[]string{
 				"dial_timeout: 0s must be above 0", "tls_timeout: 0s must be above 0", "idle_timeout: 0s must be above 0",
+				"max_connection_age: 0s must be above 0",
 				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
 			},
 		},

@@ -20,6 +20,9 @@ func (c *Client) classifyError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("check backend %q: %w", c.name, context.Canceled)
 	}
+	if refused, ok := errors.AsType[*refusedAddressError](err); ok {
+		return c.Malformed(refused) // a viewer may have caused the redirect, so that it must not admit one
+	}
 	switch {
 	case isTimeout(err) || ctx.Err() != nil:
 		return &backends.Failure{Kind: backends.FailureTimeout, Backend: c.name, WasSent: wasSent(ctx), Err: err}
@@ -58,6 +61,7 @@ func hasCause[E error](err error) bool {
 type sentTrace struct {
 	isSent     atomic.Bool
 	hasAnswers atomic.Bool // of an earlier hop, where redirects are followed
+	isKept     atomic.Bool // the connection had calls before
 }
 
 type sentTraceKey struct{}
@@ -67,8 +71,8 @@ func withSentTrace(ctx context.Context) context.Context {
 	t := new(sentTrace)
 	return httptrace.WithClientTrace(context.WithValue(ctx, sentTraceKey{}, t), &httptrace.ClientTrace{
 		// net/http repeats a request whose kept connection turned out to be dead. What was written to it was not read.
-		GetConn:              func(string) { t.isSent.Store(t.hasAnswers.Load()) },
-		GotConn:              func(httptrace.GotConnInfo) { t.isSent.Store(true) },
+		GetConn:              func(string) { t.isSent.Store(t.hasAnswers.Load()); t.isKept.Store(false) },
+		GotConn:              func(info httptrace.GotConnInfo) { t.isSent.Store(true); t.isKept.Store(info.Reused) },
 		GotFirstResponseByte: func() { t.hasAnswers.Store(true) },
 	})
 }
@@ -78,4 +82,15 @@ func withSentTrace(ctx context.Context) context.Context {
 func wasSent(ctx context.Context) bool {
 	t, ok := ctx.Value(sentTraceKey{}).(*sentTrace)
 	return !ok || t.isSent.Load()
+}
+
+// wasKept reports whether the call of that context had a connection that was kept after another call.
+func wasKept(ctx context.Context) bool {
+	t, ok := ctx.Value(sentTraceKey{}).(*sentTrace)
+	return ok && t.isKept.Load()
+}
+
+func isMalformed(err error) bool {
+	f := backends.AsFailure(err)
+	return f == nil || f.Kind == backends.FailureMalformed
 }

@@ -40,7 +40,7 @@ const maxRedirects = 10
 // send makes the call and follows redirects where the status table says so. hops is how many it followed.
 func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.Header) (x *exchange, hops int, err error) {
 	for ; ; hops++ {
-		x, err = c.exchange(ctx, r)
+		x, err = c.exchange(r)
 		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
 			return x, hops, err
 		}
@@ -72,14 +72,17 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	return next
 }
 
-// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers nor those
-// in which the viewer shows credentials.
+// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers and
+// the signature nor those in which the viewer shows credentials, and must not be in a private network.
 func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
+		c.signer.Sign(to, time.Now())
 		return to
 	}
+	c.signer.Remove(to.Header)
+	to = to.WithContext(withRedirected(ctx))
 	for name := range c.headers {
 		if name != "User-Agent" {
 			delete(to.Header, name)
@@ -95,10 +98,11 @@ func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *u
 }
 
 // exchange sends one request and returns when the answer's header has arrived.
-func (c *Client) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
+func (c *Client) exchange(r *http.Request) (*exchange, error) {
+	ctx := r.Context()
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	resp, err := c.transport.RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
+	resp, err := c.pool.transport(time.Now()).RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
 	if err != nil {
 		detach()
 		cancel(nil)

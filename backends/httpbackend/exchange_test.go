@@ -25,7 +25,7 @@ type pipeServer struct {
 
 // serve makes the client's connections the server's.
 func (s *pipeServer) serve(c *Client) {
-	c.transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+	dial := func(context.Context, string, string) (net.Conn, error) {
 		ours, theirs := net.Pipe()
 		s.dials.Add(1)
 		s.open.Add(1)
@@ -42,6 +42,12 @@ func (s *pipeServer) serve(c *Client) {
 		}()
 		return theirs, nil
 	}
+	open := c.pool.open
+	c.pool = newConnectionPool(func() *http.Transport {
+		t := open()
+		t.DialContext = dial
+		return t
+	}, c.pool.maxAge, time.Now())
 }
 
 // endless sends a header and a body without end, until the client closes the connection.

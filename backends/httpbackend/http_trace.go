@@ -74,7 +74,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
 	for name := range entry.RequestHeader {
 		// A viewer's Authorization holds a password in a form that nobody recognises as one.
-		if _, isConfigured := c.headers[name]; isConfigured && name != "User-Agent" || name == "Authorization" {
+		if _, isConfigured := c.headers[name]; isConfigured && name != "User-Agent" || name == "Authorization" || c.signer.Sets(name) {
 			entry.RequestHeader[name] = []string{setting.Hidden}
 		}
 	}

@@ -2,30 +2,21 @@ package httpbackend
 
 import (
 	"context"
-	"crypto/tls"
-	"fmt"
-	"net"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // defaultConnections is how many calls the default bulkhead lets be in flight.
 const defaultConnections = 288
 
-// newTransport returns the transport of one backend. HTTP/2 is left out: one lost packet would delay all calls of its one
+// newTransport returns a transport to one backend. HTTP/2 is left out: one lost packet would delay all calls of its one
 // connection, and its errors cannot be told apart. Proxies from the environment are left out: a middleware is near, and a
 // proxy's answers would be taken for the middleware's.
-func newTransport(cfg Config, connections int) (*http.Transport, error) {
-	tlsConfig, err := cfg.TLS.Load()
-	if err != nil {
-		return nil, err
-	}
-	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
+func newTransport(cfg Config, d *dialer, connections int) *http.Transport {
 	return &http.Transport{
-		DialContext: dialer.DialContext,
-		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			return dialTLS(ctx, dialer, tlsConfig, cfg.TLSTimeout, network, address)
-		},
+		DialContext:            d.dial,
+		DialTLSContext:         d.dialTLS,
 		MaxIdleConns:           connections,
 		MaxIdleConnsPerHost:    connections,
 		IdleConnTimeout:        cfg.IdleTimeout,
@@ -34,32 +25,68 @@ func newTransport(cfg Config, connections int) (*http.Transport, error) {
 		DisableCompression:     true, // bodies are small, and a decompression bomb costs memory
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
-	}, nil
+	}
 }
 
-// handshakeError marks an error of the TLS handshake, which net/http does not.
-type handshakeError struct{ error }
+// minPoolAge is how old the kept connections are before a failure lets them go, so that a slow backend is not busy with new
+// connections on top.
+const minPoolAge = 5 * time.Second
 
-func (e handshakeError) Unwrap() error { return e.error }
+// connectionPool holds the kept connections to one backend, and lets all of them go from time to time, so that its name is
+// resolved again. Safe for concurrent use.
+type connectionPool struct {
+	open   func() *http.Transport
+	maxAge time.Duration
 
-// dialTLS connects and completes the handshake within timeout.
-func dialTLS(
-	ctx context.Context, dialer *net.Dialer, cfg *tls.Config, timeout time.Duration, network, address string,
-) (net.Conn, error) {
-	conn, err := dialer.DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	cfg = cfg.Clone()
-	if cfg.ServerName == "" {
-		cfg.ServerName, _, _ = net.SplitHostPort(address)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	tlsConn := tls.Client(conn, cfg)
-	if err := tlsConn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, handshakeError{fmt.Errorf("TLS handshake: %w", err)}
-	}
-	return tlsConn, nil
+	mu      sync.Mutex
+	current *http.Transport
+	since   time.Time
+	// previous may have got a call that had not begun when it was replaced. It is closed once more with the next one.
+	previous *http.Transport
 }
+
+func newConnectionPool(open func() *http.Transport, maxAge time.Duration, now time.Time) *connectionPool {
+	return &connectionPool{open: open, maxAge: maxAge, current: open(), since: now}
+}
+
+// transport returns the transport for a call. No connection that it keeps is older than maxAge.
+func (p *connectionPool) transport(now time.Time) *http.Transport { return p.atMost(p.maxAge, now) }
+
+// onFailure lets the kept connections go, because one of them has failed: they may lead to a server that is gone.
+func (p *connectionPool) onFailure(now time.Time) { p.atMost(minPoolAge, now) }
+
+// atMost returns the transport after it has replaced one of that age. Calls in flight keep their connections, which are
+// closed afterwards.
+func (p *connectionPool) atMost(age time.Duration, now time.Time) *http.Transport {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.since) >= age {
+		p.closeIdle()
+		p.previous, p.current, p.since = p.current, p.open(), now
+	}
+	return p.current
+}
+
+// close closes the connections that no call uses.
+func (p *connectionPool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closeIdle()
+}
+
+// closeIdle closes kept connections, and makes those of calls in flight be closed after them. The caller holds mu.
+func (p *connectionPool) closeIdle() {
+	p.current.CloseIdleConnections()
+	if p.previous != nil {
+		p.previous.CloseIdleConnections()
+	}
+}
+
+// redirectedKey is the key of a context whose request goes where another server led.
+type redirectedKey struct{}
+
+func withRedirected(ctx context.Context) context.Context {
+	return context.WithValue(ctx, redirectedKey{}, true)
+}
+
+func isRedirected(ctx context.Context) bool { return ctx.Value(redirectedKey{}) != nil }

@@ -13,6 +13,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 	"usher/cmd/usher/config"
 )
@@ -243,10 +244,16 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
-		MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
+		MaxConnectionAge: 5 * time.Minute, MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
+		AllowedNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
+
 		TLS: setting.TLSConfig{ServerName: "auth.internal"},
+		Signature: signature.Config{
+			Keys:   []setting.Key{{ID: "a", Secret: "0123456789abcdef"}},
+			Header: "X-Sig", TimestampHeader: "X-Time", SignedHeaders: []string{"X-Real-IP"},
+		},
 	}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("config (-want +got):\n%s", diff)
 	}
 	if err := got.Validate(); err != nil {

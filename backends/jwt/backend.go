@@ -64,7 +64,7 @@ func (b *Backend) loadKeys(log *slog.Logger) (err error) {
 	case b.cfg.PublicKeyFile != "":
 		b.local, err = readPublicKey(b.cfg.PublicKeyFile, b.cfg.Algorithms)
 	default:
-		b.client, err = newClient(b.name, b.cfg)
+		b.client, err = newClient(b.name, b.cfg, log)
 		b.jwks = newJWKSCache(b.name, b.cfg, func(ctx context.Context) (keySet, error) {
 			return fetchKeys(ctx, b.name, b.client, b.cfg.Algorithms)
 		}, log)

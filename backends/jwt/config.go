@@ -35,6 +35,8 @@ type Config struct {
 	JWKSRefreshInterval time.Duration `yaml:"jwks_refresh_interval"`
 	// JWKSTimeout bounds one fetch.
 	JWKSTimeout time.Duration `yaml:"jwks_timeout"`
+	// TLS is for the connection to JWKSURL.
+	TLS setting.TLSConfig `yaml:"tls"`
 
 	// Issuer is the required iss. Empty: any.
 	Issuer string `yaml:"issuer"`
@@ -144,7 +146,10 @@ func (c Config) validateSource() error {
 	if n := len(c.Secret.Reveal()); n > 0 && n < minSecretBytes {
 		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecretBytes))
 	}
-	return errors.Join(append(errs, validateURL(c.JWKSURL))...)
+	if c.JWKSURL == "" && c.TLS != (setting.TLSConfig{}) {
+		errs = append(errs, errors.New("tls: is for jwks_url, which is not set"))
+	}
+	return errors.Join(append(errs, validateURL(c.JWKSURL), c.TLS.Validate())...)
 }
 
 // validateURL never shows the whole address: it may contain a password.

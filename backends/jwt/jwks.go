@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"slices"
 
@@ -21,11 +22,11 @@ const (
 )
 
 // newClient makes the client of the JWK set. It follows no redirects, and classifies failures as for any backend.
-func newClient(name string, cfg Config) (*httpbackend.Client, error) {
+func newClient(name string, cfg Config, log *slog.Logger) (*httpbackend.Client, error) {
 	client := httpbackend.DefaultConfig()
 	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
-	client.DialTimeout, client.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
-	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1})
+	client.DialTimeout, client.TLSTimeout, client.TLS = cfg.JWKSTimeout, cfg.JWKSTimeout, cfg.TLS
+	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1, Log: log})
 }
 
 // fetchKeys fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.

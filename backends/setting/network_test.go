@@ -83,3 +83,45 @@ func TestIsPublic(t *testing.T) {
 		}
 	}
 }
+
+// The internet and the listed networks are allowed. gateway/upstream tests the special-purpose networks one by one.
+func TestAllowsAddress(t *testing.T) {
+	t.Parallel()
+	allowed := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for address, want := range map[string]bool{
+		"8.8.8.8": true, "2606:4700::1": true, "10.1.2.3": true, "::ffff:10.1.2.3": true, "64:ff9b::a01:203": true, "fd00::1": true,
+		"192.168.0.1": false, "127.0.0.1": false, "::1": false, "169.254.169.254": false, "fe80::1%eth0": false, "0.0.0.0": false,
+		"64:ff9b::7f00:1": false, "2002:7f00:1::": false, "fc00::1": false,
+	} {
+		if got := setting.AllowsAddress(allowed, netip.MustParseAddr(address)); got != want {
+			t.Errorf("%s: got %t, want %t", address, got, want)
+		}
+	}
+}
+
+func TestSharesPrivateNetwork(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"10.0.0.1", "10.255.0.1", true},
+		{"::ffff:10.0.0.1", "10.255.0.1", true},
+		{"172.16.0.1", "172.31.0.1", true},
+		{"192.168.0.1", "192.168.1.1", true},
+		{"100.64.0.1", "100.127.0.1", true},
+		{"fd00::1", "fd01::1", true},
+		{"127.0.0.1", "127.0.0.2", true},
+		{"127.0.0.1", "::1", true},
+		{"10.0.0.1", "192.168.0.1", false},
+		{"10.0.0.1", "127.0.0.1", false},
+		{"8.8.8.8", "8.8.8.8", false},
+		{"169.254.0.1", "169.254.169.254", false},
+		{"fe80::1%a", "fe80::1%a", false},
+		{"172.15.0.1", "172.16.0.1", false},
+	} {
+		if got := setting.SharesPrivateNetwork(netip.MustParseAddr(tt.a), netip.MustParseAddr(tt.b)); got != tt.want {
+			t.Errorf("%s and %s: got %t, want %t", tt.a, tt.b, got, tt.want)
+		}
+	}
+}

@@ -3,9 +3,12 @@ package setting
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"time"
 )
 
 // TLSConfig holds the TLS servers to trust, and the certificate to present to them. The zero value trusts the system's
@@ -31,12 +34,14 @@ func (c TLSConfig) Validate() error {
 	return nil
 }
 
-// Warnings says what an unchecked certificate costs.
+// Warnings says what an unchecked certificate costs, and which certificates have expired or will soon. It is silent on files
+// that Load cannot read.
 func (c TLSConfig) Warnings() error {
-	if !c.InsecureSkipVerify {
-		return nil
+	errs := []error{c.Expiry(time.Now())}
+	if c.InsecureSkipVerify {
+		errs = append(errs, errors.New("insecure_skip_verify: true lets whoever is on the way answer in the server's place; set ca_file instead"))
 	}
-	return errors.New("insecure_skip_verify: true lets whoever is on the way answer in the server's place; set ca_file instead")
+	return errors.Join(errs...)
 }
 
 // Load reads the files. Its errors begin with the setting, "tls.".
@@ -47,21 +52,94 @@ func (c TLSConfig) Load() (*tls.Config, error) {
 		InsecureSkipVerify: c.InsecureSkipVerify, // only if the operator sets it
 	}
 	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
+		text, err := os.ReadFile(c.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("tls.ca_file: %w", err)
 		}
 		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+		if !cfg.RootCAs.AppendCertsFromPEM(text) {
 			return nil, fmt.Errorf("tls.ca_file: no certificate in %s", c.CAFile)
 		}
 	}
 	if c.CertFile != "" {
 		certificate, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("tls.cert_file: %w", err)
+			return nil, c.pairError(err)
 		}
 		cfg.Certificates = []tls.Certificate{certificate}
 	}
 	return cfg, nil
+}
+
+// pairError names the setting of the file that cannot be read, or both if they do not fit.
+func (c TLSConfig) pairError(err error) error {
+	unreadable, ok := errors.AsType[*fs.PathError](err)
+	switch {
+	case !ok:
+		return fmt.Errorf("tls.cert_file: %s with tls.key_file %s: %w", c.CertFile, c.KeyFile, err)
+	case unreadable.Path == c.KeyFile && c.KeyFile != c.CertFile:
+		return fmt.Errorf("tls.key_file: %w", err)
+	default:
+		return fmt.Errorf("tls.cert_file: %w", err)
+	}
+}
+
+const (
+	// expiryNotice is how long before its end a certificate is reported. One of a short life is, in its last quarter.
+	expiryNotice = 14 * 24 * time.Hour
+	// shortLife divides the life of a certificate for that.
+	shortLife = 4
+)
+
+// Expiry returns an error that names each certificate that has expired, or that will so soon that someone must act. Of a
+// ca_file the last certificate to expire counts. It is silent on files that Load cannot read.
+func (c TLSConfig) Expiry(now time.Time) error {
+	var errs []error
+	for _, file := range []struct {
+		key, name string
+		all       bool
+	}{{"ca_file", c.CAFile, true}, {"cert_file", c.CertFile, false}} {
+		if last := lastToExpire(file.name, file.all); last != nil {
+			errs = append(errs, expiryOf(file.key, file.name, last, now))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func expiryOf(key, name string, c *x509.Certificate, now time.Time) error {
+	left := c.NotAfter.Sub(now)
+	end := c.NotAfter.UTC().Format(time.RFC3339)
+	switch {
+	case left < 0:
+		return fmt.Errorf("%s: the certificate in %s expired at %s, so that TLS connections fail; renew it", key, name, end)
+	case left < min(expiryNotice, c.NotAfter.Sub(c.NotBefore)/shortLife):
+		return fmt.Errorf("%s: the certificate in %s expires at %s; renew it", key, name, end)
+	default:
+		return nil
+	}
+}
+
+// lastToExpire returns the first certificate of a file, or of all the one that expires last. It returns nil if there is none.
+func lastToExpire(name string, all bool) *x509.Certificate {
+	if name == "" {
+		return nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil
+	}
+	var last *x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			continue
+		}
+		if last == nil || c.NotAfter.After(last.NotAfter) {
+			last = c
+		}
+		if !all {
+			break
+		}
+	}
+	return last
 }

@@ -126,7 +126,8 @@ func TestTLSConfig_Load_Errors(t *testing.T) {
 		"no authority's file":      {setting.TLSConfig{CAFile: id.certFile + "x"}, "tls.ca_file: open "},
 		"a file with no authority": {setting.TLSConfig{CAFile: id.keyFile}, "tls.ca_file: no certificate in " + id.keyFile},
 		"no certificate's file":    {setting.TLSConfig{CertFile: id.certFile + "x", KeyFile: id.keyFile}, "tls.cert_file: open "},
-		"another's key":            {setting.TLSConfig{CertFile: id.certFile, KeyFile: other.keyFile}, "tls.cert_file: tls: private key"},
+		"no key's file":            {setting.TLSConfig{CertFile: id.certFile, KeyFile: id.keyFile + "x"}, "tls.key_file: open "},
+		"another's key":            {setting.TLSConfig{CertFile: id.certFile, KeyFile: other.keyFile}, "tls.cert_file: " + id.certFile + " with tls.key_file " + other.keyFile + ": tls: private key"},
 	} {
 		if _, err := tt.cfg.Load(); err == nil || !strings.HasPrefix(err.Error(), tt.wrong) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.wrong)

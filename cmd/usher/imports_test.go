@@ -35,10 +35,11 @@ func siblings() map[string][]string {
 	// redisclient is the Redis client of all folders of cluster.
 	const redisclient = "cluster/redisclient"
 	return map[string][]string{
-		"backends":             {},
-		"backends/setting":     {},
-		"backends/chain":       {backends, setting},
-		"backends/httpbackend": {backends, setting},
+		"backends":                       {},
+		"backends/setting":               {},
+		"backends/chain":                 {backends, setting},
+		"backends/httpbackend":           {backends, setting, "backends/httpbackend/signature"},
+		"backends/httpbackend/signature": {setting},
 		// A query that two adapters send.
 		"backends/httpbackend/flussonicquery": {backends, "backends/httpbackend"},
 		"backends/backendtest":                {backends, setting, "backends/chain", "backends/httpbackend"},

@@ -254,7 +254,7 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 			"admin.listen=" + taken.Addr().String(),
 		},
 		"no certificate": {
-			"listen: 127.0.0.1:0\ntls: { cert_file: /nowhere.pem, key_file: /nowhere.key }", "tls.cert_file: stat /nowhere.pem",
+			"listen: 127.0.0.1:0\ntls: { cert_file: /nowhere.pem, key_file: /nowhere.key }", "tls.cert_file: open /nowhere.pem",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

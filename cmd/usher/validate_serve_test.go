@@ -146,7 +146,7 @@ func TestValidate_SeveralFilesMissing_AllNamed(t *testing.T) {
 	_, _, errs := usher("validate", "--config", path)
 	want := path + ":7:21: backends.a.file: stat /a.yaml: no such file or directory\n" +
 		path + ":8:21: backends.b.file: stat /b.yaml: no such file or directory\n" +
-		path + ":11:8: tls.cert_file: stat /nowhere.pem: no such file or directory\n"
+		path + ":11:8: tls.cert_file: open /nowhere.pem: no such file or directory\n"
 	if errs != want {
 		t.Errorf("got\n%swant\n%s", errs, want)
 	}

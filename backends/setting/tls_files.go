@@ -1,0 +1,95 @@
+package setting
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// TLSReloadInterval is how often the files of a [TLSConfig] are looked at while connections are made.
+const TLSReloadInterval = 10 * time.Second
+
+// TLSFiles are the files of a [TLSConfig], read again when they change. Safe for concurrent use.
+type TLSFiles struct {
+	config TLSConfig
+	log    *slog.Logger
+
+	mu        sync.Mutex
+	checkedAt time.Time
+	versions  [3]fileVersion
+	loaded    *tls.Config
+	// reported is the last message on the files, so that each is logged once.
+	reported string
+}
+
+// fileVersion tells a file from one that replaced it.
+type fileVersion struct {
+	modified time.Time
+	size     int64
+}
+
+// Open reads the files. Its errors begin with the setting, "tls.". The logger may be nil.
+func (c TLSConfig) Open(log *slog.Logger) (*TLSFiles, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	f := &TLSFiles{config: c, log: log}
+	if err := f.reload(time.Now()); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Config returns what the files say now, which the caller must not change. While they cannot be read, what they said before
+// stays in use.
+func (f *TLSFiles) Config() *tls.Config {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now := time.Now(); now.Sub(f.checkedAt) >= TLSReloadInterval {
+		if err := f.reload(now); err != nil {
+			f.report("certificate invalid, keeping previous", err)
+		} else if err := f.config.Expiry(now); err != nil {
+			f.report("certificate expired or expires soon, renew it", err)
+		}
+	}
+	return f.loaded
+}
+
+// report logs a message once, until another one is due. The caller holds mu.
+func (f *TLSFiles) report(message string, err error) {
+	if text := message + err.Error(); text != f.reported {
+		f.reported = text
+		f.log.Error(message, slog.Any("error", err))
+	}
+}
+
+// reload reads the files if one of them has changed. A key may arrive after its certificate, so that what cannot be loaded
+// is tried again. The caller holds mu.
+func (f *TLSFiles) reload(now time.Time) error {
+	f.checkedAt = now
+	versions := f.config.versions()
+	if f.loaded != nil && versions == f.versions {
+		return nil
+	}
+	loaded, err := f.config.Load()
+	if err != nil {
+		return err
+	}
+	f.loaded, f.versions = loaded, versions
+	return nil
+}
+
+// versions returns the versions of the files. That of a missing one is zero.
+func (c TLSConfig) versions() (versions [3]fileVersion) {
+	for i, name := range []string{c.CAFile, c.CertFile, c.KeyFile} {
+		if name == "" {
+			continue
+		}
+		if info, err := os.Stat(name); err == nil {
+			versions[i] = fileVersion{info.ModTime(), info.Size()}
+		}
+	}
+	return versions
+}
