@@ -1,23 +1,26 @@
-package main
+// Package health is the command "usher health", for health checks in a container without a shell.
+package health
 
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 )
 
-// healthTimeout bounds the request. A node that is alive answers at once.
-const healthTimeout = 5 * time.Second
+// timeout bounds the request. A node that is alive answers at once.
+const timeout = 5 * time.Second
 
-type healthCommand struct {
+// Command asks a running node whether it is alive.
+type Command struct {
 	Admin string `help:"The URL of the node's admin listener." default:"http://127.0.0.1:8081"`
 }
 
-// Run requests /healthz, and fails unless the node says that it is alive.
-func (c healthCommand) Run(r runtime) error {
-	ctx, cancel := context.WithTimeout(r.ctx, healthTimeout)
+// Ask requests /healthz, and fails unless the node says that it is alive.
+func (c Command) Ask(ctx context.Context, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Admin, "/")+"/healthz", http.NoBody)
 	if err != nil {
@@ -31,6 +34,6 @@ func (c healthCommand) Run(r runtime) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("--admin=%s: /healthz answers %s", c.Admin, resp.Status)
 	}
-	_, err = fmt.Fprintln(r.out, "alive")
+	_, err = fmt.Fprintln(out, "alive")
 	return err
 }
