@@ -17,16 +17,23 @@
 //	                   http_trace.go what went over the wire                alarms.go      what violates the contract
 //
 // Invariants:
+//
 //   - A viewer's parameter or header never replaces one of Usher's or of the config, however it is spelled.
+//
 //   - A viewer cannot make a call fail by what they send: controls and size are cut to what HTTP can carry.
+//
 //   - No error, alarm or trace holds a credential of the config; no error or alarm holds one of a viewer.
+//
 //   - An answer is bounded before it is read, in bytes and in time, and so is what is left of it after the decision.
+//
 //   - The header of a denial or a failure decides. Only an allowing answer waits for its body.
+//
 //   - A header that cannot be read never makes a failure of an answer.
 //
 //   - A followed redirect leads into no private network but that of the address itself or one that the config allows,
 //     whatever its name resolves to, and takes along no header of the config, no signature and no client certificate.
-//   - A kept connection gets no call beyond max_connection_age, and none after another one failed that led to the same server.
+//
+//   - A kept connection gets no call beyond max_connection_age. After one of them has failed, the others are let go.
 //
 // Decided: a certificate that has expired is a warning and no error, at the start as well, because the outage policy knows
 // what to do and a node that does not start does not. Where address may be is not limited: an operator wrote it.

@@ -3,12 +3,17 @@ package jwt
 import (
 	"context"
 	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +23,7 @@ import (
 	"usher/backends"
 	"usher/backends/backendtest"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 func firstKey(t testing.TB) string {
@@ -433,5 +439,59 @@ func TestCheck_FetchIsTraced(t *testing.T) {
 	list := exchanges.Entries()
 	if len(list) != 1 || list[0].URL != i.URL()+"/jwks.json" || list[0].Status != http.StatusOK {
 		t.Errorf("got exchanges %+v, want the fetch", list)
+	}
+}
+
+// The issuer's certificate is of its own authority, and it demands one of the client.
+func TestCheck_JWKSOverMutualTLS(t *testing.T) {
+	t.Parallel()
+	set := firstKey(t)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, set) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	pair := s.TLS.Certificates[0]
+	private, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	certFile, keyFile := filepath.Join(folder, "cert.pem"), filepath.Join(folder, "key.pem")
+	for name, block := range map[string]*pem.Block{
+		certFile: {Type: "CERTIFICATE", Bytes: pair.Certificate[0]}, keyFile: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := DefaultConfig()
+	cfg.Algorithms, cfg.JWKSURL = []string{"ES256"}, s.URL
+	cfg.TLS = setting.TLSConfig{CAFile: certFile, CertFile: certFile, KeyFile: keyFile, ServerName: "example.com"}
+	b, _ := newBackend(t, cfg, nil)
+	if d, err := b.Check(t.Context(), openingRequest(tokenForKey1(t))); err != nil || d.Verdict != backends.Allowed {
+		t.Errorf("got %s and error %v, want allowed", d.Verdict, err)
+	}
+}
+
+func TestConfig_Validate_TLS(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"with jwks_url":      {func(c *Config) { c.Secret, c.JWKSURL, c.TLS.CAFile = "", "https://login.example.com/", "ca.pem" }, ""},
+		"without":            {func(c *Config) { c.TLS.CAFile = "ca.pem" }, "tls: is for jwks_url, which is not set"},
+		"half a certificate": {func(c *Config) { c.Secret, c.JWKSURL, c.TLS.CertFile = "", "https://login.example.com/", "a" }, "tls.cert_file: needs key_file"},
+	} {
+		c := DefaultConfig()
+		c.Algorithms, c.Secret = []string{"HS256"}, "0123456789abcdef0123456789abcdef"
+		if tt.change(&c); c.JWKSURL != "" {
+			c.Algorithms = []string{"ES256"}
+		}
+		err := c.Validate()
+		if (err == nil) != (tt.want == "") || err != nil && !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
 	}
 }
