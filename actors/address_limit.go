@@ -105,7 +105,7 @@ func (s *Session) Admit(prefix netip.Prefix, now time.Time) bool {
 	return s.ticketUse.use(prefix, s.seconds(now), s.idleSeconds())
 }
 
-func (s *Session) seconds(t time.Time) int64 { return int64(t.Sub(s.policy.Start) / time.Second) }
+func (s *Session) seconds(t time.Time) int64 { return int64(t.Sub(s.policy().Start) / time.Second) }
 
 func (s *Session) idleSeconds() int64 { return int64(s.idleAfter() / time.Second) }
 
@@ -113,9 +113,9 @@ func (s *Session) idleSeconds() int64 { return int64(s.idleAfter() / time.Second
 func (s *Session) idleAfter() time.Duration {
 	d := s.Decision()
 	if d == nil || s.extraLifetime == 0 {
-		return s.policy.IdleTimeout
+		return s.policy().IdleTimeout
 	}
-	return max(s.policy.IdleTimeout, s.policy.Clamped(d.ValidFor)+s.extraLifetime)
+	return max(s.policy().IdleTimeout, s.policy().Clamped(d.ValidFor)+s.extraLifetime)
 }
 
 // addressLimit bounds the addresses that use a ticket at once, over all nodes. It is safe for concurrent use.
@@ -166,7 +166,7 @@ func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
 	entries := make([]session.StreamEntry, 0, len(u.shared))
 	for _, a := range u.shared {
 		if s.seconds(now)-a.at <= s.idleSeconds() {
-			e.Session, e.IsIPv6, e.LastSeen = a.id, a.prefix.Addr().Is6(), s.policy.Start.Add(time.Duration(a.at)*time.Second)
+			e.Session, e.IsIPv6, e.LastSeen = a.id, a.prefix.Addr().Is6(), s.policy().Start.Add(time.Duration(a.at)*time.Second)
 			entries = append(entries, e)
 		}
 	}

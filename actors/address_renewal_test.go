@@ -40,7 +40,7 @@ func TestAddressLimit_Run_InUseAlone(t *testing.T) {
 		defer n.closeAndDrain()
 		for shared, want := range map[int]int{0: 0, 1: 1} {
 			s := bareSession(idOf(1))
-			s.policy.Start = n.timers.epoch
+			s.policy().Start = n.timers.epoch
 			s.request.Store(openRequest(1).Request)
 			s.decision.Store(new(allowedDecision()))
 			s.ticketUse = &ticketUse{root: idOf(1), shared: []addressUse{{prefixOf(1), idOf(11), 0}}[:shared]}

@@ -18,16 +18,26 @@ import (
 // concurrent use.
 type sessionOpener struct {
 	core
-	config    Config
-	rate      *openRate // by address
+	config    atomic.Pointer[Config]
+	rate      atomic.Pointer[openRate] // by address
 	addresses *addressLimit
 	sequence  atomic.Uint64 // of the newest session
 	pending   atomic.Int64  // requests that wait for a first decision
 }
 
-func newSessionOpener(c core, start time.Time, config Config, addresses *addressLimit) *sessionOpener {
-	rate := newOpenRate(start, config.OpenRatePerAddress, config.OpenBurstPerAddress)
-	return &sessionOpener{core: c, config: config, rate: rate, addresses: addresses}
+func newSessionOpener(c core, config Config, addresses *addressLimit) *sessionOpener {
+	o := &sessionOpener{core: c, addresses: addresses}
+	o.follow(config)
+	return o
+}
+
+// follow sets the bounds. If the rate of addresses changes, what they have opened is forgotten.
+func (o *sessionOpener) follow(c Config) {
+	o.config.Store(&c)
+	next := newOpenRate(time.Now(), c.OpenRatePerAddress, c.OpenBurstPerAddress)
+	if r := o.rate.Load(); r == nil || r.interval != next.interval || r.burst != next.burst {
+		o.rate.Store(next)
+	}
 }
 
 // findOrCreate returns the session, and starts it if there is none yet.
@@ -54,12 +64,12 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 // address's bound where it was issued: after a restart all viewers of a node come with one at once, perhaps behind one
 // address.
 func (o *sessionOpener) admit(r session.OpenRequest) error {
-	now, isSibling := time.Now(), !r.Root.IsZero()
+	now, isSibling, config := time.Now(), !r.Root.IsZero(), o.config.Load()
 	switch {
-	case o.table.len() >= o.config.Max:
-		return backends.NewOverload("sessions.max", o.config.Max)
-	case (r.Ticket.IsZero() || isSibling) && !o.rate.allowAddress(r.Request.Address, now):
-		return backends.NewOverload("sessions.open_rate_per_address", o.config.OpenRatePerAddress)
+	case o.table.len() >= config.Max:
+		return backends.NewOverload("sessions.max", config.Max)
+	case (r.Ticket.IsZero() || isSibling) && !o.rate.Load().allowAddress(r.Request.Address, now):
+		return backends.NewOverload("sessions.open_rate_per_address", config.OpenRatePerAddress)
 	case isSibling:
 		return o.addresses.allowNew(r.Root, now)
 	}
@@ -69,9 +79,10 @@ func (o *sessionOpener) admit(r session.OpenRequest) error {
 // spawn makes the session and its actor.
 func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
 	s := &Session{
-		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), backend: b.name, sequence: o.sequence.Add(1), policy: b.policy, extraLifetime: r.ExtraLifetime,
-		ticketUse: newTicketUse(&r, o.config.MaxAddresses),
+		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), sequence: o.sequence.Add(1), extraLifetime: r.ExtraLifetime,
+		ticketUse: newTicketUse(&r, o.config.Load().MaxAddresses),
 	}
+	s.backend.Store(b)
 	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: r.Ticket})
 	s.request.Store(r.Request)
 	s.hasCredentials.Store(r.HasCredentials)
@@ -97,8 +108,8 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 		return nil
 	}
 	defer o.pending.Add(-1)
-	if n := o.pending.Add(1); n > int64(o.config.MaxPending) {
-		return backends.NewOverload("sessions.max_pending", o.config.MaxPending)
+	if n, most := o.pending.Add(1), o.config.Load().MaxPending; n > int64(most) {
+		return backends.NewOverload("sessions.max_pending", most)
 	}
 	timer := time.NewTimer(b.answerDeadline)
 	defer timer.Stop()

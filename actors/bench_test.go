@@ -15,12 +15,13 @@ import (
 func BenchmarkRegistry_Find(b *testing.B) {
 	const million = 1_000_000
 	var tab sessionTable
-	r := plainPolicy()
+	r := &backendRuntime{policy: plainPolicy()}
 	all := make([]backends.SessionID, million)
 	for i := range all {
 		all[i] = idOf(i)
 		tab.findOrAdd(all[i], func() *Session {
-			s := &Session{id: all[i], policy: r}
+			s := &Session{id: all[i]}
+			s.backend.Store(r)
 			d := allowedDecision()
 			s.decision.Store(&d)
 			return s

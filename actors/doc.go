@@ -40,6 +40,12 @@
 //   - A panic costs one message: the session is rebuilt from what it published.
 //   - Times count from the node's start by the monotonic clock, so a stepped clock moves no timer.
 //   - A live session has a timer, or a lease request or check in flight.
+//   - A reload causes no check, loses no session and changes no decision before it expires.
+//
+// Decided: a reload gives each session its backend anew, and keeps the queue of each backend's name. A session whose route has
+// another backend belongs to that one from its next check on. A backend that is gone is not called any more: the sessions of a
+// route that is gone get no request, follow its outage policy, and end by the idle timeout. Refused: closing them, because their
+// viewers may be on a node that has not reloaded yet; checking them at once, because a reload would be a storm.
 //
 // Decided: mailbox, session table and timer wheel of our own. protoactor's take three times the memory; its ReceiveTimeout
 // has data races, and its timers need a goroutine each. Refused: protoactor's remote and cluster (a hop on the hot path; nodes

@@ -54,9 +54,9 @@ func newHeartbeatReporter(
 func (s *Session) heartbeat() session.Heartbeat {
 	seen := s.lastSeen.Load()
 	s.reportedSeen.Store(seen)
-	h := session.Heartbeat{ID: s.id, LastSeen: s.policy.Start.Add(time.Duration(seen))}
+	h := session.Heartbeat{ID: s.id, LastSeen: s.policy().Start.Add(time.Duration(seen))}
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
-		h.LastSeen = h.LastSeen.Add(max(0, s.policy.Clamped(d.ValidFor)+s.extraLifetime-s.policy.IdleTimeout))
+		h.LastSeen = h.LastSeen.Add(max(0, s.policy().Clamped(d.ValidFor)+s.extraLifetime-s.policy().IdleTimeout))
 	}
 	return h
 }

@@ -256,7 +256,7 @@ func TestSession_Heartbeat_Edge(t *testing.T) {
 		"an edge before the first decision":    {time.Minute, 10 * time.Minute, false, 0},
 	} {
 		s := bareSession(idOf(1))
-		s.policy.RecheckMin, s.policy.RecheckMax = 10*time.Second, 24*time.Hour
+		s.policy().RecheckMin, s.policy().RecheckMax = 10*time.Second, 24*time.Hour
 		s.extraLifetime = test.extra
 		if test.isOpen {
 			d := allowedDecision()

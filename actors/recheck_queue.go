@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -23,13 +24,12 @@ const minDropLength = 1024
 // recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first, and the addresses of viewers
 // in turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
 type recheckQueue struct {
-	breakerState func() backends.BreakerState
-	onGranted    func(s *Session, delay time.Duration)
-	started      time.Time     // when the queue was made
-	interval     time.Duration // the shortest time between two grants of all nodes
-	liveNodes    func() int    // the number of nodes that share the rate
-	lastGrant    time.Time     // used by run alone
-	returned     chan struct{} // holds one token when a session did not need its slot
+	source    atomic.Pointer[recheckSource]
+	onGranted func(s *Session, delay time.Duration)
+	started   time.Time     // when the queue was made
+	liveNodes func() int    // the number of nodes that share the rate
+	lastGrant time.Time     // used by run alone
+	returned  chan struct{} // holds one token when a session did not need its slot
 
 	mu      sync.Mutex
 	queues  [session.NumPriorities]fairQueue
@@ -37,24 +37,33 @@ type recheckQueue struct {
 	arrived chan struct{} // holds one token when a session may wait
 }
 
-func newRecheckQueue(
-	perSecond int, liveNodes func() int, breakerState func() backends.BreakerState,
-	onGranted func(s *Session, delay time.Duration),
-) *recheckQueue {
+// recheckSource is the backend that is asked. It is not changed: a reload makes another one.
+type recheckSource struct {
+	breakerState func() backends.BreakerState
+	interval     time.Duration // the shortest time between two grants of all nodes
+}
+
+func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time.Duration)) *recheckQueue {
 	return &recheckQueue{
-		breakerState: breakerState,
-		onGranted:    onGranted,
-		started:      time.Now(),
-		liveNodes:    liveNodes,
-		// Grants are evenly spaced, because a recovering backend cannot take a burst. A token bucket would follow a late grant
-		// by an early one, and so exceed the rate within a second. The rate is at least one per second, so that decisions are
-		// renewed at all.
-		interval: time.Second / time.Duration(max(perSecond, 1)),
-		arrived:  make(chan struct{}, 1),
-		returned: make(chan struct{}, 1),
-		dropAt:   minDropLength,
+		onGranted: onGranted,
+		started:   time.Now(),
+		liveNodes: liveNodes,
+		arrived:   make(chan struct{}, 1),
+		returned:  make(chan struct{}, 1),
+		dropAt:    minDropLength,
 	}
 }
+
+// follow sets the rate and the breaker that the grants follow from now on.
+func (q *recheckQueue) follow(perSecond int, breakerState func() backends.BreakerState) {
+	// Grants are evenly spaced, because a recovering backend cannot take a burst. A token bucket would follow a late grant by
+	// an early one, and so exceed the rate within a second. The rate is at least one per second, so that decisions are renewed
+	// at all.
+	q.source.Store(&recheckSource{breakerState: breakerState, interval: time.Second / time.Duration(max(perSecond, 1))})
+}
+
+// breakerState returns the state of the backend's breaker.
+func (q *recheckQueue) breakerState() backends.BreakerState { return q.source.Load().breakerState() }
 
 // enqueue adds the session.
 func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
@@ -74,10 +83,39 @@ func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 func (q *recheckQueue) dropClosed() {
 	longest := 0
 	for p := range q.queues {
-		q.queues[p].dropClosed()
+		q.queues[p].keep(func(s *Session) bool { return !s.isClosed.Load() })
 		longest = max(longest, q.queues[p].length)
 	}
 	q.dropAt = max(minDropLength, 2*longest)
+}
+
+// enqueue lets the session wait for a re-check by its backend, also by one that it gets meanwhile.
+func (s *Session) enqueue(p session.QueuePriority) {
+	for b := (*backendRuntime)(nil); b != s.backend.Load(); {
+		b = s.backend.Load()
+		b.rechecks.enqueue(s, p)
+	}
+}
+
+// takeMoved lets the sessions that have another backend than the queue's wait for that one.
+func (q *recheckQueue) takeMoved(backend string) {
+	var moved [session.NumPriorities][]*Session
+	q.mu.Lock()
+	for p := range q.queues {
+		q.queues[p].keep(func(s *Session) bool {
+			isOurs := s.backend.Load().name == backend
+			if !isOurs {
+				moved[p] = append(moved[p], s)
+			}
+			return isOurs
+		})
+	}
+	q.mu.Unlock()
+	for p, sessions := range moved {
+		for _, s := range sessions {
+			s.enqueue(session.QueuePriority(p))
+		}
+	}
 }
 
 // length returns the number of sessions that wait.
@@ -126,7 +164,7 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 // awaitSlot waits until the next grant may be made, and reports whether ctx still lives. A returned slot is granted anew at once:
 // where a session plays on many nodes, most slots are returned, and the backend would be asked less often than it may be.
 func (q *recheckQueue) awaitSlot(ctx context.Context) bool {
-	timer := time.NewTimer(time.Until(q.lastGrant.Add(q.interval * time.Duration(max(q.liveNodes(), 1)))))
+	timer := time.NewTimer(time.Until(q.lastGrant.Add(q.source.Load().interval * time.Duration(max(q.liveNodes(), 1)))))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -221,10 +259,11 @@ func (q *fairQueue) pop() (s *Session, since time.Duration) {
 	return nil, 0
 }
 
-func (q *fairQueue) dropClosed() {
+// keep drops the sessions that are not wanted.
+func (q *fairQueue) keep(isWanted func(*Session) bool) {
 	q.length = 0
 	for address, waiting := range q.of {
-		live := slices.DeleteFunc(waiting, func(w waitingSession) bool { return w.session.isClosed.Load() })
+		live := slices.DeleteFunc(waiting, func(w waitingSession) bool { return !isWanted(w.session) })
 		if q.of[address] = live; len(live) == 0 {
 			delete(q.of, address)
 		}

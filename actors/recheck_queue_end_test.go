@@ -33,7 +33,8 @@ func TestRecheckQueue_Run_EndsWhileSessionsWait(t *testing.T) {
 // TestRecheckQueue_AllClose_Dropped drops sessions that close while they wait, as soon as the queue is long.
 func TestRecheckQueue_AllClose_Dropped(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session, time.Duration) {})
+	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
+	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
 	for range 3 {
 		all := bareSessions(minDropLength - 1)
 		for _, s := range all {

@@ -52,7 +52,8 @@ func runQueue(t *testing.T, perSecond int, test func(p *recheckQueue, health *at
 	synctest.Test(t, func(t *testing.T) {
 		var health atomic.Uint32
 		var got grants
-		p := newRecheckQueue(perSecond, oneNode, func() backends.BreakerState { return backends.BreakerState(health.Load()) }, got.record)
+		p := newRecheckQueue(oneNode, got.record)
+		p.follow(perSecond, func() backends.BreakerState { return backends.BreakerState(health.Load()) })
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -127,7 +128,8 @@ func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 // TestRecheckQueue_ManyOfOneAddress_OthersInTurn has one address with many sessions before those of two others.
 func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session, time.Duration) {})
+	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
+	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
 	var got, want []*Session
 	add := func(number, last int) *Session {
 		s := bareSession(idOf(number))
@@ -202,7 +204,8 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 
 func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
-	p := newRecheckQueue(1, oneNode, func() backends.BreakerState { return backends.BreakerOpen }, func(*Session, time.Duration) {})
+	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
+	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
 	watching := bareSessions(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)

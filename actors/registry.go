@@ -1,10 +1,14 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -30,7 +34,9 @@ func (c *core) send(s *Session, message any) { c.actors.send(s, message) }
 type Registry struct {
 	core
 	options     Options
-	backends    map[string]*backendRuntime
+	start       time.Time
+	reloading   sync.Mutex
+	backends    atomic.Pointer[backendSet]
 	opener      *sessionOpener
 	timers      *timerWheel
 	streams     *streamLimits
@@ -45,14 +51,14 @@ type Registry struct {
 func NewRegistry(o Options) *Registry {
 	o.setDefaults()
 	start, life := time.Now(), newLifecycle()
-	r := &Registry{options: o, backends: make(map[string]*backendRuntime, len(o.Backends))}
+	r := &Registry{options: o, start: start}
 	r.core = core{
 		life: life, table: new(sessionTable), log: o.Logger,
 		actors:  newActorSystem(func() actor.Actor { return &sessionActor{registry: r} }),
 		cluster: &clusterClient{Cluster: o.Cluster, life: life, log: o.Logger},
 	}
 	r.addresses = newAddressLimit(r.core, start)
-	r.opener = newSessionOpener(r.core, start, o.Config, r.addresses)
+	r.opener = newSessionOpener(r.core, o.Config, r.addresses)
 	r.timers = newTimerWheel(start, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
@@ -62,12 +68,7 @@ func NewRegistry(o Options) *Registry {
 	}
 	r.revocations = &revoker{core: r.core}
 	r.users = newUserSpread(r.core, o.OnConstantUser)
-	for name, b := range o.Backends {
-		r.backends[name] = r.newBackendRuntime(name, start, b)
-	}
-	for _, b := range r.backends {
-		life.run(func() { b.rechecks.run(life.ctx) })
-	}
+	r.setBackends(o.Config, o.Backends, func(string, string) string { return "" })
 	life.run(func() { r.timers.run(life.ctx) })
 	life.run(r.streams.run)
 	for range addressReporters {
@@ -98,7 +99,7 @@ var (
 // Open waits no longer than the backend's answer deadline. The end of ctx ends the waiting, not the opening. The error is a
 // *backends.Overload, ErrClosed, ErrUnknownBackend or that of ctx.
 func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Handle, error) {
-	b := r.backends[o.Request.Backend]
+	b := r.backend(o.Request.Backend)
 	if b == nil || o.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", o.Request.Session, ErrUnknownBackend, o.Request.Backend)
 	}
@@ -107,6 +108,9 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 		var err error
 		if s, err = r.opener.findOrCreate(ctx, b, o); err != nil {
 			return nil, err
+		}
+		if r.backend(b.name) != b { // a reload was faster
+			r.move(s)
 		}
 	}
 	r.reopen(s, o.Ticket)
@@ -126,7 +130,7 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 func (r *Registry) reopen(s *Session, t session.Ticket) {
 	d := s.Decision()
 	if t.IsZero() || d == nil || d.Verdict != backends.Denied || d.Source != backends.FromBackend ||
-		s.policy.TokenLife == 0 || time.Since(t.Opened) <= s.policy.TokenLife {
+		s.policy().TokenLife == 0 || time.Since(t.Opened) <= s.policy().TokenLife {
 		return
 	}
 	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
@@ -157,7 +161,12 @@ func (r *Registry) onCredentials(s *Session) {
 func (r *Registry) Len() int { return r.table.len() }
 
 // RechecksWaiting returns how many sessions wait for a re-check by the backend.
-func (r *Registry) RechecksWaiting(backend string) int { return r.backends[backend].rechecks.length() }
+func (r *Registry) RechecksWaiting(backend string) int {
+	if b := r.backend(backend); b != nil {
+		return b.rechecks.length()
+	}
+	return 0
+}
 
 // Viewers counts the viewers on this node whose decision is allowed: those of a channel, and all.
 func (r *Registry) Viewers(channel string) (ofChannel, total int) { return r.viewers.count(channel) }
@@ -173,7 +182,7 @@ func (r *Registry) Timeline(id backends.SessionID) (entries []timeline.Entry, fo
 	if s == nil {
 		return nil, false
 	}
-	return s.timeline.Entries(s.backend), true
+	return s.timeline.Entries(s.backend.Load().name), true
 }
 
 // OnRevocation carries out a revocation of another node or of an operator. It does not block. The cluster's bans must be up
@@ -221,19 +230,27 @@ func (r *Registry) close() {
 }
 
 func (r *Registry) fireTimer(s *Session) {
-	r.send(s, session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()})
+	r.send(s, session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()})
 }
 
-// backendRuntime is a backend with what its sessions on this node share.
+// backendSet are the backends. It is not changed: a reload makes another one.
+type backendSet struct {
+	byName map[string]*backendRuntime // with those that the settings no longer have
+	wanted map[string]BackendOptions  // those that the settings have
+	// replaced is as in [Registry.Reload].
+	replaced func(route, backend string) string
+}
+
+// backendRuntime is a backend with what its sessions on this node share. It is not changed: other settings make another one.
 type backendRuntime struct {
 	Backend
 	name           string
-	policy         *sessionPolicy
+	policy         sessionPolicy
 	answerDeadline time.Duration // see [BackendRules.AnswerDeadline]
-	rechecks       *recheckQueue
+	rechecks       *recheckQueue // that of the name, whatever the settings
 }
 
-// sessionPolicy is the part of a backendRuntime that each session refers to.
+// sessionPolicy is what each session of a backend follows.
 type sessionPolicy struct {
 	session.Policy
 	onPlaying func(*Session) // called once when a session of a limited user begins to play
@@ -242,11 +259,11 @@ type sessionPolicy struct {
 // leaseMargin is how much a lease outlives the longest check: time in queues of this node, and for the way to the store.
 const leaseMargin = time.Second
 
-func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOptions) *backendRuntime {
-	c, rules := r.options.Config, o.Rules
+func (r *Registry) newBackendRuntime(name string, c Config, o BackendOptions) *backendRuntime {
+	rules := o.Rules
 	b := &backendRuntime{Backend: o.Backend, name: name, answerDeadline: rules.AnswerDeadline}
-	b.policy = &sessionPolicy{onPlaying: r.streams.queueRenewal, Policy: session.Policy{
-		Start:        start,
+	b.policy = sessionPolicy{onPlaying: r.streams.queueRenewal, Policy: session.Policy{
+		Start:        r.start,
 		Validity:     rules.Validity,
 		RecheckMin:   c.Recheck.Min,
 		RecheckMax:   c.Recheck.Max,
@@ -262,10 +279,6 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 		LeaseTTL:     rules.Timeout + rules.AnswerDeadline + leaseMargin,
 		LeaseWait:    rules.AnswerDeadline * 3 / 4, // the rest is for a check by this node
 	}}
-	b.rechecks = newRecheckQueue(rules.RecheckRate, r.cluster.Live, o.Backend.State, func(s *Session, delay time.Duration) {
-		r.options.Observer.RecheckGranted(name, delay)
-		r.send(s, session.RecheckGranted{})
-	})
 	return b
 }
 
@@ -273,3 +286,101 @@ func (r *Registry) newBackendRuntime(name string, start time.Time, o BackendOpti
 func (b *backendRuntime) answerOverdue() error {
 	return backends.NewOverload("backends."+b.name+".answer_deadline", b.answerDeadline)
 }
+
+// removedBackend is a backend that the settings no longer have. Its sessions get no request any more, and follow its outage
+// policy until they close.
+type removedBackend struct{ Backend }
+
+// Check returns what the outage policy decides. It calls nobody.
+func (b removedBackend) Check(_ context.Context, r *backends.Request) (backends.Decision, error) {
+	return b.Fallback(r, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: r.Backend})
+}
+
+// State returns that the backend cannot be called.
+func (removedBackend) State() backends.BreakerState { return backends.BreakerOpen }
+
+// Reload replaces the settings of sessions and backends. Sessions keep their decisions until these expire, so that a reload
+// causes no check. replaced returns the backend that a route has now in place of one, or "": its sessions belong to that one
+// then. c.IdleTimeout and what [Config.LimitRules] returns must be as before. It must not be called concurrently.
+//
+// The caller calls finish once no request is served by the old settings. Then backends that the settings no longer have are
+// not called any more.
+func (r *Registry) Reload(c Config, all map[string]BackendOptions, replaced func(route, backend string) string) (finish func()) {
+	r.reloading.Lock()
+	defer r.reloading.Unlock()
+	r.opener.follow(c)
+	r.streams.config.Store(&c.PerUser)
+	r.setBackends(c, all, replaced)
+	r.moveSessions()
+	return func() {
+		r.reloading.Lock()
+		defer r.reloading.Unlock()
+		r.removeBackends()
+		r.moveSessions()
+	}
+}
+
+// setBackends makes the backends. One of a known name takes over the queue, and one that is in use yet is kept.
+func (r *Registry) setBackends(c Config, all map[string]BackendOptions, replaced func(route, backend string) string) {
+	next := &backendSet{byName: make(map[string]*backendRuntime, len(all)), replaced: replaced, wanted: all}
+	if before := r.backends.Load(); before != nil {
+		maps.Copy(next.byName, before.byName)
+	}
+	for name, o := range all {
+		b := r.newBackendRuntime(name, c, o)
+		if before := next.byName[name]; before != nil {
+			b.rechecks = before.rechecks
+			b.rechecks.follow(o.Rules.RecheckRate, b.State)
+		} else {
+			b.rechecks = newRecheckQueue(r.cluster.Live, func(s *Session, delay time.Duration) {
+				r.options.Observer.RecheckGranted(name, delay)
+				r.send(s, session.RecheckGranted{})
+			})
+			b.rechecks.follow(o.Rules.RecheckRate, b.State)
+			r.life.run(func() { b.rechecks.run(r.life.ctx) })
+		}
+		next.byName[name] = b
+	}
+	r.backends.Store(next)
+}
+
+// removeBackends ends the calls of the backends that the settings no longer have.
+func (r *Registry) removeBackends() {
+	next := *r.backends.Load()
+	next.byName = maps.Clone(next.byName)
+	for name, b := range next.byName {
+		_, isWanted := next.wanted[name]
+		if _, wasRemoved := b.Backend.(removedBackend); isWanted || wasRemoved {
+			continue
+		}
+		removed := *b
+		removed.Backend = removedBackend{b.Backend}
+		removed.rechecks.follow(1, removed.State)
+		next.byName[name] = &removed
+	}
+	r.backends.Store(&next)
+}
+
+// moveSessions gives all sessions their present backends.
+func (r *Registry) moveSessions() {
+	r.table.each(func(s *Session) bool {
+		r.move(s)
+		return true
+	})
+	for _, b := range r.backends.Load().byName {
+		b.rechecks.takeMoved(b.name)
+	}
+}
+
+// move gives the session its present backend. One whose route is gone keeps the one that it has.
+func (r *Registry) move(s *Session) {
+	all, before := r.backends.Load(), s.backend.Load()
+	name := cmp.Or(all.replaced(s.Request().Route, before.name), before.name)
+	s.backend.Store(all.byName[name])
+	if name != before.name {
+		r.send(s, backendReplaced{})
+	}
+}
+
+// backend returns the backend of that name, or nil.
+func (r *Registry) backend(name string) *backendRuntime { return r.backends.Load().byName[name] }

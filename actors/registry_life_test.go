@@ -309,7 +309,7 @@ func TestSession_LastAsked_CoversRequestsInFlight(t *testing.T) {
 	t.Parallel()
 	s := bareSession(idOf(1))
 	start := time.Now()
-	s.policy.Start = start
+	s.policy().Start = start
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	s.Seen(at(1), false)
 	s.Begin()
@@ -331,9 +331,9 @@ func TestSession_LastAsked_CoversRequestsInFlight(t *testing.T) {
 func TestSession_Seen_UsesMonotonicClock(t *testing.T) {
 	t.Parallel()
 	s := bareSession(idOf(1))
-	s.policy.Start = time.Now()
-	s.Seen(s.policy.Start.Add(time.Minute), true)
-	if got := s.LastSeen().Sub(s.policy.Start); got != time.Minute {
+	s.policy().Start = time.Now()
+	s.Seen(s.policy().Start.Add(time.Minute), true)
+	if got := s.LastSeen().Sub(s.policy().Start); got != time.Minute {
 		t.Errorf("seen %v after the start, want 1m0s", got)
 	}
 	// The text of a time shows its monotonic reading, if it has one.

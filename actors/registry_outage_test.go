@@ -152,9 +152,11 @@ func TestRegistry_Rechecks_Observed(t *testing.T) {
 					n.watch(t, openRequest(i))
 				}
 				synctest.Wait()
+				c.mu.Lock()
 				if c.due+len(c.delays)+len(c.outcomes) != 0 {
-					t.Errorf("after the openings: %+v, want nothing", c)
+					t.Errorf("after the openings: %d due, %v and %v, want nothing", c.due, c.delays, c.outcomes)
 				}
+				c.mu.Unlock()
 				test.then(b, store)
 				time.Sleep(validity)
 				if test.late {

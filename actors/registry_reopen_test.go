@@ -103,7 +103,7 @@ func TestRegistry_LeaseTTL(t *testing.T) {
 		s.rules.Timeout, s.rules.AnswerDeadline = 10*time.Second, 4*time.Second
 	})
 	defer n.Close()
-	p := n.Registry.backends["portal"].policy
+	p := n.Registry.backend("portal").policy
 	if p.LeaseTTL != 15*time.Second || p.LeaseWait != 3*time.Second {
 		t.Errorf("a lease for %v, a wait for %v; want 15s and 3s", p.LeaseTTL, p.LeaseWait)
 	}

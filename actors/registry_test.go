@@ -213,7 +213,7 @@ func TestSessionOpener_Await_BrokenActor_Overload(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
 		defer n.closeAndDrain()
-		g := n.backends["portal"]
+		g := n.Registry.backend("portal")
 		s := n.opener.spawn(g, openRequest(1)) // its actor gets no message
 		start := time.Now()
 		err := n.opener.await(t.Context(), g, s)

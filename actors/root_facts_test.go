@@ -61,7 +61,7 @@ func TestSession_FactsOfRoot_Playing(t *testing.T) {
 		n.watch(t, openRequest(1))
 		n.watch(t, openRequest(2))
 		plays, denied, now := n.table.find(idOf(1)), n.table.find(idOf(2)), time.Now()
-		idle := plays.policy.IdleTimeout
+		idle := plays.policy().IdleTimeout
 		for at, want := range map[time.Duration]bool{0: true, idle: true, idle + time.Second: false} {
 			if f := plays.factsOfRoot(now.Add(at)); f.isPlaying != want || !f.isAllowed || f.request == nil {
 				t.Errorf("silent for %v: got %+v, want playing %t", at, f, want)
@@ -112,7 +112,7 @@ func TestPendingOpening_NeedsTicket(t *testing.T) {
 		"an opening that has ended meanwhile": {nil, false, 0, false},
 	} {
 		s := bareSession(idOf(1))
-		s.policy.TokenLife = test.tokenLife
+		s.policy().TokenLife = test.tokenLife
 		s.hasCredentials.Store(test.hasCredentials)
 		if got := test.opening.needsTicket(s); got != test.want {
 			t.Errorf("%s: got %t, want %t", name, got, test.want)

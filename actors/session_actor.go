@@ -24,6 +24,8 @@ type (
 		session *Session
 		span    trace.SpanContext // of the request that opens it
 	}
+	// backendReplaced reports that the session has another backend since a reload.
+	backendReplaced struct{}
 	// viewerWaited reports that a request has waited for as long as it may.
 	viewerWaited struct{}
 	// leaseAnswered is the store's answer, and until when an opening may wait for its further answers.
@@ -46,6 +48,8 @@ type sessionActor struct {
 	// storeDeadline is until when the opening waits for the store. It is set when the store is first asked, and moves by the
 	// time in which a check is waited for.
 	storeDeadline time.Time
+	// observed is the backend's name as of the last decision that the observer was told; empty: it was told none.
+	observed string
 	// unverifiedSince is since when the session is allowed without an answer; zero: it is not.
 	unverifiedSince time.Time
 	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
@@ -84,6 +88,8 @@ func (a *sessionActor) Receive(ctx actor.Context) {
 	case *actor.Stopping, *actor.Restarting:
 	case sessionCreated:
 		a.start(ctx, m, now)
+	case backendReplaced:
+		a.renameBackend()
 	case viewerWaited:
 		a.onViewerWaited(ctx, now)
 	case session.TimerFired:
@@ -175,6 +181,7 @@ func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
 		CheckNumber: int(s.checkNumber.Load()), RootOpened: s.rootOpened(),
 	})
 	d := *s.Decision()
+	a.observed = s.Request().Backend
 	a.countUnverified(d, now)
 	a.apply(ctx, session.Restored{Decision: d}, now)
 }
@@ -201,7 +208,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.session.evicted.Store(new(a.record(a.state.Revision)))
 	}
 	noted := a.beforeEvent(event)
-	do := a.state.Step(&a.session.policy.Policy, event, now)
+	do := a.state.Step(&a.session.policy().Policy, event, now)
 	a.note(&noted, do.Publish, now)
 	a.session.expires.Store(int64(a.state.Expires))
 	if do.Publish {
@@ -212,15 +219,16 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.lookUp(do.Lookup)
 	}
 	if do.ReturnSlot {
-		a.registry.backends[a.session.backend].rechecks.returnSlot()
-		a.registry.options.Observer.Rechecked(a.session.backend, nil)
+		b := a.session.backend.Load()
+		b.rechecks.returnSlot()
+		a.registry.options.Observer.Rechecked(b.name, nil)
 	}
 	if do.StartCheck {
 		a.startCheck(ctx, now)
 	}
 	if do.Enqueue != session.NotQueued {
-		a.registry.backends[a.session.backend].rechecks.enqueue(a.session, do.Enqueue)
-		a.registry.options.Observer.RecheckDue(a.session.backend)
+		a.session.enqueue(do.Enqueue)
+		a.registry.options.Observer.RecheckDue(a.session.backend.Load().name)
 	}
 	if !do.WakeAt.IsZero() {
 		a.registry.timers.arm(a.session, do.WakeAt)
@@ -235,7 +243,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.countUnverified(d, now)
-	a.registry.options.Observer.Decided(s.Request(), before, &d)
+	a.observe(before, &d)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	if d.Verdict == backends.Allowed {
@@ -255,6 +263,32 @@ func (a *sessionActor) publish(now time.Time) {
 		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)
+}
+
+// renameBackend says of the session that it is of its present backend.
+func (a *sessionActor) renameBackend() {
+	if a.session == nil {
+		return
+	}
+	s := a.session
+	for isRenamed := false; !isRenamed; { // again if the viewer has shown credentials meanwhile
+		before := s.Request()
+		isRenamed = s.request.CompareAndSwap(before, ofBackend(before, s.backend.Load().name))
+	}
+	if d := s.decision.Load(); d != nil && a.observed != s.Request().Backend {
+		a.observe(d, d)
+	}
+}
+
+// observe tells the observer of another decision, of the backend of which it was told before.
+func (a *sessionActor) observe(before, after *backends.Decision) {
+	r, o := a.session.Request(), a.registry.options.Observer
+	if before != nil && a.observed != "" && a.observed != r.Backend {
+		o.Decided(ofBackend(r, a.observed), before, nil)
+		before = nil
+	}
+	a.observed = r.Backend
+	o.Decided(r, before, after)
 }
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.
@@ -297,7 +331,7 @@ func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
 	if a.session == nil || !a.state.IsOpening() {
 		return
 	}
-	b := a.registry.backends[a.session.backend]
+	b := a.session.backend.Load()
 	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline) {
 		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
 		return
@@ -331,7 +365,7 @@ func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session
 
 // fallback returns what the outage policy decides after such a failure.
 func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
-	b := a.registry.backends[a.session.backend]
+	b := a.session.backend.Load()
 	a.failure = kind
 	d, err := b.Fallback(a.checkRequest(), &backends.Failure{Kind: kind, Backend: b.name})
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // lookUp asks the store for the session, and for the lease of a check where one is wanted.
 func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
-	b := r.backends[s.backend]
+	b := s.backend.Load()
 	request := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
 	if kind != session.LookupForOpening {
 		request.KnownRevision = max(request.KnownRevision, 1) // an unverified session wants an answer, and no other fallback
@@ -55,7 +55,7 @@ func (r *Registry) answerLookup(
 	span.End()
 	event := session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
-		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: r.backends[s.backend].State()},
+		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()},
 		Took:  took,
 	}
 	if result.Found || findRoot != nil {
@@ -120,7 +120,7 @@ func (r *Registry) acquireLease(
 // needsTicket reports whether the ticket alone may speak for the viewer: they present no credentials, or a token that may be
 // spent.
 func (o *pendingOpening) needsTicket(s *Session) bool {
-	return o != nil && !o.ticket.IsZero() && (!s.hasCredentials.Load() || s.policy.TokenLife > 0)
+	return o != nil && !o.ticket.IsZero() && (!s.hasCredentials.Load() || s.policy().TokenLife > 0)
 }
 
 // awaitBans waits until this node knows all bans, since only the ticket speaks for a viewer whose session the store does not
@@ -130,7 +130,7 @@ func (r *Registry) awaitBans(
 	ctx context.Context, s *Session, opening *pendingOpening,
 ) (refused *backends.Decision, mayBeBanned bool) {
 	opening.awaitsBans.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, s.policy.LeaseWait)
+	ctx, cancel := context.WithTimeout(ctx, s.policy().LeaseWait)
 	defer cancel()
 	err := r.cluster.AwaitBans(ctx)
 	for _, request := range s.bannedAs() {
@@ -182,14 +182,14 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 // that no viewer waits for a breaker's probe.
 func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	r, s := a.registry, a.session
-	b := r.backends[s.backend]
+	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int64(number))
 	progress := &checkProgress{trigger: timeline.Recheck}
 	a.progress = progress
 	request := a.checkRequest()
 	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
-	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy.Start)))) }
+	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
 	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
@@ -197,7 +197,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	}
 	r.life.run(func() {
 		started := time.Now()
-		progress.startedAt.Store(int64(started.Sub(s.policy.Start)))
+		progress.startedAt.Store(int64(started.Sub(s.policy().Start)))
 		d, err := r.check(checkCtx, b, request)
 		endTrace(&d, err)
 		progress.took = time.Since(started)
@@ -205,7 +205,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 			d, progress.failure = session.PendingDecision(err), backends.AsFailure(err)
 		}
 		if progress.trigger != timeline.Opening {
-			r.options.Observer.Rechecked(s.backend, &d)
+			r.options.Observer.Rechecked(b.name, &d)
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {
@@ -237,7 +237,7 @@ func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.R
 	}
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
 	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
-	record.Decision, record.Expires = d, time.Now().Add(s.policy.Clamped(d.ValidFor))
+	record.Decision, record.Expires = d, time.Now().Add(s.policy().Clamped(d.ValidFor))
 	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check

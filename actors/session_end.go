@@ -16,7 +16,7 @@ import (
 func (a *sessionActor) record(revision uint64) session.Record {
 	r := session.Record{
 		ID: a.session.id, Opened: a.state.Opened(), KeyID: a.state.KeyID, Decision: a.state.Decision,
-		Expires: a.session.policy.Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: revision,
+		Expires: a.session.policy().Start.Add(a.state.ValidUntil), CheckNumber: int(a.state.CheckNumber), Revision: revision,
 		Trace: a.trace.parent(),
 	}
 	if a.state.HasCredentials {
@@ -81,7 +81,7 @@ func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now 
 	a.countViewer(false)
 	r.users.add(s, nil)
 	if d := s.Decision(); d != nil {
-		r.options.Observer.Decided(s.Request(), d, nil)
+		a.observe(d, nil)
 	}
 	a.trace.end()
 	r.timers.disarm(s)

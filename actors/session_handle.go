@@ -15,13 +15,12 @@ import (
 type Session struct {
 	// The fields that every request touches stand together, so that they share cache lines.
 	decision atomic.Pointer[backends.Decision]
-	policy   *sessionPolicy
+	backend  atomic.Pointer[backendRuntime]
 	lastSeen atomic.Int64 // nanoseconds since the node's start, by the monotonic clock
 	requests atomic.Int64
 	bytes    atomic.Int64
 
 	id       backends.SessionID
-	backend  string // its name
 	sequence uint64 // distinguishes sessions of the same id
 	ref      actorRef
 	// ticketUse is how the session counts among the addresses of its ticket; nil: it has one address.
@@ -78,6 +77,9 @@ type pendingOpening struct {
 	awaitsBans atomic.Bool
 }
 
+// policy returns what the session follows at present.
+func (s *Session) policy() *sessionPolicy { return &s.backend.Load().policy }
+
 // ID returns the session's id.
 func (s *Session) ID() backends.SessionID { return s.id }
 
@@ -90,7 +92,7 @@ func (s *Session) actorName() string {
 func (s *Session) Decision() *backends.Decision { return s.decision.Load() }
 
 // Expires returns when the decision is renewed or forgotten. It has no meaning before the first decision.
-func (s *Session) Expires() time.Time { return s.policy.Start.Add(time.Duration(s.expires.Load())) }
+func (s *Session) Expires() time.Time { return s.policy().Start.Add(time.Duration(s.expires.Load())) }
 
 // Request returns the opening request or, if only a ticket opened the session, the first request with credentials. It is
 // never nil; the value is not changed.
@@ -106,10 +108,10 @@ func (s *Session) Ticket() session.Ticket {
 
 // Seen counts a request of the viewer at now. The first segment or the second playlist means that the session plays.
 func (s *Session) Seen(now time.Time, isPlaylist bool) {
-	s.lastSeen.Store(int64(now.Sub(s.policy.Start)))
+	s.lastSeen.Store(int64(now.Sub(s.policy().Start)))
 	n := s.requests.Add(1)
 	if (!isPlaylist || n > 1) && !s.isPlaying.Load() && s.isPlaying.CompareAndSwap(false, true) && s.stream.Load() != nil {
-		s.policy.onPlaying(s)
+		s.policy().onPlaying(s)
 	}
 }
 
@@ -118,7 +120,7 @@ func (s *Session) Begin() { s.inFlight.Add(1) }
 
 // End notes that a request was answered.
 func (s *Session) End(now time.Time) {
-	s.answered.Store(int64(now.Sub(s.policy.Start)))
+	s.answered.Store(int64(now.Sub(s.policy().Start)))
 	s.inFlight.Add(-1)
 }
 
@@ -127,7 +129,7 @@ func (s *Session) lastAsked(now time.Time) time.Time {
 	if s.inFlight.Load() > 0 {
 		return now
 	}
-	return s.policy.Start.Add(time.Duration(max(s.lastSeen.Load(), s.answered.Load())))
+	return s.policy().Start.Add(time.Duration(max(s.lastSeen.Load(), s.answered.Load())))
 }
 
 // SetTargetDuration sets the target duration of the media playlist that the viewer got, and whether it is complete.
@@ -180,7 +182,7 @@ func (s *Session) History() string {
 // counters returns what this node counted of the session.
 func (s *Session) counters() session.Counters {
 	return session.Counters{
-		Since: s.policy.Start.Add(time.Duration(s.began)), Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
+		Since: s.policy().Start.Add(time.Duration(s.began)), Requests: s.Requests(), Bytes: s.Bytes(), Unverified: time.Duration(s.unverified.Load()), History: s.History(),
 	}
 }
 
@@ -210,7 +212,7 @@ func (s *Session) closingRecord() session.ClosingRecord {
 func (s *Session) Sent(n int64) { s.bytes.Add(n) }
 
 // LastSeen returns the time of the viewer's last request.
-func (s *Session) LastSeen() time.Time { return s.policy.Start.Add(time.Duration(s.lastSeen.Load())) }
+func (s *Session) LastSeen() time.Time { return s.policy().Start.Add(time.Duration(s.lastSeen.Load())) }
 
 // Requests returns the number of the viewer's requests.
 func (s *Session) Requests() int64 { return s.requests.Load() }
@@ -239,12 +241,22 @@ func (s *Session) inherit(root *backends.Request) bool {
 	return true
 }
 
+// ofBackend returns the request as one to the backend of that name.
+func ofBackend(r *backends.Request, name string) *backends.Request {
+	if r.Backend == name {
+		return r
+	}
+	other := *r
+	other.Backend = name
+	return &other
+}
+
 // setCredentials stores the first request with credentials, and reports whether it did.
 func (s *Session) setCredentials(r *backends.Request) bool {
 	if s.hasCredentials.Load() || !s.isSettingCredentials.CompareAndSwap(false, true) {
 		return false
 	}
-	s.request.Store(r)
-	s.hasCredentials.Store(true) // last: a reader that sees it finds the request
+	s.request.Store(ofBackend(r, s.backend.Load().name)) // the record of another node may have the settings of before a reload
+	s.hasCredentials.Store(true)                         // last: a reader that sees it finds the request
 	return true
 }

@@ -28,7 +28,7 @@ func TestSession_Seen_BeginsToPlay(t *testing.T) {
 		"a segment of a user without a limit": {[]bool{segment, segment}, false, true, 0},
 	} {
 		s, told := bareSession(idOf(1)), 0
-		s.policy.onPlaying = func(*Session) { told++ }
+		s.policy().onPlaying = func(*Session) { told++ }
 		if test.isLimited {
 			s.stream.Store(new(userStream))
 		}

@@ -14,7 +14,9 @@ import (
 
 // bareSession returns a session without an actor.
 func bareSession(id backends.SessionID) *Session {
-	return &Session{id: id, policy: plainPolicy()}
+	s := &Session{id: id}
+	s.backend.Store(&backendRuntime{name: "portal", policy: plainPolicy()})
+	return s
 }
 
 func newBareSession(id backends.SessionID) func() *Session {

@@ -66,7 +66,7 @@ func (st *sessionTrace) open(t trace.Tracer, s *Session, parent trace.SpanContex
 	f := s.Request()
 	_, st.opening = t.Start(ctx, "session.open", trace.WithAttributes(
 		attribute.String("session.id", s.id.String()), attribute.String("usher.route", f.Route),
-		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend)))
+		attribute.String("usher.channel", f.Channel), attribute.String("usher.backend", s.backend.Load().name)))
 	if sc := st.opening.SpanContext(); st.opening.IsRecording() { // whether it is sent is known at its end
 		st.link = &sc
 	}
@@ -98,7 +98,7 @@ func (st *sessionTrace) check(
 func (st *sessionTrace) linked(s *Session, more ...attribute.KeyValue) []trace.SpanStartOption {
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(append(more,
 		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
-		attribute.String("usher.backend", s.backend))...)}
+		attribute.String("usher.backend", s.backend.Load().name))...)}
 	if st.link != nil {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
 	}
@@ -176,7 +176,7 @@ func (a *sessionActor) note(n *noted, isPublished bool, now time.Time) {
 		}
 		isNews := n.wasOpening || p.failure == nil || p.failure.Kind != backends.FailureBreakerOpen || p.trigger != timeline.Opening
 		if isNews { // otherwise the fallback of the open breaker is an entry already
-			s.timeline.Add(timeline.Answered(p.trigger, s.backend, p.took, &d, p.failure), now)
+			s.timeline.Add(timeline.Answered(p.trigger, s.backend.Load().name, p.took, &d, p.failure), now)
 		}
 		return
 	}
@@ -187,7 +187,7 @@ func (a *sessionActor) note(n *noted, isPublished bool, now time.Time) {
 	if opening := s.opening.Load(); opening != nil {
 		c.Waited = now.Sub(opening.began)
 	}
-	if e, isEntry := c.Entry(s.backend); isEntry {
+	if e, isEntry := c.Entry(s.backend.Load().name); isEntry {
 		s.timeline.Add(e, now)
 	}
 }

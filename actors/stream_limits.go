@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -15,7 +16,7 @@ import (
 // streamLimits keeps the streams of this node's sessions counted in the store. It is safe for concurrent use.
 type streamLimits struct {
 	core
-	config  PerUserConfig
+	config  atomic.Pointer[PerUserConfig]
 	renewal chan *Session // sessions whose stream is to be renewed
 
 	mu    sync.Mutex
@@ -46,13 +47,15 @@ type userStreams struct {
 const maxRenewed = 128
 
 func newStreamLimits(c core, config PerUserConfig) *streamLimits {
-	return &streamLimits{core: c, config: config, renewal: make(chan *Session, 4096), users: map[string]*userStreams{}}
+	l := &streamLimits{core: c, renewal: make(chan *Session, 4096), users: map[string]*userStreams{}}
+	l.config.Store(&config)
+	return l
 }
 
 // streamOf returns the stream that a decision gives a session, or nil if its user has no limit. A viewer without
 // credentials belongs to no user.
 func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *userStream {
-	limit := l.config.limit(d)
+	limit := l.config.Load().limit(d)
 	if limit == 0 || r.Credentials().IsEmpty() {
 		return nil
 	}
@@ -105,9 +108,9 @@ func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
 // a decision expires.
 func (l *streamLimits) zapTimeout(s *Session) time.Duration {
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
-		return s.policy.Clamped(d.ValidFor) + s.extraLifetime
+		return s.policy().Clamped(d.ValidFor) + s.extraLifetime
 	}
-	return cmp.Or(l.config.ZapTimeout, zapTimeoutOf(s.TargetDuration()))
+	return cmp.Or(l.config.Load().ZapTimeout, zapTimeoutOf(s.TargetDuration()))
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store

@@ -19,8 +19,8 @@ func prefixOf(n int) netip.Prefix {
 }
 
 // plainPolicy returns a policy whose times count from t0.
-func plainPolicy() *sessionPolicy {
-	return &sessionPolicy{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
+func plainPolicy() sessionPolicy {
+	return sessionPolicy{Policy: session.Policy{Start: t0(), IdleTimeout: time.Minute}}
 }
 
 func allowedDecision() backends.Decision {

@@ -80,7 +80,7 @@ type userKey struct{ backend, user string }
 func (u *userSpread) add(s *Session, d *backends.Decision) {
 	cell := uint32(0)
 	if d != nil && d.Verdict == backends.Allowed && (d.UserID != "" || d.User != "") {
-		cell = 1 + uint32(maphash.Comparable(u.seed, userKey{s.backend, cmp.Or(d.UserID, d.User)})%userCells)
+		cell = 1 + uint32(maphash.Comparable(u.seed, userKey{s.backend.Load().name, cmp.Or(d.UserID, d.User)})%userCells)
 	}
 	before := s.userCell.Swap(cell)
 	if before == cell {
@@ -116,7 +116,7 @@ func (u *userSpread) scan() {
 		if cell == 0 || d == nil || u.cells[cell-1].Load() <= maxUserAddresses {
 			return !u.life.isEnding()
 		}
-		key := userKey{s.backend, cmp.Or(d.UserID, d.User)}
+		key := userKey{s.backend.Load().name, cmp.Or(d.UserID, d.User)}
 		if addresses[key] == nil {
 			addresses[key] = make(map[netip.Prefix]struct{})
 		}

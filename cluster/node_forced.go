@@ -34,3 +34,6 @@ func (n *Node) onForced(order backends.ForcedBreaker) {
 		f(order)
 	}
 }
+
+// ForcedBreakers returns the orders on breakers that hold.
+func (n *Node) ForcedBreakers() []backends.ForcedBreaker { return n.forced.All(time.Now()) }

@@ -40,6 +40,7 @@ missing_packages() {
 		chromium                            chromium         is a browser's player
 		php                                 php-cli          runs the scripts of middlewares
 		prometheus                          prometheus       scrapes nodes, and promtool tests its rules
+		npm                                 npm              fetches axe-core, which tests the live page
 	END
 }
 

@@ -312,6 +312,33 @@ func (c Config) validateOrigins() error {
 	return errors.Join(errs...)
 }
 
+// URLs returns the origin's addresses, the preferred one first.
+func (c *OriginConfig) URLs() ([]*url.URL, error) {
+	var urls []*url.URL
+	for _, text := range append([]string{c.URL}, c.Fallback...) {
+		u, err := url.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		urls = append(urls, u)
+	}
+	return urls, nil
+}
+
+// Backends returns the names of the backends of each route, by the route's name: the one that decides on viewers, and the one
+// that decides on publishers, or "".
+func (c Config) Backends() map[string][2]string {
+	all := map[string][2]string{}
+	for _, r := range c.Routes {
+		names := [2]string{r.Backend}
+		if r.Edge != nil {
+			names[1] = r.Edge.PublishBackend
+		}
+		all[r.name()] = names
+	}
+	return all
+}
+
 // eachURL calls f with the setting of every address of the origin, and the address.
 func (c *OriginConfig) eachURL(key string, f func(key, text string)) {
 	if c == nil {

@@ -54,6 +54,10 @@
 // session, and 403 elsewhere. The answer to a challenge is another session, so that it never waits until the denial is
 // forgotten.
 //
+// Decided: a reload makes another gateway, which takes over what the present one has learned (fingerprints of edges, playback ids,
+// variants, what was counted and warned of). Requests in flight end in theirs. Refused: one gateway whose settings are replaced,
+// because a request could see a route of the old ones and a key of the new ones.
+//
 // Refused: remembering what playlists list, because another node and this one after a restart do not know it; tickets of
 // folders or paths, because a reference says that and more; networks (/24, /48) in place of addresses, because a backend
 // that decides by address is asked about one of them only; a ticket of its own for a sibling, because the viewer's URIs

@@ -63,7 +63,7 @@ func TestHandler_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
 		g := newEdgeTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
-		g.handler.serving.Add(1)
+		g.handler.gateway.serving.Add(1)
 		if got := g.check(t, d, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}); got.status != want {
 			t.Errorf("%s: got %d, want %d", d, got.status, want)
 		}
@@ -160,7 +160,7 @@ func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 			catchAll.Path = "/*"
 			c.Routes = append(c.Routes, catchAll)
 		})
-		g.handler.serving.Add(1)
+		g.handler.gateway.serving.Add(1)
 		if got := g.get(t, path); got.status != want {
 			t.Errorf("%s: got %d, want %d", path, got.status, want)
 		}

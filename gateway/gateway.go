@@ -8,10 +8,10 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"net/url"
+	"reflect"
 	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -54,6 +54,9 @@ type Options struct {
 	// not block.
 	OnOverload func(setting string)
 	Logger     *slog.Logger
+	// Previous is the gateway in whose place this one serves, with the same Identity, Sessions and IdleTimeout; nil: none.
+	// What it has learned is shared: see [Gateway.CloseBeside].
+	Previous *Gateway
 }
 
 // Gateway answers viewers, and edges that ask about their viewers. It is safe for concurrent use.
@@ -71,23 +74,25 @@ type Gateway struct {
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
 	unenforced   *enforcement.Recorder
+	serving      *atomic.Int64 // requests in flight
 }
 
 // New makes a gateway of a valid config.
 func New(o Options) (*Gateway, error) {
 	g := &Gateway{
-		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys), hasher: newSessionHasher(o.Config.Identity.Secret),
+		options: o, signer: ticket.NewSigner(o.Config.Tickets.Keys),
 		sealer: reference.NewSealer(o.Config.Tickets.Keys), originNames: slices.Sorted(maps.Keys(o.Origins)),
-		trusted: o.Config.TrustedProxies, fingerprints: edge.NewFingerprints(),
-		unenforced: enforcement.New(o.Config.unenforcedRoutes(), o.Logger),
-		variants:   variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger),
+		trusted: o.Config.TrustedProxies,
 	}
+	previous := o.Previous
+	g.options.Previous = nil // or all of them would be kept
+	g.remember(previous)
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
 	for i, c := range o.Config.Routes {
-		r, err := newRoute(c, o.Origins[c.Origin])
+		r, err := previous.newRoute(c, o.Origins[c.Origin])
 		if err != nil {
-			g.Close()
+			g.CloseBeside(previous)
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
 		}
 		g.routes = append(g.routes, r)
@@ -98,28 +103,56 @@ func New(o Options) (*Gateway, error) {
 	return g, nil
 }
 
-// URLs returns the origin's addresses, the preferred one first.
-func (c *OriginConfig) URLs() ([]*url.URL, error) {
-	var urls []*url.URL
-	for _, text := range append([]string{c.URL}, c.Fallback...) {
-		u, err := url.Parse(text)
-		if err != nil {
-			return nil, err
-		}
-		urls = append(urls, u)
+// remember makes what the gateway learns of viewers, or shares it with the previous one. A limit that has changed counts anew.
+func (g *Gateway) remember(previous *Gateway) {
+	o := &g.options
+	if previous != nil {
+		g.hasher, g.fingerprints, g.serving = previous.hasher, previous.fingerprints, previous.serving
+		g.unenforced = previous.unenforced.For(o.Config.unenforcedRoutes())
+	} else {
+		g.hasher, g.fingerprints, g.serving = newSessionHasher(o.Config.Identity.Secret), edge.NewFingerprints(), new(atomic.Int64)
+		g.unenforced = enforcement.New(o.Config.unenforcedRoutes(), o.Logger)
 	}
-	return urls, nil
+	if previous != nil && previous.options.MaxVariants == o.MaxVariants {
+		g.variants = previous.variants
+		return
+	}
+	g.variants = variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger)
+}
+
+// newRoute makes a route, or returns the present one if its settings and its origin are the same. g may be nil.
+func (g *Gateway) newRoute(c RouteConfig, from *origin.Origin) (*route, error) {
+	if g != nil {
+		for _, r := range g.routes {
+			if r.origin == from && reflect.DeepEqual(r.source, c) {
+				return r, nil
+			}
+		}
+	}
+	return newRoute(c, from)
 }
 
 // Close stops the background goroutines. The gateway must not be used afterwards.
-func (g *Gateway) Close() {
-	g.hasher.playbackIDs.owners.StopAllGoroutines()
-	g.fingerprints.Close()
-	g.unenforced.Close()
-	g.variants.Close()
+func (g *Gateway) Close() { g.CloseBeside(nil) }
+
+// CloseBeside is Close, but spares what the gateway shares with another one, which goes on.
+func (g *Gateway) CloseBeside(other *Gateway) {
+	if other == nil {
+		other = new(Gateway)
+	}
+	if other.hasher == nil {
+		g.hasher.playbackIDs.owners.StopAllGoroutines()
+		g.fingerprints.Close()
+	}
+	g.unenforced.CloseBeside(other.unenforced)
+	if other.variants != g.variants {
+		g.variants.Close()
+	}
 	for _, r := range g.routes {
-		r.entries.StopAllGoroutines()
-		r.warned.StopAllGoroutines()
+		if !slices.Contains(other.routes, r) {
+			r.entries.StopAllGoroutines()
+			r.warned.StopAllGoroutines()
+		}
 	}
 }
 
@@ -350,30 +383,4 @@ func (g *Gateway) rejectUnopened(err error, resp *Response) error {
 	}
 	g.shed(err, resp, g.options.RetryAfter)
 	return nil
-}
-
-// shed asks a viewer to come back, and tells of the bound that turned them away.
-func (g *Gateway) shed(err error, resp *Response, after time.Duration) {
-	if over, ok := errors.AsType[*backends.Overload](err); ok {
-		g.countOverload(over)
-	}
-	resp.retryLater(after, err.Error())
-}
-
-func (g *Gateway) countOverload(over *backends.Overload) {
-	if g.options.OnOverload != nil {
-		g.options.OnOverload(over.Setting)
-	}
-}
-
-// parseOverload returns the Overload with that message, or nil. A decision that an Overload left pending has its message as the
-// reason.
-func parseOverload(message string) *backends.Overload {
-	rest, isOverload := strings.CutPrefix(message, "overloaded: ")
-	rest, isWhole := strings.CutSuffix(rest, " reached")
-	name, value, isSetting := strings.Cut(rest, "=")
-	if !isOverload || !isWhole || !isSetting {
-		return nil
-	}
-	return &backends.Overload{Setting: name, Value: value}
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"usher/backends"
@@ -23,7 +22,6 @@ const minViewerRate = 8 << 10
 type Handler struct {
 	gateway   *Gateway
 	limits    LimitsConfig
-	serving   atomic.Int64
 	exchanges sync.Pool
 }
 
@@ -52,8 +50,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		h.boundBody(w, r)
 	}
-	n := h.serving.Add(1)
-	defer h.serving.Add(-1)
+	n := h.gateway.serving.Add(1)
+	defer h.gateway.serving.Add(-1)
 	req := &e.request
 	*req = newRequest(r)
 	switch {

@@ -238,7 +238,7 @@ func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	}
 	close(release)
 	first.Wait()
-	waitFor(t, "no request is served", func() bool { return g.handler.serving.Load() == 0 })
+	waitFor(t, "no request is served", func() bool { return g.handler.gateway.serving.Load() == 0 })
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 }
 
@@ -353,7 +353,7 @@ func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 				if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
 					t.Fatalf("the first bytes: %v", err)
 				}
-				for b.handler.serving.Load() > 0 {
+				for b.handler.gateway.serving.Load() > 0 {
 					advance(time.Second)
 				}
 				limits := b.core.options.Config.Limits
@@ -399,7 +399,7 @@ func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("the opening heard %v", err)
 	}
-	waitFor(t, "the request has ended", func() bool { return g.handler.serving.Load() == 0 })
+	waitFor(t, "the request has ended", func() bool { return g.handler.gateway.serving.Load() == 0 })
 }
 
 func TestHandler_ManyViewersConcurrently(t *testing.T) {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -234,4 +235,30 @@ func (resp *Response) applyDecision(d *backends.Decision, rc *requestContext, re
 		resp.retryLater(retryAfter, why)
 	}
 	return false
+}
+
+// shed asks a viewer to come back, and tells of the bound that turned them away.
+func (g *Gateway) shed(err error, resp *Response, after time.Duration) {
+	if over, ok := errors.AsType[*backends.Overload](err); ok {
+		g.countOverload(over)
+	}
+	resp.retryLater(after, err.Error())
+}
+
+func (g *Gateway) countOverload(over *backends.Overload) {
+	if g.options.OnOverload != nil {
+		g.options.OnOverload(over.Setting)
+	}
+}
+
+// parseOverload returns the Overload with that message, or nil. A decision that an Overload left pending has its message as the
+// reason.
+func parseOverload(message string) *backends.Overload {
+	rest, isOverload := strings.CutPrefix(message, "overloaded: ")
+	rest, isWhole := strings.CutSuffix(rest, " reached")
+	name, value, isSetting := strings.Cut(rest, "=")
+	if !isOverload || !isWhole || !isSetting {
+		return nil
+	}
+	return &backends.Overload{Setting: name, Value: value}
 }

@@ -22,6 +22,7 @@ import (
 // route is a compiled RouteConfig.
 type route struct {
 	name     string
+	source   RouteConfig // as the settings have it
 	config   RouteConfig
 	mappings []pathMapping  // the first one opens sessions
 	endpoint *edge.Endpoint // where an edge asks; nil: the route serves media
@@ -56,7 +57,7 @@ const maxWarned = 1000
 
 // newRoute compiles a route. Errors begin with the key within the route.
 func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
-	r := &route{name: c.name(), config: c, origin: o, identity: identityFields{
+	r := &route{name: c.name(), source: c, config: c, origin: o, identity: identityFields{
 		agent:    slices.Contains(c.IdentityFields, identityAgent),
 		playback: slices.Contains(c.IdentityFields, identityPlayback),
 	}}

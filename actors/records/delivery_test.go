@@ -541,3 +541,31 @@ func TestFile_Expire(t *testing.T) {
 }
 
 func rotatedName(at time.Time) string { return "records-" + at.Format(rotatedAt) + ".jsonl" }
+
+// TestDelivery_SpoolFails_CountedUnlessShared shows what is lost when the spool cannot be written: on a shared store nothing is.
+func TestDelivery_SpoolFails_CountedUnlessShared(t *testing.T) {
+	t.Parallel()
+	for _, isShared := range []bool{true, false} {
+		c := testConfig(t, "127.0.0.1:9")
+		c.OpenEvents = true
+		var log bytes.Buffer
+		d, stop := open(t, c, &log)
+		d.IsShared = isShared
+		stop() // the file is closed
+		for range 2 {
+			if err := d.Closed(closing(0, 3)); err == nil {
+				t.Error("no error of a spool that is closed")
+			}
+		}
+		want := uint64(6)
+		if isShared {
+			want = 0
+		}
+		if got := d.Stats().Dropped; got != want {
+			t.Errorf("shared %t: %d dropped, want %d", isShared, got, want)
+		}
+		if text, _ := os.ReadFile(c.File.Path); len(text) > 0 || strings.Count(log.String(), "records not kept") != 1 {
+			t.Errorf("the file has %s, want nothing that comes again, and one line of log:\n%s", text, &log)
+		}
+	}
+}

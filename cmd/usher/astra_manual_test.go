@@ -85,7 +85,7 @@ func calledAddress(t *testing.T, kind, address string) string {
 	t.Helper()
 	text := regexp.MustCompile(`portal: \{ .*`).ReplaceAllLiteralString(settingsFor("x"), fmt.Sprintf("portal: { kind: %s, address: %q }", kind, address))
 	n, _, _ := launchNode(t, text, sdktrace.NewTracerProvider())
-	return n.adapters["portal"].url
+	return n.current.Load().adapters["portal"].url
 }
 
 // TestNode_AstraManual has a row for each sentence of Cesbo Astra's page "Auth: HTTP Backend" that promises something, in its

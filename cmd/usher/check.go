@@ -72,14 +72,14 @@ func (c checkCommand) request(n *node) (*backends.Request, error) {
 		Method: "GET", Scheme: u.Scheme, Host: u.Host, Path: u.EscapedPath(), Query: u.RawQuery, Peer: c.IP.Unmap(),
 		Header: checkHeader{"User-Agent": c.UserAgent, "Authorization": basicAuthorization(u.User)},
 	}
-	q, err := n.gateway.BackendRequest(&view, c.Channel)
+	q, err := n.current.Load().gateway.BackendRequest(&view, c.Channel)
 	if err != nil {
 		return nil, fmt.Errorf("--url=%s: %w", u.Redacted(), err)
 	}
 	if c.Backend != "" {
-		if n.adapters[c.Backend].Backend == nil {
+		if n.current.Load().adapters[c.Backend].Backend == nil {
 			return nil, fmt.Errorf("--backend=%s: not configured; want one of %s", c.Backend,
-				strings.Join(slices.Sorted(maps.Keys(n.adapters)), ", "))
+				strings.Join(slices.Sorted(maps.Keys(n.current.Load().adapters)), ", "))
 		}
 		q.Backend = c.Backend
 	}
@@ -114,16 +114,16 @@ func basicAuthorization(user *url.Userinfo) string {
 // checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
 // failure. The members of a composite backend keep their breakers.
 func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	timeout := n.settings.Backends[q.Backend].rules().Timeout
+	timeout := n.current.Load().settings.Backends[q.Backend].rules().Timeout
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	ctx, calls := httpbackend.WithTrace(ctx)
-	d, err := n.adapters[q.Backend].Check(ctx, q)
+	d, err := n.current.Load().adapters[q.Backend].Check(ctx, q)
 	if err == nil && d.Verdict == backends.Pending {
 		d.Verdict, d.Reason = backends.Denied, "no backend has an opinion on the viewer: "+d.Reason
 	}
 	report := checkReport{
-		Backend: q.Backend, Kind: n.settings.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
+		Backend: q.Backend, Kind: n.current.Load().settings.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
 		Challenge:   d.Challenge,
 		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),
@@ -131,12 +131,12 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	report.setCalls(calls.Entries())
 	if err != nil {
 		report.Verdict, report.Reason = "no answer", failureHint(err, timeout)
-		report.setWarning(outageHint(n.chains[q.Backend].FailOpen.Policy()))
+		report.setWarning(outageHint(n.current.Load().chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
-		report.ValidFor = max(d.ValidFor, n.settings.Sessions.Recheck.Min).String()
+		report.ValidFor = max(d.ValidFor, n.current.Load().settings.Sessions.Recheck.Min).String()
 	}
 	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
 	return report, d.Verdict
@@ -144,7 +144,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 
 // hasBrokenPage reports whether an answer came with a web page where the contract has none.
 func hasBrokenPage(n *node) bool {
-	for _, a := range n.adapters {
+	for _, a := range n.current.Load().adapters {
 		if a.alarms != nil && a.alarms.Active().Has(backends.AlarmBrokenPage) {
 			return true
 		}
@@ -155,7 +155,7 @@ func hasBrokenPage(n *node) bool {
 // activeViolations returns how the answers violated the contract, with advice, by backend and violation.
 func activeViolations(n *node) map[string]string {
 	all := map[string]string{}
-	for name, a := range n.adapters {
+	for name, a := range n.current.Load().adapters {
 		if a.alarms == nil {
 			continue
 		}

@@ -86,7 +86,7 @@ routes: [ { path: "/*", backend: portal, edge: { dialect: astra, networks: [ 127
 			r := backendtest.NewRequest("good")
 			for i := range 3 {
 				r.Address = netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
-				if d, err := n.chains["portal"].Check(t.Context(), r); err == nil && d.Source == backends.FromBackend {
+				if d, err := n.current.Load().chains["portal"].Check(t.Context(), r); err == nil && d.Source == backends.FromBackend {
 					t.Errorf("answered %s", d.Verdict)
 				}
 			}

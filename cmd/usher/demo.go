@@ -48,7 +48,7 @@ func (c demoCommand) Run(r runtime) error {
 	defer d.close()
 	logger := slog.New(slog.DiscardHandler)
 	if c.Verbose {
-		logger = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.newLogger(r.err)
+		logger, _ = logSettings{Level: logLevel(slog.LevelDebug), Format: "text"}.newLogger(r.err)
 	}
 	return serve(r.ctx, d.settings, logger, func(n *node, at net.Addr) {
 		d.mount(n)
@@ -188,7 +188,7 @@ Ctrl-C ends the demo.
 
 // outageAdvice says what the outage policy does to a viewer who may not watch.
 func (d *demo) outageAdvice() string {
-	switch d.node.chains["middleware"].FailOpen.Policy() {
+	switch d.node.current.Load().chains["middleware"].FailOpen.Policy() {
 	case backends.PolicyAllow:
 		return fmt.Sprintf("While it is stopped mallory is admitted, unverified; once it answers again mallory is denied within %v.", demoValidity)
 	case backends.PolicyKeep:

@@ -36,7 +36,7 @@ func (d *demo) mount(n *node) {
 	ownPage := http.NewCrossOriginProtection() // or any page in the same browser could kick viewers
 	mux.Handle("POST /middleware", ownPage.Handler(http.HandlerFunc(d.switchMiddleware)))
 	mux.Handle("POST /kick", ownPage.Handler(d.kick(n.adminHandler())))
-	n.server = gateway.NewServer(n.settings.Gateway, mux, n.recorder.Overloaded, n.logger)
+	n.server = gateway.NewServer(n.current.Load().settings.Gateway, mux, n.recorder.Overloaded, n.logger)
 }
 
 // serveStatus serves what the page shows to the viewer of ?src=.
@@ -52,7 +52,7 @@ func (d *demo) serveStatus(w http.ResponseWriter, r *http.Request) {
 
 // status returns the state of the demo, for no viewer in particular.
 func (d *demo) status() stage.Status {
-	c := d.node.chains["middleware"]
+	c := d.node.current.Load().chains["middleware"]
 	s := stage.Status{
 		Now: time.Now(), Source: "/play/a001/index.m3u8?token=alice", Tokens: []string{"alice", "bob", "mallory"},
 		Middleware: stage.MiddlewareStatus{

@@ -232,7 +232,8 @@ func TestVersion_Prints(t *testing.T) {
 func TestFormatDuration_InLogs(t *testing.T) {
 	for format, want := range map[string]string{"json": `"delay":"5s"`, "text": "delay=5s"} {
 		var out bytes.Buffer
-		logSettings{Format: format}.newLogger(&out).Info("draining", slog.Duration("delay", 5*time.Second))
+		logger, _ := logSettings{Format: format}.newLogger(&out)
+		logger.Info("draining", slog.Duration("delay", 5*time.Second))
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: %s has no %s", format, out.String(), want)
 		}
@@ -268,7 +269,8 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 func TestServe_TraceReceiverUnavailable_Serves(t *testing.T) {
 	var log bytes.Buffer
 	settings := tracingSettings{Endpoint: "http://127.0.0.1:9", Protocol: "http", Sample: 1}
-	tracer, dropped, flush, err := settings.tracer(t.Context(), logSettings{Format: "text"}.newLogger(&log), "n1")
+	logger, _ := logSettings{Format: "text"}.newLogger(&log)
+	tracer, dropped, flush, err := settings.tracer(t.Context(), logger, "n1")
 	if err != nil {
 		t.Fatal(err)
 	}

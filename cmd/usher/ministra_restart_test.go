@@ -27,7 +27,7 @@ func (l *ministraNode) request(t *testing.T, uri, cookie string) (status int, bo
 		Method: http.MethodGet, Scheme: "https", Host: "tv.example.com", Path: u.EscapedPath(), Query: u.RawQuery,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}, "Cookie": {cookie}},
 	}
-	if err := l.node.gateway.Serve(t.Context(), &v, &a); err != nil {
+	if err := l.node.current.Load().gateway.Serve(t.Context(), &v, &a); err != nil {
 		t.Fatalf("GET %s: %v", uri, err)
 	}
 	if a.Stream != nil {

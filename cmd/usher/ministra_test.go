@@ -89,7 +89,7 @@ cors: { allowed_origins: [ "https://tv.example.com" ] }
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range n.chains {
+	for _, c := range n.current.Load().chains {
 		go func() { _ = c.Run(t.Context()) }()
 	}
 	t.Cleanup(n.close)
@@ -105,7 +105,7 @@ func (l *ministraNode) get(t *testing.T, path, query string) (status int, body s
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: path, Query: query,
 		Peer: netip.MustParseAddr("192.0.2.7"), Header: http.Header{"User-Agent": {"MAG200"}},
 	}
-	if err := l.node.gateway.Serve(t.Context(), &v, &a); err != nil {
+	if err := l.node.current.Load().gateway.Serve(t.Context(), &v, &a); err != nil {
 		t.Fatalf("GET %s: %v", path, err)
 	}
 	if a.Stream != nil {

@@ -29,23 +29,30 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin.listen=%s: %w", n.settings.Admin.Listen, err)
+		return fmt.Errorf("admin.listen=%s: %w", listener.Addr(), err)
 	}
 	return nil
 }
 
+// adminHandler returns the handler of the admin listener, which follows the settings.
 func (n *node) adminHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.current.Load().admin.ServeHTTP(w, r) })
+}
+
+// newAdminHandler returns the handler of the admin listener for these settings.
+func (n *node) newAdminHandler(s *settings) http.Handler {
 	o := admin.Options{
-		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: n.server.Ready, Warnings: n.warnings,
+		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.warnings,
 		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
-		DroppedSpans: n.droppedSpans.ByReason, KickDuration: n.settings.Sessions.KickDuration, Logger: n.logger,
+		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
 		Records:  n.recordStats,
-		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.settings) },
+		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.current.Load().settings) },
+		Reload:   func() admin.ReloadResult { return n.reload("api") },
 	}
 	if n.auditFile != nil {
 		o.AuditStream = n.auditFile
 	}
-	return admin.Handler(n.settings.Admin, o)
+	return admin.Handler(s.Admin, o)
 }
 
 // nodeSessions are the sessions of this node as the API needs them.
@@ -68,11 +75,11 @@ func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found
 }
 
 // beginMetrics begins at zero the series whose names are known.
-func (n *node) beginMetrics() {
-	for i, name := range n.gateway.Routes() {
-		n.recorder.AddRoute(name, n.settings.Gateway.Routes[i].Backend)
+func (n *node) beginMetrics(g *generation) {
+	for i, name := range g.gateway.Routes() {
+		n.recorder.AddRoute(name, g.settings.Gateway.Routes[i].Backend)
 	}
-	for name, c := range n.chains {
+	for name, c := range g.chains {
 		n.recorder.AddBackend(name)
 		n.recorder.AddBound("backends." + name + ".answer_deadline")
 		if c.Bulkhead != nil {
@@ -96,15 +103,16 @@ func nodeBounds() []string {
 // backends returns all backends as the API shows them.
 func (n *node) backends() []admin.Backend {
 	var all []admin.Backend
-	for name, c := range n.chains {
+	g := n.current.Load()
+	for name, c := range g.chains {
 		b := admin.Backend{
-			Name: name, Kind: n.settings.Backends[name].Settings.kind(), Address: n.adapters[name].url,
-			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(n.adapters[name].alarms),
+			Name: name, Kind: g.settings.Backends[name].Settings.kind(), Address: g.adapters[name].url,
+			Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), ContractViolations: violationsView(g.adapters[name].alarms),
 			RechecksWaiting: n.registry.RechecksWaiting(name), Forced: admin.NewForced(c.Forced()),
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
-			addStats(&b, n.stats[name].Snapshot(time.Now()))
+			addStats(&b, g.stats[name].Snapshot(time.Now()))
 		}
 		all = append(all, b)
 	}
@@ -114,15 +122,16 @@ func (n *node) backends() []admin.Backend {
 // originStates returns all origins as the API shows them.
 func (n *node) originStates() []admin.Origin {
 	var all []admin.Origin
-	for _, name := range slices.Sorted(maps.Keys(n.origins)) {
-		s := n.origins[name].Stats()
+	origins := n.current.Load().origins
+	for _, name := range slices.Sorted(maps.Keys(origins)) {
+		s := origins[name].Stats()
 		o := admin.Origin{Name: name, Counters: admin.OriginCounters{
 			Hits: s.Hits, Fetches: s.Fetches, Coalesced: s.Coalesced, Revalidated: s.Revalidated, Stale: s.Stale, Failovers: s.Failovers, Bytes: s.Bytes,
 		}}
-		for _, at := range n.origins[name].Addresses() {
+		for _, at := range origins[name].Addresses() {
 			o.Addresses = append(o.Addresses, admin.OriginAddress{URL: at.URL, Ejected: at.IsEjected})
 		}
-		for _, f := range n.origins[name].Failures() {
+		for _, f := range origins[name].Failures() {
 			o.Failures = append(o.Failures, admin.OriginFailure{
 				Reason: string(f.Reason), Channel: f.Channel, URL: f.URL, Status: f.Status, Error: f.Error, Advice: f.Advice,
 				Time: f.Time, Count: f.Count,
@@ -137,16 +146,17 @@ func (n *node) originStates() []admin.Origin {
 func (n *node) cacheState() admin.CacheState {
 	s := n.cache.Stats()
 	return admin.CacheState{
-		Entries: s.Entries, StoredBytes: s.Stored, InFlightBytes: s.InFlight, Max: int64(n.settings.Cache.MaxSize),
+		Entries: s.Entries, StoredBytes: s.Stored, InFlightBytes: s.InFlight, Max: int64(n.current.Load().settings.Cache.MaxSize),
 		Evictions: s.Evictions,
 	}
 }
 
 // routes returns all routes as the API shows them.
 func (n *node) routes() []admin.Route {
-	refusals, tooLong := n.gateway.UnenforcedRefusals(), n.gateway.TooLongURIs()
+	g := n.current.Load().gateway
+	refusals, tooLong := g.UnenforcedRefusals(), g.TooLongURIs()
 	var all []admin.Route
-	for _, name := range n.gateway.Routes() {
+	for _, name := range g.Routes() {
 		r := admin.Route{Name: name, Enforce: refusals[name] == nil, TooLongURIs: tooLong[name]}
 		for reason, count := range refusals[name] {
 			if r.UnenforcedRefusals == nil {
@@ -162,7 +172,7 @@ func (n *node) routes() []admin.Route {
 // onConstantUser raises the alarm of a user whose viewers are at too many addresses. A backend that calls no middleware is
 // logged alone.
 func (n *node) onConstantUser(backend, user string, addresses int) {
-	alarms := n.adapters[backend].alarms
+	alarms := n.current.Load().adapters[backend].alarms
 	if alarms == nil {
 		own, _ := n.userAlarms.LoadOrStore(backend, httpbackend.NewAlarms(backend, n.logger))
 		alarms, _ = own.(*httpbackend.Alarms)

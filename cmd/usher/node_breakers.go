@@ -20,7 +20,7 @@ type nodeBreakers struct{ *node }
 
 // HasBreaker implements [breakers.Node].
 func (n nodeBreakers) HasBreaker(backend string) error {
-	switch c := n.chains[backend]; {
+	switch c := n.current.Load().chains[backend]; {
 	case c == nil:
 		return breakers.ErrUnknownBackend
 	case c.Breaker == nil:
@@ -34,7 +34,7 @@ func (n nodeBreakers) ApplyForced(order backends.ForcedBreaker) { n.cluster.Appl
 
 // Probe implements [breakers.Node].
 func (n nodeBreakers) Probe(ctx context.Context, backend string) (backends.Decision, time.Duration, error) {
-	c := n.chains[backend]
+	c := n.current.Load().chains[backend]
 	if c == nil {
 		return backends.Decision{}, 0, breakers.ErrUnknownBackend
 	}
@@ -43,8 +43,20 @@ func (n nodeBreakers) Probe(ctx context.Context, backend string) (backends.Decis
 
 // onForced applies an order on a breaker to this node's. Another node may have backends that this one has not.
 func (n *node) onForced(order backends.ForcedBreaker) {
-	if c := n.chains[order.Backend]; c != nil {
+	if c := n.current.Load().chains[order.Backend]; c != nil {
 		_ = c.Force(order)
+	}
+}
+
+// forceAgain applies the order that holds on a backend's breaker to the one that a reload makes in its place.
+func (n *node) forceAgain(backend string, c *chain.Chain) {
+	if n.cluster == nil {
+		return // at the start, when it is still to come
+	}
+	for _, order := range n.cluster.ForcedBreakers() {
+		if order.Backend == backend {
+			_ = c.Force(order)
+		}
 	}
 }
 
@@ -57,8 +69,8 @@ func newCallStats(alarms *httpbackend.Alarms) *callstats.Stats {
 }
 
 // onCall returns a function that is told of each call of a backend.
-func (n *node) onCall(backend string) func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
-	record, stats := n.recorder.OnCall(backend), n.stats[backend]
+func (n *node) onCall(backend string, stats *callstats.Stats) func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
+	record := n.recorder.OnCall(backend)
 	return func(r *backends.Request, d backends.Decision, err error, took time.Duration) {
 		record(d, err, took)
 		stats.RecordCall(time.Now(), r, d, err)
@@ -66,8 +78,8 @@ func (n *node) onCall(backend string) func(r *backends.Request, d backends.Decis
 }
 
 // onBreaker returns a function that is told of each state of a backend's breaker.
-func (n *node) onBreaker(backend string) func(backends.BreakerState) {
-	record, stats := n.recorder.OnBreaker(backend), n.stats[backend]
+func (n *node) onBreaker(backend string, stats *callstats.Stats) func(backends.BreakerState) {
+	record := n.recorder.OnBreaker(backend)
 	return func(s backends.BreakerState) {
 		record(s)
 		stats.RecordState(time.Now(), s)
@@ -87,9 +99,9 @@ func addStats(b *admin.Backend, s callstats.Snapshot) {
 
 // warnings returns what an operator should act on, for /readyz?verbose.
 func (n *node) warnings() []string {
-	all := n.viewers.warnings()
-	for _, name := range slices.Sorted(maps.Keys(n.adapters)) {
-		alarms := n.adapters[name].alarms
+	all, g := n.viewers.warnings(), n.current.Load()
+	for _, name := range slices.Sorted(maps.Keys(g.adapters)) {
+		alarms := g.adapters[name].alarms
 		if alarms == nil {
 			continue
 		}
@@ -98,7 +110,7 @@ func (n *node) warnings() []string {
 				all = append(all, fmt.Sprintf("backend %q violates its contract, %s: %s", name, a, a.Advice()))
 			}
 		}
-		if order := n.chains[name].Forced(); order.IsForced {
+		if order := g.chains[name].Forced(); order.IsForced {
 			all = append(all, fmt.Sprintf("backend %q is forced %s by an operator until %s: %s",
 				name, order.State, order.Until.UTC().Format(time.RFC3339), order.Reason))
 		}

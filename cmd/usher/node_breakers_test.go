@@ -282,12 +282,14 @@ func TestNode_DenialsJump(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := newPHPNode(t, "httprequest", address+"/database.php", "")
-	n.settings.Admin.Token = apiToken
+	s := *n.current.Load().settings
+	s.Admin.Token = apiToken
+	api := n.newAdminHandler(&s)
 	read := func(path string) string {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("Authorization", "Bearer "+apiToken)
 		w := httptest.NewRecorder()
-		n.adminHandler().ServeHTTP(w, r)
+		api.ServeHTTP(w, r)
 		return w.Body.String()
 	}
 	play := func(viewer int, token string, want int) {

@@ -208,7 +208,7 @@ func (k *kickRig) openMany(channel string, count int) (requests []*backends.Requ
 		var id backends.SessionID
 		copy(id[:], rand.Text())
 		requests = append(requests, &backends.Request{
-			Session: id, Channel: channel, Backend: "portal", Route: k.nodes[0].gateway.Routes()[0],
+			Session: id, Channel: channel, Backend: "portal", Route: k.nodes[0].current.Load().gateway.Routes()[0],
 			Address: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}),
 			Path:    "/play/" + channel + "/low.m3u8", Query: fmt.Sprintf("format=hls&token=id-%d", i),
 		})

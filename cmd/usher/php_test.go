@@ -90,7 +90,7 @@ routes: [ { path: "/play/{channel}/*", origin: stage, backend: portal } ]
 		t.Fatal(err)
 	}
 	t.Cleanup(n.close)
-	for _, c := range n.chains {
+	for _, c := range n.current.Load().chains {
 		go func() { _ = c.Run(t.Context()) }()
 	}
 	return &phpNode{n, log}
@@ -104,7 +104,7 @@ func (n *phpNode) play(t *testing.T, viewer, query string) (status int, location
 		Method: http.MethodGet, Scheme: "http", Host: "tv.example.com", Path: "/play/a001/index.m3u8", Query: query,
 		Peer: netip.MustParseAddr(viewer), Header: http.Header{"User-Agent": {"MAG200"}},
 	}
-	if err := n.gateway.Serve(t.Context(), &v, &a); err != nil {
+	if err := n.current.Load().gateway.Serve(t.Context(), &v, &a); err != nil {
 		t.Fatalf("play: %v", err)
 	}
 	if a.Stream != nil {
@@ -121,7 +121,7 @@ func (n *phpNode) play(t *testing.T, viewer, query string) (status int, location
 // wantBreakerClosed requires that no answer counted as an outage.
 func (n *phpNode) wantBreakerClosed(t *testing.T) {
 	t.Helper()
-	if state := n.chains["portal"].State(); state != backends.BreakerClosed {
+	if state := n.current.Load().chains["portal"].State(); state != backends.BreakerClosed {
 		t.Errorf("the breaker is %s, want closed", state)
 	}
 }
@@ -181,7 +181,7 @@ func TestNode_MovedMiddleware_NamesAddress(t *testing.T) {
 	if len(lines) != 1 || !strings.Contains(lines[0], "set address to http://new.example.com/check") {
 		t.Errorf("alarms %q, want one that names the new address", lines)
 	}
-	if n.chains["portal"].State() == backends.BreakerClosed {
+	if n.current.Load().chains["portal"].State() == backends.BreakerClosed {
 		t.Error("the breaker is closed, though the middleware answers nobody")
 	}
 }

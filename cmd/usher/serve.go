@@ -7,10 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"usher/cluster/redisclient"
+	"usher/cmd/usher/config"
 )
 
 type serveCommand struct{ fileFlag }
@@ -24,17 +28,31 @@ func (c serveCommand) run(r runtime, started func(*node, net.Addr)) error {
 	if err != nil {
 		return err
 	}
-	logger := s.Log.newLogger(r.err)
+	logger, level := s.Log.newLogger(r.err)
 	redisclient.LogTo(logger)
-	for _, warning := range source.Warnings() {
-		logger.Warn("setting is risky", slog.String("setting", warning.Path), slog.String("at", warning.Position()),
-			slog.String("risk", warning.Message))
-	}
-	err = serve(r.ctx, s, logger, started)
+	logRisks(logger, source)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	err = serve(r.ctx, s, logger, func(n *node, at net.Addr) {
+		n.logLevel, n.reloads.load, n.reloads.signals = level, c.load, hangups
+		n.reloads.tried.settings, n.reloads.applied = s, make(chan struct{}, 1)
+		if started != nil {
+			started(n, at)
+		}
+	})
 	if unusable, ok := errors.AsType[unusableSettings](err); ok {
 		return source.Explain(unusable.error)
 	}
 	return err
+}
+
+// logRisks logs the warnings about settings.
+func logRisks(logger *slog.Logger, source *config.Source) {
+	for _, warning := range source.Warnings() {
+		logger.Warn("setting is risky", slog.String("setting", warning.Path), slog.String("at", warning.Position()),
+			slog.String("risk", warning.Message))
+	}
 }
 
 // unusableSettings is what the machine says against the settings. Each message begins with the setting.
@@ -47,10 +65,7 @@ func (u unusableSettings) Unwrap() error { return u.error }
 // checked only on the machine, such as files. All errors begin with the setting, whose file the caller names.
 func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func(), error) {
 	// The certificates are read before a load balancer can send the first viewer.
-	errs := []error{s.Gateway.TLS.Check(), s.Admin.Audit.Check(), s.canListen(ctx)}
-	if err := s.ExtAuthz.TLS.Check(); err != nil {
-		errs = append(errs, fmt.Errorf("ext_authz.%w", err))
-	}
+	errs := []error{s.checkCertificates(), s.Admin.Audit.Check(), s.canListen(ctx)}
 	tracer, dropped, flush, traceErr := s.Tracing.tracer(ctx, logger, s.Cluster.NodeName)
 	n, err := newNode(s, logger, tracer) //nolint:contextcheck // its parts run until close
 	end := func() {                      //nolint:contextcheck // what is left is delivered after the context has ended
@@ -65,6 +80,15 @@ func prepare(ctx context.Context, s *settings, logger *slog.Logger) (*node, func
 	}
 	n.droppedSpans = dropped
 	return n, end, nil
+}
+
+// checkCertificates returns why the listeners' certificates cannot be used, or nil.
+func (s *settings) checkCertificates() error {
+	err := s.ExtAuthz.TLS.Check()
+	if err != nil {
+		err = fmt.Errorf("ext_authz.%w", err)
+	}
+	return errors.Join(s.Gateway.TLS.Check(), err)
 }
 
 // serve runs a node until ctx ends. It calls started, if not nil, once the node listens.

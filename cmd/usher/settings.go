@@ -39,6 +39,7 @@ type settings struct {
 	Tracing   tracingSettings `yaml:"tracing"`
 	Records   records.Config  `yaml:"records"`
 	Log       logSettings     `yaml:"log"`
+	Reload    reloadSettings  `yaml:"reload"`
 }
 
 func defaultSettings() *settings {

@@ -59,12 +59,15 @@ func (l logSettings) Validate() error {
 	return nil
 }
 
-func (l logSettings) newLogger(w io.Writer) *slog.Logger {
-	o := &slog.HandlerOptions{Level: slog.Level(l.Level), ReplaceAttr: formatDuration}
+// newLogger returns the logger, and its level, which may be changed.
+func (l logSettings) newLogger(w io.Writer) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(slog.Level(l.Level))
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: formatDuration}
 	if l.Format == "text" {
-		return slog.New(slog.NewTextHandler(w, o))
+		return slog.New(slog.NewTextHandler(w, o)), level
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(slog.NewJSONHandler(w, o)), level
 }
 
 // formatDuration writes "5s" instead of the nanoseconds that slog writes in JSON.

@@ -29,7 +29,7 @@ func (f fileFlag) build(r runtime, change func(*settings)) (*node, func(), error
 		}
 		return nil, nil, source.Explain(err)
 	}
-	n.settings = s
+	n.current.Load().settings = s
 	return n, end, nil
 }
 
@@ -46,7 +46,7 @@ func (v validateCommand) Run(r runtime) error {
 	}
 	end()
 	if v.Print {
-		return config.PrintRedacted(r.out, n.settings)
+		return config.PrintRedacted(r.out, n.current.Load().settings)
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err

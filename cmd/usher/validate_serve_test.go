@@ -72,7 +72,12 @@ func TestValidate_WhatServeRefuses_Refused(t *testing.T) {
 		"a host of traces that no exporter calls": {
 			local, "listen: '127.0.0.1:0'\ntracing: { endpoint: 'http://a%25zz:1' }", `:10:12: tracing.endpoint: "http://a%25zz:1": `,
 		},
-		"a file of bans that is none": {local, "cluster: { state_dir: " + stateDir + " }", ":9:12: cluster.state_dir: open " + noBans},
+		"a file of bans that is none":    {local, "cluster: { state_dir: " + stateDir + " }", ":9:12: cluster.state_dir: open " + noBans},
+		"a file of records in no folder": {local, "records: { file: { path: /nowhere/x } }", ":9:20: records.file.path: /nowhere is not writable"},
+		"a spool that is none":           {local, "records: { spool: { path: " + noPEM + " } }", ":9:21: records.spool.path: open " + noPEM},
+		"a webhook of another scheme": {
+			local, "records: { webhook: { url: 'ftp://x/', secret: 0123456789abcdef }, spool: { path: /x } }", ":9:23: records.webhook.url: want http://",
+		},
 		"the admin listener on the public port": {
 			local, "listen: ':8081'\nadmin: { listen: ':8081', token: 7f3a9c1e5b8d2046 }", `:10:10: admin.listen: ":8081" is taken by listen: ":8081"`,
 		},
@@ -103,13 +108,14 @@ func TestValidate_WhatServeRefuses_Refused(t *testing.T) {
 	}
 }
 
-// TestValidate_NodeRuns_LeavesItAlone checks that validate accepts the settings of a node that runs, whose port and file of
-// bans are in use, and that it makes no file that the node's user could not open.
+// TestValidate_NodeRuns_LeavesItAlone checks that validate accepts the settings of a node that runs, whose port and files of
+// bans and records are in use, and that it makes no file that the node's user could not open.
 func TestValidate_NodeRuns_LeavesItAlone(t *testing.T) {
 	stateDir := t.TempDir()
 	settingsAt := func(address string) string {
 		return writeFile(t, settingsFor("http://127.0.0.1:9")+"drain: { readiness_delay: 0s }\n"+
-			"listen: '"+address+"'\ncluster: { state_dir: "+stateDir+" }\n")
+			"listen: '"+address+"'\ncluster: { state_dir: "+stateDir+" }\n"+
+			"records: { spool: { path: "+stateDir+"/records.db }, file: { path: "+stateDir+"/records } }\n")
 	}
 	validate := func(path string) {
 		if code, _, errs := usher("validate", "--config", path); code != exitOK || errs != "" {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"usher/actors"
@@ -20,10 +21,10 @@ const addressSample = 50
 // address instead of theirs. It looks at sessions as they are opened, and at nothing else.
 type addressWatch struct {
 	*actors.Registry
-	log     *slog.Logger
-	trusted []netip.Prefix
+	log *slog.Logger
 
 	mu       sync.Mutex
+	trusted  []netip.Prefix
 	sessions map[backends.SessionID]struct{} // of the present sample
 	address  netip.Prefix                    // of its first session
 	isMixed  bool
@@ -33,6 +34,17 @@ type addressWatch struct {
 
 func newAddressWatch(r *actors.Registry, trusted []netip.Prefix, log *slog.Logger) *addressWatch {
 	return &addressWatch{Registry: r, log: log, trusted: trusted, sessions: map[backends.SessionID]struct{}{}}
+}
+
+// setTrusted sets trusted_proxies. The viewers are looked at anew.
+func (w *addressWatch) setTrusted(networks []netip.Prefix) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if slices.Equal(w.trusted, networks) {
+		return
+	}
+	w.trusted, w.shared, w.isLogged = networks, netip.Prefix{}, false
+	clear(w.sessions)
 }
 
 // Open opens a session as the registry does.

@@ -178,6 +178,8 @@ type Options struct {
 	Cache func() CacheState
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
+	// Reload reads the settings of this node anew. Nil: it has no file.
+	Reload func() ReloadResult
 	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
 	Records func() recordstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
@@ -249,6 +251,7 @@ func (h *handler) endpoints() map[string]endpoint {
 		"GET /api/v1/origins":                  {handle: h.origins},
 		"GET /api/v1/free-rides":               {handle: h.freeRides},
 		"GET /api/v1/config":                   {handle: h.config},
+		"POST /api/v1/reload":                  {h.reload, "reload", false},
 		"GET /api/v1/openapi.json":             {handle: h.document},
 	}
 }

@@ -40,6 +40,15 @@
 //	          usher_redis_call_duration_seconds{operation,outcome}   calls: ok, unavailable, cancelled, failed
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
+//	          usher_settings_reloads_total{outcome}               reloads of the settings: applied, unchanged, refused
+//	          usher_settings_last_reload_successful               1 unless the last reload was refused
+//	          usher_settings_last_reload_success_timestamp_seconds    when the settings in force were last read
+//	          usher_records_delivered_total                       session records that the webhook took
+//	          usher_records_dropped_total                         session records that were lost
+//	          usher_records_failed_requests_total                 requests to the webhook that failed
+//	          usher_records_waiting                               session records that wait for the webhook
+//	          usher_records_waiting_bytes                         room that they take of records.spool.max_size
+//	          usher_records_open_sessions                         sessions that are noted as open
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:
@@ -61,6 +70,7 @@
 //	POST   backends/{name}/breaker  {"state": "open", "duration": "10m", "reason": "…"}: open, closed or auto, on all nodes
 //	POST   backends/{name}/probe    each node sends one check
 //	GET    origins              of this node, with the last failure of each reason that a viewer felt
+//	POST   reload               reads the settings file of this node anew; 422 with all problems if it is refused
 //	GET    free-rides           ?backend= from= to= format=json,csv
 //	                            what each outage cost; see freerides
 //	GET    openapi.json         the description of all this, with every field and status, in OpenAPI 3.1; see openapi

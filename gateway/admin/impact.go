@@ -8,14 +8,13 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // DefaultExpect is how many sessions a kick or a ban may hit unless the request says that it expects more.
 const DefaultExpect = 20
 
 // countTimeout bounds the wait for the counts of all nodes: a node that is cut off must not hold up a kick.
-const countTimeout = time.Second
+const countTimeout = queryTimeout
 
 // errUnexpected means that a kick or a ban would hit more sessions than its request expects.
 var errUnexpected = errors.New("nothing is done")

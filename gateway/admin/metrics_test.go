@@ -285,16 +285,20 @@ func BenchmarkHandler_Metrics(b *testing.B) {
 	}
 }
 
-// TestMetrics_Documented has every metric of the code in the package's documentation, and none besides.
+// TestMetrics_Documented has every metric of the code, here and in the packages below, in the documentation, and none besides.
 func TestMetrics_Documented(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	literal, word := regexp.MustCompile(`"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
+	below, err := filepath.Glob("*/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	literal, word := regexp.MustCompile(`(?:Name: |NewDesc\(|newCounter\(|newHistogram\()"(usher_[a-z_]+)"`), regexp.MustCompile(`\b(usher_[a-z_]+)`)
 	inCode, inDoc := map[string]bool{}, map[string]bool{}
-	for _, file := range files {
+	for _, file := range append(files, below...) {
 		text, err := os.ReadFile(file)
 		switch {
 		case err != nil:

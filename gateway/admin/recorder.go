@@ -18,6 +18,7 @@ type Recorder struct {
 	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
 	sessions                                                                *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
+	reloads                                                                 reloadMetrics
 	// counters are what the overview of the live page shows.
 	counters *overview.Counters
 	backgroundMetrics
@@ -33,6 +34,7 @@ type backgroundMetrics struct {
 func NewRecorder() *Recorder {
 	calls := []float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10} // the default deadlines are 1 s and 2 s
 	return &Recorder{
+		reloads:  newReloadMetrics(),
 		counters: overview.NewCounters(),
 		decisions: newCounter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
@@ -96,6 +98,7 @@ func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.decisions, m.evictions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
 		m.overloads, m.rechecksDue, m.rechecks, m.recheckDelay, m.revocations, m.redisCalls,
+		m.reloads.total, m.reloads.isSuccess, m.reloads.succeeded,
 	}
 }
 

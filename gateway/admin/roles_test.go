@@ -29,6 +29,7 @@ func newRoleRig() *roleRig {
 	g.Options = Options{
 		Sessions: n, Cluster: &g.cluster, Ready: n.Ready, Backends: n.Backends, Breakers: fakeBreakers{}, KickDuration: time.Minute,
 		Logger: slog.New(slog.NewTextHandler(&g.logged, nil)), AuditStream: &g.stream,
+		Reload: func() ReloadResult { return ReloadResult{Outcome: ReloadApplied, Changed: []string{"log.level"}} },
 	}
 	g.cluster.record = annsRecord
 	return g
@@ -59,6 +60,7 @@ func changes() map[string]string {
 
 		"POST /api/v1/backends/{name}/breaker": `{"state":"open","reason":"upgrade"}`,
 		"POST /api/v1/backends/{name}/probe":   "",
+		"POST /api/v1/reload":                  "",
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"iter"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -156,14 +155,14 @@ func includesAll(parts, wanted []string) bool {
 // answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter.
 func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessionQuery) []byte {
 	total, matched, addresses, rest := newSketch(sketchSize), newSketch(sketchSize), newSketch(sketchSize), 0
-	prefixes := make(map[netip.Prefix]struct{})
+	prefixes := map[uint64]struct{}{} // by their hashes, which are far fewer bytes
 	found := smallest[Session]{limit: q.Limit, compare: compareSessionIDs}
 	sessions(func(s Session, hasCredentials bool) bool {
 		total.add(s.ID)
 		if hasCredentials && q.Filter.Matches(&s) {
 			matched.add(s.ID)
 			if q.Kind == countQueryKind {
-				prefixes[s.prefix()] = struct{}{}
+				prefixes[hashID(s.prefix().String())] = struct{}{}
 			}
 			if s.ID > q.Filter.After {
 				rest++
@@ -173,7 +172,7 @@ func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessi
 		return ctx.Err() == nil
 	})
 	for p := range prefixes {
-		addresses.add(p.String())
+		addresses.addHash(p)
 	}
 	a := nodeSessions{Total: total.encode(), Matched: matched.encode(), Addresses: addresses.encode()}
 	size := 0

@@ -23,9 +23,11 @@ func newSketch(size int) *sketch {
 	return &sketch{hashes: smallest[uint64]{limit: size, compare: cmp.Compare[uint64]}}
 }
 
-func (s *sketch) add(id string) {
+func (s *sketch) add(id string) { s.addHash(hashID(id)) }
+
+func (s *sketch) addHash(hash uint64) {
 	s.count++
-	s.hashes.add(hashID(id))
+	s.hashes.add(hash)
 }
 
 // hashID returns the same hash on all nodes. The finalizer of MurmurHash3 spreads the values of FNV evenly.

@@ -69,8 +69,8 @@ type Refusal struct {
 // Recorder logs and counts what unenforced routes would have refused. It is safe for concurrent use.
 type Recorder struct {
 	log      *slog.Logger
-	counts   map[string]map[Reason]*atomic.Uint64 // by route; not changed after New
-	recorded *otter.Cache[recorded, struct{}]     // nil: all routes are enforced
+	counts   map[string]map[Reason]*atomic.Uint64 // by route; not changed
+	recorded *otter.Cache[recorded, struct{}]     // nil: all routes were enforced always
 }
 
 type recorded struct {
@@ -80,24 +80,36 @@ type recorded struct {
 
 // New returns a recorder for the routes with those names.
 func New(unenforced []string, log *slog.Logger) *Recorder {
-	r := &Recorder{log: log, counts: map[string]map[Reason]*atomic.Uint64{}}
+	return (&Recorder{log: log}).For(unenforced)
+}
+
+// For returns a recorder for the routes with those names. It shares with this one what is recorded, and what is counted of
+// routes that both have.
+func (r *Recorder) For(unenforced []string) *Recorder {
+	next := &Recorder{log: r.log, recorded: r.recorded, counts: map[string]map[Reason]*atomic.Uint64{}}
 	for _, route := range unenforced {
-		r.counts[route] = map[Reason]*atomic.Uint64{}
+		if next.counts[route] = r.counts[route]; next.counts[route] != nil {
+			continue
+		}
+		next.counts[route] = map[Reason]*atomic.Uint64{}
 		for _, reason := range Reasons() {
-			r.counts[route][reason] = new(atomic.Uint64)
+			next.counts[route][reason] = new(atomic.Uint64)
 		}
 	}
-	if len(unenforced) > 0 {
-		r.recorded = otter.Must(&otter.Options[recorded, struct{}]{
+	if len(unenforced) > 0 && next.recorded == nil {
+		next.recorded = otter.Must(&otter.Options[recorded, struct{}]{
 			MaximumSize: maxRecorded, ExpiryCalculator: otter.ExpiryAccessing[recorded, struct{}](forgetAfter),
 		})
 	}
-	return r
+	return next
 }
 
 // Close stops the background goroutine.
-func (r *Recorder) Close() {
-	if r.recorded != nil {
+func (r *Recorder) Close() { r.CloseBeside(nil) }
+
+// CloseBeside is Close, unless another recorder goes on with what this one has recorded.
+func (r *Recorder) CloseBeside(other *Recorder) {
+	if r.recorded != nil && (other == nil || other.recorded != r.recorded) {
 		r.recorded.StopAllGoroutines()
 	}
 }

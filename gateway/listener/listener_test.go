@@ -3,6 +3,7 @@ package listener
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -71,7 +72,9 @@ func serve(t *testing.T, edit func(*Options)) *served {
 	t.Cleanup(func() {
 		close(s.release)
 		_ = server.Close()
-		<-ended
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("the server ended with: %v", err)
+		}
 	})
 	return s
 }

@@ -1,10 +1,11 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httputil"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -19,7 +20,9 @@ type tracedCluster struct {
 	nodes      []*clusterNode
 	middleware *backendtest.Server
 	originLog  *transcript
-	secrets    []string // the credentials and tickets of all viewers
+	receiver   *recordReceiver // of both nodes' records
+	folder     string          // of their files
+	secrets    []string        // the credentials and tickets of all viewers
 }
 
 // secret returns a viewer's token, which no store may hold.
@@ -32,7 +35,8 @@ func (c *tracedCluster) secret(verdict, viewer string) string {
 // startTracedCluster runs the nodes. The middleware allows tokens that begin with "good", all of the user anna with the id 17.
 func startTracedCluster(t *testing.T) *tracedCluster {
 	t.Helper()
-	c := &tracedCluster{jaeger: startJaeger(t), originLog: new(transcript)}
+	c := &tracedCluster{jaeger: startJaeger(t), originLog: new(transcript), receiver: newRecordReceiver(t), folder: t.TempDir()}
+	c.receiver.start(t)
 	c.middleware = backendtest.New(backendtest.Config{Address: freePort(t), Lookup: func(token string) (backendtest.User, bool) {
 		return backendtest.User{ID: "17", Name: "anna"}, strings.HasPrefix(token, "good")
 	}})
@@ -48,8 +52,11 @@ func startTracedCluster(t *testing.T) *tracedCluster {
   - { path: "/live/{token}/{channel}/*", origin: origin, backend: portal, origin_path: "/play/{channel}/*"`,
 	}
 	for i, protocol := range []string{"grpc", "http"} {
+		if err := os.Mkdir(filepath.Join(c.folder, protocol), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		endpoint := []string{c.grpc, c.http}[i]
-		s.more = fmt.Sprintf("tracing: { endpoint: %q, protocol: %s }", endpoint, protocol)
+		s.more = fmt.Sprintf("tracing: { endpoint: %q, protocol: %s }\n", endpoint, protocol) + c.receiver.yaml(filepath.Join(c.folder, protocol))
 		c.nodes = append(c.nodes, startClusterNode(t, s, fmt.Sprintf("n%d", i+1)))
 	}
 	return c
@@ -187,19 +194,38 @@ func (c *tracedCluster) wantNoSecret(t *testing.T) {
 			t.Fatal(err)
 		}
 		shown["the metrics of "+m.name] = string(body)
-		for _, path := range []string{"sessions", "bans", "nodes", "backends", "routes", "origins"} {
+		for _, path := range []string{
+			"overview", "sessions", "bans", "nodes", "backends", "routes", "origins", "free-rides", "free-rides?format=csv", "config",
+		} {
 			shown[path+" of the API of "+m.name] = m.text(t, path)
 		}
 		for _, s := range m.sessions(t, "") {
 			shown["session "+s.ID+" of "+m.name] = m.text(t, "sessions/"+s.ID)
+			shown["timeline of "+s.ID+" of "+m.name] = m.text(t, "sessions/"+s.ID+"/timeline")
 		}
 	}
+	eventually(t, waitTimeout, "records have arrived", func() error {
+		if got := c.receiver.opened(); got < len(c.nodes) {
+			return fmt.Errorf("%d have", got)
+		}
+		return nil
+	})
 	for _, m := range c.nodes {
 		m.signal(syscall.SIGTERM) // it sends its last spans
 		if code := m.wait(t); code != 0 {
 			t.Errorf("%s ended with %d, want 0", m.name, code)
 		}
 		shown["the log of "+m.name] = m.log() + m.out.String()
+	}
+	c.receiver.stop()
+	shown["the webhook's bodies"] = c.receiver.bodies.String()
+	for _, protocol := range []string{"grpc", "http"} {
+		path := filepath.Join(c.folder, protocol, "records.jsonl")
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown[path] = string(text)
 	}
 	shown["Jaeger"] = c.store(t)
 	if all := shown["Jaeger"]; strings.Count(all, `"operationName":"session.open"`) < 5 || !strings.Contains(all, "anna") {
@@ -215,12 +241,4 @@ func (c *tracedCluster) wantNoSecret(t *testing.T) {
 			}
 		}
 	}
-}
-
-// text returns a response of the admin API as it is.
-func (n *node) text(t *testing.T, path string) string {
-	t.Helper()
-	var raw json.RawMessage
-	n.api(t, path, &raw)
-	return string(raw)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
+	"usher/backends/backendtest"
 	"usher/backends/backendtest/testproc"
 )
 
@@ -191,8 +192,8 @@ func (p *adminPage) wantAccessible(t *testing.T, script, where string) {
 	}
 }
 
-// openSessions opens that many sessions, each of a user and at an address of its own.
-func openSessions(t *testing.T, n *node, count int) {
+// openPageSessions opens that many sessions, each of a user and at an address of its own.
+func openPageSessions(t *testing.T, n *node, first, count int) {
 	t.Helper()
 	client := newClient(t, "127.0.0.1")
 	numbers := make(chan int)
@@ -207,7 +208,7 @@ func openSessions(t *testing.T, n *node, count int) {
 		})
 	}
 	for i := range count {
-		numbers <- i
+		numbers <- first + i
 	}
 	close(numbers)
 	openers.Wait()
@@ -228,21 +229,21 @@ func openAs(t *testing.T, client *http.Client, n *node, number int) (status int,
 	return resp.StatusCode, resp.Body.Close()
 }
 
-// startPageNode starts a node with many sessions.
-func startPageNode(t *testing.T, count int) *node {
+// startPageNode starts a node with many sessions, and its middleware.
+func startPageNode(t *testing.T, count int) (*node, *backendtest.Server) {
 	t.Helper()
 	m := startMiddleware(t)
 	n := startNode(t, setup{
 		origin: startStage(t, nil), middleware: m.URL(), sessions: "idle_timeout: 10m",
-		api: `tokens: [ { name: grafana, token: "` + readToken + `", role: read } ]`,
+		api: `trace_url: "http://jaeger.example/search?tag={session}", tokens: [ { name: grafana, token: "` + readToken + `", role: read } ]`,
 	})
-	openSessions(t, n, count)
-	return n
+	openPageSessions(t, n, 0, count)
+	return n, m
 }
 
 func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	t.Parallel()
-	n := startPageNode(t, pageSessions)
+	n, _ := startPageNode(t, pageSessions)
 	p := openAdminPage(t, n.admin+"/", 1280, 900)
 	p.login(t, adminToken)
 	p.await(t, `document.querySelector(".figure .value").textContent === "10,000"`)
@@ -254,6 +255,7 @@ func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	p.click(t, "tbody a")
 	p.await(t, `document.querySelector("h1").textContent === "good-viewer-07777" && document.querySelector(".facts").textContent.includes("198.18.31.28")`)
 	p.await(t, `document.querySelector("tbody tr")?.textContent.includes("openingallowedbackendportal")`)
+	p.await(t, `document.querySelector("main a[target=_blank]").href === "http://jaeger.example/search?tag=" + location.hash.split("/")[2]`)
 	p.show(t, "#/sessions", `document.querySelectorAll("tbody tr").length === 1`)
 
 	client := newClient(t, "127.0.0.1")
@@ -330,7 +332,7 @@ const focused = `(() => {
 
 func TestNode_LivePage_Keyboard(t *testing.T) {
 	t.Parallel()
-	n := startPageNode(t, 3)
+	n, _ := startPageNode(t, 3)
 	p := openAdminPage(t, n.admin+"/#/sessions", 1280, 900)
 	press := func(keys string) {
 		t.Helper()
@@ -382,7 +384,7 @@ func TestNode_LivePage_Keyboard(t *testing.T) {
 
 func TestNode_LivePage_RoleRead_NoButtons(t *testing.T) {
 	t.Parallel()
-	n := startPageNode(t, 3)
+	n, _ := startPageNode(t, 3)
 	p := openAdminPage(t, n.admin+"/", 1280, 900)
 	p.login(t, readToken)
 	p.await(t, `document.querySelector("#who").textContent === "grafana (read only)"`)
@@ -420,17 +422,20 @@ func wantAudit(t *testing.T, n *node, actions ...string) {
 func TestNode_LivePage_Accessible(t *testing.T) {
 	t.Parallel()
 	script := axe(t)
-	n := startPageNode(t, 200)
+	n, m := startPageNode(t, 200)
+	setMode(t, m, backendtest.Refuse())
+	openPageSessions(t, n, 1000, 40) // an outage
+	n.awaitBreaker(t, "open")
 	n.post(t, "bans", `{"user":"good-viewer-00003","duration":"24h","reason":"shared account"}`)
 	id := n.sessions(t, "user=good-viewer-00002")[0].ID
 	views := []struct{ name, hash, filled string }{
 		{"overview", "#/overview", `document.querySelector(".lights [data-key] svg rect")`},
 		{"sessions", "#/sessions", `document.querySelectorAll("tbody tr").length === 50`},
 		{"session", "#/sessions/" + id, `document.querySelector(".facts div")`},
-		{"backends", "#/backends", `document.querySelector(".backends .card")`},
+		{"backends", "#/backends", `document.querySelector(".backends .badge")?.textContent !== "closed"`},
 		{"nodes", "#/nodes", `document.querySelector("tbody tr")`},
 		{"bans", "#/bans", `document.querySelector("tbody tr")`},
-		{"free-rides", "#/free-rides", `document.querySelector(".summary").textContent !== "Reading…"`},
+		{"free-rides", "#/free-rides", `document.querySelector("tbody tr")`},
 	}
 	for _, size := range []struct {
 		name          string

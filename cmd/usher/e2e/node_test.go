@@ -97,6 +97,14 @@ func (n *node) readiness(want int) error {
 // api decodes a response of the admin API.
 func (n *node) api(t *testing.T, path string, into any) {
 	t.Helper()
+	if err := json.Unmarshal([]byte(n.text(t, path)), into); err != nil {
+		t.Fatalf("admin API, %s: %v", path, err)
+	}
+}
+
+// text returns a response of the admin API as it is.
+func (n *node) text(t *testing.T, path string) string {
+	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.admin+"/api/v1/"+path, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -107,9 +115,11 @@ func (n *node) api(t *testing.T, path string, into any) {
 		t.Fatalf("call the admin API: %v", err)
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil || resp.StatusCode != http.StatusOK {
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("admin API, %s: %d: %v", path, resp.StatusCode, err)
 	}
+	return string(body)
 }
 
 // breaker returns the state of the backend's breaker.

@@ -34,7 +34,8 @@ type record struct {
 	Estimated                                                bool
 }
 
-// recordReceiver takes records on one address over restarts, and refuses every second request.
+// recordReceiver takes records on one address over restarts, and refuses every second request: half of those only after it has
+// taken their records.
 type recordReceiver struct {
 	address string
 
@@ -92,6 +93,8 @@ func (r *recordReceiver) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	r.bodies.Write(body)
 	if r.requests++; r.requests%2 == 1 {
 		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	if r.requests%4 == 1 {
 		return
 	}
 	for _, one := range batch.Records {
@@ -309,6 +312,9 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 		t.Errorf("%d records in files and %d in the log, want %d each", written, logged, idleEnd)
 	}
 	wantNoCredential(t, tickets, texts)
+	if r.repeated == 0 {
+		t.Error("no record came again, which is what ids are for")
+	}
 	t.Logf("%d requests, of which half failed; %d records came again", r.requests, r.repeated)
 }
 

@@ -11,7 +11,8 @@
 // Begin with [New], [Page.Register] and [Page.Identify].
 //
 // Invariants:
-//   - The cookie is HttpOnly and SameSite=Strict; no script sees it. No URL has a token, a user's name or a filter.
+//   - The cookie is HttpOnly and SameSite=Strict; no script sees it. No URL has a token, and the page's own
+//     address no user's name and no filter.
 //   - A write by the cookie needs the CSRF token of its login, and every request must be of the page's own origin.
 //   - A login ends after [Lifetime], and with its token. A changed role applies at once.
 //   - Failed logins are bounded for each subscriber prefix and in all, in bounded memory. Each is in the audit.

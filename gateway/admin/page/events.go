@@ -39,8 +39,10 @@ type streams struct {
 
 	mu      sync.Mutex
 	open    map[*stream]struct{}
-	last    []byte             // the newest overview; nil: there is none since the first page was opened
+	last    []byte             // the newest overview
+	next    time.Time          // when the next one may be made
 	endWork context.CancelFunc // ends the work for the open pages; nil: there are none
+	done    chan struct{}      // closed when the newest work has ended; nil: there was none
 }
 
 // add adds a stream. It reports false if there are too many.
@@ -57,8 +59,11 @@ func (s *streams) add(opened *stream) bool {
 	if s.endWork == nil {
 		var ctx context.Context
 		ctx, s.endWork = context.WithCancel(context.Background())
-		go s.work(ctx)
-	} else if s.last != nil {
+		before := s.done
+		s.done = make(chan struct{})
+		go s.work(ctx, before, s.done)
+	}
+	if s.last != nil && time.Now().Before(s.next) {
 		opened.next <- s.last
 	}
 	return true
@@ -71,7 +76,7 @@ func (s *streams) remove(old *stream) {
 	delete(s.open, old)
 	if len(s.open) == 0 && s.endWork != nil {
 		s.endWork()
-		s.endWork, s.last = nil, nil
+		s.endWork = nil
 	}
 }
 
@@ -86,24 +91,35 @@ func (s *streams) end(login loginID) {
 	}
 }
 
-// work makes overviews until ctx ends.
-func (s *streams) work(ctx context.Context) {
+// work makes overviews until ctx ends, after the work before has ended; nil: there is none. The pause after an overview also holds
+// for pages that are opened in it.
+func (s *streams) work(ctx context.Context, before <-chan struct{}, done chan<- struct{}) {
+	defer close(done)
+	if before != nil {
+		<-before
+	}
 	for {
-		began := time.Now()
-		s.send(ctx, s.overview(ctx))
+		s.mu.Lock()
+		pause := time.Until(s.next)
+		s.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(pace, restFactor*time.Since(began))):
+		case <-time.After(pause):
 		}
+		began := time.Now()
+		overview := s.overview(ctx)
+		s.send(ctx, overview, time.Now().Add(max(pace, restFactor*time.Since(began))))
 	}
 }
 
-// send gives every stream the newest overview, in place of one that it has not sent yet.
-func (s *streams) send(ctx context.Context, overview []byte) {
+// send gives every stream the newest overview, in place of one that it has not sent yet. There is no other before next.
+func (s *streams) send(ctx context.Context, overview []byte, next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if ctx.Err() != nil { // another work may have begun
+	s.next = next
+	if ctx.Err() != nil { // it may be incomplete
+		s.last = nil
 		return
 	}
 	s.last = overview

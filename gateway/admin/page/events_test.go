@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"testing"
+	"time"
 
 	"usher/gateway/admin/access"
 	"usher/gateway/admin/page"
@@ -77,6 +78,19 @@ func TestPage_Events_OverviewAsItChanges(t *testing.T) {
 	}
 	if got := first.next(t); got != `{"number":2}` {
 		t.Errorf("got %s", got)
+	}
+}
+
+// TestPage_Events_OutlivesWriteTimeout reads more than a server's WriteTimeout lets others write.
+func TestPage_Events_OutlivesWriteTimeout(t *testing.T) {
+	t.Parallel()
+	cookie, _ := newSite(t).login(t, readToken)
+	s := newSite(t, func(server *http.Server) { server.WriteTimeout = 100 * time.Millisecond })
+	e := openEvents(t, s, cookie)
+	for i := range 3 {
+		if got, want := e.next(t), fmt.Sprintf(`{"number":%d}`, i+1); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,15 +75,15 @@ func (s *site) currentTokens() []access.Token {
 }
 
 // newSite returns a site whose overviews count up.
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, edits ...func(*http.Server)) *site {
 	t.Helper()
 	s := &site{now: time.Unix(1_800_000_000, 0), tokens: []access.Token{
 		{Name: "admin", Token: adminToken, Role: access.Write}, {Name: "grafana", Token: readToken, Role: access.Read}, {Name: "empty", Role: access.Write},
 	}}
-	overviews := 0
+	var overviews atomic.Int64
 	s.page = page.New(page.Options{
 		Tokens: s.currentTokens, Authenticator: access.NewAuthenticator(adminToken, s.tokens[1:]),
-		Overview: func(context.Context) []byte { overviews++; return fmt.Appendf(nil, "{\"number\":%d}\n", overviews) },
+		Overview: func(context.Context) []byte { return fmt.Appendf(nil, "{\"number\":%d}\n", overviews.Add(1)) },
 		Audit:    audit.New(slog.New(slog.NewJSONHandler(s, nil)), nil), Now: s.clock,
 	})
 	mux := http.NewServeMux()
@@ -92,7 +93,9 @@ func newSite(t *testing.T) *site {
 		_, _ = fmt.Fprintf(w, "%s %s", p.Name, p.Role)
 	})))
 	s.Server = httptest.NewUnstartedServer(mux)
-	s.Config.WriteTimeout = time.Minute
+	for _, edit := range edits {
+		edit(s.Config)
+	}
 	s.Start()
 	t.Cleanup(s.Close)
 	return s

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,7 @@ func TestStreams_Work_RestsAfterSlowOverview(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		takes time.Duration
-		want  int // overviews in five minutes
+		want  int64 // overviews in five minutes
 	}{
 		"a fast one": {0, 300},
 		"a slow one": {3 * time.Second, 10},
@@ -26,10 +27,10 @@ func TestStreams_Work_RestsAfterSlowOverview(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				made := 0
+				var made atomic.Int64
 				s := &streams{overview: func(context.Context) []byte {
 					<-time.After(test.takes)
-					made++
+					made.Add(1)
 					return []byte("{}")
 				}}
 				pages := []*stream{{next: make(chan []byte, 1)}, {next: make(chan []byte, 1)}}
@@ -37,16 +38,30 @@ func TestStreams_Work_RestsAfterSlowOverview(t *testing.T) {
 					s.add(p)
 				}
 				<-time.After(5*time.Minute - time.Millisecond)
-				if made < test.want-1 || made > test.want {
-					t.Errorf("%d overviews, want %d", made, test.want)
+				if got := made.Load(); got < test.want-1 || got > test.want {
+					t.Errorf("%d overviews, want %d", got, test.want)
 				}
 				for _, p := range pages {
 					s.remove(p)
 				}
 				<-time.After(5 * time.Minute)
-				if made > test.want+1 { // one may have been under way
-					t.Errorf("%d overviews without a page", made)
+				before := made.Load()
+				if before > test.want+1 { // one may have been under way
+					t.Errorf("%d overviews without a page", before)
 				}
+				for range 100 { // reloading a page again and again costs no more
+					s.add(pages[0])
+					<-time.After(test.takes + 10*time.Millisecond)
+					s.remove(pages[0])
+					select {
+					case <-pages[0].next:
+					default:
+					}
+				}
+				if got, most := made.Load()-before, 100*(test.takes+10*time.Millisecond)/max(pace, restFactor*test.takes)+2; got > int64(most) {
+					t.Errorf("%d overviews for 100 reloads, want %d at most", got, most)
+				}
+				<-time.After(time.Minute)
 				synctest.Wait()
 			})
 		})

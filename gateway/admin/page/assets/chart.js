@@ -52,5 +52,6 @@ export function describe(states, interval) {
   const open = [...states].filter((s) => s === "o").length, half = [...states].filter((s) => s === "h").length;
   const last = seconds([...states].filter((s) => s !== "-").length * interval);
   if (open + half === 0) return `closed for the last ${last}`;
-  return `open for ${seconds(open * interval)}, half-open for ${seconds(half * interval)} of the last ${last}`;
+  const parts = [["open", open], ["half-open", half]].filter(([, n]) => n).map(([state, n]) => `${state} for ${seconds(n * interval)}`);
+  return `${parts.join(", ")} of the last ${last}`;
 }

@@ -15,7 +15,7 @@ function outage(r) {
 export function freeRides() {
   const columns = ["Backend", "Outage", "Unverified sessions", "Verified", "Free rides", "Free for", "Sent", "Unknown", "Nodes"];
   const list = table("Free rides by outage, the newest first", columns), summary = h("p", { class: "summary", role: "status" }, "Reading…");
-  const csv = h("p", { hidden: true }, h("a", { href: "/api/v1/free-rides?format=csv", download: "free-rides.csv" }, "Download as CSV"));
+  const csv = h("p", { class: "after", hidden: true }, h("a", { href: "/api/v1/free-rides?format=csv", download: "free-rides.csv" }, "Download as CSV"));
   const element = h("div", null, h("h1", null, "Free rides"),
     h("p", { class: "hint" }, "What each outage cost. A free ride is a session that was allowed without an answer, and that the backend denied afterwards."),
     summary, h("div", { class: "scroll" }, list.element), csv);

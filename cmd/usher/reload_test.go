@@ -1,0 +1,638 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"usher/bench/stage"
+	"usher/cmd/usher/config"
+	"usher/gateway/admin"
+)
+
+// reloadNode is a node that serves by a settings file, as `usher serve` does.
+type reloadNode struct {
+	*node
+
+	t       *testing.T
+	path    string // of the settings file
+	address string
+	log     *logBuffer
+}
+
+// reloadSettingsText is a settings file with what the others put into it.
+const reloadSettingsText = `
+listen: "127.0.0.1:0"
+identity: { secret: "0123456789abcdef" }
+tickets: { keys: [ KEYS ] }
+origins: { stage: { url: "ORIGIN" } }
+backends:
+  portal: { kind: httprequest, address: "PORTAL/check", timeout: 2s, answer_deadline: 2s, breaker: { interval: 3m } }
+routes:
+  - { path: "/play/{channel}/*", origin: stage, backend: portal }
+sessions: { denial_ttl: 1s, recheck: { min: 1s, jitter_percent: 0 } }
+drain: { readiness_delay: 0s }
+admin: { token: "0123456789abcdef" }
+`
+
+// reloadText replaces the words of reloadSettingsText.
+func reloadText(origin, portal string, more ...string) string {
+	return strings.NewReplacer(append(more,
+		"KEYS", `{ id: a, secret: "the first ticket secret" }`, "ORIGIN", origin, "PORTAL", portal)...,
+	).Replace(reloadSettingsText)
+}
+
+// startReloadNode starts a node by a settings file.
+func startReloadNode(t *testing.T, text string) *reloadNode {
+	t.Helper()
+	r := &reloadNode{t: t, path: writeFile(t, text), log: new(logBuffer)}
+	ctx, stop := context.WithCancel(context.Background())
+	ended, started := make(chan error, 1), make(chan struct{})
+	go func() {
+		ended <- serveCommand{fileFlag{Config: r.path}}.run(runtime{ctx, console{out: io.Discard, err: r.log}}, func(n *node, at net.Addr) {
+			r.node, r.address = n, "http://"+at.String()
+			close(started)
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the node ended with: %v", err)
+		}
+	})
+	select {
+	case <-started:
+	case err := <-ended:
+		ended <- err
+		t.Fatalf("the node did not start: %v", err)
+	}
+	eventually(t, "the node serves", func() bool { return r.server.Ready() })
+	return r
+}
+
+// write replaces the settings file at once.
+func (r *reloadNode) write(text string) {
+	r.t.Helper()
+	next := filepath.Join(filepath.Dir(r.path), "next.yaml")
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.Rename(next, r.path); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// post reloads by the API.
+func (r *reloadNode) post() (status int, result admin.ReloadResult) {
+	r.t.Helper()
+	w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/api/v1/reload", nil)
+	q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+	r.adminHandler().ServeHTTP(w, q)
+	if err := json.Unmarshal(w.Body.Bytes(), &result); err != nil {
+		r.t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+	}
+	return w.Code, result
+}
+
+// reloadTo writes the text and requires that a reload applies it.
+func (r *reloadNode) reloadTo(text string) {
+	r.t.Helper()
+	r.write(text)
+	if status, result := r.post(); status != http.StatusOK || result.Outcome != admin.ReloadApplied {
+		r.t.Fatalf("reload: %d %+v, want it applied", status, result)
+	}
+}
+
+// stagePortal is a middleware that allows all but the token "bad", and counts its calls.
+func stagePortal(t *testing.T) (address string, calls *atomic.Int64) {
+	t.Helper()
+	calls = new(atomic.Int64)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		calls.Add(1)
+		w.Header().Set("X-AuthDuration", "3600")
+		if strings.HasPrefix(q.URL.Query().Get("token"), "bad") {
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s.URL, calls
+}
+
+func stageOrigin(t *testing.T) string {
+	t.Helper()
+	s := httptest.NewServer(stage.NewOrigin(stage.Config{}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// playing is viewers who play until stop, each request of which must be answered with 200.
+type playing struct {
+	requests, failed atomic.Int64
+	first            atomic.Pointer[string] // the first failure
+	end              context.CancelFunc
+	viewers          sync.WaitGroup
+}
+
+// play starts viewers on a channel of their own, who reload playlists and fetch segments. They keep the first ticket.
+func play(t *testing.T, address string, count int) *playing {
+	t.Helper()
+	ctx, end := context.WithCancel(t.Context())
+	p := &playing{end: end}
+	for i := range count {
+		p.viewers.Go(func() { p.watch(ctx, address, fmt.Sprintf("/play/a%03d/index.m3u8?token=t%d", i+1, i)) })
+	}
+	t.Cleanup(p.stop)
+	eventually(t, "all viewers play", func() bool { return p.requests.Load() > int64(10*count) })
+	return p
+}
+
+func (p *playing) stop() {
+	p.end()
+	p.viewers.Wait()
+}
+
+func (p *playing) watch(ctx context.Context, address, first string) {
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	for next := []string{first}; ctx.Err() == nil; {
+		var listed []string
+		for _, path := range next {
+			body := p.get(ctx, client, address+path)
+			for line := range strings.Lines(body) {
+				if strings.HasPrefix(line, "/~") {
+					listed = append(listed, strings.TrimSpace(line))
+				}
+			}
+		}
+		if next = listed; len(listed) == 0 {
+			next = []string{first}
+		}
+	}
+}
+
+// get returns the body if it is a playlist.
+func (p *playing) get(ctx context.Context, client *http.Client, url string) string {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return p.fail(ctx, url, err.Error())
+	}
+	resp, err := client.Do(q)
+	if err != nil {
+		return p.fail(ctx, url, err.Error())
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return p.fail(ctx, url, fmt.Sprint(resp.Status, " ", err))
+	}
+	p.requests.Add(1)
+	if !bytes.HasPrefix(body, []byte("#EXTM3U")) {
+		return ""
+	}
+	return string(body)
+}
+
+func (p *playing) fail(ctx context.Context, url, why string) string {
+	if ctx.Err() == nil {
+		p.failed.Add(1)
+		p.first.CompareAndSwap(nil, new(url+": "+why))
+	}
+	return ""
+}
+
+// wantNoFailure requires that no request failed, and that the viewers play on.
+func (p *playing) wantNoFailure(t *testing.T) {
+	t.Helper()
+	before := p.requests.Load()
+	eventually(t, "the viewers play on", func() bool { return p.requests.Load() > before+20 })
+	if n := p.failed.Load(); n > 0 {
+		t.Errorf("%d of %d requests failed, the first: %s", n, p.requests.Load(), *p.first.Load())
+	}
+}
+
+// TestNode_Reload_UnderLoad reloads twenty times while viewers play: no request fails, no viewer is checked again.
+func TestNode_Reload_UnderLoad(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, calls := stagePortal(t)
+	r := startReloadNode(t, reloadText(origin, portal))
+	const viewers = 6
+	p := play(t, r.address, viewers)
+	keys := []string{`{ id: a, secret: "the first ticket secret" }`}
+	for i := range 20 {
+		more := []string{"idle: x", "idle: x"}
+		switch i % 5 {
+		case 0: // a key is added in front
+			keys = append([]string{fmt.Sprintf(`{ id: k%d, secret: "the ticket secret of reload %d" }`, i, i)}, keys...)
+		case 1: // the backend changes
+			more = []string{"timeout: 2s", fmt.Sprintf("timeout: %ds", 3+i)}
+		case 2: // the origin changes
+			more = []string{`url: "ORIGIN"`, fmt.Sprintf(`url: "%s", fallback: [ "http://127.0.0.1:%d" ]`, origin, i+1)}
+		case 3: // routes are added
+			more = []string{"routes:\n", fmt.Sprintf("routes:\n  - { path: \"/more%d/{channel}/*\", origin: stage, backend: portal }\n", i)}
+		case 4: // the sessions' settings change
+			more = []string{"denial_ttl: 1s", fmt.Sprintf("denial_ttl: %ds", i)}
+		}
+		r.reloadTo(reloadText(origin, portal, append(more, "KEYS", strings.Join(keys, ", "))...))
+	}
+	p.wantNoFailure(t)
+	if got := calls.Load(); got != viewers {
+		t.Errorf("%d checks of %d viewers", got, viewers)
+	}
+	if n := r.registry.Len(); n != viewers {
+		t.Errorf("%d sessions, want %d", n, viewers)
+	}
+	if _, list := get(t, r.address+"/play/a099/index.m3u8?token=new"); !strings.Contains(list, "/~k15.") {
+		t.Errorf("a new viewer's ticket is not signed by the newest key:\n%s", list)
+	}
+}
+
+// TestNode_Reload_SameFile: settings of every kind that are read twice are the same, so that nothing is made anew.
+func TestNode_Reload_SameFile(t *testing.T) {
+	folder := t.TempDir()
+	for _, text := range mutationBases(t, folder) {
+		path := filepath.Join(folder, "usher.yaml")
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var read [2]*settings
+		for i := range read {
+			var err error
+			if read[i], _, err = (fileFlag{Config: path}).load(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if changes := config.Changes(read[0], read[1]); len(changes) > 0 || !reflect.DeepEqual(read[0], read[1]) {
+			t.Errorf("of the same text: %q\n%s", changes, text)
+		}
+	}
+}
+
+// TestNode_Reload_Refused: settings of which one cannot be used change nothing, and every problem is named with its place.
+func TestNode_Reload_Refused(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, calls := stagePortal(t)
+	good := reloadText(origin, portal)
+	r := startReloadNode(t, good)
+	p := play(t, r.address, 2)
+	route := `  - { path: "/play/{channel}/*", origin: stage, backend: portal }`
+	for name, test := range map[string]struct{ text, problems []string }{
+		"no YAML":         {[]string{"identity: {", "identity: }"}, []string{"usher.yaml:3:"}},
+		"an unknown key":  {[]string{"denial_ttl", "denial_tl"}, []string{"usher.yaml:10:13: sessions.denial_tl: unknown key"}},
+		"a wrong pattern": {[]string{route, route + "\n" + `  - { path: "/vod/{channel}/*", origin_path: "/{x}/*", origin: stage, backend: portal }`}, []string{`usher.yaml:10:33: routes[1].origin_path: "/{x}/*" needs a {channel}`}},
+		"a file that is missing": {
+			[]string{"kind: httprequest,", "kind: httprequest, tls: { ca_file: /nowhere.pem },", `address: "http:`, `address: "https:`},
+			[]string{"backends.portal.tls.ca_file: open /nowhere.pem"},
+		},
+		"what needs a restart, and what is wrong beside it": {
+			[]string{
+				`listen: "127.0.0.1:0"`, `listen: "127.0.0.1:9999"`, `secret: "0123456789abcdef"`, `secret: "0123456789abcdeX"`,
+				"kind: httprequest,", "kind: httprequest, tls: { ca_file: /nowhere.pem },", `address: "http:`, `address: "https:`,
+			},
+			[]string{
+				`usher.yaml:2:1: listen: changed from 127.0.0.1:0 to 127.0.0.1:9999, which needs a restart; undo the change or restart the node`,
+				"identity.secret: changed, which needs a restart", "backends.portal.tls.ca_file: open /nowhere.pem",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r.write(strings.NewReplacer(test.text...).Replace(good))
+			before := r.current.Load()
+			status, result := r.post()
+			if status != http.StatusUnprocessableEntity || result.Outcome != admin.ReloadRefused || r.current.Load() != before {
+				t.Fatalf("%d %+v, want it refused", status, result)
+			}
+			logged := strings.Join(r.log.lines("settings refused, keeping previous"), "\n")
+			for _, want := range test.problems {
+				if !slices.ContainsFunc(result.Problems, func(p admin.ReloadProblem) bool {
+					return strings.Contains(p.At+": "+p.Setting+": "+p.Message, want)
+				}) {
+					t.Errorf("no problem with %q: %+v", want, result.Problems)
+				}
+			}
+			for _, p := range result.Problems {
+				text, err := json.Marshal(p.Message)
+				if err != nil || !strings.Contains(logged, string(text)) || !strings.Contains(logged, p.At) {
+					t.Errorf("%q is not logged: %s", p.Message, logged)
+				}
+			}
+		})
+	}
+	if err := os.Remove(r.path); err != nil {
+		t.Fatal(err)
+	}
+	if status, result := r.post(); status != http.StatusUnprocessableEntity || !strings.Contains(result.Problems[0].Message, "no such file") {
+		t.Errorf("without a file: %d %+v", status, result)
+	}
+	metrics := scraper{t, r.adminHandler()}
+	metrics.want(map[string]string{
+		"usher_settings_last_reload_successful": "0", `usher_settings_reloads_total{outcome="refused"}`: "6",
+		`usher_settings_reloads_total{outcome="applied"}`: "0",
+	})
+	r.write(good)
+	if status, result := r.post(); status != http.StatusOK || result.Outcome != admin.ReloadUnchanged {
+		t.Errorf("of the settings in force: %d %+v, want them unchanged", status, result)
+	}
+	metrics.want(map[string]string{"usher_settings_last_reload_successful": "1"})
+	p.wantNoFailure(t)
+	if calls.Load() != 2 {
+		t.Errorf("%d checks of 2 viewers", calls.Load())
+	}
+	if audits := r.log.lines(`"action":"reload"`); len(audits) != 7 {
+		t.Errorf("%d audit records of 7 reloads: %s", len(audits), audits)
+	}
+}
+
+// TestNode_Reload_Triggers reloads by a signal, and when the file or a file that it names has changed.
+func TestNode_Reload_Triggers(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	key := writeFile(t, "the ticket secret of a file")
+	text := reloadText(origin, portal, "KEYS", fmt.Sprintf("{ id: a, secret: %q }", "file:"+key))
+	r := startReloadNode(t, text)
+	isLogged := func(trigger, change string) func() bool {
+		return func() bool {
+			return slices.ContainsFunc(r.log.lines(`"settings reloaded"`), func(line string) bool {
+				return strings.Contains(line, `"trigger":"`+trigger+`"`) && strings.Contains(line, change)
+			})
+		}
+	}
+	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 5s", 1))
+	if err := syscall.Kill(os.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "reloaded by the signal", isLogged("signal", "sessions.denial_ttl"))
+	r.reloadTo(text + "reload: { poll_interval: 1s }\n")
+	if err := os.WriteFile(key, []byte("another ticket secret of a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "reloaded by a secret's file", isLogged("file", "tickets.keys[0].secret"))
+	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 2s", 1) + "reload: { poll_interval: 1s }\n")
+	eventually(t, "reloaded by the file", isLogged("file", "sessions.denial_ttl"))
+	r.write("listen: 1\n")
+	eventually(t, "refused", func() bool { return len(r.log.lines("settings refused")) > 0 })
+	refused := len(r.log.lines("settings refused"))
+	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 3s", 1) + "reload: { poll_interval: 1s }\n")
+	eventually(t, "reloaded by the corrected file", func() bool { return len(r.log.lines(`"settings reloaded"`)) == 5 })
+	if n := len(r.log.lines("settings refused")); n != refused {
+		t.Errorf("%d refusals are logged, want %d: a file that stays wrong is refused once", n, refused)
+	}
+}
+
+// TestNode_Reload_KeepsBackends: a backend that has not changed keeps its breaker and its connections, also behind another
+// one; one that has changed, or whose member has, is made anew.
+func TestNode_Reload_KeepsBackends(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	text := reloadText(origin, portal, "backends:\n", `backends:
+  other: { kind: httprequest, address: "http://127.0.0.1:9/" }
+  both: { kind: any, backends: [ portal, other ] }
+  lists: { kind: iprules, rules: [ "allow all" ] }
+  only: { kind: any, backends: [ other ] }
+`)
+	r := startReloadNode(t, text)
+	before := r.current.Load()
+	r.reloadTo(strings.Replace(text, "timeout: 2s", "timeout: 3s", 1))
+	after := r.current.Load()
+	for name, isKept := range map[string]bool{"portal": false, "other": true, "both": false, "lists": true, "only": true} {
+		if got := after.chains[name] == before.chains[name]; got != isKept {
+			t.Errorf("%s: kept is %t, want %t", name, got, isKept)
+		}
+	}
+	if after.origins["stage"] != before.origins["stage"] {
+		t.Error("the origin was made anew")
+	}
+	<-before.closed // no request is served by it
+}
+
+// TestNode_Reload_Backends: sessions follow their route to another backend, and what else a reload changes holds at once.
+func TestNode_Reload_Backends(t *testing.T) {
+	origin := stageOrigin(t)
+	first, firstCalls := stagePortal(t)
+	second, secondCalls := stagePortal(t)
+	text := reloadText(origin, first)
+	r := startReloadNode(t, text)
+	p := play(t, r.address, 3)
+	moved := strings.Replace(text, "backend: portal", "backend: second", 1)
+	moved = strings.Replace(moved, "backends:\n  portal: ", "backends:\n  second: ", 1)
+	moved = strings.Replace(moved, first, second, 1)
+	r.reloadTo(moved)
+	p.wantNoFailure(t)
+	if firstCalls.Load() != 3 || secondCalls.Load() != 0 {
+		t.Errorf("%d and %d checks, want 3 and none", firstCalls.Load(), secondCalls.Load())
+	}
+	if status, _ := get(t, r.address+"/play/a009/index.m3u8?token=bad"); status != http.StatusForbidden || secondCalls.Load() != 1 {
+		t.Errorf("a viewer who comes later: %d, %d checks of the second backend", status, secondCalls.Load())
+	}
+	metrics := scraper{t, r.adminHandler()}
+	eventually(t, "the sessions are the second backend's", func() bool {
+		left, _ := metrics.value(`usher_sessions{backend="portal",route="/play/{channel}/*",state="allowed"}`)
+		now, _ := metrics.value(`usher_sessions{backend="second",route="/play/{channel}/*",state="allowed"}`)
+		return left == "0" && now == "3"
+	})
+	if _, ok := metrics.value(`usher_backend_breaker_state{backend="portal",state="closed"}`); ok {
+		t.Error("the metrics have a backend that is gone")
+	}
+	r.reloadTo(strings.Replace(moved, `admin: { token: "0123456789abcdef" }`, `admin: { token: "fedcba9876543210" }`+"\nlog: { level: debug }", 1))
+	w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/backends", nil)
+	q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+	if r.adminHandler().ServeHTTP(w, q); w.Code != http.StatusUnauthorized {
+		t.Errorf("the old token: %d", w.Code)
+	}
+	if !r.logger.Enabled(t.Context(), slog.LevelDebug) {
+		t.Error("the log level is not debug")
+	}
+}
+
+// TestNode_Reload_OpenStream: a response that has begun goes on by the old settings, which end with it.
+func TestNode_Reload_OpenStream(t *testing.T) {
+	goOn := make(chan struct{})
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.HasSuffix(q.URL.Path, ".m3u8") {
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n")
+			return
+		}
+		_, _ = io.WriteString(w, strings.Repeat("a", 1<<20))
+		_ = http.NewResponseController(w).Flush()
+		<-goOn
+		_, _ = io.WriteString(w, "the end")
+	}))
+	defer origin.Close()
+	portal, _ := stagePortal(t)
+	text := reloadText(origin.URL, portal)
+	r := startReloadNode(t, text)
+	_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.address+withTicket(t, list), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	begun := make([]byte, 1000)
+	if _, err := io.ReadFull(resp.Body, begun); err != nil {
+		t.Fatal(err)
+	}
+	old := r.current.Load()
+	for i := range 3 { // to another origin, and to none of the route
+		r.reloadTo(strings.NewReplacer(origin.URL, fmt.Sprintf("http://127.0.0.1:%d", i+1), "/play/", "/other/").Replace(text))
+	}
+	newest := r.current.Load()
+	select {
+	case <-old.closed:
+		t.Error("the settings of a response in flight have ended")
+	default:
+	}
+	close(goOn)
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || !strings.HasSuffix(string(rest), "the end") {
+		t.Errorf("the stream broke after %d bytes: %v", len(rest), err)
+	}
+	<-old.closed
+	select {
+	case <-newest.closed:
+		t.Error("the settings in force have ended")
+	default:
+	}
+}
+
+// TestNode_Reload_KeepsRefusals: who was kicked, and who was banned, is refused after a reload as before.
+func TestNode_Reload_KeepsRefusals(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	text := reloadText(origin, portal)
+	r := startReloadNode(t, text)
+	api := func(method, path, body string) {
+		t.Helper()
+		w, q := httptest.NewRecorder(), httptest.NewRequest(method, "/api/v1/"+path, strings.NewReader(body))
+		q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+		if r.adminHandler().ServeHTTP(w, q); w.Code != http.StatusOK {
+			t.Fatalf("%s %s: %d %s", method, path, w.Code, w.Body)
+		}
+	}
+	viewer := func(i int) string { return fmt.Sprintf("%s/play/a%03d/index.m3u8?token=t%d", r.address, i, i) }
+	for i := 1; i <= 3; i++ {
+		if status, body := get(t, viewer(i)); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	ids := map[string]string{}
+	for s := range r.registry.Each {
+		ids[s.Request().Channel] = s.ID().String()
+	}
+	api(http.MethodPost, "sessions/"+ids["a001"]+"/kick", `{"duration": "1h"}`)
+	api(http.MethodPost, "bans", fmt.Sprintf(`{"session": %q, "duration": "1h"}`, ids["a002"]))
+	for round, text := range []string{text, strings.NewReplacer("timeout: 2s", "timeout: 3s", "KEYS", "").Replace(text)} {
+		if round > 0 {
+			r.reloadTo(text)
+		}
+		for i, want := range map[int]int{1: http.StatusForbidden, 2: http.StatusForbidden, 3: http.StatusOK} {
+			if round == 0 { // the kick is on its way
+				eventually(t, "the refusals are in force", func() bool { status, _ := get(t, viewer(i)); return status == want })
+			}
+			if status, _ := get(t, viewer(i)); status != want {
+				t.Errorf("viewer %d in round %d: %d, want %d", i, round, status, want)
+			}
+		}
+	}
+}
+
+// TestRestartSettings_Complete walks all settings: a change of each is either reloaded or refused, as the two lists say.
+func TestRestartSettings_Complete(t *testing.T) {
+	reloadable := []string{
+		"trusted_proxies", "tickets.keys", "tickets.parameter", "tickets.cookie_name", "tickets.max_uri", "cors", "origins", "routes", "backends",
+		"limits.max_url_size", "limits.max_concurrent_requests", "limits.write_timeout",
+		"sessions.max", "sessions.max_pending", "sessions.open_rate_per_address", "sessions.open_burst_per_address", "sessions.max_addresses",
+		"sessions.max_variants", "sessions.denial_ttl", "sessions.retry_after", "sessions.recheck", "sessions.kick_duration",
+		"sessions.per_user.max_streams", "sessions.per_user.max_sessions_overrides_unique", "sessions.per_user.zap_timeout",
+		"fetch", "admin.token", "admin.tokens", "admin.trace_url", "log.level", "reload",
+	}
+	covered := map[string]bool{}
+	isIn := func(list []string, path string) bool {
+		return slices.ContainsFunc(list, func(s string) bool {
+			isBelow := path == s || strings.HasPrefix(path, s+".") || strings.HasPrefix(path, s+"[")
+			covered[s] = covered[s] || isBelow
+			return isBelow
+		})
+	}
+	seen := 0
+	check := func(path string, change func(s *settings)) {
+		before, after := defaultSettings(), defaultSettings()
+		change(after)
+		changes := config.Changes(before, after)
+		if len(changes) != 1 || changes[0].Path != path && changes[0].Path != path+".x" {
+			t.Fatalf("%s: the changes are %q", path, changes)
+		}
+		seen++
+		needs := needRestart(changes)
+		if isIn(reloadable, path) == isIn(restartSettings(), path) || (needs != nil) != isIn(restartSettings(), path) {
+			t.Errorf("%s: is in neither list or in both; a reload says: %v", path, needs)
+		}
+	}
+	eachSetting(reflect.TypeFor[settings](), nil, "", check)
+	for _, s := range append(reloadable, restartSettings()...) {
+		if !covered[s] {
+			t.Errorf("no setting is %s", s)
+		}
+	}
+	if seen < 60 {
+		t.Errorf("saw %d settings", seen)
+	}
+}
+
+// eachSetting calls yield for every setting of a struct, with a function that changes its value.
+func eachSetting(of reflect.Type, index []int, path string, yield func(path string, change func(*settings))) {
+	for i := range of.NumField() {
+		f, at := of.Field(i), append(slices.Clone(index), i)
+		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
+		under := strings.TrimPrefix(path+"."+key, ".")
+		_, isText := reflect.TypeAssert[encoding.TextUnmarshaler](reflect.New(f.Type))
+		switch {
+		case options == "inline":
+			eachSetting(f.Type, at, path, yield)
+		case key == "":
+		case f.Type.Kind() == reflect.Struct && !isText:
+			eachSetting(f.Type, at, under, yield)
+		default:
+			yield(under, func(s *settings) { alter(reflect.ValueOf(s).Elem().FieldByIndex(at)) })
+		}
+	}
+}
+
+// alter gives a setting another value.
+func alter(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Slice:
+		v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
+	case reflect.Map:
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("x"), reflect.New(v.Type().Elem().Elem()))
+	case reflect.Float64:
+		v.SetFloat(v.Float() + 1)
+	case reflect.Uint8:
+		v.SetUint(v.Uint() + 1)
+	default:
+		v.SetInt(v.Int() + 1)
+	}
+}
