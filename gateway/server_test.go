@@ -23,9 +23,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends/setting"
-
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 // status gets a URL and returns the status and the body.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/backends/setting"
 	"usher/cmd/usher/config"
 )
 
@@ -25,7 +26,7 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	want := Config{
 		Parameter: "jwt", Header: "Authorization", Algorithms: []string{"ES256", "EdDSA"},
 		JWKSURL: "https://issuer.example.com/jwks.json", JWKSRefreshInterval: 10 * time.Minute, JWKSTimeout: 3 * time.Second,
-		TLS: setting.TLSConfig{CAFile: "ca.pem"},
+		TLS:    setting.TLSConfig{CAFile: "ca.pem"},
 		Issuer: "portal", Audience: "live", ClockSkew: 5 * time.Second,
 		UserClaim: "uid", NameClaim: "nick", ChannelsClaim: "channels", AddressClaim: "ip", MaxSessionsClaim: "streams",
 		EndSessionOnExpiry: true,

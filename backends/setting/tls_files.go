@@ -20,7 +20,7 @@ type TLSFiles struct {
 	checkedAt time.Time
 	versions  [3]fileVersion
 	loaded    *tls.Config
-	// reported is the last message on the files, so that each is logged once.
+	// reported is what the last look found, so that it is logged once.
 	reported string
 }
 
@@ -47,22 +47,29 @@ func (c TLSConfig) Open(log *slog.Logger) (*TLSFiles, error) {
 func (f *TLSFiles) Config() *tls.Config {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if now := time.Now(); now.Sub(f.checkedAt) >= TLSReloadInterval {
-		if err := f.reload(now); err != nil {
-			f.report("certificate invalid, keeping previous", err)
-		} else if err := f.config.Expiry(now); err != nil {
-			f.report("certificate expired or expires soon, renew it", err)
+	now := time.Now()
+	if now.Sub(f.checkedAt) < TLSReloadInterval {
+		return f.loaded
+	}
+	if err := f.reload(now); err != nil {
+		if f.isNews(err) {
+			f.log.Error("certificate invalid, keeping previous", slog.Any("error", err))
 		}
+	} else if err := f.config.Expiry(now); f.isNews(err) {
+		f.log.Error("certificate expired or expires soon, renew it", slog.Any("error", err))
 	}
 	return f.loaded
 }
 
-// report logs a message once, until another one is due. The caller holds mu.
-func (f *TLSFiles) report(message string, err error) {
-	if text := message + err.Error(); text != f.reported {
-		f.reported = text
-		f.log.Error(message, slog.Any("error", err))
+// isNews reports whether there is an error that the last look did not find. The caller holds mu.
+func (f *TLSFiles) isNews(err error) bool {
+	text := ""
+	if err != nil {
+		text = err.Error()
 	}
+	before := f.reported
+	f.reported = text
+	return text != "" && text != before
 }
 
 // reload reads the files if one of them has changed. A key may arrive after its certificate, so that what cannot be loaded

@@ -34,8 +34,8 @@ func writeRecipe(t *testing.T, folder, secret string) {
 	}
 }
 
-// TestSignature_PHPRecipe runs the recipe of the manual in PHP.
-func TestSignature_PHPRecipe(t *testing.T) {
+// TestSettings_SignatureRecipeInPHP runs the recipe of the manual in PHP.
+func TestSettings_SignatureRecipeInPHP(t *testing.T) {
 	t.Parallel()
 	const secret, other = "0123456789abcdefghij", "another secret that is long enough"
 	address, folder := startPHP(t)
