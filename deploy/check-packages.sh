@@ -13,6 +13,7 @@
 #
 # Needs Go, root and a network. It installs the Debian packages that are missing. helm and kubectl-validate are built the first
 # time, which takes minutes; the folder is outside the tree and named by the versions, so that later runs reuse it.
+# shellcheck disable=SC2317,SC2329 # the loop at the end calls check_NAME
 set -uo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2

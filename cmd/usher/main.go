@@ -1,12 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
+	goruntime "runtime"
+	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -102,4 +107,79 @@ func notifyContext() (context.Context, func()) {
 		signal.Stop(signals)
 		cancel()
 	}
+}
+
+// healthTimeout bounds the request. A node that is alive answers at once.
+const healthTimeout = 5 * time.Second
+
+type healthCommand struct {
+	Admin string `help:"The URL of the node's admin listener." default:"http://127.0.0.1:8081"`
+}
+
+// Run requests /healthz, and fails unless the node says that it is alive.
+func (c healthCommand) Run(r runtime) error {
+	ctx, cancel := context.WithTimeout(r.ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Admin, "/")+"/healthz", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("--admin=%s: %w", c.Admin, err)
+	}
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("--admin=%s: %w", c.Admin, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("--admin=%s: /healthz answers %s", c.Admin, resp.Status)
+	}
+	_, err = fmt.Fprintln(r.out, "alive")
+	return err
+}
+
+// release and commit are what deploy/package.sh builds. They are empty in a build by go build, which stamps a checkout's commit.
+var release, commit string //nolint:gochecknoglobals // the linker sets them
+
+type versionCommand struct{}
+
+// Run prints the version and the commit, and by what and for what the program was built.
+func (versionCommand) Run(r runtime) error {
+	_, err := fmt.Fprintf(r.out, "usher %s (commit %s, %s %s/%s)\n",
+		version(), cmp.Or(commit, stampedCommit(), "unknown"), goruntime.Version(), goruntime.GOOS, goruntime.GOARCH)
+	return err
+}
+
+// version returns the release, the module's version, or the commit of a build from a checkout.
+func version() string {
+	if release != "" {
+		return release
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return cmp.Or(stampedCommit(), info.Main.Version)
+}
+
+// stampedCommit returns the commit that go build stamped, with "+changes" if the checkout had any, or nothing.
+func stampedCommit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	revision, modified := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			modified = "+changes"
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return revision[:min(12, len(revision))] + modified
 }
