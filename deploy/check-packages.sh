@@ -185,7 +185,7 @@ check_image() {
 check_release() {
 	local both=()
 	for i in 1 2; do
-		rm -rf dist && VERSION=1.2.3 ./deploy/package.sh >"$work/sums$i" || return
+		rm -rf dist && VERSION=1.2.3 COMMIT=0123456789ab SOURCE_DATE_EPOCH=1700000000 ./deploy/package.sh >"$work/sums$i" || return
 		both+=("$work/sums$i")
 	done
 	cmp "${both[@]}" || return
