@@ -14,7 +14,7 @@ export PATH="$PATH:/usr/local/go/bin"
 export GOTOOLCHAIN=go1.27.3
 readonly CYCLONEDX_GOMOD=v1.10.0
 
-export CGO_ENABLED=0 GOOS=linux GOFLAGS= GOWORK=off LC_ALL=C TZ=UTC
+export CGO_ENABLED=0 GOOS=linux GOFLAGS='' GOWORK=off LC_ALL=C TZ=UTC
 GOARCH=${GOARCH:-$(go env GOARCH)}
 export GOARCH
 

@@ -6,17 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	goruntime "runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"usher/cmd/usher/config"
-	"usher/cmd/usher/health"
 	"usher/cmd/usher/sessions"
 )
 
@@ -108,14 +109,35 @@ func notifyContext() (context.Context, func()) {
 	}
 }
 
-// release and commit are what deploy/package.sh builds. They are empty in a build by go build, which stamps a checkout's commit.
-var release, commit string //nolint:gochecknoglobals // the linker sets them
+// healthTimeout bounds the request. A node that is alive answers at once.
+const healthTimeout = 5 * time.Second
 
-// healthCommand asks a running node whether it is alive.
-type healthCommand struct{ health.Command }
+type healthCommand struct {
+	Admin string `help:"The URL of the node's admin listener." default:"http://127.0.0.1:8081"`
+}
 
 // Run requests /healthz, and fails unless the node says that it is alive.
-func (c healthCommand) Run(r runtime) error { return c.Ask(r.ctx, r.out) }
+func (c healthCommand) Run(r runtime) error {
+	ctx, cancel := context.WithTimeout(r.ctx, healthTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.Admin, "/")+"/healthz", http.NoBody)
+	if err != nil {
+		return fmt.Errorf("--admin=%s: %w", c.Admin, err)
+	}
+	resp, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("--admin=%s: %w", c.Admin, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("--admin=%s: /healthz answers %s", c.Admin, resp.Status)
+	}
+	_, err = fmt.Fprintln(r.out, "alive")
+	return err
+}
+
+// release and commit are what deploy/package.sh builds. They are empty in a build by go build, which stamps a checkout's commit.
+var release, commit string //nolint:gochecknoglobals // the linker sets them
 
 type versionCommand struct{}
 

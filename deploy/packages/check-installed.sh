@@ -98,6 +98,16 @@ systemctl restart usher.service
 await 8081 /readyz 200
 id=$(systemctl show --property=MainPID --value usher.service)
 
+step reload
+sed -i 's|"/play/|"/tv/|' /etc/usher/usher.yaml
+sed -i 's|origin: stage,|origin: stage, origin_path: "/play/{channel}/*",|' /etc/usher/usher.yaml
+systemctl reload usher.service
+await 80 '/tv/a001/index.m3u8?token=bob' 200
+[[ $(systemctl show --property=MainPID --value usher.service) == "$id" ]] || fail 'the reload restarted the node'
+cp /check/usher.yaml /etc/usher/usher.yaml
+systemctl reload usher.service
+await 80 '/play/a001/index.m3u8?token=bob' 200
+
 step upgrade
 dpkg -i --force-confold /check/usher.deb
 await 80 '/play/a001/index.m3u8?token=bob' 200
@@ -117,4 +127,4 @@ dpkg -P usher
 left=$(find / -xdev -name '*usher*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/check/*' -not -path '/tmp/*' \
 	-not -path '/etc/systemd/system/check.service' -not -path '/var/log/journal/*')
 [[ -z $left ]] || fail "left behind: $left"
-step done
+step 'done'
