@@ -44,7 +44,7 @@ if answers then
     redis.call('HDEL', session, 'c')
   end
   if known == 0 and f[13] == '1' and not string.find(f[14] or '', node, 1, true) then
-    redis.call('HSET', session, 'n', (f[14] or '') .. node .. ' ')
+    redis.pcall('HSET', session, 'n', (f[14] or '') .. node .. ' ') -- a redis that is full still answers
   end
   return result
 end

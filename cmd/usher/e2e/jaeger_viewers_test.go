@@ -218,7 +218,7 @@ func (c *tracedCluster) wantNoSecret(t *testing.T) {
 		shown["the log of "+m.name] = m.log() + m.out.String()
 	}
 	c.receiver.stop()
-	shown["the webhook's bodies"] = c.receiver.bodies.String()
+	shown["the webhook's bodies"] = c.receiver.received()
 	for _, protocol := range []string{"grpc", "http"} {
 		path := filepath.Join(c.folder, protocol, "records.jsonl")
 		text, err := os.ReadFile(path)

@@ -118,6 +118,13 @@ func (r *recordReceiver) closed() map[string][]record {
 	return all
 }
 
+// received returns the bodies of all requests.
+func (r *recordReceiver) received() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bodies.String()
+}
+
 // opened returns how many sessions opened.
 func (r *recordReceiver) opened() (n int) {
 	r.mu.Lock()
@@ -294,7 +301,7 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 		return got.Estimated == wasKilled && got.Reason == reason && got.Requests == 1 &&
 			got.Channel == fmt.Sprintf("a%03d", i%20) && got.Address == fmt.Sprintf("10.9.%d.%d", i/250, i%250+1)
 	})
-	texts := map[string]string{"the log": n.log(), "the webhook": r.bodies.String()}
+	texts := map[string]string{"the log": n.log(), "the webhook": r.received()}
 	files, err := filepath.Glob(filepath.Join(folder, "records*.jsonl"))
 	if err != nil || len(files) < 3 {
 		t.Errorf("the files are %v, %v; want some rotated ones", files, err)
@@ -371,7 +378,7 @@ func TestCluster_NodeKilled_OtherClosesAsEstimated(t *testing.T) {
 		}
 		return got.Requests == want.Requests && got.Estimated == want.Estimated && got.Node == "n2"
 	})
-	wantNoCredential(t, tickets, map[string]string{"the log": second.log(), "the webhook": r.bodies.String()})
+	wantNoCredential(t, tickets, map[string]string{"the log": second.log(), "the webhook": r.received()})
 }
 
 // TestCluster_ViewerMoved_OneRecordOfAllNodes has viewers on both nodes, one of which is stopped.
