@@ -67,6 +67,7 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 		isShared  bool
 		err       error // of the store
 		recordErr error
+		returned  bool // the viewer
 		left      []string
 		confirmed int
 		more      bool // another look may find more
@@ -74,6 +75,7 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 		"a user with a limit":                    {record: ofLimited, left: user, confirmed: 1, more: true},
 		"a user without":                         {record: session.Record{Request: openRequest(1).Request, Decision: allowedDecision()}, confirmed: 1, more: true},
 		"a session whose request is not known":   {record: session.Record{Decision: limited}, confirmed: 1, more: true},
+		"a viewer who has come back":             {record: ofLimited, isShared: true, returned: true, confirmed: 1, more: true},
 		"the store fails":                        {record: ofLimited, err: errBroken, left: user, confirmed: 1},
 		"the record is lost on a shared store":   {record: ofLimited, isShared: true, recordErr: errBroken},
 		"the record is lost on the only node":    {record: ofLimited, recordErr: errBroken, left: user, confirmed: 1, more: true},
@@ -82,7 +84,7 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := &expiryStore{fakeCluster: &fakeCluster{isShared: test.isShared}, err: test.err}
-			store.expired = []session.ClosingRecord{{Record: test.record}}
+			store.expired = []session.ClosingRecord{{Record: test.record, HasReturned: test.returned}}
 			life := newLifecycle()
 			c := core{life: life, cluster: &clusterClient{Cluster: store, life: life}, log: slog.New(slog.DiscardHandler)}
 			h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), nil, 20*time.Second, time.Minute)

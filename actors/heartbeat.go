@@ -230,7 +230,9 @@ func (h *heartbeatReporter) expire(idle time.Duration) int {
 	ctx, cancel = h.life.writeContext()
 	defer cancel()
 	for i := range expired {
-		h.freeStream(ctx, &expired[i])
+		if !expired[i].HasReturned {
+			h.freeStream(ctx, &expired[i])
+		}
 	}
 	if len(expired) > 0 {
 		if err := h.cluster.ConfirmClosed(ctx, expired); err != nil {

@@ -90,8 +90,8 @@ func TestRedis_ExpireIdle_Unconfirmed_ReturnedAgain(t *testing.T) {
 	p.report(p.b, 5)
 	p.age()
 	again = p.one(p.a, 3)
-	if again.Period != first.Period {
-		t.Errorf("period %d, want the earlier one, %d, first", again.Period, first.Period)
+	if again.Period != first.Period || !again.HasReturned || first.HasReturned {
+		t.Errorf("period %d, returned %t, want the earlier one, %d, first, whose viewer has returned", again.Period, again.HasReturned, first.Period)
 	}
 	must(t, p.a.ConfirmClosed(t.Context(), []session.ClosingRecord{again}))
 	p.age()

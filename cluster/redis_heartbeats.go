@@ -183,7 +183,7 @@ func (r *Redis) endPeriod(ctx context.Context, raw any, idleFor, score int64) (*
 	if redisclient.Int(f[7]) >= 0 && ago(f[7]).Before(c.LastSeen) { // otherwise it was seen only as it began
 		c.Since = ago(f[7])
 	}
-	if outcome == "closed" {
+	if c.HasReturned = outcome == "again"; !c.HasReturned {
 		c.Mark = score // otherwise the session stays in the list, since its newer period is to be closed
 	}
 	return c, nil

@@ -62,6 +62,8 @@ type ClosingRecord struct {
 	IsEstimated bool
 	// IsNodeStopped reports that the session ended with the only node that knew it.
 	IsNodeStopped bool
+	// HasReturned reports that the viewer has come back since, whose session goes on.
+	HasReturned bool
 	// Sequence tells the stays of one session on its node apart, while it is open.
 	Sequence uint64
 	// Mark is the store's own.
