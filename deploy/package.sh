@@ -42,7 +42,6 @@ build_deb() { # program file
 	local tree=$work/deb
 	install -D -m 0755 "$1" "$tree/usr/bin/usher"
 	install -D -m 0644 deploy/usher.service "$tree/usr/lib/systemd/system/usher.service"
-	install -D -m 0644 deploy/usher.socket "$tree/usr/lib/systemd/system/usher.socket"
 	install -D -m 0644 deploy/usher.yaml "$tree/etc/usher/usher.yaml"
 	install -D -m 0644 deploy/README.md "$tree/usr/share/doc/usher/README.md"
 	install -D -m 0644 LICENSE "$tree/usr/share/doc/usher/copyright"

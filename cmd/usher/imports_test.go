@@ -119,7 +119,6 @@ func libraryRules() []libraryRule {
 		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin/...", "bench/report"}, inAllTests: true},
 		{library: "github.com/getkin/kin-openapi", testsIn: "gateway/admin"},
 		{library: "github.com/pires/go-proxyproto", importers: []string{"gateway/listener"}},
-		{library: "github.com/coreos/go-systemd", importers: []string{"cmd/usher/systemd"}},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }

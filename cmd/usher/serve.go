@@ -15,7 +15,6 @@ import (
 
 	"usher/cluster/redisclient"
 	"usher/cmd/usher/config"
-	"usher/cmd/usher/systemd"
 )
 
 type serveCommand struct{ fileFlag }
@@ -108,8 +107,6 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if started != nil {
 		started(n, on.public.Addr())
 	}
-	systemd.Notify(systemd.Ready, logger)
-	defer context.AfterFunc(ctx, func() { systemd.Notify(systemd.Stopping, logger) })()
 	if err := n.run(ctx, on); err != nil {
 		return err
 	}
@@ -209,26 +206,14 @@ func (s *settings) canListen(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// listen opens all listeners of the settings, or none. Those that systemd holds already are taken from it.
+// listen opens all listeners of the settings, or none.
 func listen(ctx context.Context, s *settings) (on listeners, err error) {
-	inherited, err := systemd.Inherited()
-	if err != nil {
-		return listeners{}, err
-	}
-	defer inherited.Close()
 	var c net.ListenConfig
 	for _, l := range s.listeners(&on) {
-		if *l.listener = inherited.Take(ctx, l.address); *l.listener != nil {
-			continue
-		}
 		if *l.listener, err = c.Listen(ctx, "tcp", l.address); err != nil {
 			on.close()
 			return listeners{}, fmt.Errorf("%s=%s: %w", l.key, l.address, err)
 		}
-	}
-	if err := inherited.Unused(); err != nil {
-		on.close()
-		return listeners{}, err
 	}
 	return on, nil
 }

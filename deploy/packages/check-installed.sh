@@ -115,27 +115,6 @@ await 80 '/play/a001/index.m3u8?token=alice' 403 # the ban is in the state folde
 [[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 [[ $(cat /etc/usher/*.key /etc/usher/admin.token) == "$before" ]] || fail 'the upgrade changed the secrets'
 
-step 'restarts with the socket'
-mkdir /etc/systemd/system/usher.socket.d
-printf '[Socket]\nListenStream=\nListenStream=80\n' >/etc/systemd/system/usher.socket.d/port.conf
-systemctl daemon-reload
-systemctl stop usher.service
-systemctl enable --now usher.socket
-systemctl start usher.service
-await 80 '/play/a001/index.m3u8?token=bob' 200
-(
-	until [[ -e /check/restarted ]]; do
-		got=$(status 80 '/play/a001/index.m3u8?token=bob')
-		[[ $got == 200 ]] || printf '%s\n' "$got" >>/check/failed
-	done
-) &
-viewer=$!
-systemctl restart usher.service
-systemctl restart usher.service
-touch /check/restarted
-wait "$viewer"
-[[ ! -e /check/failed ]] || fail "a restart failed requests: $(sort /check/failed | uniq -c)"
-
 step remove
 dpkg -r usher
 is_active inactive

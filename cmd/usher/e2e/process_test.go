@@ -48,12 +48,7 @@ const waitTimeout = 60 * time.Second
 // start starts a program. The test's cleanup kills it.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	return startCommand(t, exec.Command(path, args...)) // without a context, because a signal must reach the whole group
-}
-
-// startCommand starts a program with an environment and files of its own.
-func startCommand(t *testing.T, cmd *exec.Cmd) *process {
-	t.Helper()
+	cmd := exec.Command(path, args...) // without a context, because a signal must reach the whole group
 	p := &process{cmd: cmd, out: new(transcript), errs: new(transcript), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
