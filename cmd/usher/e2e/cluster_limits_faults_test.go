@@ -66,7 +66,7 @@ func TestCluster_StreamLimits_RedisFails(t *testing.T) {
 		"reject-new, failed over":   {"reject-new", failRedisOver, plainBinary},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+			// One after the other: each has two hundred viewers on three nodes.
 			section, strike := test.begin(t)
 			a := newAudience(t, startCluster(t, 3, clusterSetup{
 				redis: section, route: "device_fields: [ mac ]", binary: test.binary(t), backend: "validity: 1h, answer_deadline: 10s",
