@@ -319,6 +319,8 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 		t.Errorf("%d records in files and %d in the log, want %d each", written, logged, idleEnd)
 	}
 	wantNoCredential(t, tickets, texts)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.repeated == 0 {
 		t.Error("no record came again, which is what ids are for")
 	}
@@ -328,9 +330,11 @@ func TestNode_RestartedWithReceiver_EveryRecordArrives(t *testing.T) {
 // wantOneRecordEach requires one record for each user, with the facts that the test wants.
 func wantOneRecordEach(t *testing.T, r *recordReceiver, isRight func(number int, got record) bool) {
 	t.Helper()
+	r.mu.Lock()
 	for _, problem := range r.problems {
 		t.Error(problem)
 	}
+	r.mu.Unlock()
 	wrong := 0
 	for user, all := range r.closed() {
 		number, err := strconv.Atoi(strings.TrimPrefix(user, "user-"))
