@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ type Server struct {
 	handler http.Handler
 	// onOverload may be nil.
 	onOverload func(setting string)
+	trusted    atomic.Pointer[networks]
 	logger     *slog.Logger
 	draining   atomic.Bool
 	ready      atomic.Bool
@@ -34,8 +36,13 @@ type Server struct {
 // NewServer makes a server that does not serve yet. onOverload is called with the setting of each bound that closed a connection;
 // nil: nobody counts them.
 func NewServer(c Config, handler http.Handler, onOverload func(setting string), logger *slog.Logger) *Server {
-	return &Server{config: c, handler: handler, onOverload: onOverload, logger: logger}
+	s := &Server{config: c, handler: handler, onOverload: onOverload, logger: logger}
+	s.SetTrustedProxies(c.TrustedProxies)
+	return s
 }
+
+// SetTrustedProxies sets the networks that are exempt from limits.max_connections_per_address, also while the server runs.
+func (s *Server) SetTrustedProxies(all []netip.Prefix) { s.trusted.Store(new(networks(all))) }
 
 // connectionKey is the key of a request's connection in its context.
 type connectionKey struct{}
@@ -62,7 +69,7 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error { //nolint:c
 	}
 	bounded := listener.New(inner, listener.Options{
 		ProxyProtocol: s.config.ProxyProtocol, Limits: s.config.Limits.Connections, HeaderTimeout: s.config.Limits.ReadTimeout,
-		IsExempt: networks(s.config.TrustedProxies).contain, OnOverload: s.onOverload, Logger: s.logger,
+		IsExempt: func(a netip.Addr) bool { return s.trusted.Load().contain(a) }, OnOverload: s.onOverload, Logger: s.logger,
 	})
 	server.ConnState = bounded.ConnState
 	if len(s.config.ProxyProtocol.From) > 0 {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -16,6 +17,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -396,4 +398,46 @@ func TestServer_Run_OldTLSRefused(t *testing.T) {
 			t.Errorf("TLS 1.1 is spoken: %d", resp.StatusCode)
 		}
 	})
+}
+
+// TestServer_SetTrustedProxies_ExemptsFromConnectionLimit trusts a load balancer while the server runs. Its connections, all of one
+// address, are then more than one address may have.
+func TestServer_SetTrustedProxies_ExemptsFromConnectionLimit(t *testing.T) {
+	t.Parallel()
+	c := DefaultConfig()
+	c.Drain.ReadinessDelay, c.Limits.Connections.MaxConnectionsPerAddress = 0, 1
+	s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") }),
+		nil, slog.New(slog.DiscardHandler))
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, listener) }()
+	s.SetTrustedProxies([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})
+	var connections []net.Conn
+	for range 2 {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		connections = append(connections, conn)
+	}
+	for range 2 {
+		for i, conn := range connections {
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: tv\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatalf("connection %d: %v", i, err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Errorf("Run: %v", err)
+	}
 }

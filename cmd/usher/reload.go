@@ -214,6 +214,7 @@ func (n *node) replace(old, next *generation) {
 	n.beginMetrics(next)
 	finish := n.registry.Reload(next.settings.Sessions, next.sessionBackends(), replacedBackends(old.settings, next.settings))
 	n.viewers.setTrusted(next.settings.Gateway.TrustedProxies)
+	n.server.SetTrustedProxies(next.settings.Gateway.TrustedProxies)
 	if n.logLevel != nil {
 		n.logLevel.Set(slog.Level(next.settings.Log.Level))
 	}

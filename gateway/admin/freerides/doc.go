@@ -17,7 +17,7 @@
 // what it cost there.
 //
 // Each process writes its part of an outage to the store, every 10 seconds and at the end, so a node that is killed leaves
-// what it saw. A report merges the parts of one backend whose times overlap or are less than a minute apart, by whoever is
+// what it saw. A report merges the parts of one backend whose times overlap or are less than a minute apart, on the node that is
 // asked. Every live node saves its part before that, so that the report is of this moment.
 //
 // Invariants:

@@ -203,7 +203,7 @@ func (t *Tracker) stop(s unverifiedSession, now time.Time) unverifiedSession {
 	return s
 }
 
-// pause stops the time of a session that is not allowed for now, and has no answer either.
+// pause stops the time of a session that is not allowed any more and that no backend has verified.
 func (t *Tracker) pause(id backends.SessionID, s unverifiedSession, now time.Time) {
 	s = t.stop(s, now)
 	t.sessions[id] = s
