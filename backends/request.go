@@ -68,6 +68,10 @@ type Request struct {
 	// Current is the session's present decision. It is Pending for an unknown viewer.
 	Current Decision
 
+	// IsStranger says of an opening that nothing speaks for the viewer yet: they show no ticket, and what they show was not
+	// allowed before. Where there is not room for all, strangers stand behind the others.
+	IsStranger bool
+
 	// OnSent, if not nil, is called once when the call goes out, after any wait for a slot. It tells a backend that hangs
 	// from a queue of Usher's own.
 	OnSent func()

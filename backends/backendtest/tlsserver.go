@@ -16,7 +16,7 @@ import (
 
 // StartTLS is Start with HTTP over TLS. Its certificate, for 127.0.0.1, ::1 and localhost, is self-signed: see Certificate.
 func (s *Server) StartTLS() error {
-	certificate, err := selfSigned(time.Now())
+	certificate, err := SelfSigned(time.Now())
 	if err != nil {
 		return fmt.Errorf("start middleware: %w", err)
 	}
@@ -46,8 +46,8 @@ func (s *Server) withTLSLocked(listener net.Listener) net.Listener {
 	})
 }
 
-// selfSigned returns a self-signed certificate, valid for a day around now.
-func selfSigned(now time.Time) (*tls.Certificate, error) {
+// SelfSigned returns a self-signed certificate for 127.0.0.1, ::1 and localhost, valid for a day around now.
+func SelfSigned(now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)

@@ -133,7 +133,7 @@ func TestStats_Alarm_DenialsJump(t *testing.T) {
 				Begin: func(_ time.Time, detail string) { events, details = append(events, "begin"), append(details, detail) },
 				End:   func() { events = append(events, "end") },
 			})
-			random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+			random := rand.New(rand.NewPCG(1, 2))
 			now := start
 			for i, p := range phases {
 				events = nil

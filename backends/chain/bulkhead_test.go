@@ -210,8 +210,9 @@ func TestBulkhead_AddressThatAsksAlone_HasAllSlots(t *testing.T) {
 		cfg := smallBulkheadConfig()
 		cfg.MaxInFlight = 8
 		b := newBulkhead("portal", cfg, g, nil)
-		_, _ = b.acquire(t.Context(), &b.openings, backends.SubscriberPrefix(openingFrom(2).Address))
-		b.openings.release(backends.SubscriberPrefix(openingFrom(2).Address))
+		other := slotClaim{address: backends.SubscriberPrefix(openingFrom(2).Address)}
+		taken, _ := b.acquire(t.Context(), &b.openings, other)
+		b.openings.release(taken, nil)
 		time.Sleep(2 * shareWindow) // another address asked long ago
 		fillSlots(t, b, openingFrom(1), 8)
 		if inFlight, _ := b.InFlight(); inFlight != 8 {
@@ -308,12 +309,12 @@ func TestBulkheadConfig_Validate(t *testing.T) {
 	if err := DefaultBulkheadConfig().Validate(); err != nil {
 		t.Errorf("the default is invalid: %v", err)
 	}
-	if err := (BulkheadConfig{MaxInFlight: 1, MaxRechecksInFlight: 1, MaxWaiting: 0, AnswerDeadline: 1}).Validate(); err != nil {
+	if err := (BulkheadConfig{MaxInFlight: 1, MaxRechecksInFlight: 1, MaxWaiting: 0, StrangerShare: 1, AnswerDeadline: 1}).Validate(); err != nil {
 		t.Errorf("the least values are invalid: %v", err)
 	}
 	got := errorText(BulkheadConfig{MaxWaiting: -1}.Validate())
 	want := "max_in_flight: 0 must be at least 1\nmax_rechecks_in_flight: 0 must be at least 1\n" +
-		"max_waiting: -1 must be at least 0\nanswer_deadline: 0s must be above 0"
+		"max_waiting: -1 must be at least 0\nstranger_share_percent: 0 is out of range; want 1 to 100\nanswer_deadline: 0s must be above 0"
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}

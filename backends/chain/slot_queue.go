@@ -10,117 +10,178 @@ import (
 	"usher/backends"
 )
 
-// shareWindow is how long an address keeps its right to slots after its last check.
+// shareWindow is how long an address, and who is no stranger, keep their right to slots after their last check.
 const shareWindow = 10 * time.Second
 
 // slotQueue holds the slots of one kind of check, and the checks that wait for one.
 //
-// Slots are handed over first come, first served. While other addresses ask too, one address holds at most three quarters
-// of the slots, and of the places in the queue: calls that hang would keep everybody else waiting. An address that asks
-// alone, as all viewers behind one proxy do, has them all.
+// Slots are handed over first come, first served, to strangers last. While other addresses ask too, one address holds at most
+// three quarters of the slots, and of the places in the queue: calls that hang would keep everybody else waiting. An address
+// that asks alone, as all viewers behind one proxy do, has them all. Likewise all strangers together hold at most their share
+// while others ask. If the queue is full, the stranger who came last makes room for one who is none.
 type slotQueue struct {
-	setting        string
-	capacity       int
 	waitingSetting string
 	maxWaiting     int
+	shareSetting   string
+	strangerShare  int // in percent
 	refused        atomic.Uint64
 
-	mu      sync.Mutex
-	held    addressCounts
-	waiting addressCounts
-	waiters list.List // of *slotWaiter, the oldest first
-	asking  recentAddresses
+	mu        sync.Mutex
+	limit     slotLimit
+	held      slotCounts
+	waiting   slotCounts
+	waiters   list.List // of *slotWaiter who are no strangers, the oldest first
+	strangers list.List // of *slotWaiter who are, the oldest first
+	asking    recentAddresses
+	knownAt   time.Time // when one who is no stranger asked last
+}
+
+// slotClaim is whose check wants a slot.
+type slotClaim struct {
+	address    netip.Prefix
+	isStranger bool
 }
 
 // slotWaiter is a check that waits for a slot.
 type slotWaiter struct {
-	address netip.Prefix
+	slotClaim
 	element *list.Element
-	granted chan struct{} // closed when it has a slot
+	slot    *slot         // nil: none yet; guarded by the queue's lock, as is isDisplaced
+	ended   chan struct{} // closed when it has a slot, or is displaced
+	// isDisplaced: it made room for one who is no stranger.
+	isDisplaced bool
 }
 
-// addressCounts counts things by address.
-type addressCounts struct {
-	total int
-	by    map[netip.Prefix]int
+// slotCounts counts slots, or places in the queue, by who has them.
+type slotCounts struct {
+	total, strangers int
+	by               map[netip.Prefix]int
 }
 
-func (c *addressCounts) add(address netip.Prefix, n int) {
+func (c *slotCounts) add(of slotClaim, n int) {
 	c.total += n
-	if c.by[address] += n; c.by[address] == 0 {
-		delete(c.by, address)
+	if of.isStranger {
+		c.strangers += n
+	}
+	if c.by[of.address] += n; c.by[of.address] == 0 {
+		delete(c.by, of.address)
 	}
 }
 
-func (q *slotQueue) init(backend, key string, slots, maxWaiting int) {
-	q.setting, q.capacity = "backends."+backend+"."+key, slots
-	q.waitingSetting, q.maxWaiting = "backends."+backend+".max_waiting", maxWaiting
+func (q *slotQueue) init(backend, key string, least, most int, c BulkheadConfig) {
+	q.limit = newSlotLimit("backends."+backend+"."+key, least, most)
+	q.waitingSetting, q.maxWaiting = "backends."+backend+".max_waiting", c.MaxWaiting
+	q.shareSetting, q.strangerShare = "backends."+backend+".stranger_share_percent", c.StrangerShare
 	q.held.by, q.waiting.by = make(map[netip.Prefix]int), make(map[netip.Prefix]int)
 }
 
-// enter takes a slot, and returns nil, or puts the check into the queue.
-func (q *slotQueue) enter(address netip.Prefix, now time.Time) (*slotWaiter, error) {
+// enter takes a slot, or puts the check into the queue.
+func (q *slotQueue) enter(c slotClaim, now time.Time) (*slot, *slotWaiter, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.asking.record(address, now)
-	if q.mayTake(address, now) {
-		q.held.add(address, 1)
-		return nil, nil //nolint:nilnil // no waiter is the usual case
+	q.asking.record(c.address, now)
+	if !c.isStranger {
+		q.knownAt = now
 	}
-	if !q.hasRoom(&q.waiting, q.maxWaiting, address, now) {
-		return nil, q.overload(q.waitingSetting, q.maxWaiting)
+	if q.mayTake(c, now) {
+		return q.take(c, now), nil, nil
 	}
-	w := &slotWaiter{address: address, granted: make(chan struct{})}
-	w.element = q.waiters.PushBack(w)
-	q.waiting.add(address, 1)
-	return w, nil
+	if !c.isStranger && q.waiting.total >= q.maxWaiting {
+		q.displace()
+	}
+	switch {
+	case !q.hasStrangerRoom(&q.waiting, q.maxWaiting, c, now):
+		return nil, nil, q.overload(q.shareSetting, q.strangerShare)
+	case !q.hasRoom(&q.waiting, q.maxWaiting, c, now):
+		return nil, nil, q.overload(q.waitingSetting, q.maxWaiting)
+	}
+	w := &slotWaiter{slotClaim: c, ended: make(chan struct{})}
+	w.element = q.lineOf(c).PushBack(w)
+	q.waiting.add(c, 1)
+	return nil, w, nil
 }
 
-// leave takes a check out of the queue. It reports whether the check has got a slot meanwhile, and so is not in it.
-func (q *slotQueue) leave(w *slotWaiter) (hasSlot bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	select {
-	case <-w.granted:
-		return true
-	default:
+func (q *slotQueue) take(c slotClaim, now time.Time) *slot {
+	s := q.limit.take(c, q.held.total, q.waiting.total > 0, now)
+	q.held.add(c, 1)
+	return &s
+}
+
+func (q *slotQueue) lineOf(c slotClaim) *list.List {
+	if c.isStranger {
+		return &q.strangers
+	}
+	return &q.waiters
+}
+
+// displace takes the stranger who came last out of the queue, if there is one.
+func (q *slotQueue) displace() {
+	if last := q.strangers.Back(); last != nil {
+		w := last.Value.(*slotWaiter) //nolint:forcetypeassert // the list holds nothing else
 		q.remove(w)
-		return false
+		w.isDisplaced = true
+		close(w.ended)
 	}
 }
 
-// release gives a slot back, and hands free ones to the checks that wait.
-func (q *slotQueue) release(address netip.Prefix) {
+// leave takes a check out of the queue. It returns the slot that the check has got meanwhile, and whether it was displaced:
+// then it is not in it.
+func (q *slotQueue) leave(w *slotWaiter) (got *slot, isDisplaced bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.held.add(address, -1)
+	if w.slot == nil && !w.isDisplaced {
+		q.remove(w)
+	}
+	return w.slot, w.isDisplaced
+}
+
+// release gives a slot back whose call ended with err, and hands free ones to the checks that wait.
+func (q *slotQueue) release(s *slot, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	now := time.Now()
-	for e := q.waiters.Front(); e != nil && q.held.total < q.capacity; {
+	q.limit.onAnswer(*s, err, q.waiting.total > 0, now)
+	q.held.add(s.slotClaim, -1)
+	q.grant(&q.waiters, now)
+	q.grant(&q.strangers, now)
+}
+
+// grant hands free slots to the checks of one line.
+func (q *slotQueue) grant(line *list.List, now time.Time) {
+	for e := line.Front(); e != nil && q.held.total < q.limit.current; {
 		w := e.Value.(*slotWaiter) //nolint:forcetypeassert // the list holds nothing else
 		e = e.Next()
-		if q.mayTake(w.address, now) {
+		if w.isStranger && !q.hasStrangerRoom(&q.held, q.limit.current, w.slotClaim, now) {
+			return // nor has any after it
+		}
+		if q.mayTake(w.slotClaim, now) {
+			w.slot = q.take(w.slotClaim, now)
 			q.remove(w)
-			q.held.add(w.address, 1)
-			close(w.granted)
+			close(w.ended)
 		}
 	}
 }
 
 func (q *slotQueue) remove(w *slotWaiter) {
-	q.waiters.Remove(w.element)
-	q.waiting.add(w.address, -1)
+	q.lineOf(w.slotClaim).Remove(w.element)
+	q.waiting.add(w.slotClaim, -1)
 }
 
-// mayTake reports whether a check of the address may take a slot now.
-func (q *slotQueue) mayTake(address netip.Prefix, now time.Time) bool {
-	return q.hasRoom(&q.held, q.capacity, address, now)
+// mayTake reports whether a check may take a slot now.
+func (q *slotQueue) mayTake(c slotClaim, now time.Time) bool {
+	return q.hasStrangerRoom(&q.held, q.limit.current, c, now) && q.hasRoom(&q.held, q.limit.current, c, now)
 }
 
 // hasRoom reports whether an address may have one more of what is counted.
-func (q *slotQueue) hasRoom(counts *addressCounts, capacity int, address netip.Prefix, now time.Time) bool {
+func (q *slotQueue) hasRoom(counts *slotCounts, capacity int, c slotClaim, now time.Time) bool {
 	share := max(1, capacity-(capacity+3)/4)
 	return counts.total < capacity &&
-		(counts.by[address] < share || !q.asking.hasOther(address, now.Add(-shareWindow)))
+		(counts.by[c.address] < share || !q.asking.hasOther(c.address, now.Add(-shareWindow)))
+}
+
+// hasStrangerRoom reports whether a stranger may have one more of what is counted, as far as the share of all strangers goes.
+func (q *slotQueue) hasStrangerRoom(counts *slotCounts, capacity int, c slotClaim, now time.Time) bool {
+	return !c.isStranger || now.Sub(q.knownAt) > shareWindow || counts.strangers < max(1, capacity*q.strangerShare/100)
 }
 
 func (q *slotQueue) inFlight() int {
@@ -129,7 +190,20 @@ func (q *slotQueue) inFlight() int {
 	return q.held.total
 }
 
-func (q *slotQueue) overload(setting string, value int) error {
+func (q *slotQueue) limitNow() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.limit.current
+}
+
+// full returns the overload of a check that got no slot.
+func (q *slotQueue) full() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.overload(q.limit.setting, &q.limit)
+}
+
+func (q *slotQueue) overload(setting string, value any) error {
 	q.refused.Add(1)
 	return backends.NewOverload(setting, value)
 }

@@ -100,7 +100,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	}
 	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
 	d := newDialer(cfg, files, deps.Resolver)
-	open := func() *http.Transport { return newTransport(cfg, d, connections) }
+	open := func() transport { return newTransport(cfg, d, connections) }
 	life, end := context.WithCancel(context.Background())
 	return &Client{
 		name:         name,
@@ -288,15 +288,16 @@ func (c *Client) Close() {
 	c.pool.close()
 }
 
-// request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other method.
+// request builds the request, without its context. It is always a GET, since a viewer's HEAD opens a session like any other
+// method.
 func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	u := *c.address
 	u.RawQuery = joinQuery(c.address.RawQuery, call.Parameters, call.Query)
-	h := make(http.Header, len(call.Header)+len(c.headers)+len(call.Credentials)+2)
-	addCredentials(h, call.Credentials)
-	for name, values := range call.Header {
-		setHeader(h, name, values)
+	h := call.Header
+	if h == nil {
+		h = make(http.Header)
 	}
+	addCredentials(h, call.Credentials)
 	for name, values := range c.headers {
 		setHeader(h, name, values)
 	}
@@ -309,7 +310,7 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	c.signer.Sign(r, time.Now())
-	return r.WithContext(ctx)
+	return r
 }
 
 // setHeader sets a header in the spelling of name, in place of a viewer's in canonical spelling.

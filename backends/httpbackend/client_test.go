@@ -77,11 +77,12 @@ func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	_, err := c.Do(ctx, httpbackend.Call{
 		Query:      "token=a%2Fb&key=evil",
 		Parameters: []httpbackend.Parameter{{Name: "ip", Value: "192.0.2.7"}},
-		Header:     http.Header{"X-Real-IP": {"192.0.2.7"}},
+		Header:     http.Header{"X-Real-IP": {"192.0.2.7"}, "X-App-ID": {"adapter"}},
 		Credentials: []backends.Header{
 			{Name: "X-Token", Value: "one"},
 			{Name: "X-Token", Value: "two\r\nX-Real-Ip: 10.0.0.1"},
 			{Name: "x-api-key", Value: "viewer"},
+			{Name: "x-app-id", Value: "viewer"},
 			{Name: "X-Real-Ip", Value: "10.0.0.1"},
 			{Name: "X-Forwarded-For", Value: "10.0.0.1"},
 			{Name: "Transfer-Encoding", Value: "chunked"},
@@ -99,6 +100,7 @@ func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	want := http.Header{
 		"User-Agent":    {"usher"},
 		"X-Api-Key":     {"config"},
+		"X-App-Id":      {"adapter"},
 		"Authorization": {"Basic YXN0cmE6cGFzcyB3b3Jk"},
 		"X-Real-Ip":     {"192.0.2.7"},
 		"X-Token":       {"one", "twoX-Real-Ip: 10.0.0.1"},

@@ -84,19 +84,15 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	cfg := d.tls.Config().Clone()
-	if isRedirected(ctx) {
-		cfg.ServerName, cfg.Certificates = "", nil
-	}
-	if cfg.ServerName == "" {
-		cfg.ServerName, _, _ = net.SplitHostPort(address)
-	}
 	ctx, cancel := context.WithTimeout(ctx, d.tlsTimeout)
 	defer cancel()
-	tlsConn := tls.Client(conn, cfg)
-	if err := tlsConn.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, handshakeError{fmt.Errorf("TLS handshake: %w", err)}
+	tlsConn, err := d.tls.Handshake(ctx, conn, address, func(cfg *tls.Config) {
+		if isRedirected(ctx) {
+			cfg.ServerName, cfg.Certificates = "", nil
+		}
+	})
+	if err != nil {
+		return nil, handshakeError{err}
 	}
 	return tlsConn, nil
 }

@@ -9,7 +9,8 @@
 //	Request ─► Call ─► Client.Do ─────────────────────────────► Response ─► Client.Interpret ─────────► Decision
 //	                   query.go      joins address and query                statuses.go    StatusTable   or Failure
 //	                   headers.go    viewer's facts                         presets.go     its presets
-//	                   transport.go  kept connections, their age            response.go    headers
+//	                   transport.go  kept connections, their age;           response.go    headers
+//	                                 package plainhttp, without TLS
 //	                   dialer.go     where connections may lead             signature/     what proves that a request is Usher's
 //	                   exchange.go   redirects; header now, body later      redirect_target.go  whom a redirect is for
 //	                   errors.go     kinds of failure                       answer_requirements.go, broken_page.go
@@ -43,6 +44,13 @@
 // about the viewer. Beside 401 and 403 the status stands. A viewer gets the target as sent. An allowing answer waits a tenth
 // of the time left for the beginning of a text body, because what a page says of an error can shorten its validity only
 // before the decision; with broken_page: failure it waits for the first byte. A page in an answer without a yes is nothing new.
+//
+// Decided: bytes of 0x80 and above in a viewer's query stay as they came, although RFC 3986 has none. net/http takes and sends
+// them, players do send them, and a middleware that signs or compares the raw query would see another one were they escaped. No
+// server reads the end of a line, a space or a separator in them.
+//
+// Decided: calls without TLS have a transport of their own (package plainhttp), since most middlewares are in the operator's
+// network and each opening is one call. Calls with TLS, and those to where a redirect leads, have net/http's.
 //
 // Refused: HTTP/2 and proxies towards a middleware (see newTransport); retries (see package chain).
 package httpbackend

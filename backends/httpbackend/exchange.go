@@ -39,8 +39,8 @@ const maxRedirects = 10
 
 // send makes the call and follows redirects where the status table says so. hops is how many it followed.
 func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.Header) (x *exchange, hops int, err error) {
-	for ; ; hops++ {
-		x, err = c.exchange(r)
+	for hopCtx := ctx; ; hops++ {
+		x, err = c.exchange(hopCtx, r)
 		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
 			return x, hops, err
 		}
@@ -52,7 +52,7 @@ func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.He
 		if hops == maxRedirects {
 			return nil, hops, errTooManyRedirects
 		}
-		r = c.redirectedRequest(ctx, r, next, viewer)
+		hopCtx, r = c.redirectedRequest(ctx, r, next, viewer)
 	}
 }
 
@@ -72,17 +72,18 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	return next
 }
 
-// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured headers and
-// the signature nor those in which the viewer shows credentials, and must not be in a private network.
-func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header) *http.Request {
+// redirectedRequest returns the request for a redirect's target, and its context. Another host gets neither the configured
+// headers and the signature nor those in which the viewer shows credentials, and must not be in a private network.
+func (c *Client) redirectedRequest(
+	ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header,
+) (context.Context, *http.Request) {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
 		c.signer.Sign(to, time.Now())
-		return to
+		return ctx, to
 	}
 	c.signer.Remove(to.Header)
-	to = to.WithContext(withRedirected(ctx))
 	for name := range c.headers {
 		if name != "User-Agent" {
 			delete(to.Header, name)
@@ -94,12 +95,11 @@ func (c *Client) redirectedRequest(ctx context.Context, r *http.Request, next *u
 			to.Header.Del(field.Name)
 		}
 	}
-	return to
+	return withRedirected(ctx), to
 }
 
 // exchange sends one request and returns when the answer's header has arrived.
-func (c *Client) exchange(r *http.Request) (*exchange, error) {
-	ctx := r.Context()
+func (c *Client) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
 	resp, err := c.pool.transport(time.Now()).RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
@@ -160,6 +160,10 @@ func (c *Client) readStart(ctx context.Context, x *exchange) ([]byte, error) {
 // peek returns what arrives of the body's beginning within that time, and drains the rest. If more arrives afterwards,
 // it calls late with all of the beginning.
 func (c *Client) peek(ctx context.Context, x *exchange, wait time.Duration, late func(text []byte)) []byte {
+	if x.isEmpty() { // as mostly; what follows is allocated
+		x.close()
+		return nil
+	}
 	var (
 		mu     sync.Mutex
 		text   []byte

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/httpbackend/plainhttp"
 )
 
 // pipeServer answers each request of a client over pipes in memory, so that a bubble's time can pass.
@@ -42,12 +43,9 @@ func (s *pipeServer) serve(c *Client) {
 		}()
 		return theirs, nil
 	}
-	open := c.pool.open
-	c.pool = newConnectionPool(func() *http.Transport {
-		t := open()
-		t.DialContext = dial
-		return t
-	}, c.pool.maxAge, time.Now())
+	cfg := DefaultConfig()
+	c.pool = newConnectionPool(func() transport { return plainhttp.New(plainOptions(cfg, dial, defaultConnections)) },
+		c.pool.maxAge, time.Now())
 }
 
 // endless sends a header and a body without end, until the client closes the connection.

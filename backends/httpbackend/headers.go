@@ -18,10 +18,12 @@ const maxHeaderValue = 4 << 10
 // AstraHeaders returns the facts of a request as the contracts of Astra and Alta name and spell them. Facts that the
 // viewer did not send, or the edge did not report, are left out.
 func AstraHeaders(r *backends.Request) http.Header {
-	h := make(http.Header, 10)
+	const facts, others = 7, 3 // others: what a client adds
+	h, values := make(http.Header, facts+others), make([]string, 0, facts)
 	set := func(name, value string, isKnown bool) {
 		if value = sanitizeHeader(value); value != "" && isKnown {
-			h[name] = []string{value}
+			values = append(values, value)
+			h[name] = values[len(values)-1 : len(values) : len(values)]
 		}
 	}
 	e := r.Edge
@@ -42,11 +44,18 @@ func AstraHeaders(r *backends.Request) http.Header {
 	return h
 }
 
-// addCredentials adds the viewer's headers, except reserved ones.
+// addCredentials adds the viewer's headers, except reserved ones and those that h has in any spelling.
 func addCredentials(h http.Header, viewer []backends.Header) {
+	if len(viewer) == 0 {
+		return
+	}
+	has := make(map[string]bool, len(h))
+	for name := range h {
+		has[textproto.CanonicalMIMEHeaderKey(name)] = true
+	}
 	for _, field := range viewer {
 		name := textproto.CanonicalMIMEHeaderKey(field.Name)
-		if isToken(name) && !isReserved(name) {
+		if isToken(name) && !isReserved(name) && !has[name] {
 			h[name] = append(h[name], sanitizeHeader(field.Value))
 		}
 	}

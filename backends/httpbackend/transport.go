@@ -5,16 +5,40 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"usher/backends/httpbackend/plainhttp"
 )
 
 // defaultConnections is how many calls the default bulkhead lets be in flight.
 const defaultConnections = 288
 
+// transport makes calls and keeps connections for the next ones.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
+
+// transports are those to one backend: without TLS to its own server, and to all others.
+type transports struct{ own, other transport }
+
+func (t transports) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme == "http" && !isRedirected(r.Context()) {
+		return t.own.RoundTrip(r)
+	}
+	return t.other.RoundTrip(r)
+}
+
+func (t transports) CloseIdleConnections() {
+	t.own.CloseIdleConnections()
+	t.other.CloseIdleConnections()
+}
+
 // newTransport returns a transport to one backend. HTTP/2 is left out: one lost packet would delay all calls of its one
 // connection, and its errors cannot be told apart. Proxies from the environment are left out: a middleware is near, and a
 // proxy's answers would be taken for the middleware's.
-func newTransport(cfg Config, d *dialer, connections int) *http.Transport {
-	return &http.Transport{
+func newTransport(cfg Config, d *dialer, connections int) transport {
+	own := plainhttp.New(plainOptions(cfg, d.dial, connections))
+	other := &http.Transport{
 		DialContext:            d.dial,
 		DialTLSContext:         d.dialTLS,
 		MaxIdleConns:           connections,
@@ -26,6 +50,14 @@ func newTransport(cfg Config, d *dialer, connections int) *http.Transport {
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
 	}
+	return transports{own: own, other: other}
+}
+
+func plainOptions(cfg Config, dial plainhttp.DialFunc, connections int) plainhttp.Options {
+	return plainhttp.Options{
+		Dial: dial, MaxIdle: connections, IdleTimeout: cfg.IdleTimeout,
+		HeaderTimeout: cfg.ResponseHeaderTimeout, MaxHeaderSize: int64(cfg.MaxResponseHeaderSize),
+	}
 }
 
 // minPoolAge is how old the kept connections are before a failure lets them go, so that a slow backend is not busy with new
@@ -35,29 +67,29 @@ const minPoolAge = 5 * time.Second
 // connectionPool holds the kept connections to one backend, and lets all of them go from time to time, so that its name is
 // resolved again. Safe for concurrent use.
 type connectionPool struct {
-	open   func() *http.Transport
+	open   func() transport
 	maxAge time.Duration
 
 	mu      sync.Mutex
-	current *http.Transport
+	current transport
 	since   time.Time
 	// previous may have got a call that had not begun when it was replaced. It is closed once more with the next one.
-	previous *http.Transport
+	previous transport
 }
 
-func newConnectionPool(open func() *http.Transport, maxAge time.Duration, now time.Time) *connectionPool {
+func newConnectionPool(open func() transport, maxAge time.Duration, now time.Time) *connectionPool {
 	return &connectionPool{open: open, maxAge: maxAge, current: open(), since: now}
 }
 
 // transport returns the transport for a call. No connection that it keeps is older than maxAge.
-func (p *connectionPool) transport(now time.Time) *http.Transport { return p.atMost(p.maxAge, now) }
+func (p *connectionPool) transport(now time.Time) transport { return p.atMost(p.maxAge, now) }
 
 // onFailure lets the kept connections go, because one of them has failed: they may lead to a server that is gone.
 func (p *connectionPool) onFailure(now time.Time) { p.atMost(minPoolAge, now) }
 
 // atMost returns the transport after it has replaced one of that age. Calls in flight keep their connections, which are
 // closed afterwards.
-func (p *connectionPool) atMost(age time.Duration, now time.Time) *http.Transport {
+func (p *connectionPool) atMost(age time.Duration, now time.Time) transport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now.Sub(p.since) >= age {

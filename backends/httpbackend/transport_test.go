@@ -211,7 +211,7 @@ func (c *Client) keepConnections(t *testing.T, n int) {
 	t.Helper()
 	all := make([]*exchange, n)
 	for i := range all {
-		x, err := c.exchange(c.request(t.Context(), Call{}))
+		x, err := c.exchange(t.Context(), c.request(t.Context(), Call{}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -233,7 +233,7 @@ func TestConnectionPool_Transport_Replaced(t *testing.T) {
 	t.Parallel()
 	opened := 0
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	p := newConnectionPool(func() *http.Transport { opened++; return &http.Transport{} }, time.Minute, start)
+	p := newConnectionPool(func() transport { opened++; return &http.Transport{} }, time.Minute, start)
 	for _, step := range []struct {
 		name  string
 		call  func(now time.Time)
