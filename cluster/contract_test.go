@@ -144,7 +144,7 @@ func testConfig(s *redistest.Server) Config {
 
 func newStore(t testing.TB, c Config, log *slog.Logger) *Redis {
 	t.Helper()
-	r, err := NewRedis(c, RedisDeps{NodeID: events.NewID(), ReviveFor: reviveFor, Local: newMemory(t, 1000), Logger: log})
+	r, err := NewRedis(c, RedisDeps{NodeID: events.NewID(), ReviveFor: reviveFor, Local: newMemory(t, 1000), Limits: testRules, Logger: log})
 	must(t, err)
 	t.Cleanup(r.Close)
 	return r

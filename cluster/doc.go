@@ -58,6 +58,9 @@
 //	                                                                                     outages, encrypted; each outage that
 //	                                                                                     runs is stored again in 10 s
 //	usher:{all}:reported:…    zset    retention                 store_report             when each was stored; as above
+//	usher:{all}:known         stream  8 days                    exchange_known           viewers who were allowed, as keyed hashes:
+//	                                                                                     the last 50,000 batches; nodes that
+//	                                                                                     start take them for strangers
 //	usher:{all}:probe         string  1 minute                  the breaker's probe      nothing; it shows that Redis accepts
 //	                                                                                     writes
 //	channels                  usher:decisions    a decision was stored that another node waits for

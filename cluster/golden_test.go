@@ -14,6 +14,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/cluster/redistest"
 )
 
 // goldenRecord has the fields whose encoding is pinned. New fields need not be added.
@@ -68,6 +69,10 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	unban(t, peers[0].Node, lifted.ID)
 	force(t, peers[0], backends.BreakerOpen, true, true)
 	must(t, peers[0].SaveReport(t.Context(), "portal", "part", []byte("x"), 10, time.Hour))
+	for key := range uint64(1000) {
+		peers[0].ShareKnown(key)
+	}
+	redistest.Eventually(t, "known viewers are shared", func() bool { return server.Client.Exists(t.Context(), "usher:{all}:known").Val() == 1 })
 	waitForHeartbeat(t, server, peers[0])
 	got := map[string]string{}
 	for _, key := range server.Client.Keys(t.Context(), "*").Val() {
@@ -98,6 +103,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 		"usher:{all}:bans":            "hash",
 		"usher:{all}:forced":          "hash portal",
 		"usher:{all}:heartbeats":      "zset",
+		"usher:{all}:known":           "stream",
 		"usher:{all}:nodes":           "hash",
 		"usher:{all}:revocations":     "stream",
 		"usher:{all}:state":           "began epoch hash last",

@@ -120,13 +120,13 @@ func (m *Memory) put(id backends.SessionID, e *memoryEntry) { m.entries.Set(id, 
 
 // AcquireLease reads a session and, if no decision on it holds, gives the caller a lease.
 func (m *Memory) AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error) {
+	result, released := m.tryAcquire(r, r.Wait <= 0)
+	if !result.HeldElsewhere || r.Wait <= 0 {
+		return result, nil
+	}
 	timeout := time.NewTimer(r.Wait)
 	defer timeout.Stop()
-	for takeOver := r.Wait <= 0; ; {
-		result, released := m.tryAcquire(r, takeOver)
-		if !result.HeldElsewhere || r.Wait <= 0 || takeOver {
-			return result, nil
-		}
+	for takeOver := false; result.HeldElsewhere && !takeOver; result, released = m.tryAcquire(r, takeOver) {
 		select {
 		case <-released:
 		case <-timeout.C:
@@ -135,6 +135,7 @@ func (m *Memory) AcquireLease(ctx context.Context, r session.LeaseRequest) (sess
 			return result, ctx.Err()
 		}
 	}
+	return result, nil
 }
 
 // tryAcquire does not wait. It also returns what is closed when the lease of another holder is released. takeOver takes

@@ -16,6 +16,7 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/events"
+	"usher/cluster/known"
 	"usher/cluster/redisclient"
 	"usher/cluster/reports"
 )
@@ -62,6 +63,8 @@ type Handlers struct {
 	// OnLimitExceeded is called when a user exceeds the stream limit: the user's streams must be reported. The user is
 	// named by [Node.UserHash].
 	OnLimitExceeded func(userHash string)
+	// OnKnown is called with each viewer whom a node has allowed, by [Node.ViewerKey], and when.
+	OnKnown func(key uint64, allowed time.Time)
 	// OnForced is called with each order on a breaker, this node's own included.
 	OnForced func(backends.ForcedBreaker)
 	// Answer answers a request that a node sent to all; see [Node.Ask].
@@ -82,6 +85,7 @@ type Node struct {
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
 	reports  *reports.Store
+	known    *known.Sharing // nil: a single node
 
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
@@ -104,7 +108,6 @@ func Open(o Options) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	local.OnExceeded = n.limitExceeded
 	if err := n.openFile(); err != nil {
 		local.Close()
 		return nil, err
@@ -123,7 +126,7 @@ func Open(o Options) (*Node, error) {
 
 // stayAlone makes the node a single one.
 func (n *Node) stayAlone(local *Memory) (err error) {
-	n.memory, n.Store = local, local
+	n.memory, n.Store, local.OnExceeded = local, local, n.limitExceeded
 	secret := setting.Secret(rand.Text())
 	if n.file != nil { // what it has encrypted and hashed must be known after a restart
 		if secret, err = n.file.Secret(); err != nil {
@@ -179,7 +182,7 @@ func (n *Node) loadFile() error {
 // join makes the node one of a cluster.
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
-		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
+		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Limits: n.o.Limits, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
@@ -192,6 +195,7 @@ func (n *Node) join(local *Memory) error {
 		OnTicketReplaced: n.ticketReplaced, OnTicketsMissed: n.ticketsMissed,
 		OnLimitExceeded: n.limitExceeded, OnForced: n.onForced, Answer: n.answer,
 	})
+	n.known = known.New(r.client, n.onKnown, n.o.Logger)
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
 	return nil
@@ -222,11 +226,17 @@ func (n *Node) Run(ctx context.Context, h Handlers) {
 		<-ctx.Done()
 		return
 	}
+	var running sync.WaitGroup
+	running.Go(func() { n.known.Run(ctx) })
 	n.broker.Run(ctx)
+	running.Wait()
 }
 
 // Shared reports whether other nodes share the store.
 func (n *Node) Shared() bool { return n.redis != nil }
+
+// InMemory reports whether the store is this node's own memory.
+func (n *Node) InMemory() bool { return n.redis == nil }
 
 // Name returns the name that the node is shown by.
 func (n *Node) Name() string { return n.name }
@@ -253,6 +263,16 @@ func (n *Node) RoundTrips() uint64 {
 
 // UserHash returns the name by which the other nodes know a user.
 func (n *Node) UserHash(user string) string { return n.cipher.UserHash(user) }
+
+// ViewerKey returns the number by which the other nodes know what a viewer shows.
+func (n *Node) ViewerKey(shown []byte) uint64 { return n.cipher.Number("viewer", shown) }
+
+// ShareKnown tells the other nodes that a viewer was allowed. It does not block.
+func (n *Node) ShareKnown(key uint64) {
+	if n.known != nil {
+		n.known.Add(key)
+	}
+}
 
 // Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrStoreUnavailable or ctx's.
 func (n *Node) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
@@ -342,6 +362,12 @@ func (n *Node) ticketsMissed() {
 func (n *Node) limitExceeded(userHash string) {
 	if f := n.handlers.Load().OnLimitExceeded; f != nil {
 		f(userHash)
+	}
+}
+
+func (n *Node) onKnown(key uint64, allowed time.Time) {
+	if f := n.handlers.Load().OnKnown; f != nil {
+		f(key, allowed)
 	}
 }
 

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"syscall"
@@ -117,6 +118,20 @@ func TestNode_ForceBreaker_NotForever(t *testing.T) {
 	if orders := fresh.forcedOrders(); len(orders) != 1 {
 		t.Errorf("a new node was given %q, want the one that holds", orders)
 	}
+}
+
+// TestNode_ForceBreaker_VersionAhead has an order follow one whose version, which the store does not encrypt, was made the highest.
+func TestNode_ForceBreaker_VersionAhead(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	force(t, peers[0], backends.BreakerOpen, true, true)
+	wantForced(t, forcedOpen, peers...)
+	const key = "usher:{all}:forced"
+	_, rest, _ := strings.Cut(server.Client.HGet(t.Context(), key, "portal").Val(), " ")
+	must(t, server.Client.HSet(t.Context(), key, "portal", fmt.Sprint(math.MaxInt64, " ", rest)).Err())
+	fresh, _ := startPeer(t, testConfig(server), "fresh", nil)
+	force(t, fresh, backends.BreakerClosed, true, true)
+	wantForced(t, forcedClosed, append(peers, fresh)...)
 }
 
 // TestNode_ForceBreaker_Unreadable ignores an order that this node cannot read, and does not overwrite it.

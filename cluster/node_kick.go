@@ -38,7 +38,7 @@ func (n *Node) KickAll(ctx context.Context, kick session.Ban, sessions []session
 	}
 	ctx, kickedAt := context.WithoutCancel(ctx), time.Now()
 	// Nodes that hold the same sessions begin at different ones, and leave out what another one has kicked meanwhile.
-	begin := rand.IntN(len(sessions))
+	begin := rand.IntN(len(sessions)) //nolint:gosec // spreads nodes, not a secret
 	kicked, err := n.kickInTurn(ctx, kick, slices.Concat(sessions[begin:], sessions[:begin]))
 	n.kicks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)

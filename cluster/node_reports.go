@@ -16,3 +16,13 @@ func (n *Node) SaveReport(ctx context.Context, subject, id string, part []byte, 
 func (n *Node) Reports(ctx context.Context, subject string, retention time.Duration) (map[string][]byte, error) {
 	return n.reports.List(ctx, subject, retention)
 }
+
+// BoundsReached returns how often each bound of what the node keeps for Redis and the other nodes was reached, by its name.
+func (n *Node) BoundsReached() map[string]uint64 {
+	reached := map[string]uint64{"ban_tombstones": n.bans.TombstonesDropped()}
+	if n.redis != nil {
+		reached["deferred_writes"], reached["known_viewers_unshared"] = n.redis.deferred.allDropped.Load(), n.known.Dropped()
+		reached["queued_revocations"] = n.broker.RevocationsDropped()
+	}
+	return reached
+}

@@ -65,7 +65,9 @@ type RedisDeps struct {
 	// ReviveFor is how old a ticket may be whose session is unknown.
 	ReviveFor time.Duration
 	// Local serves while Redis is unavailable. The Redis closes it.
-	Local  *Memory
+	Local *Memory
+	// Limits are the rules of the users' stream limits.
+	Limits session.LimitRules
 	Logger *slog.Logger
 	// OnCall is told of each call; see [redisclient.Client.OnCall]. It may be nil.
 	OnCall func(operation, outcome string, took time.Duration)
@@ -90,7 +92,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
-	r.redisLimits = limits.NewRedis(client, d.Local.memoryLimits, d.Logger)
+	r.redisLimits = limits.NewRedis(client, d.Limits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	client.OnRecovered(r.requestFlush)
@@ -152,7 +154,7 @@ func (r *Redis) parseRecord(id backends.SessionID, f []any, now time.Time) (reco
 		stored, err := r.decryptRecord(id, []byte(encrypted))
 		if err == nil {
 			record, found = stored, true
-			record.Expires = now.Add(time.Duration(redisclient.Int(f[1])) * time.Millisecond)
+			record.Expires = now.Add(redisclient.Duration(redisclient.Int(f[1])))
 			record.Revision = uint64(redisclient.Int(f[2]))
 			record.IsEvicted = redisclient.Int(f[4]) == 1
 		}

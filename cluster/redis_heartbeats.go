@@ -170,13 +170,13 @@ func (r *Redis) endPeriod(ctx context.Context, raw any, idleFor, score int64) (*
 		return nil, fmt.Errorf("BUG: script close_session returned %d fields", len(f))
 	}
 	now := time.Now()
-	ago := func(ms any) time.Time { return now.Add(-time.Duration(redisclient.Int(ms)) * time.Millisecond) }
+	ago := func(ms any) time.Time { return now.Add(-redisclient.Duration(redisclient.Int(ms))) }
 	record, _ := r.parseRecord(id, f[2:7], now)
 	c := &session.ClosingRecord{
 		Record: record, LastSeen: ago(f[12]), Period: uint64(redisclient.Int(f[13])), IsEstimated: redisclient.Int(f[14]) == 1,
 		Counters: session.Counters{
 			Requests: redisclient.Int(f[8]), Bytes: redisclient.Int(f[9]),
-			Unverified: time.Duration(redisclient.Int(f[10])) * time.Millisecond, History: redisclient.Text(f[11]),
+			Unverified: redisclient.Duration(redisclient.Int(f[10])), History: redisclient.Text(f[11]),
 		},
 	}
 	c.Since = c.LastSeen

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,8 @@ type deferredWrites struct {
 	mu      sync.Mutex
 	writes  map[backends.SessionID]*deferredWrite
 	dropped int
+	// allDropped is how many were dropped since the start.
+	allDropped atomic.Uint64
 }
 
 // deferredWrite is what is written of one session.
@@ -54,6 +57,7 @@ func (d *deferredWrites) edit(id backends.SessionID, change func(*deferredWrite)
 	if w == nil {
 		if len(d.writes) >= maxDeferred {
 			d.dropped++
+			d.allDropped.Add(1)
 			return
 		}
 		w = new(deferredWrite)

@@ -214,12 +214,12 @@ func (s *banSync) addPage(stored *storedBans, fields []any, now time.Time) {
 			})
 			continue
 		}
-		b.Until = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
+		b.Until = now.Add(redisclient.Duration(redisclient.Int(e[1])))
 		stored.bans = append(stored.bans, b)
 	}
 	for _, entry := range redisclient.List(fields[2]) {
 		e := append(redisclient.List(entry), nil, nil)
-		stored.unbanned[redisclient.Text(e[0])] = now.Add(time.Duration(redisclient.Int(e[1])) * time.Millisecond)
+		stored.unbanned[redisclient.Text(e[0])] = now.Add(redisclient.Duration(redisclient.Int(e[1])))
 	}
 }
 

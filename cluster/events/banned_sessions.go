@@ -42,6 +42,8 @@ type bannedSessions struct {
 	count atomic.Int64
 	// hasDropped: a tombstone found no room since that was last logged.
 	hasDropped atomic.Bool
+	// dropped is how many found none since the start.
+	dropped atomic.Uint64
 
 	mu sync.RWMutex
 	// of has a session's tombstones, one for each ban that refused it.
@@ -71,6 +73,7 @@ func (x *bannedSessions) add(t session.Ban, now time.Time) bool {
 	}
 	if isFull || x.perCause[t.Cause] >= maxPerBan {
 		x.hasDropped.Store(true)
+		x.dropped.Add(1)
 		return false
 	}
 	x.of[t.Session] = append(slices.Clip(all), t)

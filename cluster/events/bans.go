@@ -65,6 +65,9 @@ func NewBans() *Bans {
 	return &Bans{active: make(map[string]session.Ban), unbanned: make(map[string]time.Time), isUnsynced: true, changed: make(chan struct{}, 1)}
 }
 
+// TombstonesDropped returns how many tombstones found no room since the start.
+func (b *Bans) TombstonesDropped() uint64 { return b.sessions.dropped.Load() }
+
 // Validate reports what is wrong with a new ban, and gives it an id if it has none.
 func (b *Bans) Validate(ban session.Ban, now time.Time) (session.Ban, error) {
 	targets := 0

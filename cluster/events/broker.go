@@ -184,6 +184,9 @@ func (b *Broker) onMessage(ctx context.Context, channel, payload string) {
 	}
 }
 
+// RevocationsDropped returns how many revocations of this node were not told, because Redis was unavailable for too long.
+func (b *Broker) RevocationsDropped() uint64 { return b.revocations.allDropped.Load() }
+
 // Resync asks for a heartbeat and a replay at once. It does not block.
 func (b *Broker) Resync() { notify(b.wake) }
 

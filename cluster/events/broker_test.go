@@ -41,6 +41,7 @@ func TestBroker_OnMessage(t *testing.T) {
 	b, take := newTestBroker(t)
 	k, id := b.client.Keys(), idOf(1)
 	revocation := string(encodeRevocation(goldenCipher(t), "name", session.Revocation{Kind: session.RevokedDenied, Session: id}, time.Now()))
+	b.registry.heartbeats.Store(7)
 	for name, test := range map[string]struct {
 		channel, payload string
 		want             []string

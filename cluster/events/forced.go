@@ -3,6 +3,7 @@ package events
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -140,6 +141,13 @@ func (s *forcedSync) decode(backend, value string, ms int64, now time.Time) (ord
 	return order, isCurrent
 }
 
+// maxVersionAhead is how far in the future an order's version may be: it is the time of the order, by the store's clock or by that
+// of a node which did not know the store's. The store does not encrypt it; no order could follow one that were too high.
+// store_forced.lua has the same bound.
+const maxVersionAhead = 24 * time.Hour
+
+var errVersionAhead = fmt.Errorf("more than %v ahead of the store's clock", maxVersionAhead)
+
 // decodeForced returns what is stored of a backend, with its version alone if it cannot be used. The time is that of the clock
 // that it was stored by, in ms, and this node's.
 func decodeForced(
@@ -149,8 +157,11 @@ func decodeForced(
 	until, encrypted, _ := strings.Cut(rest, " ")
 	order.Version, _ = strconv.ParseInt(version, 10, 64)
 	ends, _ := strconv.ParseInt(until, 10, 64)
-	if ends <= ms {
+	if ends <= ms || ms < 0 {
 		return order, false, nil
+	}
+	if order.Version > 0 && order.Version-ms > maxVersionAhead.Milliseconds() {
+		return backends.ForcedBreaker{}, false, fmt.Errorf("version %d at %d, both in ms: %w", order.Version, ms, errVersionAhead)
 	}
 	var m forcedMessage
 	plain, err := cipher.Decrypt([]byte(encrypted), "forced "+backend)
@@ -164,7 +175,7 @@ func decodeForced(
 	if m.IsOpen {
 		order.State = backends.BreakerOpen
 	}
-	order.Until = now.Add(time.Duration(ends-ms) * time.Millisecond)
+	order.Until = now.Add(redisclient.Duration(ends - ms))
 	return order, true, nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // The values of these tests are the same in all versions: nodes of two versions share Redis.
 
-func goldenCipher(t *testing.T) *redisclient.Cipher {
+func goldenCipher(t testing.TB) *redisclient.Cipher {
 	t.Helper()
 	cipher, err := redisclient.NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
 	must(t, err)

@@ -126,7 +126,8 @@ func (c *nodeRPC) send(ctx context.Context, requestID string, body []byte) ([]li
 func (c *nodeRPC) onMessage(ctx context.Context, message string) {
 	switch kind, rest, _ := strings.Cut(message, " "); kind {
 	case "heartbeat":
-		if number, err := strconv.ParseUint(rest, 10, 64); err == nil {
+		// A number that was never sent would hide for good that the subscription is dead.
+		if number, err := strconv.ParseUint(rest, 10, 64); err == nil && number <= c.registry.heartbeats.Load() {
 			c.registry.lastEcho.Store(number)
 		}
 	case "request":

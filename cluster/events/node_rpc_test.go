@@ -14,7 +14,8 @@ import (
 )
 
 // newTestRPC returns an RPC that reaches no other node, and its log.
-func newTestRPC(t *testing.T) (*nodeRPC, *bytes.Buffer) {
+func newTestRPC(t testing.TB) (*nodeRPC, *bytes.Buffer) {
+	t.Helper()
 	var text bytes.Buffer
 	return &nodeRPC{
 		cipher: goldenCipher(t), registry: new(nodeRegistry), nodeID: "self", nodeName: "n1",
@@ -145,7 +146,11 @@ func TestNodeRPC_OnMessage_Dropped(t *testing.T) {
 	if len(pending.bodies) != 0 || text.Len() != 0 || c.registry.lastEcho.Load() != 0 {
 		t.Errorf("took %v, logged %s", pending.bodies, text)
 	}
+	c.registry.heartbeats.Store(17)
 	c.onMessage(t.Context(), "heartbeat 17")
+	for _, neverSent := range []string{"heartbeat 18", "heartbeat 18446744073709551615"} {
+		c.onMessage(t.Context(), neverSent)
+	}
 	if got := c.registry.lastEcho.Load(); got != 17 {
 		t.Errorf("the echo is %d, want 17", got)
 	}

@@ -109,7 +109,7 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 		ms: redisclient.Int(fields[0]), liveNodes: int(redisclient.Int(fields[1])), epoch: redisclient.Text(fields[2]),
 	}
 	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
-	h.epochAge = time.Duration(redisclient.Int(fields[4])) * time.Millisecond
+	h.epochAge = redisclient.Duration(redisclient.Int(fields[4]))
 	h.forced = redisclient.List(fields[5])
 	r.clock.Set(h.ms, sentAt)
 	r.liveNodes.Store(int64(max(1, h.liveNodes)))
@@ -138,22 +138,30 @@ func (r *nodeRegistry) list(ctx context.Context, run runScript, message string) 
 	now := time.Now().UTC()
 	var nodes []listedNode
 	for _, entry := range redisclient.List(reply) {
-		e := append(redisclient.List(entry), nil, nil, nil)
-		var s NodeStatus
-		if json.Unmarshal([]byte(redisclient.Text(e[1])), &s) != nil {
-			continue
+		if n, isReadable := parseNode(entry, now); isReadable {
+			n.IsSelf = n.ID == r.nodeID
+			nodes = append(nodes, n)
 		}
-		id := redisclient.Text(e[0])
-		since := time.Duration(max(0, redisclient.Int(e[2]))) * time.Millisecond
-		nodes = append(nodes, listedNode{epoch: s.Epoch, NodeInfo: session.NodeInfo{
-			ID: id, Name: s.Name, Address: s.Address, Version: s.Version,
-			Started:  now.Add(-since - time.Duration(s.UptimeMS)*time.Millisecond).Truncate(time.Second),
-			LastSeen: now.Add(-since), Sessions: s.Sessions, IsDraining: s.IsDraining, IsAlive: since < nodeTTL, IsSelf: id == r.nodeID,
-		}})
 	}
 	slices.SortFunc(nodes, func(a, b listedNode) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
 	r.setOthers(nodes)
 	return nodes, nil
+}
+
+// parseNode reads one node of the reply of list_nodes.lua.
+func parseNode(entry any, now time.Time) (n listedNode, isReadable bool) {
+	e := append(redisclient.List(entry), nil, nil, nil)
+	var s NodeStatus
+	if json.Unmarshal([]byte(redisclient.Text(e[1])), &s) != nil {
+		return listedNode{}, false
+	}
+	since := redisclient.Duration(max(0, redisclient.Int(e[2])))
+	uptime := redisclient.Duration(max(0, s.UptimeMS))
+	return listedNode{epoch: s.Epoch, NodeInfo: session.NodeInfo{
+		ID: redisclient.Text(e[0]), Name: s.Name, Address: s.Address, Version: s.Version,
+		Started:  now.Add(-since - uptime).Truncate(time.Second),
+		LastSeen: now.Add(-since), Sessions: max(0, s.Sessions), IsDraining: s.IsDraining, IsAlive: since < nodeTTL,
+	}}, true
 }
 
 // setOthers remembers the other live nodes, so that they can be named when they cannot be listed.

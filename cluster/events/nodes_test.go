@@ -1,8 +1,11 @@
 package events
 
 import (
+	"encoding/json"
+	"math"
 	"slices"
 	"testing"
+	"time"
 
 	"usher/actors/session"
 )
@@ -51,4 +54,61 @@ func TestNodeRegistry_SetOthers_LiveAlone(t *testing.T) {
 	if r.others[0].ID != (session.NodeInfo{ID: "other"}).ID {
 		t.Errorf("remembers %+v", r.others)
 	}
+}
+
+// TestParseNode_ImpossibleTimes lists a node whose uptime or heartbeat overflow a duration as one that has long run.
+func TestParseNode_ImpossibleTimes(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0).UTC()
+	for name, test := range map[string]struct {
+		status    string
+		since     int64
+		isStarted func(time.Time) bool
+	}{
+		"an uptime":               {`{"up":60000}`, 1000, now.Add(-61 * time.Second).Equal},
+		"none":                    {`{}`, 0, now.Equal},
+		"a negative uptime":       {`{"up":-60000}`, 0, now.Equal},
+		"the least uptime":        {`{"up":-9223372036854775808}`, 0, now.Equal},
+		"the greatest uptime":     {`{"up":9223372036854775807}`, 0, now.AddDate(-90, 0, 0).After},
+		"the first that overflew": {`{"up":9223372036855}`, 0, now.AddDate(-90, 0, 0).After},
+		"the greatest of both":    {`{"up":9223372036854775807}`, math.MaxInt64, now.AddDate(-190, 0, 0).After},
+		"a heartbeat to come":     {`{"up":60000}`, -5000, now.Add(-time.Minute).Equal},
+	} {
+		n, isReadable := parseNode([]any{"n1", test.status, test.since}, now)
+		if !isReadable || !test.isStarted(n.Started) || n.LastSeen.After(now) || n.Started.After(n.LastSeen) {
+			t.Errorf("%s: readable %t, started %v, last seen %v", name, isReadable, n.Started, n.LastSeen)
+		}
+	}
+}
+
+// FuzzParseNode reads whatever Redis has of a node. What can be read has run for a time that can be, and can be shown.
+func FuzzParseNode(f *testing.F) {
+	status := func(s NodeStatus) string { return string(marshal(s)) }
+	f.Add("n1", status(NodeStatus{Name: "edge-1", Address: "10.0.0.1:8080", Version: "1.2", UptimeMS: 61_000, Sessions: 7, Epoch: "e"}), int64(900))
+	f.Add("n2", status(NodeStatus{UptimeMS: math.MaxInt64, Sessions: -1, IsDraining: true}), int64(math.MaxInt64))
+	f.Add("n3", status(NodeStatus{UptimeMS: math.MinInt64}), int64(math.MinInt64))
+	f.Add("n4", `{"up":1e3}`, int64(nodeTTL/time.Millisecond))
+	f.Add("", "null", int64(0))
+	now := time.Unix(1_700_000_000, 0).UTC()
+	f.Fuzz(func(t *testing.T, id, text string, since int64) {
+		n, isReadable := parseNode([]any{id, text, since}, now)
+		if !isReadable {
+			if n != (listedNode{}) {
+				t.Errorf("unreadable, with %+v", n)
+			}
+			return
+		}
+		if n.ID != id || n.Sessions < 0 || n.IsSelf {
+			t.Errorf("%q is listed as %+v", id, n)
+		}
+		if n.Started.After(n.LastSeen) || n.LastSeen.After(now) || n.Started.Before(now.AddDate(-201, 0, 0)) {
+			t.Errorf("started %v, last seen %v; want both in the 200 years before %v, in this order", n.Started, n.LastSeen, now)
+		}
+		if n.IsAlive != (now.Sub(n.LastSeen) < nodeTTL) {
+			t.Errorf("alive %t, last seen %v before", n.IsAlive, now.Sub(n.LastSeen))
+		}
+		if _, err := json.Marshal(n.NodeInfo); err != nil {
+			t.Errorf("cannot be shown: %v", err)
+		}
+	})
 }

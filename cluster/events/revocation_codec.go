@@ -121,7 +121,7 @@ func decodeRevocation(
 		return m, session.Revocation{}, errUnknownMessage
 	}
 	r := session.Revocation{Kind: m.Kind}
-	until := now.Add(time.Duration(m.HoldsFor)*time.Millisecond - age)
+	until := now.Add(redisclient.Duration(m.HoldsFor) - age)
 	switch m.Kind {
 	case session.RevokedBanned:
 		if r.Ban.ID = m.BanID; len(m.Encrypted) > 0 { // otherwise the ban is to be fetched
@@ -162,7 +162,7 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 	}
 	return backends.Decision{
 		Verdict: verdict, Source: source, Reason: d.Reason, UserID: d.UserID, User: d.User,
-		ValidFor: time.Duration(d.ValidFor) * time.Millisecond, Redirect: d.Redirect, Challenge: d.Challenge,
+		ValidFor: redisclient.Duration(d.ValidFor), Redirect: d.Redirect, Challenge: d.Challenge,
 	}, nil
 }
 

@@ -2,11 +2,16 @@ package events
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"usher/actors/session"
 	"usher/backends"
@@ -37,6 +42,7 @@ func FuzzDecodeRevocation(f *testing.F) {
 		f.Fatal(err)
 	}
 	now := time.Unix(1700000000, 0)
+	f.Add([]byte(`{"v":1,"k":6,"u":"n","b":"b","f":9223372036854775807}`))
 	for kind := session.RevokedDenied; kind <= session.RevokedUnbanned; kind++ {
 		f.Add(encodeRevocation(cipher, "name", session.Revocation{
 			Kind: kind, Session: idOf(1), Opened: now, Decision: denial("x"), Until: now.Add(time.Minute),
@@ -50,6 +56,93 @@ func FuzzDecodeRevocation(f *testing.F) {
 		m, v, err := decodeRevocation(cipher, payload, time.Second, now)
 		if err == nil && (m.ID == "" || v.Kind < session.RevokedDenied || v.Kind > session.RevokedUnbanned) {
 			t.Errorf("read %q, %+v", m.ID, v)
+		}
+		ends := v.Until
+		if v.Kind == session.RevokedBanned || v.Kind == session.RevokedUnbanned {
+			ends = v.Ban.Until
+		}
+		if err == nil && !ends.IsZero() && ends.After(now) != (m.HoldsFor > time.Second.Milliseconds()) {
+			t.Errorf("what holds for %d ms ends at %v", m.HoldsFor, ends)
+		}
+	})
+}
+
+// FuzzDecodeBan decodes what a node with the keys may have stored of a ban. What can be decoded means the same again, and can be
+// added to the bans.
+func FuzzDecodeBan(f *testing.F) {
+	cipher, now := goldenCipher(f), time.Now().Truncate(time.Millisecond)
+	add := func(b session.Ban, until time.Time) {
+		b.ID = "b"
+		plain, err := cipher.Decrypt(encodeBan(cipher, b), "ban b")
+		must(f, err)
+		f.Add(until.UnixMilli(), plain)
+	}
+	add(session.Ban{User: "ann", Backend: "portal", Reason: "unpaid"}, now.Add(time.Hour))
+	add(session.Ban{Credentials: "h1.h2", Cause: "c", Channel: "a001"}, now.Add(-time.Hour))
+	add(session.Ban{Prefix: netip.MustParsePrefix("2001:db8::/48"), IsKick: true}, time.UnixMilli(math.MaxInt64))
+	add(session.Ban{Session: idOf(1)}, time.UnixMilli(math.MinInt64))
+	add(Group(session.Ban{ID: "k", IsKick: true}, manyViewers(0, 2))[0], now.Add(time.Hour))
+	f.Add(int64(0), []byte(`{"v":1,"p":"::ffff:192.0.2.7/99","s":"x"}`))
+	f.Add(int64(0), []byte(`{"v":2,"us":[""],"u":"ann"}`))
+	f.Fuzz(func(t *testing.T, millis int64, plain []byte) {
+		until, encrypted := splitValue(append(millisOf(time.UnixMilli(millis)), cipher.Encrypt(plain, "ban b")...))
+		if until.UnixMilli() != millis {
+			t.Errorf("ends at %d, is read as %d", millis, until.UnixMilli())
+		}
+		b, err := decodeBan(cipher, "b", encrypted)
+		if err != nil {
+			return
+		}
+		again, err := decodeBan(cipher, "b", encodeBan(cipher, b))
+		if diff := cmp.Diff(b, again, cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" || err != nil {
+			t.Errorf("%v, decoded again (-first +again):\n%s", err, diff)
+		}
+		b.Until = until
+		bans := NewBans()
+		bans.Add(now, b)
+		if active, _ := bans.snapshot(); len(active) > 0 && !until.After(now) {
+			t.Errorf("one that has ended at %v is active", until)
+		}
+		bans.Remove("b", now.Add(time.Hour))
+		if active, _ := bans.snapshot(); len(active) > 0 {
+			t.Errorf("%+v is active once it is unbanned", active)
+		}
+	})
+}
+
+// FuzzDecodeDecision decodes what a node with the keys may have sent of a decision. What can be decoded means the same again.
+func FuzzDecodeDecision(f *testing.F) {
+	cipher := goldenCipher(f)
+	encode := func(d backends.Decision) revocationMessage {
+		return newMessage(cipher, "n1", session.Revocation{Kind: session.RevokedDenied, Decision: d}, 0, time.Unix(1700000000, 0))
+	}
+	for _, d := range []backends.Decision{
+		denial("shared"),
+		{},
+		{Verdict: backends.Allowed, Source: backends.FromBackend, UserID: "17", User: "Ann", ValidFor: time.Minute, Redirect: "http://x/", Challenge: "Basic"},
+		{Verdict: backends.Denied, Source: backends.FromLocal, ValidFor: math.MaxInt64},
+	} {
+		plain, err := cipher.Decrypt(encode(d).Encrypted, "revocation n1")
+		must(f, err)
+		f.Add(plain)
+	}
+	f.Add([]byte(`{"v":"denied","s":"operator","f":9223372036854775807}`))
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		d, err := decodeDecision(cipher, revocationMessage{ID: "n1", Encrypted: cipher.Encrypt(plain, "revocation n1")})
+		if err != nil {
+			if d != (backends.Decision{}) {
+				t.Errorf("refused with %+v", d)
+			}
+			return
+		}
+		if again, err := decodeDecision(cipher, encode(d)); err != nil || again != d {
+			t.Errorf("decoded %+v, then %+v, %v", d, again, err)
+		}
+		var sent struct {
+			ValidFor int64 `json:"f"`
+		}
+		if json.Unmarshal(plain, &sent) == nil && (d.ValidFor > 0) != (sent.ValidFor > 0) {
+			t.Errorf("valid for %d ms is read as %v", sent.ValidFor, d.ValidFor)
 		}
 	})
 }
@@ -105,9 +198,25 @@ func TestDecodeRevocation_OtherVersions(t *testing.T) {
 	}
 }
 
+// TestDecodeRevocation_HoldsForLong keeps what holds for longer than a duration can be.
+func TestDecodeRevocation_HoldsForLong(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1700000000, 0)
+	for holdsFor, isActive := range map[int64]bool{math.MaxInt64: true, 1 << 44: true, 2: true, 1: false, -1: false, math.MinInt64: false} {
+		payload := marshal(revocationMessage{Version: messageVersion, Kind: session.RevokedUnbanned, ID: "n1", BanID: "b", HoldsFor: holdsFor})
+		_, r, err := decodeRevocation(goldenCipher(t), payload, time.Millisecond, now)
+		if err != nil || r.Ban.Until.After(now) != isActive {
+			t.Errorf("for %d ms: until %v, %v; want after %v: %t", holdsFor, r.Ban.Until, err, now, isActive)
+		}
+	}
+}
+
 func FuzzParseStreamID(f *testing.F) {
 	f.Add("1700000000000-3")
 	f.Add("-")
+	f.Add("1700000000000-18446744073709551615")
+	clock := new(redisclient.Clock)
+	clock.Set(1_700_000_000_000, time.Now())
 	f.Fuzz(func(t *testing.T, text string) {
 		id, ok := parseStreamID(text)
 		if again, _ := parseStreamID(id.String()); ok && again != id {
@@ -115,6 +224,9 @@ func FuzzParseStreamID(f *testing.F) {
 		}
 		if ok && id.isAfter(id.next()) {
 			t.Errorf("%v is after its next", id)
+		}
+		if age := id.age(clock); age < 0 || id.ms > 1_800_000_000_000 && age > 0 {
+			t.Errorf("%v is %v old", id, age)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -65,6 +66,8 @@ type revocationStream struct {
 	queued      []Issued // not written yet
 	recent      []Issued // written lately
 	dropped     int
+	// allDropped is how many were dropped since the start.
+	allDropped atomic.Uint64
 	// hasLoggedUnknown: a message that this version does not know was logged.
 	hasLoggedUnknown bool
 }
@@ -114,6 +117,7 @@ func (s *revocationStream) queue(batch ...Issued) {
 	s.queued = append(s.queued, batch...)
 	if excess := len(s.queued) - maxQueued; excess > 0 {
 		s.dropped += excess
+		s.allDropped.Add(uint64(excess))
 		s.queued = append([]Issued(nil), s.queued[excess:]...)
 	}
 }
@@ -193,7 +197,7 @@ func (s *revocationStream) receive(id streamID, payload string) (isNew bool) {
 		return false
 	}
 	if s.onReceived != nil {
-		s.onReceived(revocation, age+max(0, time.Duration(message.Waited)*time.Millisecond))
+		s.onReceived(revocation, age+max(0, redisclient.Duration(message.Waited)))
 	}
 	s.onRevocation(revocation)
 	return true

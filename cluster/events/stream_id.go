@@ -1,6 +1,7 @@
 package events
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -38,8 +39,17 @@ func (id streamID) isAfter(other streamID) bool {
 	return id.ms > other.ms || id.ms == other.ms && id.seq > other.seq
 }
 
-// next returns the first id after this one.
-func (id streamID) next() streamID { return streamID{id.ms, id.seq + 1} }
+// next returns the first id after this one, or the id itself if it is the last that there can be.
+func (id streamID) next() streamID {
+	switch {
+	case id.seq < math.MaxUint64:
+		return streamID{id.ms, id.seq + 1}
+	case id.ms < math.MaxUint64:
+		return streamID{id.ms + 1, 0}
+	default:
+		return id
+	}
+}
 
 // minus returns the first id of that long before.
 func (id streamID) minus(d time.Duration) streamID {
@@ -52,8 +62,8 @@ func (id streamID) minus(d time.Duration) streamID {
 // age returns for how long an entry has been in the stream, or 0 if Redis' time is unknown.
 func (id streamID) age(clock *redisclient.Clock) time.Duration {
 	now, known := clock.Now()
-	if !known || id.ms == 0 {
+	if !known || id.ms == 0 || id.ms > uint64(max(0, now)) {
 		return 0
 	}
-	return max(0, time.Duration(now-int64(id.ms))*time.Millisecond)
+	return redisclient.Duration(now - int64(id.ms))
 }

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,18 @@ func TestParseStreamID(t *testing.T) {
 	} {
 		if id, ok := parseStreamID(text); id != want.id || ok != want.ok {
 			t.Errorf("%q: got %v, %t; want %v, %t", text, id, ok, want.id, want.ok)
+		}
+	}
+}
+
+func TestStreamID_Next_CarriesOver(t *testing.T) {
+	t.Parallel()
+	const most = math.MaxUint64
+	for id, want := range map[streamID]streamID{
+		{}: {0, 1}, {7, 3}: {7, 4}, {7, most}: {8, 0}, {most, 3}: {most, 4}, {most, most}: {most, most},
+	} {
+		if got := id.next(); got != want {
+			t.Errorf("after %v: got %v, want %v", id, got, want)
 		}
 	}
 }

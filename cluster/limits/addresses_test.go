@@ -90,7 +90,7 @@ func TestRedis_Addresses_RedisDown_CountedOnTheNode(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	client := newClient(t, server)
-	l := NewRedis(client, NewMemory(testRules(session.EvictOldest)), slog.New(slog.DiscardHandler))
+	l := NewRedis(client, testRules(session.EvictOldest), slog.New(slog.DiscardHandler))
 	server.Signal(syscall.SIGKILL)
 	testAddresses(t, l)
 }

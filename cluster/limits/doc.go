@@ -2,7 +2,7 @@
 // node, [NewRedis] those of all nodes that share a Redis.
 //
 //	ReportStreams,    ─► Memory ────────────────────────────────┐
-//	ReportAddresses   └► Redis ─ merges this node's calls ──────┼─► streamSet.apply ─► states, evicted streams,
+//	ReportAddresses   └► Redis ─ merges this node's calls ──────┼─► applyReports ─► states, evicted streams,
 //	                       │ ▲                                  │                      when to report again
 //	                       │ └ changed: the current streams ────┘
 //	                       └── lua/store_streams.lua: stores them if the version is the one that was read
@@ -10,7 +10,7 @@
 // The rule:
 //  1. A stream that asked for nothing for its zap timeout Z does not count.
 //  2. A stream that was beyond the limit, by policy, behind the same streams for the grace period G without a break, and
-//     still asks, is evicted. It plays again once fewer streams count than the limit allows.
+//     still asks, is evicted. It plays again once fewer streams hold a place than the limit allows.
 //  3. A stream on the same device supersedes the older one at once, where the route names device fields.
 //
 // Beyond the limit by policy means behind as many streams as the limit allows: newer ones (evict-oldest) or older ones
@@ -19,8 +19,18 @@
 //
 // Silence is the age of the last request when a node reports. It stands until the next report, for the heartbeat interval
 // and Z at most. While a user's streams exceed the limit every node reports them each second, woken by a message. A request
-// in flight counts as asking. An outage of the store takes no time, since no node can report in it. An edge asks only when a
-// decision expires: there Z is for how long its session lives on.
+// in flight counts as asking. An edge asks only when a decision expires: there Z is for how long its session lives on.
+//
+// A node does not know what the viewer has asked other nodes since. So a stream that one node reports as silent no longer
+// counts, but it holds its place until the heartbeat interval and Z have passed since its last request: then all nodes have
+// reported. Otherwise an evicted stream would play again, and be evicted again, for as long as a balancer sends each request
+// elsewhere.
+//
+// A node that does not reach the store counts alone. It begins with the streams that it knows, as if they were reported
+// then, so that who was evicted stays so. What it evicts it tells no other node. A stream that counted when it was last
+// reported counts as reported when the node reaches the store again, because no node may have been able to report it before:
+// its own node has a heartbeat interval to do so, whichever node returns first. Its grace period begins anew. A node that was
+// away alone reports at once what it counted meanwhile, since the others have had no outage that they could allow for.
 //
 // Zapping refuses no viewer. Let a viewer watch one channel at a time, with a limit that their other streams leave one of. To
 // evict one of their streams A behind another one B, both must count without a break while both are asked for over G.
@@ -28,8 +38,8 @@
 //     under both policies, for any number of channels, and however late the nodes report.
 //   - They go from A to B and back. While they watch B, A counts for Z, and 1 s until a node reports that. If they return
 //     later, A had a break and begins anew. If they return earlier, B was asked for during Z + 1 s at most: less than G.
-//   - They flick between the two for longer than G, and are never away from either for Z: these are two viewers to any
-//     rule. The policy evicts one of them. A viewer on it gets 403 until the other one has been silent for Z, and then plays.
+//   - They flick between the two for longer than G, and are never away from either for more than Z + 1 s: these are two
+//     viewers to any rule. The policy evicts one of them. A viewer on it gets 403 while the other one holds its place, and then plays.
 //
 // Another viewer of the same user who does not zap is behind, or ahead of, streams of which each is watched for a moment.
 // With the limit exceeded by such streams alone, they have none to be evicted behind: they notice nothing.

@@ -51,7 +51,7 @@ func (m *memorySets) apply(name string, reports []report) result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	set, got := m.sets[name].value.apply(reports, now.Sub(m.start).Milliseconds()+1, &m.rules) // 0 is no time
+	set, got := m.sets[name].value.applyReports(reports, now.Sub(m.start).Milliseconds()+1, 0, &m.rules) // 0 is no time
 	m.sets.set(name, set, now, got.ttl)
 	return got
 }

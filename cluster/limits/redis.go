@@ -16,19 +16,14 @@ var scripts embed.FS
 // Redis counts the streams of users and the addresses of tickets over all nodes that share a Redis. A method is one round
 // trip, and one more for each change by another node. It is safe for concurrent use. Redis holds the names of users and devices that
 // it is given: keyed hashes.
-type Redis struct {
-	streams, addresses *shared
-	// local counts while Redis is unavailable: then the limits hold on each node.
-	local *Memory
-}
+type Redis struct{ streams, addresses *shared }
 
-// NewRedis makes the limits of all nodes. Memory counts on this node while Redis is unavailable.
-func NewRedis(client *redisclient.Client, local *Memory, log *slog.Logger) *Redis {
+// NewRedis makes the limits of all nodes. While Redis is unavailable they hold on each node.
+func NewRedis(client *redisclient.Client, r session.LimitRules, log *slog.Logger) *Redis {
 	script, keys := redisclient.LoadSessionScript(scripts, "store_streams"), client.Keys()
 	return &Redis{
-		streams:   newShared(&redisStore{client, script, keys.User}, local.streams.rules, log),
-		addresses: newShared(&redisStore{client, script, keys.Addresses}, local.addresses.rules, log),
-		local:     local,
+		streams:   newShared(&redisStore{client, script, keys.User}, rules{LimitRules: r}, log),
+		addresses: newShared(&redisStore{client, script, keys.Addresses}, rules{LimitRules: r, isBound: true}, log),
 	}
 }
 
@@ -38,19 +33,13 @@ func (l *Redis) RestoreDenied() { l.streams.restoreDenied() }
 
 // ReportStreams reports streams of one user, at least one.
 func (l *Redis) ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {
-	if got, err := l.streams.apply(ctx, entries[0].User, newReports(entries)); err == nil {
-		return got
-	}
-	return l.local.ReportStreams(ctx, entries...)
+	return l.streams.apply(ctx, entries[0].User, newReports(entries))
 }
 
 // ReportAddresses reports addresses that use one ticket, at least one. The entries' user is the ticket. It is a session's id,
 // which is a keyed hash already.
 func (l *Redis) ReportAddresses(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {
-	if got, err := l.addresses.apply(ctx, entries[0].User, newReports(entries)); err == nil {
-		return got
-	}
-	return l.local.ReportAddresses(ctx, entries...)
+	return l.addresses.apply(ctx, entries[0].User, newReports(entries))
 }
 
 // redisStore is the [store] in Redis.
@@ -60,11 +49,11 @@ type redisStore struct {
 	keyOf  func(name string) string
 }
 
-func (s *redisStore) now(name string) (int64, bool) { return s.client.Now(s.keyOf(name)) }
-
-func (s *redisStore) outage() (length, ago int64) {
-	o := s.client.LastOutage()
-	return o.Until.Sub(o.From).Milliseconds(), time.Since(o.Until).Milliseconds()
+func (s *redisStore) clock(name string) (now, upSince int64, isKnown bool) {
+	if now, isKnown = s.client.Now(s.keyOf(name)); !isKnown {
+		now = time.Now().UnixMilli()
+	}
+	return now, now - time.Since(s.client.UpSince()).Milliseconds(), isKnown
 }
 
 func (s *redisStore) swap(name, was string, to versioned, ttl time.Duration, isExceeded bool) (versioned, bool, error) {

@@ -8,10 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
+	"usher/cluster/redisclient"
 )
 
 const (
@@ -36,10 +36,9 @@ var (
 
 // store keeps sets by name, each under a version.
 type store interface {
-	// now returns the store's time in ms, if a call for that name has told it.
-	now(name string) (ms int64, known bool)
-	// outage returns the store's last outage as this node saw it: how long it was, and how long ago it ended, in ms.
-	outage() (length, ago int64)
+	// clock returns the store's time, and since when this node reaches it without a break, in ms. isKnown: a call for that name
+	// has told the time; otherwise it is the node's.
+	clock(name string) (now, upSince int64, isKnown bool)
 	// swap stores a set for so long if its version is still was, the one that was read, else it returns the current one.
 	// isExceeded: all nodes are told that the user's limit is exceeded.
 	swap(name, was string, to versioned, ttl time.Duration, isExceeded bool) (current versioned, isStored bool, err error)
@@ -74,14 +73,16 @@ type sharedUser struct {
 	known storedSet
 	// read is the version that the store had, neverStored if the answer to a write was lost.
 	read string
-	// hasDenied: some stream of the set may not play.
-	hasDenied atomic.Bool
-	// answers counts what the store answered.
-	answers atomic.Int64
 
-	// The lock of shared guards the rest.
+	// The lock of shared guards the rest. It also guards writes of known, which the goroutine that serves the calls alone
+	// changes.
+
 	waiting   []*call
 	isRunning bool
+	// evicted are streams of which no caller was told, since those that asked have given up.
+	evicted []session.EvictedStream
+	// local are the streams as counted on this node alone, while the store does not count them.
+	local     streamSet
 	fullUntil time.Time
 }
 
@@ -94,31 +95,45 @@ type call struct {
 	err     error
 }
 
-// apply takes reports of a user's streams. It returns errFull, ctx's error or an error of the store.
-func (h *shared) apply(ctx context.Context, name string, reports []report) (session.LimitResult, error) {
+// apply takes reports of a user's streams. If the store does not count them in time this node does, with what it knows.
+func (h *shared) apply(ctx context.Context, name string, reports []report) session.LimitResult {
 	h.mu.Lock()
 	u, now := h.users[name].value, time.Now()
 	if u == nil {
 		u = new(sharedUser)
 	}
 	h.users.set(name, u, now, max(cacheTTL, u.fullUntil.Sub(now)))
-	if now.Before(u.fullUntil) {
+	err := errFull
+	if !now.Before(u.fullUntil) {
+		c := h.enqueue(ctx, name, u, reports)
 		h.mu.Unlock()
-		return session.LimitResult{}, errFull
-	}
-	before, c := u.answers.Load(), h.enqueue(ctx, name, u, reports)
-	h.mu.Unlock()
-	select {
-	case <-c.done:
-		if !errors.Is(c.err, errContended) {
-			return c.result, c.err
+		select {
+		case <-c.done:
+			if err = c.err; err == nil {
+				return c.result
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
 		}
-	case <-ctx.Done():
-		if u.answers.Load() == before { // the store is down, not busy
-			return session.LimitResult{}, ctx.Err()
-		}
+		h.mu.Lock()
 	}
-	return session.LimitResult{States: make([]session.StreamState, len(reports)), IsContended: true, RecheckIn: retryDelay}, nil
+	defer h.mu.Unlock()
+	return h.countLocally(name, u, reports, err)
+}
+
+// countLocally counts on this node alone, because of an error. It begins with what the node knows of the user, as if all that
+// was reported now, so that who was evicted stays so; not if that is too much. The caller holds the lock.
+func (h *shared) countLocally(name string, u *sharedUser, reports []report, cause error) session.LimitResult {
+	now, upSince, _ := h.store.clock(name)
+	if u.local == nil && !errors.Is(cause, errFull) {
+		u.local, upSince = u.known.streams, now
+	}
+	set, got := u.local.applyReports(reports, now, upSince, &h.rules)
+	u.local, got.IsLocal = set, true
+	if !errors.Is(cause, errFull) && !errors.Is(cause, errLayout) && !errors.Is(cause, redisclient.ErrNotSent) {
+		got.RecheckIn = retryDelay // the next call may succeed
+	}
+	return got.LimitResult
 }
 
 // enqueue adds a call to those of a user. The caller holds the lock.
@@ -137,7 +152,7 @@ func (h *shared) restoreDenied() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for name, e := range h.users {
-		if e.value.hasDenied.Load() {
+		if slices.ContainsFunc(e.value.known.streams, func(s stream) bool { return s.State != session.StreamActive }) {
 			h.enqueue(context.Background(), name, e.value, nil)
 		}
 	}
@@ -158,13 +173,18 @@ func (h *shared) run(name string, u *sharedUser) {
 			reports = append(reports, c.reports...)
 		}
 		got, err := h.write(name, u, reports)
+		h.mu.Lock()
+		u.evicted = append(u.evicted, got.Evicted...)
 		for _, c := range calls {
 			if c.result, c.err = got, err; err == nil {
 				c.result.States, got.States = got.States[:len(c.reports)], got.States[len(c.reports):]
-				got.Evicted = nil // each is listed once
+			}
+			if c.result.Evicted = nil; err == nil && c.ctx.Err() == nil && len(c.reports) > 0 {
+				c.result.Evicted, u.evicted = u.evicted, nil // each is listed once
 			}
 			close(c.done)
 		}
+		h.mu.Unlock()
 	}
 }
 
@@ -173,33 +193,30 @@ func (h *shared) write(name string, u *sharedUser, reports []report) (session.Li
 	current, assumed := u.known, []report(nil)
 	for try := range maxTries {
 		if try > 1 {
-			time.Sleep(rand.N(maxPause)) // or all nodes would compete again
+			time.Sleep(rand.N(maxPause)) //nolint:gosec // jitter, or all nodes would compete again
 		}
-		now, isKnown := h.store.now(name)
-		late := current.streams.missed(h.store.outage, now)
-		streams, got := current.streams.applyLate(slices.Concat(reports, assumed), now, late, &h.rules)
+		now, upSince, isKnown := h.store.clock(name)
+		streams, got := current.streams.applyReports(slices.Concat(reports, assumed), now, upSince, &h.rules)
 		if got.isFull && try > 0 { // current is what the store holds
 			return session.LimitResult{}, h.markFull(name, u)
 		}
-		version := rand.Int64()
+		version := rand.Int64() //nolint:gosec // unlike the others', not a secret
 		next := current.next(streams, version, u.read == "")
 		if !isKnown || got.isFull {
 			u.read = neverStored
 		}
 		to := versioned{strconv.FormatInt(version, 36), next.encode()}
 		// Nodes that have let a denied stream play report it at once.
-		isExceeded := got.isExceeded || len(assumed) > 0
-		stored, isStored, err := h.store.swap(name, u.read, to, max(got.ttl, cacheTTL), isExceeded)
+		stored, isStored, err := h.store.swap(name, u.read, to, max(got.ttl, cacheTTL), got.isExceeded || len(assumed) > 0)
 		if err != nil {
 			u.read = neverStored // it may have been stored
 			return session.LimitResult{}, err
 		}
-		u.answers.Add(1)
 		if isStored {
-			u.setKnown(next, to.version)
+			h.setKnown(u, next, to.version, true)
 			return got.LimitResult, nil
 		}
-		if current, assumed, err = u.merge(stored, now, &h.rules); err != nil {
+		if current, assumed, err = h.merge(u, stored, now); err != nil {
 			return session.LimitResult{}, err
 		}
 	}
@@ -208,26 +225,30 @@ func (h *shared) write(name string, u *sharedUser, reports []report) (session.Li
 
 // merge returns the set that the store holds, with what it lacks of the one that this node knows. The reports are of streams
 // that the store has let play since, though they may not.
-func (u *sharedUser) merge(stored versioned, now int64, r *rules) (current storedSet, assumed []report, err error) {
+func (h *shared) merge(u *sharedUser, stored versioned, now int64) (current storedSet, assumed []report, err error) {
 	if u.read = stored.version; stored.version == "" {
 		return u.known, nil, nil // this node restores it
 	}
 	if current, err = decode(stored.set); err != nil {
-		u.setKnown(storedSet{}, "") // the set is left alone: it has a version
+		h.setKnown(u, storedSet{}, "", false) // the set is left alone: it has a version
 		return storedSet{}, nil, err
 	}
 	if !current.lacks(&u.known) {
-		u.setKnown(current, stored.version)
+		h.setKnown(u, current, stored.version, false)
 		return current, nil, nil
 	}
-	current.streams, assumed = u.known.streams.restoredWith(current.streams, now, r)
+	current.streams, assumed = u.known.streams.restoredWith(current.streams, now, &h.rules)
 	current.writes, current.restored = max(current.writes, u.known.writes), max(current.restored, u.known.writes)
 	return current, assumed, nil
 }
 
-func (u *sharedUser) setKnown(s storedSet, read string) {
-	u.known, u.read = s, read
-	u.hasDenied.Store(slices.ContainsFunc(s.streams, func(s stream) bool { return s.State != session.StreamActive }))
+// setKnown notes what the store holds. isCounted: it counts this node's reports again.
+func (h *shared) setKnown(u *sharedUser, s storedSet, read string, isCounted bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u.known, u.read = s, read; isCounted {
+		u.local = nil
+	}
 }
 
 // markFull has the user's streams counted on each node for a while.

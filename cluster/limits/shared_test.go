@@ -21,7 +21,7 @@ import (
 // fakeStore is a store that fails when a test says so. It keeps one user.
 type fakeStore struct {
 	mu      sync.Mutex
-	clock   int64
+	ms      int64
 	current versioned
 	calls   int
 	// fail, if not nil, says whether a call is lost, and whether its answer is.
@@ -30,15 +30,13 @@ type fakeStore struct {
 	between func()
 	// isExceeded: all nodes were told that the limit is exceeded, and report their streams.
 	isExceeded bool
-	// downFor is how long the last outage was, and upSince when it ended.
-	downFor, upSince int64
+	// upSince is since when the nodes reach the store.
+	upSince int64
 }
-
-func (f *fakeStore) outage() (length, ago int64) { return f.downFor, f.clock - f.upSince }
 
 var errLost = errors.New("lost")
 
-func (f *fakeStore) now(string) (int64, bool) { return f.clock, true }
+func (f *fakeStore) clock(string) (now, upSince int64, isKnown bool) { return f.ms, f.upSince, true }
 
 func (f *fakeStore) swap(_, was string, to versioned, _ time.Duration, isExceeded bool) (versioned, bool, error) {
 	if f.between != nil {
@@ -80,12 +78,8 @@ type nodesLimiter struct {
 }
 
 func (n *nodesLimiter) apply(now int64, reports ...report) session.LimitResult {
-	n.store.clock = now
-	got, err := n.nodes[n.pick()].apply(context.Background(), "ann", reports)
-	if err != nil {
-		return session.LimitResult{States: make([]session.StreamState, len(reports))}
-	}
-	return got
+	n.store.ms = now
+	return n.nodes[n.pick()].apply(context.Background(), "ann", reports)
 }
 
 // TestShared_InterleavedNodes_ExactOnceSettled has nodes that change the streams in turn, whose calls or answers are lost.
@@ -93,10 +87,10 @@ func TestShared_InterleavedNodes_ExactOnceSettled(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		policy := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy"))
-		f := &fakeStore{clock: testStart}
+		f := &fakeStore{ms: testStart}
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) // the calls come from other goroutines
 		f.fail = func() (bool, bool) {
-			if !mayLose(f.clock) || f.clock >= testStart+settledAfter {
+			if !mayLose(f.ms) || f.ms >= testStart+settledAfter {
 				return false, false // once it has settled, what plays is counted
 			}
 			return random.IntN(20) == 0, random.IntN(20) == 0
@@ -114,7 +108,7 @@ func TestShared_InterleavedNodes_ExactOnceSettled(t *testing.T) {
 func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 	t.Parallel()
 	const nodes, perNode = 4, 25
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	lost := 0
 	f.fail = func() (bool, bool) { lost++; return lost%11 == 5, lost%7 == 3 }
 	var callers sync.WaitGroup
@@ -125,8 +119,7 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 			callers.Go(func() {
 				one := node*perNode + i
 				for !stored[one] {
-					got, err := h.apply(t.Context(), "ann", []report{plays(one, 100, 200)})
-					stored[one] = err == nil && got.RecheckIn == 0 // not contended
+					stored[one] = !h.apply(t.Context(), "ann", []report{plays(one, 100, 200)}).IsLocal
 				}
 			})
 		}
@@ -142,26 +135,59 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 // TestShared_Contention_Ends has another node that is always faster.
 func TestShared_Contention_Ends(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	f.between = func() { f.current = versioned{fmt.Sprint(f.calls), new(storedSet{}).encode()} }
-	got, err := newTestShared(f, session.RejectNew).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
-	if err != nil || !got.IsContended || got.States[0] != active || got.RecheckIn <= 0 || got.RecheckIn.Seconds() > 1 {
-		t.Errorf("got %+v, %v", got, err)
+	got := newTestShared(f, session.RejectNew).apply(t.Context(), "ann", []report{plays(1, 100, 1)})
+	if !got.IsLocal || got.States[0] != active || got.RecheckIn <= 0 || got.RecheckIn.Seconds() > 1 {
+		t.Errorf("got %+v", got)
 	}
 	if f.calls != maxTries {
 		t.Errorf("%d tries, want %d", f.calls, maxTries)
 	}
 }
 
+// TestShared_Contention_CallersGone has callers give up and count for themselves while their node reads what others wrote.
+func TestShared_Contention_CallersGone(t *testing.T) {
+	t.Parallel()
+	f := &fakeStore{ms: testStart}
+	h := newTestShared(f, session.RejectNew)
+	gone := make(chan struct{}, 1)
+	f.between = func() {
+		f.current = versioned{fmt.Sprint(f.calls), new(storedSet{}).encode()}
+		select {
+		case gone <- struct{}{}:
+		default:
+		}
+	}
+	var callers sync.WaitGroup
+	for i := range 50 {
+		callers.Go(func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			go func() {
+				select {
+				case <-gone:
+					cancel()
+				case <-ctx.Done():
+				}
+			}()
+			if got := h.apply(ctx, "ann", []report{plays(i, 100, 100)}); !got.IsLocal {
+				t.Errorf("got %+v, want it counted on the node", got)
+			}
+		})
+	}
+	callers.Wait()
+}
+
 // TestShared_MissingSet_FailsCompare flushes the store behind the node's back, and lets another node begin anew.
 func TestShared_MissingSet_FailsCompare(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	a, b := newTestShared(f, session.RejectNew), newTestShared(f, session.RejectNew)
 	apply := func(h *shared, p report, want session.StreamState) {
 		t.Helper()
-		if got, err := h.apply(t.Context(), "ann", []report{p}); err != nil || got.States[0] != want {
-			t.Errorf("got %+v, %v; want %v", got, err, want)
+		if got := h.apply(t.Context(), "ann", []report{p}); got.IsLocal || got.States[0] != want {
+			t.Errorf("got %+v, want %v", got, want)
 		}
 	}
 	apply(a, plays(1, 100, 2), active)
@@ -183,7 +209,7 @@ func TestShared_MissingSet_FailsCompare(t *testing.T) {
 func TestShared_Flushed_StaysExact(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
-		f, turn := &fakeStore{clock: testStart}, 0
+		f, turn := &fakeStore{ms: testStart}, 0
 		n := &nodesLimiter{store: f, pick: func() int { turn++; return turn % 2 }}
 		n.nodes = []*shared{newTestShared(f, policy), newTestShared(f, policy)}
 		plays := func(now int64) (playing []int) {
@@ -213,12 +239,10 @@ func TestShared_Flushed_StaysExact(t *testing.T) {
 // TestShared_LeavingLast_EmptySet leaves an empty set behind, which is no loss.
 func TestShared_LeavingLast_EmptySet(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	h := newTestShared(f, session.RejectNew)
 	for _, p := range []report{plays(1, 100, 1), leaves(1), leaves(1), plays(1, 100, 1)} {
-		if _, err := h.apply(t.Context(), "ann", []report{p}); err != nil {
-			t.Fatal(err)
-		}
+		h.apply(t.Context(), "ann", []report{p})
 		set, err := decode(f.current.set)
 		if p.isLeaving != (len(set.streams) == 0) || err != nil || f.current.version == "" {
 			t.Errorf("after %+v there is %+v, %v, version %q", p, set, err, f.current.version)
@@ -239,11 +263,12 @@ func TestShared_OtherLayout_LeftAlone(t *testing.T) {
 	for name, other := range map[string]versioned{
 		"older": {"1 7 0 7", string(older)}, "older, without streams": {"1 7 0 7", ""}, "newer": {"1", "\x04newer"},
 	} {
-		f := &fakeStore{clock: testStart, current: other}
+		f := &fakeStore{ms: testStart, current: other}
 		h := newTestShared(f, session.RejectNew)
 		for range 2 { // the second call knows of the first one
-			if _, err := h.apply(t.Context(), "ann", []report{plays(1, 100, 1)}); !errors.Is(err, errLayout) || f.current != other {
-				t.Errorf("%s: got %v, the set is %q", name, err, f.current)
+			got := h.apply(t.Context(), "ann", []report{plays(1, 100, 1)})
+			if !got.IsLocal || got.RecheckIn != 0 || f.current != other {
+				t.Errorf("%s: got %+v, the set is %q", name, got, f.current)
 			}
 		}
 	}
@@ -252,19 +277,17 @@ func TestShared_OtherLayout_LeftAlone(t *testing.T) {
 // TestShared_TooManyStreams_CountedPerNode reports more streams than a set holds.
 func TestShared_TooManyStreams_CountedPerNode(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	a, b := newTestShared(f, session.RejectNew), newTestShared(f, session.RejectNew)
 	var all []report
 	for i := range maxTracked {
 		all = append(all, plays(i, 100, 3))
 	}
-	if _, err := a.apply(t.Context(), "ann", all); err != nil {
-		t.Fatal(err)
-	}
+	a.apply(t.Context(), "ann", all)
 	stored := f.current
 	for range 3 {
-		if _, err := b.apply(t.Context(), "ann", []report{plays(200, 100, 3)}); !errors.Is(err, errFull) {
-			t.Errorf("one more: %v, want errFull", err)
+		if got := b.apply(t.Context(), "ann", []report{plays(200, 100, 3)}); !got.IsLocal || got.RecheckIn != 0 {
+			t.Errorf("one more: %+v, want it counted on the node", got)
 		}
 	}
 	if f.current != stored || f.calls != 2 {
@@ -275,21 +298,21 @@ func TestShared_TooManyStreams_CountedPerNode(t *testing.T) {
 // TestShared_CallerGone_OthersServed has a caller that gives up while the store is slow.
 func TestShared_CallerGone_OthersServed(t *testing.T) {
 	t.Parallel()
-	f, release := &fakeStore{clock: testStart}, make(chan struct{})
+	f, release := &fakeStore{ms: testStart}, make(chan struct{})
 	f.between = func() { <-release }
 	h := newTestShared(f, session.RejectNew)
 	ctx, cancel := context.WithCancel(t.Context())
 	var callers sync.WaitGroup
 	for i := range 3 {
 		callers.Go(func() {
-			if _, err := h.apply(t.Context(), "ann", []report{plays(i, 100, 3)}); err != nil {
-				t.Error(err)
+			if got := h.apply(t.Context(), "ann", []report{plays(i, 100, 3)}); got.IsLocal {
+				t.Errorf("got %+v", got)
 			}
 		})
 	}
 	callers.Go(func() {
-		if _, err := h.apply(ctx, "ann", []report{plays(9, 100, 3)}); !errors.Is(err, context.Canceled) {
-			t.Errorf("the one who gave up: %v", err)
+		if got := h.apply(ctx, "ann", []report{plays(9, 100, 3)}); !got.IsLocal || got.RecheckIn == 0 {
+			t.Errorf("the one who gave up: %+v", got)
 		}
 	})
 	cancel()
@@ -315,7 +338,7 @@ type lossRig struct {
 }
 
 func newLossRig(t *rapid.T, p session.LimitPolicy, isDown *bool) *lossRig {
-	rig := &lossRig{store: &fakeStore{clock: testStart}, most: rapid.IntRange(1, 3).Draw(t, "max"), reached: rapid.IntRange(1, 3).Draw(t, "reached")}
+	rig := &lossRig{store: &fakeStore{ms: testStart}, most: rapid.IntRange(1, 3).Draw(t, "max"), reached: rapid.IntRange(1, 3).Draw(t, "reached")}
 	rig.store.fail = func() (bool, bool) { return *isDown, false }
 	for range 3 {
 		rig.nodes = append(rig.nodes, newTestShared(rig.store, p))
@@ -332,12 +355,9 @@ func newLossRig(t *rapid.T, p session.LimitPolicy, isDown *bool) *lossRig {
 func (rig *lossRig) report(t *rapid.T, v *lossViewer) {
 	p := plays(v.id, v.opened, rig.most)
 	if v.state == evicted {
-		p.Opened, p.isJoin = rig.store.clock/1000, true // its record is lost, too
+		p.Opened, p.isJoin = rig.store.ms/1000, true // its record is lost, too
 	}
-	got, err := rig.nodes[rapid.IntRange(0, rig.reached-1).Draw(t, "node")].apply(context.Background(), "ann", []report{p})
-	if err != nil {
-		return // it is counted on its node meanwhile
-	}
+	got := rig.nodes[rapid.IntRange(0, rig.reached-1).Draw(t, "node")].apply(context.Background(), "ann", []report{p})
 	if got.States[0] == active {
 		v.opened = p.Opened
 	}
@@ -350,7 +370,7 @@ func (rig *lossRig) report(t *rapid.T, v *lossViewer) {
 // second has each viewer reported once, and again if the limit is exceeded. Meanwhile the nodes restore what they know, if
 // isLost.
 func (rig *lossRig) second(t *rapid.T, isLost bool) {
-	rig.store.clock += 1000
+	rig.store.ms += 1000
 	var events []func()
 	for _, v := range rig.viewers {
 		events = append(events, func() { rig.report(t, v) })
@@ -405,7 +425,7 @@ func TestShared_DataLost_SameStreamsPlay(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		policy, isDown := session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")), false
 		rig := newLossRig(t, policy, &isDown)
-		for rig.store.clock < testStart+settledAfter+5000 {
+		for rig.store.ms < testStart+settledAfter+5000 {
 			rig.second(t, false)
 		}
 		before := rig.playing()
@@ -432,14 +452,10 @@ func TestShared_DataLost_SameStreamsPlay(t *testing.T) {
 func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, policy := range []session.LimitPolicy{session.EvictOldest, session.RejectNew} {
-		f := &fakeStore{clock: testStart}
+		f := &fakeStore{ms: testStart}
 		nodes := []*shared{newTestShared(f, policy), newTestShared(f, policy)}
 		apply := func(node int, one report) session.StreamState {
-			got, err := nodes[node].apply(t.Context(), "ann", []report{one})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return got.States[0]
+			return nodes[node].apply(t.Context(), "ann", []report{one}).States[0]
 		}
 		streams := []report{plays(1, 100, 1), plays(2, 101, 1)}
 		playing, evicted := 1, 0
@@ -447,23 +463,22 @@ func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
 			playing, evicted = 0, 1
 		}
 		for range 20 { // until one of them is evicted
-			f.clock += 1000
+			f.ms += 1000
 			for _, one := range streams {
 				apply(0, one)
 			}
 		}
-		f.downFor = 10 * 60_000
-		f.clock += f.downFor
-		f.upSince = f.clock
+		f.ms += 10 * 60_000
+		f.upSince = f.ms
 		for range 60 {
 			if got := apply(1, streams[evicted]); got != session.StreamEvicted {
-				t.Fatalf("%v, %d ms after the outage: the evicted stream is %v", policy, f.clock-f.upSince, got)
+				t.Fatalf("%v, %d ms after the outage: the evicted stream is %v", policy, f.ms-f.upSince, got)
 			}
-			f.clock += 500
+			f.ms += 500
 			if got := apply(0, streams[playing]); got != session.StreamActive {
-				t.Fatalf("%v, %d ms after the outage: the stream that played is %v", policy, f.clock-f.upSince, got)
+				t.Fatalf("%v, %d ms after the outage: the stream that played is %v", policy, f.ms-f.upSince, got)
 			}
-			f.clock += 500
+			f.ms += 500
 		}
 	}
 }
@@ -472,22 +487,17 @@ func TestShared_Outage_WhoPlayedGoesOn(t *testing.T) {
 // one that nobody reports.
 func TestShared_NodeDied_OutageKeepsNoPlace(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	h := newTestShared(f, session.RejectNew)
 	apply := func(one report) session.StreamState {
-		got, err := h.apply(t.Context(), "ann", []report{one})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return got.States[0]
+		return h.apply(t.Context(), "ann", []report{one}).States[0]
 	}
 	apply(plays(1, 100, 1))
-	f.downFor = 10 * 60_000
-	f.clock += f.downFor
-	f.upSince = f.clock
+	f.ms += 10 * 60_000
+	f.upSince = f.ms
 	for range 60 { // longer than its silence stands, and the grace period
 		apply(plays(2, 700, 1))
-		f.clock += 1000
+		f.ms += 1000
 	}
 	if got := apply(plays(2, 700, 1)); got != session.StreamActive {
 		t.Errorf("the other stream is %v, want active", got)

@@ -78,11 +78,15 @@ type stream struct {
 	State        session.StreamState
 }
 
-// counts reports whether the stream counts at now: its viewer was not silent when last reported, and that report is not
-// older than a node that lives lets it become.
+// counts reports whether the stream counts at now: its viewer was not silent when last reported, and holds a place.
 func (s *stream) counts(now int64, r *rules) bool {
-	return s.State == session.StreamActive && s.IsPlaying && s.ReportedAt-s.LastSeen <= s.ZapTimeout &&
-		now-s.LastSeen <= s.maxSilence(r)
+	return s.ReportedAt-s.LastSeen <= s.ZapTimeout && s.holdsPlace(now, r)
+}
+
+// holdsPlace reports whether an evicted stream may not take the stream's place yet: the last report is not older than nodes let
+// it become. The node that reported saw a viewer who asks all nodes in turn a while ago.
+func (s *stream) holdsPlace(now int64, r *rules) bool {
+	return s.State == session.StreamActive && s.IsPlaying && now-s.LastSeen <= s.maxSilence(r)
 }
 
 // maxSilence is for how long a stream counts that no node reports.
@@ -111,21 +115,14 @@ type result struct {
 	ttl time.Duration
 }
 
-// apply returns the set after reports at a time in ms.
-func (s streamSet) apply(reports []report, now int64, r *rules) (streamSet, result) {
-	return s.applyLate(reports, now, 0, r)
-}
-
-// applyLate is apply after so many ms that take no time.
-func (s streamSet) applyLate(reports []report, now, late int64, r *rules) (streamSet, result) {
+// applyReports returns the set after reports at a time in ms, by a node that reaches the store without a break since upSince;
+// 0: since ever.
+func (s streamSet) applyReports(reports []report, now, upSince int64, r *rules) (streamSet, result) {
 	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+len(reports))} // pointers into it stay valid
 	for _, one := range s {
 		// A clock that was set back must not keep a stream for longer.
-		one.LastSeen, one.ReportedAt = min(one.LastSeen+late, now), min(one.ReportedAt+late, now)
-		if one.CountedSince > 0 {
-			one.CountedSince = min(one.CountedSince+late, now)
-		}
-		if now-one.LastSeen < one.ttl(r) {
+		one.LastSeen, one.ReportedAt, one.CountedSince = min(one.LastSeen, now), min(one.ReportedAt, now), min(one.CountedSince, now)
+		if one.bridge(now, upSince, r); now-one.LastSeen < one.ttl(r) {
 			u.streams = append(u.streams, one)
 		}
 	}
@@ -150,19 +147,13 @@ func (s streamSet) applyLate(reports []report, now, late int64, r *rules) (strea
 	return u.streams, u.result
 }
 
-// missed returns for how long the store's last outage kept all streams from being reported, in ms; 0: one was reported since.
-// While no node could report, silence says nothing: the stream that is reported first, perhaps an evicted one, must not find all
-// others silent.
-func (s streamSet) missed(outage func() (length, ago int64), now int64) int64 {
-	length, ago := outage()
-	newest := int64(0)
-	for i := range s {
-		newest = max(newest, s[i].ReportedAt)
+// bridge takes a stream as reported at upSince that counted when it was last reported, or was denied, and whose report is too
+// old by now: perhaps no node could report it before. So its own node has until the next heartbeat, as after any report. Its
+// grace period begins anew.
+func (s *stream) bridge(now, upSince int64, r *rules) {
+	if s.ReportedAt < upSince && now-s.LastSeen > s.maxSilence(r) && (s.CountedSince > 0 || s.State != session.StreamActive) {
+		s.LastSeen, s.ReportedAt, s.CountedSince = upSince-(s.ReportedAt-s.LastSeen), upSince, upSince
 	}
-	if newest > now-ago {
-		return 0
-	}
-	return min(length, now-newest)
 }
 
 // restoredWith returns the set as it was before the store lost it, with what was reported since. A denied stream stays denied,

@@ -10,7 +10,7 @@ import (
 	"usher/backends"
 )
 
-// update is one call of [streamSet.apply].
+// update is one call of [streamSet.applyReports].
 type update struct {
 	rules   *rules
 	now     int64
@@ -166,11 +166,15 @@ func (u *update) add(p *report) *stream {
 func (u *update) remove(which func(stream) bool) { u.streams = slices.DeleteFunc(u.streams, which) }
 
 // wouldExceed reports whether the limit, or the reported stream's if that is smaller, does not allow that stream beside
-// those that count.
+// those that hold a place. Of a bound these are the ones that count.
 func (u *update) wouldExceed(p *report) bool {
-	counted, limit := u.count()
-	counted = append(counted, &stream{facts: p.facts})
-	return len(pair(counted)) > min(limit, int(p.MaxStreams))
+	held, limit := []*stream{{facts: p.facts}}, p.MaxStreams
+	for i := range u.streams {
+		if s := &u.streams[i]; s.holdsPlace(u.now, u.rules) && (!u.rules.isBound || s.counts(u.now, u.rules)) {
+			held, limit = append(held, s), min(limit, s.MaxStreams)
+		}
+	}
+	return len(pair(held)) > int(limit)
 }
 
 // supersedeSameDevice leaves a device one channel: the one opened last; within one second, the one that joined last. Streams

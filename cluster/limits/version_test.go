@@ -56,13 +56,13 @@ func TestStoredSet_Next(t *testing.T) {
 	}
 }
 
-// TestSharedUser_Merge_Counts: a set that a node restored is no loss to those who knew as much.
-func TestSharedUser_Merge_Counts(t *testing.T) {
+// TestShared_Merge_Counts: a set that a node restored is no loss to those who knew as much.
+func TestShared_Merge_Counts(t *testing.T) {
 	t.Parallel()
-	r := rules{LimitRules: testRules(session.EvictOldest)}
+	h := newTestShared(new(fakeStore), session.EvictOldest)
 	for known, want := range map[int64]storedSet{9: counted(13, 9, 9), 3: counted(13, 4, 3)} {
 		u, stored := sharedUser{known: counted(24, known, 0)}, counted(13, 4, 2)
-		got, _, err := u.merge(versioned{"v", stored.encode()}, testStart, &r)
+		got, _, err := h.merge(&u, versioned{"v", stored.encode()}, testStart)
 		if err != nil || !cmp.Equal(got, want, cmp.AllowUnexported(storedSet{})) {
 			t.Errorf("by a node that knew %d writes: %+v, %v; want %+v", known, got, err, want)
 		}
@@ -74,17 +74,14 @@ func TestSharedUser_Merge_Counts(t *testing.T) {
 func TestShared_StaleNode_UndoesNothing(t *testing.T) {
 	t.Parallel()
 	for name, isStaleFirst := range map[string]bool{"it is first": true, "it is last": false} {
-		f := &fakeStore{clock: testStart}
+		f := &fakeStore{ms: testStart}
 		a, stale := newTestShared(f, session.EvictOldest), newTestShared(f, session.EvictOldest)
 		var got session.LimitResult
 		apply := func(h *shared, reports ...report) {
-			var err error
-			if got, err = h.apply(context.Background(), "ann", reports); err != nil {
-				t.Fatal(err)
-			}
+			got = h.apply(context.Background(), "ann", reports)
 		}
 		one, two := plays(1, 100, 1), plays(2, 101, 1)
-		for ; f.clock <= testStart+15_000; f.clock += 1000 {
+		for ; f.ms <= testStart+15_000; f.ms += 1000 {
 			apply(a, one, two)
 			apply(stale, one, two)
 		}
@@ -110,27 +107,22 @@ func TestShared_StaleNode_UndoesNothing(t *testing.T) {
 // TestShared_LastWritesLost_Restored has a replica take over that has not received the last writes.
 func TestShared_LastWritesLost_Restored(t *testing.T) {
 	t.Parallel()
-	f := &fakeStore{clock: testStart}
+	f := &fakeStore{ms: testStart}
 	h, other := newTestShared(f, session.EvictOldest), newTestShared(f, session.EvictOldest)
 	one, two := plays(1, 100, 1), plays(2, 101, 1)
 	before := f.current
 	var got session.LimitResult
-	for isEvicted := false; !isEvicted; f.clock += 1000 {
+	for isEvicted := false; !isEvicted; f.ms += 1000 {
 		before = f.current
-		var err error
-		if got, err = h.apply(t.Context(), "ann", []report{one, two}); err != nil {
-			t.Fatal(err)
-		}
+		got = h.apply(t.Context(), "ann", []report{one, two})
 		isEvicted = got.States[0] == evicted
 	}
 	f.current = before
-	if got, err := other.apply(t.Context(), "ann", []report{plays(3, 100, 1)}); err != nil || got.States[0] != active {
-		t.Fatalf("got %+v, %v", got, err)
+	if got := other.apply(t.Context(), "ann", []report{plays(3, 100, 1)}); got.States[0] != active {
+		t.Fatalf("got %+v", got)
 	}
 	f.current = before
-	if _, err := h.apply(t.Context(), "ann", []report{two}); err != nil {
-		t.Fatal(err)
-	}
+	h.apply(t.Context(), "ann", []report{two})
 	if set, err := decode(f.current.set); err != nil || set.streams[0].ID != one.ID || set.streams[0].State != evicted {
 		t.Errorf("the set is %+v, %v; want the first one evicted", set, err)
 	}

@@ -42,8 +42,7 @@ type breaker struct {
 	isOpen       atomic.Bool
 	stateChanged chan struct{} // holds one
 	lastError    atomic.Pointer[error]
-	lastOutage   atomic.Pointer[Outage]
-	openSince    time.Time // written under gobreaker's lock
+	upSince      atomic.Pointer[time.Time] // never nil
 
 	mu        sync.Mutex
 	callbacks []func()
@@ -55,23 +54,18 @@ type breaker struct {
 	stop      context.CancelFunc
 }
 
-// Outage is a time in which Redis was unavailable. The zero value says that there was none.
-type Outage struct{ From, Until time.Time }
-
 // newBreaker starts a breaker. The probe is a write that needs everything that a node needs of Redis.
 func newBreaker(probe func(ctx context.Context) error, probeTimeout time.Duration, log *slog.Logger) *breaker {
 	b := &breaker{probe: probe, probeTimeout: probeTimeout, log: log, stateChanged: make(chan struct{}, 1)}
+	b.upSince.Store(new(time.Now()))
 	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: "redis", MaxRequests: probesToClose, Interval: breakerWindow, BucketPeriod: breakerBucket, Timeout: openTimeout,
 		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
 		ReadyToTrip: shouldOpen,
 		// It runs under gobreaker's lock, so it only records the change.
-		OnStateChange: func(_ string, from, to gobreaker.State) {
-			switch now := time.Now(); {
-			case from == gobreaker.StateClosed:
-				b.openSince = now
-			case to == gobreaker.StateClosed: // before the first call after it
-				b.lastOutage.Store(&Outage{From: b.openSince, Until: now})
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			if to == gobreaker.StateClosed { // before the first call after it
+				b.upSince.Store(new(time.Now()))
 			}
 			b.isOpen.Store(to != gobreaker.StateClosed)
 			b.notifyStateChanged()

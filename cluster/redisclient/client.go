@@ -45,7 +45,7 @@ type Client struct {
 // New makes a client. It connects on first use, so an unavailable Redis is no error. The timeout bounds each call of
 // [Client.Run]. Close ends the client.
 func New(c Config, timeout time.Duration, log *slog.Logger) (*Client, error) {
-	client, err := connect(c, timeout)
+	client, err := connect(c, timeout, log)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +66,8 @@ func newClient(client redis.UniversalClient, config Config, timeout time.Duratio
 
 // connect configures go-redis. It retries nothing: the caller's time is short, and the breaker knows better when to try
 // again.
-func connect(c Config, timeout time.Duration) (redis.UniversalClient, error) {
-	tlsConfig, err := c.TLS.load()
+func connect(c Config, timeout time.Duration, log *slog.Logger) (redis.UniversalClient, error) {
+	dial, err := c.TLS.dialer(timeout, log)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func connect(c Config, timeout time.Duration) (redis.UniversalClient, error) {
 		SentinelUsername: c.SentinelUsername,
 		SentinelPassword: c.SentinelPassword.Reveal(),
 		DB:               c.Database,
-		TLSConfig:        tlsConfig,
+		Dialer:           dial,
 		Protocol:         3,
 
 		MaxRetries:    -1,
@@ -123,13 +123,8 @@ func (c *Client) Keys() Keyspace { return c.keyspace }
 // IsDown reports whether Redis is unavailable, so that calls fail at once. It is one atomic read.
 func (c *Client) IsDown() bool { return c.breaker.isOpen.Load() }
 
-// LastOutage returns the last time in which Redis was unavailable and which has ended, as this node saw it.
-func (c *Client) LastOutage() Outage {
-	if o := c.breaker.lastOutage.Load(); o != nil {
-		return *o
-	}
-	return Outage{}
-}
+// UpSince returns when Redis recovered last as this node saw it, or when the client was made.
+func (c *Client) UpSince() time.Time { return *c.breaker.upSince.Load() }
 
 // OnRecovered registers f, which is called on a goroutine of the client's each time that Redis has recovered.
 func (c *Client) OnRecovered(f func()) { c.breaker.onRecovered(f) }

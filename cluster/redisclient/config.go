@@ -1,12 +1,16 @@
 package redisclient
 
 import (
-	"crypto/tls"
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"regexp"
 	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"usher/backends/setting"
 )
@@ -35,7 +39,7 @@ type Config struct {
 	PoolSize int `yaml:"pool_size"`
 }
 
-// TLSConfig configures TLS to Redis.
+// TLSConfig configures TLS to Redis. Changed files are loaded without a restart, for new connections.
 type TLSConfig struct {
 	// Enabled turns TLS on, also to Sentinels.
 	Enabled           bool `yaml:"enabled"`
@@ -100,14 +104,24 @@ func (c Config) validateServers(errs *problems) {
 	errs.reject(c.Database > 0 && c.Cluster, "redis.database: %d; a Redis Cluster has only 0", c.Database)
 }
 
-// load reads the certificate files. It returns nil if TLS is off.
-func (c TLSConfig) load() (*tls.Config, error) {
+// dialer reads the certificate files, and returns what connects with them as they are at the time. It returns nil if TLS is off.
+// The timeout bounds connecting, and the handshake.
+func (c TLSConfig) dialer(timeout time.Duration, log *slog.Logger) (func(ctx context.Context, network, address string) (net.Conn, error), error) {
 	if !c.Enabled {
 		return nil, nil
 	}
-	loaded, err := c.Load()
+	files, err := c.Open(log)
 	if err != nil {
 		return nil, fmt.Errorf("redis.%w", err)
 	}
-	return loaded, nil
+	plain := redis.NewDialer(&redis.Options{DialTimeout: timeout})
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		conn, err := plain(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return files.Handshake(ctx, conn, address, nil)
+	}, nil
 }

@@ -7,9 +7,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"usher/backends/mac"
 	"usher/backends/setting"
 )
 
@@ -23,8 +25,9 @@ var errDecrypt = errors.New("cannot be decrypted with any of cluster.encryption_
 // equal.
 type Cipher struct {
 	encryptingID string
-	masterKeys   map[string][]byte // by id
-	hashKeys     [][]byte          // in the order of the list
+	masterKeys   map[string][]byte   // by id
+	hashKeys     [][]byte            // in the order of the list
+	numbers      *mac.Pool[struct{}] // under the first hash key
 }
 
 // NewCipher derives what it needs from the keys, of which there must be at least one. The first key encrypts and hashes,
@@ -46,6 +49,7 @@ func NewCipher(keys []setting.Key) (*Cipher, error) {
 		}
 		c.hashKeys = append(c.hashKeys, hashKey)
 	}
+	c.numbers = mac.NewPool[struct{}](c.hashKeys[0])
 	return c, nil
 }
 
@@ -86,9 +90,9 @@ func (c *Cipher) Decrypt(encrypted []byte, purpose string) ([]byte, error) {
 
 // newAEAD returns the cipher of one purpose. Its nonces are random and stand before the ciphertext.
 func newAEAD(master []byte, purpose string) cipher.AEAD {
-	mac := hmac.New(sha256.New, master)
-	mac.Write([]byte(purpose))
-	block, err := aes.NewCipher(mac.Sum(nil))
+	derived := hmac.New(sha256.New, master)
+	derived.Write([]byte(purpose))
+	block, err := aes.NewCipher(derived.Sum(nil))
 	if err != nil {
 		panic("BUG: " + err.Error()) // only the key's length can be wrong
 	}
@@ -115,10 +119,19 @@ func (c *Cipher) Hashes(purpose, name string) []string {
 // UserHash returns the hash of a user, as [Keyspace.User] takes it.
 func (c *Cipher) UserHash(user string) string { return c.Hash("user", user) }
 
+// Number returns [Cipher.Hash] of a value as a number. It does not allocate: a node asks for one at each opening, those that it
+// refuses among them.
+func (c *Cipher) Number(purpose string, value []byte) uint64 {
+	m := c.numbers.Get()
+	defer c.numbers.Put(m)
+	m.In = append(append(append(m.In[:0], purpose...), 0), value...)
+	return binary.LittleEndian.Uint64(m.Sum(m.In))
+}
+
 func hashWith(key []byte, purpose, name string) string {
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(purpose))
-	mac.Write([]byte{0})
-	mac.Write([]byte(name))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(purpose))
+	h.Write([]byte{0})
+	h.Write([]byte(name))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }

@@ -1,7 +1,11 @@
 package redisclient
 
 import (
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
 
 	"usher/backends/setting"
@@ -46,6 +50,31 @@ func TestCipher_Decrypt(t *testing.T) {
 	if _, err := NewCipher(nil); err == nil {
 		t.Error("a cipher without keys was made")
 	}
+}
+
+// TestCipher_Number compares numbers that are asked for at once with the hashes of the same values.
+func TestCipher_Number(t *testing.T) {
+	c, err := NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var asking sync.WaitGroup
+	for i := range 8 {
+		asking.Go(func() {
+			for k := range 100 {
+				value := strings.Repeat("v", i*k)
+				hash, err := base64.RawURLEncoding.DecodeString(c.Hash("viewer", value))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, want := c.Number("viewer", []byte(value)), binary.LittleEndian.Uint64(hash); got != want {
+					t.Errorf("%q: %x, want the first bytes of the hash, %x", value, got, want)
+				}
+			}
+		})
+	}
+	asking.Wait()
 }
 
 func FuzzDecrypt(f *testing.F) {

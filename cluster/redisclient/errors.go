@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // ErrNotSent reports that Redis was not called, as it could not be reached before. Any other ErrStoreUnavailable leaves open
@@ -47,7 +48,7 @@ func adviceOn(err error) string {
 		_, advice := classify(reply.Error())
 		return advice
 	}
-	return ""
+	return setting.TLSAdvice(err, "cluster.redis.tls")
 }
 
 // replyClass is what an error reply means for this node.
@@ -133,7 +134,7 @@ func temporaryOnes() []errorReply {
 
 const (
 	adviceOnPassword   = "set cluster.redis.username and cluster.redis.password to those of Redis"
-	adviceOnNoPassword = "Redis has no password: remove cluster.redis.password"
+	adviceOnNoPassword = "Redis has no password: remove cluster.redis.password" //nolint:gosec // an advice
 	adviceOnDatabase   = "set cluster.redis.database to one that Redis has"
 	adviceOnRights     = "give the ACL user of cluster.redis.username the rights that the documentation of package cluster lists"
 	adviceOnCommands   = "Redis, or a proxy before it, lacks a command: see rename-command in its settings"

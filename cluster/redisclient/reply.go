@@ -45,7 +45,21 @@ func Flag(isSet bool) string {
 // Millis returns a script's argument for a duration: milliseconds, rounded up so that a rest of time never becomes zero,
 // and at least 0.
 func Millis(d time.Duration) int64 {
-	return max(0, int64((d+time.Millisecond-1)/time.Millisecond))
+	ms := d.Milliseconds()
+	if d > time.Duration(ms)*time.Millisecond {
+		ms++
+	}
+	return max(0, ms)
+}
+
+// maxDuration bounds what [Duration] returns: two of them can be added.
+const maxDuration = 100 * 365 * 24 * time.Hour
+
+// Duration returns a duration that Redis or another node gives in ms. A greater one than 100 years becomes that, since it would
+// overflow, and what should hold forever would have ended; likewise a smaller one than -100 years.
+func Duration(ms int64) time.Duration {
+	limit := maxDuration.Milliseconds()
+	return time.Duration(max(-limit, min(ms, limit))) * time.Millisecond
 }
 
 // UnixOrZero returns a script's argument for a time: Unix seconds, or 0 for the zero time.

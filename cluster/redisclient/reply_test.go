@@ -1,6 +1,7 @@
 package redisclient
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -40,10 +41,23 @@ func TestParseName(t *testing.T) {
 func TestMillis_RoundsUp(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]int64{
-		0: 0, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Minute: 60_000, -1: 0, -time.Hour: 0,
+		0: 0, 1: 1, math.MaxInt64: math.MaxInt64/1_000_000 + 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Minute: 60_000, -1: 0, -time.Hour: 0,
 	} {
 		if got := Millis(d); got != want {
 			t.Errorf("%v: got %d, want %d", d, got, want)
+		}
+	}
+}
+
+func TestDuration_Bounded(t *testing.T) {
+	t.Parallel()
+	for ms, want := range map[int64]time.Duration{
+		0: 0, 1: time.Millisecond, -1: -time.Millisecond, 60_000: time.Minute,
+		maxDuration.Milliseconds(): maxDuration, maxDuration.Milliseconds() + 1: maxDuration, math.MaxInt64: maxDuration, math.MinInt64: -maxDuration,
+		math.MaxInt64/1_000_000 + 1: maxDuration, // the first that would overflow
+	} {
+		if got := Duration(ms); got != want {
+			t.Errorf("%d ms: got %v, want %v", ms, got, want)
 		}
 	}
 }

@@ -38,14 +38,17 @@ func (l *Log) Logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil
 // Timeout is longer than anything takes that a test waits for.
 const Timeout = 20 * time.Second
 
+// patience is how long Eventually waits: a condition that takes long to look at is slow to hold on a busy machine.
+const patience = 3 * Timeout
+
 // Eventually waits until the condition holds. The name says what is waited for.
 func Eventually(t testing.TB, name string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(Timeout); !condition(); <-tick.C {
+	for end := time.Now().Add(patience); !condition(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within %v", name, Timeout)
+			t.Fatalf("%s: not within %v", name, patience)
 		}
 	}
 }
