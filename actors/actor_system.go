@@ -1,175 +1,279 @@
 package actors
 
 import (
+	"encoding/base64"
 	"log/slog"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
-// actorSystem runs the actors of sessions. It is safe for concurrent use.
+// sessionAddress is the address of the PIDs of sessions. protoactor asks the system's resolver for who has such an address.
+const sessionAddress = "session"
+
+// actorSystem runs the actors of sessions. A session's actor is virtual: its name always leads to it, and it exists while there
+// are messages for it. It is safe for concurrent use.
 type actorSystem struct {
-	system *actor.ActorSystem
-	props  *actor.Props
+	registry *Registry
+	system   *actor.ActorSystem
+	idle     sync.Pool // of *sessionActor, with room for messages
 }
 
-// actorRef addresses the actor of a session.
-type actorRef struct{ pid *actor.PID }
-
-func newActorSystem(newActor func() actor.Actor) *actorSystem {
-	return &actorSystem{
+func newActorSystem(r *Registry) *actorSystem {
+	as := &actorSystem{
+		registry: r,
 		// protoactor logs each message to a stopped actor, which is normal here.
 		system: actor.NewActorSystem(actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger {
 			return slog.New(slog.DiscardHandler)
 		})),
-		props: actor.PropsFromProducer(newActor,
-			actor.WithMailbox(newMailbox), actor.WithGuardian(actor.NewRestartingStrategy())),
 	}
-}
-
-// spawn starts an actor. It fails if the name is taken.
-func (as *actorSystem) spawn(name string) (actorRef, error) {
-	pid, err := as.system.Root.SpawnNamed(as.props, name)
-	return actorRef{pid}, err
+	as.idle.New = func() any { return &sessionActor{registry: r} }
+	as.system.ProcessRegistry.RegisterAddressResolver(as.resolve)
+	return as
 }
 
 // send queues a message for the session's actor. A stopped actor drops it.
-func (as *actorSystem) send(s *Session, message any) { as.system.Root.Send(s.ref.pid, message) }
+func (as *actorSystem) send(s *Session, message any) {
+	var pid *actor.PID
+	if opening := s.opening.Load(); opening != nil {
+		pid = opening.pid
+	} else {
+		pid = s.newPID()
+	}
+	as.system.Root.Send(pid, message)
+}
 
 // stop ends the session's actor after the message that it handles.
-func (as *actorSystem) stop(s *Session) { as.system.Root.Stop(s.ref.pid) }
+func (as *actorSystem) stop(s *Session) { sessionProcess{as, s}.Stop(nil) }
 
 // shutdown ends the system, once all actors have stopped.
 func (as *actorSystem) shutdown() { as.system.Shutdown() }
 
-// mailbox is an actor.Mailbox that holds no memory while it is empty, as most of a million are. protoactor's own mailboxes
-// keep a ring of ten slots or a stub node each.
-type mailbox struct {
-	mu          sync.Mutex
-	system      []any
-	user        []any
-	isRunning   bool
-	isSuspended bool
-	invoker     actor.MessageInvoker
-	dispatcher  actor.Dispatcher
+// resolve returns the process of a session by the name of its actor.
+func (as *actorSystem) resolve(pid *actor.PID) (actor.Process, bool) {
+	if pid.Address != sessionAddress {
+		return nil, false
+	}
+	id, sequence, isName := parseActorName(pid.Id)
+	s := as.registry.table.find(id)
+	if !isName || s == nil || sequence != s.sequence {
+		return nil, false
+	}
+	return sessionProcess{as, s}, true
 }
 
-var _ actor.Mailbox = (*mailbox)(nil)
+// parseActorName returns what [Session.actorName] was made of. It does not allocate.
+func parseActorName(name string) (id backends.SessionID, sequence uint64, isName bool) {
+	text, number, _ := strings.Cut(name, ".")
+	if len(text) != base64.RawURLEncoding.EncodedLen(len(id)) {
+		return id, 0, false
+	}
+	_, errID := base64.RawURLEncoding.Decode(id[:], []byte(text))
+	sequence, errSequence := strconv.ParseUint(number, sequenceBase, 64)
+	return id, sequence, errID == nil && errSequence == nil
+}
 
-func newMailbox() actor.Mailbox { return &mailbox{} }
+// sequenceBase is the base in which an actor's name has the session's sequence number.
+const sequenceBase = 36
 
-// PostUserMessage queues an event for the session.
-func (m *mailbox) PostUserMessage(message any) {
+// actorName returns the id with the sequence number, so that a message to a closed session never reaches a new one.
+func (s *Session) actorName() string {
+	var room [40]byte
+	name := base64.RawURLEncoding.AppendEncode(room[:0], s.id[:])
+	return string(strconv.AppendUint(append(name, '.'), s.sequence, sequenceBase))
+}
+
+func (s *Session) newPID() *actor.PID { return actor.NewPID(sessionAddress, s.actorName()) }
+
+// sessionProcess is a session as protoactor addresses it. It runs the session's mailbox itself: an actor of protoactor's own
+// takes a kilobyte and ten objects, and a stopped one drops what was sent meanwhile.
+type sessionProcess struct {
+	system  *actorSystem
+	session *Session
+}
+
+var _ actor.Process = sessionProcess{}
+
+// SendUserMessage queues an event, and activates the session's actor unless it is active.
+func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
+	m := &p.session.mail
 	m.mu.Lock()
-	m.user = append(m.user, message)
-	m.scheduleLocked()
-}
-
-// PostSystemMessage queues a message of the actor system. It is handled before all user messages.
-func (m *mailbox) PostSystemMessage(message any) {
-	m.mu.Lock()
-	m.system = append(m.system, message)
-	m.scheduleLocked()
-}
-
-// scheduleLocked starts a run unless one is in progress, and unlocks.
-func (m *mailbox) scheduleLocked() {
-	start := !m.isRunning && m.invoker != nil
-	m.isRunning = m.isRunning || start
+	if m.isStopped {
+		m.mu.Unlock()
+		return
+	}
+	active := m.active
+	isNew := active == nil
+	if isNew {
+		active, _ = p.system.idle.Get().(*sessionActor)
+		m.active = active
+	}
+	active.queue = append(active.queue, message)
 	m.mu.Unlock()
-	if start {
-		m.dispatcher.Schedule(m.run)
+	if isNew {
+		p.system.registry.life.workers.run(func() { p.run(active) })
 	}
 }
 
-// RegisterHandlers sets what handles messages. protoactor calls it once, before the first message.
-func (m *mailbox) RegisterHandlers(invoker actor.MessageInvoker, dispatcher actor.Dispatcher) {
+// SendSystemMessage does nothing: a session watches no actor and is watched by none.
+func (p sessionProcess) SendSystemMessage(*actor.PID, any) {}
+
+// Stop drops what is queued, and lets no actor exist any more after the message that is handled.
+func (p sessionProcess) Stop(*actor.PID) {
+	m := &p.session.mail
 	m.mu.Lock()
-	m.invoker, m.dispatcher = invoker, dispatcher
+	isOver := !m.isStopped && m.active == nil
+	m.isStopped = true
 	m.mu.Unlock()
+	if isOver {
+		p.system.registry.life.actors.Done()
+	}
 }
 
-// Start does nothing: posting the first system message has started the run already.
-func (m *mailbox) Start() {}
-
-// UserMessageCount returns the number of queued user messages.
-func (m *mailbox) UserMessageCount() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.user)
+// mailbox is what a session holds for its actor. While there is none it is four words and the actor's memory.
+type mailbox struct {
+	mu        sync.Mutex
+	active    *sessionActor // nil: no message waits or is handled; guarded by mu
+	memory    actorMemory   // used by the active actor alone; mu orders one after the other
+	isStopped bool          // guarded by mu
+	// isStarted: the session's first message was handled. isCountedViewer: viewerCount counts the session. Used by the actor alone,
+	// and kept when it panics.
+	isStarted, isCountedViewer bool
 }
 
-// run handles messages until none is left, and yields to other goroutines now and then.
-func (m *mailbox) run() {
-	for handled := 1; m.handleNext(); handled++ {
-		if handled%m.dispatcher.Throughput() == 0 {
+// throughput is how many messages an actor handles before it yields to other goroutines.
+const throughput = 300
+
+// run handles messages until none is left.
+func (p sessionProcess) run(a *sessionActor) {
+	a.wake(p.session)
+	for handled := 1; ; handled++ {
+		message, isLast := a.next()
+		if isLast {
+			break
+		}
+		a.handle(message)
+		if handled%throughput == 0 {
 			runtime.Gosched()
 		}
 	}
+	p.system.idle.Put(a)
 }
 
-// handleNext handles one message and reports whether there was one. A panic is escalated to the supervisor, which suspends
-// the mailbox, restarts the actor and resumes the mailbox.
-func (m *mailbox) handleNext() (handled bool) {
-	message, isSystem, ok := m.next()
-	if !ok {
-		return false
+// wake makes the actor that of a session.
+func (a *sessionActor) wake(s *Session) {
+	a.session, a.actorMemory = s, &s.mail.memory
+	a.state = session.State{Flat: a.flat}
+	if a.rare != nil {
+		a.rareMemory = *a.rare
 	}
+	switch d := s.decision.Load(); {
+	case a.unpublished != nil:
+		a.state.Decision = *a.unpublished
+	case d != nil:
+		a.state.Decision = *d
+	}
+}
+
+// next removes the first message from the queue. Without one, or when the session's actor has stopped, the session has no actor
+// any more.
+func (a *sessionActor) next() (message any, isLast bool) {
+	m := &a.session.mail
+	m.mu.Lock()
+	if len(a.queue) > a.handled && !m.isStopped {
+		defer m.mu.Unlock()
+		return a.pop(), false
+	}
+	a.rest()
+	isStopped := m.isStopped
+	m.active = nil
+	m.mu.Unlock()
+	if isStopped {
+		a.registry.life.actors.Done()
+	}
+	a.forget()
+	return nil, true
+}
+
+// pop removes the first message. The caller holds the mailbox's lock.
+func (a *sessionActor) pop() any {
+	first := a.queue[a.handled]
+	a.queue[a.handled] = nil
+	if a.handled++; a.handled == len(a.queue) {
+		a.queue, a.handled = a.queue[:0], 0
+	}
+	return first
+}
+
+// maxIdleQueue is for how many messages an actor without a session keeps room.
+const maxIdleQueue = 16
+
+// forget makes the actor one of no session.
+func (a *sessionActor) forget() {
+	var queue []any
+	if cap(a.queue) <= maxIdleQueue {
+		clear(a.queue) // what a stopped session did not handle
+		queue = a.queue[:0]
+	}
+	*a = sessionActor{registry: a.registry, queue: queue}
+}
+
+// rest keeps the state in the session's memory. Its decision is kept only where requests read another one.
+func (a *sessionActor) rest() {
+	d := a.state.Decision
+	published := a.session.decision.Load()
+	isPublished := published != nil && *published == d || published == nil && d == backends.Decision{}
+	a.flat, a.unpublished = a.state.Flat, nil
+	if !isPublished {
+		a.unpublished = new(d) // a copy: &d would be allocated each time
+	}
+	switch {
+	case a.rareMemory == rareMemory{}:
+		a.rare = nil
+	case a.rare == nil:
+		a.rare = &rareMemory{}
+		fallthrough
+	default:
+		*a.rare = a.rareMemory
+	}
+}
+
+// handle handles one message. A panic costs that message: the state is rebuilt from what the session had published.
+func (a *sessionActor) handle(message any) {
+	if a.panics(func() { a.receive(message, time.Now()) }) {
+		a.restart()
+	}
+}
+
+// restart rebuilds the state. A session of which that panics too is dropped, so that its viewer can open it again.
+func (a *sessionActor) restart() {
+	for range maxRestarts + 2 {
+		if !a.panics(func() { a.restore(time.Now()) }) {
+			return
+		}
+	}
+	s := a.session
+	a.registry.timers.disarm(s)
+	s.flags.set(flagClosed, true)
+	a.registry.table.remove(s)
+	a.registry.actors.stop(s)
+}
+
+// panics reports whether f panicked.
+func (a *sessionActor) panics(f func()) (hasPanicked bool) {
 	defer func() {
 		if reason := recover(); reason != nil {
-			m.invoker.EscalateFailure(reason, message)
-			handled = true
+			a.reportPanic(reason)
+			hasPanicked = true
 		}
 	}()
-	if isSystem {
-		m.handleSystem(message)
-	} else {
-		m.invoker.InvokeUserMessage(message)
-	}
-	return true
-}
-
-func (m *mailbox) handleSystem(message any) {
-	switch message.(type) {
-	case *actor.SuspendMailbox:
-		m.setSuspended(true)
-	case *actor.ResumeMailbox:
-		m.setSuspended(false)
-	default:
-		m.invoker.InvokeSystemMessage(message)
-	}
-}
-
-func (m *mailbox) setSuspended(isSuspended bool) {
-	m.mu.Lock()
-	m.isSuspended = isSuspended
-	m.mu.Unlock()
-}
-
-// next removes the first message from its queue, or marks the mailbox as idle.
-func (m *mailbox) next() (message any, isSystem, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	switch {
-	case len(m.system) > 0:
-		message, m.system = popMessage(m.system)
-		return message, true, true
-	case len(m.user) > 0 && !m.isSuspended:
-		message, m.user = popMessage(m.user)
-		return message, false, true
-	default:
-		m.isRunning = false
-		return nil, false, false
-	}
-}
-
-// popMessage removes the first message, and frees the array with the last one.
-func popMessage(queue []any) (any, []any) {
-	first := queue[0]
-	queue[0] = nil
-	if len(queue) == 1 {
-		return first, nil
-	}
-	return first, queue[1:]
+	f()
+	return false
 }

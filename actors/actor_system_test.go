@@ -1,211 +1,200 @@
 package actors
 
 import (
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"github.com/asynkron/protoactor-go/actor"
-	"github.com/google/go-cmp/cmp"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
-// recordingInvoker records the messages that a mailbox invokes it with.
-type recordingInvoker struct {
-	mu      sync.Mutex
-	handled []any
-	on      func(message any)
-	failed  func(message any)
+// kick is a revocation, each of which makes the session's check number one higher.
+func kick(reason string) session.Revoked {
+	return session.Revoked{Kind: session.RevokedKicked, Decision: session.Kicked(reason)}
 }
 
-func (r *recordingInvoker) record(message any) {
-	r.mu.Lock()
-	r.handled = append(r.handled, message)
-	r.mu.Unlock()
-	if r.on != nil {
-		r.on(message)
-	}
-}
+// lastCheck returns the check number that the session's actor has left.
+func (s *Session) lastCheck() int { return int(s.mail.memory.flat.CheckNumber) }
 
-func (r *recordingInvoker) InvokeSystemMessage(message any) { r.record(message) }
-func (r *recordingInvoker) InvokeUserMessage(message any)   { r.record(message) }
-func (r *recordingInvoker) EscalateFailure(_, message any) {
-	if r.failed != nil {
-		r.failed(message)
-	}
-}
-
-// manualDispatcher runs what was scheduled when run is called.
-type manualDispatcher struct{ scheduled []func() }
-
-func (d *manualDispatcher) Schedule(run func()) { d.scheduled = append(d.scheduled, run) }
-func (d *manualDispatcher) Throughput() int     { return 2 }
-
-func (d *manualDispatcher) run() {
-	for len(d.scheduled) > 0 {
-		next := d.scheduled[0]
-		d.scheduled = d.scheduled[1:]
-		next()
-	}
-}
-
-func newTestMailbox() (*mailbox, *recordingInvoker, *manualDispatcher) {
-	m, r, d := &mailbox{}, &recordingInvoker{}, &manualDispatcher{}
-	m.RegisterHandlers(r, d)
-	m.Start()
-	return m, r, d
-}
-
-func TestMailbox_HandlesInOrder(t *testing.T) {
+// TestActorSystem_Send_NoMessageLost sends while actors come and go, which they do with each message.
+func TestActorSystem_Send_NoMessageLost(t *testing.T) {
 	t.Parallel()
-	started, stop := &actor.Started{}, &actor.Stop{}
-	cases := map[string]struct {
-		post func(*mailbox)
-		want []any
+	inBubble(t, func(t *testing.T) {
+		const senders, each = 8, 500
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		synctest.Wait()
+		before := s.lastCheck()
+		var all sync.WaitGroup
+		for range senders {
+			all.Go(func() {
+				for range each {
+					n.send(s, kick("again"))
+					runtime.Gosched()
+				}
+			})
+		}
+		all.Wait()
+		synctest.Wait()
+		if got := s.lastCheck() - before; got != senders*each {
+			t.Errorf("%d of %d messages were handled", got, senders*each)
+		}
+		if s.mail.active != nil {
+			t.Error("there is an actor without a message")
+		}
+	})
+}
+
+func TestActorSystem_Send_InOrder(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		for reason := range strings.FieldsSeq("a b c d e f g h i j k l m n o p q r s t") {
+			n.send(s, kick(reason))
+		}
+		synctest.Wait()
+		if d := s.Decision(); d.Reason != session.Kicked("t").Reason {
+			t.Errorf("reason %q, want that of the last message", d.Reason)
+		}
+	})
+}
+
+func TestActorSystem_Stop_DropsMessages(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		synctest.Wait()
+		before := s.lastCheck()
+		for range 2 { // the second time it has stopped already
+			n.actors.stop(s)
+		}
+		n.send(s, kick("too late"))
+		synctest.Wait()
+		if s.lastCheck() != before || s.mail.active != nil {
+			t.Error("a stopped actor handled a message")
+		}
+	})
+}
+
+// TestActorSystem_Resolve finds a session by the name of its actor, and no other one of the same id.
+func TestActorSystem_Resolve(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		older := &Session{id: s.id, sequence: s.sequence - 1}
+		for name, test := range map[string]struct {
+			address, id string
+			want        bool
+		}{
+			"the session":             {sessionAddress, s.actorName(), true},
+			"one of before, as named": {sessionAddress, older.actorName(), false},
+			"an unknown session":      {sessionAddress, (&Session{id: idOf(2), sequence: s.sequence}).actorName(), false},
+			"no sequence":             {sessionAddress, s.id.String(), false},
+			"a sequence in no number": {sessionAddress, s.id.String() + ".-", false},
+			"no id":                   {sessionAddress, ".1", false},
+			"another address":         {"elsewhere", s.actorName(), false},
+		} {
+			if process, found := n.actors.resolve(actor.NewPID(test.address, test.id)); found != test.want || found && process.(sessionProcess).session != s {
+				t.Errorf("%s: found %t, want %t", name, found, test.want)
+			}
+		}
+		before := n.Find(idOf(1)).Decision()
+		n.send(older, kick("of another session"))
+		synctest.Wait()
+		if n.Find(idOf(1)).Decision() != before {
+			t.Error("a message to a session that has closed reached a new one")
+		}
+	})
+}
+
+// TestActorSystem_RestorePanics_SessionDropped drops a session that cannot be rebuilt. Its viewer opens it again.
+func TestActorSystem_RestorePanics_SessionDropped(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		s := n.table.find(idOf(1))
+		synctest.Wait()
+		s.decision.Store(nil)
+		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
+		synctest.Wait()
+		if n.Len() != 0 {
+			t.Fatal("the session is still there")
+		}
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
+			t.Errorf("the viewer is %v", d.Verdict)
+		}
+	})
+}
+
+// TestSessionActor_Forget_BoundsIdleMemory keeps no large queue for the next session, and no message of the last one.
+func TestSessionActor_Forget_BoundsIdleMemory(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		messages int
+		want     int
 	}{
-		"messages in the order of posting": {
-			func(m *mailbox) { m.PostUserMessage(1); m.PostUserMessage(2); m.PostUserMessage(3) },
-			[]any{1, 2, 3},
-		},
-		"system messages first": {
-			func(m *mailbox) { m.PostUserMessage(1); m.PostSystemMessage(started); m.PostSystemMessage(stop) },
-			[]any{started, stop, 1},
-		},
-		"no user messages while suspended": {
-			func(m *mailbox) {
-				m.PostUserMessage(1)
-				m.PostSystemMessage(&actor.SuspendMailbox{})
-				m.PostSystemMessage(started)
-			},
-			[]any{started},
-		},
-		"all user messages after resuming": {
-			func(m *mailbox) {
-				m.PostUserMessage(1)
-				m.PostSystemMessage(&actor.SuspendMailbox{})
-				m.PostSystemMessage(&actor.ResumeMailbox{})
-				m.PostUserMessage(2)
-			},
-			[]any{1, 2},
-		},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			m, r, d := newTestMailbox()
-			c.post(m)
-			if runs := len(d.scheduled); runs != 1 {
-				t.Errorf("scheduled %d runs, want 1", runs)
+		"few":  {maxIdleQueue, maxIdleQueue},
+		"many": {maxIdleQueue + 1, 0},
+	} {
+		a := &sessionActor{session: bareSession(idOf(1)), queue: make([]any, test.messages)}
+		for i := range a.queue {
+			a.queue[i] = viewerWaited{}
+		}
+		a.forget()
+		if len(a.queue) != 0 || cap(a.queue) != test.want || a.session != nil {
+			t.Errorf("%s: room for %d messages, want for %d", name, cap(a.queue), test.want)
+		}
+		for _, left := range a.queue[:cap(a.queue)] {
+			if left != nil {
+				t.Errorf("%s: a message is left", name)
 			}
-			d.run()
-			if diff := cmp.Diff(c.want, r.handled, cmp.Comparer(func(a, b actor.SystemMessage) bool { return a == b })); diff != "" {
-				t.Errorf("handled (-want +got):\n%s", diff)
-			}
-		})
+		}
 	}
 }
 
-func TestMailbox_RunsAgainAfterSuspension(t *testing.T) {
+func TestMailbox_Size(t *testing.T) {
 	t.Parallel()
-	m, r, d := newTestMailbox()
-	m.PostSystemMessage(&actor.SuspendMailbox{})
-	m.PostUserMessage(1)
-	d.run()
-	if n := m.UserMessageCount(); n != 1 {
-		t.Fatalf("%d messages queued, want 1", n)
-	}
-	m.PostSystemMessage(&actor.ResumeMailbox{})
-	d.run()
-	if diff := cmp.Diff([]any{1}, r.handled); diff != "" {
-		t.Errorf("handled (-want +got):\n%s", diff)
+	if size := unsafe.Sizeof(mailbox{}) - unsafe.Sizeof(actorMemory{}); size > 24 {
+		t.Errorf("an empty mailbox has %d bytes, want at most 24", size)
 	}
 }
 
-func TestMailbox_HandlesMessagesPostedDuringRun(t *testing.T) {
-	t.Parallel()
-	m, r, d := newTestMailbox()
-	r.on = func(message any) {
-		if n := message.(int); n < 5 {
-			m.PostUserMessage(n + 1)
+// BenchmarkActorSystem_Send measures an event of a session that has no actor: it is activated, handles the event and rests.
+func BenchmarkActorSystem_Send(b *testing.B) {
+	n := newBenchNode()
+	defer n.Close()
+	if _, err := n.Open(b.Context(), openRequest(1)); err != nil {
+		b.Fatal(err)
+	}
+	s := n.table.find(idOf(1))
+	b.ReportAllocs()
+	for b.Loop() {
+		n.send(s, session.TimerFired{LastSeen: time.Now()})
+		for isActive := true; isActive; {
+			s.mail.mu.Lock()
+			isActive = s.mail.active != nil
+			s.mail.mu.Unlock()
+			runtime.Gosched()
 		}
 	}
-	m.PostUserMessage(1)
-	d.run()
-	if diff := cmp.Diff([]any{1, 2, 3, 4, 5}, r.handled); diff != "" {
-		t.Errorf("handled (-want +got):\n%s", diff)
-	}
-}
-
-func TestMailbox_HandlesMessagesAfterPanic(t *testing.T) {
-	t.Parallel()
-	m, r, d := newTestMailbox()
-	var failed []any
-	r.failed = func(message any) { failed = append(failed, message) }
-	r.on = func(message any) {
-		if message == 2 {
-			panic("broken")
-		}
-	}
-	for i := range 3 {
-		m.PostUserMessage(i + 1)
-	}
-	d.run()
-	if diff := cmp.Diff([]any{1, 2, 3}, r.handled); diff != "" {
-		t.Errorf("handled (-want +got):\n%s", diff)
-	}
-	if diff := cmp.Diff([]any{2}, failed); diff != "" {
-		t.Errorf("escalated (-want +got):\n%s", diff)
-	}
-}
-
-func TestMailbox_Empty_HoldsNoMemory(t *testing.T) {
-	t.Parallel()
-	m, _, d := newTestMailbox()
-	for i := range 1000 {
-		m.PostUserMessage(i)
-		m.PostSystemMessage(&actor.Started{})
-	}
-	d.run()
-	if m.user != nil || m.system != nil {
-		t.Errorf("an empty mailbox keeps room for %d and %d messages", cap(m.user), cap(m.system))
-	}
-	if size := unsafe.Sizeof(*m); size > 104 {
-		t.Errorf("a mailbox has %d bytes, want at most 104", size)
-	}
-}
-
-func TestMailbox_ConcurrentProducers_KeepEachOrder(t *testing.T) {
-	t.Parallel()
-	const producers, each = 8, 2000
-	type message struct{ producer, number int }
-	var (
-		m    mailbox
-		last [producers]int
-		busy sync.Mutex // fails to lock if two run at once
-		done = make(chan struct{})
-		seen int
-	)
-	r := &recordingInvoker{on: func(msg any) {
-		if !busy.TryLock() {
-			t.Error("two messages handled at once")
-			return
-		}
-		defer busy.Unlock()
-		got := msg.(message)
-		if got.number != last[got.producer]+1 {
-			t.Errorf("producer %d: message %d after %d", got.producer, got.number, last[got.producer])
-		}
-		last[got.producer] = got.number
-		if seen++; seen == producers*each {
-			close(done)
-		}
-	}}
-	m.RegisterHandlers(r, actor.NewDefaultDispatcher(300))
-	for p := range producers {
-		go func() {
-			for i := range each {
-				m.PostUserMessage(message{p, i + 1})
-			}
-		}()
-	}
-	<-done
 }

@@ -2,13 +2,13 @@ package actors
 
 import (
 	"context"
-	"hash/maphash"
 	"log/slog"
 	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"usher/actors/admission"
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -115,14 +115,17 @@ func (s *Session) idleAfter() time.Duration {
 	if d == nil || s.extraLifetime == 0 {
 		return s.policy().IdleTimeout
 	}
-	return max(s.policy().IdleTimeout, s.policy().Clamped(d.ValidFor)+s.extraLifetime)
+	return max(s.policy().IdleTimeout, s.policy().Clamped(d.ValidFor)+s.extraTime())
 }
 
 // addressLimit bounds the addresses that use a ticket at once, over all nodes. It is safe for concurrent use.
 type addressLimit struct {
 	core
-	rate    *openRate     // of new addresses, by ticket
-	renewal chan *Session // sessions whose addresses are to be reported
+	rate    *admission.Rate // of new addresses, by ticket
+	renewal chan *Session   // sessions whose addresses are to be reported
+
+	// renewalsSkipped is how many sessions had no room in renewal.
+	renewalsSkipped atomic.Uint64
 
 	mu sync.Mutex
 	// warned holds the tickets of which a warning was written.
@@ -137,18 +140,21 @@ const (
 	maxWarnedTickets = 10_000
 	// addressReporters is how many sessions' addresses are reported at once.
 	addressReporters = 8
+	// maxRenewals is how many sessions wait until their streams or their addresses are reported. Those beyond it are reported
+	// with the next heartbeat.
+	maxRenewals = 4096
 )
 
 func newAddressLimit(c core, start time.Time) *addressLimit {
 	return &addressLimit{
-		core: c, rate: newRate(start, time.Minute/maxNewAddresses, maxNewAddresses), renewal: make(chan *Session, 4096),
+		core: c, rate: admission.NewRate(start, time.Minute/maxNewAddresses, maxNewAddresses), renewal: make(chan *Session, maxRenewals),
 		warned: map[backends.SessionID]bool{},
 	}
 }
 
 // allowNew returns an Overload if the ticket came to too many new addresses lately.
 func (l *addressLimit) allowNew(root backends.SessionID, now time.Time) error {
-	if !l.rate.allow(maphash.Comparable(l.rate.seed, root), now) {
+	if !admission.Allow(l.rate, root, now) {
 		return backends.NewOverload("new addresses of a ticket per minute", maxNewAddresses)
 	}
 	return nil
@@ -176,7 +182,7 @@ func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
 // addressEntry returns the entry of the session's own address.
 func (s *Session) addressEntry(now time.Time) session.StreamEntry {
 	return session.StreamEntry{
-		User: s.ticketUse.root.String(), Session: s.id, Group: s.ticketUse.root, IsIPv6: isIPv6(s.Request().Address),
+		User: s.ticketUse.root.String(), Session: s.id, Group: s.ticketUse.root, IsIPv6: isIPv6(s.request.Address()),
 		LastSeen: s.lastAsked(now), IsPlaying: true, ZapTimeout: s.idleAfter(), MaxStreams: s.ticketUse.maxAddresses,
 	}
 }
@@ -218,7 +224,7 @@ func (l *addressLimit) warn(s *Session) {
 	if isKnown {
 		return
 	}
-	log := l.log.With(slog.String("session", root.String()), slog.String("channel", s.Request().Channel),
+	log := l.log.With(slog.String("session", root.String()), slog.String("channel", s.request.Channel()),
 		slog.Int("max_addresses", s.ticketUse.maxAddresses))
 	if s.ticketUse.isRefusing {
 		log.Warn("ticket used from another address, which gets 403, change the route's on_new_address if both are one viewer's")
@@ -252,7 +258,7 @@ func (l *addressLimit) onDecision(s *Session, d *backends.Decision) {
 		return
 	}
 	l.life.run(func() {
-		ctx, cancel := l.life.writeContext()
+		ctx, cancel := l.cluster.writeContext()
 		defer cancel()
 		l.cluster.ReportAddresses(ctx, session.StreamEntry{User: u.root.String(), Session: s.id, IsLeaving: true})
 	})
@@ -266,6 +272,7 @@ func (l *addressLimit) queueRenewal(s *Session) {
 	select {
 	case l.renewal <- s:
 	default: // the next heartbeat queues it again
+		l.renewalsSkipped.Add(1)
 	}
 }
 

@@ -2,14 +2,13 @@ package actors
 
 import (
 	"context"
-	"hash/maphash"
-	"log/slog"
-	"net/netip"
+	"math"
 	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/admission"
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -19,24 +18,25 @@ import (
 type sessionOpener struct {
 	core
 	config    atomic.Pointer[Config]
-	rate      atomic.Pointer[openRate] // by address
+	gate      atomic.Pointer[admission.Gate]
+	known     *admission.Known // who was allowed before
+	shed      func(isStranger bool) error
 	addresses *addressLimit
 	sequence  atomic.Uint64 // of the newest session
 	pending   atomic.Int64  // requests that wait for a first decision
 }
 
-func newSessionOpener(c core, config Config, addresses *addressLimit) *sessionOpener {
-	o := &sessionOpener{core: c, addresses: addresses}
-	o.follow(config)
+func newSessionOpener(c core, options *Options, addresses *addressLimit) *sessionOpener {
+	o := &sessionOpener{core: c, addresses: addresses, shed: options.Shed, known: admission.NewKnown(options.Config.Max)}
+	o.follow(options.Config)
 	return o
 }
 
-// follow sets the bounds. If the rate of addresses changes, what they have opened is forgotten.
+// follow sets the bounds. If a rate changes, what was opened is forgotten.
 func (o *sessionOpener) follow(c Config) {
 	o.config.Store(&c)
-	next := newOpenRate(time.Now(), c.OpenRatePerAddress, c.OpenBurstPerAddress)
-	if r := o.rate.Load(); r == nil || r.interval != next.interval || r.burst != next.burst {
-		o.rate.Store(next)
+	if g := o.gate.Load(); g == nil || g.Limits() != c.openLimits() {
+		o.gate.Store(admission.NewGate(time.Now(), c.openLimits()))
 	}
 }
 
@@ -48,10 +48,11 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	defer o.life.unlock()
 	var overload error // only a request that creates a session counts
 	s, isNew := o.table.findOrAdd(r.Request.Session, func() *Session {
-		if overload = o.admit(r); overload != nil {
+		var a admitted
+		if a, overload = o.admit(b, &r); overload != nil {
 			return nil
 		}
-		return o.spawn(b, r)
+		return o.spawn(b, r, a)
 	})
 	if isNew {
 		// Only now, because an actor that panics looks for itself in the table.
@@ -60,39 +61,108 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	return s, overload
 }
 
-// admit refuses a new session beyond the bounds of the node, of the viewer's address or of their ticket. A ticket passes the
-// address's bound where it was issued: after a restart all viewers of a node come with one at once, perhaps behind one
-// address.
-func (o *sessionOpener) admit(r session.OpenRequest) error {
-	now, isSibling, config := time.Now(), !r.Root.IsZero(), o.config.Load()
+// admitted is how a session came to be opened.
+type admitted struct {
+	// isStranger: nothing speaks for the viewer; see [admission.Viewer].
+	isStranger bool
+	pass       admission.Pass
+}
+
+// admit refuses a new session beyond the bounds of the node, of the viewer's network and address, or of their ticket. A ticket
+// passes the rates where it was issued: after a restart all viewers of a node come with one at once, perhaps behind one address.
+func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admitted, err error) {
+	now, config := time.Now(), o.config.Load()
+	v := admission.Viewer{Address: r.Request.Address, HasTicket: !r.Ticket.IsZero(), IsSibling: !r.Root.IsZero()}
+	v.IsStranger = !v.HasTicket && !o.isKnown(b, r.Request, now)
+	a.isStranger = v.IsStranger
+	if o.table.len() >= config.Max {
+		return a, backends.NewOverload("sessions.max", config.Max)
+	}
+	if err := o.shed(v.IsStranger); err != nil {
+		return a, err
+	}
+	if over := config.pendingOver(o.pending.Load()+1, v.IsStranger); over != nil {
+		return a, over
+	}
+	pass, over := o.gate.Load().Open(v, now)
+	if over != nil {
+		return a, over
+	}
+	a.pass = pass
+	if v.IsSibling {
+		return a, o.addresses.allowNew(r.Root, now)
+	}
+	return a, nil
+}
+
+// pendingOver returns the bound that so many waiting requests exceed, or nil. Strangers have a share of the places.
+func (c *Config) pendingOver(waiting int64, isStranger bool) *backends.Overload {
 	switch {
-	case o.table.len() >= config.Max:
-		return backends.NewOverload("sessions.max", config.Max)
-	case (r.Ticket.IsZero() || isSibling) && !o.rate.Load().allowAddress(r.Request.Address, now):
-		return backends.NewOverload("sessions.open_rate_per_address", config.OpenRatePerAddress)
-	case isSibling:
-		return o.addresses.allowNew(r.Root, now)
+	case waiting > int64(c.MaxPending):
+		return backends.NewOverload("sessions.max_pending", c.MaxPending)
+	case isStranger && waiting > max(1, int64(c.MaxPending)*int64(c.StrangerShare)/100):
+		return backends.NewOverload("sessions.stranger_share_percent", c.StrangerShare)
 	}
 	return nil
 }
 
-// spawn makes the session and its actor.
-func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest) *Session {
+// keyOf returns the number by which all nodes know the viewer: by the credentials that they show or, where tokens do not come
+// again or there are none, by their address.
+func (o *sessionOpener) keyOf(b *backendRuntime, r *backends.Request) uint64 {
+	var buffer [256]byte
+	shown := backends.AppendField(buffer[:0], b.name)
+	if c := r.Credentials(); b.policy.TokenLife == 0 && !c.IsEmpty() {
+		shown = c.AppendCanonical(append(shown, 'c'))
+	} else {
+		prefix := backends.SubscriberPrefix(r.Address)
+		address := prefix.Addr().As16()
+		shown = append(append(shown, 'a'), address[:]...)
+	}
+	return o.cluster.ViewerKey(shown)
+}
+
+func (o *sessionOpener) isKnown(b *backendRuntime, r *backends.Request, now time.Time) bool {
+	return o.known.Has(o.keyOf(b, r), now)
+}
+
+// onDecision remembers a viewer who is allowed from now on, and forgets one whom their backend denies. opening is nil unless it
+// is their first decision.
+func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pendingOpening, before, d *backends.Decision) {
+	isAllowed := d.Verdict == backends.Allowed
+	if opening != nil && isAllowed {
+		opening.pass.GiveBack()
+	}
+	isVerified := isVerifiedViewer(d)
+	isRefused := d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
+	if isVerified == isVerifiedViewer(before) && !isRefused || !s.flags.has(flagCredentials) {
+		return
+	}
+	key, now := o.keyOf(s.backend.Load(), r), time.Now()
+	switch {
+	case isRefused:
+		o.known.Forget(key)
+	case isVerified && o.known.Add(key, now, now):
+		o.cluster.ShareKnown(key)
+	}
+}
+
+// isVerifiedViewer reports whether a decision, which may be nil, is somebody's own yes.
+func isVerifiedViewer(d *backends.Decision) bool {
+	return d != nil && d.Verdict == backends.Allowed && d.Source.IsAuthoritative()
+}
+
+// spawn makes the session.
+func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitted) *Session {
 	s := &Session{
-		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), sequence: o.sequence.Add(1), extraLifetime: r.ExtraLifetime,
-		ticketUse: newTicketUse(&r, o.config.Load().MaxAddresses),
+		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), sequence: o.sequence.Add(1),
+		extraLifetime: int32(min(r.ExtraLifetime.Milliseconds(), math.MaxInt32)),
+		ticketUse:     newTicketUse(&r, o.config.Load().MaxAddresses),
 	}
 	s.backend.Store(b)
-	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: r.Ticket})
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), ticket: r.Ticket, admitted: a})
 	s.request.Store(r.Request)
-	s.hasCredentials.Store(r.HasCredentials)
+	s.flags.set(flagCredentials, r.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))
-	ref, err := o.actors.spawn(s.actorName())
-	if err != nil {
-		// Impossible: the name holds a sequence number.
-		o.log.Error("BUG: session actor not started", slog.String("session", s.id.String()), slog.Any("error", err))
-	}
-	s.ref = ref
 	o.life.actors.Add(1)
 	return s
 }
@@ -108,8 +178,8 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 		return nil
 	}
 	defer o.pending.Add(-1)
-	if n, most := o.pending.Add(1), o.config.Load().MaxPending; n > int64(most) {
-		return backends.NewOverload("sessions.max_pending", most)
+	if over := o.config.Load().pendingOver(o.pending.Add(1), opening.isStranger); over != nil {
+		return over
 	}
 	timer := time.NewTimer(b.answerDeadline)
 	defer timer.Stop()
@@ -127,55 +197,6 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 			}
 			o.actors.send(s, viewerWaited{})
 			timer.Reset(policyTimeout)
-		}
-	}
-}
-
-// openRateCells bounds the memory of openRate to 512 kB, however many keys there are. Keys that share a cell share its rate.
-// Each process has its own seed, so that no viewer can choose an address that shares the cell of another.
-const openRateCells = 1 << 16
-
-// openRate limits how many sessions an address or a ticket may open, by the generic cell rate algorithm with one word per
-// cell. It is safe for concurrent use.
-type openRate struct {
-	seed     maphash.Seed
-	epoch    time.Time // cells count from it by the monotonic clock, so that a clock set back blocks no address
-	interval int64     // nanoseconds between two openings in the long run
-	burst    int64     // nanoseconds of interval that may be saved up
-	cells    []atomic.Int64
-}
-
-func newOpenRate(start time.Time, perSecond, burst int) *openRate {
-	return newRate(start, time.Second/time.Duration(perSecond), burst)
-}
-
-func newRate(start time.Time, interval time.Duration, burst int) *openRate {
-	return &openRate{
-		seed:     maphash.MakeSeed(),
-		epoch:    start,
-		interval: int64(interval),
-		burst:    int64(interval) * int64(burst),
-		cells:    make([]atomic.Int64, openRateCells),
-	}
-}
-
-// allowAddress reports whether the address may open one more session at now, and counts it.
-func (r *openRate) allowAddress(address netip.Addr, now time.Time) bool {
-	return r.allow(maphash.Comparable(r.seed, backends.SubscriberPrefix(address)), now)
-}
-
-// allow reports whether the key of that hash may open one more session at now, and counts it.
-func (r *openRate) allow(hash uint64, now time.Time) bool {
-	cell := &r.cells[hash%openRateCells]
-	for {
-		at := int64(now.Sub(r.epoch))
-		due := cell.Load()
-		next := max(due, at) + r.interval
-		if next-at > r.burst {
-			return false
-		}
-		if cell.CompareAndSwap(due, next) {
-			return true
 		}
 	}
 }

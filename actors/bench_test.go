@@ -108,7 +108,9 @@ func heap() uint64 {
 
 func newBenchNode() *node {
 	return newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
-		s.Config.Max, s.Config.OpenRatePerAddress, s.Config.OpenBurstPerAddress = 1<<40, 1_000_000_000, 1_000_000_000
+		c := &s.Config
+		c.Max, c.OpenRatePerAddress, c.OpenBurstPerAddress = 10_000_000, 1_000_000_000, 1_000_000_000
+		c.OpenRatePerNetwork, c.OpenBurstPerNetwork, c.OpenRate, c.OpenBurst = 1_000_000_000, 1_000_000_000, 1_000_000_000, 1_000_000_000
 		s.Logger = nil
 	})
 }
@@ -117,9 +119,9 @@ func newBenchNode() *node {
 func BenchmarkTimerWheel_Advance(b *testing.B) {
 	const million = 1_000_000
 	now := t0()
-	var w *timerWheel
+	var w *testWheel
 	delivered := 0
-	w = newTimerWheel(t0(), func(s *Session) {
+	w = newTestWheel(t0(), func(s *Session) {
 		delivered++
 		w.arm(s, now.Add(time.Minute))
 	})

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -21,10 +22,16 @@ type Cluster interface {
 	// Shared reports whether other nodes use the store. Then decisions are stored when they are taken, and one node checks
 	// a session for all. Otherwise a session is stored when it ends.
 	Shared() bool
+	// InMemory reports that the store is this node's own memory, so that no method waits.
+	InMemory() bool
 	// Live returns how many nodes live, this one included. It does not block.
 	Live() int
 	// UserHash returns the name of a user that the other nodes know too.
 	UserHash(user string) string
+	// ViewerKey returns the number by which all nodes know what a viewer shows.
+	ViewerKey(shown []byte) uint64
+	// ShareKnown tells the other nodes that the viewer of that key was allowed. It does not block.
+	ShareKnown(key uint64)
 	// Banned returns the ban that the viewer is under, if any. The decision may be nil. It does not block.
 	Banned(r *backends.Request, d *backends.Decision) (ban session.Ban, isBanned bool)
 	// AwaitBans waits until this node knows what all live nodes know of bans. The error is ErrStoreUnavailable, when nothing
@@ -79,16 +86,42 @@ type clusterClient struct {
 	denials denialBudget
 }
 
+// writeTimeout bounds a write to the store that no viewer waits for. A closed session stays findable until it is stored.
+const writeTimeout = 2 * time.Second
+
+// writeContext returns the context of a write to the store. It outlives the registry: a denial just before a restart must be
+// known after it.
+func (c *clusterClient) writeContext() (context.Context, context.CancelFunc) {
+	return c.until(context.WithoutCancel(c.life.ctx), time.Now().Add(writeTimeout))
+}
+
+// run has an actor's calls to the store made, at once if none of them waits.
+func (c *clusterClient) run(calls func()) {
+	if c.InMemory() {
+		calls()
+		return
+	}
+	c.life.run(calls)
+}
+
+// until returns a context for calls to the store that ends at that time, if any of them waits.
+func (c *clusterClient) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if c.InMemory() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, deadline)
+}
+
 // saveDecision writes to the store. The store logs its own outage, once.
 func (c *clusterClient) saveDecision(u session.DecisionUpdate) (session.UpdateOutcome, error) {
-	ctx, cancel := c.life.writeContext()
+	ctx, cancel := c.writeContext()
 	defer cancel()
 	return c.SaveDecision(ctx, u)
 }
 
 // announce sends a revocation to the other nodes.
 func (c *clusterClient) announce(v session.Revocation) {
-	ctx, cancel := c.life.writeContext()
+	ctx, cancel := c.writeContext()
 	defer cancel()
 	if err := c.Revoke(ctx, v); err != nil {
 		c.log.Warn("revocation not announced, other nodes learn of it at their next look-up",
@@ -98,7 +131,7 @@ func (c *clusterClient) announce(v session.Revocation) {
 
 // handOver stores what this node knows of a session that leaves it.
 func (c *clusterClient) handOver(s *Session, counters session.Counters) {
-	ctx, cancel := c.life.writeContext()
+	ctx, cancel := c.writeContext()
 	defer cancel()
 	if err := c.AddCounters(ctx, s.id, counters); err != nil {
 		c.log.Debug("session counters not stored", slog.String("session", s.id.String()), slog.Any("error", err))
@@ -124,6 +157,8 @@ type denialBudget struct {
 	mu     sync.Mutex
 	second time.Time // when the current second began
 	used   int
+	// refused is how many denials were not stored.
+	refused atomic.Uint64
 }
 
 func (b *denialBudget) allow(now time.Time) bool {
@@ -133,5 +168,9 @@ func (b *denialBudget) allow(now time.Time) bool {
 		b.second, b.used = now, 0
 	}
 	b.used++
-	return b.used <= maxStoredDenials
+	if b.used > maxStoredDenials {
+		b.refused.Add(1)
+		return false
+	}
+	return true
 }

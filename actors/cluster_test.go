@@ -77,7 +77,7 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 		"another stream of a limited user": {
 			func(_ *testing.T, c *clusterClient) {
 				l := newStreamLimits(core{life: c.life, cluster: c, log: c.log, table: new(sessionTable)}, PerUserConfig{})
-				l.evict(session.EvictedStream{Session: idOf(1), State: session.StreamEvicted})
+				l.evict(session.EvictedStream{Session: idOf(1), State: session.StreamEvicted}, false)
 			},
 			[]string{`level=WARN msg="eviction not stored, the session may return on another node"`},
 		},
@@ -102,7 +102,9 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 		for _, err := range []error{nil, errBroken} {
 			var text lockedBuffer
 			log := slog.New(slog.NewTextHandler(&text, &slog.HandlerOptions{Level: slog.LevelDebug}))
-			test.call(t, &clusterClient{Cluster: &brokenCluster{err: err}, life: newLifecycle(), log: log})
+			life := newLifecycle()
+			test.call(t, &clusterClient{Cluster: &brokenCluster{err: err}, life: life, log: log})
+			life.cancel()
 			if err == nil && text.String() != "" {
 				t.Errorf("%s: logged without a failure:\n%s", name, text.String())
 			}

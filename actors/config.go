@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/admission"
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -24,6 +25,18 @@ type Config struct {
 	OpenRatePerAddress int `yaml:"open_rate_per_address"`
 	// OpenBurstPerAddress is how many sessions an address may open at once.
 	OpenBurstPerAddress int `yaml:"open_burst_per_address"`
+	// OpenRatePerNetwork and OpenBurstPerNetwork are the same for a network (IPv4 /24, IPv6 /48), and OpenRate and OpenBurst for
+	// the node. Sessions that a ticket opens do not count.
+	OpenRatePerNetwork  int `yaml:"open_rate_per_network"`
+	OpenBurstPerNetwork int `yaml:"open_burst_per_network"`
+	OpenRate            int `yaml:"open_rate"`
+	OpenBurst           int `yaml:"open_burst"`
+	// DeniedRatePerNetwork and DeniedRate are how many strangers a second a backend is asked about who are not allowed in the
+	// end, of one network and on the node; ten seconds of them are saved up. A stranger has no ticket and was not allowed before.
+	DeniedRatePerNetwork int `yaml:"denied_rate_per_network"`
+	DeniedRate           int `yaml:"denied_rate"`
+	// StrangerShare is the part of MaxPending and of the bursts of the network and of the node that strangers may use, in percent.
+	StrangerShare int `yaml:"stranger_share_percent"`
 	// MaxAddresses is how many addresses may use one ticket within IdleTimeout, over all nodes, the one for which it was
 	// issued included. An IPv4 and an IPv6 address of a viewer count as one. Further ones get 503.
 	MaxAddresses int `yaml:"max_addresses"`
@@ -59,6 +72,15 @@ type PerUserConfig struct {
 	ZapTimeout time.Duration `yaml:"zap_timeout"`
 	// EvictionTTL is the time without a request after which an evicted session may open as a new one.
 	EvictionTTL time.Duration `yaml:"eviction_ttl"`
+}
+
+// openLimits returns the bounds of openings.
+func (c *Config) openLimits() admission.Limits {
+	return admission.Limits{
+		Rate: c.OpenRate, Burst: c.OpenBurst, RatePerAddress: c.OpenRatePerAddress, BurstPerAddress: c.OpenBurstPerAddress,
+		RatePerNetwork: c.OpenRatePerNetwork, BurstPerNetwork: c.OpenBurstPerNetwork,
+		DeniedRate: c.DeniedRate, DeniedRatePerNetwork: c.DeniedRatePerNetwork, StrangerShare: c.StrangerShare,
+	}
 }
 
 // LimitRules returns what holds for the limits of all users.
@@ -99,14 +121,18 @@ func DefaultConfig() Config {
 		Max:                 1_200_000,
 		MaxPending:          20_000,
 		OpenRatePerAddress:  200,
-		OpenBurstPerAddress: 2_000, // a carrier's NAT at kick-off
-		MaxAddresses:        6,
-		MaxVariants:         8,
-		IdleTimeout:         time.Minute,
-		DenialTTL:           15 * time.Second,
-		RetryAfter:          time.Second,
-		Recheck:             RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
-		KickDuration:        5 * time.Minute,
+		OpenBurstPerAddress: 2_000,                              // a carrier's NAT at kick-off
+		OpenRatePerNetwork:  2_000, OpenBurstPerNetwork: 20_000, // ten such addresses: a carrier's pool
+		OpenRate: 5_000, OpenBurst: 20_000, // what two cores open
+		DeniedRatePerNetwork: 50, DeniedRate: 500,
+		StrangerShare: 50,
+		MaxAddresses:  6,
+		MaxVariants:   8,
+		IdleTimeout:   time.Minute,
+		DenialTTL:     15 * time.Second,
+		RetryAfter:    time.Second,
+		Recheck:       RecheckConfig{Min: 10 * time.Second, Max: 24 * time.Hour, Jitter: 10},
+		KickDuration:  5 * time.Minute,
 		PerUser: PerUserConfig{
 			MaxSessionsOverridesUnique: true, GracePeriod: 10 * time.Second, EvictionTTL: time.Minute,
 		},
@@ -115,24 +141,7 @@ func DefaultConfig() Config {
 
 // Validate names every invalid setting.
 func (c Config) Validate() error {
-	var errs []error
-	for _, n := range []struct {
-		key   string
-		value int
-	}{
-		{"max", c.Max},
-		{"max_pending", c.MaxPending},
-		{"open_rate_per_address", c.OpenRatePerAddress},
-		{"open_burst_per_address", c.OpenBurstPerAddress},
-		{"max_addresses", c.MaxAddresses},
-	} {
-		if n.value < 1 {
-			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
-		}
-	}
-	if c.MaxAddresses > maxMaxAddresses {
-		errs = append(errs, fmt.Errorf("max_addresses: %d is too large; want at most %d", c.MaxAddresses, maxMaxAddresses))
-	}
+	errs := c.validateCounts()
 	for _, d := range []struct {
 		key   string
 		value time.Duration
@@ -158,6 +167,38 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("recheck.jitter_percent: %d is out of range; want 0 to 50", c.Recheck.Jitter))
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) validateCounts() []error {
+	var errs []error
+	for _, n := range []struct {
+		key   string
+		value int
+	}{
+		{"max", c.Max},
+		{"max_pending", c.MaxPending},
+		{"open_rate_per_address", c.OpenRatePerAddress},
+		{"open_burst_per_address", c.OpenBurstPerAddress},
+		{"open_rate_per_network", c.OpenRatePerNetwork},
+		{"open_burst_per_network", c.OpenBurstPerNetwork},
+		{"open_rate", c.OpenRate},
+		{"open_burst", c.OpenBurst},
+		{"denied_rate_per_network", c.DeniedRatePerNetwork},
+		{"denied_rate", c.DeniedRate},
+		{"stranger_share_percent", c.StrangerShare},
+		{"max_addresses", c.MaxAddresses},
+	} {
+		if n.value < 1 {
+			errs = append(errs, fmt.Errorf("%s: %d is too small; want at least 1", n.key, n.value))
+		}
+	}
+	if c.StrangerShare > 100 {
+		errs = append(errs, fmt.Errorf("stranger_share_percent: %d is too large; want at most 100", c.StrangerShare))
+	}
+	if c.MaxAddresses > maxMaxAddresses {
+		errs = append(errs, fmt.Errorf("max_addresses: %d is too large; want at most %d", c.MaxAddresses, maxMaxAddresses))
+	}
+	return errs
 }
 
 // notNegative returns an error for a negative bound.
@@ -225,6 +266,9 @@ type Options struct {
 	// OnOpen keeps what would be recorded of open sessions if the process were killed now: of those that were seen since the
 	// last heartbeat. It is called by a node without others alone, whose store ends with the process. Nil: nobody keeps it.
 	OnOpen func([]session.ClosingRecord)
+	// Shed returns the bound for which no session of a stranger, or of anybody, may be opened now, or nil; nil: there is none. It
+	// is called for each opening, and must not block.
+	Shed func(isStranger bool) error
 	// Observer is told what sessions do; nil: nobody is.
 	Observer Observer
 	// Tracer records spans; nil: none.
@@ -272,6 +316,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.OnClosed == nil {
 		o.OnClosed = func([]session.ClosingRecord) error { return nil }
+	}
+	if o.Shed == nil {
+		o.Shed = func(bool) error { return nil }
 	}
 	if o.OnConstantUser == nil {
 		o.OnConstantUser = func(string, string, int) {}

@@ -26,9 +26,12 @@
 // the store and the backend, session_end.go stores what was decided. recheck_queue.go bounds re-checks, timer_wheel.go
 // delivers timers, heartbeat.go reports and expires sessions, stream_limits.go counts users' streams, revocation.go ends what
 // others revoked, cluster.go is what sessions need of other nodes. session_table.go and session_handle.go serve requests.
+// What a session keeps is small: its request is packed by package facts, equal decisions are one value, and an actor's memory is flat.
 // session_trace.go tells of a session: by its spans, and by its timeline (package timeline).
 //
 // Invariants:
+//   - An actor exists while its session has messages, one at a time. Its state is then its own, and in the session's record otherwise.
+//     The lock of the mailbox hands it over. No message is lost between two activations.
 //   - An actor never blocks: leases and checks run outside and come back as messages.
 //   - Checks are numbered. The newest check's result counts however late; older ones are dropped.
 //   - An expired decision stays published until there is a new one: a viewer never waits for a re-check, nor does one who comes
@@ -37,6 +40,7 @@
 //   - All store calls of an opening together take no longer than the store's timeout.
 //   - A new address of a ticket draws on the opening rate of the address and on that of the ticket, also after a restart.
 //   - While the store is unavailable, local state counts, then the ticket; a limit that cannot be counted denies no viewer.
+//   - Credentials alone open a session anew that its device has left for another channel, also where the store could not be told of it.
 //   - A panic costs one message: the session is rebuilt from what it published.
 //   - Times count from the node's start by the monotonic clock, so a stepped clock moves no timer.
 //   - A live session has a timer, or a lease request or check in flight.
@@ -47,7 +51,11 @@
 // route that is gone get no request, follow its outage policy, and end by the idle timeout. Refused: closing them, because their
 // viewers may be on a node that has not reloaded yet; checking them at once, because a reload would be a storm.
 //
-// Decided: mailbox, session table and timer wheel of our own. protoactor's take three times the memory; its ReceiveTimeout
-// has data races, and its timers need a goroutine each. Refused: protoactor's remote and cluster (a hop on the hot path; nodes
-// share a store instead), a parent actor (its list of children), asking actors from requests (3–7 µs and ten allocations).
+// Decided: actors are virtual. The PID of a session is its id and its sequence number; protoactor asks the system's resolver for it,
+// which finds the session in the table and lets the session run its mailbox itself. An actor that protoactor keeps takes 700 bytes
+// and ten objects a session. An event of a session at rest costs nine allocations and the wake of a goroutine: BenchmarkActorSystem_Send.
+// Mailbox, session table and timer wheel are our own: protoactor's take more memory; its ReceiveTimeout has data races, and its timers
+// need a goroutine each. Refused: to spawn an actor for each activation (16 µs, and a stopped one drops what was sent meanwhile),
+// protoactor's remote and cluster (a hop on the hot path; nodes share a store instead), a parent actor (its list of children), asking
+// actors from requests (3–7 µs and ten allocations).
 package actors

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -152,7 +153,7 @@ func TestHeartbeatReporter_HandOver_OpenSessions(t *testing.T) {
 				n.watch(t, openRequest(1))
 			}
 			n.watch(t, openRequest(3))
-			n.table.find(idOf(3)).isClosed.Store(true)
+			n.table.find(idOf(3)).flags.set(flagClosed, true)
 			n.watch(t, openRequest(4))
 			ctx, leave := context.WithCancel(t.Context())
 			go func() { _, _ = n.Open(ctx, openRequest(2)) }()
@@ -208,4 +209,41 @@ func TestHeartbeatReporter_OnOpen_SeenSessions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHeartbeatReporter_OnOpen_CountedAfterwards keeps a session again whose request or answer was counted after it was kept, though
+// the request came before that.
+func TestHeartbeatReporter_OnOpen_CountedAfterwards(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var kept []string
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}, func(s *setup) {
+			s.OnOpen = func(open []session.ClosingRecord) {
+				mu.Lock()
+				defer mu.Unlock()
+				for _, c := range open {
+					kept = append(kept, fmt.Sprint(c.Counters.Requests, " ", c.Counters.Bytes))
+				}
+			}
+		})
+		defer n.closeAndDrain()
+		time.Sleep(time.Millisecond)
+		arrived := time.Now()
+		n.watch(t, openRequest(1))
+		s := n.Find(idOf(1))
+		wait := func() { time.Sleep(n.heartbeats.interval) }
+		time.Sleep(2 * openedInterval)
+		s.Begin()
+		s.Seen(arrived, true)
+		wait()
+		s.Sent(5)
+		s.End(time.Now())
+		wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []string{"1 0", "2 0", "2 5"}; !slices.Equal(kept, want) {
+			t.Errorf("kept requests and bytes %q, want %q", kept, want)
+		}
+	})
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"hash/fnv"
 	"iter"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -104,6 +106,7 @@ type fakeCluster struct {
 	records   map[backends.SessionID]session.Record
 	closing   []session.ClosingRecord
 	loads     int
+	shared    []uint64 // keys of viewers who were allowed
 }
 
 func runHook(ctx context.Context, before func(context.Context) error) error {
@@ -188,12 +191,34 @@ func (f *fakeCluster) RevokeSession(context.Context, backends.SessionID, time.Ti
 
 func (f *fakeCluster) Shared() bool { return f.isShared }
 
+// InMemory has calls be bounded: a hook may wait.
+func (*fakeCluster) InMemory() bool { return false }
+
 func (f *fakeCluster) Live() int { return 1 }
 
 // hashPrefix begins a hash of the fake store, which tells it from a user.
 const hashPrefix = "hash of "
 
 func (f *fakeCluster) UserHash(user string) string { return hashPrefix + user }
+
+// told returns the keys of the viewers of whom the other nodes were told.
+func (f *fakeCluster) told() []uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.shared)
+}
+
+func (f *fakeCluster) ViewerKey(shown []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(shown)
+	return h.Sum64()
+}
+
+func (f *fakeCluster) ShareKnown(key uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shared = append(f.shared, key)
+}
 
 func (f *fakeCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	if f.banned != nil {
@@ -276,7 +301,9 @@ func newNode(b *fakeBackend, store *fakeCluster, edit func(*setup)) *node {
 		},
 		rules: BackendRules{Validity: 3 * time.Minute, RecheckRate: 200, AnswerDeadline: time.Second},
 	}
-	s.Config.OpenBurstPerAddress = 1_000_000
+	c := &s.Config
+	c.OpenBurstPerAddress, c.OpenBurstPerNetwork, c.OpenBurst = 1_000_000, 1_000_000, 1_000_000
+	c.DeniedRate, c.DeniedRatePerNetwork = 100_000, 100_000
 	if edit != nil {
 		edit(&s)
 	}

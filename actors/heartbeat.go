@@ -56,9 +56,17 @@ func (s *Session) heartbeat() session.Heartbeat {
 	s.reportedSeen.Store(seen)
 	h := session.Heartbeat{ID: s.id, LastSeen: s.policy().Start.Add(time.Duration(seen))}
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
-		h.LastSeen = h.LastSeen.Add(max(0, s.policy().Clamped(d.ValidFor)+s.extraLifetime-s.policy().IdleTimeout))
+		h.LastSeen = h.LastSeen.Add(max(0, s.policy().Clamped(d.ValidFor)+s.extraTime()-s.policy().IdleTimeout))
 	}
 	return h
+}
+
+// changed returns when what a shared store is told of a session changed, or what is kept of it: answers change what was sent.
+func (s *Session) changed(isShared bool) int64 {
+	if isShared {
+		return s.lastSeen.Load()
+	}
+	return s.touched()
 }
 
 // run reports heartbeats step by step until the registry closes.
@@ -110,8 +118,8 @@ func (h *heartbeatReporter) reportOpened() {
 	h.keeping.Lock()
 	defer h.keeping.Unlock()
 	for _, s := range opened {
-		if !h.isClosed && !s.isClosed.Load() {
-			s.reportedSeen.Store(s.lastSeen.Load())
+		if !h.isClosed && !s.flags.has(flagClosed) {
+			s.reportedSeen.Store(s.touched())
 			open = append(open, s.closingRecord())
 		}
 	}
@@ -161,17 +169,18 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 	isShared := h.cluster.Shared()
 	for i := step * width; i < (step+1)*width; i++ {
 		h.table.eachIn(i, func(s *Session) bool {
-			if s.isClosed.Load() || s.opening.Load() != nil {
+			if s.flags.has(flagClosed) || s.opening.Load() != nil {
 				return true
 			}
 			h.queueRenewals(s)
-			if isShared && s.isUnsaved.Load() {
+			if isShared && s.flags.has(flagUnsaved) {
 				h.send(s, session.MustReload{})
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
-			if !isKnown || s.lastSeen.Load() <= reported {
+			changed := s.changed(isShared)
+			if !isKnown || changed <= reported {
 				return true
 			}
 			switch {
@@ -179,7 +188,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 				seen = append(seen, s.heartbeat())
 				s.heartbeats.Add(1)
 			case h.onOpen != nil:
-				s.reportedSeen.Store(s.lastSeen.Load())
+				s.reportedSeen.Store(changed)
 				open = append(open, s.closingRecord())
 			}
 			return true
@@ -217,7 +226,7 @@ func (h *heartbeatReporter) runExpiry() {
 // expire closes some of the sessions that were not seen for that long, and returns how many; 0 if the store failed, or if their
 // records were not kept.
 func (h *heartbeatReporter) expire(idle time.Duration) int {
-	ctx, cancel := h.life.writeContext()
+	ctx, cancel := h.cluster.writeContext()
 	defer cancel()
 	expired, err := h.cluster.ExpireIdle(ctx, idle, maxExpired)
 	if idle < 0 {
@@ -227,7 +236,7 @@ func (h *heartbeatReporter) expire(idle time.Duration) int {
 	if h.onClosed(expired) != nil && h.cluster.Shared() {
 		return 0
 	}
-	ctx, cancel = h.life.writeContext()
+	ctx, cancel = h.cluster.writeContext()
 	defer cancel()
 	for i := range expired {
 		if !expired[i].HasReturned {
@@ -275,7 +284,7 @@ func (h *heartbeatReporter) closeAll() {
 	h.keeping.Unlock()
 	stored := 0
 	h.table.each(func(s *Session) bool {
-		if s.isClosed.Load() || s.opening.Load() != nil || !s.wasAllowed() {
+		if s.flags.has(flagClosed) || s.opening.Load() != nil || !s.wasAllowed() {
 			return true
 		}
 		c := s.closingRecord()
@@ -317,7 +326,7 @@ func (h *heartbeatReporter) handOver() {
 	var tasks sync.WaitGroup
 	end := time.Now().Add(handOverTimeout)
 	h.table.each(func(s *Session) bool {
-		if s.isClosed.Load() || s.opening.Load() != nil {
+		if s.flags.has(flagClosed) || s.opening.Load() != nil {
 			return true
 		}
 		slots <- struct{}{}

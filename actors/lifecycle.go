@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// writeTimeout bounds a write to the store that no viewer waits for. A closed session stays findable until it is stored.
-const writeTimeout = 2 * time.Second
-
 // lifecycle ends the goroutines and actors of a registry. It is safe for concurrent use.
 type lifecycle struct {
 	ctx    context.Context // ends when the registry closes
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // goroutines that run for sessions
+	tasks  sync.WaitGroup // those that run for sessions
 	actors sync.WaitGroup
 	gate   sync.RWMutex // held for reading while a session opens or a task starts
 	isShut bool         // guarded by gate
 	once   sync.Once
+
+	workers workers // the goroutines of tasks and actors
 }
 
 // newLifecycle returns a lifecycle of its own, not a request's: a check outlives the viewer that caused it.
 func newLifecycle() *lifecycle {
 	l := new(lifecycle)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.workers = newWorkers(l.ctx.Done())
 	return l
 }
 
@@ -53,7 +53,13 @@ func (l *lifecycle) tryRun(task func()) bool {
 }
 
 // run starts the task. Only an actor, a running task or the registry's constructor may call it: close waits for those.
-func (l *lifecycle) run(task func()) { l.tasks.Go(task) }
+func (l *lifecycle) run(task func()) {
+	l.tasks.Add(1)
+	l.workers.run(func() {
+		defer l.tasks.Done()
+		task()
+	})
+}
 
 // shut refuses new sessions and tasks from now on.
 func (l *lifecycle) shut() {
@@ -68,8 +74,39 @@ func (l *lifecycle) wait() {
 	l.tasks.Wait()
 }
 
-// writeContext returns the context of a write to the store. It outlives the registry: a denial just before a restart must be
-// known after it.
-func (l *lifecycle) writeContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(l.ctx), writeTimeout)
+// workerIdle is how long a worker waits for its next task.
+const workerIdle = time.Second
+
+// workers run tasks on goroutines that they keep for a while: a new one for each of an opening's five tasks spends a tenth of the
+// opening's CPU on growing its stack. Safe for concurrent use.
+type workers struct {
+	next chan func() // an idle worker receives from it
+	done <-chan struct{}
+}
+
+func newWorkers(done <-chan struct{}) workers { return workers{next: make(chan func()), done: done} }
+
+// run has a task run at once, by an idle worker or a new one.
+func (w workers) run(task func()) {
+	select {
+	case w.next <- task:
+	default:
+		go w.work(task)
+	}
+}
+
+func (w workers) work(task func()) {
+	idle := time.NewTimer(workerIdle)
+	defer idle.Stop()
+	for {
+		task()
+		idle.Reset(workerIdle)
+		select {
+		case task = <-w.next:
+		case <-idle.C:
+			return
+		case <-w.done:
+			return
+		}
+	}
 }

@@ -5,6 +5,7 @@ import "testing"
 func TestLifecycle_TryRun(t *testing.T) {
 	t.Parallel()
 	l, ran := newLifecycle(), 0
+	defer l.cancel()
 	if !l.tryRun(func() { ran++ }) {
 		t.Error("a task is refused before the end")
 	}

@@ -28,7 +28,8 @@ type recheckQueue struct {
 	onGranted func(s *Session, delay time.Duration)
 	started   time.Time     // when the queue was made
 	liveNodes func() int    // the number of nodes that share the rate
-	lastGrant time.Time     // used by run alone
+	lastGrant time.Time     // used by run alone, as due
+	due       time.Time     // when the next grant is
 	returned  chan struct{} // holds one token when a session did not need its slot
 
 	mu      sync.Mutex
@@ -56,9 +57,8 @@ func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time
 
 // follow sets the rate and the breaker that the grants follow from now on.
 func (q *recheckQueue) follow(perSecond int, breakerState func() backends.BreakerState) {
-	// Grants are evenly spaced, because a recovering backend cannot take a burst. A token bucket would follow a late grant by
-	// an early one, and so exceed the rate within a second. The rate is at least one per second, so that decisions are renewed
-	// at all.
+	// Grants are evenly spaced, because a recovering backend cannot take a burst. Only what a late timer has lost is made good,
+	// see grantedAt. The rate is at least one per second, so that decisions are renewed at all.
 	q.source.Store(&recheckSource{breakerState: breakerState, interval: time.Second / time.Duration(max(perSecond, 1))})
 }
 
@@ -83,7 +83,7 @@ func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 func (q *recheckQueue) dropClosed() {
 	longest := 0
 	for p := range q.queues {
-		q.queues[p].keep(func(s *Session) bool { return !s.isClosed.Load() })
+		q.queues[p].keep(func(s *Session) bool { return !s.flags.has(flagClosed) })
 		longest = max(longest, q.queues[p].length)
 	}
 	q.dropAt = max(minDropLength, 2*longest)
@@ -164,7 +164,8 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 // awaitSlot waits until the next grant may be made, and reports whether ctx still lives. A returned slot is granted anew at once:
 // where a session plays on many nodes, most slots are returned, and the backend would be asked less often than it may be.
 func (q *recheckQueue) awaitSlot(ctx context.Context) bool {
-	timer := time.NewTimer(time.Until(q.lastGrant.Add(q.source.Load().interval * time.Duration(max(q.liveNodes(), 1)))))
+	q.due = q.lastGrant.Add(q.source.Load().interval * time.Duration(max(q.liveNodes(), 1)))
+	timer := time.NewTimer(time.Until(q.due))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -185,9 +186,21 @@ func (q *recheckQueue) returnSlot() {
 
 func (q *recheckQueue) grant() {
 	if s, since := q.pop(); s != nil {
-		q.lastGrant = time.Now()
-		q.onGranted(s, q.lastGrant.Sub(q.started)-since)
+		now := time.Now()
+		q.lastGrant = grantedAt(q.due, now)
+		q.onGranted(s, now.Sub(q.started)-since)
 	}
+}
+
+// grantedAt returns from when the next grant is spaced: a timer is late by up to a millisecond or two, which at thousands of grants
+// a second would be much of the rate. So a late grant counts as made when it was due, and a second has at most a hundredth more. One
+// in a slot that was returned is early, and what is later than any timer had nobody to grant to.
+func grantedAt(due, now time.Time) time.Time {
+	const latest = 10 * time.Millisecond
+	if late := now.Sub(due); 0 <= late && late <= latest {
+		return due
+	}
+	return now
 }
 
 // pop removes the first live session of the highest priority, or returns nil. Since is when it was added, as time since the
@@ -218,10 +231,7 @@ type waitingSession struct {
 }
 
 func (q *fairQueue) push(s *Session, since time.Duration) {
-	var address netip.Prefix
-	if r := s.Request(); r != nil {
-		address = backends.SubscriberPrefix(r.Address)
-	}
+	address := backends.SubscriberPrefix(s.request.Address())
 	if q.of == nil {
 		q.of = make(map[netip.Prefix][]waitingSession)
 	}
@@ -241,7 +251,7 @@ func (q *fairQueue) pop() (s *Session, since time.Duration) {
 		first := waiting[0]
 		waiting[0] = waitingSession{}
 		q.length--
-		isLive := !first.session.isClosed.Load()
+		isLive := !first.session.flags.has(flagClosed)
 		switch {
 		case len(waiting) == 1:
 			delete(q.of, address)
@@ -283,3 +293,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 		return true
 	}
 }
+
+// backend returns the backend of that name, or nil.
+func (r *Registry) backend(name string) *backendRuntime { return r.backends.Load().byName[name] }

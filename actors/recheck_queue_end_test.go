@@ -44,7 +44,7 @@ func TestRecheckQueue_AllClose_Dropped(t *testing.T) {
 			t.Errorf("%d wait, want the %d that live", got, minDropLength-1)
 		}
 		for _, s := range all {
-			s.isClosed.Store(true)
+			s.flags.set(flagClosed, true)
 		}
 		p.enqueue(bareSession(idOf(minDropLength)), session.PriorityOverdue)
 		if got := p.length(); got != 1 {

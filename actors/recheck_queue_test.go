@@ -66,6 +66,24 @@ func runQueue(t *testing.T, perSecond int, test func(p *recheckQueue, health *at
 	})
 }
 
+// TestGrantedAt has timers be late, as they are where a fake clock has none: what they lose is made good, and nothing else.
+func TestGrantedAt(t *testing.T) {
+	due := t0()
+	for name, c := range map[string]struct{ late, want time.Duration }{
+		"in time":                      {0, 0},
+		"late by a millisecond":        {time.Millisecond, 0},
+		"late by as much as counts":    {10 * time.Millisecond, 0},
+		"later, since nobody waited":   {10*time.Millisecond + 1, 10*time.Millisecond + 1},
+		"early, in a slot of another":  {-time.Second, -time.Second},
+		"after an outage of an hour":   {time.Hour, time.Hour},
+		"the first one, of a new node": {due.Sub(time.Time{}), due.Sub(time.Time{})},
+	} {
+		if got := grantedAt(due, due.Add(c.late)).Sub(due); got != c.want {
+			t.Errorf("%s: counts as made %s after it was due, want %s", name, got, c.want)
+		}
+	}
+}
+
 func TestRecheckQueue_KeepsRate(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -142,7 +160,7 @@ func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 		crowd = append(crowd, add(i, 1))
 	}
 	second, third, thirdAgain := add(1000, 2), add(1001, 3), add(1002, 3)
-	crowd[1].isClosed.Store(true)
+	crowd[1].flags.set(flagClosed, true)
 	want = append(want, crowd[0], second, third, crowd[2], thirdAgain)
 	want = append(want, crowd[3:]...)
 	if length := p.length(); length != 1003 {
@@ -191,7 +209,7 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 	runQueue(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *grants) {
 		all := bareSessions(1000)
 		for i, s := range all {
-			s.isClosed.Store(i != 0 && i != 999)
+			s.flags.set(flagClosed, i != 0 && i != 999)
 			p.enqueue(s, session.PriorityOverdue)
 		}
 		time.Sleep(2 * time.Second)
@@ -213,7 +231,7 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	for i := range 20_000 {
 		s := bareSession(idOf(1000 + i))
 		p.enqueue(s, session.QueuePriority(1+i%2))
-		s.isClosed.Store(true)
+		s.flags.set(flagClosed, true)
 	}
 	if got, most := p.length(), 4*(len(watching)+minDropLength); got > most {
 		t.Errorf("%d wait after 20,000 closed, want at most %d", got, most)

@@ -11,8 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"usher/actors/session"
 	"usher/actors/timeline"
 	"usher/backends"
@@ -45,6 +43,8 @@ type Registry struct {
 	revocations *revoker
 	viewers     viewerCount
 	users       *userSpread
+	keys        keyIDs
+	shown       *decisionCache
 }
 
 // NewRegistry starts a registry. Close ends it.
@@ -54,19 +54,19 @@ func NewRegistry(o Options) *Registry {
 	r := &Registry{options: o, start: start}
 	r.core = core{
 		life: life, table: new(sessionTable), log: o.Logger,
-		actors:  newActorSystem(func() actor.Actor { return &sessionActor{registry: r} }),
+		actors:  newActorSystem(r),
 		cluster: &clusterClient{Cluster: o.Cluster, life: life, log: o.Logger},
 	}
 	r.addresses = newAddressLimit(r.core, start)
-	r.opener = newSessionOpener(r.core, o.Config, r.addresses)
-	r.timers = newTimerWheel(start, r.fireTimer)
+	r.opener = newSessionOpener(r.core, &r.options, r.addresses)
+	r.timers = newTimerWheel(start, r.table.find, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
 	r.heartbeats = newHeartbeatReporter(r.core, r.streams, r.addresses, o.HeartbeatInterval, o.Config.IdleTimeout)
 	r.heartbeats.onClosed = o.OnClosed
 	if !o.Cluster.Shared() {
 		r.heartbeats.onOpen = o.OnOpen
 	}
-	r.revocations = &revoker{core: r.core}
+	r.revocations, r.shown = &revoker{core: r.core}, newDecisionCache()
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	r.setBackends(o.Config, o.Backends, func(string, string) string { return "" })
 	life.run(func() { r.timers.run(life.ctx) })
@@ -133,7 +133,7 @@ func (r *Registry) reopen(s *Session, t session.Ticket) {
 		s.policy().TokenLife == 0 || time.Since(t.Opened) <= s.policy().TokenLife {
 		return
 	}
-	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), ticket: t}) {
 		r.send(s, session.OpenRequested{Ticket: t})
 	}
 }
@@ -143,7 +143,7 @@ func (r *Registry) admitAddress(ctx context.Context, s *Session, o *session.Open
 	if o.AddressID.IsZero() || s.ticketUse == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.StoreTimeout)
+	ctx, cancel := r.cluster.until(ctx, time.Now().Add(r.options.StoreTimeout))
 	defer cancel()
 	return r.addresses.admit(ctx, s, o.AddressID, o.Request.Address)
 }
@@ -155,6 +155,19 @@ func (r *Registry) onCredentials(s *Session) {
 		return
 	}
 	r.send(s, session.CredentialsArrived{})
+}
+
+// OnKnown remembers a viewer whom another node has allowed at that time, by the key of [Cluster.ViewerKey]. It does not block.
+func (r *Registry) OnKnown(key uint64, allowed time.Time) {
+	r.opener.known.Add(key, allowed, time.Now())
+}
+
+// BoundsReached returns how often each bound was reached that turns no viewer away, by its name.
+func (r *Registry) BoundsReached() map[string]uint64 {
+	return map[string]uint64{
+		"known_viewers": r.opener.known.Evicted(), "stored_denials": r.cluster.denials.refused.Load(),
+		"stream_renewals": r.streams.renewalsSkipped.Load(), "address_renewals": r.addresses.renewalsSkipped.Load(),
+	}
 }
 
 // Len returns the number of sessions on this node.
@@ -193,9 +206,12 @@ func (r *Registry) OnRevocation(v session.Revocation) { r.revocations.apply(v) }
 // does not block.
 func (r *Registry) OnLimitExceeded(userHash string) { r.streams.renewAll(userHash) }
 
-// OnRedisRecovered looks up in the store the unverified sessions, which it may know, and those that it may lack. It does not
-// block.
-func (r *Registry) OnRedisRecovered() { r.revocations.reloadUnstored() }
+// OnRedisRecovered looks up in the store the unverified sessions, which it may know, and those that it may lack, and has it count
+// the streams that this node counted alone. It does not block.
+func (r *Registry) OnRedisRecovered() {
+	r.revocations.reloadUnstored()
+	r.streams.renewLocal()
+}
 
 // OnTicketReplaced looks a session up in the store, where its ticket is that of another node. It does not block.
 func (r *Registry) OnTicketReplaced(id backends.SessionID) {
@@ -248,11 +264,13 @@ type backendRuntime struct {
 	policy         sessionPolicy
 	answerDeadline time.Duration // see [BackendRules.AnswerDeadline]
 	rechecks       *recheckQueue // that of the name, whatever the settings
+	answers        *answerTime   // as rechecks
 }
 
 // sessionPolicy is what each session of a backend follows.
 type sessionPolicy struct {
 	session.Policy
+	keys      *keyIDs
 	onPlaying func(*Session) // called once when a session of a limited user begins to play
 }
 
@@ -261,8 +279,8 @@ const leaseMargin = time.Second
 
 func (r *Registry) newBackendRuntime(name string, c Config, o BackendOptions) *backendRuntime {
 	rules := o.Rules
-	b := &backendRuntime{Backend: o.Backend, name: name, answerDeadline: rules.AnswerDeadline}
-	b.policy = sessionPolicy{onPlaying: r.streams.queueRenewal, Policy: session.Policy{
+	b := &backendRuntime{Backend: o.Backend, name: name, answerDeadline: rules.AnswerDeadline, answers: new(answerTime)}
+	b.policy = sessionPolicy{keys: &r.keys, onPlaying: r.streams.queueRenewal, Policy: session.Policy{
 		Start:        r.start,
 		Validity:     rules.Validity,
 		RecheckMin:   c.Recheck.Min,
@@ -329,16 +347,15 @@ func (r *Registry) setBackends(c Config, all map[string]BackendOptions, replaced
 	for name, o := range all {
 		b := r.newBackendRuntime(name, c, o)
 		if before := next.byName[name]; before != nil {
-			b.rechecks = before.rechecks
-			b.rechecks.follow(o.Rules.RecheckRate, b.State)
+			b.rechecks, b.answers = before.rechecks, before.answers
 		} else {
 			b.rechecks = newRecheckQueue(r.cluster.Live, func(s *Session, delay time.Duration) {
 				r.options.Observer.RecheckGranted(name, delay)
 				r.send(s, session.RecheckGranted{})
 			})
-			b.rechecks.follow(o.Rules.RecheckRate, b.State)
 			r.life.run(func() { b.rechecks.run(r.life.ctx) })
 		}
+		b.rechecks.follow(o.Rules.RecheckRate, b.State)
 		next.byName[name] = b
 	}
 	r.backends.Store(next)
@@ -375,12 +392,9 @@ func (r *Registry) moveSessions() {
 // move gives the session its present backend. One whose route is gone keeps the one that it has.
 func (r *Registry) move(s *Session) {
 	all, before := r.backends.Load(), s.backend.Load()
-	name := cmp.Or(all.replaced(s.Request().Route, before.name), before.name)
+	name := cmp.Or(all.replaced(s.request.Route(), before.name), before.name)
 	s.backend.Store(all.byName[name])
 	if name != before.name {
 		r.send(s, backendReplaced{})
 	}
 }
-
-// backend returns the backend of that name, or nil.
-func (r *Registry) backend(name string) *backendRuntime { return r.backends.Load().byName[name] }

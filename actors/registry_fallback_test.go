@@ -97,6 +97,30 @@ func TestRegistry_AnswerDeadline_FallbackOnlyIfBackendHadQuestion(t *testing.T) 
 	}
 }
 
+// TestRegistry_AnswerDeadline_SlowBackend_QueuedViewerGetsFallback has a backend answer everybody, but too late: who waits for it
+// in a queue of the node before is no worse off.
+func TestRegistry_AnswerDeadline_SlowBackend_QueuedViewerGetsFallback(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		queued := time.Duration(0)
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			time.Sleep(queued)
+			r.OnSent()
+			time.Sleep(1500 * time.Millisecond)
+			return allowedDecision(), nil
+		})
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		time.Sleep(2 * time.Second)
+		queued = 500 * time.Millisecond
+		if got := n.watch(t, openRequest(2)); got.Verdict != backends.Allowed || got.Source != backends.FromFailOpen {
+			t.Errorf("got %+v, want the outage policy to allow", got)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
 func TestRegistry_Close_Twice(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {

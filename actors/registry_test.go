@@ -214,7 +214,7 @@ func TestSessionOpener_Await_BrokenActor_Overload(t *testing.T) {
 		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
 		defer n.closeAndDrain()
 		g := n.Registry.backend("portal")
-		s := n.opener.spawn(g, openRequest(1)) // its actor gets no message
+		s := n.opener.spawn(g, openRequest(1), admitted{}) // its actor gets no message
 		start := time.Now()
 		err := n.opener.await(t.Context(), g, s)
 		n.actors.stop(s) // not in the table, so Close does not know it
@@ -323,7 +323,7 @@ func ticketSameAddress(i int) session.OpenRequest {
 func TestRegistry_Open_TooManyPending_Overload(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, func(s *setup) { s.Config.MaxPending = 3 })
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, func(s *setup) { s.Config.MaxPending, s.Config.StrangerShare = 3, 100 })
 		defer n.closeAndDrain()
 		var all sync.WaitGroup
 		for i := range 3 {

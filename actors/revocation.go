@@ -121,7 +121,7 @@ func (r *revoker) denyBanned() {
 			if !isBanDenial(s.Decision()) {
 				r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
 			}
-			if _, isNew := bans[ban.ID]; isNew && ban.User != "" && s.hasCredentials.Load() {
+			if _, isNew := bans[ban.ID]; isNew && ban.User != "" && s.flags.has(flagCredentials) {
 				presented[s.Request()] = ban
 			}
 			return !r.life.isEnding()
@@ -140,7 +140,7 @@ func (r *revoker) banCredentials(presented map[*backends.Request]session.Ban) {
 	if len(presented) == 0 {
 		return
 	}
-	ctx, cancel := r.life.writeContext()
+	ctx, cancel := r.cluster.writeContext()
 	defer cancel()
 	err := r.cluster.BanCredentials(ctx, func(yield func(session.Ban, *backends.Request) bool) {
 		for request, ban := range presented {
@@ -181,13 +181,13 @@ const reloadPause = 500 * time.Microsecond
 func (r *revoker) reloadUnstored() {
 	r.reload(func(s *Session) bool {
 		d := s.Decision()
-		return d != nil && d.Verdict == backends.Allowed && (!d.Source.IsAuthoritative() || s.isUnsaved.Load())
+		return d != nil && d.Verdict == backends.Allowed && (!d.Source.IsAuthoritative() || s.flags.has(flagUnsaved))
 	})
 }
 
 // reloadUnseen looks up the sessions of which another node may have signed another ticket: the message of it may be missed.
 func (r *revoker) reloadUnseen() {
-	r.reload(func(s *Session) bool { return s.isTicketUnseen.Load() })
+	r.reload(func(s *Session) bool { return s.flags.has(flagTicketUnseen) })
 }
 
 func (r *revoker) reloadAll() { r.reload(func(*Session) bool { return true }) }
@@ -228,4 +228,30 @@ func (r *revoker) saveLost() {
 			return pause(r.life.ctx, reloadPause)
 		})
 	})
+}
+
+// revocationOf returns the revocation that a stream's state demands, if any.
+func revocationOf(s session.StreamState) (v session.Revocation, isRevoked bool) {
+	switch s {
+	case session.StreamEvicted:
+		return session.Revocation{Kind: session.RevokedEvicted, Decision: evictedDecision(&backends.Decision{})}, true
+	case session.StreamSuperseded:
+		return session.Revocation{Kind: session.RevokedSuperseded, Decision: supersededDecision()}, true
+	default:
+		return session.Revocation{}, false
+	}
+}
+
+// evictedDecision denies a viewer whose user has as many streams as the limit allows.
+func evictedDecision(d *backends.Decision) backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, UserID: d.UserID, User: d.User,
+		Reason: "the user watches as many streams as allowed",
+	}
+}
+
+func supersededDecision() backends.Decision {
+	return backends.Decision{
+		Verdict: backends.Denied, Source: backends.FromLimit, Reason: backends.ReasonSuperseded,
+	}
 }

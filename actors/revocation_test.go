@@ -170,7 +170,7 @@ func TestRevoker_RedisRecovered_LooksUp(t *testing.T) {
 		defer leave()
 		go func() { _, _ = n.Open(ctx, openRequest(5)) }() // which is undecided
 		synctest.Wait()
-		n.table.find(idOf(2)).isUnsaved.Store(true)
+		n.table.find(idOf(2)).flags.set(flagUnsaved, true)
 		store.mu.Lock()
 		store.looked = nil
 		store.mu.Unlock()

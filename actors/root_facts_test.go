@@ -84,8 +84,8 @@ func TestRegistry_ApplyRoot_StoredCredentials(t *testing.T) {
 		s.ticketUse = &ticketUse{root: idOf(1), rootOpened: t0()}
 		e := session.LeaseAnswered{Kind: session.LookupOnly, LeaseResult: session.LeaseResult{Record: session.Record{Request: own}}}
 		n.applyRoot(t.Context(), s, rootFacts{request: openRequest(1).Request, isAllowed: true, decision: allowedDecision()}, &e)
-		if e.HasRootFacts != (own == nil) || s.hasCredentials.Load() != (own == nil) {
-			t.Errorf("%s: root's facts %t, credentials %t", name, e.HasRootFacts, s.hasCredentials.Load())
+		if e.HasRootFacts != (own == nil) || s.flags.has(flagCredentials) != (own == nil) {
+			t.Errorf("%s: root's facts %t, credentials %t", name, e.HasRootFacts, s.flags.has(flagCredentials))
 		}
 		if got := n.cluster.addresses.count(idOf(1)); got != 0 {
 			t.Errorf("%s: %d addresses are added by a look-up of a session that is open", name, got)
@@ -113,7 +113,7 @@ func TestPendingOpening_NeedsTicket(t *testing.T) {
 	} {
 		s := bareSession(idOf(1))
 		s.policy().TokenLife = test.tokenLife
-		s.hasCredentials.Store(test.hasCredentials)
+		s.flags.set(flagCredentials, test.hasCredentials)
 		if got := test.opening.needsTicket(s); got != test.want {
 			t.Errorf("%s: got %t, want %t", name, got, test.want)
 		}

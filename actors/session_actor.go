@@ -5,11 +5,10 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
+	"unique"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/actors/session"
@@ -38,20 +37,38 @@ type (
 // maxRestarts is how often an opening that panics starts again, so that one that always panics is no hot loop.
 const maxRestarts = 1
 
-// sessionActor carries out what the session's state says must be done. It never blocks.
+// sessionActor carries out what the session's state says must be done. It never blocks. It exists while its session has
+// messages: then its state is here, and otherwise in the session's record.
 type sessionActor struct {
 	registry *Registry
 	session  *Session
 	state    session.State
-	progress *checkProgress // of the newest check, until it is answered
-	trace    sessionTrace
-	// storeDeadline is until when the opening waits for the store. It is set when the store is first asked, and moves by the
-	// time in which a check is waited for.
-	storeDeadline time.Time
-	// observed is the backend's name as of the last decision that the observer was told; empty: it was told none.
-	observed string
-	// unverifiedSince is since when the session is allowed without an answer; zero: it is not.
-	unverifiedSince time.Time
+	*actorMemory
+	rareMemory
+
+	queue   []any // messages; guarded by the session's mailbox
+	handled int   // how many of them were handled
+}
+
+// actorMemory is what is kept of an actor while its session has no messages. Only the session's actor uses it.
+type actorMemory struct {
+	// flat is the state as the last activation left it, without its decision: that is the one that requests read.
+	flat session.Flat
+	// rare is kept of few sessions; nil: all of it is zero.
+	rare *rareMemory
+	// observed is the backend of which the observer was told the last decision; zero: it was told none.
+	observed unique.Handle[string]
+}
+
+// rareMemory is what an actor remembers of a session that is being checked, is traced, or is or was unverified.
+type rareMemory struct {
+	// unpublished is the state's decision where it is not the published one; nil: it is.
+	unpublished *backends.Decision
+	progress    *checkProgress // of the newest check, until it is answered
+	trace       sessionTrace
+	// isUnverified: the session is allowed without an answer, since unverifiedSince after the node's start.
+	isUnverified    bool
+	unverifiedSince time.Duration
 	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
 	unverifiedFor time.Duration
 	// failure is why the outage policy decided last in the backend's place.
@@ -68,58 +85,55 @@ type checkProgress struct {
 	failure *backends.Failure
 }
 
-// isUnanswered reports whether the backend was asked at once and has not answered since. A check that waited in a queue of
-// Usher's own may still be answered well within the backend's own time.
-func (p *checkProgress) isUnanswered(deadline time.Duration) bool {
+// isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
+// its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own may still be answered well
+// within the backend's own time.
+func (p *checkProgress) isUnanswered(deadline, answerTime time.Duration) bool {
 	const allowance = 20 // the share of the deadline that it may take to get a free slot
 	sent := p.sentAt.Load()
-	return sent > 0 && time.Duration(sent-p.startedAt.Load()) <= deadline/allowance
+	return sent > 0 && (time.Duration(sent-p.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
 }
 
-// Receive handles one message.
-func (a *sessionActor) Receive(ctx actor.Context) {
-	defer a.reportPanic()
-	now := time.Now()
-	switch m := ctx.Message().(type) {
-	case *actor.Started:
-		a.restore(ctx, now)
-	case *actor.Stopped:
-		a.registry.life.actors.Done()
-	case *actor.Stopping, *actor.Restarting:
+// answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.
+// Safe for concurrent use.
+type answerTime struct{ mean atomic.Int64 }
+
+// record adds one to a moving mean.
+func (t *answerTime) record(took time.Duration) {
+	const weight = 16 // of what it was
+	mean := t.mean.Load()
+	if mean == 0 {
+		mean = int64(took)
+	}
+	t.mean.Store(mean + (int64(took)-mean)/weight) // of two at once one may be lost
+}
+
+// receive handles one message.
+func (a *sessionActor) receive(message any, now time.Time) {
+	switch m := message.(type) {
 	case sessionCreated:
-		a.start(ctx, m, now)
+		a.session.mail.isStarted = true
+		a.open(m.session, m.span, now)
 	case backendReplaced:
 		a.renameBackend()
 	case viewerWaited:
-		a.onViewerWaited(ctx, now)
+		a.onViewerWaited(now)
 	case session.TimerFired:
-		a.apply(ctx, a.withFallback(m, now), now)
-	case leaseAnswered:
-		a.onLeaseAnswered(ctx, m, now)
+		a.apply(a.withFallback(m, now), now)
+	case *leaseAnswered:
+		a.onLeaseAnswered(m, now)
 	case session.Event:
 		if _, isReopened := m.(session.OpenRequested); isReopened {
 			a.progress = nil // of the check that denied
 		}
-		a.apply(ctx, m, now)
+		a.apply(m, now)
 	}
 }
 
-// reportPanic logs a panic, which the supervisor answers with a new actor. Only the runtime's own errors are shown: any other
-// value may hold what a viewer sent.
-func (a *sessionActor) reportPanic() {
-	reason := recover()
-	if reason == nil {
-		return
-	}
-	id := "unknown"
-	if a.session != nil {
-		id = a.session.id.String()
-		a.countUnverified(backends.Decision{}, time.Now())
-		a.trace.end()
-	}
+// reportPanic logs a panic. Only the runtime's own errors are shown: any other value may hold what a viewer sent.
+func (a *sessionActor) reportPanic(reason any) {
 	a.registry.log.Error("BUG: session actor panicked, restoring what it had published",
-		slog.String("session", id), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
-	panic(reason)
+		slog.String("session", a.session.id.String()), slog.Any("error", panicError(reason)), slog.String("stack", string(debug.Stack())))
 }
 
 func panicError(reason any) error {
@@ -129,79 +143,64 @@ func panicError(reason any) error {
 	return fmt.Errorf("panic of type %T", reason)
 }
 
-func (a *sessionActor) start(ctx actor.Context, m sessionCreated, now time.Time) {
-	m.session.isStarted.Store(true)
-	a.open(ctx, m.session, m.span, now)
-}
-
 // open starts the session's opening, also again after a panic.
-func (a *sessionActor) open(ctx actor.Context, s *Session, span trace.SpanContext, now time.Time) {
+func (a *sessionActor) open(s *Session, span trace.SpanContext, now time.Time) {
 	opening := s.opening.Load()
 	if opening == nil {
 		return
 	}
 	restarts := int(opening.restarts.Load())
-	a.session = s
 	origin := session.Origin{
-		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: now, ExtraLifetime: s.extraLifetime,
+		ID: s.id, HasCredentials: s.flags.has(flagCredentials), Opened: now, ExtraLifetime: s.extraTime(),
 		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still in flight belongs to the state that is lost
 		RootOpened:  s.rootOpened(),
 	}
 	if restarts > maxRestarts {
 		a.state = session.NewState(origin)
-		a.waitExpired(ctx, session.WaitExpired{Fallback: session.PendingDecision(session.ErrPanicked)}, now)
+		a.waitExpired(session.WaitExpired{Fallback: session.PendingDecision(session.ErrPanicked)}, now)
 		return
 	}
 	origin.KeyID = a.registry.options.SigningKey()
 	a.state = session.NewState(origin)
 	a.trace.open(a.registry.options.Tracer, s, span)
 	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
-		a.apply(ctx, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
+		a.apply(session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}
-	a.apply(ctx, session.OpenRequested{}, now)
+	a.apply(session.OpenRequested{}, now)
 }
 
-// restore continues after a panic with what the session had published. An actor that starts for the first time gets its
-// session with its first message.
-func (a *sessionActor) restore(ctx actor.Context, now time.Time) {
-	s := a.registry.sessionOf(ctx.Self())
-	if s == nil || !s.isStarted.Load() || a.registry.life.isEnding() {
+// restore continues after a panic with what the session had published.
+func (a *sessionActor) restore(now time.Time) {
+	s := a.session
+	a.countUnverified(backends.Decision{}, now)
+	a.trace.end()
+	*a.actorMemory, a.rareMemory, a.state = actorMemory{}, rareMemory{}, session.State{}
+	if !s.mail.isStarted || a.registry.life.isEnding() {
 		return
 	}
 	if opening := s.opening.Load(); opening != nil {
 		opening.restarts.Add(1)
-		a.open(ctx, s, trace.SpanContext{}, now)
+		a.open(s, trace.SpanContext{}, now)
 		return
 	}
 	t := s.Ticket()
-	a.session = s
 	a.state = session.NewState(session.Origin{
-		ID: s.id, HasCredentials: s.hasCredentials.Load(), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraLifetime,
+		ID: s.id, HasCredentials: s.flags.has(flagCredentials), Opened: t.Opened, KeyID: t.KeyID, ExtraLifetime: s.extraTime(),
 		CheckNumber: int(s.checkNumber.Load()), RootOpened: s.rootOpened(),
 	})
 	d := *s.Decision()
-	a.observed = s.Request().Backend
+	a.observed = unique.Make(s.request.Backend())
 	a.countUnverified(d, now)
-	a.apply(ctx, session.Restored{Decision: d}, now)
+	a.apply(session.Restored{Decision: d}, now)
 }
 
-// sessionOf returns the session to which an actor of that name belongs, or nil.
-func (r *Registry) sessionOf(pid *actor.PID) *Session {
-	name, _, _ := strings.Cut(pid.Id, ".")
-	id, err := backends.ParseSessionID(name)
-	if err != nil {
-		return nil
-	}
-	if s := r.table.find(id); s != nil && s.actorName() == pid.Id {
-		return s
-	}
-	return nil
-}
+// isOpen reports whether the session has begun to open. Until then its state is empty, and no event concerns it.
+func (a *sessionActor) isOpen() bool { return !a.state.ID.IsZero() }
 
 // apply gives the event to the state, and does what the state says.
-func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Time) {
-	if a.session == nil {
+func (a *sessionActor) apply(event session.Event, now time.Time) {
+	if !a.isOpen() {
 		return
 	}
 	if e, isRevoked := event.(session.Revoked); isRevoked && e.Kind == session.RevokedEvicted && a.state.IsAllowed() {
@@ -224,7 +223,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.registry.options.Observer.Rechecked(b.name, nil)
 	}
 	if do.StartCheck {
-		a.startCheck(ctx, now)
+		a.startCheck(now)
 	}
 	if do.Enqueue != session.NotQueued {
 		a.session.enqueue(do.Enqueue)
@@ -234,7 +233,7 @@ func (a *sessionActor) apply(ctx actor.Context, event session.Event, now time.Ti
 		a.registry.timers.arm(a.session, do.WakeAt)
 	}
 	if do.Close != session.NotClosing {
-		a.close(ctx, do.Close, now)
+		a.close(do.Close, now)
 	}
 }
 
@@ -243,75 +242,78 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.countUnverified(d, now)
-	a.observe(before, &d)
+	request := s.Request()
+	a.observe(request, before, &d)
 	a.countViewer(d.Verdict == backends.Allowed)
-	s.ticket.Store(&session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
+	s.ticket.set(s.policy().keys, session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	if d.Verdict == backends.Allowed {
 		s.evicted.Store(nil)
 	}
-	s.decision.Store(&d)
+	s.decision.Store(a.registry.shown.share(&d))
 	s.addToHistory(&d)
 	a.registry.streams.onDecision(s, &d)
 	a.registry.users.add(s, &d)
 	a.registry.addresses.onDecision(s, &d)
 	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
-	if opening := s.opening.Swap(nil); opening != nil {
+	opening := s.opening.Swap(nil)
+	a.registry.opener.onDecision(s, request, opening, before, &d)
+	if opening != nil {
 		close(opening.done)
 		if d.Verdict == backends.Allowed {
 			a.registry.heartbeats.onOpened(s)
 		}
-		a.registry.options.Observer.Waited(s.Request(), &d, now.Sub(opening.began))
+		a.registry.options.Observer.Waited(request, &d, now.Sub(opening.began))
 	}
 	a.logDenial(before, &d)
 }
 
 // renameBackend says of the session that it is of its present backend.
 func (a *sessionActor) renameBackend() {
-	if a.session == nil {
+	if !a.isOpen() {
 		return
 	}
 	s := a.session
-	for isRenamed := false; !isRenamed; { // again if the viewer has shown credentials meanwhile
-		before := s.Request()
-		isRenamed = s.request.CompareAndSwap(before, ofBackend(before, s.backend.Load().name))
-	}
-	if d := s.decision.Load(); d != nil && a.observed != s.Request().Backend {
-		a.observe(d, d)
+	s.request.SetBackend(s.backend.Load().name)
+	if d := s.decision.Load(); d != nil && a.observed != unique.Make(s.request.Backend()) {
+		a.observe(s.Request(), d, d)
 	}
 }
 
-// observe tells the observer of another decision, of the backend of which it was told before.
-func (a *sessionActor) observe(before, after *backends.Decision) {
-	r, o := a.session.Request(), a.registry.options.Observer
-	if before != nil && a.observed != "" && a.observed != r.Backend {
-		o.Decided(ofBackend(r, a.observed), before, nil)
+// observe tells the observer of another decision on the request, of the backend of which it was told before.
+func (a *sessionActor) observe(r *backends.Request, before, after *backends.Decision) {
+	o := a.registry.options.Observer
+	told, of := a.observed, unique.Make(r.Backend)
+	if before != nil && told != (unique.Handle[string]{}) && told != of {
+		o.Decided(ofBackend(r, told.Value()), before, nil)
 		before = nil
 	}
-	a.observed = r.Backend
+	a.observed = of
 	o.Decided(r, before, after)
 }
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.
 func (a *sessionActor) countViewer(isWatching bool) {
-	if s := a.session; s.isCountedViewer != isWatching {
-		s.isCountedViewer = isWatching
-		a.registry.viewers.add(s.Request().Channel, isWatching)
+	if s := a.session; s.mail.isCountedViewer != isWatching {
+		s.mail.isCountedViewer = isWatching
+		a.registry.viewers.add(s.request.Channel(), isWatching)
 	}
 }
 
 // countUnverified adds up for how long the session was allowed without an answer. d is its decision from now on.
 func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
-	if !a.unverifiedSince.IsZero() {
-		unverified := now.Sub(a.unverifiedSince)
-		a.session.unverified.Add(int64(unverified))
-		a.unverifiedSince, a.unverifiedFor = time.Time{}, a.unverifiedFor+unverified
+	at := now.Sub(a.session.policy().Start)
+	if a.isUnverified {
+		unverified := at - a.unverifiedSince
+		a.session.unverified.Add(uint32(unverified.Milliseconds()))
+		a.isUnverified, a.unverifiedFor = false, a.unverifiedFor+unverified
 	}
 	if a.unverifiedFor > 0 && d.Source.IsAuthoritative() {
-		a.registry.options.Observer.Verified(a.session.Request(), &d, a.unverifiedFor)
+		verified := d // so that it escapes here alone
+		a.registry.options.Observer.Verified(a.session.Request(), &verified, a.unverifiedFor)
 		a.unverifiedFor = 0
 	}
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
-		a.unverifiedSince = now
+		a.isUnverified, a.unverifiedSince = true, at
 	}
 }
 
@@ -321,41 +323,41 @@ func (a *sessionActor) logDenial(before, after *backends.Decision) {
 		return
 	}
 	a.registry.log.Info("running session denied",
-		slog.String("session", a.session.id.String()), slog.String("channel", a.session.Request().Channel),
+		slog.String("session", a.session.id.String()), slog.String("channel", a.session.request.Channel()),
 		slog.String("user", after.User), slog.String("source", after.Source.String()), slog.String("reason", after.Reason))
 }
 
 // onViewerWaited answers a viewer who has waited for as long as they may. Only a backend that had all that time has failed. A
 // check that waited in a queue of Usher's own is an overload, which admits no viewer.
-func (a *sessionActor) onViewerWaited(ctx actor.Context, now time.Time) {
-	if a.session == nil || !a.state.IsOpening() {
+func (a *sessionActor) onViewerWaited(now time.Time) {
+	if !a.state.IsOpening() {
 		return
 	}
 	b := a.session.backend.Load()
-	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline) {
-		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
+	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline, time.Duration(b.answers.mean.Load())) {
+		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
 		return
 	}
-	a.waitExpired(ctx, session.WaitExpired{Fallback: session.PendingDecision(b.answerOverdue())}, now)
+	a.waitExpired(session.WaitExpired{Fallback: session.PendingDecision(b.answerOverdue())}, now)
 }
 
 // onLeaseAnswered takes the store's answer.
-func (a *sessionActor) onLeaseAnswered(ctx actor.Context, m leaseAnswered, now time.Time) {
-	e := m.event
+func (a *sessionActor) onLeaseAnswered(m *leaseAnswered, now time.Time) {
+	e := &m.event
 	if e.Kind == session.LookupForOpening {
 		a.trace.comesFrom(e.Record.Trace)
-		a.storeDeadline = m.storeDeadline
+		if opening := a.session.opening.Load(); opening != nil {
+			opening.storeDeadline = m.storeDeadline
+		}
 	}
-	if a.session != nil {
-		e.Ticket = a.session.presentedTicket()
-	}
+	e.Ticket = a.session.presentedTicket()
 	e.Timer = a.withFallback(e.Timer, now)
-	a.apply(ctx, e, now)
+	a.apply(*e, now)
 }
 
 // withFallback adds to the timer's event what the outage policy decides on a running session whose backend is down.
 func (a *sessionActor) withFallback(e session.TimerFired, now time.Time) session.TimerFired {
-	isRunning := a.session != nil && a.state.IsAllowed()
+	isRunning := a.isOpen() && a.state.IsAllowed()
 	if !isRunning || e.Breaker == backends.BreakerClosed || now.Before(a.session.Expires()) {
 		return e
 	}
@@ -375,12 +377,12 @@ func (a *sessionActor) fallback(kind backends.FailureKind) backends.Decision {
 }
 
 // waitExpired answers the waiting viewer with what the outage policy decides.
-func (a *sessionActor) waitExpired(ctx actor.Context, e session.WaitExpired, now time.Time) {
+func (a *sessionActor) waitExpired(e session.WaitExpired, now time.Time) {
 	e.Ticket = a.session.presentedTicket()
 	if opening := a.session.opening.Load(); opening != nil {
 		e.MayBeBanned = opening.awaitsBans.Load()
 	}
-	a.apply(ctx, e, now)
+	a.apply(e, now)
 }
 
 // presentedTicket returns the ticket that the viewer presented; zero without one, and once the first decision is taken.

@@ -17,20 +17,23 @@ func TestCheckProgress_IsUnanswered(t *testing.T) {
 	t.Parallel()
 	const deadline = 2 * time.Second // of which a twentieth may be spent in a queue of Usher's own
 	for name, test := range map[string]struct {
-		started, sent time.Duration
-		want          bool
+		started, sent, answers time.Duration
+		want                   bool
 	}{
-		"the backend was not asked":           {time.Second, 0, false},
-		"it was asked at once":                {time.Second, time.Second, true},
-		"it was asked after a moment":         {time.Second, time.Second + 100*time.Millisecond, true},
-		"it was asked after more than that":   {time.Second, time.Second + 100*time.Millisecond + 1, false},
-		"it was asked at the node's start":    {0, 1, true},
-		"it was asked long after the request": {0, time.Second, false},
+		"the backend was not asked":               {time.Second, 0, 0, false},
+		"it was not asked, and is slow":           {time.Second, 0, time.Hour, false},
+		"it was asked at once":                    {time.Second, time.Second, 0, true},
+		"it was asked after a moment":             {time.Second, time.Second + 100*time.Millisecond, 0, true},
+		"it was asked after more than that":       {time.Second, time.Second + 100*time.Millisecond + 1, 0, false},
+		"it was asked at the node's start":        {0, 1, 0, true},
+		"it was asked long after the request":     {0, time.Second, 0, false},
+		"it was asked late, and answers in time":  {0, time.Second, deadline, false},
+		"it was asked late, and never is in time": {0, time.Second, deadline + 1, true},
 	} {
 		var p checkProgress
 		p.startedAt.Store(int64(test.started))
 		p.sentAt.Store(int64(test.sent))
-		if got := p.isUnanswered(deadline); got != test.want {
+		if got := p.isUnanswered(deadline, test.answers); got != test.want {
 			t.Errorf("%s: got %t, want %t", name, got, test.want)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/attribute"
 
 	"usher/actors/session"
@@ -35,13 +34,13 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
-	r.life.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
+	r.cluster.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
 }
 
 // answerLookup asks the store, and what else must be known to continue.
 func (r *Registry) answerLookup(
 	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
-) leaseAnswered {
+) *leaseAnswered {
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
 	started := time.Now()
@@ -53,35 +52,37 @@ func (r *Registry) answerLookup(
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
-	event := session.LeaseAnswered{
+	answered := &leaseAnswered{storeDeadline: storeDeadline}
+	event := &answered.event
+	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
 		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()},
 		Took:  took,
 	}
 	if result.Found || findRoot != nil {
-		storeCtx, cancel := context.WithDeadline(ctx, storeDeadline)
+		storeCtx, cancel := r.cluster.until(ctx, storeDeadline)
 		defer cancel()
-		r.addKnown(storeCtx, s, findRoot, &event)
+		r.addKnown(storeCtx, s, findRoot, event)
 	}
 	opening := s.opening.Load()
 	if isUnknown := err == nil && !result.Found; isUnknown && event.Refused == nil && opening.needsTicket(s) {
 		event.Refused, event.MayBeBanned = r.awaitBans(ctx, s, opening)
 	}
-	return leaseAnswered{event: event, storeDeadline: storeDeadline}
+	return answered
 }
 
 // noteLookup notes what a look-up leaves to be asked later.
 func (s *Session) noteLookup(kind session.LookupKind, err error) {
 	switch {
 	case err == nil:
-		s.isUnsaved.Store(false) // the session is stored now, if the store lacks it
+		s.flags.set(flagUnsaved, false) // the session is stored now, if the store lacks it
 	case kind == session.LookupOnly:
-		s.isUnsaved.Store(true) // no write follows that would tell
+		s.flags.set(flagUnsaved, true) // no write follows that would tell
 	}
 	if err != nil {
-		s.isTicketUnseen.Store(true)
+		s.flags.set(flagTicketUnseen, true)
 	} else if kind == session.LookupForRecheck {
-		s.isTicketUnseen.Store(false)
+		s.flags.set(flagTicketUnseen, false)
 	}
 }
 
@@ -91,7 +92,9 @@ func (r *Registry) addKnown(ctx context.Context, s *Session, findRoot <-chan roo
 		if e.Record.Request != nil {
 			s.setCredentials(e.Record.Request)
 		}
-		e.Refused = r.refusalOf(ctx, s, &e.Record)
+		if e.Refused = r.refusalOf(ctx, s, &e.Record); e.Refused == nil {
+			r.zapBack(ctx, s, &e.Record)
+		}
 	}
 	if findRoot != nil {
 		r.applyRoot(ctx, s, <-findRoot, e)
@@ -105,7 +108,7 @@ func (r *Registry) acquireLease(
 	ctx context.Context, request session.LeaseRequest,
 ) (result session.LeaseResult, storeDeadline time.Time, err error) {
 	storeDeadline = time.Now().Add(r.options.StoreTimeout)
-	ctx, cancel := context.WithDeadline(ctx, storeDeadline.Add(request.Wait))
+	ctx, cancel := r.cluster.until(ctx, storeDeadline.Add(request.Wait))
 	defer cancel()
 	result, err = r.cluster.AcquireLease(ctx, request)
 	switch now := time.Now(); {
@@ -120,7 +123,7 @@ func (r *Registry) acquireLease(
 // needsTicket reports whether the ticket alone may speak for the viewer: they present no credentials, or a token that may be
 // spent.
 func (o *pendingOpening) needsTicket(s *Session) bool {
-	return o != nil && !o.ticket.IsZero() && (!s.hasCredentials.Load() || s.policy().TokenLife > 0)
+	return o != nil && !o.ticket.IsZero() && (!s.flags.has(flagCredentials) || s.policy().TokenLife > 0)
 }
 
 // awaitBans waits until this node knows all bans, since only the ticket speaks for a viewer whose session the store does not
@@ -147,9 +150,7 @@ func (r *Registry) awaitBans(
 func (s *Session) bannedAs() []*backends.Request {
 	requests := []*backends.Request{s.Request()}
 	if s.ticketUse.isSibling() {
-		asRoot := *s.Request()
-		asRoot.Session = s.ticketUse.root
-		requests = append(requests, &asRoot)
+		requests = append(requests, s.request.Request(s.ticketUse.root))
 	}
 	return requests
 }
@@ -167,7 +168,7 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	if !record.IsEvicted {
 		return nil
 	}
-	if r.streams.join(ctx, s, record.Opened, d, session.StreamEvicted) == session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
 		evicted := *record
 		s.evicted.Store(&evicted)
 		return new(evictedDecision(d))
@@ -178,13 +179,31 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	return nil
 }
 
+// zapBack makes a record one of a session that has ended, if its viewer has since played another channel on the same device, and
+// shows credentials alone now. Mostly the store knows that end. If it could not be reached then, the session would go on, be the
+// older one of the device, and end under its viewer.
+func (r *Registry) zapBack(ctx context.Context, s *Session, record *session.Record) {
+	opening, d := s.opening.Load(), &record.Decision
+	isByCredentials := opening != nil && opening.ticket.IsZero() && s.flags.has(flagCredentials)
+	if !isByCredentials || d.Verdict != backends.Allowed || !record.Opened.After(record.RevokedBefore) {
+		return
+	}
+	if u := r.streams.streamFor(s, d); u == nil || u.device == "" || r.streams.join(ctx, s, record.Opened, d) != session.StreamSuperseded {
+		return
+	}
+	record.RevokedBefore = record.Opened
+	if err := r.cluster.RevokeSession(ctx, s.id, record.Opened); err != nil {
+		r.log.Debug("end of a zapped session not stored", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+}
+
 // startCheck starts the state's newest check. A viewer who waits while the backend is known to fail is answered at once, so
 // that no viewer waits for a breaker's probe.
-func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
+func (a *sessionActor) startCheck(now time.Time) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
-	s.checkNumber.Store(int64(number))
+	s.checkNumber.Store(int32(number))
 	progress := &checkProgress{trigger: timeline.Recheck}
 	a.progress = progress
 	request := a.checkRequest()
@@ -193,7 +212,7 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
 	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
-		storeDeadline, progress.trigger = a.storeDeadline, timeline.Opening
+		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
 	r.life.run(func() {
 		started := time.Now()
@@ -206,11 +225,13 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		}
 		if progress.trigger != timeline.Opening {
 			r.options.Observer.Rechecked(b.name, &d)
+		} else if sent := progress.sentAt.Load(); sent > 0 {
+			b.answers.record(time.Since(s.policy().Start) - time.Duration(sent))
 		}
 		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {
-			storeCtx, cancel := context.WithDeadline(checkCtx, storeDeadline.Add(time.Since(started)))
-			r.joinStreams(storeCtx, s, record, &answer)
+			storeCtx, cancel := r.cluster.until(checkCtx, storeDeadline.Add(time.Since(started)))
+			r.joinStreams(storeCtx, s, request, record, &answer)
 			cancel()
 		}
 		if r.life.isEnding() {
@@ -221,18 +242,20 @@ func (a *sessionActor) startCheck(ctx actor.Context, now time.Time) {
 		r.send(s, answer)
 	})
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
-		a.waitExpired(ctx, session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
+		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
 	}
 }
 
 // joinStreams replaces the backend's yes if the viewer is banned, or if their user's stream limit is reached.
-func (r *Registry) joinStreams(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
+func (r *Registry) joinStreams(
+	ctx context.Context, s *Session, request *backends.Request, record session.Record, answer *session.BackendAnswered,
+) {
 	d := answer.Decision
-	if ban, isBanned := r.cluster.Banned(s.Request(), &d); isBanned {
+	if ban, isBanned := r.cluster.Banned(request, &d); isBanned {
 		answer.Decision = banDecision(ban)
 		return
 	}
-	if r.streams.join(ctx, s, record.Opened, &d, session.StreamActive) != session.StreamEvicted {
+	if r.streams.join(ctx, s, record.Opened, &d) != session.StreamEvicted {
 		return
 	}
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
@@ -259,10 +282,13 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 
 // checkRequest returns what the backend is asked now: the request that opened the session, and what has become of the session.
 func (a *sessionActor) checkRequest() *backends.Request {
-	r := *a.session.Request()
+	r := a.session.Request()
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	r.Current = a.state.CurrentDecision()
-	return &r
+	if opening := a.session.opening.Load(); opening != nil {
+		r.IsStranger = opening.isStranger
+	}
+	return r
 }
 
 // rootFacts is what is known of a sibling's root. The zero value says that nothing is.
@@ -281,7 +307,7 @@ type rootFacts struct {
 // startFindRoot looks up the root of a sibling while the sibling itself is looked up. It returns nil where nothing is needed
 // of it.
 func (r *Registry) startFindRoot(ctx context.Context, s *Session, kind session.LookupKind) <-chan rootFacts {
-	if !s.ticketUse.isSibling() || kind != session.LookupForOpening && s.hasCredentials.Load() {
+	if !s.ticketUse.isSibling() || kind != session.LookupForOpening && s.flags.has(flagCredentials) {
 		return nil
 	}
 	found := make(chan rootFacts, 1)
@@ -294,7 +320,7 @@ func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
 	if root := r.table.find(u.root); root != nil && root.Decision() != nil {
 		return root.factsOfRoot(time.Now())
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.options.StoreTimeout)
+	ctx, cancel := r.cluster.until(ctx, time.Now().Add(r.options.StoreTimeout))
 	defer cancel()
 	// A known revision says that it is not the viewer of the root who is back. During an outage there are local facts beside
 	// the error.
@@ -319,7 +345,7 @@ func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
 func (s *Session) factsOfRoot(now time.Time) rootFacts {
 	request := s.Request()
 	f := rootFacts{decision: *s.Decision(), address: request.Address, lastSeen: s.lastAsked(now)}
-	if s.hasCredentials.Load() {
+	if s.flags.has(flagCredentials) {
 		f.request = request
 	}
 	f.judge()
@@ -346,9 +372,8 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	if e.Kind != session.LookupForOpening || e.Refused != nil {
 		return
 	}
-	asRoot := *s.Request()
-	asRoot.Session = s.ticketUse.root // a ban of the root's session is one of its ticket
-	for _, request := range []*backends.Request{s.Request(), &asRoot} {
+	asRoot := s.request.Request(s.ticketUse.root) // a ban of the root's session is one of its ticket
+	for _, request := range []*backends.Request{s.Request(), asRoot} {
 		if ban, isBanned := r.cluster.Banned(request, &e.Root); isBanned {
 			e.Refused = new(banDecision(ban))
 			return

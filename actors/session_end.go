@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -44,59 +42,67 @@ func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpda
 
 // writeToStore stores the decision, or releases the lease.
 func (a *sessionActor) writeToStore(do session.Action) {
-	r, s := a.registry, a.session
-	update, isNeeded := a.updateFor(do)
-	if !isNeeded {
-		return
+	if update, isNeeded := a.updateFor(do); isNeeded {
+		a.store(update)
 	}
-	r.life.run(func() {
-		outcome, err := r.cluster.saveDecision(update)
-		if update.Record.Decision.Verdict == backends.Allowed {
-			s.isUnsaved.Store(err != nil)
-			if err != nil {
-				s.isTicketUnseen.Store(true)
-			}
+}
+
+// store is apart from writeToStore, where an update would be allocated for each event: most need none.
+func (a *sessionActor) store(update session.DecisionUpdate) {
+	r, s := a.registry, a.session
+	r.cluster.run(func() { r.write(s, update) })
+}
+
+// write stores a session's decision, or releases its lease.
+func (r *Registry) write(s *Session, update session.DecisionUpdate) {
+	outcome, err := r.cluster.saveDecision(update)
+	if update.Record.Decision.Verdict == backends.Allowed {
+		s.flags.set(flagUnsaved, err != nil)
+		if err != nil {
+			s.flags.set(flagTicketUnseen, true)
 		}
-		switch {
-		case outcome == session.OutcomeStale:
-			r.send(s, session.DecisionOutdated{})
-			return
-		case err != nil && update.RevokeTicket:
-			r.log.Warn("ticket of a denied session not revoked, a node that forgets the denial may revive the session",
-				slog.String("session", s.id.String()), slog.Any("error", err))
-		}
-		if update.RevokeTicket {
-			r.cluster.announce(session.Revocation{
-				Kind: session.RevokedDenied, Session: s.id, Opened: update.Record.Opened, Decision: update.Record.Decision,
-			})
-		}
-	})
+	}
+	switch {
+	case outcome == session.OutcomeStale:
+		r.send(s, session.DecisionOutdated{})
+		return
+	case err != nil && update.RevokeTicket:
+		r.log.Warn("ticket of a denied session not revoked, a node that forgets the denial may revive the session",
+			slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+	if update.RevokeTicket {
+		r.cluster.announce(session.Revocation{
+			Kind: session.RevokedDenied, Session: s.id, Opened: update.Record.Opened, Decision: update.Record.Decision,
+		})
+	}
 }
 
 // close ends the session on this node: it is stored first and then removed, so that a viewer who returns meanwhile is known.
 // On all nodes a session closes when none has seen its viewer for long enough; see heartbeat.go.
-func (a *sessionActor) close(ctx actor.Context, reason session.CloseReason, now time.Time) {
+func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	r, s := a.registry, a.session
 	a.countUnverified(backends.Decision{}, now)
 	a.countViewer(false)
 	r.users.add(s, nil)
 	if d := s.Decision(); d != nil {
-		a.observe(d, nil)
+		a.observe(s.Request(), d, nil)
 	}
 	a.trace.end()
 	r.timers.disarm(s)
-	s.isClosed.Store(true)
+	s.flags.set(flagClosed, true)
 	r.streams.remove(s)
 	if reason != session.ClosedIdle {
 		r.table.remove(s)
-		ctx.Stop(ctx.Self())
+		r.actors.stop(s)
 		if !a.state.WasAllowed {
 			return
 		}
 	}
 	record, counters := a.record(a.state.Revision), s.counters()
-	r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
-	r.life.run(func() {
+	if r.log.Enabled(r.life.ctx, slog.LevelDebug) {
+		r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
+	}
+	r.cluster.run(func() {
 		// The store has the yes of an evicted session, which a denial must not replace.
 		if !r.cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: record}); err != nil {

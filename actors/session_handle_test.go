@@ -35,7 +35,7 @@ func TestSession_Seen_BeginsToPlay(t *testing.T) {
 		for i, isPlaylist := range test.requests {
 			s.Seen(in(time.Duration(i)*time.Second), isPlaylist)
 		}
-		if got := s.isPlaying.Load(); got != test.isPlaying || told != test.told {
+		if got := s.flags.has(flagPlaying); got != test.isPlaying || told != test.told {
 			t.Errorf("%s: plays %t, told %d times; want %t and %d", name, got, told, test.isPlaying, test.told)
 		}
 		if got := s.Requests(); got != int64(len(test.requests)) {
@@ -107,14 +107,14 @@ func TestSession_SetCredentials_Once(t *testing.T) {
 	} {
 		s := bareSession(idOf(1))
 		s.request.Store(with("opening"))
-		s.hasCredentials.Store(test.isOpenedWith)
+		s.flags.set(flagCredentials, test.isOpenedWith)
 		if got := test.first(s, "first"); got == test.isOpenedWith {
 			t.Errorf("%s: the first are taken: %t", name, got)
 		}
 		if test.second(s, "second") {
 			t.Errorf("%s: the second replace the first", name)
 		}
-		if got := s.Request().Query; got != test.want || !s.hasCredentials.Load() {
+		if got := s.Request().Query; got != test.want || !s.flags.has(flagCredentials) {
 			t.Errorf("%s: the session has those of %q, want of %q", name, got, test.want)
 		}
 	}

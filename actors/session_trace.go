@@ -97,7 +97,7 @@ func (st *sessionTrace) check(
 // linked returns the options of a span that begins a trace of its own, linked to the opening.
 func (st *sessionTrace) linked(s *Session, more ...attribute.KeyValue) []trace.SpanStartOption {
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(append(more,
-		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.Request().Channel),
+		attribute.String("session.id", s.id.String()), attribute.String("usher.channel", s.request.Channel()),
 		attribute.String("usher.backend", s.backend.Load().name))...)}
 	if st.link != nil {
 		options = append(options, trace.WithLinks(trace.Link{SpanContext: *st.link}))
@@ -161,7 +161,7 @@ func (a *sessionActor) beforeEvent(event session.Event) noted {
 	answer, isAnswer := event.(session.BackendAnswered)
 	return noted{
 		event: event, decision: a.state.Decision, revision: a.state.Revision, wasOpening: a.state.IsOpening(),
-		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.progress != nil && !a.session.isClosed.Load(),
+		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.progress != nil && !a.session.flags.has(flagClosed),
 	}
 }
 

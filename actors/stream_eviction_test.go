@@ -157,19 +157,66 @@ func TestStreamLimits_Join_Evicted(t *testing.T) {
 	})
 }
 
-// TestStreamLimits_Join_Contended has other nodes keep the store from counting: a session stays as it was.
-func TestStreamLimits_Join_Contended(t *testing.T) {
+// TestStreamLimits_Join_CountedLocally: what one node counts in an outage ends no session of other nodes.
+func TestStreamLimits_Join_CountedLocally(t *testing.T) {
 	t.Parallel()
 	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
-		f.join = session.LimitResult{IsContended: true}
-		d := allowedDecision()
-		d.UserID, d.MaxSessions = "7", 1
-		f.set(session.Record{ID: idOf(1), Opened: time.Now(), KeyID: "a", Decision: d, Expires: time.Now().Add(time.Hour), IsEvicted: true})
-		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
-			t.Errorf("the evicted stream has %+v", d)
+		n.watch(t, openRequest(1))
+		s := n.Find(idOf(1))
+		f.answer(func() {
+			f.join.IsLocal = true
+			f.join.Evicted = []session.EvictedStream{{Session: idOf(1), Opened: s.Ticket().Opened, State: session.StreamEvicted}}
+		})
+		n.watch(t, openRequest(2))
+		told := f.told()
+		if d := s.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+			t.Errorf("the other stream has %+v", d)
 		}
-		if d := n.watch(t, openRequest(2)); d.Verdict != backends.Allowed {
-			t.Errorf("a new stream has %+v", d)
+		if len(told.messages) != 0 {
+			t.Errorf("announced %v, want nothing", told.messages)
+		}
+	})
+}
+
+// TestStreamLimits_Join_SupersededLocally: the channel that a device left in an outage is not revoked after it, because its viewer
+// may have come back to that channel on another node.
+func TestStreamLimits_Join_SupersededLocally(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		s := n.Find(idOf(1))
+		f.answer(func() {
+			f.join.IsLocal = true
+			f.join.Evicted = []session.EvictedStream{{Session: idOf(1), Opened: s.Ticket().Opened, State: session.StreamSuperseded}}
+		})
+		n.watch(t, openRequest(2))
+		told := f.told()
+		if d := s.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+			t.Errorf("the other channel has %+v", d)
+		}
+		if len(told.revoked)+len(told.messages) != 0 {
+			t.Errorf("revoked %v and announced %v, want nothing", told.revoked, told.messages)
+		}
+	})
+}
+
+// TestStreamLimits_Renewal_CountedLocally: what one node counted in an outage it reports as soon as the store is back, and nothing
+// else.
+func TestStreamLimits_Renewal_CountedLocally(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		f.answer(func() { f.renew.IsLocal = true })
+		n.OnLimitExceeded(n.table.find(idOf(1)).stream.Load().hash)
+		synctest.Wait()
+		f.answer(func() { f.renew.IsLocal = false })
+		before := len(f.told().renewed)
+		for range 2 {
+			n.OnRedisRecovered()
+			synctest.Wait()
+		}
+		if renewed := len(f.told().renewed) - before; renewed != 1 {
+			t.Errorf("%d renewals after the outage, want 1", renewed)
 		}
 	})
 }
@@ -201,6 +248,8 @@ func TestStreamLimits_Renewal_Evicted(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		if told := f.told(); len(told.renewed) != before+1 {
 			t.Errorf("%d renewals, want one more than %d", len(told.renewed), before)
+		} else if len(told.evicted) != 1 || told.evicted[0] != idOf(1) {
+			t.Errorf("%v marked as evicted, want the stream: another node must not let it play", told.evicted)
 		}
 		if d := s.Decision(); d.Verdict != backends.Denied || d.Source != backends.FromLimit {
 			t.Errorf("the stream has %+v", d)
@@ -222,7 +271,7 @@ func TestStreamLimits_UserChanges(t *testing.T) {
 		after := s.stream.Load()
 		n.streams.mu.Lock()
 		defer n.streams.mu.Unlock()
-		if after.hash == before.hash || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions[s] {
+		if after.hash == before.hash || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions.Has(s) {
 			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.hash, n.streams.users)
 		}
 	})
@@ -267,10 +316,10 @@ func TestStreamLimits_ZapTimeout_Edge(t *testing.T) {
 func TestUserStreams_TakeDue_LiveInBatches(t *testing.T) {
 	t.Parallel()
 	const live, gone = 2*maxRenewed + 44, 30
-	us := &userStreams{due: map[*Session]bool{}}
+	us := new(userStreams)
 	for i, s := range bareSessions(live + gone) {
-		s.isClosed.Store(i >= live)
-		us.due[s] = true
+		s.flags.set(flagClosed, i >= live)
+		us.due.Add(s)
 	}
 	var sizes []int
 	for batch := us.takeDue(); len(batch) > 0; batch = us.takeDue() {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/actors/smallset"
 	"usher/backends"
 )
 
@@ -23,7 +24,7 @@ func TestStreamLimits_Join_OncePerUser(t *testing.T) {
 		}{{"7", 0}, {"8", 1}, {"7", 1}} {
 			d := *s.Decision()
 			d.UserID = test.user
-			if got := n.streams.join(t.Context(), s, time.Now(), &d, session.StreamActive); got != session.StreamActive {
+			if got := n.streams.join(t.Context(), s, time.Now(), &d); got != session.StreamActive {
 				t.Errorf("user %s: %v, want active", test.user, got)
 			}
 			if got := len(f.told().joined) - before; got != test.want {
@@ -31,6 +32,74 @@ func TestStreamLimits_Join_OncePerUser(t *testing.T) {
 			}
 		}
 	})
+}
+
+// supersededOnce supersedes the first stream that joins.
+type supersededOnce struct {
+	*fakeLimits
+	opened []time.Time // of the streams that joined
+}
+
+func (f *supersededOnce) ReportStreams(ctx context.Context, of ...session.StreamEntry) session.LimitResult {
+	if !of[0].IsNew {
+		return f.fakeLimits.ReportStreams(ctx, of...)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.opened = append(f.opened, of[0].Opened); len(f.opened) == 1 {
+		return stateOf(session.StreamSuperseded)
+	}
+	return stateOf(session.StreamActive)
+}
+
+// TestRegistry_Open_ZapBack_OpensAnew has viewers return to a session that their device has left for another channel, of which the
+// store does not know.
+func TestRegistry_Open_ZapBack_OpensAnew(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		device         string
+		hasTicket      bool
+		revokedBefore  bool
+		joins, revokes int
+		isAnew         bool
+	}{
+		"by credentials":              {device: "box", joins: 2, revokes: 1, isAnew: true},
+		"by credentials and a ticket": {device: "box", hasTicket: true},
+		"without a device":            {},
+		"of which the store knows":    {device: "box", revokedBefore: true, joins: 1, isAnew: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				f := &supersededOnce{fakeLimits: &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, renew: stateOf(session.StreamActive)}}
+				d := allowedDecision()
+				d.UserID, d.MaxSessions = "7", 1
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil })
+				n := newNode(b, f.fakeCluster, func(s *setup) { s.Cluster = f })
+				defer n.closeAndDrain()
+				before := time.Now().Add(-20 * time.Second).Truncate(time.Second)
+				record := session.Record{ID: idOf(1), Opened: before, KeyID: "a", Decision: d, Expires: time.Now().Add(time.Hour), Revision: 1}
+				if test.revokedBefore {
+					record.RevokedBefore = before
+				}
+				f.set(record)
+				request := openRequest(1)
+				request.Request.Device = test.device
+				if test.hasTicket {
+					request.Ticket = session.Ticket{Opened: before, KeyID: "a"}
+				}
+				if got := n.watch(t, request); got.Verdict != backends.Allowed {
+					t.Fatalf("refused: %+v", got)
+				}
+				if isAnew := n.table.find(idOf(1)).Ticket().Opened.After(before); isAnew != test.isAnew {
+					t.Errorf("opened anew: %t, want %t", isAnew, test.isAnew)
+				}
+				if told := f.told(); len(f.opened) != test.joins || len(told.revoked) != test.revokes {
+					t.Errorf("%d joins and %d tickets revoked, want %d and %d", len(f.opened), len(told.revoked), test.joins, test.revokes)
+				}
+			})
+		})
+	}
 }
 
 // TestStreamLimits_OnDecision_Unverified: an outage ends no stream. A sibling that only its ticket admits is counted, once.
@@ -72,7 +141,7 @@ func TestStreamLimits_DropEmpty(t *testing.T) {
 		want    bool // forgotten
 	}{
 		"nothing left":           {userStreams{}, true},
-		"a session":              {userStreams{sessions: map[*Session]bool{bareSession(idOf(1)): true}}, false},
+		"a session":              {userStreams{sessions: smallset.Of(bareSession(idOf(1)))}, false},
 		"a renewal in flight":    {userStreams{renewInFlight: true}, false},
 		"a renewal by the clock": {userStreams{renewScheduled: true}, false},
 	} {

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
+	"usher/actors/smallset"
 	"usher/backends"
 )
 
@@ -18,6 +20,8 @@ type streamLimits struct {
 	core
 	config  atomic.Pointer[PerUserConfig]
 	renewal chan *Session // sessions whose stream is to be renewed
+	// renewalsSkipped is how many sessions had no room there.
+	renewalsSkipped atomic.Uint64
 
 	mu    sync.Mutex
 	users map[string]*userStreams // by the user's hash
@@ -33,21 +37,23 @@ type userStream struct {
 
 // userStreams are the streams of one user on this node, guarded by the lock of streamLimits.
 type userStreams struct {
-	sessions map[*Session]bool
+	sessions smallset.Set[*Session]
 	// due holds the sessions to renew next.
-	due map[*Session]bool
+	due smallset.Set[*Session]
 	// renewInFlight: a task renews what is due. There is one task per user, so that a user with many sessions costs the
 	// store one call for all of them.
 	renewInFlight bool
 	// renewScheduled: a timer renews all streams of the user soon.
 	renewScheduled bool
+	// isLocal: the store did not count the last report, so that other nodes may hold the streams for silent soon.
+	isLocal bool
 }
 
 // maxRenewed bounds the streams of one call, so that the store needs a few milliseconds at most.
 const maxRenewed = 128
 
 func newStreamLimits(c core, config PerUserConfig) *streamLimits {
-	l := &streamLimits{core: c, renewal: make(chan *Session, 4096), users: map[string]*userStreams{}}
+	l := &streamLimits{core: c, renewal: make(chan *Session, maxRenewals), users: map[string]*userStreams{}}
 	l.config.Store(&config)
 	return l
 }
@@ -76,11 +82,19 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 	return u
 }
 
+// streamFor returns the stream that a decision gives the session. Without limits it costs nothing.
+func (l *streamLimits) streamFor(s *Session, d *backends.Decision) *userStream {
+	if l.config.Load().limit(d) == 0 {
+		return nil
+	}
+	return l.streamOf(s.Request(), d)
+}
+
 func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
-		User: u.hash, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.isPlaying.Load(),
+		User: u.hash, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.flags.has(flagPlaying),
 		ZapTimeout: l.zapTimeout(s), Device: u.device, MaxStreams: u.maxStreams,
-		Group: s.Request().Group, IsIPv6: isIPv6(s.Request().Address),
+		Group: s.request.Group(), IsIPv6: isIPv6(s.request.Address()),
 	}
 }
 
@@ -108,18 +122,15 @@ func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
 // a decision expires.
 func (l *streamLimits) zapTimeout(s *Session) time.Duration {
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
-		return s.policy().Clamped(d.ValidFor) + s.extraLifetime
+		return s.policy().Clamped(d.ValidFor) + s.extraTime()
 	}
 	return cmp.Or(l.config.Load().ZapTimeout, zapTimeoutOf(s.TargetDuration()))
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
-// does not answer before the end of ctx, the session gets one: an outage must not refuse a viewer. If other nodes kept
-// the store from counting the stream, its state stays as it was before.
-func (l *streamLimits) join(
-	ctx context.Context, s *Session, opened time.Time, d *backends.Decision, before session.StreamState,
-) session.StreamState {
-	u := l.streamOf(s.Request(), d)
+// does not answer before the end of ctx, what this node knows decides: an outage refuses none but an evicted stream.
+func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
+	u := l.streamFor(s, d)
 	if current := s.stream.Load(); u == nil || current != nil && current.hash == u.hash {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
@@ -127,9 +138,6 @@ func (l *streamLimits) join(
 	e.IsNew = true
 	result := l.cluster.ReportStreams(ctx, e)
 	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
-	if result.IsContended {
-		return before
-	}
 	return result.States[0]
 }
 
@@ -142,7 +150,7 @@ func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 	if isUncounted := s.ticketUse.isSibling() && s.stream.Load() == nil; !d.Source.IsAuthoritative() && !isUncounted {
 		return // an outage ends no stream
 	}
-	u, current := l.streamOf(s.Request(), d), s.stream.Load()
+	u, current := l.streamFor(s, d), s.stream.Load()
 	switch {
 	case u == nil:
 		l.remove(s)
@@ -156,13 +164,13 @@ func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 	l.mu.Lock()
 	streams := l.users[u.hash]
 	if streams == nil {
-		streams = &userStreams{sessions: map[*Session]bool{}, due: map[*Session]bool{}}
+		streams = new(userStreams)
 		l.users[u.hash] = streams
 	}
-	streams.sessions[s] = true
+	streams.sessions.Add(s)
 	l.mu.Unlock()
 	// A session that does not play yet is renewed when it begins to, and by its heartbeats.
-	if s.isPlaying.Load() {
+	if s.flags.has(flagPlaying) {
 		l.queueRenewal(s)
 	}
 }
@@ -175,7 +183,7 @@ func (l *streamLimits) leave(s *Session, d *backends.Decision) {
 		return
 	}
 	l.life.run(func() {
-		ctx, cancel := l.life.writeContext()
+		ctx, cancel := l.cluster.writeContext()
 		defer cancel()
 		l.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: s.id, IsLeaving: true})
 	})
@@ -190,15 +198,15 @@ func (l *streamLimits) remove(s *Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if streams := l.users[u.hash]; streams != nil {
-		delete(streams.sessions, s)
-		delete(streams.due, s)
+		streams.sessions.Remove(s)
+		streams.due.Remove(s)
 		l.dropEmpty(u.hash, streams)
 	}
 }
 
 // dropEmpty forgets a user with nothing left to renew. The caller holds the lock.
 func (l *streamLimits) dropEmpty(hash string, streams *userStreams) {
-	if len(streams.sessions) == 0 && !streams.renewInFlight && !streams.renewScheduled {
+	if streams.sessions.Len() == 0 && !streams.renewInFlight && !streams.renewScheduled {
 		delete(l.users, hash)
 	}
 }
@@ -208,6 +216,7 @@ func (l *streamLimits) queueRenewal(s *Session) {
 	select {
 	case l.renewal <- s:
 	default: // the next heartbeat queues it again
+		l.renewalsSkipped.Add(1)
 	}
 }
 
@@ -234,11 +243,11 @@ func (l *streamLimits) markDue(hash string, sessions ...*Session) {
 		return
 	}
 	for _, s := range sessions {
-		if streams.sessions[s] {
-			streams.due[s] = true
+		if streams.sessions.Has(s) {
+			streams.due.Add(s)
 		}
 	}
-	if len(streams.due) > 0 && !streams.renewInFlight {
+	if streams.due.Len() > 0 && !streams.renewInFlight {
 		streams.renewInFlight = l.life.tryRun(func() { l.renewDue(hash, streams) })
 	}
 }
@@ -261,8 +270,8 @@ func (l *streamLimits) renewDue(hash string, streams *userStreams) {
 
 // takeDue removes up to maxRenewed due sessions, and returns those that are live.
 func (us *userStreams) takeDue() (batch []*Session) {
-	for s := range us.due {
-		if delete(us.due, s); !s.isClosed.Load() {
+	for s := range us.due.All() {
+		if us.due.Remove(s); !s.flags.has(flagClosed) {
 			batch = append(batch, s)
 		}
 		if len(batch) == maxRenewed {
@@ -291,21 +300,13 @@ func (l *streamLimits) renew(sessions []*Session) {
 	l.applyResult(first, result, backends.SessionID{})
 	for i, s := range renewed {
 		if v, isRevoked := revocationOf(result.States[i]); isRevoked {
-			// The store reports an eviction once, perhaps before this node had the session.
+			// The store reports an eviction once, perhaps before this node had the session, or before it was opened anew and
+			// lost its mark. Without that, other nodes would let it play until their own next report, and so on for ever.
+			if v.Kind == session.RevokedEvicted {
+				l.cluster.markEvicted(ctx, s.id)
+			}
 			l.send(s, session.Revoked{Kind: v.Kind, Opened: entries[i].Opened, Decision: v.Decision})
 		}
-	}
-}
-
-// revocationOf returns the revocation that a stream's state demands, if any.
-func revocationOf(s session.StreamState) (v session.Revocation, isRevoked bool) {
-	switch s {
-	case session.StreamEvicted:
-		return session.Revocation{Kind: session.RevokedEvicted, Decision: evictedDecision(&backends.Decision{})}, true
-	case session.StreamSuperseded:
-		return session.Revocation{Kind: session.RevokedSuperseded, Decision: supersededDecision()}, true
-	default:
-		return session.Revocation{}, false
 	}
 }
 
@@ -314,15 +315,16 @@ func revocationOf(s session.StreamState) (v session.Revocation, isRevoked bool) 
 func (l *streamLimits) applyResult(u *userStream, result session.LimitResult, joining backends.SessionID) {
 	for _, e := range result.Evicted {
 		if e.Session != joining {
-			l.evict(e)
+			l.evict(e, result.IsLocal)
 		}
-	}
-	if result.RecheckIn <= 0 {
-		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if streams := l.users[u.hash]; streams != nil && !streams.renewScheduled {
+	streams := l.users[u.hash]
+	if streams == nil {
+		return
+	}
+	if streams.isLocal = result.IsLocal; result.RecheckIn > 0 && !streams.renewScheduled {
 		streams.renewScheduled = true
 		time.AfterFunc(result.RecheckIn, func() {
 			l.mu.Lock()
@@ -341,49 +343,54 @@ func (l *streamLimits) renewAll(hash string) {
 	if streams == nil {
 		return
 	}
-	sessions := make([]*Session, 0, len(streams.sessions))
-	for s := range streams.sessions {
-		sessions = append(sessions, s)
-	}
-	l.markDue(hash, sessions...)
+	l.markDue(hash, slices.Collect(streams.sessions.All())...)
 	l.dropEmpty(hash, streams)
 }
 
-// evict revokes an evicted or superseded stream on all nodes.
-func (l *streamLimits) evict(e session.EvictedStream) {
+// renewLocal renews the streams that the store has not counted, now that it is back: with the next heartbeat it might be too late
+// for viewers whom the other nodes hold for silent. It does not block.
+func (l *streamLimits) renewLocal() {
+	l.life.tryRun(func() {
+		l.mu.Lock()
+		var local []string
+		for hash, streams := range l.users {
+			if streams.isLocal {
+				local = append(local, hash)
+			}
+		}
+		l.mu.Unlock()
+		for _, hash := range local {
+			if l.renewAll(hash); !pause(l.life.ctx, reloadPause) {
+				return
+			}
+		}
+	})
+}
+
+// evict revokes an evicted or superseded stream on all nodes; on this one alone if that is what counted it.
+func (l *streamLimits) evict(e session.EvictedStream, isLocal bool) {
 	v, isRevoked := revocationOf(e.State)
 	if !isRevoked {
 		return
 	}
 	v.Session, v.Opened = e.Session, e.Opened
-	ctx, cancel := l.life.writeContext()
+	ctx, cancel := l.cluster.writeContext()
 	defer cancel()
 	var err error
-	if v.Kind == session.RevokedEvicted {
+	switch {
+	case v.Kind == session.RevokedEvicted:
 		err = l.cluster.SetEvicted(ctx, e.Session, true)
-	} else {
+	case !isLocal: // or it would be stored after the outage, and end the channel to which the viewer has come back meanwhile
 		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened)
 	}
-	if err != nil {
+	if err != nil && !isLocal {
 		l.log.Warn("eviction not stored, the session may return on another node",
 			slog.String("session", e.Session.String()), slog.Any("error", err))
 	}
 	if s := l.table.find(e.Session); s != nil {
 		l.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
 	}
-	l.cluster.announce(v)
-}
-
-// evictedDecision denies a viewer whose user has as many streams as the limit allows.
-func evictedDecision(d *backends.Decision) backends.Decision {
-	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromLimit, UserID: d.UserID, User: d.User,
-		Reason: "the user watches as many streams as allowed",
-	}
-}
-
-func supersededDecision() backends.Decision {
-	return backends.Decision{
-		Verdict: backends.Denied, Source: backends.FromLimit, Reason: backends.ReasonSuperseded,
+	if !isLocal { // or it would end, after an outage, what the others let play
+		l.cluster.announce(v)
 	}
 }

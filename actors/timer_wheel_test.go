@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +56,7 @@ func TestTimerWheel_DeliversOnceNeverEarly(t *testing.T) {
 			t.Parallel()
 			var got []time.Duration
 			var turn time.Duration
-			w := newTimerWheel(t0(), func(*Session) { got = append(got, turn) })
+			w := newTestWheel(t0(), func(*Session) { got = append(got, turn) })
 			s := bareSession(idOf(1))
 			for _, at := range c.arm {
 				w.arm(s, in(at))
@@ -78,7 +79,7 @@ func TestTimerWheel_AgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		due := make(map[*Session]time.Duration)
 		var now time.Duration
-		w := newTimerWheel(t0(), func(s *Session) {
+		w := newTestWheel(t0(), func(s *Session) {
 			if at, armed := due[s]; !armed || now < at {
 				t.Fatalf("delivered at %v a timer due at %v (armed: %v)", now, at, armed)
 			}
@@ -113,7 +114,7 @@ func TestTimerWheel_Arm_Past(t *testing.T) {
 	t.Parallel()
 	for _, due := range []time.Duration{-time.Hour, 0, time.Second, 10 * time.Second} {
 		delivered := 0
-		w := newTimerWheel(t0(), func(*Session) { delivered++ })
+		w := newTestWheel(t0(), func(*Session) { delivered++ })
 		w.advance(in(10 * time.Second))
 		w.arm(bareSession(idOf(1)), in(due))
 		w.advance(in(10*time.Second + wheelTick))
@@ -125,7 +126,7 @@ func TestTimerWheel_Arm_Past(t *testing.T) {
 
 func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 	t.Parallel()
-	w := newTimerWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
+	w := newTestWheel(t0(), func(s *Session) { t.Errorf("%v was delivered", s.id) })
 	s := bareSession(idOf(1))
 	w.arm(s, in(time.Second))
 	w.disarm(s)
@@ -135,7 +136,7 @@ func TestTimerWheel_Disarm_DoesNotFire(t *testing.T) {
 func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 	t.Parallel()
 	delivered := 0
-	w := newTimerWheel(t0(), func(*Session) { delivered++ })
+	w := newTestWheel(t0(), func(*Session) { delivered++ })
 	for i := range 10_000 {
 		w.arm(bareSession(idOf(i)), in(time.Second))
 	}
@@ -154,7 +155,7 @@ func TestTimerWheel_FreesMemoryOfBurst(t *testing.T) {
 func TestTimerWheel_BurstBesideLaterTimer(t *testing.T) {
 	t.Parallel()
 	delivered := 0
-	w := newTimerWheel(t0(), func(*Session) { delivered++ })
+	w := newTestWheel(t0(), func(*Session) { delivered++ })
 	for i := range 1000 {
 		w.arm(bareSession(idOf(i)), in(time.Second))
 	}
@@ -172,7 +173,7 @@ func TestTimerWheel_Run(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		fired := make(chan time.Duration, 1)
-		w := newTimerWheel(start, func(*Session) { fired <- time.Since(start) })
+		w := newTestWheel(start, func(*Session) { fired <- time.Since(start) })
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go w.run(ctx)
@@ -181,4 +182,41 @@ func TestTimerWheel_Run(t *testing.T) {
 			t.Errorf("fired after %v, want 1m0s to %v", got, most)
 		}
 	})
+}
+
+// testWheel is a wheel that finds the sessions that were armed.
+type testWheel struct {
+	*timerWheel
+	sessions sessionTable
+}
+
+func newTestWheel(start time.Time, deliver func(*Session)) *testWheel {
+	w := new(testWheel)
+	w.timerWheel = newTimerWheel(start, w.sessions.find, deliver)
+	return w
+}
+
+func (w *testWheel) arm(s *Session, at time.Time) {
+	w.sessions.findOrAdd(s.id, func() *Session { return s })
+	w.timerWheel.arm(s, at)
+}
+
+// TestTimerWheel_OtherSession has the id of a session that has ended: its timer is not another one's.
+func TestTimerWheel_OtherSession(t *testing.T) {
+	t.Parallel()
+	var delivered []*Session
+	w := newTestWheel(t0(), func(s *Session) { delivered = append(delivered, s) })
+	ended, next := bareSession(idOf(1)), bareSession(idOf(1))
+	w.arm(ended, in(time.Second))
+	w.sessions.remove(ended)
+	if w.advance(in(time.Second / 2)); len(delivered) > 0 {
+		t.Error("delivered before it was due")
+	}
+	w.arm(next, in(time.Minute))
+	if w.advance(in(30 * time.Second)); len(delivered) > 0 {
+		t.Error("the timer of the ended session was delivered")
+	}
+	if w.advance(in(2 * time.Minute)); !slices.Equal(delivered, []*Session{next}) {
+		t.Errorf("%d timers delivered, want the next session's", len(delivered))
+	}
 }

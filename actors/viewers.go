@@ -43,6 +43,26 @@ func (c *viewerCount) count(channel string) (ofChannel, total int) {
 	return c.byChannel[channel], c.total
 }
 
+// decisionCache lets sessions share equal decisions. Where a backend names no users, those of a million sessions are a few values,
+// which stay in the processor's caches. A decision of one user costs a hash, and takes the place of another. It is safe for
+// concurrent use.
+type decisionCache struct {
+	seed   maphash.Seed
+	recent [64]atomic.Pointer[backends.Decision]
+}
+
+func newDecisionCache() *decisionCache { return &decisionCache{seed: maphash.MakeSeed()} }
+
+// share returns the decision, or an equal one that another session has. Neither is changed from now on.
+func (c *decisionCache) share(d *backends.Decision) *backends.Decision {
+	at := &c.recent[maphash.Comparable(c.seed, *d)%uint64(len(c.recent))]
+	if known := at.Load(); known != nil && *known == *d {
+		return known
+	}
+	at.Store(d)
+	return d
+}
+
 const (
 	// maxUserAddresses is the most addresses at which the viewers of one user are at once without an alarm.
 	maxUserAddresses = 200
@@ -121,7 +141,7 @@ func (u *userSpread) scan() {
 			addresses[key] = make(map[netip.Prefix]struct{})
 		}
 		if len(addresses[key]) <= maxUserAddresses {
-			addresses[key][backends.SubscriberPrefix(s.Request().Address)] = struct{}{}
+			addresses[key][backends.SubscriberPrefix(s.request.Address())] = struct{}{}
 		}
 		return !u.life.isEnding()
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -178,4 +179,21 @@ func TestUserSpread_Reports_OneTooMany(t *testing.T) {
 		time.Sleep(userScanInterval / 3)
 		want("an interval after that look", 1)
 	})
+}
+
+// TestDecisionCache_Share keeps one of equal decisions, and never one that differs.
+func TestDecisionCache_Share(t *testing.T) {
+	t.Parallel()
+	c := newDecisionCache()
+	shared := allowedDecision()
+	if first, second := c.share(&shared), c.share(new(allowedDecision())); first != second || *first != allowedDecision() {
+		t.Errorf("two equal decisions are kept: %p and %p", first, second)
+	}
+	for i := range 10 * len(c.recent) { // more users than there is room for
+		d := allowedDecision()
+		d.User = strconv.Itoa(i)
+		if got := c.share(&d); got.User != d.User || *got != d {
+			t.Errorf("user %d has the decision %+v", i, got)
+		}
+	}
 }

@@ -103,8 +103,9 @@ func Open(o Options) (*Delivery, error) {
 
 // recover records the sessions of an earlier process.
 func (d *Delivery) recover() error {
-	for {
-		found, dropped, err := d.spool.recover(func(found []Record) (waiting [][]byte) {
+	unreadable := 0
+	for isLast := false; !isLast; {
+		found, err := d.spool.recover(func(found []Record) (waiting [][]byte) {
 			for i := range found {
 				r := &found[i]
 				r.Time = time.Now().UTC()
@@ -112,11 +113,24 @@ func (d *Delivery) recover() error {
 			}
 			return d.waiting(found)
 		})
-		if err != nil || len(found) == 0 {
+		if err != nil {
 			return err
 		}
-		d.countDropped(dropped, nil)
-		d.write(found)
+		d.countDropped(found.dropped, nil)
+		if len(found.records) > 0 {
+			d.write(found.records)
+		}
+		unreadable, isLast = unreadable+found.unreadable, found.isLast
+	}
+	d.countUnreadable(unreadable)
+	return nil
+}
+
+// countUnreadable counts records that are lost because they cannot be read.
+func (d *Delivery) countUnreadable(n int) {
+	if d.dropped.Add(uint64(n)); n > 0 {
+		d.log.Warn("session records lost: they cannot be read; look for damage at records.spool.path",
+			slog.Int("records", n), slog.String("path", d.Config.Spool.Path))
 	}
 }
 
@@ -253,7 +267,7 @@ func (d *Delivery) runOpened(ctx context.Context) {
 	defer ticker.Stop()
 	for ctx.Err() == nil {
 		await(ctx, ticker.C)
-		d.keepOpened()
+		d.keepOpened() //nolint:contextcheck // what it keeps outlives the context
 	}
 }
 
@@ -312,7 +326,7 @@ func (d *Delivery) dropExpired(now time.Time) {
 // pauseAfter returns a channel that tells when to try again after so many failures and one. Its jitter keeps nodes apart.
 func (d *Delivery) pauseAfter(failures int) <-chan time.Time {
 	pause := min(longestPause, d.pause<<min(failures, 20))
-	return time.After(pause/2 + rand.N(pause))
+	return time.After(pause/2 + rand.N(pause)) //nolint:gosec // jitter, not a secret
 }
 
 // await waits for a value or the end of ctx.
@@ -323,17 +337,23 @@ func await[T any](ctx context.Context, c <-chan T) {
 	}
 }
 
-// deliver sends the oldest records, and returns how many.
+// deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped.
 func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
-	records, last, err := d.spool.oldest(maxBatch)
-	if err != nil || len(records) == 0 {
+	batch, err := d.spool.oldest(maxBatch)
+	if err != nil || batch.last == nil {
 		return 0, err
 	}
-	if err := d.hook.send(ctx, records, time.Now()); err != nil {
-		return 0, err
+	if sent = len(batch.records); sent > 0 {
+		if err := d.hook.send(ctx, batch.records, time.Now()); err != nil {
+			return 0, err
+		}
+		d.delivered.Add(uint64(sent))
 	}
-	d.delivered.Add(uint64(len(records)))
-	return len(records), d.spool.remove(last)
+	if err := d.spool.remove(batch.last); err != nil {
+		return sent, err
+	}
+	d.countUnreadable(batch.unreadable)
+	return sent, nil
 }
 
 // Stats returns the numbers.

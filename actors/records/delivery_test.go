@@ -61,7 +61,7 @@ func (r *receiver) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r}} //nolint:gosec // no header is slow
+	r.server = &httptest.Server{Listener: listener, Config: &http.Server{Handler: r}}
 	r.server.Start()
 }
 
@@ -403,11 +403,11 @@ func TestOpen_NodeWasKilled_OpenSessionsRecorded(t *testing.T) {
 		t.Errorf("%+v after another start, want the same", s)
 	}
 	got := map[string]Record{}
-	lines, _, err := d.spool.oldest(3000)
+	waiting, err := d.spool.oldest(3000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range lines {
+	for _, line := range waiting.records {
 		var one Record
 		if err := json.Unmarshal(line, &one); err != nil {
 			t.Fatal(err)
@@ -430,6 +430,36 @@ func TestOpen_NodeWasKilled_OpenSessionsRecorded(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), `msg="session closed"`); n != 2499 || !strings.Contains(log.String(), "estimated=true") {
 		t.Errorf("%d are logged, want 2499, as estimated", n)
+	}
+}
+
+// TestOpen_DamagedSession_OthersRecorded starts with sessions of which some stays cannot be read, and more than are taken at
+// once.
+func TestOpen_DamagedSession_OthersRecorded(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "127.0.0.1:9")
+	d, stop := open(t, c, io.Discard)
+	all := closing(0, recoverBatch+3)
+	d.KeepOpen(all)
+	var damaged []openSession
+	for i := range all {
+		if i > 1 {
+			damaged = append(damaged, openSession{all[i].Record.ID, 0, []byte(`{"event":`)})
+		}
+	}
+	if _, err := d.spool.keepOpen(append(damaged, openSession{all[1].Record.ID, 9, []byte("{}")})); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	var log bytes.Buffer
+	d, stop = open(t, c, &log)
+	defer stop()
+	if s := d.Stats(); s.Open != 0 || s.Waiting != 2 || s.Dropped != uint64(len(all)-1) {
+		t.Errorf("%+v, want none open, 2 waiting and %d dropped", s, len(all)-1)
+	}
+	stop() // nothing is logged any more
+	if text := log.String(); strings.Count(text, "they cannot be read; look for damage at records.spool.path") != 1 {
+		t.Errorf("want one warning in the log:\n%s", text)
 	}
 }
 

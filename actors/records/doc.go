@@ -31,6 +31,7 @@
 //   - A record that is in the spool is delivered at least once, over restarts, until it is older than retention.
 //   - Redis forgets what was counted of a session only after its closing record is in a spool. A node that is killed in between
 //     loses nothing: another one closes the session again, and the record has the same id.
+//   - A damaged value in the spool costs itself: it is dropped and counted, and the others are delivered.
 //   - A receiver that is down costs disk up to spool.max_size, and nothing else. Beyond that the oldest are lost and counted, and
 //     one warning tells of it. No viewer waits for the file, the spool or the receiver.
 //   - No record has a token, a ticket, a query or a path. Addresses and names of users are deleted after retention.

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"strconv"
@@ -140,6 +141,9 @@ func (r *Record) encode() []byte {
 
 // logTo writes the record to a log.
 func (r *Record) logTo(log *slog.Logger) {
+	if !log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
 	session := []any{
 		slog.String("session", r.Session), slog.String("route", r.Route), slog.String("channel", r.Channel),
 		slog.String("user", r.User), slog.String("user_id", r.UserID),

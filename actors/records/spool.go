@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -53,7 +54,10 @@ func openSpool(path string, maxSize int64) (*spool, error) {
 			_, err := tx.CreateBucketIfNotExists([]byte(name))
 			errs = append(errs, err)
 		}
-		return errors.Join(errs...)
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		return errors.Join(sizedBucket(tx, waitingBucket).mendSize(), sizedBucket(tx, openBucket).mendSize())
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
@@ -84,6 +88,20 @@ func sizedBucket(tx *bbolt.Tx, name string) *sized {
 func (b *sized) save() error {
 	raw := binary.BigEndian.AppendUint64(nil, uint64(b.count))
 	return b.tx.Bucket([]byte(sizesBucket)).Put([]byte(b.name), binary.BigEndian.AppendUint64(raw, uint64(b.size)))
+}
+
+// mendSize counts anew what the bucket has if its size cannot be: a damaged one would have all records dropped, or none removed.
+func (b *sized) mendSize() error {
+	c := b.Cursor()
+	key, value := c.First()
+	isEmpty := key == nil
+	if b.count >= 0 && b.size >= 0 && b.size <= b.tx.Size() && (b.count == 0) == isEmpty && (b.size == 0) == isEmpty {
+		return nil
+	}
+	for b.count, b.size = 0, 0; key != nil; key, value = c.Next() {
+		b.count, b.size = b.count+1, b.size+int64(len(value))
+	}
+	return b.save()
 }
 
 // put stores a value in place of an earlier one.
@@ -194,62 +212,112 @@ func (s *spool) keepOpen(all []openSession) (dropped int, err error) {
 // recoverBatch is how many open sessions are taken at once.
 const recoverBatch = 1000
 
-// recover takes some of the sessions that were open when an earlier process ended, the stays of each summed up. Those that wait
-// for the webhook are what wait returns of them. It returns none once there are none left.
-func (s *spool) recover(wait func([]Record) [][]byte) (found []Record, dropped int, err error) {
-	err = s.db.Update(func(tx *bbolt.Tx) error {
-		b := sizedBucket(tx, openBucket)
-		var ids []backends.SessionID
-		c := b.Cursor()
-		for key, value := c.First(); key != nil; key, value = c.Next() {
-			var id backends.SessionID
-			copy(id[:], key)
-			isNew := len(ids) == 0 || ids[len(ids)-1] != id
-			if isNew && len(ids) == recoverBatch {
-				break
-			}
-			var r Record
-			if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil {
-				return fmt.Errorf("open session %s is unreadable: %w", id, err)
-			}
-			if isNew {
-				ids, found = append(ids, id), append(found, r)
-			} else {
-				found[len(found)-1].add(&r)
-			}
-		}
-		if err := forget(b, ids); err != nil {
-			return err
-		}
-		dropped, err = s.append(tx, wait(found))
-		return err
-	})
-	return found, dropped, err
+// recovered are sessions that were open when an earlier process ended.
+type recovered struct {
+	// records are of the sessions, the stays of each summed up.
+	records []Record
+	// dropped is how many old records made room for them, unreadable how many stays are lost because they cannot be read.
+	dropped, unreadable int
+	isLast              bool
 }
 
-// oldest returns the oldest records that wait, up to that many, and the key of the last of them.
-func (s *spool) oldest(most int) (records [][]byte, last uint64, err error) {
+// recover takes some of the sessions that were open when an earlier process ended. Those that wait for the webhook are what wait
+// returns of them. What cannot be read is dropped: a damaged record must not keep a node from starting.
+func (s *spool) recover(wait func([]Record) [][]byte) (found recovered, err error) {
+	err = s.db.Update(func(tx *bbolt.Tx) error {
+		b := sizedBucket(tx, openBucket)
+		for _, key := range found.take(b) {
+			if err := b.remove(key); err != nil {
+				return err
+			}
+		}
+		if err := b.save(); err != nil {
+			return err
+		}
+		found.dropped, err = s.append(tx, wait(found.records))
+		return err
+	})
+	return found, err
+}
+
+// take takes the records of some sessions, and returns their keys, also those that name no session.
+func (f *recovered) take(from *sized) (keys [][]byte) {
+	f.isLast = true
+	sessions, last, isNew := 0, backends.SessionID{}, true
+	c := from.Cursor()
+	for key, value := c.First(); key != nil; key, value = c.Next() {
+		var id backends.SessionID
+		copy(id[:], key)
+		if sessions == 0 || id != last {
+			if sessions == recoverBatch {
+				f.isLast = false
+				break
+			}
+			sessions, last, isNew = sessions+1, id, true
+		}
+		keys = append(keys, bytes.Clone(key))
+		switch r, isReadable := readOpen(id, key, value); {
+		case !isReadable:
+			f.unreadable++
+		case isNew:
+			f.records, isNew = append(f.records, r), false
+		default:
+			f.records[len(f.records)-1].add(&r)
+		}
+	}
+	return keys
+}
+
+// maxCount is more than a session has requests or bytes, so that those of its stays can be added.
+const maxCount = 1 << 56
+
+// readOpen reads what would be recorded of a stay of a session.
+func readOpen(id backends.SessionID, key, value []byte) (r Record, isReadable bool) {
+	if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil || r.Session != id.String() || len(key) != len(id)+8 {
+		return Record{}, false
+	}
+	longest := time.Duration(math.MaxInt64).Seconds()
+	isPossible := math.Abs(r.Seconds) <= longest && math.Abs(r.UnverifiedSeconds) <= longest &&
+		r.Requests >= 0 && r.Requests < maxCount && r.Bytes >= 0 && r.Bytes < maxCount
+	return r, isPossible
+}
+
+// waitingBatch are the oldest records that wait.
+type waitingBatch struct {
+	records [][]byte
+	// last is the key up to which they are; nil: nothing waits.
+	last []byte
+	// unreadable is how many values up to there are no records. One of them would have the receiver get none.
+	unreadable int
+}
+
+// oldest returns the oldest records that wait, up to that many.
+func (s *spool) oldest(most int) (b waitingBatch, err error) {
 	err = s.db.View(func(tx *bbolt.Tx) error {
 		c := tx.Bucket([]byte(waitingBucket)).Cursor()
-		for key, value := c.First(); key != nil && len(records) < most; key, value = c.Next() {
-			records = append(records, bytes.Clone(value))
-			last = binary.BigEndian.Uint64(key)
+		for key, value := c.First(); key != nil && len(b.records) < most; key, value = c.Next() {
+			b.last = append(b.last[:0], key...)
+			if len(key) != 8 || recordTime(value).IsZero() {
+				b.unreadable++
+				continue
+			}
+			b.records = append(b.records, bytes.Clone(value))
 		}
 		return nil
 	})
-	return records, last, err
+	return b, err
 }
 
-// remove removes the records that wait, up to that key.
-func (s *spool) remove(last uint64) error {
-	_, err := s.removeWaiting(func(key, _ []byte) bool { return binary.BigEndian.Uint64(key) <= last })
+// remove removes what waits, up to that key.
+func (s *spool) remove(last []byte) error {
+	_, err := s.removeWaiting(func(key, _ []byte) bool { return bytes.Compare(key, last) <= 0 })
 	return err
 }
 
 // removeBefore removes the records that were made before that time, and returns how many.
 func (s *spool) removeBefore(limit time.Time) (removed int, err error) {
-	oldest, _, err := s.oldest(1)
-	if err != nil || len(oldest) == 0 || !recordTime(oldest[0]).Before(limit) {
+	oldest, err := s.oldest(1)
+	if err != nil || len(oldest.records) == 0 || !recordTime(oldest.records[0]).Before(limit) {
 		return 0, err // mostly, without a write
 	}
 	return s.removeWaiting(func(_, value []byte) bool { return recordTime(value).Before(limit) })

@@ -9,8 +9,8 @@ type ExpiredTokenPolicy uint8
 const (
 	// keepOnExpiredToken is the zero value: the session keeps its decision until its viewer sends a new token.
 	keepOnExpiredToken ExpiredTokenPolicy = iota
-	// DenyOnExpiredToken ends the session.
-	DenyOnExpiredToken
+	// denyOnExpiredToken ends the session.
+	denyOnExpiredToken
 )
 
 // String returns the policy as the config spells it.
@@ -25,7 +25,7 @@ func (e *ExpiredTokenPolicy) UnmarshalText(text []byte) error {
 	case "keep":
 		*e = keepOnExpiredToken
 	case "deny":
-		*e = DenyOnExpiredToken
+		*e = denyOnExpiredToken
 	default:
 		return fmt.Errorf("on_expired_token %q: want keep or deny", text)
 	}

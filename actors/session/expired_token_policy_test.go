@@ -7,7 +7,7 @@ import (
 
 func TestExpiredTokenPolicy_Text(t *testing.T) {
 	t.Parallel()
-	for _, want := range []ExpiredTokenPolicy{keepOnExpiredToken, DenyOnExpiredToken} {
+	for _, want := range []ExpiredTokenPolicy{keepOnExpiredToken, denyOnExpiredToken} {
 		text, _ := want.MarshalText()
 		var got ExpiredTokenPolicy
 		if err := got.UnmarshalText(text); err != nil || got != want {

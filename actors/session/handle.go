@@ -11,8 +11,8 @@ import (
 type Handle interface {
 	// ID returns the session's id.
 	ID() backends.SessionID
-	// Request returns the opening request or, if only a ticket opened the session, the first request with credentials. It
-	// is never nil.
+	// Request returns the opening request or, if only a ticket opened the session, the first request with credentials. It is
+	// never nil. It is made for the caller, so that a viewer's request should not ask for it.
 	Request() *backends.Request
 	// Decision returns the decision that holds now, or nil before the first one.
 	Decision() *backends.Decision

@@ -29,7 +29,7 @@ func newModel(t *rapid.T) *model {
 	p := plainPolicy()
 	p.Validity = pick("validity", 0, 10*time.Second, 3*time.Minute, 10*time.Hour)
 	p.TokenLife = pick("token_life", 0, 5*time.Second, time.Hour)
-	p.ExpiredToken = rapid.SampledFrom([]ExpiredTokenPolicy{keepOnExpiredToken, DenyOnExpiredToken}).Draw(t, "on_expired_token")
+	p.ExpiredToken = rapid.SampledFrom([]ExpiredTokenPolicy{keepOnExpiredToken, denyOnExpiredToken}).Draw(t, "on_expired_token")
 	p.Jitter = rapid.SampledFrom([]float64{0, 0.1}).Draw(t, "jitter")
 	p.Shared = rapid.Bool().Draw(t, "shared")
 	p.ReviveDenied = rapid.Bool().Draw(t, "revive_denied")
@@ -329,5 +329,5 @@ func (m *model) mayDeny(e Event, before State) bool {
 
 // mayTokenDeny reports whether the config denies a session whose token is too old.
 func (m *model) mayTokenDeny() bool {
-	return m.policy.ExpiredToken == DenyOnExpiredToken && m.policy.TokenLife > 0
+	return m.policy.ExpiredToken == denyOnExpiredToken && m.policy.TokenLife > 0
 }

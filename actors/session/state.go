@@ -55,9 +55,16 @@ func (p phase) hasCheckInFlight() bool {
 	}
 }
 
-// State is the state of one viewer's session. It is a flat value without times or pointers of its own; the strings of its
-// key and its decision share their bytes with what was published. Only Step changes it. Durations count from Policy.Start.
+// State is the state of one viewer's session: a flat value without times or pointers of its own. The strings of its key and its
+// decision share their bytes with what was published. Only Step changes it.
 type State struct {
+	Flat
+	// Decision is what holds for the viewer.
+	Decision backends.Decision
+}
+
+// Flat is a [State] without its decision, which is kept once where requests read it. Durations count from Policy.Start.
+type Flat struct {
 	ID    backends.SessionID
 	phase phase
 	// HasCredentials reports that the viewer's credentials are known, so that a backend can be asked.
@@ -83,8 +90,6 @@ type State struct {
 	mustLookAgain bool
 	// lastSeen is when the viewer was last seen, as the timer reported last; notSeen: not yet.
 	lastSeen time.Duration
-	// Decision is what holds for the viewer.
-	Decision backends.Decision
 	// Revision orders the decision over all nodes; see Record.Revision.
 	Revision uint64
 	// LeaseRevision is the revision of the lease under which the check in flight runs; zero: it has none.
@@ -113,11 +118,11 @@ type Origin struct {
 
 // NewState returns the state of a session before its first event.
 func NewState(o Origin) State {
-	s := State{
+	s := State{Flat: Flat{
 		ID: o.ID, opened: uint32(o.Opened.Unix()), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
 		extraLifetime: int32(min(o.ExtraLifetime.Milliseconds(), math.MaxInt32)),
 		lastSeen:      notSeen, CheckNumber: int32(o.CheckNumber),
-	}
+	}}
 	if !o.RootOpened.IsZero() {
 		s.rootOpened = uint32(o.RootOpened.Unix())
 	}

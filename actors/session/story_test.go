@@ -252,7 +252,7 @@ func TestStep_SpentToken(t *testing.T) {
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(240 * s)}}},
 		},
 		"it ends the session by the config": {
-			start: allowedFresh, given: ministra(DenyOnExpiredToken),
+			start: allowedFresh, given: ministra(denyOnExpiredToken),
 			moves: []move{{180 * s, seen(180*s, backends.BreakerClosed), deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}}},
 		},
 		"spent in the queue, it is not checked, and the slot is returned": {
@@ -260,7 +260,7 @@ func TestStep_SpentToken(t *testing.T) {
 			moves: []move{{7200 * s, RecheckGranted{}, allowedFresh, Action{ReturnSlot: true, WakeAt: in(7260 * s)}}},
 		},
 		"spent in the queue, it ends the session by the config, and the slot is returned": {
-			start: recheckQueued, given: ministra(DenyOnExpiredToken),
+			start: recheckQueued, given: ministra(denyOnExpiredToken),
 			moves: []move{{7200 * s, RecheckGranted{}, deniedRemembered, Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(7215 * s)}}},
 		},
 		"an outage never ends in cutting a viewer of Ministra": {

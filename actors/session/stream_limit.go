@@ -67,9 +67,9 @@ type EvictedStream struct {
 type LimitResult struct {
 	// States holds the state of each stream in the call, in its order.
 	States []StreamState
-	// IsContended reports that other nodes kept the call from counting the streams. Their states are not known.
-	IsContended bool
-	// RecheckIn is when to ask again at the latest, because the limit is exceeded or the call was contended; zero: with the
+	// IsLocal reports that the store did not count the streams in time. The states are what this node alone knows.
+	IsLocal bool
+	// RecheckIn is when to ask again at the latest, because the limit is exceeded or the store did not count; zero: with the
 	// next heartbeat.
 	RecheckIn time.Duration
 	// Evicted lists the user's streams that this call evicted or superseded, those in the call included. Each is listed once.

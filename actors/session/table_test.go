@@ -104,7 +104,7 @@ func openRows() []row {
 		},
 		{
 			story: "a ticket does not where an expired token denies", phase: deniedRemembered, event: old, next: deniedRemembered,
-			given: spent(func(s *testSession) { s.policy.ExpiredToken = DenyOnExpiredToken }), want: shown,
+			given: spent(func(s *testSession) { s.policy.ExpiredToken = denyOnExpiredToken }), want: shown,
 		},
 		{
 			story: "a ticket does not where the policy wants an answer", phase: deniedRemembered, event: old, next: deniedRemembered,
@@ -308,7 +308,7 @@ func slotRows() []row {
 		},
 		row{
 			story: "a slot for a spent token that denies is returned", phase: recheckQueued, event: RecheckGranted{}, next: deniedRemembered,
-			given: spent(DenyOnExpiredToken), want: Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)},
+			given: spent(denyOnExpiredToken), want: Action{ReturnSlot: true, Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)},
 		},
 		row{story: "a slot that comes during a look is returned", phase: recheckLooking, event: RecheckGranted{}, next: recheckSlotMissed, want: Action{ReturnSlot: true}},
 	)

@@ -105,7 +105,7 @@ func (s step) useFallback(e TimerFired) Action {
 
 // onSpentToken decides on a session whose token the backend has forgotten: a check could only bring a false No.
 func (s step) onSpentToken(lastSeen time.Duration) Action {
-	if s.ExpiredToken == DenyOnExpiredToken {
+	if s.ExpiredToken == denyOnExpiredToken {
 		return s.deny(backends.Decision{
 			Verdict: backends.Denied, Source: backends.FromLocal,
 			UserID: s.Decision.UserID, User: s.Decision.User,

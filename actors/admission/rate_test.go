@@ -1,4 +1,4 @@
-package actors
+package admission
 
 import (
 	"net/netip"
@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestOpenRate_LimitsSubscriber(t *testing.T) {
+func TestRate_LimitsSubscriber(t *testing.T) {
 	t.Parallel()
 	type attempt struct {
 		from string
@@ -58,9 +58,9 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 	for name, attempts := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newOpenRate(t0(), 1, 3)
+			a := PerSecond(start(), 1, 3)
 			for i, attempt := range attempts {
-				if got := a.allowAddress(netip.MustParseAddr(attempt.from), in(attempt.at)); got != attempt.want {
+				if got := a.AllowAddress(netip.MustParseAddr(attempt.from), start().Add(attempt.at)); got != attempt.want {
 					t.Errorf("attempt %d, from %s at %v: %v, want %v", i, attempt.from, attempt.at, got, attempt.want)
 				}
 			}
@@ -68,23 +68,23 @@ func TestOpenRate_LimitsSubscriber(t *testing.T) {
 	}
 }
 
-func TestOpenRate_NoAddress_OneSubscriber(t *testing.T) {
+func TestRate_NoAddress_OneSubscriber(t *testing.T) {
 	t.Parallel()
-	a := newOpenRate(t0(), 1, 1)
-	if first, second := a.allowAddress(netip.Addr{}, t0()), a.allowAddress(netip.Addr{}, t0()); !first || second {
+	a := PerSecond(start(), 1, 1)
+	if first, second := a.AllowAddress(netip.Addr{}, start()), a.AllowAddress(netip.Addr{}, start()); !first || second {
 		t.Errorf("allowed %v, then %v; want true, then false", first, second)
 	}
 }
 
-func TestOpenRate_Concurrent_Exact(t *testing.T) {
+func TestRate_Concurrent_Exact(t *testing.T) {
 	t.Parallel()
-	a := newOpenRate(t0(), 1, 100)
+	a := PerSecond(start(), 1, 100)
 	var in atomic.Int64
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
-				if a.allowAddress(netip.MustParseAddr("192.0.2.1"), t0()) {
+				if a.AllowAddress(netip.MustParseAddr("192.0.2.1"), start()) {
 					in.Add(1)
 				}
 			}
@@ -96,11 +96,11 @@ func TestOpenRate_Concurrent_Exact(t *testing.T) {
 	}
 }
 
-func TestNewOpenRate_PerSecond(t *testing.T) {
+func TestPerSecond(t *testing.T) {
 	t.Parallel()
-	a := newOpenRate(t0(), 4, 1)
+	a := PerSecond(start(), 4, 1)
 	for at, want := range []bool{true, false, true, false, true} { // every eighth of a second
-		if got := a.allowAddress(netip.MustParseAddr("192.0.2.1"), in(time.Duration(at)*time.Second/8)); got != want {
+		if got := a.AllowAddress(netip.MustParseAddr("192.0.2.1"), start().Add(time.Duration(at)*time.Second/8)); got != want {
 			t.Errorf("after %d/8 s: %v, want %v", at, got, want)
 		}
 	}
