@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"math"
+	"net/http"
 	"testing"
 
 	"usher/gateway/ticket"
@@ -11,38 +12,42 @@ import (
 
 // Allocations are counted without the race detector, under which pools drop items on purpose.
 
-// TestHandler_CachedSegment_Allocations compares what net/http itself allocates with what a request
-// allocates with us: route, ticket, session, cache and response.
-func TestHandler_CachedSegment_Allocations(t *testing.T) {
-	const most = 5 // 2 or 3 in fact
-	g, path := newCachedSegment(t, 1000)
-	least := newRawViewer(t, baseline("text/plain; charset=utf-8", []byte(g.upstream.files["/play/a001/seg-17.ts"])), path)
-	ours := newRawViewer(t, g.handler, path)
-	bare := testing.AllocsPerRun(500, func() { least.do(t) })
-	full := testing.AllocsPerRun(500, func() { ours.do(t) })
-	if full-bare > most {
-		t.Errorf("%v allocations a request, %v of them net/http's own: %v are ours, want %d at most", full, bare, full-bare, most)
+// fewest returns how many allocations a request takes. A garbage collection empties pools, so that the least of several runs counts.
+func (v *directViewer) fewest(t *testing.T) float64 {
+	t.Helper()
+	n := math.Inf(1)
+	for range 4 {
+		n = min(n, testing.AllocsPerRun(500, func() { v.do(t) }))
 	}
-	t.Logf("net/http %v, with us %v", bare, full)
+	return n
 }
 
-// TestHandler_Reference_AllocatesAsPlain compares a segment behind a reference with a plain one.
-func TestHandler_Reference_AllocatesAsPlain(t *testing.T) {
-	g, path := newCachedSegment(t, 1000)
-	plain := newRawViewer(t, g.handler, path)
-	sealedGateway, sealedPath := newCachedReference(t, 1000)
-	sealed := newRawViewer(t, sealedGateway.handler, sealedPath)
-	// A garbage collection empties pools, so that the least of several runs counts.
-	fewest := func(v *rawViewer) float64 {
-		n := math.Inf(1)
-		for range 4 {
-			n = min(n, testing.AllocsPerRun(500, func() { v.do(t) }))
+func TestServe_Cached_Allocations(t *testing.T) {
+	segments, segment := newCachedSegment(t, 1000)
+	references, reference := newCachedReference(t, 1000)
+	playlists := newPlaylistGateway(t)
+	ticket := playlists.ticket(t, "a001")
+	for name, test := range map[string]struct {
+		gateway *testGateway
+		uri     string
+		status  int
+		most    float64
+	}{
+		"a segment":                  {segments, segment, http.StatusOK, 1},
+		"a segment by reference":     {references, reference, http.StatusOK, 1},
+		"a playlist below a ticket":  {playlists, "/~" + ticket + "/play/a001/index.m3u8", http.StatusOK, 2},
+		"a playlist by original URL": {playlists, "/play/a001/index.m3u8?token=123", http.StatusOK, 4},
+		"a forged ticket":            {playlists, "/~" + ticket[:len(ticket)-1] + "A/play/a001/index.m3u8", http.StatusForbidden, 2},
+	} {
+		v := newDirectViewer(test.gateway.Gateway, test.uri)
+		if got := v.do(t); got != test.status {
+			t.Fatalf("%s: status %d, want %d", name, got, test.status)
 		}
-		return n
-	}
-	least := fewest(plain)
-	if got := fewest(sealed); got > least {
-		t.Errorf("%v allocations, want the %v of a plain path", got, least)
+		n := v.fewest(t)
+		if n > test.most {
+			t.Errorf("%s: %v allocations, want at most %v", name, n, test.most)
+		}
+		t.Logf("%s: %v allocations", name, n)
 	}
 }
 
@@ -63,17 +68,5 @@ func TestGateway_Verify_DoesNotAllocate(t *testing.T) {
 				t.Errorf("depth %d: %v allocations, valid %v; want none, %v", depth, n, ok, want)
 			}
 		}
-	}
-}
-
-func TestHandler_ForgedTicket_Allocations(t *testing.T) {
-	const most = 5 // 2 in fact
-	g := newPlaylistGateway(t)
-	good := g.ticket(t, "a001")
-	forged := newRawViewer(t, g.handler, "/~"+good[:len(good)-1]+"A/play/a001/index.m3u8")
-	least := newRawViewer(t, baseline("text/plain", []byte("no")), "/")
-	bare := testing.AllocsPerRun(500, func() { least.do(t) })
-	if full := testing.AllocsPerRun(500, func() { forged.do(t) }); full-bare > most {
-		t.Errorf("%v allocations, %v of them net/http's own; want %d more at most", full, bare, most)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
 	"usher/gateway/listener"
+	"usher/gateway/memory"
 	"usher/gateway/reference"
 	"usher/gateway/upstream"
 )
@@ -81,6 +82,8 @@ type LimitsConfig struct {
 	MaxConcurrentRequests int `yaml:"max_concurrent_requests"`
 	// Connections bound connections.
 	Connections listener.Limits `yaml:",inline"`
+	// Memory bounds memory.
+	Memory memory.Limits `yaml:",inline"`
 	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
 	// WriteTimeout bounds how long a response makes no progress.
 	ReadTimeout  time.Duration `yaml:"read_timeout"`
@@ -88,9 +91,18 @@ type LimitsConfig struct {
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 }
 
+// minViewerRate is the rate in bytes per second below which a viewer counts as stalled. No stream plays at it.
+const minViewerRate = 8 << 10
+
+// TimeToWrite returns how long a viewer may take to receive n bytes.
+func (c LimitsConfig) TimeToWrite(n int) time.Duration {
+	return c.WriteTimeout + time.Duration(n/minViewerRate)*time.Second
+}
+
 // DrainConfig configures how a node shuts down.
 type DrainConfig struct {
-	// ReadinessDelay is how long the node still serves after readiness is off, so that balancers notice.
+	// ReadinessDelay is how long the node still serves after readiness is off, so that balancers notice. Each response then closes
+	// its connection. One that has asked for nothing for so long is closed afterwards.
 	ReadinessDelay time.Duration `yaml:"readiness_delay"`
 	// Timeout is how long requests may take to finish after that.
 	Timeout time.Duration `yaml:"timeout"`
@@ -119,6 +131,7 @@ func DefaultConfig() Config {
 			MaxURLSize:            8 * setting.KiB,
 			MaxConcurrentRequests: 100_000,
 			Connections:           listener.DefaultLimits(),
+			Memory:                memory.DefaultLimits(),
 			ReadTimeout:           10 * time.Second,
 			IdleTimeout:           75 * time.Second,
 			WriteTimeout:          30 * time.Second,

@@ -93,7 +93,7 @@ func corpusNode(t *testing.T, rt http.RoundTripper, ticketIn hls.TicketTransport
 	}
 	c.Origins["second"] = &OriginConfig{URL: "http://192.0.2.7:8000"}
 	g, _ := newBareGateway(t, c, origin.WithTransport(rt))
-	front := httptest.NewServer(NewHandler(g))
+	front := httptest.NewServer(&testHandler{g})
 	t.Cleanup(front.Close)
 	return front.Listener.Addr().String()
 }
@@ -321,7 +321,7 @@ func TestServe_IPv6Origin_OwnPort(t *testing.T) {
 			o := &corpusOrigin{}
 			c := testConfig(address)
 			g, _ := newBareGateway(t, c, origin.WithTransport(o.transport(t)))
-			front := httptest.NewServer(NewHandler(g))
+			front := httptest.NewServer(&testHandler{g})
 			t.Cleanup(front.Close)
 			p := newPlayer(t, "")
 			host := strings.TrimPrefix(address, "http://")
@@ -357,7 +357,7 @@ func TestServe_Steering_ParametersOfAPathway(t *testing.T) {
 			c := testConfig("http://origin.example:8081")
 			c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: "edge.example:8081"}}
 			g, table := newBareGateway(t, c, origin.WithTransport(o.transport(t)))
-			front := httptest.NewServer(NewHandler(g))
+			front := httptest.NewServer(&testHandler{g})
 			t.Cleanup(front.Close)
 			edgeVariant := "http://edge.example:8081/play/a001/low.m3u8?p=1+2"
 			if strings.Contains(variant, "x=y") {

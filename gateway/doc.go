@@ -4,8 +4,7 @@
 //	Request ─► route ─► ticket or credentials ─► session's decision ─► playlist (spliced) or media (cached) ─► Response
 //
 // Entry points: [Gateway.Serve] answers a viewer or an edge, in gateway.go. [Gateway.Check] answers an edge that asks by
-// gRPC, in edge_check.go. Neither knows an HTTP server: [Handler] adapts them to net/http (nethttp.go), and [Server] runs
-// the listener (server.go).
+// gRPC, in edge_check.go. Neither knows an HTTP server: package front serves HTTP on the public listener.
 //
 // Package edge holds the endpoints and dialects of edges, package hls rewrites playlists, package reference seals what they
 // say into URIs, package origin fetches and caches, package upstream says which hosts an origin may name, package urlpath says

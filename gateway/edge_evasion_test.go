@@ -49,7 +49,7 @@ func TestServe_UnlistedEdge_HidesNoOtherWarning(t *testing.T) {
 	}
 }
 
-func TestHandler_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
+func TestGateway_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
 		g := newEdgeTestGateway(t, nil, edgeRoute(d))
@@ -59,7 +59,7 @@ func TestHandler_EdgeCheckURLTooLong_EncodedByDialect(t *testing.T) {
 	}
 }
 
-func TestHandler_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
+func TestGateway_EdgeCheckOverload_EncodedByDialect(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[edge.Dialect]int{edge.Astra: 403, edge.Nginx: 403, edge.Flussonic: 500, edge.ForwardAuth: 503} {
 		g := newEdgeTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 }, edgeRoute(d))
@@ -146,7 +146,7 @@ func TestCheck_EnvoyBehindTrustedProxy(t *testing.T) {
 
 // An endpoint for any path comes after the media routes. Responses to viewers are not encoded for an edge: a 4xx would end
 // playback.
-func TestHandler_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
+func TestGateway_OverloadBesideCatchAllEndpoint_ViewersGet503(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]int{
 		"/play/a001/index.m3u8?token=1":   http.StatusServiceUnavailable,

@@ -93,7 +93,7 @@ func newBareEdgeTestGateway(t testing.TB, edit func(*Config), routes ...RouteCon
 	}
 	t.Cleanup(g.Close)
 	g.table.key = g.SigningKey
-	g.handler = NewHandler(g.Gateway)
+	g.handler = &testHandler{g.Gateway}
 	return g
 }
 

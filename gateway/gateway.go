@@ -165,6 +165,12 @@ func (g *Gateway) TooLongURIs() map[string]uint64 {
 	return counts
 }
 
+// Limits returns the limits of its requests.
+func (g *Gateway) Limits() LimitsConfig { return g.options.Config.Limits }
+
+// Serving returns how many requests are served now.
+func (g *Gateway) Serving() int64 { return g.serving.Load() }
+
 // SigningKey returns the id of the key that signs new tickets.
 func (g *Gateway) SigningKey() string { return g.signer.SigningKey() }
 
@@ -194,8 +200,8 @@ func newRequestContext(req *Request, t target, viewer client) requestContext {
 	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: t.isPlaylist(), now: time.Now()}
 }
 
-// Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer.
-func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
+// serve answers a request within the limits. It returns an error only if ctx ended before there was anything to answer.
+func (g *Gateway) serve(ctx context.Context, req *Request, resp *Response) error {
 	text, whole, inPath := ticketInPath(req.Path)
 	viewer := clientOf(req, g.trusted)
 	sealed, path, name := cutReference(whole)

@@ -5,7 +5,6 @@ import (
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
-	"hash"
 	"hash/maphash"
 	"net/netip"
 	"sync"
@@ -14,8 +13,10 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/backends"
+	"usher/backends/mac"
 	"usher/backends/setting"
 	"usher/gateway/edge"
+	"usher/gateway/evictions"
 	"usher/gateway/ticket"
 	"usher/gateway/variants"
 )
@@ -35,16 +36,17 @@ const (
 // A viewer's group is the same at all addresses. A ticket holds the session's id and the tag, of which the group is computed
 // again, and with it the id of the viewer's session at any other address: the one that their credentials would open there.
 type sessionHasher struct {
-	macs        sync.Pool
+	macs        *mac.Pool[[aes.BlockSize]byte]
 	ids, tags   cipher.Block
 	playbackIDs playbackIDs
 }
 
 func newSessionHasher(secret setting.Secret) *sessionHasher {
 	key := []byte(secret.Reveal())
-	i := &sessionHasher{playbackIDs: newPlaybackIDs(), ids: newBlock(key, idKeyDomain), tags: newBlock(key, tagKeyDomain)}
-	i.macs.New = func() any { return &identityMAC{hash: hmac.New(sha256.New, key)} }
-	return i
+	return &sessionHasher{
+		macs: mac.NewPool[[aes.BlockSize]byte](key), playbackIDs: newPlaybackIDs(),
+		ids: newBlock(key, idKeyDomain), tags: newBlock(key, tagKeyDomain),
+	}
 }
 
 // newBlock returns a cipher whose key is derived from the secret.
@@ -58,18 +60,13 @@ func newBlock(secret []byte, domain string) cipher.Block {
 	return block
 }
 
-// identityMAC is a MAC with its buffers.
-type identityMAC struct {
-	hash  hash.Hash
-	in    []byte
-	sum   [sha256.Size]byte
-	block [aes.BlockSize]byte
-}
+// identityMAC has a block for the ciphers.
+type identityMAC = mac.MAC[[aes.BlockSize]byte]
 
 // sessionID returns the viewer's session id, the same on every node. It covers the viewer's subscriber prefix, unless the
 // route shares sessions among the addresses that show the same credentials.
 func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client) backends.SessionID {
-	m, _ := i.macs.Get().(*identityMAC)
+	m := i.macs.Get()
 	defer i.macs.Put(m)
 	id := i.group(m, t, c, req)
 	i.seal(m, &id, i.tagOf(m, t.route.sessionPrefix(c, viewer.address)))
@@ -82,69 +79,67 @@ func (i *sessionHasher) groupID(t *target, c *backends.Credentials, req *Request
 	if c.IsEmpty() {
 		return backends.SessionID{}
 	}
-	m, _ := i.macs.Get().(*identityMAC)
+	m := i.macs.Get()
 	defer i.macs.Put(m)
 	return i.group(m, t, c, req)
 }
 
 func (i *sessionHasher) group(m *identityMAC, t *target, c *backends.Credentials, req *Request) backends.SessionID {
-	m.in = append(m.in[:0], identityDomain...)
-	m.in = backends.AppendField(m.in, t.route.name)
-	m.in = backends.AppendField(m.in, t.channel)
-	m.in = backends.AppendField(m.in, t.folder)
-	m.in = c.AppendCanonical(m.in)
+	m.In = append(m.In[:0], identityDomain...)
+	m.In = backends.AppendField(m.In, t.route.name)
+	m.In = backends.AppendField(m.In, t.channel)
+	m.In = backends.AppendField(m.In, t.folder)
+	m.In = c.AppendCanonical(m.In)
 	if req.isPublish {
-		m.in = backends.AppendField(m.in, "publish")
+		m.In = backends.AppendField(m.In, "publish")
 	}
-	m.in = i.appendIdentityFields(m.in, t, c, req)
-	m.hash.Reset()
-	m.hash.Write(m.in)
-	return backends.SessionID(m.hash.Sum(m.sum[:0])[:16])
+	m.In = i.appendIdentityFields(m.In, t, c, req)
+	return backends.SessionID(m.Sum(m.In)[:16])
 }
 
 // tag returns the tag of the tickets that are issued at a prefix.
 func (i *sessionHasher) tag(prefix netip.Prefix) ticket.Tag {
-	m, _ := i.macs.Get().(*identityMAC)
+	m := i.macs.Get()
 	defer i.macs.Put(m)
 	return i.tagOf(m, prefix)
 }
 
 // tagOf returns the tag of a prefix. The prefixes of both families have blocks of their own, and no prefix is all zeros.
 func (i *sessionHasher) tagOf(m *identityMAC, prefix netip.Prefix) ticket.Tag {
-	m.block = [aes.BlockSize]byte{}
+	m.Buffers = [aes.BlockSize]byte{}
 	isIPv6 := prefix.IsValid() && prefix.Addr().Is6()
 	switch {
 	case isIPv6:
 		address := prefix.Addr().As16()
-		copy(m.block[:], address[:8]) // the rest is the host's
-		m.block[15] = byte(prefix.Bits())
+		copy(m.Buffers[:], address[:8]) // the rest is the host's
+		m.Buffers[15] = byte(prefix.Bits())
 	case prefix.IsValid():
 		address := prefix.Addr().As4()
-		copy(m.block[:], address[:])
-		m.block[15] = byte(prefix.Bits())
+		copy(m.Buffers[:], address[:])
+		m.Buffers[15] = byte(prefix.Bits())
 	}
-	i.tags.Encrypt(m.block[:], m.block[:])
-	return ticket.NewTag(m.block[:], isIPv6)
+	i.tags.Encrypt(m.Buffers[:], m.Buffers[:])
+	return ticket.NewTag(m.Buffers[:], isIPv6)
 }
 
 // sibling returns the id of the viewer's session at the address of a tag. root is their session at the address of another.
 func (i *sessionHasher) sibling(root backends.SessionID, rootTag, tag ticket.Tag) backends.SessionID {
-	m, _ := i.macs.Get().(*identityMAC)
+	m := i.macs.Get()
 	defer i.macs.Put(m)
-	m.block = root
-	i.ids.Decrypt(m.block[:], m.block[:])
-	mix(&m.block, rootTag)
-	id := backends.SessionID(m.block)
+	m.Buffers = root
+	i.ids.Decrypt(m.Buffers[:], m.Buffers[:])
+	mix(&m.Buffers, rootTag)
+	id := backends.SessionID(m.Buffers)
 	i.seal(m, &id, tag)
 	return id
 }
 
 // seal makes the id of a group that of its session at the address of a tag.
 func (i *sessionHasher) seal(m *identityMAC, id *backends.SessionID, tag ticket.Tag) {
-	m.block = *id
-	mix(&m.block, tag)
-	i.ids.Encrypt(m.block[:], m.block[:])
-	*id = m.block
+	m.Buffers = *id
+	mix(&m.Buffers, tag)
+	i.ids.Encrypt(m.Buffers[:], m.Buffers[:])
+	*id = m.Buffers
 }
 
 func mix(block *[aes.BlockSize]byte, tag ticket.Tag) {
@@ -191,6 +186,8 @@ const (
 type playbackIDs struct {
 	seed   maphash.Seed
 	owners *otter.Cache[uint64, *playbackSet]
+	// evicted counts owners that were given up for others.
+	evicted *evictions.Counter
 }
 
 type playbackSet struct {
@@ -199,7 +196,9 @@ type playbackSet struct {
 }
 
 func newPlaybackIDs() playbackIDs {
-	return playbackIDs{seed: maphash.MakeSeed(), owners: otter.Must(&otter.Options[uint64, *playbackSet]{
+	evicted := new(evictions.Counter)
+	return playbackIDs{seed: maphash.MakeSeed(), evicted: evicted, owners: otter.Must(&otter.Options[uint64, *playbackSet]{
+		OnAtomicDeletion: evictions.Of[uint64, *playbackSet](evicted),
 		MaximumSize:      maxPlaybackOwners,
 		ExpiryCalculator: otter.ExpiryAccessing[uint64, *playbackSet](playbackTTL),
 	})}

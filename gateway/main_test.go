@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -168,14 +169,6 @@ func (r *sessionTable) liveSessions() []*fakeSession {
 	return all
 }
 
-// sent returns how many bytes are counted as sent to the viewers of all sessions.
-func (r *sessionTable) sent() (total int64) {
-	for _, s := range r.liveSessions() {
-		total += s.sent.Load()
-	}
-	return total
-}
-
 // testOrigin is an origin on a real socket that records its requests.
 type testOrigin struct {
 	url    string
@@ -238,10 +231,10 @@ func (s *testOrigin) reset() {
 	s.requests = nil
 }
 
-// testGateway is a gateway behind net/http, with an origin on a real socket and a sessionTable.
+// testGateway is a gateway behind a testHandler, with an origin on a real socket and a sessionTable.
 type testGateway struct {
 	*Gateway
-	handler  *Handler
+	handler  *testHandler
 	table    *sessionTable
 	upstream *testOrigin
 	url      string
@@ -252,6 +245,55 @@ const (
 	mediaPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:6,\nseg-17.ts\n#EXTINF:6,\nseg-18.ts\n"
 	segment       = "the seventeenth segment"
 )
+
+// testHandler serves a gateway by net/http, as far as these tests need it. The fronts have tests of their own.
+type testHandler struct{ gateway *Gateway }
+
+func (h *testHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	req, resp := newTestRequest(r), &Response{}
+	defer resp.Reset()
+	if err := h.gateway.Serve(r.Context(), &req, resp); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	for _, f := range resp.Fields() {
+		w.Header().Add(f.Name, f.Value)
+	}
+	w.WriteHeader(resp.Status)
+	body, err := resp.Body, error(nil)
+	if resp.Stream != nil {
+		defer func() { _ = resp.Stream.Close() }()
+		body, err = resp.next(w)
+	}
+	for ; err == nil && len(body) > 0; body, err = resp.next(w) {
+		n, _ := w.Write(body)
+		resp.Sent(int64(n))
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		h.gateway.StreamBroken(err, resp)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// next returns the next part of the response's body. What was written before reaches the viewer without waiting for it.
+func (resp *Response) next(w http.ResponseWriter) ([]byte, error) {
+	if resp.Stream == nil {
+		return nil, io.EOF
+	}
+	if !resp.Stream.IsReady() {
+		_ = http.NewResponseController(w).Flush()
+	}
+	return resp.Stream.Next()
+}
+
+func newTestRequest(r *http.Request) Request {
+	req := Request{
+		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header, Body: r.Body,
+	}
+	if peer, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		req.Peer = peer.Addr().Unmap()
+	}
+	return req
+}
 
 // testConfig returns a config with one route, /play/{channel}/*. The test's own address is a trusted proxy, so that requests
 // can come from anywhere.
@@ -275,7 +317,7 @@ func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 		edit(&c)
 	}
 	g.Gateway, g.table = newBareGateway(t, c)
-	g.handler = NewHandler(g.Gateway)
+	g.handler = &testHandler{g.Gateway}
 	front := httptest.NewServer(g.handler)
 	t.Cleanup(front.Close)
 	g.url = front.URL
@@ -484,3 +526,26 @@ func uris(playlist string) []string {
 
 // forwardedFor returns the field with which the test's own address, a trusted proxy, forwards a viewer's.
 func forwardedFor(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }
+
+// memoryServer serves a gateway behind a memoryListener, with an origin without a network, for use within synctest.Test.
+type memoryServer struct {
+	*memoryListener
+	table  *sessionTable
+	ticket string
+}
+
+func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServer {
+	t.Helper()
+	c := testConfig("http://origin.example.com")
+	if edit != nil {
+		edit(&c)
+	}
+	b := &memoryServer{memoryListener: newMemoryListener()}
+	core, table := newBareGateway(t, c, origin.WithTransport(o))
+	b.table = table
+	b.ticket = (&testGateway{Gateway: core, table: table}).ticket(t, "a001")
+	server := &http.Server{Handler: &testHandler{core}, ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	go func() { _ = server.Serve(b.memoryListener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return b
+}

@@ -49,7 +49,8 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	resp.Set("Etag", s.ETag)
 	resp.Set("Cache-Control", s.CacheControl)
 	resp.Set("Content-Range", s.ContentRange)
-	if age := rc.now.Sub(s.Fetched) / time.Second; age > 0 {
+	// Not by rc.now: where this request fetched the object, that is before the origin's response, and a second would be missing.
+	if age := time.Since(s.Fetched) / time.Second; age > 0 {
 		resp.Set("Age", strconv.FormatInt(int64(age), 10))
 	}
 	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
@@ -83,8 +84,8 @@ func (t *target) hideCredentials(text string) string {
 	return text
 }
 
-// streamBroken records that a body ended early, unless the viewer left.
-func (g *Gateway) streamBroken(err error, resp *Response) {
+// StreamBroken records that a response's stream ended early, which is the origin's fault.
+func (g *Gateway) StreamBroken(err error, resp *Response) {
 	g.reportOrigin(err, &resp.scratch)
 }
 

@@ -120,3 +120,18 @@ func TestLocator_Note(t *testing.T) {
 		t.Errorf("media (-want +got):\n%s", diff)
 	}
 }
+
+func TestMediaContentType(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/a.ts": "video/mp2t", "/a.TS": "video/mp2t", "/a.m4s": "video/mp4", "/a.mp4": "video/mp4", "/a.cmfv": "video/mp4",
+		"/a.m4a": "audio/mp4", "/a.cmfa": "audio/mp4", "/a.aac": "audio/aac", "/a.vtt": "text/vtt", "/a.key": "application/octet-stream",
+	} {
+		if got := mediaContentType("", path); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	if got := mediaContentType("video/iso.segment", "/a.ts"); got != "video/iso.segment" {
+		t.Errorf("the origin's own: got %s", got)
+	}
+}

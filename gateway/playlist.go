@@ -116,7 +116,7 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 		resp.Body = tpl.Body()
 	} else {
 		text := g.signer.Sign(rc.claims, rc.target.scope())
-		resp.Body = tpl.Append(make([]byte, 0, tpl.Size(text)), text)
+		resp.Body = tpl.Append(resp.makeText(tpl.Size(text)), text)
 	}
 	resp.Set("Content-Type", contentType)
 	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
@@ -237,7 +237,7 @@ func documentDirectives(query string) string {
 // on another site only if it is SameSite=None and Partitioned.
 func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	t := &rc.target
-	c := http.Cookie{
+	c := http.Cookie{ //nolint:gosec // Secure wherever the viewer speaks TLS
 		Name: g.options.Config.Tickets.CookieName, HttpOnly: true,
 		Value:  g.signer.Sign(rc.claims, t.scope()),
 		MaxAge: int(g.options.Config.Tickets.ReviveFor / time.Second),

@@ -1,12 +1,22 @@
 package gateway
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io"
+	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
+	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/hls"
 )
+
+// ErrDraining is the cause with which the contexts of requests in flight end when a node drains.
+var ErrDraining = errors.New("draining")
 
 // Request is what the gateway needs of an HTTP request. It is not kept after Serve returns.
 type Request struct {
@@ -38,6 +48,41 @@ type Header interface {
 	Get(name string) string
 	// Values returns the values of all fields of that name, in order.
 	Values(name string) []string
+}
+
+// Serve answers one request. It returns an error only if the viewer disconnected, so that there is nothing to answer. The
+// request counts as served until the response is Reset.
+func (g *Gateway) Serve(ctx context.Context, req *Request, resp *Response) error {
+	limits := &g.options.Config.Limits
+	resp.serving = g.serving
+	switch n := g.serving.Add(1); {
+	case n > int64(limits.MaxConcurrentRequests):
+		g.setCORS(hls.TicketInPath, req, resp)
+		g.shed(backends.NewOverload("limits.max_concurrent_requests", limits.MaxConcurrentRequests), resp, time.Second)
+		g.encodeRefusal(req, resp)
+	case req.urlSize() > int(limits.MaxURLSize):
+		g.setCORS(hls.TicketInPath, req, resp)
+		resp.refuse(http.StatusRequestURITooLong, fmt.Sprintf("the URL is longer than limits.max_url_size=%v", limits.MaxURLSize))
+		g.encodeRefusal(req, resp)
+	default:
+		err := g.serve(ctx, req, resp)
+		if err == nil || !errors.Is(context.Cause(ctx), ErrDraining) {
+			return err
+		}
+		resp.clear()
+		g.setCORS(hls.TicketInPath, req, resp)
+		resp.retryLater(time.Second, "the node is draining; try again")
+		g.encodeRefusal(req, resp)
+	}
+	return nil
+}
+
+// urlSize returns the size of the path and the query.
+func (req *Request) urlSize() int {
+	if req.Query == "" {
+		return len(req.Path)
+	}
+	return len(req.Path) + len("?") + len(req.Query)
 }
 
 // client is the viewer as trusted proxies report them, else as the connection shows them.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -26,7 +27,7 @@ type Field struct{ Name, Value string }
 // Response is what to send. It is reusable: Reset empties it. At most one of Body and Stream is set.
 type Response struct {
 	Status int
-	// Body is the whole body. It is shared and must not be written to. For HEAD it is not sent.
+	// Body is the whole body. It is shared and must not be written to, and is valid until Reset. For HEAD it is not sent.
 	Body []byte
 	// Stream, if not nil, gives the body as it arrives. The sender closes it.
 	Stream *origin.Stream
@@ -34,9 +35,11 @@ type Response struct {
 	fields    [maxFields]Field
 	numFields int
 
+	serving *atomic.Int64    // counts the request; nil: it is not counted
 	session session.Handle   // whose request is answered; counts the bytes sent
 	stream  origin.Stream    // what Stream points to
 	buffer  reference.Buffer // of the request's reference; survives Reset
+	text    []byte           // what a body is written into; survives Reset
 	scratch requestContext   // lives here because it is too big to allocate for each request
 }
 
@@ -48,10 +51,33 @@ func (resp *Response) begin(s session.Handle) {
 
 // Reset empties the response, which has been sent.
 func (resp *Response) Reset() {
+	if resp.serving != nil {
+		resp.serving.Add(-1)
+	}
+	resp.serving = nil
+	resp.clear()
+}
+
+// clear empties the response to a request that is still served.
+func (resp *Response) clear() {
 	if resp.session != nil {
 		resp.session.End(time.Now())
 	}
-	*resp = Response{buffer: resp.buffer}
+	*resp = Response{buffer: resp.buffer, text: resp.text, serving: resp.serving}
+}
+
+// maxKeptText is the longest body whose memory the next response gets. Live playlists have some 2 kB.
+const maxKeptText = 8 << 10
+
+// makeText returns an empty text with room for n bytes, which is valid until Reset.
+func (resp *Response) makeText(n int) []byte {
+	if n > maxKeptText {
+		return make([]byte, 0, n)
+	}
+	if cap(resp.text) < n {
+		resp.text = make([]byte, 0, n)
+	}
+	return resp.text[:0]
 }
 
 // Fields returns the header fields. Fields of one name are adjacent; only Set-Cookie and WWW-Authenticate occur more than

@@ -13,6 +13,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/gateway/edge"
+	"usher/gateway/evictions"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
@@ -38,6 +39,8 @@ type route struct {
 	// entries holds the folder in which each channel was opened, until a warning was written of one opened in two.
 	entries          *otter.Cache[string, string]
 	hasWarnedEntries atomic.Bool
+	// evicted counts what warned and entries gave up.
+	evicted evictions.Counter
 }
 
 // pathMapping maps viewers' paths to paths on the origin.
@@ -64,8 +67,10 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	for _, h := range c.Hosts {
 		r.hosts = append(r.hosts, strings.ToLower(h))
 	}
-	r.warned = otter.Must(&otter.Options[string, struct{}]{MaximumSize: maxWarned})
-	r.entries = otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries})
+	r.warned = otter.Must(&otter.Options[string, struct{}]{
+		MaximumSize: maxWarned, OnAtomicDeletion: evictions.Of[string, struct{}](&r.evicted),
+	})
+	r.entries = otter.Must(&otter.Options[string, string]{MaximumSize: maxEntries, OnAtomicDeletion: evictions.Of[string, string](&r.evicted)})
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))

@@ -10,7 +10,7 @@ import (
 )
 
 // replace serves by a gateway of other settings from now on, as after a reload.
-func (h *Handler) replace(t *testing.T, edit func(*Options)) {
+func (h *testHandler) replace(t *testing.T, edit func(*Options)) {
 	t.Helper()
 	o := h.gateway.options
 	o.Previous = h.gateway

@@ -168,7 +168,7 @@ func (g *testGateway) enforce(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(enforced.Close)
-	*g.handler = *NewHandler(enforced)
+	*g.handler = testHandler{enforced}
 	g.table.reset()
 }
 

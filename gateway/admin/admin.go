@@ -15,6 +15,7 @@ import (
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/overloadstats"
 	"usher/gateway/admin/page"
 	"usher/gateway/admin/recordstats"
 )
@@ -32,6 +33,9 @@ type Backend struct {
 	// ChecksInFlight and RechecksInFlight are calls that have not been answered, of openings and of running sessions.
 	ChecksInFlight   int `json:"checks_in_flight,omitempty"`
 	RechecksInFlight int `json:"rechecks_in_flight,omitempty"`
+	// ChecksLimit and RechecksLimit are how many calls of each kind may be in flight now: they follow the middleware.
+	ChecksLimit   int `json:"checks_limit,omitempty"`
+	RechecksLimit int `json:"rechecks_limit,omitempty"`
 	// Forced is what an operator forced the breaker to be; nil: it has its own state.
 	Forced *Forced `json:"forced,omitempty"`
 	// Rates are absent for a backend that calls no middleware.
@@ -182,6 +186,8 @@ type Options struct {
 	Reload func() ReloadResult
 	// Records returns the numbers of the webhook that takes session records. Nil: none are shown.
 	Records func() recordstats.Stats
+	// Overload returns what the node does so as not to grow beyond its memory. Nil: it is not shown.
+	Overload func() overloadstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.

@@ -49,7 +49,9 @@ func (b *banRequest) parse(now time.Time) (Ban, error) {
 		return Ban{}, fmt.Errorf(`duration: %w: missing; want a duration such as "24h"`, errInvalidInput)
 	}
 	ban := Ban{
-		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Until: now.Add(d).UTC(), Reason: b.Reason,
+		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Reason: b.Reason,
+		// Not in UTC, which drops the monotonic clock: a ban lasts as long as it was to, also if the machine's clock is set.
+		Until: now.Add(d),
 	}
 	if b.Address != "" {
 		p, err := parsePrefix(b.Address)
@@ -86,7 +88,7 @@ func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	ban, err := h.placeBan(r.Context(), wanted)
 	ban.CredentialsOf = requested.CredentialsOf
 	h.log.Record(r, "ban", requested.Subject(), err, append(impact.attributes(), slog.String("ban", ban.ID),
-		slog.Time("until", requested.Until), slog.String("reason", requested.Reason))...)
+		slog.Time("until", requested.Until.UTC()), slog.String("reason", requested.Reason))...)
 	if err != nil && !errors.Is(err, errPending) {
 		writeError(w, err)
 		return

@@ -14,6 +14,7 @@
 //	          usher_free_ride_seconds_total{route,backend}        for how long these watched
 //	          usher_backend_call_duration_seconds{backend,outcome}    calls by answer or failure
 //	          usher_backend_calls_in_flight{backend,check}        calls without an answer yet
+//	          usher_backend_calls_limit{backend,check}            calls that may be in flight now
 //	          usher_backend_rechecks_waiting{backend}             sessions that wait for a slot of recheck_rate
 //	          usher_backend_rechecks_due_total{backend}           re-checks that became due
 //	          usher_backend_rechecks_total{backend,outcome}       re-checks that ended: allowed, denied, failed, unneeded
@@ -49,6 +50,10 @@
 //	          usher_records_waiting                               session records that wait for the webhook
 //	          usher_records_waiting_bytes                         room that they take of records.spool.max_size
 //	          usher_records_open_sessions                         sessions that are noted as open
+//	          usher_memory_limit_bytes                            GOMEMLIMIT; 0: no limit
+//	          usher_memory_live_bytes                             memory that cannot be collected
+//	          usher_memory_shedding{sessions}                     1 while no sessions of strangers, or of all, are opened
+//	          usher_bound_reached_total{bound}                    what full queues, caches and tables did not take or gave up
 //	          go_*, process_*                                     metrics of the runtime and the process
 //
 // The API under /api/v1/, which every node serves for the whole cluster:

@@ -4,12 +4,22 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends"
 )
+
+// TestBanRequest_Parse_KeepsMonotonicClock requires that a step of the wall clock moves the end of no ban.
+func TestBanRequest_Parse_KeepsMonotonicClock(t *testing.T) {
+	t.Parallel()
+	b, err := (&banRequest{User: "17", For: "10m"}).parse(time.Now())
+	if end := b.Until.String(); err != nil || !strings.Contains(end, " m=") {
+		t.Errorf("the ban ends at %s, %v; want a time with the monotonic clock", end, err)
+	}
+}
 
 func TestViewer_FilterAndLimit(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"usher/backends"
+	"usher/gateway/admin/overloadstats"
 	"usher/gateway/admin/recordstats"
 )
 
@@ -24,6 +25,9 @@ func metrics(o Options) http.Handler {
 	)
 	if o.Records != nil {
 		registry.MustRegister(recordstats.New(o.Records))
+	}
+	if o.Overload != nil {
+		registry.MustRegister(overloadstats.New(o.Overload))
 	}
 	if o.Recorder != nil {
 		registry.MustRegister(o.Recorder.collectors()...)
@@ -44,7 +48,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, waiting, droppedSpans, forced *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, limit, waiting, droppedSpans, forced *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -69,6 +73,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Spans of traces that could not be sent, by reason.", []string{"reason"}, nil),
 		inFlight: prometheus.NewDesc("usher_backend_calls_in_flight",
 			"Calls of the backend without an answer yet.", []string{"backend", "check"}, nil),
+		limit: prometheus.NewDesc("usher_backend_calls_limit",
+			"Calls of the backend that may be in flight now.", []string{"backend", "check"}, nil),
 		waiting: prometheus.NewDesc("usher_backend_rechecks_waiting",
 			"Sessions that wait for a slot of recheck_rate.", []string{"backend"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
@@ -94,7 +100,7 @@ func newNodeCollector(o Options) *nodeCollector {
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
-		c.originFetches, c.originBytes, c.inFlight, c.waiting, c.droppedSpans, c.forced,
+		c.originFetches, c.originBytes, c.inFlight, c.limit, c.waiting, c.droppedSpans, c.forced,
 	} {
 		out <- d
 	}
@@ -118,6 +124,10 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	for _, b := range c.Backends() {
 		out <- gauge(c.inFlight, float64(b.ChecksInFlight), b.Name, "opening")
 		out <- gauge(c.inFlight, float64(b.RechecksInFlight), b.Name, "recheck")
+		if b.ChecksLimit > 0 { // else its calls have no bound
+			out <- gauge(c.limit, float64(b.ChecksLimit), b.Name, "opening")
+			out <- gauge(c.limit, float64(b.RechecksLimit), b.Name, "recheck")
+		}
 		out <- gauge(c.waiting, float64(b.RechecksWaiting), b.Name)
 		for _, state := range breakerStates() {
 			out <- gauge(c.breakerState, boolValue(b.Breaker == state), b.Name, state)

@@ -25,7 +25,7 @@ func newNodeWithAlarms() *fakeNode {
 	n.backends = []Backend{
 		{
 			Name: "portal", Kind: "ministra", Breaker: "half-open", Forced: &Forced{State: "open"}, OnFailure: "allow", Address: "http://portal.example.com/",
-			RechecksInFlight: 2, RechecksWaiting: 40,
+			RechecksInFlight: 2, ChecksLimit: 256, RechecksLimit: 32, RechecksWaiting: 40,
 			ContractViolations: map[string]AlarmState{
 				backends.AlarmWrongAddress.String():     {Count: 12345678, Active: true},
 				backends.AlarmUnexpectedStatus.String(): {Count: 3},
@@ -75,6 +75,10 @@ usher_backend_calls_in_flight{backend="a \"quoted\" one",check="opening"} 0
 usher_backend_calls_in_flight{backend="a \"quoted\" one",check="recheck"} 0
 usher_backend_calls_in_flight{backend="portal",check="opening"} 0
 usher_backend_calls_in_flight{backend="portal",check="recheck"} 2
+# HELP usher_backend_calls_limit Calls of the backend that may be in flight now.
+# TYPE usher_backend_calls_limit gauge
+usher_backend_calls_limit{backend="portal",check="opening"} 256
+usher_backend_calls_limit{backend="portal",check="recheck"} 32
 # HELP usher_backend_contract_violation 1 while the backend violates its contract, else 0.
 # TYPE usher_backend_contract_violation gauge
 usher_backend_contract_violation{backend="portal",violation="address_moved"} 0
@@ -156,8 +160,8 @@ func TestNodeCollector_PassesLint(t *testing.T) {
 	}
 	pedantic := prometheus.NewPedanticRegistry()
 	pedantic.MustRegister(newNodeCollector(newNodeWithAlarms().options()))
-	if families, err := pedantic.Gather(); err != nil || len(families) != 12 {
-		t.Errorf("got %d families and error %v, want 12", len(families), err)
+	if families, err := pedantic.Gather(); err != nil || len(families) != 13 {
+		t.Errorf("got %d families and error %v, want 13", len(families), err)
 	}
 }
 
@@ -265,7 +269,7 @@ func TestHandler_Backends_ShowsAlarmsAndAddress(t *testing.T) {
 	t.Parallel()
 	got := get(t, newNodeWithAlarms(), "/api/v1/backends")
 	want := `{"backends":[{"name":"portal","kind":"ministra","breaker":"half-open","on_failure":"allow",` +
-		`"address":"http://portal.example.com/","rechecks_in_flight":2,"forced":{"state":"open","until":"0001-01-01T00:00:00Z"},"rechecks_waiting":40,"contract_violations":{"made_up":{"count":9,"active":true},` +
+		`"address":"http://portal.example.com/","rechecks_in_flight":2,"checks_limit":256,"rechecks_limit":32,"forced":{"state":"open","until":"0001-01-01T00:00:00Z"},"rechecks_waiting":40,"contract_violations":{"made_up":{"count":9,"active":true},` +
 		`"unexpected_status":{"count":3,"active":false},"wrong_address":{"count":12345678,"active":true}}},` +
 		`{"name":"a \"quoted\" one","kind":"rules","breaker":"closed","on_failure":"deny"}]}` + "\n"
 	if diff := cmp.Diff(want, got.body); diff != "" || got.status != http.StatusOK {

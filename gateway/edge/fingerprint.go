@@ -10,6 +10,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/backends"
+	"usher/gateway/evictions"
 )
 
 const (
@@ -30,6 +31,7 @@ type Fingerprint uint64
 type Fingerprints struct {
 	seed    maphash.Seed
 	entries *otter.Cache[Fingerprint, *sessionList]
+	evicted evictions.Counter
 }
 
 // sessionList are the sessions of one fingerprint, the newest first.
@@ -40,11 +42,17 @@ type sessionList struct {
 
 // NewFingerprints makes an empty memory.
 func NewFingerprints() *Fingerprints {
-	return &Fingerprints{seed: maphash.MakeSeed(), entries: otter.Must(&otter.Options[Fingerprint, *sessionList]{
+	f := &Fingerprints{seed: maphash.MakeSeed()}
+	f.entries = otter.Must(&otter.Options[Fingerprint, *sessionList]{
 		MaximumSize:      maxFingerprints,
 		ExpiryCalculator: otter.ExpiryAccessing[Fingerprint, *sessionList](fingerprintTTL),
-	})}
+		OnAtomicDeletion: evictions.Of[Fingerprint, *sessionList](&f.evicted),
+	})
+	return f
 }
+
+// Evicted returns how many were given up for others.
+func (f *Fingerprints) Evicted() uint64 { return f.evicted.Count() }
 
 // Close stops the background goroutines. The memory must not be used afterwards.
 func (f *Fingerprints) Close() { f.entries.StopAllGoroutines() }

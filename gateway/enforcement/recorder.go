@@ -8,6 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"usher/backends"
+	"usher/gateway/evictions"
 )
 
 // Reason is why a viewer would have been refused.
@@ -71,6 +72,8 @@ type Recorder struct {
 	log      *slog.Logger
 	counts   map[string]map[Reason]*atomic.Uint64 // by route; not changed
 	recorded *otter.Cache[recorded, struct{}]     // nil: all routes were enforced always
+	// evicted counts what recorded gave up.
+	evicted *evictions.Counter
 }
 
 type recorded struct {
@@ -80,13 +83,13 @@ type recorded struct {
 
 // New returns a recorder for the routes with those names.
 func New(unenforced []string, log *slog.Logger) *Recorder {
-	return (&Recorder{log: log}).For(unenforced)
+	return (&Recorder{log: log, evicted: new(evictions.Counter)}).For(unenforced)
 }
 
 // For returns a recorder for the routes with those names. It shares with this one what is recorded, and what is counted of
 // routes that both have.
 func (r *Recorder) For(unenforced []string) *Recorder {
-	next := &Recorder{log: r.log, recorded: r.recorded, counts: map[string]map[Reason]*atomic.Uint64{}}
+	next := &Recorder{log: r.log, recorded: r.recorded, evicted: r.evicted, counts: map[string]map[Reason]*atomic.Uint64{}}
 	for _, route := range unenforced {
 		if next.counts[route] = r.counts[route]; next.counts[route] != nil {
 			continue
@@ -99,10 +102,14 @@ func (r *Recorder) For(unenforced []string) *Recorder {
 	if len(unenforced) > 0 && next.recorded == nil {
 		next.recorded = otter.Must(&otter.Options[recorded, struct{}]{
 			MaximumSize: maxRecorded, ExpiryCalculator: otter.ExpiryAccessing[recorded, struct{}](forgetAfter),
+			OnAtomicDeletion: evictions.Of[recorded, struct{}](next.evicted),
 		})
 	}
 	return next
 }
+
+// Evicted returns how many refusals were given up for others, and may be counted again.
+func (r *Recorder) Evicted() uint64 { return r.evicted.Count() }
 
 // Close stops the background goroutine.
 func (r *Recorder) Close() { r.CloseBeside(nil) }

@@ -46,7 +46,7 @@ func (l Limits) possible(log *slog.Logger) Limits {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Max >= uint64(max(l.MaxConnections, 0))+otherFiles {
 		return l
 	}
-	most := int(files.Max) //nolint:gosec // it is less than an int
+	most := int(files.Max)
 	able := max(most/2, most-otherFiles)
 	log.Info("fewer connections than limits.max_connections: the process may open too few files; raise LimitNOFILE= or ulimit -n",
 		slog.Int("max_connections", l.MaxConnections), slog.Int("possible", able), slog.Uint64("open_files", files.Max))

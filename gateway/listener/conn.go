@@ -23,9 +23,11 @@ type Conn struct {
 	isTLS     bool // once it is admitted
 	// idleSince is since when it serves no request, in ns; 0: it serves one.
 	idleSince atomic.Int64
-	admitted  sync.Once
-	refusal   error
-	closed    sync.Once
+	// isGreeted is whether HTTP/2 has begun. hasRequested is whether a request has come.
+	isGreeted, hasRequested atomic.Bool
+	admitted                sync.Once
+	refusal                 error
+	closed                  sync.Once
 
 	// The listener's lock guards what follows.
 	isClosed bool
@@ -70,6 +72,13 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// TCP returns the connection itself, for those that read and write it without [Conn]. It is nil if a PROXY header may have to be read,
+// or if it is none of TCP.
+func (c *Conn) TCP() *net.TCPConn {
+	below, _ := c.Conn.(*net.TCPConn)
+	return below
+}
+
 func (c *Conn) closeNow() { _ = c.Close() }
 
 // admit counts the connection for its address once that is known.
@@ -94,6 +103,12 @@ func (c *Conn) setIdle(isIdle bool) {
 	} else {
 		c.idleSince.Store(0)
 	}
+}
+
+// isHTTP2 reports whether a connection, whose handshake is over, serves HTTP/2.
+func isHTTP2(c net.Conn) bool {
+	secured, isTLS := c.(*tls.Conn)
+	return isTLS && secured.ConnectionState().NegotiatedProtocol == "h2"
 }
 
 // IsTLS reports whether the load balancer told by the PROXY protocol that the viewer came to it by TLS.

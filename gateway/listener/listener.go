@@ -204,7 +204,13 @@ func (l *Listener) remove(c *Conn) {
 
 // ConnState notes whether a connection serves a request. It is the hook of [http.Server] of that name.
 func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
-	if own := Of(c); own != nil {
-		own.setIdle(state == http.StateIdle || state == http.StateNew)
+	own := Of(c)
+	if own == nil {
+		return
+	}
+	own.setIdle(state == http.StateIdle || state == http.StateNew)
+	// HTTP/2 is active once before the first request: when it begins.
+	if state == http.StateActive && !own.hasRequested.Load() && (own.isGreeted.Swap(true) || !isHTTP2(c)) {
+		own.hasRequested.Store(true)
 	}
 }

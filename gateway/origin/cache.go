@@ -28,7 +28,7 @@ type Cache struct {
 func NewCache(c CacheConfig, log *slog.Logger) (*Cache, error) {
 	evictions := new(atomic.Uint64)
 	entries, err := otter.New(&otter.Options[cacheKey, *entry]{
-		MaximumWeight: uint64(c.MaxSize), //nolint:gosec // Validate: positive
+		MaximumWeight: uint64(c.MaxSize),
 		Weigher:       weigh,
 		// Old segments must expire by age: they were popular once, and the eviction goes by popularity.
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[cacheKey, *entry]) time.Duration { return e.Value.retention }),
@@ -73,7 +73,7 @@ type CacheStats struct {
 func (c *Cache) Stats() CacheStats {
 	return CacheStats{
 		Entries:   c.entries.EstimatedSize(),
-		Stored:    int64(c.entries.WeightedSize()), //nolint:gosec // bounded by max_size
+		Stored:    int64(c.entries.WeightedSize()),
 		InFlight:  c.bodyBytes.Load(),
 		Evictions: c.evictions.Load(),
 	}
@@ -179,7 +179,7 @@ func weigh(k cacheKey, e *entry) uint32 {
 	default:
 		n += 3 * len(e.object.Body) // with the template derived from a playlist
 	}
-	return uint32(min(n, math.MaxUint32)) //nolint:gosec // bounded on this line
+	return uint32(min(n, math.MaxUint32))
 }
 
 type cacheLogger struct{ log *slog.Logger }

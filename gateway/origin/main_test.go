@@ -232,5 +232,5 @@ func newNetworkFixture(t *testing.T, n *network, change func(*Config), hosts ...
 	if change != nil {
 		change(&c)
 	}
-	return newFixture(t, change, urls, WithTransport(newTransport(c.Fetch, n.dial)))
+	return newFixture(t, change, urls, WithTransport(newTransport(c.Fetch, n.dial, n.dial)))
 }

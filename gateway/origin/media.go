@@ -229,7 +229,7 @@ func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead
 
 // storableEntry returns the entry of a completed fetch, empty if it must not be stored.
 func (o *Origin) storableEntry(f *fetch, h *responseHead) *entry {
-	o.count.bytes.Add(uint64(f.body.size)) //nolint:gosec // a size
+	o.count.bytes.Add(uint64(f.body.size))
 	if !h.caching.isStorable || !f.isComplete() {
 		o.count.passedThrough.Add(1)
 		return &entry{} // removes the previous entry

@@ -85,8 +85,13 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	if o.hosts, err = upstream.NewHosts(urls, set.others, set.upstream); err != nil {
 		return nil, fmt.Errorf("origin %q: %w", name, err)
 	}
+	files, err := set.upstream.TLS.Open(o.log)
+	if err != nil {
+		return nil, fmt.Errorf("origins.%s.%w", name, err)
+	}
 	if set.transport == nil {
-		set.transport = newTransport(c.Fetch, o.dial())
+		dial := o.dial()
+		set.transport = newTransport(c.Fetch, dial, o.dialTLS(dial, files))
 	}
 	o.client = &http.Client{Transport: set.transport, CheckRedirect: o.checkRedirect}
 	if set.upstream.KeepCookies {

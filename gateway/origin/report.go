@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // Reason says in one word why a viewer did not get what an origin has.
@@ -254,9 +255,8 @@ func reasonOfStatus(err *StatusError, isPlaylist bool) Reason {
 
 func isTLS(err error) bool {
 	_, isCertificate := errors.AsType[*tls.CertificateVerificationError](err)
-	_, isRecord := errors.AsType[tls.RecordHeaderError](err)
 	_, isAlert := errors.AsType[tls.AlertError](err)
-	return isCertificate || isRecord || isAlert || errors.Is(err, http.ErrSchemeMismatch)
+	return isCertificate || isAlert || setting.TLSAdvice(err, "") != ""
 }
 
 // advice says what to do about a failure.
@@ -266,7 +266,7 @@ func (o *Origin) advice(reason Reason, err error) string {
 	case ReasonConnect:
 		return "check " + at + "url and that the origin runs; " + at + "fallback is tried when it does not"
 	case ReasonTLS:
-		return "check the scheme in " + at + "url and the origin's certificate"
+		return cmp.Or(setting.TLSAdvice(err, at+"tls"), "check the scheme in "+at+"url and the origin's certificate")
 	case ReasonTimeout:
 		if timeout, ok := errors.AsType[*timeoutError](err); ok {
 			return fmt.Sprintf("check the origin's load, or set %s above %v", timeout.setting, timeout.value)

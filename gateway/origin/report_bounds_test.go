@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -46,7 +45,6 @@ func TestReasonOf_EveryError(t *testing.T) {
 		"a certificate":        {unreachable(&tls.CertificateVerificationError{Err: errMalformedName}), ReasonTLS, ReasonTLS},
 		"a record":             {unreachable(tls.RecordHeaderError{}), ReasonTLS, ReasonTLS},
 		"an alert":             {unreachable(tls.AlertError(40)), ReasonTLS, ReasonTLS},
-		"no TLS":               {unreachable(http.ErrSchemeMismatch), ReasonTLS, ReasonTLS},
 		"an unconnected alert": {&UnreachableError{Err: tls.AlertError(40), isUnconnected: true}, ReasonTLS, ReasonTLS},
 		"no connection":        {&UnreachableError{Err: errors.New("refused"), isUnconnected: true}, ReasonConnect, ReasonConnect},
 		"a broken connection":  {unreachable(errors.New("reset")), ReasonBrokenOff, ReasonBrokenOff},

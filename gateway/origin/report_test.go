@@ -49,10 +49,10 @@ func TestOrigin_Report_SaysWhatFailedAndWhatToDo(t *testing.T) {
 	}{
 		"it does not listen": {url: gone.URL, want: Failure{Reason: ReasonConnect, Error: "connect", Advice: "origins.test.url"}},
 		"it speaks no TLS": {
-			url: strings.Replace(inner, "http:", "https:", 1), want: Failure{Reason: ReasonTLS, Error: "HTTP response to HTTPS", Advice: "the scheme in origins.test.url"},
+			url: strings.Replace(inner, "http:", "https:", 1), want: Failure{Reason: ReasonTLS, Error: "does not look like a TLS handshake", Advice: "speaks no TLS"},
 		},
 		"its certificate is not trusted": {
-			url: secure.URL, want: Failure{Reason: ReasonTLS, Error: "certificate", Advice: "the origin's certificate"},
+			url: secure.URL, want: Failure{Reason: ReasonTLS, Error: "certificate", Advice: "origins.test.tls.ca_file"},
 		},
 		"it breaks off": {
 			answer: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },

@@ -3,6 +3,7 @@ package origin
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"usher/backends/setting"
 	"usher/gateway/upstream"
 )
 
@@ -45,8 +47,30 @@ func (o *Origin) dial() dialFunc {
 	}
 }
 
-func newTransport(c FetchConfig, connect dialFunc) *http.Transport {
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+// dialTLS returns the dial function for TLS. The client certificate is for the hosts that get the origin's header fields, and
+// tls.server_name for its own addresses.
+func (o *Origin) dialTLS(connect dialFunc, files *setting.TLSFiles) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := connect(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return files.Handshake(ctx, conn, address, func(c *tls.Config) {
+			m := o.hosts.Match("https", address)
+			if m.Kind != upstream.Own {
+				c.ServerName = ""
+			}
+			if !m.SendsHeaders {
+				c.Certificates = nil
+			}
+			c.NextProtos = []string{"h2", "http/1.1"}
+		})
+	}
+}
+
+// within bounds a dial function by fetch.connect_timeout.
+func (c FetchConfig) within(connect dialFunc) dialFunc {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeoutCause(ctx, c.ConnectTimeout, &timeoutError{"fetch.connect_timeout", c.ConnectTimeout})
 		defer cancel()
 		conn, err := connect(ctx, network, address)
@@ -55,9 +79,12 @@ func newTransport(c FetchConfig, connect dialFunc) *http.Transport {
 		}
 		return conn, err
 	}
+}
+
+func newTransport(c FetchConfig, connect, connectTLS dialFunc) *http.Transport {
 	return &http.Transport{
-		DialContext:            dial,
-		TLSHandshakeTimeout:    c.ConnectTimeout,
+		DialContext:            c.within(connect),
+		DialTLSContext:         c.within(connectTLS),
 		DisableCompression:     true, // requests set Accept-Encoding themselves, and decoded bodies are bounded
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    c.MaxConns,
@@ -107,7 +134,7 @@ func (o *Origin) checkRedirect(next *http.Request, via []*http.Request) error {
 	case m.Kind == upstream.Own && next.URL.User == nil:
 		next.URL.User = o.addresses[m.Address].url.User
 	}
-	next.Header = o.redirectHeader(via[0].Header, m.SendsHeaders)
+	next.Header = o.redirectHeader(via[0].Header, m.SendsHeaders) //nolint:gosec // it copies no secret, and sets those that the operator allows
 	if h, ok := next.Context().Value(hopKey{}).(*hop); ok {
 		h.url, h.isRedirected, h.isConnected = next.URL, true, false
 	}

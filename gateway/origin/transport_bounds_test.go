@@ -123,7 +123,7 @@ func TestNewTransport_Dial_ErrorKept(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("refused")
 	o := newFixture(t, nil, []string{"http://own"})
-	dial := newTransport(o.config.Fetch, func(context.Context, string, string) (net.Conn, error) { return nil, refused }).DialContext
+	dial := o.config.Fetch.within(func(context.Context, string, string) (net.Conn, error) { return nil, refused })
 	if _, err := dial(t.Context(), "tcp", "own:80"); err != refused { //nolint:errorlint // the very error
 		t.Errorf("got %v, want the dial's error", err)
 	}

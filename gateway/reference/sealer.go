@@ -8,11 +8,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"hash"
 	"slices"
-	"sync"
 
 	"usher/backends"
+	"usher/backends/mac"
 	"usher/backends/setting"
 )
 
@@ -42,21 +41,14 @@ type Sealer struct {
 	encoding *base64.Encoding
 }
 
-// key pools its memory, because making a MAC costs several times as much as using it.
 type key struct {
 	id    string
 	block cipher.Block
-	pool  sync.Pool
+	macs  *mac.Pool[buffers]
 }
 
-// work is a MAC with its buffers.
-type work struct {
-	hash   hash.Hash
-	in     []byte
-	sum    [sha256.Size]byte
-	plain  []byte
-	sealed []byte
-}
+// buffers are what sealing needs.
+type buffers struct{ plain, sealed []byte }
 
 // Buffer is the memory of one request, for one call at a time. Its zero value is ready to use, and use makes it grow once.
 type Buffer struct {
@@ -74,9 +66,7 @@ func NewSealer(keys []setting.Key) *Sealer {
 		if err != nil {
 			panic("BUG: " + err.Error()) // only the key's length can be wrong
 		}
-		made := &key{id: k.ID, block: block}
-		made.pool.New = func() any { return &work{hash: hmac.New(sha256.New, macKey)} }
-		s.keys = append(s.keys, made)
+		s.keys = append(s.keys, &key{id: k.ID, block: block, macs: mac.NewPool[buffers](macKey)})
 	}
 	return s
 }
@@ -106,13 +96,14 @@ func (s *Sealer) AppendSealed(dst []byte, keyID string, t *Target, scope *Scope)
 	if k == nil {
 		k = s.keys[0]
 	}
-	w, _ := k.pool.Get().(*work)
-	defer k.pool.Put(w)
-	w.plain = appendTarget(w.plain[:0], t, scope.Name)
-	tag := w.tag(k.id, scope, w.plain)
-	w.sealed = append(w.sealed[:0], tag...)
-	w.sealed = appendXOR(w.sealed, k.block, tag, w.plain)
-	return s.encoding.AppendEncode(dst, w.sealed)
+	m := k.macs.Get()
+	defer k.macs.Put(m)
+	b := &m.Buffers
+	b.plain = appendTarget(b.plain[:0], t, scope.Name)
+	tag := tagOf(m, k.id, scope, b.plain)
+	b.sealed = append(b.sealed[:0], tag...)
+	b.sealed = appendXOR(b.sealed, k.block, tag, b.plain)
+	return s.encoding.AppendEncode(dst, b.sealed)
 }
 
 // IsReference reports whether a segment of a path, without the "~" before it, can be a reference. A folder of that form cannot
@@ -165,25 +156,22 @@ func (s *Sealer) decode(buf *Buffer, text string) bool {
 
 // open decrypts what the buffer holds, and reports whether this key sealed that for the scope.
 func (k *key) open(buf *Buffer, scope *Scope) bool {
-	w, _ := k.pool.Get().(*work)
-	defer k.pool.Put(w)
+	m := k.macs.Get()
+	defer k.macs.Put(m)
 	tag := buf.sealed[:tagSize]
 	buf.plain = appendXOR(buf.plain[:0], k.block, tag, buf.sealed[tagSize:])
-	return hmac.Equal(tag, w.tag(k.id, scope, buf.plain))
+	return hmac.Equal(tag, tagOf(m, k.id, scope, buf.plain))
 }
 
-// tag returns the tag of a plaintext for the scope. The result is valid until the next call.
-func (w *work) tag(keyID string, scope *Scope, plain []byte) []byte {
-	w.in = append(w.in[:0], domain...)
-	w.in = backends.AppendField(w.in, keyID)
-	w.in = backends.AppendField(w.in, scope.Route)
-	w.in = backends.AppendField(w.in, scope.Channel)
-	w.in = backends.AppendField(w.in, scope.Folder)
-	w.in = backends.AppendField(w.in, scope.Name)
-	w.hash.Reset()
-	w.hash.Write(w.in)
-	w.hash.Write(plain)
-	return w.hash.Sum(w.sum[:0])[:tagSize]
+// tagOf returns the tag of a plaintext for the scope. The result is valid until the next call.
+func tagOf(m *mac.MAC[buffers], keyID string, scope *Scope, plain []byte) []byte {
+	m.In = append(m.In[:0], domain...)
+	m.In = backends.AppendField(m.In, keyID)
+	m.In = backends.AppendField(m.In, scope.Route)
+	m.In = backends.AppendField(m.In, scope.Channel)
+	m.In = backends.AppendField(m.In, scope.Folder)
+	m.In = backends.AppendField(m.In, scope.Name)
+	return m.Sum(m.In, plain)[:tagSize]
 }
 
 // appendXOR appends the text under the block cipher in counter mode: it encrypts, and decrypts what it encrypted. The counter

@@ -2,16 +2,14 @@ package ticket
 
 import (
 	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
-	"hash"
 	"strings"
-	"sync"
 	"time"
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/backends/mac"
 	"usher/backends/setting"
 )
 
@@ -58,7 +56,8 @@ type Scope struct {
 	// Folder is the folder below the channel that the ticket opens, with all below it; empty: the channel's own.
 	Folder string
 	// Depth is how many names Folder has or, where the channel itself has folders, how many slashes the channel has. The
-	// ticket says it, so that it is known which of a path's folders is meant. It is at most MaxDepth.
+	// ticket says it, so that it is known which of a path's folders is meant, and the MAC is over that folder or channel. It is
+	// at most MaxDepth.
 	Depth int
 }
 
@@ -84,27 +83,17 @@ type Signer struct {
 	keys    map[string]*key
 }
 
-// key pools MACs, because making one costs several times as much as using it.
+// key is a key with its MACs, each with a buffer for a ticket.
 type key struct {
 	id   string
-	macs sync.Pool
-}
-
-// mac is a MAC with its buffers.
-type mac struct {
-	hash hash.Hash
-	in   []byte
-	sum  [sha256.Size]byte
-	raw  [size]byte
+	macs *mac.Pool[[size]byte]
 }
 
 // NewSigner returns a signer that signs with the first key and verifies with all.
 func NewSigner(keys []setting.Key) *Signer {
 	s := &Signer{keys: make(map[string]*key, len(keys))}
 	for _, k := range keys {
-		made := &key{id: k.ID}
-		secret := []byte(k.Secret.Reveal())
-		made.macs.New = func() any { return &mac{hash: hmac.New(sha256.New, secret)} }
+		made := &key{id: k.ID, macs: mac.NewPool[[size]byte]([]byte(k.Secret.Reveal()))}
 		s.keys[k.ID] = made
 		if s.signing == nil {
 			s.signing = made
@@ -123,14 +112,14 @@ func (s *Signer) Sign(c Claims, scope Scope) string {
 	if k == nil {
 		k = s.signing
 	}
-	m, _ := k.macs.Get().(*mac)
+	m := k.macs.Get()
 	defer k.macs.Put(m)
-	copy(m.raw[:], c.ID[:])
-	binary.BigEndian.PutUint32(m.raw[timeOffset:], uint32(c.Opened.Unix()))
-	copy(m.raw[tagOffset:], c.Tag[:])
-	copy(m.raw[macOffset:], m.compute(k.id, scope))
+	copy(m.Buffers[:], c.ID[:])
+	binary.BigEndian.PutUint32(m.Buffers[timeOffset:], uint32(c.Opened.Unix()))
+	copy(m.Buffers[tagOffset:], c.Tag[:])
+	copy(m.Buffers[macOffset:], compute(m, k.id, scope))
 	var text [Chars]byte
-	base64.RawURLEncoding.Encode(text[:], m.raw[:])
+	base64.RawURLEncoding.Encode(text[:], m.Buffers[:])
 	return k.id + "." + string(text[:]) + scope.hint()
 }
 
@@ -145,7 +134,7 @@ func (s Scope) hint() string {
 // hints are the characters of depths, in order.
 const hints = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcde"
 
-// Depth returns what a ticket says of the depth of its scope. It is verified with the scope.
+// Depth returns what a ticket says of the depth of its scope. Verify it with the folder or channel that has that depth.
 func Depth(text string) int {
 	_, body, _ := strings.Cut(text, ".")
 	if len(body) != Chars+1 {
@@ -167,22 +156,22 @@ func (s *Signer) Verify(text string, scope Scope) (Claims, bool) {
 	if k == nil {
 		return Claims{}, false
 	}
-	m, _ := k.macs.Get().(*mac)
+	m := k.macs.Get()
 	defer k.macs.Put(m)
-	m.in = append(m.in[:0], body...)
+	m.In = append(m.In[:0], body...)
 	// The decoder skips newlines and stops at what it cannot read, so that all is there only if every character counts.
-	if n, _ := base64.RawURLEncoding.Decode(m.raw[:], m.in); n != size {
+	if n, _ := base64.RawURLEncoding.Decode(m.Buffers[:], m.In); n != size {
 		return Claims{}, false
 	}
-	if !hmac.Equal(m.raw[macOffset:], m.compute(k.id, scope)) {
+	if !hmac.Equal(m.Buffers[macOffset:], compute(m, k.id, scope)) {
 		return Claims{}, false
 	}
 	c := Claims{Ticket: session.Ticket{
-		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.raw[timeOffset:])), 0),
+		Opened: time.Unix(int64(binary.BigEndian.Uint32(m.Buffers[timeOffset:])), 0),
 		KeyID:  k.id,
 	}}
-	copy(c.ID[:], m.raw[:])
-	copy(c.Tag[:], m.raw[tagOffset:])
+	copy(c.ID[:], m.Buffers[:])
+	copy(c.Tag[:], m.Buffers[tagOffset:])
 	return c, true
 }
 
@@ -194,14 +183,12 @@ func (s *Signer) HasUnknownKey(text string) bool {
 }
 
 // compute returns the MAC over what the raw ticket says, for the scope. The result is valid until the next call.
-func (m *mac) compute(keyID string, scope Scope) []byte {
-	m.in = append(m.in[:0], domain...)
-	m.in = backends.AppendField(m.in, keyID)
-	m.in = backends.AppendField(m.in, scope.Route)
-	m.in = backends.AppendField(m.in, scope.Channel)
-	m.in = backends.AppendField(m.in, scope.Folder)
-	m.in = append(m.in, m.raw[:macOffset]...)
-	m.hash.Reset()
-	m.hash.Write(m.in)
-	return m.hash.Sum(m.sum[:0])[:macSize]
+func compute(m *mac.MAC[[size]byte], keyID string, scope Scope) []byte {
+	m.In = append(m.In[:0], domain...)
+	m.In = backends.AppendField(m.In, keyID)
+	m.In = backends.AppendField(m.In, scope.Route)
+	m.In = backends.AppendField(m.In, scope.Channel)
+	m.In = backends.AppendField(m.In, scope.Folder)
+	m.In = append(m.In, m.Buffers[:macOffset]...)
+	return m.Sum(m.In)[:macSize]
 }

@@ -225,7 +225,7 @@ func TestSigner_Sign_SafeCharacters(t *testing.T) {
 	}
 }
 
-func TestMAC_HasAtLeast96Bits(t *testing.T) {
+func TestSigner_Sign_MACHasAtLeast96Bits(t *testing.T) {
 	t.Parallel()
 	c, s := someClaims()
 	_, body, _ := strings.Cut(newTestSigner("a").Sign(c, s), ".")
@@ -290,21 +290,29 @@ func TestSigner_Sign_RemovedKey(t *testing.T) {
 	}
 }
 
+// FuzzVerify verifies texts below the folder that each of them names, as for a request: a ticket says how deep its folder is.
 func FuzzVerify(f *testing.F) {
 	c, s := someClaims()
 	ring := newTestSigner("a", "b")
 	good := ring.Sign(c, s)
-	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good)} {
+	bare := good[:len(good)-1]
+	for _, seed := range []string{good, "", ".", "a.", good[1:], good + "=", "b" + good[1:], strings.ToLower(good), bare, bare + "C"} {
 		f.Add(seed, s.Route, s.Channel, s.Folder)
+		f.Add(seed, s.Route, s.Channel, s.Folder+"/low")
 	}
-	f.Fuzz(func(t *testing.T, text, route, channel, folder string) {
-		scope := Scope{route, channel, folder, Depth(text)}
+	f.Fuzz(func(t *testing.T, text, route, channel, path string) {
+		names := strings.Split(path, "/")
+		depth := Depth(text)
+		if depth > len(names) {
+			return // such a path has no folder that deep
+		}
+		scope := Scope{route, channel, strings.Join(names[:depth], "/"), depth}
 		got, ok := ring.Verify(text, scope)
 		if ok && ring.Sign(got, scope) != text {
 			t.Errorf("verify(%q): accepted, but %v is signed as another text", text, got)
 		}
-		if ok && (text != good || route != s.Route || channel != s.Channel || folder != s.Folder) {
-			t.Errorf("verify(%q, %q, %q, %q): forged", text, route, channel, folder)
+		if ok && (text != good || scope != s) {
+			t.Errorf("verify(%q, %+v): forged", text, scope)
 		}
 	})
 }

@@ -22,6 +22,9 @@ type Config struct {
 	Headers map[string]setting.Secret `yaml:"headers"`
 	// KeepCookies sends the cookies that the origin sets with later requests, to the same hosts as Headers.
 	KeepCookies bool `yaml:"keep_cookies"`
+	// TLS configures the connections over TLS. Changed files are loaded without a restart, for new connections. CAFile holds for
+	// redirect hosts too; CertFile is for the hosts that get Headers, and ServerName for the origin's own addresses.
+	TLS setting.TLSConfig `yaml:"tls"`
 	// FallbackOn404 asks the next address for what an address does not have.
 	FallbackOn404 bool `yaml:"fallback_on_404"`
 }
@@ -52,7 +55,7 @@ func (r RedirectHost) MarshalYAML() (any, error) {
 // Validate returns an error for every invalid setting.
 func (c Config) Validate() error {
 	_, err := NewHosts(nil, nil, c)
-	errs := []error{err}
+	errs := []error{err, c.TLS.Validate()}
 	for name, value := range c.Headers {
 		switch {
 		case !isToken(name), slices.Contains(ownHeaders(), strings.ToLower(name)):

@@ -10,6 +10,7 @@ import (
 
 	"usher/actors/session"
 	"usher/backends"
+	"usher/gateway/evictions"
 )
 
 const (
@@ -36,6 +37,8 @@ type Detector struct {
 	cleared *otter.Cache[parameter, struct{}]
 	// warned are the parameters, by route, that a warning has named.
 	warned *otter.Cache[parameter, struct{}]
+	// evicted counts what they all gave up.
+	evicted evictions.Counter
 }
 
 // parameter is a parameter of a route.
@@ -60,15 +63,21 @@ type opening struct {
 // New makes a detector that refuses openings beyond the limit within the window; zero: never. find returns a live session,
 // or nil.
 func New(limit int, window time.Duration, find func(backends.SessionID) session.Handle, log *slog.Logger) *Detector {
-	return &Detector{
-		seed: maphash.MakeSeed(), limit: limit, window: window, find: find, log: log,
-		groups: otter.Must(&otter.Options[uint64, *group]{
-			MaximumSize: maxGroups, ExpiryCalculator: otter.ExpiryAccessing[uint64, *group](window),
-		}),
-		cleared: otter.Must(&otter.Options[parameter, struct{}]{MaximumSize: maxCleared}),
-		warned:  otter.Must(&otter.Options[parameter, struct{}]{MaximumSize: maxCleared}),
+	d := &Detector{seed: maphash.MakeSeed(), limit: limit, window: window, find: find, log: log}
+	d.groups = otter.Must(&otter.Options[uint64, *group]{
+		MaximumSize: maxGroups, ExpiryCalculator: otter.ExpiryAccessing[uint64, *group](window),
+		OnAtomicDeletion: evictions.Of[uint64, *group](&d.evicted),
+	})
+	for _, of := range []**otter.Cache[parameter, struct{}]{&d.cleared, &d.warned} {
+		*of = otter.Must(&otter.Options[parameter, struct{}]{
+			MaximumSize: maxCleared, OnAtomicDeletion: evictions.Of[parameter, struct{}](&d.evicted),
+		})
 	}
+	return d
 }
+
+// Evicted returns how many players and parameters were given up for others.
+func (d *Detector) Evicted() uint64 { return d.evicted.Count() }
 
 // Close stops the background goroutines. The detector must not be used afterwards.
 func (d *Detector) Close() {

@@ -60,7 +60,7 @@ func cookieAEAD(token setting.Secret) cipher.AEAD {
 
 // seal returns the cookie's value.
 func (l *login) seal(token setting.Secret) string {
-	text := binary.BigEndian.AppendUint64(nil, uint64(l.until.Unix())) //nolint:gosec // a time after 1970
+	text := binary.BigEndian.AppendUint64(nil, uint64(l.until.Unix()))
 	text = append(append(text, l.id[:]...), l.csrf[:]...)
 	return base64.RawURLEncoding.EncodeToString(cookieAEAD(token).Seal(nil, nil, text, []byte(CookieName)))
 }
@@ -84,7 +84,7 @@ func openLogin(value string, token setting.Secret) (*login, error) {
 	if err != nil || len(text) != 8+2*secretBytes {
 		return nil, errCookie
 	}
-	l := &login{until: time.Unix(int64(binary.BigEndian.Uint64(text)), 0)} //nolint:gosec // this node's own number
+	l := &login{until: time.Unix(int64(binary.BigEndian.Uint64(text)), 0)}
 	copy(l.id[:], text[8:])
 	copy(l.csrf[:], text[8+secretBytes:])
 	return l, nil
@@ -100,7 +100,7 @@ func setCookie(w http.ResponseWriter, r *http.Request, value string, lifetime ti
 	if value == "" {
 		age = -1
 	}
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // Secure wherever the browser speaks TLS
 		Name: CookieName, Value: value, Path: "/", MaxAge: age,
 		HttpOnly: true, Secure: isTLS(r), SameSite: http.SameSiteStrictMode,
 	})

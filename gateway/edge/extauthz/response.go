@@ -22,7 +22,7 @@ func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 		return newOKResponse(a)
 	}
 	denied := &auth.DeniedHttpResponse{
-		Status: &types.HttpStatus{Code: types.StatusCode(a.Status)}, //nolint:gosec // an HTTP status
+		Status: &types.HttpStatus{Code: types.StatusCode(a.Status)},
 		Body:   string(a.Body),
 	}
 	for _, f := range a.Fields() {

@@ -1,4 +1,4 @@
-package gateway
+package front
 
 import (
 	"bufio"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,17 +15,20 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/backends"
+	"usher/gateway"
 	"usher/gateway/hls"
-	"usher/gateway/origin"
 )
 
-func TestHandler_StreamsBeforeTheOriginEnds(t *testing.T) {
+func TestServer_StreamsBeforeTheOriginEnds(t *testing.T) {
+	eachFront(t, testStreamsBeforeTheOriginEnds)
+}
+
+func testStreamsBeforeTheOriginEnds(t *testing.T, f frontKind) {
 	t.Parallel()
 	for name, length := range map[string]int{"of known length": 10, "of unknown length": -1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newTestGateway(t, nil)
+			g := newTestServer(t, f, nil)
 			release := make(chan struct{})
 			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 				if length >= 0 {
@@ -35,7 +39,7 @@ func TestHandler_StreamsBeforeTheOriginEnds(t *testing.T) {
 				<-release
 				_, _ = io.WriteString(w, "later")
 			}
-			resp, err := g.client.Get(g.url + "/~" + g.ticket(t, "a001") + "/play/a001/part-1.mp4")
+			resp, err := g.client.Get(g.url + "/~" + g.ticket + "/play/a001/part-1.mp4")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,17 +53,21 @@ func TestHandler_StreamsBeforeTheOriginEnds(t *testing.T) {
 			if err != nil || string(rest) != "later" || resp.ContentLength != int64(length) {
 				t.Errorf("rest: got %q, %v, Content-Length %d", rest, err, resp.ContentLength)
 			}
-			waitFor(t, "ten bytes are counted", func() bool { return g.table.liveSessions()[0].sent.Load() == 10 })
+			waitFor(t, "ten bytes are counted", func() bool { return g.table.all()[0].sent.Load() == 10 })
 		})
 	}
 }
 
-func TestHandler_TruncatedBody_AbortsTransfer(t *testing.T) {
+func TestServer_TruncatedBody_AbortsTransfer(t *testing.T) {
+	eachFront(t, testTruncatedBodyAbortsTransfer)
+}
+
+func testTruncatedBodyAbortsTransfer(t *testing.T, f frontKind) {
 	t.Parallel()
 	for name, length := range map[string]string{"of known length": "100", "of unknown length": ""} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g := newTestGateway(t, nil)
+			g := newTestServer(t, f, nil)
 			release := make(chan struct{})
 			g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
 				if length != "" {
@@ -73,7 +81,7 @@ func TestHandler_TruncatedBody_AbortsTransfer(t *testing.T) {
 				}
 				panic(http.ErrAbortHandler)
 			}
-			resp, err := g.client.Get(g.url + "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts")
+			resp, err := g.client.Get(g.url + "/~" + g.ticket + "/play/a001/seg-17.ts")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,11 +97,13 @@ func TestHandler_TruncatedBody_AbortsTransfer(t *testing.T) {
 	}
 }
 
-func TestHandler_CountsBytes(t *testing.T) {
+func TestServer_CountsBytes(t *testing.T) { eachFront(t, testCountsBytes) }
+
+func testCountsBytes(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, nil)
-	ticket := g.ticket(t, "a001")
-	s := g.table.liveSessions()[0]
+	g := newTestServer(t, f, nil)
+	ticket := g.ticket
+	s := g.table.all()[0]
 	for _, step := range []struct {
 		method, path string
 		fields       []string
@@ -113,8 +123,8 @@ func TestHandler_CountsBytes(t *testing.T) {
 			return s.sent.Load() == before+int64(step.more)
 		})
 	}
-	if s.seen.Load() != 7 {
-		t.Errorf("seen %d times, want 7", s.seen.Load())
+	if s.seen.Load() != 1+7 {
+		t.Errorf("seen %d times, want once for the ticket and 7 times", s.seen.Load())
 	}
 	waitFor(t, "all requests have ended", func() bool { return s.inFlight.Load() == 0 })
 	if got := time.Duration(s.target.Load()); got != 6*time.Second {
@@ -122,12 +132,14 @@ func TestHandler_CountsBytes(t *testing.T) {
 	}
 }
 
-// TestHandler_RequestInFlight_UntilSent has an origin that is slow.
-func TestHandler_RequestInFlight_UntilSent(t *testing.T) {
+// TestServer_RequestInFlight_UntilSent has an origin that is slow.
+func TestServer_RequestInFlight_UntilSent(t *testing.T) { eachFront(t, testRequestInFlightUntilSent) }
+
+func testRequestInFlightUntilSent(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, nil)
-	ticket := g.ticket(t, "a001")
-	s, release := g.table.liveSessions()[0], make(chan struct{})
+	g := newTestServer(t, f, nil)
+	ticket := g.ticket
+	s, release := g.table.all()[0], make(chan struct{})
 	waitFor(t, "the first request has ended", func() bool { return s.inFlight.Load() == 0 })
 	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { <-release }
 	done := make(chan struct{})
@@ -141,9 +153,11 @@ func TestHandler_RequestInFlight_UntilSent(t *testing.T) {
 	waitFor(t, "the request has ended", func() bool { return s.inFlight.Load() == 0 })
 }
 
-func TestHandler_RangesAndConditions(t *testing.T) {
+func TestServer_RangesAndConditions(t *testing.T) { eachFront(t, testRangesAndConditions) }
+
+func testRangesAndConditions(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, nil)
+	g := newTestServer(t, f, nil)
 	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -152,20 +166,35 @@ func TestHandler_RangesAndConditions(t *testing.T) {
 		w.Header().Set("Server", "Astra")
 		_, _ = io.WriteString(w, segment)
 	}
-	path := "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"
-	g.want(t, 200, path)
+	path := "/~" + g.ticket + "/play/a001/seg-17.ts"
+	wantAge := func(age string) {
+		t.Helper()
+		if n, err := strconv.Atoi(age); err != nil || n < 7 {
+			t.Errorf("Age: got %q, want at least the origin's 7", age)
+		}
+	}
+	wantAge(g.want(t, 200, path).header.Get("Age"))
+	// The object is in the cache a moment after the client has its last byte. Until then a part, each another one here, is
+	// fetched by itself.
+	asked, last := 0, 0
+	waitFor(t, "the cache answers", func() bool {
+		asked, last = len(g.upstream.requestURIs()), last+1
+		g.want(t, 206, path, fmt.Sprintf("Range: bytes=1-%d", last))
+		return len(g.upstream.requestURIs()) == asked
+	})
 	got := g.want(t, 206, path, "Range: bytes=4-14")
 	if got.body != segment[4:15] || got.header.Get("Content-Range") != fmt.Sprintf("bytes 4-14/%d", len(segment)) {
 		t.Errorf("part: got %q, %q", got.body, got.header.Get("Content-Range"))
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "text/plain; charset=utf-8", "Etag": `"v1"`, "Cache-Control": "max-age=60", "Age": "7",
+		"Content-Type": "text/plain; charset=utf-8", "Etag": `"v1"`, "Cache-Control": "max-age=60",
 		"Accept-Ranges": "bytes", "Set-Cookie": "", "Server": "", "Content-Length": "11",
 	} {
 		if got.header.Get(name) != want {
 			t.Errorf("%s: got %q, want %q", name, got.header.Get(name), want)
 		}
 	}
+	wantAge(got.header.Get("Age"))
 	g.want(t, 416, path, "Range: bytes=1000-")
 	if got := g.want(t, 304, path, `If-None-Match: "v1"`); got.body != "" || got.header.Get("Content-Length") != "" {
 		t.Errorf("not modified: got %q, Content-Length %q", got.body, got.header.Get("Content-Length"))
@@ -173,27 +202,14 @@ func TestHandler_RangesAndConditions(t *testing.T) {
 	if got := g.want(t, 200, path, "Range: bytes=0-1,4-5"); got.body != segment {
 		t.Errorf("several ranges: got %q", got.body)
 	}
-	if n := len(g.upstream.requestURIs()); n != 1 {
-		t.Errorf("the origin was asked %d times, want once", n)
+	if n := len(g.upstream.requestURIs()); n != asked {
+		t.Errorf("the origin was asked %d times after the object was cached, want never", n-asked)
 	}
 }
 
-func TestHandler_MediaContentType(t *testing.T) {
-	t.Parallel()
-	for path, want := range map[string]string{
-		"/a.ts": "video/mp2t", "/a.TS": "video/mp2t", "/a.m4s": "video/mp4", "/a.mp4": "video/mp4", "/a.cmfv": "video/mp4",
-		"/a.m4a": "audio/mp4", "/a.cmfa": "audio/mp4", "/a.aac": "audio/aac", "/a.vtt": "text/vtt", "/a.key": "application/octet-stream",
-	} {
-		if got := mediaContentType("", path); got != want {
-			t.Errorf("%s: got %s, want %s", path, got, want)
-		}
-	}
-	if got := mediaContentType("video/iso.segment", "/a.ts"); got != "video/iso.segment" {
-		t.Errorf("the origin's own: got %s", got)
-	}
-}
+func TestServer_PlaylistHeaders(t *testing.T) { eachFront(t, testPlaylistHeaders) }
 
-func TestHandler_PlaylistHeaders(t *testing.T) {
+func testPlaylistHeaders(t *testing.T, f frontKind) {
 	t.Parallel()
 	for given, want := range map[string]string{
 		"":                              playlistType,
@@ -204,7 +220,7 @@ func TestHandler_PlaylistHeaders(t *testing.T) {
 	} {
 		t.Run(given, func(t *testing.T) {
 			t.Parallel()
-			g := newTestGateway(t, nil)
+			g := newTestServer(t, f, nil)
 			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header()["Content-Type"] = []string{given}
 				w.Header().Set("Cache-Control", "max-age=3600")
@@ -219,9 +235,11 @@ func TestHandler_PlaylistHeaders(t *testing.T) {
 	}
 }
 
-func TestHandler_MaxRequests_RetryLater(t *testing.T) {
+func TestServer_MaxRequests_RetryLater(t *testing.T) { eachFront(t, testMaxRequestsRetryLater) }
+
+func testMaxRequestsRetryLater(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Limits.MaxConcurrentRequests = 1 })
+	g := newTestServer(t, f, func(c *gateway.Config) { c.Limits.MaxConcurrentRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
 	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
@@ -238,13 +256,15 @@ func TestHandler_MaxRequests_RetryLater(t *testing.T) {
 	}
 	close(release)
 	first.Wait()
-	waitFor(t, "no request is served", func() bool { return g.handler.gateway.serving.Load() == 0 })
+	waitFor(t, "no request is served", func() bool { return g.core.Serving() == 0 })
 	g.want(t, 200, "/play/a001/index.m3u8?token=1")
 }
 
-func TestHandler_MaxURLSize_Refused(t *testing.T) {
+func TestServer_MaxURLSize_Refused(t *testing.T) { eachFront(t, testMaxURLSizeRefused) }
+
+func testMaxURLSizeRefused(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) { c.Limits.MaxURLSize = 256 })
+	g := newTestServer(t, f, func(c *gateway.Config) { c.Limits.MaxURLSize = 256 })
 	path := "/play/a001/index.m3u8?token="
 	g.want(t, 200, path+strings.Repeat("x", 256-len(path)))
 	got := g.want(t, 414, path+strings.Repeat("x", 257-len(path)), "Origin: https://tv.example.com")
@@ -253,44 +273,14 @@ func TestHandler_MaxURLSize_Refused(t *testing.T) {
 	}
 }
 
-// memoryServer is a handler behind a memoryListener, with an origin without a network, for use within synctest.Test.
-type memoryServer struct {
-	*memoryListener
-	core    *Gateway
-	table   *sessionTable
-	handler *Handler
-	ticket  string
-	stop    context.CancelFunc
-	ended   chan error
+func TestServer_SlowRequestBody_HoldsNothing(t *testing.T) {
+	eachFront(t, testSlowRequestBodyHoldsNothing)
 }
 
-func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServer {
-	t.Helper()
-	c := testConfig("http://origin.example.com")
-	if edit != nil {
-		edit(&c)
-	}
-	b := &memoryServer{memoryListener: newMemoryListener(), ended: make(chan error, 1)}
-	b.core, b.table = newBareGateway(t, c, origin.WithTransport(o))
-	b.handler = NewHandler(b.core)
-	b.ticket = (&testGateway{Gateway: b.core, table: b.table}).ticket(t, "a001")
-	ctx, stop := context.WithCancel(context.Background())
-	b.stop = stop
-	server := NewServer(c, b.handler, nil, b.core.options.Logger)
-	go func() { b.ended <- server.Run(ctx, b.memoryListener) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-b.ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	return b
-}
-
-func TestHandler_SlowRequestBody_HoldsNothing(t *testing.T) {
+func testSlowRequestBodyHoldsNothing(t *testing.T, f frontKind) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+		b := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
 			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		})
 		conn, err := b.dial(t.Context(), "", "")
@@ -315,13 +305,15 @@ func TestHandler_SlowRequestBody_HoldsNothing(t *testing.T) {
 		if _, err := in.ReadByte(); !errors.Is(err, io.EOF) {
 			t.Errorf("connection: got %v, want its end", err)
 		}
-		if took := time.Since(start); took > DefaultConfig().Limits.ReadTimeout+time.Second {
+		if took := time.Since(start); took > gateway.DefaultConfig().Limits.ReadTimeout+time.Second {
 			t.Errorf("the connection was held for %v", took)
 		}
 	})
 }
 
-func TestHandler_StalledViewer_Disconnected(t *testing.T) {
+func TestServer_StalledViewer_Disconnected(t *testing.T) { eachFront(t, testStalledViewerDisconnected) }
+
+func testStalledViewerDisconnected(t *testing.T, f frontKind) {
 	t.Parallel()
 	const size = 1 << 20
 	big := strings.Repeat("x", size)
@@ -329,7 +321,7 @@ func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				b := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+				b := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
 					return originResponse(r, length, strings.NewReader(big)), nil
 				})
 				if length >= 0 { // another request has put it into the cache
@@ -353,11 +345,11 @@ func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 				if _, err := io.ReadFull(conn, make([]byte, 1000)); err != nil {
 					t.Fatalf("the first bytes: %v", err)
 				}
-				for b.handler.gateway.serving.Load() > 0 {
+				for b.core.Serving() > 0 {
 					advance(time.Second)
 				}
-				limits := b.core.options.Config.Limits
-				least, most := limits.WriteTimeout, limits.WriteTimeout+size/minViewerRate*time.Second+2*time.Second
+				limits := b.config.Limits
+				least, most := limits.WriteTimeout, limits.WriteTimeout+size/(8<<10)*time.Second+2*time.Second
 				if took := time.Since(start); took < least || took > most {
 					t.Errorf("cut off after %v, want %v to %v", took, least, most)
 				}
@@ -369,18 +361,19 @@ func TestHandler_StalledViewer_Disconnected(t *testing.T) {
 	}
 }
 
-func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
+func TestServer_ViewerDisconnects_NoResponse(t *testing.T) {
+	eachFront(t, testViewerDisconnectsNoResponse)
+}
+
+func testViewerDisconnectsNoResponse(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, nil)
+	g := newTestServer(t, f, nil)
 	arrived, left := make(chan struct{}), make(chan error, 1)
-	g.handler.gateway.options.Sessions = &fakeSessions{
-		find: func(backends.SessionID) session.Handle { return nil },
-		open: func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
-			close(arrived)
-			<-ctx.Done()
-			left <- ctx.Err()
-			return nil, ctx.Err()
-		},
+	g.table.openFunc = func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
+		close(arrived)
+		<-ctx.Done()
+		left <- ctx.Err()
+		return nil, ctx.Err()
 	}
 	ctx, leave := context.WithCancel(context.Background())
 	defer leave()
@@ -399,12 +392,14 @@ func TestHandler_ViewerDisconnects_NoResponse(t *testing.T) {
 	if err := <-left; !errors.Is(err, context.Canceled) {
 		t.Errorf("the opening heard %v", err)
 	}
-	waitFor(t, "the request has ended", func() bool { return g.handler.gateway.serving.Load() == 0 })
+	waitFor(t, "the request has ended", func() bool { return g.core.Serving() == 0 })
 }
 
-func TestHandler_ManyViewersConcurrently(t *testing.T) {
+func TestServer_ManyViewersConcurrently(t *testing.T) { eachFront(t, testManyViewersConcurrently) }
+
+func testManyViewersConcurrently(t *testing.T, f frontKind) {
 	t.Parallel()
-	g := newTestGateway(t, func(c *Config) {
+	g := newTestServer(t, f, func(c *gateway.Config) {
 		query, none := c.Routes[0], c.Routes[0]
 		query.Path, query.OriginPath, query.TicketIn = "/query/{channel}/*", "/play/{channel}/*", hls.TicketInQuery
 		none.Path, none.OriginPath, none.TicketIn = "/none/{channel}/*", "/play/{channel}/*", hls.TicketInNone
@@ -433,7 +428,7 @@ func TestHandler_ManyViewersConcurrently(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if n := len(g.table.openRequests()); n < 24 {
-		t.Errorf("%d open requests, want at least one a viewer", n)
+	if n := len(g.table.all()); n < 24 {
+		t.Errorf("%d sessions, want at least one a viewer", n)
 	}
 }

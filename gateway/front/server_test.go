@@ -1,4 +1,4 @@
-package gateway
+package front
 
 import (
 	"bufio"
@@ -28,6 +28,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/gateway"
 )
 
 // status gets a URL and returns the status and the body.
@@ -50,14 +51,14 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arrived, release := make(chan struct{}), make(chan struct{})
 		listener := newMemoryListener()
-		c := DefaultConfig()
-		s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := gateway.DefaultConfig()
+		s := NewServer(c, Handlers{HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
 				close(arrived)
 				<-release
 			}
 			_, _ = io.WriteString(w, "served")
-		}), nil, slog.New(slog.DiscardHandler))
+		})}, nil, slog.New(slog.DiscardHandler))
 		if s.Ready() {
 			t.Error("ready before it runs")
 		}
@@ -114,12 +115,12 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		arrived, gone := make(chan struct{}), make(chan struct{})
 		listener := newMemoryListener()
-		c := DefaultConfig()
+		c := gateway.DefaultConfig()
 		var log bytes.Buffer
-		s := NewServer(c, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		s := NewServer(c, Handlers{HTTP: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 			close(arrived)
 			<-gone // even after its context ended
-		}), nil, slog.New(slog.NewTextHandler(&log, nil)))
+		})}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx, listener) }()
@@ -152,12 +153,14 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 }
 
 // TestServer_Run_DrainTimeout_RetryLater drains while a viewer waits for the origin: an empty 200 would end playback.
-func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) {
+func TestServer_Run_DrainTimeout_RetryLater(t *testing.T) { eachFront(t, testDrainTimeoutRetryLater) }
+
+func testDrainTimeoutRetryLater(t *testing.T, f frontKind) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived := make(chan struct{})
-		shortDrain := func(c *Config) { c.Drain = DrainConfig{Timeout: time.Second} }
-		b := newMemoryServer(t, shortDrain, func(r *http.Request) (*http.Response, error) {
+		shortDrain := func(c *gateway.Config) { c.Drain = gateway.DrainConfig{Timeout: time.Second} }
+		b := newMemoryServer(t, f, shortDrain, func(r *http.Request) (*http.Response, error) {
 			close(arrived)
 			<-r.Context().Done()
 			return nil, r.Context().Err()
@@ -202,21 +205,23 @@ func (*brokenListener) Addr() net.Addr            { return &net.TCPAddr{} }
 func TestServer_Run_ListenerFails_NamesSetting(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
-		edit func(*Config)
+		edit func(*gateway.Config)
 		want string
 	}{
-		"it cannot accept": {func(*Config) {}, "serve listen=:8080: too many open files"},
+		"it cannot accept": {func(*gateway.Config) {}, "serve listen=:8080: too many open files"},
 		"no certificate": {
-			func(c *Config) { c.TLS = TLSConfig{CertFile: "/nowhere/cert.pem", KeyFile: "/nowhere/key.pem"} },
+			func(c *gateway.Config) {
+				c.TLS = gateway.TLSConfig{CertFile: "/nowhere/cert.pem", KeyFile: "/nowhere/key.pem"}
+			},
 			"tls.cert_file: open /nowhere/cert.pem: no such file or directory",
 		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, l := DefaultConfig(), &brokenListener{}
+			c, l := gateway.DefaultConfig(), &brokenListener{}
 			tc.edit(&c)
-			s := NewServer(c, http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
+			s := NewServer(c, Handlers{HTTP: http.NotFoundHandler()}, nil, slog.New(slog.DiscardHandler))
 			if err := s.Run(t.Context(), l); err == nil || err.Error() != tc.want {
 				t.Errorf("Run: got %v, want %s", err, tc.want)
 			}
@@ -257,7 +262,7 @@ func newAuthority(t *testing.T) *authority {
 }
 
 // issue writes a certificate of that serial number and its key, with that modification time.
-func (a *authority) issue(t *testing.T, files TLSConfig, serial int64, changed time.Time) {
+func (a *authority) issue(t *testing.T, files gateway.TLSConfig, serial int64, changed time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -293,12 +298,12 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 }
 
 // newTLSMemoryServer makes a memoryServer with TLS and a certificate of serial number 1, and a client for HTTP/2.
-func newTLSMemoryServer(t *testing.T, edit func(*Config), o originFunc) (*memoryServer, *authority, *http.Client) {
+func newTLSMemoryServer(t *testing.T, edit func(*gateway.Config), o originFunc) (*memoryServer, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
-	files := TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	files := gateway.TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
 	a.issue(t, files, 1, time.Unix(1000, 0))
-	b := newMemoryServer(t, func(c *Config) {
+	b := newMemoryServer(t, plainFront, func(c *gateway.Config) {
 		c.TLS = files
 		if edit != nil {
 			edit(c)
@@ -317,7 +322,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 		b, a, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
 			return originResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
-		files := b.core.options.Config.TLS
+		files := b.config.TLS
 		serial := func() int64 {
 			t.Helper()
 			defer client.CloseIdleConnections()
@@ -353,7 +358,9 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 }
 
 // TestServer_Run_WaitForOriginIsNoStall has the origin pause for longer than limits.write_timeout.
-func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
+func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) { eachFront(t, testWaitForOriginIsNoStall) }
+
+func testWaitForOriginIsNoStall(t *testing.T, f frontKind) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -370,13 +377,13 @@ func TestServer_Run_WaitForOriginIsNoStall(t *testing.T) {
 					}()
 					return originResponse(r, -1, in), nil
 				}
-				edit := func(c *Config) { c.Limits.WriteTimeout = time.Second }
+				edit := func(c *gateway.Config) { c.Limits.WriteTimeout = time.Second }
 				var b *memoryServer
 				var client *http.Client
 				if scheme == "https" {
 					b, _, client = newTLSMemoryServer(t, edit, slow)
 				} else {
-					b = newMemoryServer(t, edit, slow)
+					b = newMemoryServer(t, f, edit, slow)
 					client = b.client(t)
 				}
 				if code, body := status(t, client, scheme+"://tv/~"+b.ticket+"/play/a001/part.mp4"); code != 200 || body != "first second third" {
@@ -404,9 +411,9 @@ func TestServer_Run_OldTLSRefused(t *testing.T) {
 // address, are then more than one address may have.
 func TestServer_SetTrustedProxies_ExemptsFromConnectionLimit(t *testing.T) {
 	t.Parallel()
-	c := DefaultConfig()
+	c := gateway.DefaultConfig()
 	c.Drain.ReadinessDelay, c.Limits.Connections.MaxConnectionsPerAddress = 0, 1
-	s := NewServer(c, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") }),
+	s := NewServer(c, Handlers{HTTP: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "served") })},
 		nil, slog.New(slog.DiscardHandler))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

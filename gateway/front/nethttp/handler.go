@@ -1,41 +1,46 @@
-package gateway
+package nethttp
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"time"
 
-	"usher/backends"
-	"usher/gateway/hls"
+	"usher/gateway"
 	"usher/gateway/listener"
 )
 
-// minViewerRate is the rate in bytes per second below which a viewer counts as stalled. No stream plays at it.
-const minViewerRate = 8 << 10
-
-// Handler serves a Gateway by net/http: HTTP/1.1 and HTTP/2, with and without TLS.
+// Handler serves a gateway by net/http: HTTP/1.1 and HTTP/2, with and without TLS.
 type Handler struct {
-	gateway   *Gateway
-	limits    LimitsConfig
+	gateway   *gateway.Gateway
+	limits    gateway.LimitsConfig
 	exchanges sync.Pool
 }
 
 // exchange is a request and its response. It is pooled.
 type exchange struct {
-	request  Request
-	response Response
+	request  gateway.Request
+	response gateway.Response
 }
 
 // NewHandler makes the handler of a gateway.
-func NewHandler(g *Gateway) *Handler {
-	h := &Handler{gateway: g, limits: g.options.Config.Limits}
+func NewHandler(g *gateway.Gateway) *Handler {
+	h := &Handler{gateway: g, limits: g.Limits()}
 	h.exchanges.New = func() any { return new(exchange) }
 	return h
+}
+
+// connectionKey is the key of a request's connection in its context.
+type connectionKey struct{}
+
+// WithConnection is the hook ConnContext of an [http.Server] on a [listener.Listener]. It is for connections of which the PROXY
+// protocol may tell that the viewer came by TLS.
+func WithConnection(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connectionKey{}, listener.Of(c))
 }
 
 // ServeHTTP answers one request.
@@ -43,34 +48,20 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	e, _ := h.exchanges.Get().(*exchange)
 	defer func() {
 		e.response.Reset()
-		e.request = Request{}
+		e.request = gateway.Request{}
 		h.exchanges.Put(e)
 	}()
-	resp := &e.response
 	if r.ContentLength != 0 {
 		h.boundBody(w, r)
 	}
-	n := h.gateway.serving.Add(1)
-	defer h.gateway.serving.Add(-1)
-	req := &e.request
-	*req = newRequest(r)
-	switch {
-	case n > int64(h.limits.MaxConcurrentRequests):
-		h.gateway.setCORS(hls.TicketInPath, req, resp)
-		over := backends.NewOverload("limits.max_concurrent_requests", h.limits.MaxConcurrentRequests)
-		h.gateway.shed(over, resp, time.Second)
-		h.gateway.encodeRefusal(req, resp)
-	case len(r.RequestURI) > int(h.limits.MaxURLSize):
-		h.gateway.setCORS(hls.TicketInPath, req, resp)
-		resp.refuse(http.StatusRequestURITooLong,
-			fmt.Sprintf("the URL is longer than limits.max_url_size=%v", h.limits.MaxURLSize))
-		h.gateway.encodeRefusal(req, resp)
-	default:
-		if err := h.gateway.Serve(r.Context(), req, resp); err != nil {
-			h.handleUnanswered(r, req, resp)
-		}
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+		w.Header().Set("Connection", "close") // net/http ignores chunks in HTTP/1.0, and a proxy before it may not
 	}
-	h.send(w, r, resp)
+	e.request = newRequest(r)
+	if err := h.gateway.Serve(r.Context(), &e.request, &e.response); err != nil {
+		panic(http.ErrAbortHandler) // to return would be to answer 200
+	}
+	h.send(w, r, &e.response)
 }
 
 // boundBody keeps a request's body from holding the connection. The response goes out before the body has arrived, so the
@@ -83,20 +74,9 @@ func (h *Handler) boundBody(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(h.limits.ReadTimeout))
 }
 
-// handleUnanswered ends a request whose context ended before its response: the viewer disconnected, or the node drains.
-func (h *Handler) handleUnanswered(r *http.Request, req *Request, resp *Response) {
-	if !errors.Is(context.Cause(r.Context()), errDraining) {
-		panic(http.ErrAbortHandler) // to return would be to answer 200
-	}
-	resp.Reset()
-	h.gateway.setCORS(hls.TicketInPath, req, resp)
-	resp.retryLater(time.Second, "the node is draining; try again")
-	h.gateway.encodeRefusal(req, resp)
-}
-
 // newRequest converts a net/http request.
-func newRequest(r *http.Request) Request {
-	v := Request{
+func newRequest(r *http.Request) gateway.Request {
+	v := gateway.Request{
 		Method: r.Method, Scheme: "http", Host: r.Host, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery,
 		Header: r.Header,
 	}
@@ -113,7 +93,7 @@ func newRequest(r *http.Request) Request {
 }
 
 // send writes the response. All field values share one array, because a slice for each would be an allocation for each.
-func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Response) {
+func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Response) {
 	header, fields := w.Header(), resp.Fields()
 	values := make([]string, len(fields))
 	for i, f := range fields {
@@ -140,7 +120,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *Response) {
 
 // relay copies a body as it arrives. It flushes before it waits for the origin, so that the viewer gets a part while the
 // origin still produces it.
-func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *Response) {
+func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *gateway.Response) {
 	defer func() { _ = resp.Stream.Close() }()
 	w.WriteHeader(resp.Status)
 	for {
@@ -154,7 +134,7 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 		data, err := resp.Stream.Next()
 		if err != nil {
 			if isTruncated(err) {
-				h.gateway.streamBroken(err, resp)
+				h.gateway.StreamBroken(err, resp)
 				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer instead of a short body
 			}
 			return
@@ -171,17 +151,8 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 // extendWriteDeadline sets the write deadline for the next n bytes.
 func (h *Handler) extendWriteDeadline(controller *http.ResponseController, n int) {
 	// A writer without deadlines returns an error, which changes nothing.
-	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.WriteTimeout + time.Duration(n/minViewerRate)*time.Second))
+	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.TimeToWrite(n)))
 }
 
 // isTruncated reports whether the error is other than the end of a body.
 func isTruncated(err error) bool { return !errors.Is(err, io.EOF) }
-
-// errDraining is the cause with which requests in flight are cancelled at the end of a drain.
-var errDraining = errors.New("draining")
-
-// newRequestsContext returns the parent context of all requests. Its cancel function cancels with errDraining.
-func newRequestsContext() (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	return ctx, func() { cancel(errDraining) }
-}

@@ -1,0 +1,13 @@
+package gateway
+
+// BoundsReached returns how often each bound of what the gateway remembers was reached, by its name.
+func (g *Gateway) BoundsReached() map[string]uint64 {
+	reached := map[string]uint64{
+		"edge_fingerprints": g.fingerprints.Evicted(), "playback_ids": g.hasher.playbackIDs.evicted.Count(),
+		"variants": g.variants.Evicted(), "unenforced_refusals": g.unenforced.Evicted(), "route_warnings": 0,
+	}
+	for _, r := range g.routes {
+		reached["route_warnings"] += r.evicted.Count()
+	}
+	return reached
+}
