@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // failureHint returns the error with its usual cause and what to check. The causes are those that Astra's manual lists
@@ -20,7 +21,7 @@ func failureHint(err error, timeout time.Duration) string {
 	case f.Kind == backends.FailureTimeout:
 		return fmt.Sprintf("%s: the request hangs; check the network and timeout=%v", text, timeout)
 	case f.Kind == backends.FailureTransport:
-		return text + transportHint(text)
+		return text + transportHint(err)
 	case f.Status == 404:
 		return text + ": wrong URL; check the path in address. If other viewers get answers, this viewer's URL is wrong, and they are denied"
 	case f.Status == 429:
@@ -38,9 +39,12 @@ func failureHint(err error, timeout time.Duration) string {
 	}
 }
 
-// transportHint returns the usual cause of a connection that failed with that text.
-func transportHint(text string) string {
+// transportHint returns the usual cause of a connection that failed with that error.
+func transportHint(err error) string {
+	text, advice := err.Error(), setting.TLSAdvice(err, "tls")
 	switch {
+	case advice != "":
+		return ": " + advice
 	case strings.Contains(text, "refused"):
 		return ": connection refused; the backend server is down, or the port in address is wrong"
 	case strings.Contains(text, "no such host"):

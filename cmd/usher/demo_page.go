@@ -20,8 +20,8 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/bench/stage"
-	"usher/gateway"
 	"usher/gateway/admin"
+	"usher/gateway/front"
 )
 
 // mount serves the page and the gateway on one listener.
@@ -36,7 +36,7 @@ func (d *demo) mount(n *node) {
 	ownPage := http.NewCrossOriginProtection() // or any page in the same browser could kick viewers
 	mux.Handle("POST /middleware", ownPage.Handler(http.HandlerFunc(d.switchMiddleware)))
 	mux.Handle("POST /kick", ownPage.Handler(d.kick(n.adminHandler())))
-	n.server = gateway.NewServer(n.current.Load().settings.Gateway, mux, n.recorder.Overloaded, n.logger)
+	n.server = front.NewServer(n.current.Load().settings.Gateway, front.Handlers{HTTP: mux}, n.recorder.Overloaded, n.logger)
 }
 
 // serveStatus serves what the page shows to the viewer of ?src=.
@@ -57,7 +57,7 @@ func (d *demo) status() stage.Status {
 		Now: time.Now(), Source: "/play/a001/index.m3u8?token=alice", Tokens: []string{"alice", "bob", "mallory"},
 		Middleware: stage.MiddlewareStatus{
 			Mode: d.modeName(), Modes: []string{"healthy", "refuse", "hang", "error"},
-			Calls: int(d.middleware.Calls()), //nolint:gosec // a demo's calls
+			Calls: int(d.middleware.Calls()),
 		},
 		Breaker: c.State().String(), OnFailure: c.FailOpen.Policy().String(), Events: d.events.list(),
 	}

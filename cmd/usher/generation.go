@@ -22,6 +22,8 @@ import (
 	"usher/backends/httpbackend"
 	"usher/gateway"
 	"usher/gateway/edge"
+	"usher/gateway/front/nethttp"
+	"usher/gateway/front/plain"
 	"usher/gateway/origin"
 )
 
@@ -86,6 +88,13 @@ func (n *node) serveViewer(w http.ResponseWriter, r *http.Request) {
 	g := n.acquire()
 	defer g.release()
 	g.handler.ServeHTTP(w, r)
+}
+
+// Serve answers one request on a listener without TLS.
+func (n *node) Serve(x *plain.Exchange) {
+	g := n.acquire()
+	defer g.release()
+	x.Answer(g.gateway)
 }
 
 // Check answers one check of Envoy.
@@ -247,7 +256,7 @@ func (n *node) makeGateway(g, previous *generation) (err error) {
 	if g.gateway, err = gateway.New(o); err != nil {
 		return err
 	}
-	g.handler = gateway.NewHandler(g.gateway)
+	g.handler = nethttp.NewHandler(g.gateway)
 	return nil
 }
 

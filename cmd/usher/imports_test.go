@@ -32,14 +32,18 @@ func siblings() map[string][]string {
 	// backends is the vocabulary of checks, actors/session of sessions, and backends/setting of settings. Every package may
 	// import them.
 	const backends, session, setting = "backends", "actors/session", "backends/setting"
+	// mac computes the keyed hashes of the packages that sign or hash at each request.
+	const mac = "backends/mac"
 	// redisclient is the Redis client of all folders of cluster.
 	const redisclient = "cluster/redisclient"
 	return map[string][]string{
 		"backends":                       {},
 		"backends/setting":               {},
+		mac:                              {},
 		"backends/chain":                 {backends, setting},
-		"backends/httpbackend":           {backends, setting, "backends/httpbackend/signature"},
+		"backends/httpbackend":           {backends, setting, "backends/httpbackend/signature", "backends/httpbackend/plainhttp"},
 		"backends/httpbackend/signature": {setting},
+		"backends/httpbackend/plainhttp": {},
 		// A query that two adapters send.
 		"backends/httpbackend/flussonicquery": {backends, "backends/httpbackend"},
 		"backends/backendtest":                {backends, setting, "backends/chain", "backends/httpbackend"},
@@ -49,13 +53,15 @@ func siblings() map[string][]string {
 		"backends/...":   {backends, setting, "backends/httpbackend/..."},
 		"actors/session": {backends, setting},
 		"actors/...":     {backends, setting, session, "actors/..."},
-		"gateway/...":    {backends, setting, session, "gateway/..."},
+		"gateway/...":    {backends, setting, session, mac, "gateway/..."},
 		// The gateway imports edge, and extauthz imports both.
-		"gateway/edge":           {backends, setting},
+		"gateway/edge":           {backends, setting, "gateway/evictions"},
 		"gateway/edge/extauthz":  {setting, "gateway", "gateway/edge"},
-		"gateway/ticket":         {backends, setting, session},
-		"gateway/reference":      {backends, setting, "gateway/hls"},
-		"gateway/enforcement":    {backends},
+		"gateway/ticket":         {backends, setting, session, mac},
+		"gateway/reference":      {backends, setting, mac, "gateway/hls"},
+		"gateway/enforcement":    {backends, "gateway/evictions"},
+		"gateway/evictions":      {},
+		"gateway/memory":         {backends},
 		"gateway/upstream":       {setting},
 		"gateway/admin/access":   {setting},
 		"gateway/admin/audit":    {"gateway/admin/access"},
@@ -63,9 +69,9 @@ func siblings() map[string][]string {
 		"gateway/admin/overview": {backends},
 		"gateway/admin/page":     {setting, backends, "gateway/admin/access", "gateway/admin/audit"},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
-		"cluster":             {backends, setting, session, "cluster/events", "cluster/limits", "cluster/reports", redisclient},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/known", "cluster/limits", "cluster/reports", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
-		"cluster/redisclient": {backends, setting},
+		"cluster/redisclient": {backends, setting, mac},
 		"cluster/redistest":   {"backends/backendtest/testproc"},
 		// The bench uses a gateway by its URL, and provides the middleware.
 		"bench/...": {backends, setting, "backends/backendtest", "bench/..."},
@@ -73,6 +79,7 @@ func siblings() map[string][]string {
 		"bench/simulate":      {backends, session, "backends/chain", "actors", "cluster", "bench/process", "bench/record", "bench/result"},
 		"bench/stage/...":     {backends, setting, "backends/backendtest", "bench/stage/..."},
 		"deploy/stage":        {"backends/backendtest", "bench/stage"},
+		"deploy/packages/...": {"bench/strict"},
 		"cmd/usher/...":       {"backends/...", "gateway/...", "actors/...", "cluster/...", "bench/...", "cmd/usher/..."},
 		"cmd/usher/config":    {backends, setting},
 		"cmd/usher-bench/...": {backends, setting, "backends/backendtest", "bench/...", "cmd/usher-bench/..."},
@@ -119,6 +126,7 @@ func libraryRules() []libraryRule {
 		{library: "github.com/prometheus/client_golang", importers: []string{"gateway/admin/...", "bench/report"}, inAllTests: true},
 		{library: "github.com/getkin/kin-openapi", testsIn: "gateway/admin"},
 		{library: "github.com/pires/go-proxyproto", importers: []string{"gateway/listener"}},
+		{library: "github.com/coreos/go-systemd", importers: []string{"cmd/usher/systemd"}},
 		{library: "github.com/alecthomas/kong", importers: []string{"cmd/..."}, inAllTests: true},
 	}
 }

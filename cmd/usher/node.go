@@ -13,13 +13,16 @@ import (
 	"usher/actors"
 	"usher/actors/records"
 	"usher/cluster"
+	"usher/cmd/usher/gcpace"
+	"usher/cmd/usher/systemd"
 	"usher/cmd/usher/tracing"
-	"usher/gateway"
 	"usher/gateway/admin"
 	"usher/gateway/admin/audit"
 	"usher/gateway/admin/breakers"
 	"usher/gateway/admin/freerides"
 	"usher/gateway/edge/extauthz"
+	"usher/gateway/front"
+	"usher/gateway/memory"
 	"usher/gateway/origin"
 )
 
@@ -27,7 +30,8 @@ import (
 // generations.
 type node struct {
 	logger    *slog.Logger
-	logLevel  *slog.LevelVar // nil: not to be changed
+	notifier  *systemd.Notifier // nil: nobody is told
+	logLevel  *slog.LevelVar    // nil: not to be changed
 	tracer    trace.Tracer
 	cluster   *cluster.Node
 	records   *records.Delivery
@@ -35,13 +39,15 @@ type node struct {
 	registry  *actors.Registry
 	viewers   *addressWatch // the registry as the gateway sees it
 	handler   http.Handler  // of viewers
-	server    *gateway.Server
+	server    *front.Server
 	recorder  *admin.Recorder
 	auditFile *audit.File // nil: none
 	// freeRides follows what outages cost.
 	freeRides *freerides.Tracker
 	// droppedSpans are those that were not sent; nil: there is no tracing.
 	droppedSpans *tracing.Dropped
+	// memory says when memory is too short for new sessions.
+	memory *memory.Monitor
 	// userAlarms are the alarms of users of backends that call no middleware, by the backend's name.
 	userAlarms sync.Map
 
@@ -55,7 +61,8 @@ type node struct {
 // newNode builds a node. It does not serve yet, but has background work until close.
 func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, err error) {
 	n := &node{
-		logger: logger, tracer: tracer, recorder: admin.NewRecorder(), auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
+		logger: logger, tracer: tracer, recorder: admin.NewRecorder(), memory: memory.NewMonitor(s.Gateway.Limits.Memory, memory.Read, logger),
+		auditFile: audit.OpenFile(s.Admin.Audit, s.Retention, logger),
 	}
 	g := newGeneration(s)
 	n.current.Store(g)
@@ -85,7 +92,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 		Backends: g.sessionBackends(), Cluster: n.cluster,
 		StoreTimeout: s.Cluster.RedisTimeout, HeartbeatInterval: s.Cluster.HeartbeatInterval,
 		SigningKey: func() string { return n.current.Load().gateway.SigningKey() }, Observer: observer{n.recorder, n.freeRides}, Tracer: tracer, Logger: logger,
-		OnConstantUser: n.onConstantUser,
+		OnConstantUser: n.onConstantUser, Shed: n.memory.Shed,
 	}))
 	n.viewers = newAddressWatch(n.registry, s.Gateway.TrustedProxies, logger)
 	if err := n.makeGateway(g, nil); err != nil {
@@ -93,7 +100,7 @@ func newNode(s *settings, logger *slog.Logger, tracer trace.Tracer) (_ *node, er
 	}
 	n.beginMetrics(g)
 	n.handler = http.HandlerFunc(n.serveViewer)
-	n.server = gateway.NewServer(s.Gateway, n.handler, n.recorder.Overloaded, logger)
+	n.server = front.NewServer(s.Gateway, front.Handlers{HTTP: n.handler, Plain: n}, n.recorder.Overloaded, logger)
 	n.makeAdmin(g, nil)
 	return n, nil
 }
@@ -138,22 +145,12 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	defer end()
 	group, life := errgroup.WithContext(life)
 	n.life, n.work = life, group
-	group.Go(func() error {
-		n.runCluster(life)
-		return nil
-	})
-	group.Go(func() error {
-		n.records.Run(life)
-		return nil
-	})
-	group.Go(func() error {
-		n.recorder.Run(life)
-		return nil
-	})
-	group.Go(func() error {
-		n.freeRides.Run(life)
-		return nil
-	})
+	for _, run := range []func(context.Context){n.runCluster, n.records.Run, n.recorder.Run, n.freeRides.Run, n.memory.Run, gcpace.Run} {
+		group.Go(func() error {
+			run(life)
+			return nil
+		})
+	}
 	n.start(n.current.Load()) //nolint:contextcheck // the work lives as long as the node
 	group.Go(func() error {
 		n.runReloads(ctx)
@@ -197,7 +194,7 @@ func (n *node) runCluster(ctx context.Context) {
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
-		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced,
+		OnLimitExceeded: n.registry.OnLimitExceeded, OnForced: n.onForced, OnKnown: n.registry.OnKnown,
 		Answer: func(ctx context.Context, question []byte) []byte {
 			if reply := breakers.Answer(ctx, nodeBreakers{n}, question); reply != nil {
 				return reply

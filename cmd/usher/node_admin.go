@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"usher/actors"
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/bounds"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
@@ -46,7 +48,8 @@ func (n *node) newAdminHandler(s *settings) http.Handler {
 		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
 		Records:  n.recordStats,
-		Settings: func(w io.Writer) error { return config.PrintRedacted(w, n.current.Load().settings) },
+		Overload: n.overloadStats,
+		Settings: func(w io.Writer) error { return config.Print(w, n.current.Load().settings) },
 		Reload:   func() admin.ReloadResult { return n.reload("api") },
 	}
 	if n.auditFile != nil {
@@ -82,9 +85,10 @@ func (n *node) beginMetrics(g *generation) {
 	for name, c := range g.chains {
 		n.recorder.AddBackend(name)
 		n.recorder.AddBound("backends." + name + ".answer_deadline")
-		if c.Bulkhead != nil {
-			n.recorder.AddBound("backends." + name + ".max_in_flight")
-			n.recorder.AddBound("backends." + name + ".max_waiting")
+		for _, setting := range bounds.Overloads() {
+			if of, isBackends := strings.CutPrefix(setting, "backends.*"); isBackends && c.Bulkhead != nil {
+				n.recorder.AddBound("backends." + name + of)
+			}
 		}
 	}
 	for _, setting := range nodeBounds() {
@@ -94,10 +98,8 @@ func (n *node) beginMetrics(g *generation) {
 
 // nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.
 func nodeBounds() []string {
-	return []string{
-		"limits.max_concurrent_requests", "fetch.max_waiting", "fetch.max_conns", "sessions.max", "sessions.max_pending",
-		"sessions.open_rate_per_address", "sessions.max_addresses", "sessions.max_variants", "new addresses of a ticket per minute",
-	}
+	isOfBackend := func(setting string) bool { return strings.HasPrefix(setting, "backends.") }
+	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute", "HTTP/2 stream resets of a connection")
 }
 
 // backends returns all backends as the API shows them.
@@ -112,6 +114,7 @@ func (n *node) backends() []admin.Backend {
 		}
 		if c.Bulkhead != nil {
 			b.ChecksInFlight, b.RechecksInFlight = c.Bulkhead.InFlight()
+			b.ChecksLimit, b.RechecksLimit = c.Bulkhead.Limits()
 			addStats(&b, g.stats[name].Snapshot(time.Now()))
 		}
 		all = append(all, b)

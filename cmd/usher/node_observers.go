@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"time"
 
 	"usher/actors"
@@ -8,6 +9,7 @@ import (
 	"usher/backends"
 	"usher/gateway/admin"
 	"usher/gateway/admin/freerides"
+	"usher/gateway/admin/overloadstats"
 	"usher/gateway/admin/recordstats"
 )
 
@@ -53,6 +55,14 @@ func (n *node) recordStats() recordstats.Stats {
 	return recordstats.Stats{
 		Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, Open: s.Open, Delivered: s.Delivered, Dropped: s.Dropped, FailedRequests: s.Failed,
 	}
+}
+
+// overloadStats returns what the node does so as not to grow beyond its memory.
+func (n *node) overloadStats() overloadstats.Stats {
+	reached := n.registry.BoundsReached()
+	maps.Copy(reached, n.cluster.BoundsReached())
+	maps.Copy(reached, n.current.Load().gateway.BoundsReached())
+	return overloadstats.Stats{Memory: n.memory.Stats(), Reached: reached}
 }
 
 // observer counts what sessions do, and follows those without an answer.

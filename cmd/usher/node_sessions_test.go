@@ -134,9 +134,15 @@ func (cc *groupCluster) AwaitBans(context.Context) error { return nil }
 
 func (cc *groupCluster) Shared() bool { return true }
 
+func (cc *groupCluster) InMemory() bool { return false }
+
 func (cc *groupCluster) Live() int { return cc.count }
 
 func (cc *groupCluster) UserHash(user string) string { return user }
+
+func (cc *groupCluster) ViewerKey([]byte) uint64 { return 1 }
+
+func (cc *groupCluster) ShareKnown(uint64) {}
 
 func (cc *groupCluster) Banned(r *backends.Request, d *backends.Decision) (session.Ban, bool) {
 	return cc.group.banned(r, d)
@@ -259,7 +265,8 @@ func TestCluster_Denial_EndsSessionOnAllNodes(t *testing.T) {
 // asked about at once.
 func TestCluster_Denial_SilentViewer(t *testing.T) {
 	t.Parallel()
-	withNodes(t, 3, nil, func(c *nodeGroup) {
+	closesBeforeRecheck := func(o *actors.Options, _ *fakePortal) { o.Config.IdleTimeout = 55 * time.Second }
+	withNodes(t, 3, closesBeforeRecheck, func(c *nodeGroup) {
 		_, ticket := c.watch(0, 0, session.Ticket{})
 		c.watchAll(ticket)
 		c.portal.denies.Store(true)

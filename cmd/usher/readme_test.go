@@ -10,29 +10,32 @@ import (
 	"testing"
 )
 
-// TestRepository_ReadmeCommands_NameTests finds the tests and benchmarks that README.md's commands run, so that a renamed test
-// leaves no command behind that runs nothing.
+// TestRepository_ReadmeCommands_NameTests finds the tests and benchmarks that the commands of both READMEs run, so that a renamed
+// test leaves no command behind that runs nothing.
 func TestRepository_ReadmeCommands_NameTests(t *testing.T) {
 	t.Parallel()
 	root := filepath.Join("..", "..")
-	text, err := os.ReadFile(filepath.Join(root, "README.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	functions := testFunctions(t, root)
-	flag := regexp.MustCompile(`[^\w]-(run|bench) '?([A-Za-z|]+)'?`)
-	commands := flag.FindAllStringSubmatch(string(text), -1)
-	if len(commands) < 10 {
-		t.Fatalf("README.md has %d commands with -run or -bench, want at least 10", len(commands))
-	}
+	flag := regexp.MustCompile(`[^\w]-(run|bench) '?([A-Za-z_|]+)'?`)
 	prefixes := map[string][]string{"run": {"Test", "Example"}, "bench": {"Benchmark"}}
-	for _, c := range commands {
-		for name := range strings.SplitSeq(c[2], "|") {
-			if !slices.ContainsFunc(functions, func(f string) bool {
-				return strings.Contains(f, name) &&
-					slices.ContainsFunc(prefixes[c[1]], func(p string) bool { return strings.HasPrefix(f, p) })
-			}) {
-				t.Errorf("README.md: -%s %s: no test has %q in its name", c[1], c[2], name)
+	for file, least := range map[string]int{"README.md": 10, "deploy/README.md": 4} {
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Tables spell "|" as "\|".
+		commands := flag.FindAllStringSubmatch(strings.ReplaceAll(string(text), `\|`, "|"), -1)
+		if len(commands) < least {
+			t.Errorf("%s has %d commands with -run or -bench, want at least %d", file, len(commands), least)
+		}
+		for _, c := range commands {
+			for name := range strings.SplitSeq(c[2], "|") {
+				if !slices.ContainsFunc(functions, func(f string) bool {
+					return strings.Contains(f, name) &&
+						slices.ContainsFunc(prefixes[c[1]], func(p string) bool { return strings.HasPrefix(f, p) })
+				}) {
+					t.Errorf("%s: -%s %s: no test has %q in its name", file, c[1], c[2], name)
+				}
 			}
 		}
 	}

@@ -137,7 +137,9 @@ func (n *node) reload(trigger string) admin.ReloadResult {
 	if n.reloads.load == nil {
 		return admin.ReloadResult{Outcome: admin.ReloadRefused, Problems: []admin.ReloadProblem{{Message: "this node has no settings file"}}}
 	}
+	n.notifier.Reloading()
 	changed, err := n.tryReload()
+	status := n.status()
 	result := admin.ReloadResult{Outcome: admin.ReloadApplied, Changed: changed}
 	switch {
 	case err != nil:
@@ -146,12 +148,14 @@ func (n *node) reload(trigger string) admin.ReloadResult {
 			n.logger.Error("settings refused, keeping previous", slog.String("trigger", trigger), slog.String("setting", p.Setting),
 				slog.String("at", p.At), slog.String("problem", p.Message))
 		}
+		status += fmt.Sprintf(", settings refused, keeping previous: %v", err)
 	case len(changed) == 0:
 		result.Outcome = admin.ReloadUnchanged
 		n.logger.Info("settings unchanged", slog.String("trigger", trigger))
 	default:
 		n.logger.Info("settings reloaded", slog.String("trigger", trigger), slog.Any("changed", changed))
 	}
+	n.notifier.Ready(status)
 	n.recorder.Reloaded(result.Outcome, time.Now())
 	return result
 }
@@ -213,6 +217,7 @@ func (n *node) replace(old, next *generation) {
 	n.start(next)
 	n.beginMetrics(next)
 	finish := n.registry.Reload(next.settings.Sessions, next.sessionBackends(), replacedBackends(old.settings, next.settings))
+	n.memory.Follow(next.settings.Gateway.Limits.Memory)
 	n.viewers.setTrusted(next.settings.Gateway.TrustedProxies)
 	n.server.SetTrustedProxies(next.settings.Gateway.TrustedProxies)
 	if n.logLevel != nil {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
@@ -386,12 +389,49 @@ func TestNode_Reload_Triggers(t *testing.T) {
 	eventually(t, "reloaded by the file", isLogged("file", "sessions.denial_ttl"))
 	r.write("listen: 1\n")
 	eventually(t, "refused", func() bool { return len(r.log.lines("settings refused")) > 0 })
-	refused := len(r.log.lines("settings refused"))
 	r.write(strings.Replace(text, "denial_ttl: 1s", "denial_ttl: 3s", 1) + "reload: { poll_interval: 1s }\n")
 	eventually(t, "reloaded by the corrected file", func() bool { return len(r.log.lines(`"settings reloaded"`)) == 5 })
-	if n := len(r.log.lines("settings refused")); n != refused {
-		t.Errorf("%d refusals are logged, want %d: a file that stays wrong is refused once", n, refused)
-	}
+}
+
+// TestNode_Reload_RefusedOnce has a file that stays wrong for many looks, is then wrong in another way, and is corrected.
+func TestNode_Reload_RefusedOnce(t *testing.T) {
+	origin := stageOrigin(t)
+	synctest.Test(t, func(t *testing.T) {
+		n, log := newBubbleNode(t, origin, `{ kind: iprules, rules: [ "allow all" ] }`, ""), new(logBuffer)
+		n.logger = slog.New(slog.NewTextHandler(log, nil))
+		var file atomic.Pointer[loadedSettings]
+		n.reloads.load = func() (*settings, *config.Source, error) {
+			f := file.Load()
+			return f.settings, f.source, f.problem
+		}
+		right := *n.current.Load().settings
+		right.Reload.PollInterval = time.Second
+		n.current.Load().settings, n.reloads.tried = &right, loadedSettings{settings: &right}
+		file.Store(&loadedSettings{settings: &right})
+		var looks sync.WaitGroup
+		ctx, stop := context.WithCancel(t.Context())
+		looks.Go(func() { n.runReloads(ctx) })
+		<-time.After(time.Second / 2) // between two looks
+		for _, step := range []struct {
+			file               loadedSettings
+			refused, unchanged int // by then
+		}{
+			{loadedSettings{problem: errors.New("listen: wrong")}, 1, 0},
+			{loadedSettings{problem: errors.New("listen: wrong in another way")}, 2, 0},
+			{loadedSettings{settings: &right}, 2, 1},
+			{loadedSettings{problem: errors.New("listen: wrong")}, 3, 1},
+		} {
+			file.Store(&step.file)
+			<-time.After(10 * time.Second)
+			refused, unchanged := len(log.lines("settings refused")), len(log.lines("settings unchanged"))
+			if refused != step.refused || unchanged != step.unchanged {
+				t.Errorf("problem %v: %d times refused and %d times unchanged, want %d and %d",
+					step.file.problem, refused, unchanged, step.refused, step.unchanged)
+			}
+		}
+		stop()
+		looks.Wait()
+	})
 }
 
 // TestNode_Reload_KeepsBackends: a backend that has not changed keeps its breaker and its connections, also behind another
@@ -558,8 +598,10 @@ func TestNode_Reload_KeepsRefusals(t *testing.T) {
 func TestRestartSettings_Complete(t *testing.T) {
 	reloadable := []string{
 		"trusted_proxies", "tickets.keys", "tickets.parameter", "tickets.cookie_name", "tickets.max_uri", "cors", "origins", "routes", "backends",
-		"limits.max_url_size", "limits.max_concurrent_requests", "limits.write_timeout",
+		"limits.max_url_size", "limits.max_concurrent_requests", "limits.write_timeout", "limits.memory_high_water_percent",
 		"sessions.max", "sessions.max_pending", "sessions.open_rate_per_address", "sessions.open_burst_per_address", "sessions.max_addresses",
+		"sessions.open_rate_per_network", "sessions.open_burst_per_network", "sessions.open_rate", "sessions.open_burst",
+		"sessions.denied_rate_per_network", "sessions.denied_rate", "sessions.stranger_share_percent",
 		"sessions.max_variants", "sessions.denial_ttl", "sessions.retry_after", "sessions.recheck", "sessions.kick_duration",
 		"sessions.per_user.max_streams", "sessions.per_user.max_sessions_overrides_unique", "sessions.per_user.zap_timeout",
 		"fetch", "admin.token", "admin.tokens", "admin.trace_url", "log.level", "reload",

@@ -11,10 +11,14 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"usher/cluster/redisclient"
 	"usher/cmd/usher/config"
+	"usher/cmd/usher/systemd"
+	"usher/gateway/memory"
 )
 
 type serveCommand struct{ fileFlag }
@@ -31,6 +35,7 @@ func (c serveCommand) run(r runtime, started func(*node, net.Addr)) error {
 	logger, level := s.Log.newLogger(r.err)
 	redisclient.LogTo(logger)
 	logRisks(logger, source)
+	limitMemory(logger, s)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
@@ -45,6 +50,20 @@ func (c serveCommand) run(r runtime, started func(*node, net.Addr)) error {
 		return source.Explain(unusable.error)
 	}
 	return err
+}
+
+// limitMemory tells the collector how much memory there is.
+func limitMemory(logger *slog.Logger, s *settings) {
+	limit, err := memory.SetLimit()
+	if err != nil {
+		logger.Warn("memory limit unknown, new sessions are not shed when memory is short; set GOMEMLIMIT", slog.Any("error", err))
+		return
+	}
+	logger.Info("memory limit", slog.Int64("limit_bytes", limit), slog.Int("memory_high_water_percent", s.Gateway.Limits.Memory.HighWater))
+	if cache := int64(s.Cache.MaxSize); limit > 0 && cache > limit/2 {
+		logger.Warn("cache.max_size is more than half of the memory limit, which leaves little for sessions; lower it or add memory",
+			slog.Int64("cache_max_size", cache), slog.Int64("limit_bytes", limit))
+	}
 }
 
 // logRisks logs the warnings about settings.
@@ -107,11 +126,47 @@ func serve(ctx context.Context, s *settings, logger *slog.Logger, started func(*
 	if started != nil {
 		started(n, on.public.Addr())
 	}
+	n.notifier = systemd.NewNotifier(logger)
+	defer n.tellSystemd(ctx)()
 	if err := n.run(ctx, on); err != nil {
 		return err
 	}
 	logger.Info("node stopped")
 	return nil
+}
+
+// drainMargin is what the end of a node takes besides the drain: the last records, reports to Redis, and traces.
+const drainMargin = 15 * time.Second
+
+// tellSystemd tells systemd when the node serves, that it lives, and when it drains. The caller calls the returned function when
+// the node has ended.
+func (n *node) tellSystemd(ctx context.Context) (end func()) {
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var all sync.WaitGroup
+	all.Go(func() { n.notifier.RunWatchdog(life, func() { n.viewerCount("") }) }) // which takes the registry's locks
+	all.Go(func() {
+		select {
+		case <-n.server.Serving():
+			n.notifier.Ready(n.status())
+		case <-life.Done():
+			return
+		}
+		select {
+		case <-ctx.Done():
+			drain := n.current.Load().settings.Gateway.Drain
+			n.notifier.Stopping(drain.ReadinessDelay + drain.Timeout + drainMargin)
+		case <-life.Done():
+		}
+	})
+	return func() {
+		stop()
+		all.Wait()
+	}
+}
+
+// status is what systemctl shows of the node.
+func (n *node) status() string {
+	return fmt.Sprintf("serving at %s, version %s", n.current.Load().settings.Gateway.Listen, version())
 }
 
 // listeners are the open listeners of a node. A listener without an address in the settings is nil.
@@ -120,15 +175,17 @@ type listeners struct{ public, admin, extAuthz net.Listener }
 // listenerSetting is the setting of one listener.
 type listenerSetting struct {
 	key, address string
-	listener     *net.Listener
+	// socket is what systemd calls the listener, if it holds that.
+	socket   string
+	listener *net.Listener
 }
 
 // listeners returns those that have an address, and where they are kept.
 func (s *settings) listeners(on *listeners) []listenerSetting {
 	return slices.DeleteFunc([]listenerSetting{
-		{"listen", s.Gateway.Listen, &on.public},
-		{"admin.listen", s.Admin.Listen, &on.admin},
-		{"ext_authz.listen", s.ExtAuthz.Listen, &on.extAuthz},
+		{"listen", s.Gateway.Listen, "public", &on.public},
+		{"admin.listen", s.Admin.Listen, "admin", &on.admin},
+		{"ext_authz.listen", s.ExtAuthz.Listen, "ext_authz", &on.extAuthz},
 	}, func(l listenerSetting) bool { return l.address == "" })
 }
 
@@ -206,13 +263,34 @@ func (s *settings) canListen(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// listen opens all listeners of the settings, or none.
+// listen opens all listeners of the settings, or none. It takes those that systemd holds.
 func listen(ctx context.Context, s *settings) (on listeners, err error) {
-	var c net.ListenConfig
-	for _, l := range s.listeners(&on) {
-		if *l.listener, err = c.Listen(ctx, "tcp", l.address); err != nil {
+	defer func() {
+		if err != nil {
 			on.close()
-			return listeners{}, fmt.Errorf("%s=%s: %w", l.key, l.address, err)
+		}
+	}()
+	inherited, err := systemd.Inherited()
+	if err != nil {
+		return on, err
+	}
+	defer inherited.Close()
+	all := s.listeners(&on)
+	for _, l := range all {
+		if *l.listener, err = inherited.Take(ctx, l.socket, l.key, l.address); err != nil {
+			return on, err
+		}
+	}
+	if err := inherited.Unused(); err != nil { // which may keep others from listening
+		return on, err
+	}
+	var c net.ListenConfig
+	for _, l := range all {
+		if *l.listener != nil {
+			continue
+		}
+		if *l.listener, err = c.Listen(ctx, "tcp", l.address); err != nil {
+			return on, fmt.Errorf("%s=%s: %w", l.key, l.address, err)
 		}
 	}
 	return on, nil

@@ -33,7 +33,13 @@ func launchNode(t testing.TB, text string, provider *sdktrace.TracerProvider) (n
 		t.Fatal(err)
 	}
 	s.Gateway.Drain.ReadinessDelay = 0
-	n, err := newNode(s, slog.New(slog.DiscardHandler), provider.Tracer("usher"))
+	return launchSettings(t, s, slog.New(slog.DiscardHandler), provider)
+}
+
+// launchSettings runs a node until the test ends or stop is called.
+func launchSettings(t testing.TB, s *settings, logger *slog.Logger, provider *sdktrace.TracerProvider) (n *node, address string, stop func()) {
+	t.Helper()
+	n, err := newNode(s, logger, provider.Tracer("usher"))
 	if err != nil {
 		t.Fatal(err)
 	}

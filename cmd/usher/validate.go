@@ -46,7 +46,7 @@ func (v validateCommand) Run(r runtime) error {
 	}
 	end()
 	if v.Print {
-		return config.PrintRedacted(r.out, n.current.Load().settings)
+		return config.Print(r.out, n.current.Load().settings)
 	}
 	_, err = fmt.Fprintf(r.out, "%s: ok\n", v.Config)
 	return err

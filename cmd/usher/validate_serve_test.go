@@ -66,8 +66,8 @@ func TestValidate_WhatServeRefuses_Refused(t *testing.T) {
 			local, "listen: '127.0.0.1:0'\nadmin: { listen: '192.0.2.1:8081', token: 7f3a9c1e5b8d2046 }", `:10:10: admin.listen: "192.0.2.1:8081": listen tcp`,
 		},
 		"an address of a name that nobody has": {
-			local, "listen: '127.0.0.1:0'\nadmin: { listen: 'no..host:0', token: 7f3a9c1e5b8d2046 }",
-			`:10:10: admin.listen: "no..host:0": listen tcp: lookup no..host`,
+			local, "listen: '127.0.0.1:0'\nadmin: { listen: 'no-.host:0', token: 7f3a9c1e5b8d2046 }",
+			`:10:10: admin.listen: "no-.host:0": listen tcp: lookup no-.host`,
 		},
 		"a host of traces that no exporter calls": {
 			local, "listen: '127.0.0.1:0'\ntracing: { endpoint: 'http://a%25zz:1' }", `:10:12: tracing.endpoint: "http://a%25zz:1": `,

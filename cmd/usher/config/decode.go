@@ -14,13 +14,44 @@ import (
 	"usher/backends/setting"
 )
 
+// Kinded is a struct, by its pointer, whose keys depend on its key "kind".
+type Kinded interface {
+	// Kinds returns the allowed kinds.
+	Kinds() []string
+	// SetKind is called with one of Kinds before any other key is read. It keeps the kind, puts a pointer to the kind's
+	// settings, holding their defaults, into the inline field, and may set defaults of the common keys. Preset is the text of
+	// the key "preset" in the file: defaults may depend on it as well. An unknown one has none, and is reported where the key
+	// is read.
+	SetKind(kind, preset string)
+}
+
+// Defaulter is implemented, by its pointer, by types of map entries, list items and sections behind a nil pointer. It
+// sets the defaults of a new value. Without it a new value is zero.
+type Defaulter interface{ SetDefaults() }
+
+// Validator is implemented by a section, or its pointer, that checks its values. Each message
+// begins with a key of the section or of one around it, up to the top level; several are joined with errors.Join.
+// It is called even if some values could not be read: they have their defaults, and messages about them are dropped.
+// It is not called for a section of an unknown kind, whose inline field is nil.
+type Validator interface{ Validate() error }
+
+// Warner is implemented by a section, or its pointer, with settings that are allowed and have a price. Its messages are
+// like those of a [Validator]: the value, what it costs, and what to do.
+type Warner interface{ Warnings() error }
+
+// The keys on which a section's other keys and defaults depend.
+const (
+	kindKey   = "kind"
+	presetKey = "preset"
+)
+
 // decoder writes a tree, and the variables over it, over a struct. It reports what it cannot use, and continues.
 type decoder struct {
 	*Source
-	folder     string
-	isResolved map[*yaml.Node]bool // the nodes that were met; false: not complete
-	isSetting  map[string]bool     // the paths of all settings
-	checks     []check
+	folder string
+	size   map[*yaml.Node]int // how many settings each complete node has
+	read   int                // settings so far, those of aliases each time
+	checks []func()           // of the sections, inner ones first
 
 	variables  map[string]string
 	isReferred map[string]bool // variables that the file names, or the command line has
@@ -30,14 +61,8 @@ type decoder struct {
 
 // decode sets a value from a node and from variables.
 func (d *decoder) decode(v reflect.Value, n *yaml.Node, path string) {
-	size := len(n.Content)
-	if n.Kind == yaml.MappingNode {
-		size /= 2
-	}
-	if !d.isTooLarge(n, path, size) {
-		d.decodeNode(v, n, path)
-		d.override(v, path)
-	}
+	d.decodeNode(v, n, path)
+	d.override(v, path)
 }
 
 func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
@@ -63,12 +88,12 @@ func (d *decoder) decodeNode(v reflect.Value, n *yaml.Node, path string) {
 
 // decodePointer sets what a pointer points to, from its defaults on if it is nil.
 func (d *decoder) decodePointer(v reflect.Value, n *yaml.Node, path string) {
-	target := fresh(v.Type().Elem())
+	target := fresh(v.Type())
 	if !v.IsNil() {
-		target.Set(v.Elem())
+		target.Elem().Set(v.Elem())
 	}
-	d.decode(target, n, path)
-	v.Set(target.Addr())
+	d.decode(target.Elem(), n, path)
+	v.Set(target)
 }
 
 // isText reports whether a value is read from a text. A struct may also have settings, which a section gives.
@@ -106,7 +131,7 @@ func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
 		d.warnOfWeakness(fields[key], under)
 	}
 	for _, part := range parts {
-		d.checks = append(d.checks, check{part, path})
+		d.checks = append(d.checks, func() { d.check(part.Addr().Interface(), path) })
 	}
 }
 
@@ -158,9 +183,6 @@ func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
 		if err := setText(key, entry[0].Value); err != nil {
 			d.report(entry[0], under, "%s", err)
 			continue
-		}
-		if value.Kind() == reflect.Pointer { // an entry exists, even if it says nothing
-			value.Set(fresh(value.Type().Elem()).Addr())
 		}
 		d.decode(value, entry[1], under)
 		made.SetMapIndex(key, value)
@@ -229,4 +251,63 @@ func (d *decoder) decodeText(v reflect.Value, n *yaml.Node, path string) (err er
 			p, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen())))
 	}
 	return nil
+}
+
+// warnOfWeakness warns of a secret that can be guessed. It does not look at a map's, which are values of header fields: short
+// ones are usual.
+func (d *decoder) warnOfWeakness(v reflect.Value, path string) {
+	secret, ok := reflect.TypeAssert[setting.Secret](v)
+	if why := secret.Weakness(); ok && why != "" {
+		d.warn(d.locate(path), path,
+			"the secret "+why+": who guesses it can do what it protects; create one with openssl rand -hex 32")
+	}
+}
+
+// fieldsOf returns a struct's settings by their keys, those of inline structs among them, and of the structs that inline
+// pointers and interfaces point to. A field without a key is no setting. The parts are the struct and its inline structs,
+// inner ones first.
+func fieldsOf(v reflect.Value) (fields map[string]reflect.Value, parts []reflect.Value) {
+	fields = map[string]reflect.Value{}
+	for field, value := range v.Fields() {
+		key, options, _ := strings.Cut(field.Tag.Get("yaml"), ",")
+		inner := value
+		for inner.Kind() == reflect.Interface || inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		switch {
+		case options == "inline" && inner.IsValid():
+			more, innerParts := fieldsOf(inner)
+			maps.Copy(fields, more)
+			parts = append(parts, innerParts...)
+		case key != "":
+			fields[key] = value
+		}
+	}
+	return fields, append(parts, v)
+}
+
+// fresh returns a settable value with the defaults of its type. A pointer points to one, because an entry of a map exists even
+// if it says nothing.
+func fresh(t reflect.Type) reflect.Value {
+	made := reflect.New(t)
+	if t.Kind() == reflect.Pointer {
+		made.Elem().Set(fresh(t.Elem()).Addr())
+	}
+	if d, ok := reflect.TypeAssert[Defaulter](made); ok {
+		d.SetDefaults()
+	}
+	return made.Elem()
+}
+
+// check adds what a section says of its values once all are read.
+func (d *decoder) check(section any, path string) {
+	if slices.Contains(d.broken, join(path, kindKey)) {
+		return
+	}
+	if validator, ok := section.(Validator); ok {
+		d.explain(validator.Validate(), path, &d.problems)
+	}
+	if warner, ok := section.(Warner); ok {
+		d.explain(warner.Warnings(), path, &d.warnings)
+	}
 }

@@ -36,9 +36,11 @@
 //
 // Decided: a list and a map replace the default, an empty section keeps its defaults; a key of the top level that begins
 // with "x-" is ignored, for anchors; an explicit key beats a merged one, but two merged sections that give the same key are
-// an error.
+// an error; the bound of what is read counts aliases each time.
 //
-// Refused: decoding by the library. Its errors have positions and no paths, it stops at the first unknown alias, drops a
-// whole section for one repeated key, ignores an empty value for a number, takes yes for true and 0x10 for a number, and has
-// no defaults for the entries of a map, no kinds and no positions for Validate; several documents; tags, because the struct says what a text means.
+// Refused: a file that is no regular one, such as a pipe, because a node reads it again for a reload, and would wait for its
+// writer; a print with the credentials in URLs, because it ends in tickets and chats; several documents; tags, because the struct
+// says what a text means; decoding by the library. Its errors have positions and no paths, it stops at the first unknown alias,
+// drops a whole section for one repeated key, ignores an empty value for a number, takes yes for true and 0x10 for a number, and
+// has no defaults for the entries of a map, no kinds and no positions for Validate.
 package config

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
@@ -18,46 +17,36 @@ import (
 const (
 	variablePrefix = "USHER_"
 	filePrefix     = "file:"
-	// maxSecretBytes bounds a secret's file. Keys and tokens are far smaller; a log or a device is not read to its end.
+	// maxSecretBytes bounds a secret's file. Keys and tokens are far smaller; a log is not read to its end.
 	maxSecretBytes = 64 << 10
 	// everybodyReads is the permission bit for reading by all users.
 	everybodyReads = 0o004
 )
 
-// Environment is what settings may come from besides the file. The zero value has no variables and takes relative paths
-// from the working directory.
-type Environment struct {
-	// Variables are "NAME=value", as os.Environ gives them; the last of a name counts.
-	Variables []string
-	// Folder is what file:PATH is relative to; Load sets it to the folder of the file.
-	Folder string
-	// Reserved are USHER_ variables of the command line, which are not settings.
-	Reserved []string
-}
-
 // expand replaces ${NAME}, ${NAME:-default} and $$ in a text. The values are not expanded again, and errors name the
 // variable only. An empty variable counts as unset, as in the shell's ${NAME:-…}.
-func (d *decoder) expand(text string) (string, error) {
-	var err error
-	expanded := regexp.MustCompile(`\$\$|\$\{[^}]*\}?`).ReplaceAllStringFunc(text, func(found string) string {
-		if found == "$$" || err != nil {
+func (d *decoder) expand(text string) (expanded string, err error) {
+	if !strings.Contains(text, "$") {
+		return text, nil
+	}
+	reference := regexp.MustCompile(`\$\$|\$\{(?:([A-Za-z_]\w*)(:-[^}]*)?\})?`)
+	expanded = reference.ReplaceAllStringFunc(text, func(found string) string {
+		parts := reference.FindStringSubmatch(found)
+		name, fallback := parts[1], parts[2]
+		d.isReferred[name] = true
+		switch value := d.variables[name]; {
+		case found == "$$":
 			return "$"
-		}
-		inner, isClosed := strings.CutSuffix(found[len("${"):], "}")
-		name, fallback, hasFallback := strings.Cut(inner, ":-")
-		value := d.variables[name]
-		switch {
-		case !isClosed:
-			err = errors.New("${ has no closing }; write $${ for the text itself")
-		case !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`).MatchString(name):
-			err = errors.New("${…} wants a variable's name, such as ${NAME} or ${NAME:-default}; write $${ for the text itself")
-		case value == "" && !hasFallback:
+		case name == "":
+			err = errors.New("${ wants the name of a variable and a }, such as ${NAME} or ${NAME:-default}; write $${ for the text itself")
+		case value == "" && fallback == "":
 			err = fmt.Errorf("variable %s is unset or empty; set it, or write ${%s:-default}", name, name)
 		case value == "":
-			value = fallback
+			return strings.TrimPrefix(fallback, ":-")
+		default:
+			return value
 		}
-		d.isReferred[name] = true
-		return value
+		return ""
 	})
 	return expanded, err
 }
@@ -71,14 +60,7 @@ func (d *decoder) readSecret(n *yaml.Node, file, path string) (secret string, er
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(d.folder, file)
 	}
-	info, err := os.Stat(file)
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", file)
-	}
-	var data []byte
-	if err == nil {
-		data, err = readFile(file, maxSecretBytes)
-	}
+	data, mode, err := readFile(file, maxSecretBytes)
 	secret = strings.TrimSuffix(strings.TrimSuffix(string(data), "\n"), "\r")
 	if err == nil && secret == "" {
 		err = fmt.Errorf("%s is empty", file)
@@ -86,7 +68,7 @@ func (d *decoder) readSecret(n *yaml.Node, file, path string) (secret string, er
 	if err != nil {
 		return "", fmt.Errorf("read the secret: %w", err)
 	}
-	if info.Mode().Perm()&everybodyReads != 0 {
+	if mode&everybodyReads != 0 {
 		d.warn(d.placeOf(n), path, fmt.Sprintf("every user of this machine can read %s; take that away with chmod o-r", file))
 	}
 	return secret, nil
@@ -95,7 +77,7 @@ func (d *decoder) readSecret(n *yaml.Node, file, path string) (secret string, er
 // override sets what one variable can set: a scalar, or a list of them, from its variable.
 func (d *decoder) override(v reflect.Value, path string) {
 	isList := v.Kind() == reflect.Slice && !isScalar(v.Type()) && isScalar(v.Type().Elem())
-	isInList := regexp.MustCompile(`\[\d+\]`).MatchString(path)
+	isInList := strings.Count(path, "[") > strings.Count(path, `["`)
 	if isInList || !isList && !isScalar(v.Type()) {
 		return
 	}

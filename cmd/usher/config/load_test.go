@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -258,6 +259,29 @@ func TestLoad(t *testing.T) {
 			t.Errorf("Load = %v, want the bound named", err)
 		}
 	})
+}
+
+// TestLoad_NoRegularFile_Refused checks that nothing is waited for that gives no file, or none to its end.
+func TestLoad_NoRegularFile_Refused(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	pipe := filepath.Join(folder, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"a folder": folder, "a pipe": pipe, "a device": "/dev/zero"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := path + " is no regular file"
+			if _, err := Load(path, defaults(), Environment{}); err == nil || err.Error() != "read the config: "+want {
+				t.Errorf("as the settings: got %v, want %s", err, want)
+			}
+			_, err := Parse("f", []byte("admin: { token: \"file:"+path+"\" }"), defaults(), Environment{})
+			if err == nil || err.Error() != "f:1:17: admin.token: read the secret: "+want {
+				t.Errorf("as a secret's: got %v, want %s", err, want)
+			}
+		})
+	}
 }
 
 func TestSource_Locate(t *testing.T) {

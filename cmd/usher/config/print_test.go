@@ -18,7 +18,7 @@ func full() *settings {
 	no := false
 	s := defaults()
 	s.Admin = adminSettings{Listen: netip.MustParseAddrPort("[::1]:80"), Token: "hunter2", Debug: &no}
-	s.Origins = map[string]originSettings{"b.c": {"http://x/?a=$1", 36 * time.Hour}, "null": {"", 0}}
+	s.Origins = map[string]originSettings{"b.c": {"http://x/$1", 36 * time.Hour}, "null": {"", 0}}
 	s.Backends = map[string]*backendSettings{
 		"p": {"portal", time.Minute, &portalSettings{Address: "a", Headers: map[string]setting.Secret{"X": "hunter2"}}},
 		"l": {"list", 0, &listSettings{Users: []string{"true", "1", "", "a, b", "\"'\\\n\x00\u2028é", "${A}", "-", "# x"}}},
@@ -107,7 +107,7 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-func TestPrintRedacted_URLs(t *testing.T) {
+func TestRedactURLs(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"":                                       "",
@@ -136,7 +136,7 @@ func TestPrintRedacted_URLs(t *testing.T) {
 			List []string `yaml:"list"`
 		}
 		var printed bytes.Buffer
-		if err := PrintRedacted(&printed, section{text, []string{text, "next", text}}); err != nil {
+		if err := Print(&printed, section{text, []string{text, "next", text}}); err != nil {
 			t.Fatal(err)
 		}
 		var got section

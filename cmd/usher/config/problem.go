@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -28,11 +30,10 @@ type Problem struct {
 
 // String returns the problem on one line, beginning with file:line:column as editors expect.
 func (p Problem) String() string {
-	at := p.Position()
-	if p.Path != "" {
-		at += ": " + p.Path
+	if p.Path == "" {
+		return p.Position() + ": " + p.Message
 	}
-	return at + ": " + p.Message
+	return p.Position() + ": " + p.Path + ": " + p.Message
 }
 
 // Position returns file:line:column, or the name of the environment.
@@ -61,7 +62,10 @@ func (p Problems) sorted() Problems {
 		if (a.Line == 0) != (b.Line == 0) { // the environment is last
 			return cmp.Compare(b.Line, a.Line)
 		}
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), strings.Compare(a.String(), b.String()))
+		if order := cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column)); order != 0 {
+			return order
+		}
+		return strings.Compare(a.String(), b.String())
 	})
 	return slices.Compact(p)
 }
@@ -77,13 +81,13 @@ func (p Problems) err() error {
 // Source remembers where each setting came from, so that later problems can be reported with a position. It is
 // safe for concurrent use once Load or Parse has returned it.
 type Source struct {
-	file     string
-	lines    []string
-	places   map[string]Problem // path → where it was set
-	warnings Problems
-	problems Problems
-	broken   []string // the paths of settings that could not be read, so that no check complains of their absence
-	size     int      // settings that were read, those of aliases each time
+	file      string
+	hints     []string           // what characters of each line look like another one
+	places    map[string]Problem // path → where it was set
+	isSetting map[string]bool    // the paths of all settings
+	warnings  Problems
+	problems  Problems
+	broken    []string // the paths of settings that could not be read, so that no check complains of their absence
 }
 
 // placeOf returns a problem of a node, without its message. A node of the environment has no line, and its comment names the
@@ -116,11 +120,56 @@ func (s *Source) locate(path string) Problem {
 // else [Problems].
 func (s *Source) Explain(err error) error {
 	var found Problems
-	for _, message := range messagesOf(err, "") {
-		path, text := splitPath(message)
-		found = append(found, s.problem(s.locate(path), path, text))
-	}
+	s.explain(err, "", &found)
 	return found.err()
+}
+
+// explain adds the messages of a section, except those that follow from what could not be read.
+func (s *Source) explain(err error, section string, to *Problems) {
+	for _, message := range messagesOf(err) {
+		path, text := s.subject(message, section)
+		isConsequence := slices.ContainsFunc(s.broken, func(b string) bool { return within(b, path) || within(path, b) })
+		if !isConsequence {
+			*to = append(*to, s.problem(s.locate(path), path, text))
+		}
+	}
+}
+
+// messagesOf splits joined errors, even with a prefix before all of them.
+func messagesOf(err error) (all []string) {
+	if err == nil {
+		return nil
+	}
+	joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err)
+	if !ok || joined.Error() != errors.Join(joined.Unwrap()...).Error() || !strings.HasSuffix(err.Error(), joined.Error()) {
+		return []string{err.Error()}
+	}
+	prefix := strings.TrimSuffix(err.Error(), joined.Error())
+	for _, part := range joined.Unwrap() {
+		for _, message := range messagesOf(part) {
+			all = append(all, prefix+message)
+		}
+	}
+	return all
+}
+
+// subject returns the setting that a message is about. A message begins with a key of the section or of a section
+// around it, and a path from there; otherwise it is about the section itself.
+func (s *Source) subject(message, section string) (path, text string) {
+	leading := regexp.MustCompile(`(?s)^([A-Za-z_][\w-]*)((?:\.[\w-]+|\[\d+\]|\["[^"\\]*"\])*): (.*)$`)
+	said := leading.FindStringSubmatch(message)
+	for around := section; said != nil; around = parentOf(around) {
+		if path = join(around, said[1]); s.isSetting[path] {
+			return path + said[2], said[3]
+		}
+		if around == "" {
+			break
+		}
+	}
+	return section, strings.TrimSpace(message)
 }
 
 // problem returns the problem of a setting at a place.
@@ -128,8 +177,8 @@ func (s *Source) problem(at Problem, path, message string) Problem {
 	if at.Line > 0 {
 		at.Path = path
 	}
-	if at.Line > 0 && at.Line <= len(s.lines) {
-		message += explainCharacter(s.lines[at.Line-1])
+	if at.Line > 0 && at.Line <= len(s.hints) {
+		message += s.hints[at.Line-1]
 	}
 	at.Message = message
 	return at
@@ -141,61 +190,25 @@ func (s *Source) report(n *yaml.Node, path, format string, args ...any) {
 	s.broken = append(s.broken, path)
 }
 
-// isTooLarge adds to the number of settings, and reports whether there are too many.
-func (s *Source) isTooLarge(n *yaml.Node, path string, more int) bool {
-	wasTooLarge := s.size > maxSettings
-	s.size += more
-	if s.size > maxSettings && !wasTooLarge {
-		s.report(n, path, "the file has more than %d settings", maxSettings)
-	}
-	return s.size > maxSettings
-}
-
 // warn adds a finding that does not prevent the start.
 func (s *Source) warn(at Problem, path, message string) {
 	s.warnings = append(s.warnings, s.problem(at, path, message))
 }
 
-// messagesOf splits joined errors, even with a prefix before all of them.
-func messagesOf(err error, prefix string) (all []string) {
-	switch e := err.(type) { //nolint:errorlint // it looks at one error after the other
-	case nil:
-		return nil
-	case interface{ Unwrap() []error }:
-		if parts := e.Unwrap(); err.Error() == errors.Join(parts...).Error() {
-			for _, part := range parts {
-				all = append(all, messagesOf(part, prefix)...)
-			}
-			return all
-		}
-	case interface{ Unwrap() error }:
-		if inner := e.Unwrap(); inner != nil {
-			if before, ok := strings.CutSuffix(err.Error(), inner.Error()); ok {
-				return messagesOf(inner, prefix+before)
-			}
-		}
-	}
-	return []string{prefix + err.Error()}
-}
-
 // join appends a key to a path. A key with unusual characters is quoted, so that a path is one line.
 func join(path, key string) string {
-	if !isPlainKey(key) {
+	switch {
+	case key == "" || strings.Trim(key, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != "":
 		return path + "[" + strconv.Quote(key) + "]"
-	}
-	if path == "" {
+	case path == "":
 		return key
+	default:
+		return path + "." + key
 	}
-	return path + "." + key
 }
 
 // index appends an index of a list.
 func index(path string, i int) string { return path + "[" + strconv.Itoa(i) + "]" }
-
-func isPlainKey(key string) bool {
-	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
-	return key != "" && strings.Trim(key, letters) == ""
-}
 
 // within reports whether path is section or a setting inside it; every path is within "".
 func within(path, section string) bool {
@@ -207,20 +220,40 @@ func within(path, section string) bool {
 // more steps.
 func parentOf(path string) string { return path[:max(strings.LastIndexAny(path, ".["), 0)] }
 
-// splitPath splits "cache.max_bytes: must be …" into path and text; a message without a path has an empty one.
-func splitPath(message string) (path, text string) {
-	const key = `[A-Za-z_][A-Za-z0-9_-]*`
-	leading := regexp.MustCompile(`^` + key + `(\.[A-Za-z0-9_-]+|\[\d+\]|\["[^"\\]*"\])*: `)
-	found := leading.FindString(message)
-	if found == "" {
-		return "", message
+// explainCharacter returns the end of a message about a line with a character that looks like another one, or like none.
+// It is empty for other lines. What stands in a comment is not read.
+func explainCharacter(line string) string {
+	for i, r := range line {
+		before, name := line[:i], lookalike(r)
+		switch {
+		case r == '#' && (i == 0 || strings.HasSuffix(before, " ") || strings.HasSuffix(before, "\t")): // a comment
+			return ""
+		case r == '\uFEFF' && i == 0: // a byte order mark
+			continue
+		case r == '\t' && strings.Trim(before, " -?") == "":
+			name = "a tab, and YAML is indented by spaces"
+		}
+		if name != "" {
+			return fmt.Sprintf("; column %d is %s (U+%04X)", utf8.RuneCountInString(before)+1, name, r)
+		}
 	}
-	return strings.TrimSuffix(found, ": "), message[len(found):]
+	return ""
 }
 
-// firstKey returns the first key of a path.
-func firstKey(path string) string {
-	key, _, _ := strings.Cut(path, "[")
-	key, _, _ = strings.Cut(key, ".")
-	return key
+// lookalike returns what a character is that an editor or a web page puts in the place of one that is meant; empty: none.
+func lookalike(r rune) string {
+	switch {
+	case r > unicode.MaxASCII && unicode.IsSpace(r):
+		return "a no-break space or one of another width, where a plain space is meant"
+	case unicode.Is(unicode.Cf, r):
+		return "an invisible character, where none is meant"
+	case unicode.In(r, unicode.Pi, unicode.Pf) || r == '„' || r == '‚':
+		return `a typographic quotation mark, where " or ' is meant`
+	case r != '-' && unicode.Is(unicode.Pd, r) || r == '−':
+		return "a dash, where a plain - is meant"
+	case r == '：' || r == '﹕':
+		return "a full-width colon, where a plain : is meant"
+	default:
+		return ""
+	}
 }

@@ -91,3 +91,43 @@ func TestParse_SyntaxError_QuotesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestParse_BytesThatAreNoText_Positioned checks that what stands in no text is found where it stands.
+func TestParse_BytesThatAreNoText_Positioned(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ text, want string }{
+		"NUL":                    {"listen: a\nlabels:\n  é: a\x00b\n", "f:3:7: not valid YAML: control characters"},
+		"a control character":    {"listen: a\x07", "f:1:10: not valid YAML: control characters"},
+		"Latin-1":                {"listen: a\nlabels: { a: \xe9 }\n", "f:2:14: not valid YAML: "},
+		"half a character":       {"listen: \xc3", "f:1:9: not valid YAML: "},
+		"an odd number of bytes": {"\xff\xfea", "f:1:"},
+		"a file of NUL":          {strings.Repeat("\x00", 1<<10), "f:1:1: not valid YAML: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("f", []byte(test.text), defaults(), Environment{})
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// TestParse_TooManySettings_OneProblem checks that a file beyond the bound is refused in a sentence, whatever else is wrong
+// with it.
+func TestParse_TooManySettings_OneProblem(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ text, want string }{
+		"on one line":      {"matrix: [" + strings.Repeat("[],", maxSettings) + "]", "f:1:750001: matrix[249997]: the file has more than 250000 settings"},
+		"of a wrong shape": {"routes: [" + strings.Repeat("a,", maxSettings) + "]", "f:1:500004: routes[249997]: the file has more than 250000 settings"},
+		"by aliases":       {"x-a: &a [1, 1, 1, 1]\nx-b: &b [" + strings.Repeat("*a,", 1_000) + "]\nmatrix: [" + strings.Repeat("*b,", 100) + "]", "f:3:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := Parse("f", []byte(test.text), defaults(), Environment{})
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %.300s, want one problem, %s", err, test.want)
+			}
+		})
+	}
+}

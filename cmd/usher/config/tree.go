@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -42,6 +44,11 @@ func shapeOf(n *yaml.Node) string {
 	}
 }
 
+// nothingAt returns a value that says nothing, at the position of a node.
+func nothingAt(n *yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
+}
+
 // anchors resolves aliases as the library does, but for one without an anchor it makes a node up, so that the parser
 // continues and all such aliases are reported.
 type anchors map[string]*yaml.Node
@@ -68,16 +75,17 @@ func (a anchors) ResolveAlias(name string) (*yaml.Node, bool, error) {
 	if n, ok := a[name]; ok {
 		return n, true, nil
 	}
-	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}, true, nil
+	return nothingAt(&yaml.Node{}), true, nil
 }
 
 // parse returns the only document of the file, without aliases and merges, or nil if it cannot be read. Comments alone are
 // an empty document.
 func (d *decoder) parse(data []byte) (root *yaml.Node) {
+	start := &yaml.Node{Line: 1, Column: 1}
 	defer func() {
 		if recover() != nil { // a fault of the parser counts as a syntax error
 			root = nil
-			d.report(&yaml.Node{Line: 1, Column: 1}, "", "cannot be read as YAML")
+			d.report(start, "", "cannot be read as YAML")
 		}
 	}()
 	// The library reads YAML 1.2, but refuses its directive.
@@ -87,19 +95,22 @@ func (d *decoder) parse(data []byte) (root *yaml.Node) {
 		yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxNesting)), anchors{}))
 	switch {
 	case err != nil:
-		d.reportSyntax(err)
+		d.reportSyntax(err, data)
 	case len(documents) > 1:
 		d.report(documents[1].Content[0], "", "a second YAML document begins; one file is one document")
 	case len(documents) == 0 || len(documents[0].Content) == 0:
-		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: 1, Column: 1}
+		return nothingAt(start)
 	default:
-		return d.resolve(documents[0].Content[0], "")
+		root = d.resolve(documents[0].Content[0], "")
+		if d.read > maxSettings { // and the rest was left out
+			return nil
+		}
 	}
-	return nil
+	return root
 }
 
 // reportSyntax reports the message and position of the parser. It drops what the message quotes, which may be a secret.
-func (d *decoder) reportSyntax(err error) {
+func (d *decoder) reportSyntax(err error, data []byte) {
 	message, at := "cannot be read as YAML", yaml.Mark{}
 	if problem, ok := errors.AsType[*yaml.LoadError](err); ok {
 		message, _, _ = strings.Cut(problem.ContextMsg+": "+problem.Message, `"`)
@@ -108,59 +119,68 @@ func (d *decoder) reportSyntax(err error) {
 			at = problem.ContextMark
 		}
 	}
-	d.report(&yaml.Node{Line: max(at.Line, 1), Column: max(at.Column, 1)}, "", "not valid YAML: %s", strings.Trim(message, ": "))
+	if at.Line == 0 { // a byte that no text has
+		before := bytes.ToValidUTF8(data[:min(at.Index, len(data))], nil)
+		at.Line, at.Column = bytes.Count(before, []byte("\n"))+1, utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])+1
+	}
+	d.report(&yaml.Node{Line: at.Line, Column: max(at.Column, 1)}, "", "not valid YAML: %s", strings.Trim(message, ": "))
 }
 
 // resolve replaces aliases by what they name, and merges by the keys that they add. Aliases share the node of their anchor,
-// so a problem in it is reported at the text.
+// so a problem in it is reported at the text. An anchor counts once its value is complete, so none contains itself.
 func (d *decoder) resolve(n *yaml.Node, path string) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
-		if !d.isResolved[n.Alias] { // an anchor counts once its value is complete, so none contains itself
-			d.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
-			return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line, Column: n.Column}
-		}
-		return n.Alias
-	}
-	if d.isResolved[n] { // an item of a list that is merged
+	if d.size[n] > 0 { // an item of a list that is merged
 		return n
 	}
-	if n.Style&yaml.TaggedStyle != 0 {
+	size := max(d.size[n.Alias], 1)
+	d.read += size
+	switch {
+	case d.read > maxSettings:
+		if d.read-size <= maxSettings {
+			d.report(n, path, "the file has more than %d settings", maxSettings)
+		}
+		return nothingAt(n)
+	case n.Kind == yaml.AliasNode && d.size[n.Alias] == 0:
+		d.report(n, path, "alias *%s has no anchor &%s before it", n.Value, n.Value)
+		return nothingAt(n)
+	case n.Kind == yaml.AliasNode:
+		return n.Alias
+	case n.Style&yaml.TaggedStyle != 0:
 		d.report(n, path, "tags such as %s are not used here; leave it out", n.Tag)
 	}
-	d.isResolved[n] = false
-	switch n.Kind {
-	case yaml.MappingNode:
+	if n.Kind == yaml.MappingNode {
 		d.resolveSection(n, path)
-	case yaml.SequenceNode:
-		for i, item := range n.Content {
-			n.Content[i] = d.resolve(item, index(path, i))
-		}
-	default:
 	}
-	d.isResolved[n] = true
+	for i, value := range n.Content {
+		if n.Kind == yaml.SequenceNode {
+			value = d.resolve(value, index(path, i))
+			n.Content[i] = value
+		}
+		size += d.size[value]
+	}
+	d.size[n] = size
 	return n
 }
 
-// resolveSection resolves keys and values. first has where each key is given: the key itself, or what merged it.
+// resolveSection resolves keys and values, and adds those of merges behind them: an own key takes precedence.
 func (d *decoder) resolveSection(n *yaml.Node, path string) {
-	first := map[string]*yaml.Node{}
+	first := map[string]*yaml.Node{} // where each key is given: the key itself, or what merged it
 	var merges []*yaml.Node
-	given := n.Content
+	pairs := slices.Collect(slices.Chunk(n.Content, 2))
 	n.Content = nil
-	for i := 0; i+1 < len(given); i += 2 {
-		at, value := given[i], given[i+1]
-		if at.Tag == "!!merge" {
-			merges = append(merges, value)
+	for _, pair := range pairs {
+		if pair[0].Tag == "!!merge" {
+			merges = append(merges, pair[1])
 			continue
 		}
-		key := *d.resolve(at, path)
+		key := *d.resolve(pair[0], path)
 		if key.Kind != yaml.ScalarNode {
-			d.report(at, "", "a key must be plain text, found %s", shapeOf(&key))
+			d.report(pair[0], "", "a key must be plain text, found %s", shapeOf(&key))
 			continue
 		}
-		key.Line, key.Column = at.Line, at.Column // of the alias, if it is one
+		key.Line, key.Column = pair[0].Line, pair[0].Column // of the alias, if it is one
 		under := join(path, key.Value)
-		value = d.resolve(value, under)
+		value := d.resolve(pair[1], under)
 		if value.Value == "" && shapeOf(value) == nothing { // the parser's position is that of the next token
 			value.Line, value.Column = key.Line, key.Column+utf8.RuneCountInString(key.Value)+1
 		}
@@ -176,8 +196,8 @@ func (d *decoder) resolveSection(n *yaml.Node, path string) {
 	}
 }
 
-// merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. An own key takes precedence; two merged ones are an
-// error. at is the alias.
+// merge adds the keys of "<<: *base" or "<<: [*a, *b]" to a section. Two merged sections with one key are an error. at is the
+// alias.
 func (d *decoder) merge(n, at *yaml.Node, first map[string]*yaml.Node, path string) {
 	base := at
 	if at.Kind != yaml.SequenceNode { // whose items keep their own positions
@@ -190,17 +210,13 @@ func (d *decoder) merge(n, at *yaml.Node, first map[string]*yaml.Node, path stri
 			d.merge(n, item, first, path)
 		}
 	case section:
-		if d.isTooLarge(at, path, len(base.Content)/2) {
-			return
-		}
-		for i := 0; i < len(base.Content); i += 2 {
-			key := base.Content[i].Value
-			switch earlier := first[key]; {
+		for pair := range slices.Chunk(base.Content, 2) {
+			switch earlier := first[pair[0].Value]; {
 			case earlier == nil:
-				first[key] = at
-				n.Content = append(n.Content, base.Content[i], base.Content[i+1])
+				first[pair[0].Value] = at
+				n.Content = append(n.Content, pair...)
 			case earlier.Kind != yaml.ScalarNode: // no key of its own
-				d.report(at, join(path, key), "given twice, by the sections merged at %d:%d and %d:%d",
+				d.report(at, join(path, pair[0].Value), "given twice, by the sections merged at %d:%d and %d:%d",
 					earlier.Line, earlier.Column, at.Line, at.Column)
 			}
 		}

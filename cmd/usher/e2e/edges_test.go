@@ -75,7 +75,18 @@ func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {
 	listen, own := freePort(t), t.TempDir()
 	servers := sample(t, "nginx/nginx.conf", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "listen 80", "listen "+listen)
 	config := filepath.Join(own, "nginx.conf")
-	text := fmt.Sprintf(`
+	text := inNginx(own, servers)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.url, e.server = "http://"+listen, start(t, tool(t, "nginx", "nginx"), "-p", own, "-c", config, "-e", "stderr")
+	e.await(t)
+	return e
+}
+
+// inNginx returns the configuration of an nginx that keeps its files in a folder of its own, with servers.
+func inNginx(own, servers string) string {
+	return fmt.Sprintf(`
 daemon off;
 master_process off;
 pid %[1]s/nginx.pid;
@@ -91,12 +102,6 @@ http {
 	%[2]s
 }
 `, own, servers)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	e.url, e.server = "http://"+listen, start(t, tool(t, "nginx", "nginx"), "-p", own, "-c", config, "-e", "stderr")
-	e.await(t)
-	return e
 }
 
 // startCaddy runs Caddy with the sample's configuration in front of an origin.

@@ -35,9 +35,8 @@ func (l *liveOrigin) addEntries(t *testing.T) {
 }
 
 // TestPlayers_EntryFolders plays an entry whose streams are in another folder of its channel, with ffmpeg and with hls.js. Its
-// ticket opens no other folder, unless a playlist lists what is in there.
+// ticket opens no other folder, unless a playlist lists what is in there. It runs alone, because it measures the times of players.
 func TestPlayers_EntryFolders(t *testing.T) {
-	t.Parallel()
 	origin := startLive(t)
 	origin.addEntries(t)
 	n := startNode(t, setup{origin: origin.url, middleware: startMiddleware(t).URL()})

@@ -18,7 +18,7 @@ func TestNode_FloodOfRandomTokens_Denied(t *testing.T) {
 	m := startMiddleware(t)
 	n := startNode(t, setup{
 		origin: startStage(t, nil), middleware: m.URL(),
-		backend: "max_in_flight: 4, max_waiting: 100", sessions: "recheck: { min: 2s }",
+		backend: "max_in_flight: 4, max_rechecks_in_flight: 32, max_waiting: 100", sessions: "recheck: { min: 2s }",
 	})
 	rec := startRecorder(t, n.public)
 	viewers := []*viewer{newViewer(t, 0, rec.url+"/play/a001/index.m3u8?token=good")}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -83,6 +84,57 @@ func TestNode_SecondSignal_ExitsAtOnce(t *testing.T) {
 	n.signal(syscall.SIGTERM)
 	if code := n.wait(t); code != 2 { // waitTimeout is much shorter than drain.timeout
 		t.Errorf("the node ended with %d, want 2", code)
+	}
+}
+
+// TestNode_FirstProcess_EndsBySignals runs the node as a container does: as process 1, which has no default for a signal and whose
+// children nobody else waits for. It needs root.
+func TestNode_FirstProcess_EndsBySignals(t *testing.T) {
+	t.Parallel()
+	s := setup{origin: startStage(t, nil), middleware: startMiddleware(t).URL()}
+	tests := map[string]struct {
+		drain   string
+		signals int
+		code    int
+	}{
+		"one signal":  {"drain: { readiness_delay: 0s, timeout: 1m }", 1, 0},
+		"two signals": {"drain: { readiness_delay: 10m, timeout: 10m }", 2, 2},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := s
+			s.more = test.drain
+			n := newNode(t, s)
+			cmd := exec.Command(binary(t), "serve", "--config", n.file)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+			n.process = startCommand(t, cmd)
+			n.awaitReady(t)
+			if status, _, err := fetch(newClient(t, ""), n.public+"/play/a001/index.m3u8?token=good-one"); err != nil || status != http.StatusOK {
+				t.Errorf("a viewer: %d, %v", status, err)
+			}
+			proc := fmt.Sprintf("/proc/%d/", n.cmd.Process.Pid)
+			if text, err := os.ReadFile(proc + "status"); err != nil || !regexp.MustCompile(`(?m)^NSpid:\s+\d+\s+1$`).Match(text) {
+				t.Errorf("it is not process 1: %v\n%s", err, text)
+			}
+			threads, err := filepath.Glob(proc + "task/*/children")
+			if err != nil || len(threads) == 0 {
+				t.Errorf("children: %v, %v", threads, err)
+			}
+			for _, thread := range threads {
+				if text, err := os.ReadFile(thread); err == nil && len(text) > 0 { // a thread may have ended
+					t.Errorf("it has the child %s", text)
+				}
+			}
+			n.signal(syscall.SIGTERM)
+			if test.signals == 2 {
+				eventually(t, waitTimeout, "readiness is off", func() error { return n.readiness(http.StatusServiceUnavailable) })
+				n.signal(syscall.SIGTERM)
+			}
+			if code := n.wait(t); code != test.code {
+				t.Errorf("the node ended with %d, want %d", code, test.code)
+			}
+		})
 	}
 }
 

@@ -455,6 +455,7 @@ func TestNode_LivePage_Accessible(t *testing.T) {
 				p.scheme(t, scheme)
 				p.wantAccessible(t, script, fmt.Sprintf("%s, %s, %s", v.name, size.name, scheme))
 				p.await(t, "document.documentElement.scrollWidth <= innerWidth")
+				p.await(t, `[...document.querySelectorAll(".facts dd")].every((value) => value.offsetWidth >= 100)`)
 				p.picture(t, fmt.Sprintf("%s-%s-%s", v.name, size.name, scheme))
 			}
 		}

@@ -61,6 +61,14 @@ log: { level: debug }
 // startNode runs a node and waits until it is ready.
 func startNode(t *testing.T, s setup) *node {
 	t.Helper()
+	n := newNode(t, s)
+	n.start(t)
+	return n
+}
+
+// newNode writes the settings of a node that does not run yet.
+func newNode(t *testing.T, s setup) *node {
+	t.Helper()
 	listen, admin := freePort(t), freePort(t)
 	n := &node{
 		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
@@ -69,7 +77,6 @@ func startNode(t *testing.T, s setup) *node {
 	if err := os.WriteFile(n.file, []byte(s.yaml(listen, admin)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	n.start(t)
 	return n
 }
 
@@ -77,6 +84,11 @@ func startNode(t *testing.T, s setup) *node {
 func (n *node) start(t *testing.T) {
 	t.Helper()
 	n.process = start(t, binary(t), "serve", "--config", n.file)
+	n.awaitReady(t)
+}
+
+func (n *node) awaitReady(t *testing.T) {
+	t.Helper()
 	eventually(t, waitTimeout, "the node is ready", func() error {
 		if n.ended() {
 			t.Fatalf("the node ended by itself:\n%s", n.errs)

@@ -12,9 +12,8 @@ import (
 )
 
 // TestPlayers_PlayPackagedStreams plays every kind of playlist that ffmpeg makes through a node, with ffmpeg and with hls.js
-// in Chromium. nginx is the origin.
+// in Chromium. nginx is the origin. It runs alone, because it measures the times of players.
 func TestPlayers_PlayPackagedStreams(t *testing.T) {
-	t.Parallel()
 	origin := startLive(t)
 	n := startNode(t, setup{origin: origin.url, middleware: startMiddleware(t).URL()})
 	channels := slices.Sorted(maps.Keys(liveChannels(origin.url)))

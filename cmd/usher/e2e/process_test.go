@@ -48,10 +48,18 @@ const waitTimeout = 60 * time.Second
 // start starts a program. The test's cleanup kills it.
 func start(t *testing.T, path string, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(path, args...) // without a context, because a signal must reach the whole group
+	return startCommand(t, exec.Command(path, args...)) // without a context, because a signal must reach the whole group
+}
+
+// startCommand starts a program with an environment and files of its own.
+func startCommand(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
 	p := &process{cmd: cmd, out: new(transcript), errs: new(transcript), done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.out, p.errs
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	cmd.SysProcAttr.Setpgid = true
 	wait, err := testproc.Start(cmd)
 	if err != nil {
 		t.Fatalf("start %s: %v", cmd.Path, err)
