@@ -65,7 +65,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, err := exec.CommandContext(ctx, o.Usher, "version").Output() //nolint:gosec // the operator's own
+	version, err := exec.CommandContext(ctx, o.Usher, "version").Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s version: %w", o.Usher, err)
 	}

@@ -67,12 +67,18 @@ func TestCalibration_Round(t *testing.T) {
 		t.Errorf("measured costs (-want +got):\n%s", diff)
 	}
 	costs, out := readBack(t, c.report(reference(t), "usher test"))
+	// Where a line through two sizes meets zero may be below that: then it is too small beside the noise, and the plan says so.
+	before, isNoise := reference(t), len(c.values["segment_us"]) == 1 && c.values["segment_us"][0] <= 0
 	for name, found := range c.values {
+		if isNoise && name == "segment_us" {
+			found = []float64{before.Value(name)}
+		}
 		if len(found) != 1 || found[0] <= 0 || costs.Value(name) != rounded(found[0]) {
 			t.Errorf("%s: %v measured, %v in the file; want one value above 0", name, found, costs.Value(name))
 		}
 	}
-	if strings.Contains(out, "Not measured") || !strings.Contains(out, "usher test") {
+	unmeasured := strings.Replace(out, "Not measured: segment_us", "", 1)
+	if (unmeasured != out) != isNoise || strings.Contains(unmeasured, "Not measured") || !strings.Contains(out, "usher test") {
 		t.Errorf("the plan is\n%s", out)
 	}
 }

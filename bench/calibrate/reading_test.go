@@ -1,6 +1,7 @@
 package calibrate
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -82,5 +83,14 @@ func TestFailed(t *testing.T) {
 		if err := failed(t.Context(), r); errors.Is(err, errFailed) != c.isError {
 			t.Errorf("%d served, %d failed: %v", c.served, c.failed, err)
 		}
+		// None at all is no failure of one window among others.
+		if err := failedWindow(t.Context(), r); errors.Is(err, errFailed) != (c.isError && c.failed > 0) {
+			t.Errorf("a window of %d served, %d failed: %v", c.served, c.failed, err)
+		}
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := failedWindow(ended, new(load.Result)); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
 	}
 }

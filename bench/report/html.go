@@ -49,6 +49,8 @@ type part struct {
 	Name       string
 	Operations []operation
 	IsOnTime   bool
+	// SeenFaults are the faults of which is known what viewers saw.
+	SeenFaults []result.Fault
 }
 
 type operation struct {
@@ -120,8 +122,8 @@ func writePage(w io.Writer, p *page) error {
 		return err
 	}
 	t, err := template.New("page.html").Funcs(template.FuncMap{
-		"safeCSS": func(text string) template.CSS { return template.CSS(text) }, //nolint:gosec // our own files
-		"safeJS":  func(text string) template.JS { return template.JS(text) },   //nolint:gosec // our own files
+		"safeCSS": func(text string) template.CSS { return template.CSS(text) },
+		"safeJS":  func(text string) template.JS { return template.JS(text) },
 		"number":  number, "mega": func(bytes uint64) string { return fmt.Sprintf("%.0f MB", float64(bytes)/1e6) },
 		"lateness": func(m *result.Measurement) string { return short(m.Arrivals.Lateness.Quantile(0.99)) },
 		"percent":  percent,
@@ -174,7 +176,7 @@ func (p *page) fill() error {
 	if err != nil {
 		return fmt.Errorf("encode the series: %w", err)
 	}
-	p.Data = template.JS(text) //nolint:gosec // see above
+	p.Data = template.JS(text)
 	for file, field := range map[string]*string{
 		"page.css": &p.Style, "page.js": &p.Script, "uplot.js": &p.Library, "uplot-license.txt": &p.License,
 	} {
@@ -191,6 +193,11 @@ func (p *page) fill() error {
 
 func newPart(m *result.Measurement) part {
 	out := part{Measurement: m, Name: fmt.Sprintf("%s, round %d", m.Target, m.Round), IsOnTime: m.Arrivals.Dropped == 0}
+	for _, f := range m.Faults {
+		if f.Seen != nil {
+			out.SeenFaults = append(out.SeenFaults, f)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(m.Operations)) {
 		o := m.Operations[name]
 		var errs []string

@@ -279,6 +279,19 @@ func TestHTML_Tables(t *testing.T) {
 	}
 }
 
+// TestHTML_Faults shows what viewers saw during faults, if that was counted.
+func TestHTML_Faults(t *testing.T) {
+	run := example(1, 60, "usher")
+	const heading = "What viewers saw"
+	if got := html(t, run); strings.Contains(got, heading) {
+		t.Error("the page tells what viewers saw, which nobody counted")
+	}
+	run.Measurements[0].Faults[0].Seen = map[string]uint64{"served": 41, "timeout": 2}
+	if got := html(t, run); !strings.Contains(got, heading) || !strings.Contains(got, "served: 41 timeout: 2") {
+		t.Error("the page does not tell what viewers saw")
+	}
+}
+
 // TestJoinedHTML has the runs of two scenarios on one page, which are not compared.
 func TestJoinedHTML(t *testing.T) {
 	t.Parallel()

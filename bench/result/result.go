@@ -133,6 +133,8 @@ type Fault struct {
 	// From and To are seconds since the measurement's start.
 	From float64 `json:"from"`
 	To   float64 `json:"to"`
+	// Seen are how many answers viewers got during the fault, by what they were; nil: not counted.
+	Seen map[string]uint64 `json:"seen,omitempty"`
 }
 
 // Process is what a process used during the measurement.

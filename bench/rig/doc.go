@@ -18,5 +18,5 @@
 // Decided: the balancer is one of connections. It copies bytes in the kernel, so that it costs little beside the nodes, and it leaves
 // a node that does not answer its readiness, as real ones do.
 //
-// Refused: containers and network namespaces, which need rights that an operator's CI does not give.
+// Refused: containers and network namespaces, which need rights that an operator's CI does not give. Package soak has them.
 package rig

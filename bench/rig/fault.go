@@ -11,16 +11,21 @@ import (
 	"time"
 
 	"usher/backends/backendtest"
+	"usher/bench/attack"
 )
 
 // Faults returns the forms of faults, for help and errors.
 func Faults() []string {
-	return []string{
+	forms := []string{
 		"middleware refuse", "middleware hang", "middleware reset", "middleware garbage", "middleware slow 500ms", "middleware flap 2s",
 		"middleware status 503", "node kill 1", "node stop 1", "node restart 1", "node restart all", "redis freeze", "redis kill",
 		"redis flush", "origin hang", "origin slow 500ms", "origin status 503",
 		"collector refuse", "collector hang", "collector garbage", "collector slow 500ms",
 	}
+	for _, form := range attack.Kinds() {
+		forms = append(forms, "attack "+form)
+	}
+	return forms
 }
 
 // ErrUnknownFault is wrapped by the error for a text that is no fault.
@@ -60,6 +65,8 @@ func (g *Rig) Fault(text string) (Fault, error) {
 		begin, err = g.collectorFault(fields[1], argument)
 	case "origin":
 		begin, err = g.originFault(fields[1], argument)
+	case "attack":
+		begin, err = g.attackFault(fields[1], argument)
 	default:
 		err = ErrUnknownFault
 	}
@@ -169,6 +176,27 @@ func (g *Rig) redisFault(kind string) (begin, error) {
 		}, nil
 	}
 	return nil, ErrUnknownFault
+}
+
+// attackFault attacks the first server of those that viewers use.
+func (g *Rig) attackFault(kind, count string) (begin, error) {
+	if len(g.Nodes) == 0 {
+		return nil, fmt.Errorf("%w: nodes of Usher", ErrNoServer)
+	}
+	one, err := attack.Parse(kind, count)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (func(context.Context) error, error) {
+		ctx, cancel := context.WithCancel(ctx)
+		done := make(chan error, 1)
+		g.attack.Store(one)
+		go func() { done <- one.Run(ctx, g.URLs()[0], "/play/a001/index.m3u8?token={token}", g.TLS) }()
+		return func(context.Context) error {
+			cancel()
+			return <-done
+		}, nil
+	}, nil
 }
 
 // originFault is how the origin is broken: by a status, by a delay, or by none, which hangs.

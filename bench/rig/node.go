@@ -61,6 +61,10 @@ sessions:
   max: %[9]d
   open_rate_per_address: 1000000
   open_burst_per_address: 1000000
+  open_rate_per_network: 1000000 # all viewers come from this machine
+  open_burst_per_network: 2000000
+  open_rate: 1000000
+  open_burst: 2000000
   recheck: { min: 1s }
 drain: { readiness_delay: 1s, timeout: 10s }
 log: { level: error }
@@ -103,6 +107,14 @@ func (n *Node) settings(g *Rig, origin string) ([]byte, error) {
 	if g.collector != nil {
 		merge(settings, g.tracing())
 	}
+	if o.TLS {
+		files, err := g.makeCertificate()
+		if err != nil {
+			return nil, err
+		}
+		merge(settings, files)
+		n.Public = "https://" + n.ports[0].Address
+	}
 	merge(settings, o.Settings)
 	return yaml.Marshal(settings)
 }
@@ -123,7 +135,7 @@ func merge(m, over map[string]any) {
 
 // Start starts the node's process, and waits until it is ready.
 func (n *Node) Start(ctx context.Context) error {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), n.binary, "serve", "--config", n.file) //nolint:gosec // the operator's own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), n.binary, "serve", "--config", n.file)
 	p, err := process.Start(cmd)
 	if err != nil {
 		return err

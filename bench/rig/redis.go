@@ -73,7 +73,7 @@ func startRedis(ctx context.Context, folder string) (*redis, error) {
 }
 
 func (r *redis) start(ctx context.Context) error {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.command[0], r.command[1:]...) //nolint:gosec // the operator's own
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.command[0], r.command[1:]...)
 	p, err := process.Start(cmd)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package rig
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"usher/backends/backendtest"
+	"usher/bench/attack"
 	"usher/bench/peers"
 	"usher/bench/process"
 	"usher/bench/stage"
@@ -31,6 +33,8 @@ type Options struct {
 	Redis bool
 	// Collector starts a collector of traces, which gets those of all openings and re-checks.
 	Collector bool
+	// TLS has the nodes speak TLS to viewers, and so HTTP/2 too.
+	TLS bool
 	// Balancer puts a balancer of connections before the nodes.
 	Balancer bool
 	// Latency is the middleware's.
@@ -54,6 +58,8 @@ type Rig struct {
 	// Middleware is nil if the operator runs it.
 	Middleware *backendtest.Server
 	Nodes      []*Node
+	// TLS is what viewers know the nodes by; nil: they speak no TLS.
+	TLS *tls.Config
 
 	options   Options
 	secret    string // which the nodes share
@@ -66,6 +72,7 @@ type Rig struct {
 	balancer  *balancer
 	external  *External
 	sampler   sampler
+	attack    atomic.Pointer[attack.Attack] // the last one; nil: none yet
 }
 
 // BadToken begins the token of a viewer whom the middleware denies.

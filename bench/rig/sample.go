@@ -69,6 +69,14 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 	if g.Middleware != nil {
 		r.Count("middleware.calls", g.sampler.grown("middleware", "calls", float64(g.Middleware.Calls())))
 	}
+	if a := g.attack.Load(); a != nil {
+		stats, name := a.Stats(), fmt.Sprintf("attack %p", a)
+		g.sampler.isRead[name] = true // it begins at zero
+		r.Gauge("attack.connections", "", float64(stats.Connections))
+		r.Count("attack.closed", g.sampler.grown(name, "closed", float64(stats.Closed)))
+		r.Count("attack.answers", g.sampler.grown(name, "answers", float64(stats.Answers)))
+		r.Count("attack.served", g.sampler.grown(name, "served", float64(stats.Served)))
+	}
 	g.sampleProcesses(r)
 }
 

@@ -20,6 +20,7 @@
 //	failures("status 503")      those that failed so   dropped, started, planned, lateness
 //	p50(op), p99(op), max(op)   latency                count(name)              a total, such as zaps
 //	max(line), min(line), mean(line), sum(line), last(line)   of a line of a result, such as middleware.calls
+//	until(line)            how long until it was above zero for the last time
 //
 // In a phase, such as quiet.errors, it is of that time alone: quiet is from the end of the warm-up to the first fault, fault the time
 // of all faults, after from settle behind the last one. The name of a fault is a phase too. In a phase p50 and p99 are the medians of

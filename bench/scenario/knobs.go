@@ -20,7 +20,7 @@ type Knobs struct {
 	Watch, Away, Zap, Pause, PauseFor Span
 	Roam, Hop                         Span
 	Bad, Multivariant, Trace          float64
-	Light, HTTP2, Forwarded           bool
+	Light, HTTP2, TLS, Forwarded      bool
 	Path, Sources                     string
 
 	// What edges ask; empty: viewers play.
@@ -82,6 +82,7 @@ func (k *Knobs) knobs() []Knob {
 		count("segment_every", "Fetch one in so many new segments; 0: all, or with light none.", &k.SegmentEvery, 0),
 		flag("light", "Playlists alone, over a few connections that all viewers share.", &k.Light),
 		flag("http2", "Speak HTTP/2.", &k.HTTP2),
+		flag("tls", "The nodes speak TLS, of HTTP/1.1 and HTTP/2.", &k.TLS),
 		flag("forwarded", "Tell an address of each viewer with X-Forwarded-For.", &k.Forwarded),
 		text("sources", "Local addresses to connect from, such as 127.1.0.0/16; empty: the system chooses.", &k.Sources),
 		text("path", "The entry URL below a target.", &k.Path),

@@ -221,6 +221,7 @@ func oneArgument(name string) func(m *measured, in []bool, argument string) (val
 		"min":      overLine(func(v, _ []float64) float64 { return slices.Min(v) }),
 		"mean":     overLine(mean),
 		"last":     overLine(func(v, _ []float64) float64 { return v[len(v)-1] }),
+		"until":    (*measured).until,
 	}[name]
 }
 
@@ -240,6 +241,21 @@ func overLine(reduce func(values, lengths []float64) float64) func(*measured, []
 		}
 		return value{reduce(values, lengths), unit}, nil
 	}
+}
+
+// until returns how long it took until a line was above zero for the last time.
+func (m *measured) until(in []bool, name string) (value, error) {
+	values, lengths, _ := m.values(name, in)
+	if len(values) == 0 && !isCounted(name) {
+		return value{}, errNotMeasured
+	}
+	elapsed, last := 0.0, 0.0
+	for i, v := range values {
+		if elapsed += lengths[i]; v > 0 {
+			last = elapsed
+		}
+	}
+	return value{last, "s"}, nil
 }
 
 // isCounted reports whether a measurement has a count only if it is not zero.

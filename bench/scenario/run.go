@@ -115,7 +115,7 @@ func (s *Scenario) viewersOf(g *rig.Rig) (viewer.Config, error) {
 	if err != nil {
 		return config, err
 	}
-	config.Targets = g.URLs()
+	config.Targets, config.TLS = g.URLs(), g.TLS
 	if config.Auth != nil {
 		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {
 			return config, errNoEdges

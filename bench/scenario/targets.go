@@ -166,7 +166,7 @@ func hasPeers(all []target) bool {
 // start starts the target's servers.
 func (s *Scenario) start(ctx context.Context, t *target, o *Options) (*rig.Rig, error) {
 	options := rig.Options{
-		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Collector: s.breaksCollector(), Balancer: s.Balancer,
+		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Collector: s.breaksCollector(), Balancer: s.Balancer, TLS: s.TLS,
 		Latency:  s.Latency,
 		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
 		Settings: s.Settings,

@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"context"
+	"hash/fnv"
 	"iter"
 	"time"
 
@@ -115,11 +116,28 @@ type member struct {
 // Shared reports that there are other nodes.
 func (m *member) Shared() bool { return m.nodes.count > 1 }
 
+// InMemory reports that there are none.
+func (m *member) InMemory() bool { return !m.Shared() }
+
 // Live returns the number of nodes.
 func (m *member) Live() int { return m.nodes.live }
 
 // UserHash returns the user.
 func (m *member) UserHash(user string) string { return user }
+
+// ViewerKey returns a hash of what the viewer shows.
+func (m *member) ViewerKey(shown []byte) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write(shown)
+	return h.Sum64()
+}
+
+// ShareKnown tells all nodes of the viewer.
+func (m *member) ShareKnown(key uint64) {
+	for _, registry := range m.nodes.all {
+		registry.OnKnown(key, time.Now())
+	}
+}
 
 // Banned reports that nobody is banned.
 func (m *member) Banned(*backends.Request, *backends.Decision) (session.Ban, bool) {

@@ -145,8 +145,9 @@ func TestPlayer_PlaysEveryKindOfChannel(t *testing.T) {
 	}
 }
 
+// TestPlayer_LowLatency_ReloadsByDirectives runs alone, because it measures a player's latency: other tabs take the time that keeps
+// it low.
 func TestPlayer_LowLatency_ReloadsByDirectives(t *testing.T) {
-	t.Parallel()
 	demo := newFakeDemo(t)
 	b := openTab(t, 1280, 800)
 	openPage(b, demo, "/ll/a001/index.m3u8?token=alice")

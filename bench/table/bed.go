@@ -131,6 +131,8 @@ type setting struct {
 	validity time.Duration
 	// idle is how long a session of Usher lives that is not used; 0: 1 min, the default.
 	idle time.Duration
+	// recheckRate is how many sessions of Usher are re-checked a second at most; 0: 200, the default.
+	recheckRate int
 	// yaml has further settings of Usher.
 	yaml string
 }

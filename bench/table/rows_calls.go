@@ -32,7 +32,7 @@ func calls(ctx context.Context, b *bed) ([]Line, error) {
 	found := make(map[string]string)
 	var perSession float64
 	for _, name := range []string{peers.Yardstick, usherName} {
-		if perSession, found[name], err = b.callsOf(ctx, name, setting{validity: validity, yaml: shared}, viewers, length); err != nil {
+		if perSession, found[name], err = b.callsOf(ctx, name, setting{validity: validity, recheckRate: manyRechecks, yaml: shared}, viewers, length); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		b.say("calls: %s %s", name, found[name])

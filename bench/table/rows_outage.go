@@ -94,7 +94,7 @@ type outage struct {
 // outageRound measures a fresh server before and in an outage. What happens until all decisions of before have expired counts
 // for slowest only.
 func (b *bed) outageRound(ctx context.Context, name string, m backendtest.Mode) (outage, error) {
-	t, err := b.start(ctx, name, setting{validity: b.shortValidity()})
+	t, err := b.start(ctx, name, setting{validity: b.shortValidity(), recheckRate: manyRechecks})
 	if err != nil {
 		return outage{}, err
 	}

@@ -114,7 +114,7 @@ func newViewers(ctx context.Context, b *bed) ([]Line, error) {
 // expiring measures playlists while the middleware takes 20 ms and every answer is kept for a few seconds only.
 func expiring(ctx context.Context, b *bed) ([]Line, error) {
 	const latency, mostP99 = 20 * time.Millisecond, 6 * time.Millisecond
-	all, stop, err := b.startAll(ctx, []string{peers.Yardstick, "nginx-lua", usherName}, setting{validity: b.shortValidity()})
+	all, stop, err := b.startAll(ctx, []string{peers.Yardstick, "nginx-lua", usherName}, setting{validity: b.shortValidity(), recheckRate: manyRechecks})
 	if err != nil {
 		return nil, err
 	}

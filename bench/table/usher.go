@@ -17,14 +17,22 @@ import (
 // usherName is the name of Usher among the servers.
 const usherName = "Usher"
 
+const (
+	// defaultRecheckRate is Usher's own, so that what operators have by default is measured.
+	defaultRecheckRate = 200
+	// manyRechecks is above what decisions of a few seconds need.
+	manyRechecks = 10_000
+)
+
 // usherSettings are those of a node for the table: limits that would refuse a load from one address are off.
 const usherSettings = `listen: %q
+limits: { max_connections_per_address: 0 }
 admin: { listen: %q, token: "a token of the table" }
 identity: { secret: "a secret of the table" }
 tickets: { keys: [ { id: a, secret: "a secret of the table" } ] }
 origins: { media: { url: %q } }
 backends:
-  portal: { kind: httprequest, address: %q, validity: %s, recheck_rate: 10000, max_in_flight: 1024, max_waiting: 20000 }
+  portal: { kind: httprequest, address: %q, validity: %s, recheck_rate: %d, max_in_flight: 1024, max_waiting: 20000 }
 routes:
   - { path: "/single/{channel}/*", origin: media, backend: portal }
   - path: /auth/nginx
@@ -34,6 +42,10 @@ sessions:
   max: %d
   open_rate_per_address: 1000000
   open_burst_per_address: 1000000
+  open_rate_per_network: 1000000 # all viewers come from this machine
+  open_burst_per_network: 2000000
+  open_rate: 1000000
+  open_burst: 2000000
   max_variants: 0
   idle_timeout: %s
   recheck: { min: 1s }
@@ -67,7 +79,7 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 	}
 	file := filepath.Join(folder, "usher.yaml")
 	const room = 1_000_000 // for the sessions that a row on new viewers opens
-	text := fmt.Sprintf(usherSettings, public.Address, admin.Address, b.originURL, b.middleware.URL()+"/auth", s.validity, b.Sessions+room,
+	text := fmt.Sprintf(usherSettings, public.Address, admin.Address, b.originURL, b.middleware.URL()+"/auth", s.validity, cmp.Or(s.recheckRate, defaultRecheckRate), b.Sessions+room,
 		cmp.Or(s.idle, time.Minute), s.yaml)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, err

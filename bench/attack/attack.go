@@ -1,0 +1,177 @@
+package attack
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Attack is one kind of attack with a number of connections, or of addresses.
+type Attack struct {
+	kind  string
+	count int
+	// open is how many connections are open, and closed how many the server has closed.
+	open, closed atomic.Int64
+	// answered and served are how many requests with tokens that nobody has were answered, and how many of those got a playlist.
+	answered, served atomic.Int64
+}
+
+// Stats are what an attack has done.
+type Stats struct {
+	// Connections are those that are open.
+	Connections int64
+	// Closed counts the connections that the server has ended, Answers the answers to tokens that nobody has, and Served those that
+	// were playlists.
+	Closed, Answers, Served int64
+}
+
+// Kinds returns the forms of attacks, for help and errors.
+func Kinds() []string {
+	return []string{"slow-headers 500", "slow-bodies 500", "slow-readers 500", "idle 2000", "resets 20", "tokens 1000"}
+}
+
+var (
+	errUnknown = errors.New("unknown attack")
+	errCount   = errors.New("want a number above 0")
+)
+
+// ErrTooFewFiles is wrapped by the error for more connections than the process may open.
+var ErrTooFewFiles = errors.New("the process may open too few files")
+
+// Parse returns an attack of that kind. The count is of connections, for "tokens" of addresses.
+func Parse(kind, count string) (*Attack, error) {
+	if !slices.ContainsFunc(Kinds(), func(form string) bool { return strings.HasPrefix(form, kind+" ") }) {
+		return nil, fmt.Errorf("%w %q; want one such as %s", errUnknown, kind, strings.Join(Kinds(), ", "))
+	}
+	n, err := strconv.Atoi(count)
+	if err != nil || n < 1 {
+		return nil, fmt.Errorf("%s %q: %w", kind, count, errCount)
+	}
+	a := &Attack{kind: kind, count: n}
+	return a, a.checkFiles()
+}
+
+// checkFiles reports whether this process, and a server that it starts, can have so many connections.
+func (a *Attack) checkFiles() error {
+	const others = 1000
+	var files syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
+		return fmt.Errorf("read the limit of open files: %w", err)
+	}
+	if want := uint64(a.count) + others; a.kind != kindTokens && files.Max < want {
+		return fmt.Errorf("%w: %d, want %d; run: ulimit -n %d", ErrTooFewFiles, files.Max, want, want)
+	}
+	return nil
+}
+
+const kindTokens = "tokens"
+
+// Run attacks the server at a URL until ctx ends. A playlist is at path, with {token} in it. The configuration is used with https.
+func (a *Attack) Run(ctx context.Context, base, path string, secure *tls.Config) error {
+	u, err := url.Parse(base)
+	if err != nil {
+		return fmt.Errorf("attack: %w", err)
+	}
+	t := &target{Attack: a, base: base, host: u.Host, path: path}
+	if u.Scheme == "https" {
+		t.secure = secure.Clone()
+		t.secure.ServerName = u.Hostname()
+		if t.secure.NextProtos = []string{"http/1.1"}; a.kind == "resets" {
+			t.secure.NextProtos = []string{"h2"}
+		}
+	}
+	hold := map[string]func(context.Context, net.Conn) error{
+		"slow-headers": t.slowHeaders, "slow-bodies": t.slowBodies, "slow-readers": t.slowReader, "idle": t.idle, "resets": t.reset,
+	}[a.kind]
+	if a.kind == kindTokens {
+		return t.flood(ctx)
+	}
+	if a.kind == "slow-readers" {
+		for t.segment, err = t.findSegment(ctx); err != nil; t.segment, err = t.findSegment(ctx) {
+			if !wait(ctx, time.Second) {
+				return nil // nobody was let in: no connection was opened, as the counts say
+			}
+		}
+	}
+	var connections sync.WaitGroup
+	for i := range a.count {
+		connections.Go(func() { t.keep(ctx, i, hold) })
+	}
+	connections.Wait()
+	return nil
+}
+
+// Stats returns what the attack has done so far.
+func (a *Attack) Stats() Stats {
+	return Stats{a.open.Load(), a.closed.Load(), a.answered.Load(), a.served.Load()}
+}
+
+// target is a server under attack.
+type target struct {
+	*Attack
+	base, host, path string
+	secure           *tls.Config // nil: no TLS
+	// segment is the path of a segment, for slow readers.
+	segment string
+}
+
+const (
+	// spacing is the time between two connections at the beginning.
+	spacing = time.Millisecond
+	// again is when a connection that the server has ended is opened again: an attack of thousands of connections then opens
+	// some hundreds a second, as tools do.
+	again = 10 * time.Second
+)
+
+// keep keeps one connection open.
+func (t *target) keep(ctx context.Context, number int, hold func(context.Context, net.Conn) error) {
+	for pause := spacing * time.Duration(number); wait(ctx, pause); pause = again {
+		conn, err := t.dial(ctx, number)
+		if err != nil {
+			t.closed.Add(1)
+			continue
+		}
+		t.open.Add(1)
+		stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+		if err = hold(ctx, conn); ctx.Err() == nil && err != nil {
+			t.closed.Add(1)
+		}
+		stop()
+		_ = conn.Close()
+		t.open.Add(-1)
+	}
+}
+
+// addresses is how many loopback addresses an attack comes from.
+const addresses = 1000
+
+func (t *target) dial(ctx context.Context, number int) (net.Conn, error) {
+	n := number % addresses
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 2, byte(n/250), byte(n%250+1))}}
+	if t.secure != nil {
+		return (&tls.Dialer{NetDialer: &d, Config: t.secure}).DialContext(ctx, "tcp", t.host)
+	}
+	return d.DialContext(ctx, "tcp", t.host)
+}
+
+// wait waits, and reports whether ctx goes on.
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
