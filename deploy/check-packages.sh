@@ -4,12 +4,13 @@
 #	deploy/check-packages.sh              every part
 #	deploy/check-packages.sh unit chart   some
 #
-#	unit     systemd-analyze finds the unit's exposure at most 2.0
+#	unit     systemd-analyze finds the unit's exposure at most 2.0; the kernel takes sysctl.conf
 #	chart    helm lint, and manifests of several values against the schemas of Kubernetes and the Prometheus Operator
 #	compose  Compose's loader takes the file; two nodes with its settings serve behind its HAProxy, and one alone when one is killed
 #	image    BuildKit's linter takes the Dockerfile; its last stage, made here without containers, serves read-only as its user
 #	release  two builds have the same bytes, and a signature of the checksums is verified
-#	debian   boots a Debian, and there installs, serves under the unit's sandbox, upgrades, removes and purges
+#	debian   boots a Debian, and there installs, serves under the unit's sandbox, upgrades, restarts under load with systemd's
+#	         socket without a failed request, removes and purges
 #
 # Needs Go, root and a network. It installs the Debian packages that are missing. helm and kubectl-validate are built the first
 # time, which takes minutes; the folder is outside the tree and named by the versions, so that later runs reuse it.
@@ -49,7 +50,8 @@ install_tool() { # command module@version
 }
 
 check_unit() {
-	systemd-analyze security --offline=true --no-pager --threshold=20 deploy/usher.service | tail -n 1
+	systemd-analyze security --offline=true --no-pager --threshold=20 deploy/usher.service | tail -n 1 &&
+		unshare --net sysctl --quiet --load=deploy/sysctl.conf
 }
 
 # operator_schemas prints the folder with the ServiceMonitor's schema.
@@ -210,6 +212,7 @@ check_debian() {
 	base=$(debian_root) && cp -a "$base" "$root" && mkdir "$root/check" && cp dist/usher_1.2.3_*.deb "$root/check/usher.deb" &&
 		cp deploy/packages/check-installed.sh "$root/check/" &&
 		CGO_ENABLED=0 go build -o "$root/check/stage" ./deploy/stage &&
+		CGO_ENABLED=0 go build -o "$root/check/clients" ./deploy/packages/clients &&
 		cp deploy/packages/check.service "$root/etc/systemd/system/" || return
 	mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 	ln -s /etc/systemd/system/check.service "$root/etc/systemd/system/multi-user.target.wants/" || return

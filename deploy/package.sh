@@ -42,8 +42,10 @@ build_deb() { # program file
 	local tree=$work/deb
 	install -D -m 0755 "$1" "$tree/usr/bin/usher"
 	install -D -m 0644 deploy/usher.service "$tree/usr/lib/systemd/system/usher.service"
+	install -D -m 0644 deploy/usher.socket "$tree/usr/lib/systemd/system/usher.socket"
 	install -D -m 0644 deploy/usher.yaml "$tree/etc/usher/usher.yaml"
 	install -D -m 0644 deploy/README.md "$tree/usr/share/doc/usher/README.md"
+	install -D -m 0644 deploy/sysctl.conf "$tree/usr/share/doc/usher/sysctl.conf"
 	install -D -m 0644 LICENSE "$tree/usr/share/doc/usher/copyright"
 	install -D -m 0755 -t "$tree/DEBIAN" deploy/debian/postinst deploy/debian/prerm deploy/debian/postrm
 	printf '/etc/usher/usher.yaml\n' >"$tree/DEBIAN/conffiles"

@@ -36,7 +36,7 @@ missing_packages() {
 		haproxy                             haproxy          asks Usher as an edge does, and balances nodes
 		redis-server                        redis-server     is what nodes share
 		/usr/bin/redis-cli                  redis-tools      sets up a Redis Cluster
-		/usr/sbin/ip                        iproute2         disconnects a node's network, which needs root
+		/usr/sbin/ip                        iproute2         makes networks and disconnects them, which needs root
 		chromium                            chromium         is a browser's player
 		php                                 php-cli          runs the scripts of middlewares
 		prometheus                          prometheus       scrapes nodes, and promtool tests its rules
@@ -117,9 +117,9 @@ for argument in "$@"; do
 	esac
 done
 
-# No argument names packages, so all are tested. The tests of whole nodes under load come last and alone, because they
-# measure time.
-alone=(usher/bench/scenario usher/cmd/usher/e2e)
+# No argument names packages, so all are tested. The tests of players and of whole nodes under load come last and alone, because
+# they measure time.
+alone=(usher/bench/stage usher/bench/scenario usher/bench/soak usher/cmd/usher/e2e)
 listed=$(go list ./... | grep -vxF "$(printf '%s\n' "${alone[@]}")")
 others=()
 while read -r package; do
@@ -130,6 +130,7 @@ done <<<"$listed"
 # the end-to-end tests are separate processes and keep that second.
 failed=0
 GORACE=${GORACE:-atexit_sleep_ms=0} run_tests -p "$at_once" "${others[@]}" "$@" || failed=1
+go test -shuffle=on usher/gateway/front/... "$@" || failed=1 # reads and writes sockets by other calls without the detector
 ./deploy/jaeger.sh >/dev/null || failed=1 # takes minutes the first time
 run_tests -p 1 "${alone[@]}" "$@" || failed=1
 exit "$failed"

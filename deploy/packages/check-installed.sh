@@ -115,6 +115,34 @@ await 80 '/play/a001/index.m3u8?token=alice' 403 # the ban is in the state folde
 [[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 [[ $(cat /etc/usher/*.key /etc/usher/admin.token) == "$before" ]] || fail 'the upgrade changed the secrets'
 
+step 'restarts with the socket, under load'
+sed -i 's/readiness_delay: 0s/readiness_delay: 1s/' /etc/usher/usher.yaml
+mkdir /etc/systemd/system/usher.socket.d
+printf '[Socket]\nListenStream=\nListenStream=80\n' >/etc/systemd/system/usher.socket.d/port.conf
+systemctl daemon-reload
+systemctl disable --now usher.service
+systemctl enable --now usher.socket
+await 80 '/play/a001/index.m3u8?token=bob' 200 # whose connection starts the node
+is_active active
+/check/clients --url 'http://127.0.0.1:80/play/a001/index.m3u8?token=bob' >/check/clients.log 2>&1 &
+clients=$!
+for _ in {1..200}; do
+	grep -q running /check/clients.log && break
+	sleep 0.1
+done
+for _ in 1 2 3; do
+	id=$(systemctl show --property=MainPID --value usher.service)
+	systemctl restart usher.service # returns when the next node is ready
+	[[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'it is the same process'
+	systemctl status --no-pager usher.service | grep -F 'Status: "serving at ' || fail 'no status'
+done
+dpkg -i --force-confold /check/usher.deb
+kill "$clients"
+wait "$clients" || fail "restarts failed requests: $(cat /check/clients.log)"
+cat /check/clients.log >&2
+kill -9 "$(systemctl show --property=MainPID --value usher.service)"
+await 80 '/play/a001/index.m3u8?token=bob' 200
+
 step remove
 dpkg -r usher
 is_active inactive
@@ -125,6 +153,6 @@ step purge
 dpkg -P usher
 ! getent passwd usher || fail 'the user is left'
 left=$(find / -xdev -name '*usher*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/check/*' -not -path '/tmp/*' \
-	-not -path '/etc/systemd/system/check.service' -not -path '/var/log/journal/*')
+	-not -path '/etc/systemd/system/check.service' -not -path '/etc/systemd/system/usher.socket.d*' -not -path '/var/log/journal/*')
 [[ -z $left ]] || fail "left behind: $left"
 step 'done'
