@@ -157,17 +157,22 @@ func TestStreamSet_Apply_SameDevice(t *testing.T) {
 	for name, tc := range map[string]struct {
 		opened    int64 // that of the other is 100
 		isJoin    bool
+		silence   time.Duration // that of the other is 500 ms
 		wantOther session.StreamState
 	}{
-		"opened later":                {101, false, superseded},
-		"opened before":               {99, false, active},
-		"opened before, joined now":   {99, true, active},
-		"in the same second":          {100, false, active},
-		"in the same second, joining": {100, true, superseded},
+		"opened later":                             {101, false, 500 * ms, superseded},
+		"opened later, asked for before":           {101, false, 600 * ms, superseded},
+		"opened before":                            {99, false, 500 * ms, active},
+		"opened before, joined now":                {99, true, 0, active},
+		"in the same second":                       {100, false, 500 * ms, active},
+		"in the same second, joining":              {100, true, 500 * ms, superseded},
+		"in the same second, asked for later":      {100, false, 499 * ms, superseded},
+		"in the same second, joining late":         {100, true, 501 * ms, active},
+		"in the same second, joining and silenced": {100, true, 7 * s, active},
 	} {
 		r := rules{LimitRules: testRules(session.EvictOldest)}
-		set, _ := streamSet(nil).apply([]report{plays(1, 100, 2).on("box")}, testStart, &r)
-		p := plays(2, tc.opened, 2).on("box")
+		set, _ := streamSet(nil).apply([]report{plays(1, 100, 2).on("box").silentFor(500 * ms)}, testStart, &r)
+		p := plays(2, tc.opened, 2).on("box").silentFor(tc.silence)
 		p.isJoin = tc.isJoin
 		set, got := set.apply([]report{p}, testStart, &r)
 		if set[0].State != tc.wantOther || (got.States[0] == active) == (tc.wantOther == active) {

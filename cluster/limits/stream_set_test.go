@@ -125,7 +125,10 @@ func together(from, until time.Duration, reports ...report) (steps []scenarioSte
 	return steps
 }
 
-const s = time.Second
+const (
+	s  = time.Second
+	ms = time.Millisecond
+)
 
 var scenarios = map[string]struct {
 	policy session.LimitPolicy
@@ -196,6 +199,15 @@ var scenarios = map[string]struct {
 	"opened in the same second, a device plays what it joined last": {session.EvictOldest, []scenarioStep{
 		join(0, active, plays(1, 100, 3).on("box")), join(0, active, plays(2, 100, 3).on("box")),
 		renew(3*s, states(superseded, active), plays(1, 100, 3).on("box"), plays(2, 100, 3).on("box")),
+	}},
+	"opened in the same second, a device plays what it asked for last, though a node joins the other one late": {session.RejectNew, []scenarioStep{
+		join(0, active, plays(2, 100, 1).on("box")), join(300*ms, superseded, plays(1, 100, 1).on("box").silentFor(400*ms)),
+		renew(s, states(active), plays(2, 100, 1).on("box")),
+	}},
+	"opened in the same second, a device plays what it asked for last, though a node restores the other one first": {session.RejectNew, []scenarioStep{
+		renew(0, states(active), plays(1, 100, 1).on("box").silentFor(2*s)),
+		renew(0, states(active), plays(2, 100, 1).on("box").silentFor(s)),
+		renew(s, states(superseded, active), plays(1, 100, 1).on("box").silentFor(3*s), plays(2, 100, 1).on("box")),
 	}},
 	"two devices are two": {
 		session.EvictOldest,

@@ -177,19 +177,27 @@ func (u *update) wouldExceed(p *report) bool {
 	return len(pair(held)) > int(limit)
 }
 
-// supersedeSameDevice leaves a device one channel: the one opened last; within one second, the one that joined last. Streams
-// of a group are one channel at several addresses, of which the limit decides.
+// supersedeSameDevice leaves a device one channel, the latest. Streams of a group are one channel at several addresses, of
+// which the limit decides.
 func (u *update) supersedeSameDevice(s *stream, isJoin bool) {
 	for i := range u.streams {
 		switch o := &u.streams[i]; {
 		case s.Device == device{}, s.Device != o.Device, s.Group == o.Group:
 		case s.State == session.StreamSuperseded, o.State != session.StreamActive:
-		case s.Opened > o.Opened, s.Opened == o.Opened && isJoin:
+		case s.isLater(o, isJoin):
 			u.deactivate(o, session.StreamSuperseded)
 		default:
 			u.deactivate(s, session.StreamSuperseded)
 		}
 	}
+}
+
+// isLater reports whether a stream was opened after another one of its device. Of two that were opened within one second it is
+// the one that the device asked for last: a node may report the other one late, in or after an outage of the store. If both
+// were asked for at once it is the one that joins.
+func (s *stream) isLater(o *stream, isJoin bool) bool {
+	order := cmp.Or(cmp.Compare(s.Opened, o.Opened), cmp.Compare(s.LastSeen, o.LastSeen))
+	return order > 0 || order == 0 && isJoin
 }
 
 func (u *update) deactivate(s *stream, state session.StreamState) {

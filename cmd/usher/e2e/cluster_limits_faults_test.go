@@ -50,9 +50,9 @@ func failRedisOver(t *testing.T) (string, func(*testing.T, *audience)) {
 }
 
 // TestCluster_StreamLimits_RedisFails has users with limits play on three nodes while Redis loses its data, freezes or fails
-// over: two users with a hundred tokens each, all opened at once, and some who never watch more than they may.
+// over: two users with a hundred tokens each, all opened at once, and some who never watch more than they may. It runs beside no
+// other test, because its viewers load the machine and other tests measure time.
 func TestCluster_StreamLimits_RedisFails(t *testing.T) {
-	t.Parallel()
 	for name, test := range map[string]struct {
 		policy string
 		begin  redisFault
@@ -66,7 +66,6 @@ func TestCluster_StreamLimits_RedisFails(t *testing.T) {
 		"reject-new, failed over":   {"reject-new", failRedisOver, plainBinary},
 	} {
 		t.Run(name, func(t *testing.T) {
-			// One after the other: each has two hundred viewers on three nodes.
 			section, strike := test.begin(t)
 			a := newAudience(t, startCluster(t, 3, clusterSetup{
 				redis: section, route: "device_fields: [ mac ]", binary: test.binary(t), backend: "validity: 1h, answer_deadline: 10s",
