@@ -45,6 +45,37 @@ func (z *zapper) watch(l limiter, now int64, channel int) session.StreamState {
 	return state
 }
 
+// TestStreamSet_FastZapping_LatestChannelPlays has a device zap several times a second, and the nodes report its channels late and in
+// any order, as after an outage: the one that it watches plays.
+func TestStreamSet_FastZapping_LatestChannelPlays(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := newPureLimiter(session.LimitPolicy(rapid.IntRange(0, 1).Draw(t, "policy")))
+		opened, lastAsked := int64(testStart), []int64(nil)
+		var channels []report
+		for i := range rapid.IntRange(2, 6).Draw(t, "channels") {
+			p := plays(i, opened/1000, 1).on("box")
+			p.isJoin = rapid.Bool().Draw(t, "joins")
+			watched := rapid.Int64Range(1, 1200).Draw(t, "watched")
+			lastAsked = append(lastAsked, opened+rapid.Int64Range(0, watched-1).Draw(t, "asked"))
+			channels, opened = append(channels, p), opened+watched
+		}
+		order := make([]int, len(channels))
+		for i := range order {
+			order[i] = i
+		}
+		for _, i := range rapid.Permutation(order).Draw(t, "order") {
+			channels[i].age = opened - lastAsked[i]
+			l.apply(opened, channels[i])
+		}
+		last := len(channels) - 1
+		channels[last].age, channels[last].isJoin = 0, false
+		if got := l.apply(opened, channels[last]); got.States[0] != active {
+			t.Errorf("the channel that the device watches is %v, want it active", got.States[0])
+		}
+	})
+}
+
 // TestStreamSet_Zapping_NeverRefused has one viewer with a limit of one, who goes from channel to channel. Who comes back to a
 // channel before a node can have reported it as silent does so once: the next time they stay away for longer.
 func TestStreamSet_Zapping_NeverRefused(t *testing.T) {
