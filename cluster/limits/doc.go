@@ -62,7 +62,8 @@
 //     remember what was in it: a missing one is a loss.
 //   - Opening times are in seconds. Among streams of one second the newest is the one that the store learned of last: a set
 //     keeps that order, on all nodes and after a loss. Of one device's it is the one that was asked for last, because a node may
-//     report a channel late that the device has left, in or after an outage of the store.
+//     report a channel late that the device has left, in or after an outage of the store. So a call that waited for the store is
+//     counted as of when it began.
 //   - A call ends after a few tries. A stream that could not be counted plays on and is reported again within a second.
 //   - A stream that a store has lost joins again with its opening time, and is not refused for that.
 //   - All that is stored of a user expires by itself.

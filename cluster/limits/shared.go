@@ -89,6 +89,7 @@ type sharedUser struct {
 // call is one call. Its caller may give up waiting; then nothing reads the result.
 type call struct {
 	ctx     context.Context //nolint:containedctx // tells whether the caller still waits
+	began   time.Time
 	reports []report
 	done    chan struct{}
 	result  session.LimitResult
@@ -118,7 +119,24 @@ func (h *shared) apply(ctx context.Context, name string, reports []report) sessi
 		h.mu.Lock()
 	}
 	defer h.mu.Unlock()
-	return h.countLocally(name, u, reports, err)
+	return h.countLocally(name, u, late(reports, now), err)
+}
+
+// promptly is how old a call may be that counts as made just now.
+const promptly = 100 * time.Millisecond
+
+// late returns reports as they are now, though their call began at that time: it may have waited for a store that does not answer,
+// while the viewer went on to another channel.
+func late(reports []report, began time.Time) []report {
+	by := time.Since(began)
+	if by < promptly {
+		return reports
+	}
+	reports = slices.Clone(reports)
+	for i := range reports {
+		reports[i].age += by.Milliseconds()
+	}
+	return reports
 }
 
 // countLocally counts on this node alone, because of an error. It begins with what the node knows of the user, as if all that
@@ -138,7 +156,7 @@ func (h *shared) countLocally(name string, u *sharedUser, reports []report, caus
 
 // enqueue adds a call to those of a user. The caller holds the lock.
 func (h *shared) enqueue(ctx context.Context, name string, u *sharedUser, reports []report) *call {
-	c := &call{ctx: ctx, reports: reports, done: make(chan struct{})}
+	c := &call{ctx: ctx, began: time.Now(), reports: reports, done: make(chan struct{})}
 	if u.waiting = append(u.waiting, c); !u.isRunning {
 		u.isRunning = true
 		go h.run(name, u)
@@ -170,7 +188,7 @@ func (h *shared) run(name string, u *sharedUser) {
 		}
 		var reports []report
 		for _, c := range calls {
-			reports = append(reports, c.reports...)
+			reports = append(reports, late(c.reports, c.began)...)
 		}
 		got, err := h.write(name, u, reports)
 		h.mu.Lock()

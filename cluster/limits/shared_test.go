@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -130,6 +131,34 @@ func TestShared_ConcurrentNodes_NoUpdateLost(t *testing.T) {
 		t.Errorf("%d streams, %v; want %d", len(set.streams), err, nodes*perNode)
 	}
 	t.Logf("%d calls of the store for %d joins", f.calls, nodes*perNode)
+}
+
+// TestShared_Outage_DeviceKeepsLatestChannel has a device zap within one second while the store hangs. The call for its first
+// channel gives up after that for the second one, which a breaker ends at once.
+func TestShared_Outage_DeviceKeepsLatestChannel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeStore{ms: testStart, fail: func() (bool, bool) { return true, true }}
+		h := newTestShared(f, session.RejectNew)
+		join := func(i int, after, timeout time.Duration) (state session.StreamState) {
+			ctx, cancel := context.WithTimeout(t.Context(), timeout)
+			defer cancel()
+			time.Sleep(after)
+			p := plays(i, 100, 1).on("box")
+			p.isJoin = true
+			return h.apply(ctx, "ann", []report{p}).States[0]
+		}
+		f.between = func() { time.Sleep(2 * time.Second) }
+		var first, second session.StreamState
+		var joining sync.WaitGroup
+		joining.Go(func() { first = join(1, 0, time.Second) })
+		joining.Go(func() { second = join(2, 300*time.Millisecond, 300*time.Millisecond) })
+		joining.Wait()
+		if first != superseded || second != active {
+			t.Errorf("the first channel is %v and the second one %v, want %v and %v", first, second, superseded, active)
+		}
+		time.Sleep(time.Minute) // the call of the store ends
+	})
 }
 
 // TestShared_Contention_Ends has another node that is always faster.
