@@ -3,14 +3,12 @@ package table
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"usher/bench/load"
 	"usher/bench/process"
 )
-
-// residentBefore is how many sessions the small node of the row on a million has.
-const residentBefore = 2000
 
 // sessionToken returns the token of a session among many: 64 characters.
 func sessionToken(i int) string { return fmt.Sprintf("good-%059d", i) }
@@ -42,35 +40,59 @@ func open(ctx context.Context, t *target, sessions int) (*load.Result, time.Dura
 	return r, after - before, err
 }
 
-// million opens the sessions on one node, and a few on another. Then both serve the same requests in alternation.
+// sizes returns how many sessions the nodes of the row on a million have: from as many as there are tokens, by tens.
+func sizes(most int) []int {
+	var all []int
+	for n := tokens; n < most; n *= 10 {
+		all = append(all, n)
+	}
+	return append(all, most)
+}
+
+// populated is a node with sessions.
+type populated struct {
+	*target
+	sessions int
+	opened   *load.Result
+	spent    time.Duration // CPU, for the openings
+	resident uint64
+}
+
+func (b *bed) populate(ctx context.Context, sessions int) (*populated, error) {
+	t, err := b.start(ctx, usherName, setting{validity: 2 * time.Hour, idle: 2 * time.Hour})
+	if err != nil {
+		return nil, err
+	}
+	t.name = thousands(float64(sessions)) + " sessions"
+	c := &populated{target: t, sessions: sessions}
+	if c.opened, c.spent, err = open(ctx, t, sessions); err == nil {
+		c.resident, err = c.memory()
+	}
+	if err != nil {
+		t.close()
+		return nil, err
+	}
+	b.say("million: %s opened at %s/s, %s of CPU; %.2f GB resident", t.name, thousands(c.opened.PerSecond()), c.spent, float64(c.resident)/1e9)
+	return c, nil
+}
+
+// memory returns what the node holds in bytes.
+func (c *populated) memory() (uint64, error) {
+	u, err := process.Measure(c.pid)
+	return u.Resident, err
+}
+
+// million opens sessions on nodes, ten times as many on each as on the one before. Then all serve the same requests in alternation.
 func million(ctx context.Context, b *bed) ([]Line, error) {
-	long := setting{validity: 2 * time.Hour, idle: 2 * time.Hour}
-	names := map[bool]string{false: fmt.Sprintf("%s sessions", thousands(residentBefore)), true: thousands(float64(b.Sessions)) + " sessions"}
+	var nodes []*populated
 	var all []*target
-	var opened *load.Result
-	var spent time.Duration
-	var resident uint64
-	for _, isLarge := range []bool{false, true} {
-		t, err := b.start(ctx, usherName, long)
+	for _, n := range sizes(b.Sessions) {
+		c, err := b.populate(ctx, n)
 		if err != nil {
 			return nil, err
 		}
-		defer t.close()
-		t.name = names[isLarge]
-		all = append(all, t)
-		n := residentBefore
-		if isLarge {
-			n = b.Sessions
-		}
-		if opened, spent, err = open(ctx, t, n); err != nil {
-			return nil, err
-		}
-		u, err := process.Measure(t.pid)
-		if err != nil {
-			return nil, err
-		}
-		resident = u.Resident
-		b.say("million: %s opened at %s/s, %s of CPU; %.2f GB resident", t.name, thousands(opened.PerSecond()), spent, float64(resident)/1e9)
+		defer c.close()
+		nodes, all = append(nodes, c), append(all, c.target)
 	}
 	r, err := b.alternate(ctx, "million", fewConnections, all, func(_ context.Context, t *target) (func(int, int) load.Request, error) {
 		requests := make([]load.Request, tokens)
@@ -82,31 +104,55 @@ func million(ctx context.Context, b *bed) ([]Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	settled, err := process.Measure(all[1].pid)
+	settled, err := nodes[len(nodes)-1].memory()
 	if err != nil {
 		return nil, err
 	}
-	lines := millionLines(b, r, names, opened.PerSecond(), spent, resident)
-	lines[0].Usher += fmt.Sprintf("; %.2f GB after the load below", float64(settled.Resident)/1e9)
-	return lines, nil
+	b.note("CPU of a playlist by the number of live sessions:\n\n" + plotCosts(r))
+	return millionLines(r, nodes, settled), nil
 }
 
-func millionLines(b *bed, r *runs, names map[bool]string, opened float64, spent time.Duration, resident uint64) []Line {
-	const mostBytes, leastRate, mostP99 = 1000.0, 0.9, 1.3 // a gigabyte for a million
-	perSession := float64(resident) / float64(b.Sessions)
-	few, many := r.samples[names[false]], r.samples[names[true]]
-	rate, slower := compare(many, few, perSecond), compare(many, few, p99)
+// plotCosts draws a bar for each server, as long as a request's CPU.
+func plotCosts(r *runs) string {
+	const width = 50
+	highest := 0.0
+	for _, name := range r.names {
+		highest = max(highest, median(r.samples[name], cpu))
+	}
+	var plot strings.Builder
+	for _, name := range r.names {
+		cost := median(r.samples[name], cpu)
+		fmt.Fprintf(&plot, "    %20s %s %.1f µs\n", name, strings.Repeat("█", int(cost/highest*width+0.5)), cost*1e6)
+	}
+	return strings.TrimSuffix(plot.String(), "\n")
+}
+
+func millionLines(r *runs, nodes []*populated, settled uint64) []Line {
+	const mostBytes, leastRate, mostP99, mostCost = 1000.0, 0.9, 1.3, 1.15 // a gigabyte for a million
+	first, last := nodes[0], nodes[len(nodes)-1]
+	n := float64(last.sessions)
+	few, many := r.samples[first.name], r.samples[last.name]
+	rate, slower, cost := compare(many, few, perSecond), compare(many, few, p99), compare(many, few, cpu)
+	var costs []string
+	for _, c := range nodes {
+		costs = append(costs, fmt.Sprintf("%s %.1f µs", thousands(float64(c.sessions)), median(r.samples[c.name], cpu)*1e6))
+	}
 	return []Line{
 		{
-			Work: names[true] + " live, opened over HTTP", Goal: "≤ 1.0 GB resident for a million", Peers: "–",
-			Usher: fmt.Sprintf("%.2f GB resident, %s bytes a session; %s openings/s, %.0f µs of CPU each",
-				float64(resident)/1e9, thousands(perSession), thousands(opened), spent.Seconds()*1e6/float64(b.Sessions)),
-			Ratio: "–", Met: perSession <= mostBytes,
+			Work: last.name + " live, opened over HTTP", Goal: "≤ 1.0 GB resident for a million", Peers: "–",
+			Usher: fmt.Sprintf("%.2f GB resident, %s bytes a session; %s openings/s, %.0f µs of CPU each; %.2f GB after the load below",
+				float64(last.resident)/1e9, thousands(float64(last.resident)/n), thousands(last.opened.PerSecond()), last.spent.Seconds()*1e6/n,
+				float64(settled)/1e9),
+			Ratio: "–", Met: float64(last.resident)/n <= mostBytes,
 		},
 		{
 			Work: "the same requests while they live", Goal: "≥ 0.9 of the throughput, p99 ≤ × 1.3",
-			Peers: "Usher with " + names[false] + ": " + r.describe(names[false]), Usher: r.describe(names[true]),
+			Peers: "Usher with " + first.name + ": " + r.describe(first.name), Usher: r.describe(last.name),
 			Ratio: fmt.Sprintf("**%s**; p99 × %s", rate, slower), Met: rate.median >= leastRate && slower.median <= mostP99,
+		},
+		{
+			Work: "CPU of a playlist by the number of live sessions", Goal: "flat within 15 %", Peers: "–",
+			Usher: strings.Join(costs, "; "), Ratio: fmt.Sprintf("**%s**", cost), Met: cost.median <= mostCost,
 		},
 	}
 }

@@ -57,8 +57,8 @@ func (o Options) Validate() error {
 	if o.Length <= 0 {
 		errs = append(errs, fmt.Errorf("length: %s is not above 0", o.Length))
 	}
-	if o.Sessions < residentBefore {
-		errs = append(errs, fmt.Errorf("sessions: %d is below %d", o.Sessions, residentBefore))
+	if o.Sessions < tokens {
+		errs = append(errs, fmt.Errorf("sessions: %d is below %d", o.Sessions, tokens))
 	}
 	return errors.Join(errs...)
 }

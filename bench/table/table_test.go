@@ -59,7 +59,7 @@ func TestRun_EveryRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Lines) < len(o.Only)+1 { // the sessions make two lines, and so does the generator beside wrk
+	if len(got.Lines) < len(o.Only)+2 { // the sessions make three lines, and the generator makes two beside wrk
 		t.Errorf("%d lines of %d rows", len(got.Lines), len(o.Only))
 	}
 	for _, l := range got.Lines {
@@ -74,6 +74,9 @@ func TestRun_EveryRow(t *testing.T) {
 		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, key) }) && key != "generator" {
 			t.Errorf("no progress on row %s", key)
 		}
+	}
+	if notes := strings.Join(got.Notes, "\n"); strings.Count(notes, "█ ") != len([]string{"1,000", "3,000"}) {
+		t.Errorf("want a bar for 1,000 and for 3,000 sessions:\n%s", notes)
 	}
 	if got.Host.CPUs == 0 || got.Host.Memory == 0 {
 		t.Errorf("host %+v", got.Host)
