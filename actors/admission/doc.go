@@ -21,8 +21,8 @@
 // Decided: a network is an IPv4 /24 or an IPv6 /48, what one customer of a hosting company or one small provider has. Behind a
 // carrier's NAT a /24 holds a hundred thousand subscribers. That is survivable, because only strangers meet the denial budget, and
 // only those whom the backend denies use it up: at its default 750 devices of a network with tokens that ended may retry for ever
-// before a new customer of that network has to try twice, since a denial is remembered for denial_ttl. Whoever was allowed before,
-// or has a ticket, does not notice.
+// before a new customer of that network has to try twice, since a denial is remembered for denial_ttl. Viewers who were allowed
+// before, or have a ticket, do not notice.
 //
 // Decided: strangers of a network without a recent denial go before those of one with. In a flood from many networks a new
 // customer is mostly at none of them.

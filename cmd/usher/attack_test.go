@@ -121,7 +121,7 @@ func careless(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// allowsGood allows whoever shows the token "good", or one that begins so.
+// allowsGood allows viewers who show the token "good", or one that begins so.
 func allowsGood(w http.ResponseWriter, r *http.Request) {
 	for _, token := range r.URL.Query()["token"] {
 		if strings.HasPrefix(token, "good") {

@@ -247,7 +247,7 @@ func listenAddress(host string) netip.Addr {
 }
 
 // canListen finds names that have no address, and addresses that are not this machine's, by a free port of theirs. The
-// port itself may be a running node's, and whoever calls may lack the node's right to it.
+// port itself may be a running node's, and the caller may lack the node's right to it.
 func (s *settings) canListen(ctx context.Context) error {
 	var errs []error
 	for _, l := range s.listeners(&listeners{}) {

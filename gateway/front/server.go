@@ -111,7 +111,7 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.announceDrain()
-	closeNow(bounded)                               // whoever connects from now on waits for the next node, if systemd holds the socket
+	closeNow(bounded)                               // new connections wait for the next node, if systemd holds the socket
 	<-ended                                         //nolint:errcheck // that it is closed; what was accepted is among the open connections
 	return s.drain(server, bounded, cancelRequests) //nolint:contextcheck // as above
 }
