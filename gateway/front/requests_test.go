@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/actors/session"
@@ -211,14 +212,24 @@ func testManyRequestsConnectionServed(t *testing.T, f frontKind) {
 	})
 }
 
-// TestServer_WaitingViewer_NextRequestKept has a viewer send the next request while the first one waits.
+// TestServer_WaitingViewer_NextRequestKept has a viewer send the next request while the first one waits, before the server looks whether
+// they are still there and after.
 func TestServer_WaitingViewer_NextRequestKept(t *testing.T) {
-	eachFront(t, testWaitingViewerNextRequestKept)
+	eachFront(t, func(t *testing.T, f frontKind) {
+		t.Parallel()
+		for name, waits := range map[string]time.Duration{"not long": 0, "long": time.Second} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) { testWaitingViewerNextRequestKept(t, f, waits) })
+			})
+		}
+	})
 }
 
-func testWaitingViewerNextRequestKept(t *testing.T, f frontKind) {
-	t.Parallel()
-	s := newTestServer(t, f, nil)
+func testWaitingViewerNextRequestKept(t *testing.T, f frontKind, waits time.Duration) {
+	s := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
+		return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+	})
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s.table.openFunc = func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
 		done := ctx.Done()
@@ -230,11 +241,22 @@ func testWaitingViewerNextRequestKept(t *testing.T, f frontKind) {
 			return nil, ctx.Err()
 		}
 	}
-	conn, in := s.dialRaw(t, "GET /play/a001/index.m3u8?token=2 HTTP/1.1\r\nHost: tv\r\n\r\n")
-	<-arrived
-	_, _ = fmt.Fprintf(conn, "GET /~%s/play/a001/seg-17.ts HTTP/1.1\r\nHost: tv\r\n\r\n", s.ticket)
+	conn, err := s.dial(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	go func() {
+		_, _ = io.WriteString(conn, "GET /play/a001/index.m3u8?token=2 HTTP/1.1\r\nHost: tv\r\n\r\n")
+		<-arrived
+		time.Sleep(waits)
+		_, _ = io.WriteString(conn, "OPTIONS /play/a001/index.m3u8 HTTP/1.1\r\nHost: tv\r\n\r\n")
+	}()
+	time.Sleep(2 * waits)
+	synctest.Wait()
 	close(release)
-	for _, want := range []int{503, 200} {
+	in := bufio.NewReader(conn)
+	for _, want := range []int{http.StatusServiceUnavailable, http.StatusNoContent} {
 		resp, err := http.ReadResponse(in, nil)
 		if err != nil || resp.StatusCode != want {
 			t.Fatalf("got %v, %v; want %d", resp, err, want)

@@ -148,6 +148,9 @@ func (h *head) setFields(block []byte) *refusal {
 	if h.isRead && string(block) == h.block {
 		return nil
 	}
+	if !h.isRead || len(h.block) > maxKept { // names are parts of their block, which stays as long as they do
+		h.block, h.fields = "", header{}
+	}
 	h.isRead = false
 	if err := h.parseFields(string(block)); err != nil {
 		return err
@@ -228,23 +231,39 @@ func isPrintable(text string) bool {
 	return true
 }
 
-// parseFields parses the lines of the fields.
+// usualFields is for how many fields there is room at once.
+const usualFields = 8
+
+// parseFields parses the lines of the fields. A name that stands where the head before had it is taken from there, and a line
+// that is the same is known to be well formed: an edge's questions differ in one line.
 func (h *head) parseFields(block string) *refusal {
+	known, before := h.fields.names, h.block
+	names, values := known, make([]string, 0, max(len(known), usualFields))
 	h.block, h.fields = block, header{}
 	for rest := block; rest != ""; {
-		line, after, _ := strings.Cut(rest, "\r\n")
-		rest = after
+		var line, same string
+		line, rest, _ = strings.Cut(rest, "\r\n")
+		same, before, _ = strings.Cut(before, "\r\n")
 		name, value, hasColon := strings.Cut(line, ":")
 		value = strings.Trim(value, " \t")
+		n := len(values)
+		isKnown := n < len(known) && strings.HasPrefix(same, line[:min(len(name)+1, len(line))])
 		switch {
-		case !hasColon, !httpguts.ValidHeaderFieldName(name), !httpguts.ValidHeaderFieldValue(value):
+		case !hasColon, !isKnown && !httpguts.ValidHeaderFieldName(name), line != same && !httpguts.ValidHeaderFieldValue(value):
 			return badRequest("malformed header field")
-		case len(h.fields.names) == maxHeaderFields:
+		case n == maxHeaderFields:
 			return &refusal{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("more than %d header fields", maxHeaderFields)}
+		case isKnown:
+		case known != nil: // the first name that differs
+			names = append(make([]string, 0, max(n+1, usualFields)), known[:n]...)
+			known = nil
+			fallthrough
+		default:
+			names = append(names, textproto.CanonicalMIMEHeaderKey(name))
 		}
-		h.fields.names = append(h.fields.names, textproto.CanonicalMIMEHeaderKey(name))
-		h.fields.values = append(h.fields.values, value)
+		values = append(values, value)
 	}
+	h.fields = header{names[:len(values)], values}
 	h.framing = h.fields.framing()
 	return nil
 }

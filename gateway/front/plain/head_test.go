@@ -122,7 +122,12 @@ func BenchmarkHead_Parse(b *testing.B) {
 		"User-Agent: Mozilla/5.0 (QtEmbedded; U; Linux; C) MAG250\r\nAccept: */*\r\nConnection: Keep-Alive\r\n\r\n")
 	other := bytes.Replace(same, []byte("seg-17"), []byte("seg-18"), 1)
 	foreign := bytes.Replace(other, []byte("Accept: */*"), []byte("Accept: a/*"), 1)
-	for name, heads := range map[string][][]byte{"the same": {same, same}, "another path": {same, other}, "other fields": {same, foreign}} {
+	question := []byte("GET /auth HTTP/1.1\r\nHost: tv.example.com\r\nX-Original-URI: /play/a001/index.m3u8?token=000001\r\n" +
+		"X-Original-Method: GET\r\nX-Real-IP: 192.0.2.7\r\nX-Forwarded-Proto: http\r\n\r\n")
+	next := bytes.Replace(question, []byte("=000001"), []byte("=000002"), 1)
+	for name, heads := range map[string][][]byte{
+		"the same": {same, same}, "another path": {same, other}, "other fields": {same, foreign}, "an edge's questions": {question, next},
+	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var h head
