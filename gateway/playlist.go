@@ -14,6 +14,7 @@ import (
 	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
+	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 )
 
@@ -99,7 +100,7 @@ func (g *Gateway) fetchRewritten(
 	if strings.Contains(rc.path, "//") { // of which there are any number of spellings
 		made = g.rewrite(rc, p.Object, &s)
 	} else {
-		made, _ = p.Derive(rc.templateKey(), func() any { return g.rewrite(rc, p.Object, &s) }).(*rewriting)
+		made = g.rewriteOnce(rc, p.Object, &s)
 	}
 	if made.err != nil {
 		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
@@ -109,13 +110,26 @@ func (g *Gateway) fetchRewritten(
 	return p, made.Template, nil
 }
 
+// rewriteOnce returns the rewriting that all viewers of a channel share.
+func (g *Gateway) rewriteOnce(rc *requestContext, o *origin.Object, s *source) *rewriting {
+	known, _ := o.Derived(rc.templateKey())
+	made, isKnown := known.(*rewriting)
+	if isKnown {
+		return made
+	}
+	of := *s // so that it escapes here alone
+	made, _ = o.Derive(rc.templateKey(), func() any { return g.rewrite(rc, o, &of) }).(*rewriting)
+	return made
+}
+
 // renderTemplate writes the viewer's version into the response.
 func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentType string, resp *Response) {
 	resp.Status = http.StatusOK
 	if tpl.IsStatic() {
 		resp.Body = tpl.Body()
 	} else {
-		text := g.signer.Sign(rc.claims, rc.target.scope())
+		var room [ticket.UsualSize]byte
+		text := g.signer.AppendSigned(room[:0], rc.claims, rc.target.scope())
 		resp.Body = tpl.Append(resp.makeText(tpl.Size(text)), text)
 	}
 	resp.Set("Content-Type", contentType)

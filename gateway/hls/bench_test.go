@@ -74,7 +74,7 @@ func BenchmarkScan(b *testing.B) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	const ticket = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj"
+	ticket := []byte("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj")
 	for _, segments := range []int{24, 2000} {
 		for _, name := range []string{"path", "path-ticketed", "query"} {
 			b.Run(fmt.Sprintf("segments=%d/%s", segments, name), func(b *testing.B) {

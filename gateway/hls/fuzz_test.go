@@ -24,7 +24,7 @@ func FuzzParse(f *testing.F) {
 				return
 			}
 			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) {
-				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, "T"))
+				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, []byte("T")))
 			}
 			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })
 			checkLocated(t, m, body, o)
@@ -41,7 +41,7 @@ func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	if err != nil {
 		t.Fatalf("parse what could be parsed before: %v", err)
 	}
-	one, two := strings.Repeat("\x00", 8), strings.Repeat("\x01", 8)
+	one, two := bytes.Repeat([]byte{0}, 8), bytes.Repeat([]byte{1}, 8)
 	first, second := template.Append(nil, one), template.Append(nil, two)
 	checkTickets(t, m, body, first, second)
 	if len(first) != template.Size(one) {

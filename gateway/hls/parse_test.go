@@ -59,7 +59,7 @@ func viewerCopy(t *testing.T, body string, o hls.Options) string {
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", body, err)
 	}
-	return string(template.Append(nil, "T"))
+	return string(template.Append(nil, []byte("T")))
 }
 
 // rewriteURI returns the rewritten form of one URI on its own line.

@@ -12,7 +12,7 @@ type Template struct {
 
 // Append appends the viewer's copy to dst and returns the extended slice. With room for Size bytes in dst it does not
 // allocate. The ticket is not escaped: it must be safe in a path segment and in a query value.
-func (t *Template) Append(dst []byte, ticket string) []byte {
+func (t *Template) Append(dst, ticket []byte) []byte {
 	dst = slices.Grow(dst, t.Size(ticket))
 	last := int32(0)
 	for _, offset := range t.tickets {
@@ -24,7 +24,7 @@ func (t *Template) Append(dst []byte, ticket string) []byte {
 }
 
 // Size returns the length in bytes of a viewer's copy with this ticket.
-func (t *Template) Size(ticket string) int { return len(t.body) + len(t.tickets)*len(ticket) }
+func (t *Template) Size(ticket []byte) int { return len(t.body) + len(t.tickets)*len(ticket) }
 
 // IsStatic reports whether the playlist holds no ticket, so that its body is the same for all viewers.
 func (t *Template) IsStatic() bool { return len(t.tickets) == 0 }

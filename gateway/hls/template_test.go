@@ -52,7 +52,7 @@ func TestTemplateIsStatic(t *testing.T) {
 		if got := template.Body() != nil; got != static[name] {
 			t.Errorf("%s: a body is given: %t, want %t", name, got, static[name])
 		}
-		if static[name] && string(template.Body()) != string(template.Append(nil, "T")) {
+		if static[name] && string(template.Body()) != string(template.Append(nil, []byte("T"))) {
 			t.Errorf("%s: Body() and Append() differ", name)
 		}
 	}
@@ -65,10 +65,10 @@ func TestTemplateAppend_KeepsDstAndSizeIsExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := string(template.Append([]byte("before"), "ticket"))
+		got := string(template.Append([]byte("before"), []byte("ticket")))
 		rest, found := strings.CutPrefix(got, "before")
-		if !found || len(rest) != template.Size("ticket") {
-			t.Errorf("%s: got %q, want \"before\" and %d bytes", name, got, template.Size("ticket"))
+		if !found || len(rest) != template.Size([]byte("ticket")) {
+			t.Errorf("%s: got %q, want \"before\" and %d bytes", name, got, template.Size([]byte("ticket")))
 		}
 	}
 }
@@ -95,7 +95,7 @@ func TestTemplateAppend_WithRoom_DoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const ticket = "AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj"
+	ticket := []byte("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj")
 	room := make([]byte, 0, template.Size(ticket))
 	if got := testing.AllocsPerRun(100, func() { room = template.Append(room[:0], ticket) }); got != 0 {
 		t.Errorf("got %v allocations, want none", got)

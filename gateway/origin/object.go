@@ -60,15 +60,27 @@ type Object struct {
 const maxDerived = 16
 
 type derivation struct {
-	key   any
-	once  sync.Once
-	value any
-	next  *derivation
-	depth int
+	key    any
+	once   sync.Once
+	isMade atomic.Bool // orders value before it
+	value  any
+	next   *derivation
+	depth  int
+}
+
+// Derived returns what Derive computed for a key, and false before it has. It does not allocate, also where the conversion of a key to
+// the argument of Derive does. It is safe for concurrent use.
+func (o *Object) Derived(key any) (value any, isMade bool) {
+	for d := o.derived.Load(); d != nil; d = d.next {
+		if d.key == key && d.isMade.Load() {
+			return d.value, true
+		}
+	}
+	return nil, false
 }
 
 // Derive returns the result of compute, computed once for each key and kept as long as the object. Later calls take no
-// lock and do not allocate. Keys are compared with ==. Beyond 16 keys nothing is kept. It is safe for concurrent use;
+// lock. Keys are compared with ==. Beyond 16 keys nothing is kept. It is safe for concurrent use;
 // compute must not call Derive with the same key.
 func (o *Object) Derive(key any, compute func() any) any {
 	var fresh *derivation
@@ -76,7 +88,10 @@ func (o *Object) Derive(key any, compute func() any) any {
 		head := o.derived.Load()
 		for d := head; d != nil; d = d.next {
 			if d.key == key {
-				d.once.Do(func() { d.value = compute() })
+				d.once.Do(func() {
+					d.value = compute()
+					d.isMade.Store(true)
+				})
 				return d.value
 			}
 		}

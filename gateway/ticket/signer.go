@@ -108,6 +108,14 @@ func (s *Signer) SigningKey() string { return s.signing.id }
 // Sign returns the session's ticket. The text is the same at any time and on any node as long as the session's key is
 // configured; then the signing key replaces it.
 func (s *Signer) Sign(c Claims, scope Scope) string {
+	return string(s.AppendSigned(make([]byte, 0, UsualSize), c, scope))
+}
+
+// UsualSize is a ticket's size in bytes with a key id of up to 20 characters. Operators may give longer ones.
+const UsualSize = Chars + 22
+
+// AppendSigned appends what Sign returns. It does not allocate where dst has room.
+func (s *Signer) AppendSigned(dst []byte, c Claims, scope Scope) []byte {
 	k := s.keys[c.KeyID]
 	if k == nil {
 		k = s.signing
@@ -118,9 +126,8 @@ func (s *Signer) Sign(c Claims, scope Scope) string {
 	binary.BigEndian.PutUint32(m.Buffers[timeOffset:], uint32(c.Opened.Unix()))
 	copy(m.Buffers[tagOffset:], c.Tag[:])
 	copy(m.Buffers[macOffset:], compute(m, k.id, scope))
-	var text [Chars]byte
-	base64.RawURLEncoding.Encode(text[:], m.Buffers[:])
-	return k.id + "." + string(text[:]) + scope.hint()
+	dst = base64.RawURLEncoding.AppendEncode(append(append(dst, k.id...), '.'), m.Buffers[:])
+	return append(dst, scope.hint()...)
 }
 
 // hint returns the character at the end of a ticket that says its depth; none for the whole channel.
