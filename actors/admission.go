@@ -42,18 +42,7 @@ func (o *sessionOpener) follow(c Config) {
 
 // findOrCreate returns the session, and starts it if there is none yet.
 func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r session.OpenRequest) (*Session, error) {
-	if !o.life.lock() {
-		return nil, ErrClosed
-	}
-	defer o.life.unlock()
-	var overload error // only a request that creates a session counts
-	s, isNew := o.table.findOrAdd(r.Request.Session, func() *Session {
-		var a admitted
-		if a, overload = o.admit(b, &r); overload != nil {
-			return nil
-		}
-		return o.spawn(b, r, a)
-	})
+	s, isNew, overload := o.findOrAdd(b, r)
 	if isNew {
 		// Only now, because an actor that panics looks for itself in the table.
 		o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
@@ -61,10 +50,28 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	return s, overload
 }
 
+// findOrAdd returns the session. If there is none it makes one, within the bounds, whose actor has no message yet. It returns nil and
+// ErrClosed once the registry is shut.
+func (o *sessionOpener) findOrAdd(b *backendRuntime, r session.OpenRequest) (s *Session, isNew bool, overload error) {
+	if !o.life.lock() {
+		return nil, false, ErrClosed
+	}
+	defer o.life.unlock()
+	s, isNew = o.table.findOrAdd(r.Request.Session, func() *Session {
+		var a admitted
+		if a, overload = o.admit(b, &r); overload != nil { // only a request that creates a session counts
+			return nil
+		}
+		return o.spawn(b, r, a)
+	})
+	return s, isNew, overload
+}
+
 // admitted is how a session came to be opened.
 type admitted struct {
 	// isStranger: nothing speaks for the viewer; see [admission.Viewer].
 	isStranger bool
+	key        uint64 // of a viewer without a ticket; see keyOf
 	pass       admission.Pass
 }
 
@@ -73,8 +80,11 @@ type admitted struct {
 func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admitted, err error) {
 	now, config := time.Now(), o.config.Load()
 	v := admission.Viewer{Address: r.Request.Address, HasTicket: !r.Ticket.IsZero(), IsSibling: !r.Root.IsZero()}
-	v.IsStranger = !v.HasTicket && !o.isKnown(b, r.Request, now)
-	a.isStranger = v.IsStranger
+	if !v.HasTicket {
+		a.key = o.keyOf(b, r.Request)
+		a.isStranger = !o.known.Has(a.key, now)
+	}
+	v.IsStranger = a.isStranger
 	if o.table.len() >= config.Max {
 		return a, backends.NewOverload("sessions.max", config.Max)
 	}
@@ -121,10 +131,6 @@ func (o *sessionOpener) keyOf(b *backendRuntime, r *backends.Request) uint64 {
 	return o.cluster.ViewerKey(shown)
 }
 
-func (o *sessionOpener) isKnown(b *backendRuntime, r *backends.Request, now time.Time) bool {
-	return o.known.Has(o.keyOf(b, r), now)
-}
-
 // onDecision remembers a viewer who is allowed from now on, and forgets one whom their backend denies. opening is nil unless it
 // is their first decision.
 func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pendingOpening, before, d *backends.Decision) {
@@ -137,13 +143,24 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 	if isVerified == isVerifiedViewer(before) && !isRefused || !s.flags.has(flagCredentials) {
 		return
 	}
-	key, now := o.keyOf(s.backend.Load(), r), time.Now()
+	key, now := opening.keyOf(r), time.Now()
+	if key == 0 {
+		key = o.keyOf(s.backend.Load(), r)
+	}
 	switch {
 	case isRefused:
 		o.known.Forget(key)
 	case isVerified && o.known.Add(key, now, now):
 		o.cluster.ShareKnown(key)
 	}
+}
+
+// keyOf returns the viewer's key if it is known since they were admitted with this request, else 0. o may be nil.
+func (o *pendingOpening) keyOf(r *backends.Request) uint64 {
+	if o == nil || o.request != r {
+		return 0
+	}
+	return o.key
 }
 
 // isVerifiedViewer reports whether a decision, which may be nil, is somebody's own yes.
@@ -159,7 +176,7 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitt
 		ticketUse:     newTicketUse(&r, o.config.Load().MaxAddresses),
 	}
 	s.backend.Store(b)
-	s.opening.Store(&pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), ticket: r.Ticket, admitted: a})
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), request: r.Request, ticket: r.Ticket, admitted: a})
 	s.request.Store(r.Request)
 	s.flags.set(flagCredentials, r.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))

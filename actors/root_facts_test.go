@@ -82,8 +82,8 @@ func TestRegistry_ApplyRoot_StoredCredentials(t *testing.T) {
 		s := bareSession(idOf(2))
 		s.request.Store(openRequest(2).Request)
 		s.ticketUse = &ticketUse{root: idOf(1), rootOpened: t0()}
-		e := session.LeaseAnswered{Kind: session.LookupOnly, LeaseResult: session.LeaseResult{Record: session.Record{Request: own}}}
-		n.applyRoot(t.Context(), s, rootFacts{request: openRequest(1).Request, isAllowed: true, decision: allowedDecision()}, &e)
+		e := &session.LeaseAnswered{Kind: session.LookupOnly, LeaseResult: session.LeaseResult{Record: session.Record{Request: own}}}
+		n.applyRoot(t.Context(), s, rootFacts{request: openRequest(1).Request, isAllowed: true, decision: allowedDecision()}, e)
 		if e.HasRootFacts != (own == nil) || s.flags.has(flagCredentials) != (own == nil) {
 			t.Errorf("%s: root's facts %t, credentials %t", name, e.HasRootFacts, s.flags.has(flagCredentials))
 		}
@@ -151,11 +151,11 @@ func TestRegistry_ApplyRoot_Refused(t *testing.T) {
 		s := bareSession(idOf(2))
 		s.request.Store(openRequest(2).Request)
 		s.ticketUse = &ticketUse{root: idOf(1), rootOpened: t0(), maxAddresses: 3}
-		e := session.LeaseAnswered{Kind: session.LookupForOpening}
+		e := &session.LeaseAnswered{Kind: session.LookupForOpening}
 		if refused {
 			e.Refused = new(policyDenial())
 		}
-		n.applyRoot(t.Context(), s, rootFacts{}, &e)
+		n.applyRoot(t.Context(), s, rootFacts{}, e)
 		if got := store.addresses.count(idOf(1)); got != want {
 			t.Errorf("refused %t: %d addresses, want %d", refused, got, want)
 		}

@@ -122,6 +122,8 @@ func (a *sessionActor) receive(message any, now time.Time) {
 		a.apply(a.withFallback(m, now), now)
 	case *leaseAnswered:
 		a.onLeaseAnswered(m, now)
+		*m = leaseAnswered{}
+		a.registry.actors.answers.Put(m)
 	case session.Event:
 		if _, isReopened := m.(session.OpenRequested); isReopened {
 			a.progress = nil // of the check that denied
@@ -163,7 +165,7 @@ func (a *sessionActor) open(s *Session, span trace.SpanContext, now time.Time) {
 	origin.KeyID = a.registry.options.SigningKey()
 	a.state = session.NewState(origin)
 	a.trace.open(a.registry.options.Tracer, s, span)
-	if ban, banned := a.registry.cluster.Banned(s.Request(), nil); banned {
+	if ban, banned := a.registry.cluster.Banned(a.request(), nil); banned {
 		a.apply(session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}
@@ -242,7 +244,7 @@ func (a *sessionActor) publish(now time.Time) {
 	s, d := a.session, a.state.Decision
 	before := s.decision.Load()
 	a.countUnverified(d, now)
-	request := s.Request()
+	request := a.request()
 	a.observe(request, before, &d)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.set(s.policy().keys, session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
@@ -352,7 +354,7 @@ func (a *sessionActor) onLeaseAnswered(m *leaseAnswered, now time.Time) {
 	}
 	e.Ticket = a.session.presentedTicket()
 	e.Timer = a.withFallback(e.Timer, now)
-	a.apply(*e, now)
+	a.apply(e, now)
 }
 
 // withFallback adds to the timer's event what the outage policy decides on a running session whose backend is down.

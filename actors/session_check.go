@@ -52,7 +52,8 @@ func (r *Registry) answerLookup(
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
-	answered := &leaseAnswered{storeDeadline: storeDeadline}
+	answered, _ := r.actors.answers.Get().(*leaseAnswered)
+	answered.storeDeadline = storeDeadline
 	event := &answered.event
 	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
@@ -228,10 +229,10 @@ func (a *sessionActor) startCheck(now time.Time) {
 		} else if sent := progress.sentAt.Load(); sent > 0 {
 			b.answers.record(time.Since(s.policy().Start) - time.Duration(sent))
 		}
-		answer := session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
+		answer := &session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
 		if d.Verdict == backends.Allowed {
 			storeCtx, cancel := r.cluster.until(checkCtx, storeDeadline.Add(time.Since(started)))
-			r.joinStreams(storeCtx, s, request, record, &answer)
+			r.joinStreams(storeCtx, s, request, record, answer)
 			cancel()
 		}
 		if r.life.isEnding() {
@@ -250,16 +251,20 @@ func (a *sessionActor) startCheck(now time.Time) {
 func (r *Registry) joinStreams(
 	ctx context.Context, s *Session, request *backends.Request, record session.Record, answer *session.BackendAnswered,
 ) {
-	d := answer.Decision
-	if ban, isBanned := r.cluster.Banned(request, &d); isBanned {
+	if ban, isBanned := r.cluster.Banned(request, &answer.Decision); isBanned {
 		answer.Decision = banDecision(ban)
 		return
 	}
-	if r.streams.join(ctx, s, record.Opened, &d) != session.StreamEvicted {
-		return
+	if r.streams.join(ctx, s, record.Opened, &answer.Decision) == session.StreamEvicted {
+		r.evict(ctx, s, record, answer)
 	}
+}
+
+// evict replaces the backend's yes on a stream beyond its user's limit. The store keeps the yes, so that no check is needed once a
+// stream is free. The viewer need not wait for that.
+func (r *Registry) evict(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
+	d := answer.Decision
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
-	// The store keeps the yes, so that no check is needed once a stream is free. The viewer need not wait for that.
 	record.Decision, record.Expires = d, time.Now().Add(s.policy().Clamped(d.ValidFor))
 	s.evicted.Store(&record)
 	r.life.run(func() {
@@ -282,7 +287,7 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 
 // checkRequest returns what the backend is asked now: the request that opened the session, and what has become of the session.
 func (a *sessionActor) checkRequest() *backends.Request {
-	r := a.session.Request()
+	r := new(*a.request())
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	r.Current = a.state.CurrentDecision()
 	if opening := a.session.opening.Load(); opening != nil {

@@ -10,6 +10,16 @@ import (
 
 // This file is what a session stores, while it lives and when it closes.
 
+// request returns what the session's backend is asked about, which nobody may change. While the session opens it is the request that
+// opened it, unless the session has learned other facts since.
+func (a *sessionActor) request() *backends.Request {
+	s := a.session
+	if o := s.opening.Load(); o != nil && o.request != nil && !s.flags.has(flagSettingCredentials) && o.request.Backend == s.backend.Load().name {
+		return o.request
+	}
+	return s.Request()
+}
+
 // record returns what another node needs to continue the session as it stands, or to check it.
 func (a *sessionActor) record(revision uint64) session.Record {
 	r := session.Record{
@@ -18,7 +28,7 @@ func (a *sessionActor) record(revision uint64) session.Record {
 		Trace: a.trace.parent(),
 	}
 	if a.state.HasCredentials {
-		r.Request = a.session.Request()
+		r.Request = a.request()
 	}
 	return r
 }

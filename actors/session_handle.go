@@ -97,8 +97,9 @@ type pendingOpening struct {
 	done     chan struct{}
 	pid      *actor.PID // of the actor; it finds the session once, for all messages of the opening
 	began    time.Time
-	ticket   session.Ticket // that the viewer presented
-	restarts atomic.Int32   // of the actor
+	request  *backends.Request // that opens the session; nil: it opens again. See sessionActor.request
+	ticket   session.Ticket    // that the viewer presented
+	restarts atomic.Int32      // of the actor
 	admitted
 	// awaitsBans: only the ticket is known of the viewer, and this node does not yet know all bans.
 	awaitsBans atomic.Bool

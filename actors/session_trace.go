@@ -158,7 +158,7 @@ type noted struct {
 }
 
 func (a *sessionActor) beforeEvent(event session.Event) noted {
-	answer, isAnswer := event.(session.BackendAnswered)
+	answer, isAnswer := event.(*session.BackendAnswered)
 	return noted{
 		event: event, decision: a.state.Decision, revision: a.state.Revision, wasOpening: a.state.IsOpening(),
 		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.progress != nil && !a.session.flags.has(flagClosed),
@@ -169,7 +169,7 @@ func (a *sessionActor) beforeEvent(event session.Event) noted {
 func (a *sessionActor) note(n *noted, isPublished bool, now time.Time) {
 	s, d := a.session, a.state.Decision
 	if n.isAnswer {
-		p, answer := a.progress, n.event.(session.BackendAnswered)
+		p, answer := a.progress, n.event.(*session.BackendAnswered)
 		a.progress = nil
 		if !isPublished {
 			d = answer.Decision // it changed nothing

@@ -113,7 +113,7 @@ func TestStep_RevokedElsewhere_Reason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := sessionIn(allowedLooking)
-			s.step(LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{
+			s.step(&LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{
 				Opened: t0(), Decision: test.stored, RevokedBefore: t0(), Expires: in(time.Hour),
 			}}}, 0)
 			if s.phase != deniedRemembered || s.Decision != test.want {

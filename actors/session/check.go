@@ -32,7 +32,7 @@ func PendingDecision(err error) backends.Decision {
 }
 
 // apply takes the outcome of the newest check, however late. Older outcomes are dropped.
-func (e BackendAnswered) apply(s step) Action {
+func (e *BackendAnswered) apply(s step) Action {
 	if e.Number != int(s.CheckNumber) || !s.phase.hasCheckInFlight() {
 		return Action{}
 	}
@@ -89,7 +89,7 @@ func (s step) denyLocally(d backends.Decision) Action {
 }
 
 // unanswered keeps the decision that holds. A viewer who still waits is asked to retry.
-func (s step) unanswered(e BackendAnswered) Action {
+func (s step) unanswered(e *BackendAnswered) Action {
 	switch s.phase {
 	case openingChecking, retryLaterChecking:
 		if s.isAdmittedUnanswered(e.IsFailure) {

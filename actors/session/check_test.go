@@ -14,17 +14,17 @@ func TestStep_BackendAnswered_Validity(t *testing.T) {
 	forAnHour := yes()
 	forAnHour.ValidFor = time.Hour
 	for name, test := range map[string]struct {
-		event    BackendAnswered
+		event    *BackendAnswered
 		lease    uint64
 		until    time.Duration
 		revision uint64
 	}{
-		"an answer of the backend":            {BackendAnswered{Decision: yes()}, lease, now + 3*time.Minute, lease},
-		"an answer that says how long":        {BackendAnswered{Decision: forAnHour}, lease, now + time.Hour, lease},
-		"an answer without a lease":           {BackendAnswered{Decision: yes()}, 0, now + 3*time.Minute, old},
-		"the outage policy's":                 {BackendAnswered{Decision: letIn()}, lease, now + 10*time.Second, old},
-		"the outage policy's while it's down": {BackendAnswered{Decision: letIn(), IsBackendDown: true}, lease, now + 10*time.Second, old},
-		"no answer":                           {BackendAnswered{Decision: backends.Decision{Source: backends.FromBackend}}, lease, 0, old},
+		"an answer of the backend":            {&BackendAnswered{Decision: yes()}, lease, now + 3*time.Minute, lease},
+		"an answer that says how long":        {&BackendAnswered{Decision: forAnHour}, lease, now + time.Hour, lease},
+		"an answer without a lease":           {&BackendAnswered{Decision: yes()}, 0, now + 3*time.Minute, old},
+		"the outage policy's":                 {&BackendAnswered{Decision: letIn()}, lease, now + 10*time.Second, old},
+		"the outage policy's while it's down": {&BackendAnswered{Decision: letIn(), IsBackendDown: true}, lease, now + 10*time.Second, old},
+		"no answer":                           {&BackendAnswered{Decision: backends.Decision{Source: backends.FromBackend}}, lease, 0, old},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -110,7 +110,7 @@ func TestStep_LeaseAnswered_NewerRecord_Credentials(t *testing.T) {
 			if test.ofRecord {
 				r.Request = &backends.Request{}
 			}
-			s.step(LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: r}}, time.Minute)
+			s.step(&LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: r}}, time.Minute)
 			if s.Revision != r.Revision || s.HasCredentials != test.want {
 				t.Errorf("got revision %d and credentials %t, want %d and %t", s.Revision, s.HasCredentials, r.Revision, test.want)
 			}

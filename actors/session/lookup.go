@@ -40,7 +40,7 @@ func (s step) outlivesToken(t Ticket) bool {
 }
 
 // apply takes the answer to the lookup in flight. Of any other answer only the lease is released.
-func (e LeaseAnswered) apply(s step) Action {
+func (e *LeaseAnswered) apply(s step) Action {
 	var a Action
 	hasSlot := false
 	s.learnRoot(e)
@@ -61,7 +61,7 @@ func (e LeaseAnswered) apply(s step) Action {
 }
 
 // learnRoot keeps what the answer says of a sibling's root.
-func (s step) learnRoot(e LeaseAnswered) {
+func (s step) learnRoot(e *LeaseAnswered) {
 	s.isRootAllowed, s.isRootDenied = s.isRootAllowed || e.IsRootAllowed, e.IsRootDenied || s.isRootDenied && !e.IsRootAllowed
 	if s.phase == openingLeasing {
 		s.Decision = e.Root
@@ -73,7 +73,7 @@ func (s step) isLooking() bool {
 }
 
 // onFirstLookup continues the session that the store knows, or opens a new one.
-func (s step) onFirstLookup(e LeaseAnswered) Action {
+func (s step) onFirstLookup(e *LeaseAnswered) Action {
 	if a, isOver := s.endOpening(e); isOver {
 		return a
 	}
@@ -99,7 +99,7 @@ func (s step) onFirstLookup(e LeaseAnswered) Action {
 }
 
 // endOpening ends an opening whatever the record's decision is.
-func (s step) endOpening(e LeaseAnswered) (a Action, isOver bool) {
+func (s step) endOpening(e *LeaseAnswered) (a Action, isOver bool) {
 	switch {
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
@@ -204,7 +204,7 @@ func (s step) takeDecision(r Record) {
 }
 
 // onLookup takes what the store knows of a session that runs, which waits for a slot again if it has missed one.
-func (s step) onLookup(e LeaseAnswered) Action {
+func (s step) onLookup(e *LeaseAnswered) Action {
 	hasMissedSlot := s.phase == recheckSlotMissed
 	s.phase = either(s.phase == allowedLooking, allowedFresh, recheckQueued)
 	ticket := s.agreeOnTicket(e)
@@ -221,7 +221,7 @@ func (s step) onLookup(e LeaseAnswered) Action {
 	return a
 }
 
-func (s step) afterLookup(e LeaseAnswered) Action {
+func (s step) afterLookup(e *LeaseAnswered) Action {
 	if a, isDecided := s.takeNewer(e); isDecided {
 		return a
 	}
@@ -238,10 +238,10 @@ func (s step) afterLookup(e LeaseAnswered) Action {
 }
 
 // isLost reports that the store does not know a session that runs.
-func (e LeaseAnswered) isLost() bool { return !e.Found && !e.IsUnavailable }
+func (e *LeaseAnswered) isLost() bool { return !e.Found && !e.IsUnavailable }
 
 // onLease checks the session under the lease, unless another node has.
-func (s step) onLease(e LeaseAnswered) Action {
+func (s step) onLease(e *LeaseAnswered) Action {
 	ticket := s.agreeOnTicket(e)
 	a := s.afterLease(e)
 	a.Publish = a.Publish || ticket.Publish
@@ -249,7 +249,7 @@ func (s step) onLease(e LeaseAnswered) Action {
 	return a
 }
 
-func (s step) afterLease(e LeaseAnswered) Action {
+func (s step) afterLease(e *LeaseAnswered) Action {
 	if a, isDecided := s.takeNewer(e); isDecided {
 		return a
 	}
@@ -261,7 +261,7 @@ func (s step) afterLease(e LeaseAnswered) Action {
 
 // agreeOnTicket has nodes that opened a session without seeing each other's openings agree on one ticket: the latest one's,
 // whose revocation covers the others; among equal ones that of the greater key id.
-func (s step) agreeOnTicket(e LeaseAnswered) Action {
+func (s step) agreeOnTicket(e *LeaseAnswered) Action {
 	r := e.Record
 	isRevoked := !r.Opened.After(r.RevokedBefore) || !s.Opened().After(r.RevokedBefore)
 	if !e.Found || r.Decision.Verdict != backends.Allowed || isRevoked {
@@ -276,7 +276,7 @@ func (s step) agreeOnTicket(e LeaseAnswered) Action {
 }
 
 // takeNewer takes what another node or an operator has decided on a session that runs.
-func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
+func (s step) takeNewer(e *LeaseAnswered) (a Action, isDecided bool) {
 	r := e.Record
 	if d, isRefused := s.refusedBy(e); isRefused {
 		return s.denyLocally(d), true
@@ -295,7 +295,7 @@ func (s step) takeNewer(e LeaseAnswered) (a Action, isDecided bool) {
 }
 
 // refusedBy returns why a session that runs must end: a ban, a kick, a limit or a revoked ticket.
-func (s step) refusedBy(e LeaseAnswered) (d backends.Decision, isRefused bool) {
+func (s step) refusedBy(e *LeaseAnswered) (d backends.Decision, isRefused bool) {
 	r := e.Record
 	switch {
 	case e.Refused != nil:

@@ -8,7 +8,7 @@ import (
 
 // OpenRequest asks for a viewer's session.
 type OpenRequest struct {
-	// Request is what the backend is asked. Request.Session is the session's id.
+	// Request is what the backend is asked. Request.Session is the session's id. It must not be changed afterwards.
 	Request *backends.Request
 	// HasCredentials reports that a backend can decide on the request. Otherwise only the ticket can admit the viewer.
 	HasCredentials bool

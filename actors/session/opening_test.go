@@ -17,12 +17,12 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 	const h = time.Hour
 	now := in(2 * h)
 	request := &backends.Request{Channel: "a001"}
-	record := func(d backends.Decision, expires time.Time, q *backends.Request) LeaseAnswered {
-		return LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: Record{
+	record := func(d backends.Decision, expires time.Time, q *backends.Request) *LeaseAnswered {
+		return &LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: Record{
 			Opened: t0(), KeyID: "old", Decision: d, Expires: expires, CheckNumber: 6, Request: q,
 		}}}
 	}
-	revoked := func(at time.Time, r LeaseAnswered) LeaseAnswered {
+	revoked := func(at time.Time, r *LeaseAnswered) *LeaseAnswered {
 		r.Found, r.Record.RevokedBefore = true, at
 		return r
 	}
@@ -34,7 +34,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		request bool
 		ticket  Ticket
 		given   func(*Policy)
-		event   LeaseAnswered
+		event   *LeaseAnswered
 		want    Action
 		phase   phase
 		opened  time.Time
@@ -59,15 +59,15 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 			want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed, opened: t0(), key: "t", source: backends.FromTicket,
 		},
 		"a revoked ticket is refused": {
-			ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			ticket: ticket(t0()), event: revoked(t0(), &LeaseAnswered{Kind: LookupForOpening}),
 			want: Action{Publish: true, Close: closedDenied}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a revoked ticket with credentials is checked, and opens anew": {
-			request: true, ticket: ticket(t0()), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			request: true, ticket: ticket(t0()), event: revoked(t0(), &LeaseAnswered{Kind: LookupForOpening}),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
 		"a ticket newer than the revocation keeps its opening time": {
-			ticket: ticket(in(h)), event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			ticket: ticket(in(h)), event: revoked(t0(), &LeaseAnswered{Kind: LookupForOpening}),
 			want: admitted, phase: allowedFresh, opened: in(h), key: "t", source: backends.FromTicket,
 		},
 		"a young ticket with credentials is checked, and keeps its opening time": {
@@ -79,7 +79,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		},
 		"a revoked ticket whose token is spent does not admit": {
 			request: true, ticket: ticket(t0()), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
-			event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}), want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
+			event: revoked(t0(), &LeaseAnswered{Kind: LookupForOpening}), want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
 		},
 		"a valid decision is adopted without a check": {
 			request: true, event: record(yes(), in(3*h), request),
@@ -121,7 +121,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 			want: watching, phase: allowedFresh, opened: t0(), key: "old", source: backends.FromBackend,
 		},
 		"a session opened in the second of a revocation opens after it": {
-			request: true, event: revoked(now, LeaseAnswered{Kind: LookupForOpening}),
+			request: true, event: revoked(now, &LeaseAnswered{Kind: LookupForOpening}),
 			want: Action{StartCheck: true}, phase: openingChecking, opened: now.Add(time.Second), key: "new",
 		},
 		"a ticket that is exactly as old as it may be admits": {
@@ -136,7 +136,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "old", source: backends.FromBackend,
 		},
 		"a viewer with nothing to show is unknown, whatever was revoked": {
-			event: revoked(t0(), LeaseAnswered{Kind: LookupForOpening}),
+			event: revoked(t0(), &LeaseAnswered{Kind: LookupForOpening}),
 			want:  Action{Publish: true, Close: closedUnknownTicket}, phase: closed, opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a denial is not adopted, but its request is used": {
@@ -151,6 +151,9 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 			s.phase = openingLeasing
 			if c.given != nil {
 				c.given(s.policy)
+			}
+			if c.event == nil {
+				c.event = &LeaseAnswered{}
 			}
 			c.event.Kind, c.event.Ticket = LookupForOpening, c.ticket
 			got := s.step(c.event, 2*h)
@@ -179,7 +182,7 @@ func TestStep_ValidityIsClamped(t *testing.T) {
 			t.Parallel()
 			s, d := sessionIn(openingChecking), yes()
 			d.ValidFor = c.said
-			s.step(BackendAnswered{Decision: d}, 0)
+			s.step(&BackendAnswered{Decision: d}, 0)
 			if got := s.Expires; got != c.want {
 				t.Errorf("holds for %v, want %v", got, c.want)
 			}
@@ -237,7 +240,7 @@ func TestPendingDecision_QuotesNoSecret(t *testing.T) {
 			if c.err != nil {
 				d = PendingDecision(c.err)
 			}
-			s.step(BackendAnswered{Decision: d}, 0)
+			s.step(&BackendAnswered{Decision: d}, 0)
 			if got := s.Decision.Reason; got != c.want || strings.Contains(got, "s3cret") {
 				t.Errorf("reason %q, want %q", got, c.want)
 			}

@@ -74,7 +74,7 @@ func (m *model) draw(t *rapid.T) Event {
 		return m.drawLeaseAnswered(t)
 	case 2:
 		number := int(m.CheckNumber) - rapid.IntRange(0, 1).Draw(t, "older by")
-		return BackendAnswered{Number: number, Decision: drawDecision(t), IsBackendDown: rapid.Bool().Draw(t, "down"), IsFailure: rapid.Bool().Draw(t, "failure")}
+		return &BackendAnswered{Number: number, Decision: drawDecision(t), IsBackendDown: rapid.Bool().Draw(t, "down"), IsFailure: rapid.Bool().Draw(t, "failure")}
 	case 3:
 		return WaitExpired{Fallback: drawDecision(t), Ticket: m.ticket, IsFailure: rapid.Bool().Draw(t, "failure")}
 	case 4:
@@ -121,7 +121,7 @@ func (m *model) drawTimerFired(t *rapid.T) TimerFired {
 }
 
 // drawLeaseAnswered returns the store's answer to one of the lookups in flight.
-func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
+func (m *model) drawLeaseAnswered(t *rapid.T) *LeaseAnswered {
 	revision := func(name string) uint64 { return uint64(rapid.IntRange(0, 3).Draw(t, name)) }
 	r := Record{
 		Opened:   in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 5 * time.Hour}).Draw(t, "record's age")),
@@ -134,7 +134,7 @@ func (m *model) drawLeaseAnswered(t *rapid.T) LeaseAnswered {
 	if rapid.Bool().Draw(t, "ticket revoked") {
 		r.RevokedBefore = in(-rapid.SampledFrom([]time.Duration{0, time.Minute, 6 * time.Hour}).Draw(t, "revocation's age"))
 	}
-	e := LeaseAnswered{
+	e := &LeaseAnswered{
 		Kind: rapid.SampledFrom(m.lookups).Draw(t, "lookup"), LeaseResult: LeaseResult{Record: r, Found: rapid.Bool().Draw(t, "found")},
 		Ticket: m.ticket, Timer: m.drawTimerFired(t),
 	}
@@ -211,10 +211,10 @@ func (m *model) account(e Event, before State, got Action) {
 	case RecheckGranted:
 		m.queued, m.slots = max(0, m.queued-1), m.slots+1
 		usesSlot = got.StartCheck
-	case LeaseAnswered:
+	case *LeaseAnswered:
 		i := slices.Index(m.lookups, e.Kind)
 		m.lookups = slices.Delete(m.lookups, i, i+1)
-	case BackendAnswered:
+	case *BackendAnswered:
 		delete(m.checks, e.Number)
 	}
 	if got.ReturnSlot {
@@ -240,7 +240,7 @@ func (m *model) account(e Event, before State, got Action) {
 }
 
 func (m *model) checkAction(must func(bool, string), e Event, before State, got Action) {
-	_, isAnswer := e.(LeaseAnswered)
+	_, isAnswer := e.(*LeaseAnswered)
 	must(!got.StartCheck || !before.phase.hasCheckInFlight(), "one check at a time")
 	must(!got.StartCheck || m.phase.hasCheckInFlight(), "a check is in flight once it starts")
 	must(!got.StartCheck || m.HasCredentials, "no check without credentials")
@@ -273,7 +273,7 @@ func (m *model) checkLease(must func(bool, string), e Event, before State, got A
 	}
 	must(m.LeaseRevision == 0 || m.phase.hasCheckInFlight(), "a lease is held for a check")
 	must(before.LeaseRevision == 0 || m.LeaseRevision == before.LeaseRevision || ends(before.LeaseRevision), "no lease is forgotten")
-	if answered, ok := e.(LeaseAnswered); ok && answered.Revision != 0 {
+	if answered, ok := e.(*LeaseAnswered); ok && answered.Revision != 0 {
 		must(got.StartCheck && m.LeaseRevision == answered.Revision || ends(answered.Revision), "a lease that is granted is used or released")
 	}
 }
@@ -309,11 +309,11 @@ func lookupOf(p phase) []LookupKind {
 
 func (m *model) mayDeny(e Event, before State) bool {
 	switch e := e.(type) {
-	case BackendAnswered:
+	case *BackendAnswered:
 		return e.Decision.Verdict == backends.Denied
 	case Revoked:
 		return e.Opened.IsZero() || !before.Opened().After(e.Opened)
-	case LeaseAnswered:
+	case *LeaseAnswered:
 		r := &e.Record
 		return e.Found && (!before.Opened().After(r.RevokedBefore) || e.Refused != nil ||
 			r.Decision.Verdict == backends.Denied && r.Decision.Source.IsAuthoritative() && r.Revision > before.Revision) ||

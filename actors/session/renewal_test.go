@@ -147,12 +147,12 @@ func TestStep_ExtraLifetime(t *testing.T) {
 			start: recheckChecking, given: atEdge,
 			moves: []move{
 				{100 * s, seen(100*s, backends.BreakerClosed), recheckChecking, Action{WakeAt: in(340 * s)}},
-				{200 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(340 * s)}},
+				{200 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(340 * s)}},
 			},
 		},
 		"an opening does, as the timer has not told": {
 			start: openingChecking, given: atEdge,
-			moves: []move{{200 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(380 * s)}}},
+			moves: []move{{200 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(380 * s)}}},
 		},
 	})
 }

@@ -33,10 +33,10 @@ func tokenLives(d time.Duration) func(*testSession) {
 }
 
 // siblingOpening is the answer to the opening lookup of a sibling whose root was opened an hour before.
-func siblingOpening(edit func(*LeaseAnswered)) LeaseAnswered {
-	e := LeaseAnswered{Kind: LookupForOpening, Ticket: rootTicket(time.Hour)}
+func siblingOpening(edit func(*LeaseAnswered)) *LeaseAnswered {
+	e := &LeaseAnswered{Kind: LookupForOpening, Ticket: rootTicket(time.Hour)}
 	if edit != nil {
-		edit(&e)
+		edit(e)
 	}
 	return e
 }
@@ -53,13 +53,14 @@ func siblingRows() []row {
 	deniedFacts := siblingOpening(func(e *LeaseAnswered) { e.IsRootDenied, e.HasRootFacts = true, true })
 	full := siblingOpening(func(e *LeaseAnswered) { e.Overload, e.Revision = "sessions.max_addresses", 7 })
 	own := siblingOpening(func(e *LeaseAnswered) { e.Found, e.Record.RevokedBefore = true, t0() })
-	old := func(e LeaseAnswered) LeaseAnswered {
+	old := func(e *LeaseAnswered) *LeaseAnswered {
+		e = new(*e)
 		e.Ticket = rootTicket(7 * time.Hour)
 		return e
 	}
-	look := LeaseAnswered{Kind: LookupOnly, HasRootFacts: true, Timer: TimerFired{LastSeen: t0()}}
-	failed := BackendAnswered{Decision: PendingDecision(&backends.Failure{Kind: backends.FailureTransport}), IsFailure: true}
-	overloaded := BackendAnswered{Decision: PendingDecision(overload())}
+	look := &LeaseAnswered{Kind: LookupOnly, HasRootFacts: true, Timer: TimerFired{LastSeen: t0()}}
+	failed := &BackendAnswered{Decision: PendingDecision(&backends.Failure{Kind: backends.FailureTransport}), IsFailure: true}
+	overloaded := &BackendAnswered{Decision: PendingDecision(overload())}
 	late := WaitExpired{Fallback: failed.Decision, IsFailure: true, Ticket: rootTicket(time.Hour)}
 	busy := WaitExpired{Fallback: PendingDecision(overload()), Ticket: rootTicket(time.Hour)}
 	refused := Action{Publish: true, Close: closedDenied}

@@ -172,9 +172,9 @@ func (s step) apply(event Event) Action {
 	switch e := event.(type) {
 	case OpenRequested:
 		return e.apply(s)
-	case LeaseAnswered:
+	case *LeaseAnswered:
 		return e.apply(s)
-	case BackendAnswered:
+	case *BackendAnswered:
 		return e.apply(s)
 	case WaitExpired:
 		return e.apply(s)
@@ -224,7 +224,7 @@ func (s step) afterClose(event Event) Action {
 	switch e := event.(type) {
 	case RecheckGranted:
 		return Action{ReturnSlot: true}
-	case LeaseAnswered:
+	case *LeaseAnswered:
 		if e.Revision != 0 {
 			return s.withRevision(Action{}, e.Revision)
 		}

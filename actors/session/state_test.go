@@ -55,8 +55,8 @@ func overload() error { return backends.NewOverload("backends.portal.max_in_flig
 func kick() Revoked { return Revoked{Kind: RevokedKicked, Decision: Kicked("")} }
 
 // remembered is the store's answer to an opening whose session it knows.
-func remembered(r Record) LeaseAnswered {
-	return LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: r}}
+func remembered(r Record) *LeaseAnswered {
+	return &LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true, Record: r}}
 }
 
 // testSession is a session with a policy of its own.
@@ -174,8 +174,8 @@ func TestStep_EventsDoNotEscape(t *testing.T) {
 	lastSeen, revision := t0(), uint64(0)
 	if got := testing.AllocsPerRun(100, func() {
 		s.step(TimerFired{LastSeen: lastSeen}, 0)
-		s.step(BackendAnswered{Decision: s.Decision}, 0)
-		s.step(LeaseAnswered{LeaseResult: LeaseResult{Revision: revision}}, 0)
+		s.step(&BackendAnswered{Decision: s.Decision}, 0)
+		s.step(&LeaseAnswered{LeaseResult: LeaseResult{Revision: revision}}, 0)
 	}); got != 0 {
 		t.Errorf("%v allocations, want 0", got)
 	}

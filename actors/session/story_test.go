@@ -43,37 +43,37 @@ func TestStep_Opening(t *testing.T) {
 			start: openingNew,
 			moves: []move{
 				{0, OpenRequested{}, openingLeasing, Action{Lookup: LookupForOpening}},
-				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
-				{0, BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * s)}},
+				{0, &LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
+				{0, &BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * s)}},
 				{15 * s, seen(15*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
 		"an opening without a verdict is forgotten after retry_after": {
 			start: openingChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: PendingDecision(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
+				{0, &BackendAnswered{Decision: PendingDecision(overload())}, retryLater, Action{Publish: true, WakeAt: in(s)}},
 				{s, seen(0, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
 		"a second record does not start a second check": {
 			start: openingLeasing,
 			moves: []move{
-				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
-				{0, LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{}},
+				{0, &LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{StartCheck: true}},
+				{0, &LeaseAnswered{Kind: LookupForOpening}, openingChecking, Action{}},
 			},
 		},
 		"the deadline passes, then an allowed answer comes late": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
-				{9 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(69 * s)}},
+				{9 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(69 * s)}},
 			},
 		},
 		"the deadline passes, then a denial comes late and cuts the viewer": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
-				{9 * s, BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(24 * s)}},
+				{9 * s, &BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(24 * s)}},
 				{24 * s, seen(24*s, backends.BreakerClosed), closed, Action{Close: closedDenied}},
 			},
 		},
@@ -82,7 +82,7 @@ func TestStep_Opening(t *testing.T) {
 			moves: []move{
 				{s, WaitExpired{Fallback: letIn()}, allowedChecking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{61 * s, seen(60*s, backends.BreakerClosed), allowedChecking, Action{WakeAt: in(120 * s)}},
-				{70 * s, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
+				{70 * s, &BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(70 * s)}},
 				{70 * s, seen(60*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(120 * s)}},
 			},
 		},
@@ -91,20 +91,20 @@ func TestStep_Opening(t *testing.T) {
 			moves: []move{
 				{s, WaitExpired{Fallback: PendingDecision(overload())}, retryLaterChecking, Action{Publish: true, WakeAt: in(2 * s)}},
 				{2 * s, seen(2*s, backends.BreakerClosed), retryLaterChecking, Action{WakeAt: in(3 * s)}},
-				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
+				{2 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
 		"the policy refuses, then an allowed answer comes late": {
 			start: openingChecking,
 			moves: []move{
 				{s, WaitExpired{Fallback: refusedByPolicy()}, deniedChecking, Action{Publish: true, WakeAt: in(16 * s)}},
-				{2 * s, BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
+				{2 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
 		"a viewer admitted by the policy is queued first": {
 			start: openingChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+				{0, &BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
 			},
 		},
 	})
@@ -119,16 +119,16 @@ func TestStep_Recheck(t *testing.T) {
 			start: recheckQueued, given: func(s *testSession) { s.CheckNumber = 4 },
 			moves: []move{
 				{0, RecheckGranted{}, recheckChecking, Action{StartCheck: true}}, // number 5
-				{s, BackendAnswered{Number: 4, Decision: no()}, recheckChecking, Action{}},
-				{3600 * s, BackendAnswered{Number: 5, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(3660 * s)}},
-				{3601 * s, BackendAnswered{Number: 5, Decision: no()}, allowedFresh, Action{}},
+				{s, &BackendAnswered{Number: 4, Decision: no()}, recheckChecking, Action{}},
+				{3600 * s, &BackendAnswered{Number: 5, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(3660 * s)}},
+				{3601 * s, &BackendAnswered{Number: 5, Decision: no()}, allowedFresh, Action{}},
 			},
 		},
 		"an answer from before a panic is dropped": {
 			start: recheckChecking,
 			moves: []move{
 				{0, Restored{Decision: yes()}, allowedFresh, Action{WakeAt: in(10 * s)}},
-				{s, BackendAnswered{Number: 0, Decision: no()}, allowedFresh, Action{}},
+				{s, &BackendAnswered{Number: 0, Decision: no()}, allowedFresh, Action{}},
 			},
 		},
 		"a decision is renewed in the background when it expires": {
@@ -138,28 +138,28 @@ func TestStep_Recheck(t *testing.T) {
 				{180 * s, seen(175*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(235 * s)}},
 				{181 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
 				{181 * s, RecheckGranted{}, recheckChecking, Action{ReturnSlot: true}},
-				{182 * s, BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
+				{182 * s, &BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(242 * s)}},
 			},
 		},
 		"a re-check that was given up is made again after recheck.min": {
 			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
+				{0, &BackendAnswered{Decision: PendingDecision(overload())}, allowedFresh, Action{WakeAt: in(10 * s)}},
 				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(70 * s)}},
 			},
 		},
 		"a re-check answered with neither yes nor no cuts no viewer": {
 			start: recheckChecking,
-			moves: []move{{0, BackendAnswered{}, allowedFresh, Action{WakeAt: in(10 * s)}}},
+			moves: []move{{0, &BackendAnswered{}, allowedFresh, Action{WakeAt: in(10 * s)}}},
 		},
 		"a failed re-check is made again soon while the backend still counts as healthy": {
 			start: recheckChecking,
-			moves: []move{{0, BackendAnswered{Decision: cached()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(10 * s)}}},
+			moves: []move{{0, &BackendAnswered{Decision: cached()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(10 * s)}}},
 		},
 		"while the backend is down the session waits for its return": {
 			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: cached(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(60 * s)}},
+				{0, &BackendAnswered{Decision: cached(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(60 * s)}},
 				{60 * s, seen(59*s, backends.BreakerOpen), recheckQueued, Action{WakeAt: in(119 * s)}},
 				{7200 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
 			},
@@ -167,10 +167,10 @@ func TestStep_Recheck(t *testing.T) {
 		"an unverified session whose slot comes while it reloads is queued again": {
 			start: openingChecking, given: shared,
 			moves: []move{
-				{0, BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+				{0, &BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
 				{s, MustReload{}, recheckLooking, Action{Lookup: LookupOnly}},
 				{s, RecheckGranted{}, recheckSlotMissed, Action{ReturnSlot: true}},
-				{2 * s, LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: seen(2*s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(62 * s)}},
+				{2 * s, &LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: seen(2*s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(62 * s)}},
 				{3 * s, RecheckGranted{}, recheckLeasing, Action{Lookup: LookupForRecheck}},
 			},
 		},
@@ -180,7 +180,7 @@ func TestStep_Recheck(t *testing.T) {
 				{s, WaitExpired{Ticket: Ticket{Opened: t0(), KeyID: "a"}}, allowedLooking, Action{Publish: true, Save: true, WakeAt: in(61 * s)}},
 				{s, CredentialsArrived{}, recheckLooking, Action{Enqueue: PriorityUnverified, Save: true}},
 				{s, RecheckGranted{}, recheckSlotMissed, Action{ReturnSlot: true}},
-				{2 * s, LeaseAnswered{Kind: LookupForOpening, IsUnavailable: true, Timer: seen(s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(61 * s)}},
+				{2 * s, &LeaseAnswered{Kind: LookupForOpening, IsUnavailable: true, Timer: seen(s, backends.BreakerClosed)}, recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(61 * s)}},
 			},
 		},
 	})
@@ -203,14 +203,14 @@ func TestStep_Denial(t *testing.T) {
 			moves: []move{
 				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
 				{30 * s, seen(30*s, backends.BreakerHalfOpen), deniedChecking, Action{WakeAt: in(31 * s)}},
-				{31 * s, BackendAnswered{Number: 1, Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
+				{31 * s, &BackendAnswered{Number: 1, Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
 			},
 		},
 		"a denied viewer who has paid meanwhile is admitted by that check": {
 			start: deniedRemembered,
 			moves: []move{
 				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{16 * s, BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
+				{16 * s, &BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
 			},
 		},
 		"a denied viewer who left is not checked": {
@@ -232,7 +232,7 @@ func TestStep_Denial(t *testing.T) {
 		"the policy's refusal of a running viewer revokes no ticket": {
 			start: recheckChecking,
 			moves: []move{
-				{0, BackendAnswered{Decision: refusedByPolicy(), IsBackendDown: true}, deniedRemembered, Action{Publish: true, WakeAt: in(15 * s)}},
+				{0, &BackendAnswered{Decision: refusedByPolicy(), IsBackendDown: true}, deniedRemembered, Action{Publish: true, WakeAt: in(15 * s)}},
 				{15 * s, seen(15*s, backends.BreakerOpen), closed, Action{Close: closedDenied}},
 			},
 		},
@@ -266,7 +266,7 @@ func TestStep_SpentToken(t *testing.T) {
 		"an outage never ends in cutting a viewer of Ministra": {
 			start: openingChecking, given: ministra(keepOnExpiredToken),
 			moves: []move{
-				{s, BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
+				{s, &BackendAnswered{Decision: letIn(), IsBackendDown: true}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(11 * s)}},
 				{11 * s, seen(11*s, backends.BreakerOpen), allowedFresh, Action{WakeAt: in(71 * s)}},
 				{36011 * s, seen(36011*s, backends.BreakerClosed), allowedFresh, Action{WakeAt: in(36071 * s)}},
 			},
@@ -293,7 +293,7 @@ func TestStep_Idle(t *testing.T) {
 			start: recheckLeasing,
 			moves: []move{
 				{60 * s, seen(0, backends.BreakerClosed), closed, Action{Close: ClosedIdle, ReturnSlot: true}},
-				{61 * s, LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, closed, Action{ReleaseLease: true, Revision: 7}},
+				{61 * s, &LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, closed, Action{ReleaseLease: true, Revision: 7}},
 			},
 		},
 	})
@@ -302,8 +302,8 @@ func TestStep_Idle(t *testing.T) {
 func TestStep_Credentials(t *testing.T) {
 	t.Parallel()
 	const s = time.Second
-	lookup := func(q *backends.Request) LeaseAnswered {
-		return LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{Request: q}}, Timer: seen(0, backends.BreakerClosed)}
+	lookup := func(q *backends.Request) *LeaseAnswered {
+		return &LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{Request: q}}, Timer: seen(0, backends.BreakerClosed)}
 	}
 	tellStories(t, map[string]story{
 		"they arrive for a session that was admitted by its ticket": {

@@ -118,17 +118,18 @@ func openRows() []row {
 }
 
 func lookupRows() []row {
-	found := LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: TimerFired{LastSeen: t0()}}
-	lost, held, kicked, newer := found, found, found, found
+	found := &LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true}, Timer: TimerFired{LastSeen: t0()}}
+	lost, held, kicked, newer := new(*found), new(*found), new(*found), new(*found)
 	lost.Found, held.HeldElsewhere = false, true
-	lostAndHeld := held
+	lostAndHeld := new(*held)
 	lostAndHeld.Found = false
 	kicked.Refused = &backends.Decision{Verdict: backends.Denied, Source: backends.FromOperator}
 	kickedOpening := remembered(Record{RevokedBefore: in(0)}) // its ticket is revoked as well
 	kickedOpening.Refused = kicked.Refused
 	newer.Record.Revision, newer.Record.Decision, newer.Record.Expires = 3, yes(), in(time.Hour)
-	unsure := LeaseAnswered{Kind: LookupForOpening, MayBeBanned: true, Ticket: Ticket{Opened: t0(), KeyID: "a"}}
-	due := func(e LeaseAnswered, revision uint64) LeaseAnswered {
+	unsure := &LeaseAnswered{Kind: LookupForOpening, MayBeBanned: true, Ticket: Ticket{Opened: t0(), KeyID: "a"}}
+	due := func(e *LeaseAnswered, revision uint64) *LeaseAnswered {
+		e = new(*e)
 		e.Kind, e.Revision = LookupForRecheck, revision
 		return e
 	}
@@ -158,14 +159,14 @@ func lookupRows() []row {
 			want: Action{Lookup: LookupOnly, Enqueue: PriorityOverdue, WakeAt: in(time.Minute)},
 		},
 		{story: "a kicked session does not look again", phase: allowedLooking, event: kicked, next: deniedRemembered, given: again, want: kick},
-		{story: "an opening without a record is checked", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
+		{story: "an opening without a record is checked", phase: openingLeasing, event: &LeaseAnswered{Kind: LookupForOpening}, next: openingChecking, want: Action{StartCheck: true}},
 		{story: "an opening of a kicked session is refused", phase: openingLeasing, event: kickedOpening, next: deniedRemembered, want: kick},
 		{
 			story: "a ticket alone admits nobody before all bans are known", phase: openingLeasing, event: unsure, next: retryLater,
 			given: byTicketAlone, want: Action{Publish: true, WakeAt: in(time.Second)},
 		},
 		{story: "credentials are checked before all bans are known", phase: openingLeasing, event: unsure, next: openingChecking, want: Action{StartCheck: true}},
-		{story: "a session that a ban refused and the store lost is refused", phase: openingLeasing, event: LeaseAnswered{Kind: LookupForOpening, Refused: new(no())}, next: deniedRemembered, want: kick},
+		{story: "a session that a ban refused and the store lost is refused", phase: openingLeasing, event: &LeaseAnswered{Kind: LookupForOpening, Refused: new(no())}, next: deniedRemembered, want: kick},
 		{story: "a look that finds nothing new", phase: allowedLooking, event: found, next: allowedFresh, want: idle},
 		{story: "a look that finds nothing stores the session again", phase: allowedLooking, event: lost, next: allowedFresh, want: Action{Save: true, WakeAt: in(time.Minute)}},
 		{story: "a look that finds a check elsewhere waits for it", phase: allowedLooking, event: held, next: allowedFresh, want: wait},
@@ -183,7 +184,7 @@ func lookupRows() []row {
 		{story: "a session that missed its slot is kicked", phase: recheckSlotMissed, event: kicked, next: deniedRemembered, want: kick},
 		{story: "a session that missed its slot takes a newer decision", phase: recheckSlotMissed, event: newer, next: allowedFresh, want: take},
 		{story: "a re-check with a lease is made", phase: recheckLeasing, event: due(found, 7), next: recheckChecking, want: Action{StartCheck: true}},
-		{story: "a re-check without a lease is made", phase: recheckLeasing, event: due(LeaseAnswered{IsUnavailable: true}, 0), next: recheckChecking, want: Action{StartCheck: true}},
+		{story: "a re-check without a lease is made", phase: recheckLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: recheckChecking, want: Action{StartCheck: true}},
 		{story: "a re-check of a kicked session returns its slot", phase: recheckLeasing, event: due(kicked, 0), next: deniedRemembered, want: slotBack},
 		{story: "a re-check that another node made returns its slot", phase: recheckLeasing, event: due(newer, 0), next: allowedFresh, want: takeSlotBack},
 	}
@@ -191,37 +192,37 @@ func lookupRows() []row {
 
 func unaskedLookupRows() []row {
 	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
-	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
+	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), &LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
 	rows = append(rows, inEach("a lease that is not needed is released", allBut(looking...),
-		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
+		&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
 	rows = append(rows, inEach("a lookup is not answered by an older re-check's", looking[:4],
-		LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
-	return append(rows, inEach("a lease is not granted by an older look", looking[4:], LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
+		&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
+	return append(rows, inEach("a lease is not granted by an older look", looking[4:], &LeaseAnswered{Kind: LookupOnly}, stay, Action{})...)
 }
 
 func answerRows() []row {
 	checking := []phase{openingChecking, allowedChecking, recheckChecking, deniedChecking, retryLaterChecking}
-	unanswered := BackendAnswered{Decision: PendingDecision(overload())}
+	unanswered := &BackendAnswered{Decision: PendingDecision(overload())}
 	retry := Action{Publish: true, WakeAt: in(time.Second)}
-	rows := inEach("an answer to no check changes nothing", allBut(checking...), BackendAnswered{Decision: yes()}, stay, Action{})
-	rows = append(rows, inEach("an older check's answer is dropped", checking, BackendAnswered{Number: -1, Decision: no()}, stay, Action{})...)
-	rows = append(rows, inEach("an allowed answer admits the viewer, however late", checking, BackendAnswered{Decision: yes()}, allowedFresh,
+	rows := inEach("an answer to no check changes nothing", allBut(checking...), &BackendAnswered{Decision: yes()}, stay, Action{})
+	rows = append(rows, inEach("an older check's answer is dropped", checking, &BackendAnswered{Number: -1, Decision: no()}, stay, Action{})...)
+	rows = append(rows, inEach("an allowed answer admits the viewer, however late", checking, &BackendAnswered{Decision: yes()}, allowedFresh,
 		Action{Publish: true, Save: true, WakeAt: in(time.Minute)})...)
 	rows = append(rows, inEach("a denial of a viewer who never watched is stored", []phase{openingChecking, deniedChecking, retryLaterChecking},
-		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})...)
+		&BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})...)
 	rows = append(rows, inEach("a denial of a playing viewer revokes the ticket", []phase{allowedChecking, recheckChecking},
-		BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})...)
+		&BackendAnswered{Decision: no()}, deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})...)
 	under := func(a Action) Action {
 		a.Revision = 7
 		return a
 	}
 	return append(rows,
 		row{
-			story: "an allowed answer is stored under its lease", phase: recheckChecking, event: BackendAnswered{Decision: yes()}, next: allowedFresh, given: underLease,
+			story: "an allowed answer is stored under its lease", phase: recheckChecking, event: &BackendAnswered{Decision: yes()}, next: allowedFresh, given: underLease,
 			want: under(Action{Publish: true, Save: true, WakeAt: in(time.Minute)}),
 		},
 		row{
-			story: "a denial of a playing viewer is stored under its lease", phase: recheckChecking, event: BackendAnswered{Decision: no()}, next: deniedRemembered, given: underLease,
+			story: "a denial of a playing viewer is stored under its lease", phase: recheckChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: underLease,
 			want: under(Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)}),
 		},
 		row{
@@ -371,7 +372,7 @@ func TestStep_EveryPhaseAndEvent(t *testing.T) {
 	t.Parallel()
 	walked := make(map[string]bool)
 	for _, r := range tableRows() {
-		walked[r.phase.String()+" × "+reflect.TypeOf(r.event).Name()] = true
+		walked[r.phase.String()+" × "+reflect.Indirect(reflect.ValueOf(r.event)).Type().Name()] = true
 		t.Run(r.phase.String()+": "+r.story, func(t *testing.T) {
 			t.Parallel()
 			s := sessionIn(r.phase)
@@ -440,12 +441,20 @@ func declared(t *testing.T) (phases, events, handled []string) {
 	return phases, events, handled
 }
 
-// receiverOf returns the type of a method's receiver; empty: it is a function, or the receiver is a pointer.
+// receiverOf returns the type of a method's receiver, or that to which it points; empty: it is a function.
 func receiverOf(d *ast.FuncDecl) string {
 	if d.Recv == nil {
 		return ""
 	}
-	id, _ := d.Recv.List[0].Type.(*ast.Ident)
+	return typeNameOf(d.Recv.List[0].Type)
+}
+
+// typeNameOf returns the name of a type, or of that to which it points; empty: it has none.
+func typeNameOf(e ast.Expr) string {
+	if pointer, isPointer := e.(*ast.StarExpr); isPointer {
+		e = pointer.X
+	}
+	id, _ := e.(*ast.Ident)
 	if id == nil {
 		return ""
 	}
@@ -458,7 +467,7 @@ func typeCasesOf(d *ast.FuncDecl) (names []string) {
 		if s, ok := n.(*ast.TypeSwitchStmt); ok {
 			for _, clause := range s.Body.List {
 				for _, e := range clause.(*ast.CaseClause).List {
-					names = append(names, e.(*ast.Ident).Name)
+					names = append(names, typeNameOf(e))
 				}
 			}
 		}

@@ -37,7 +37,7 @@ func TestStep_TicketElsewhere(t *testing.T) {
 			}
 			for _, p := range []phase{allowedLooking, recheckLooking, recheckSlotMissed} {
 				s := sessionIn(p)
-				a := s.step(LeaseAnswered{Kind: LookupOnly, Timer: TimerFired{LastSeen: t0()}, LeaseResult: LeaseResult{Found: true, Record: Record{
+				a := s.step(&LeaseAnswered{Kind: LookupOnly, Timer: TimerFired{LastSeen: t0()}, LeaseResult: LeaseResult{Found: true, Record: Record{
 					Opened: c.theirs.Opened, KeyID: c.theirs.KeyID, Decision: c.decision, RevokedBefore: c.revokedBefore, Expires: in(time.Hour),
 				}}}, 0)
 				if got := (Ticket{s.Opened(), s.KeyID}); got != c.want || a.Save != c.saved || a.Publish != c.published {
@@ -52,7 +52,7 @@ func TestStep_TicketElsewhere(t *testing.T) {
 func TestStep_TicketElsewhere_Recheck(t *testing.T) {
 	t.Parallel()
 	s := sessionIn(recheckLeasing)
-	a := s.step(LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Revision: 7, Record: Record{
+	a := s.step(&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Revision: 7, Record: Record{
 		Opened: in(time.Minute), KeyID: "b", Decision: yes(),
 	}}}, 0)
 	if want := (Action{StartCheck: true, Publish: true}); a != want || !s.Opened().Equal(in(time.Minute)) || s.KeyID != "b" {
@@ -74,7 +74,7 @@ func TestStep_TicketElsewhere_RecheckedThere(t *testing.T) {
 		"an earlier one that is denied": {in(-time.Minute), t0(), false, no()},
 	} {
 		s := sessionIn(recheckLeasing)
-		a := s.step(LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Record: Record{
+		a := s.step(&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Record: Record{
 			Opened: c.theirs, KeyID: "b", Decision: c.decision, Revision: 7, Expires: in(time.Hour),
 		}}}, 0)
 		if !s.Opened().Equal(c.want) || a.Save != c.isSaved || !a.ReturnSlot || !a.Publish {
@@ -91,7 +91,7 @@ func TestStep_TicketElsewhere_RecheckedThere(t *testing.T) {
 func TestStep_TicketElsewhere_RevokedOwn(t *testing.T) {
 	t.Parallel()
 	s := sessionIn(allowedLooking)
-	s.step(LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{
+	s.step(&LeaseAnswered{Kind: LookupOnly, LeaseResult: LeaseResult{Found: true, Record: Record{
 		Opened: in(time.Minute), KeyID: "b", Decision: yes(), RevokedBefore: t0(), Expires: in(time.Hour),
 	}}}, 0)
 	if s.phase != deniedRemembered {
@@ -118,7 +118,7 @@ func TestStep_TicketElsewhere_Converges(t *testing.T) {
 		}
 		look := func(s *testSession) {
 			s.phase = allowedLooking
-			a := s.step(LeaseAnswered{Kind: LookupOnly, Timer: TimerFired{LastSeen: t0()}, LeaseResult: LeaseResult{Found: isStored, Record: stored}}, 0)
+			a := s.step(&LeaseAnswered{Kind: LookupOnly, Timer: TimerFired{LastSeen: t0()}, LeaseResult: LeaseResult{Found: isStored, Record: stored}}, 0)
 			if a.Save {
 				stored.Opened, stored.KeyID, isStored = s.Opened(), s.KeyID, true
 			}

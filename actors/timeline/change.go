@@ -31,8 +31,8 @@ func (c *Change) Entry(backend string) (e Entry, isEntry bool) {
 	}
 	isEntry = true
 	switch event := c.Event.(type) {
-	case session.LeaseAnswered:
-		e, isEntry = c.ofLookup(&event, backend)
+	case *session.LeaseAnswered:
+		e, isEntry = c.ofLookup(event, backend)
 	case session.WaitExpired:
 		e.Trigger, e.Duration = Opening, c.Waited
 		if event.IsFailure {

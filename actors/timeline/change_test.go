@@ -42,45 +42,45 @@ func TestChange_Entry(t *testing.T) {
 		want          timeline.Entry
 	}{
 		"a look-up that takes over a newer decision": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed)}, RevisedAfter: 2},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed)}, RevisedAfter: 2},
 			before: allowed, after: allowed, want: entry(timeline.Lookup, "", ""),
 		},
 		"a look-up that brings another ticket alone": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed)}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed)}},
 			before: allowed, after: allowed, want: entry(none, "", ""),
 		},
 		"a look-up that takes over a denial": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(denied)}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(denied)}},
 			before: allowed, after: denied, want: entry(timeline.Lookup, "", ""),
 		},
 		"a look-up that finds a ban": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed), Refused: &banned}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed), Refused: &banned}},
 			before: allowed, after: banned, want: entry(timeline.Ban, "", ""),
 		},
 		"a look-up that finds a kick": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed), Refused: &kicked}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed), Refused: &kicked}},
 			before: allowed, after: kicked, want: entry(timeline.Kick, "", ""),
 		},
 		"a look-up of an evicted session": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed), Refused: &evicted}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed), Refused: &evicted}},
 			before: pending, after: evicted, isOpening: true, want: entry(timeline.Limit, "", ""),
 		},
 		"a look-up after which the backend cannot be asked": {
 			change: timeline.Change{
-				Event: session.LeaseAnswered{LeaseResult: found(allowed), Timer: outage}, Failure: backends.FailureBreakerOpen,
+				Event: &session.LeaseAnswered{LeaseResult: found(allowed), Timer: outage}, Failure: backends.FailureBreakerOpen,
 			},
 			before: allowed, after: cached, want: entry(timeline.Expiry, "portal", "breaker-open"),
 		},
 		"a look-up after which the token is spent": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed)}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed)}},
 			before: allowed, after: spent, want: entry(timeline.Expiry, "", ""),
 		},
 		"an opening that the store decides": {
-			change: timeline.Change{Event: session.LeaseAnswered{LeaseResult: found(allowed)}},
+			change: timeline.Change{Event: &session.LeaseAnswered{LeaseResult: found(allowed)}},
 			before: pending, after: allowed, isOpening: true, want: entry(timeline.Lookup, "", ""),
 		},
 		"an opening by ticket, as the store is away": {
-			change: timeline.Change{Event: session.LeaseAnswered{IsUnavailable: true}},
+			change: timeline.Change{Event: &session.LeaseAnswered{IsUnavailable: true}},
 			before: pending, after: ticket, isOpening: true, want: entry(timeline.Opening, "", "redis is unavailable"),
 		},
 		"an expiry in an outage": {
