@@ -38,6 +38,8 @@ type Memory struct {
 	// tombstones are apart, so that a flood of idle sessions does not push out what denies a ticket.
 	tombstones *otter.Cache[backends.SessionID, *tombstone]
 	shards     [bucketCount]memoryShard
+	// unknown is the entry of a session that nobody has stored. It is not written to.
+	unknown memoryEntry
 }
 
 // memoryLimits gives [Memory] the limits' methods without an exported field.
@@ -116,6 +118,18 @@ func (m *Memory) entryOf(id backends.SessionID) *memoryEntry {
 	return &memoryEntry{record: session.Record{ID: id}}
 }
 
+// entryFor returns the entry of a session that somebody asks about. Without a lease nothing will be stored, so that nothing is
+// allocated for an unknown one: its entry must not be written to.
+func (m *Memory) entryFor(r session.LeaseRequest) *memoryEntry {
+	if r.Lease > 0 {
+		return m.entryOf(r.ID)
+	}
+	if e, found := m.entries.GetIfPresent(r.ID); found {
+		return e
+	}
+	return &m.unknown
+}
+
 func (m *Memory) put(id backends.SessionID, e *memoryEntry) { m.entries.Set(id, e) }
 
 // AcquireLease reads a session and, if no decision on it holds, gives the caller a lease.
@@ -144,8 +158,9 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	now, shard := time.Now(), m.shardOf(r.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	e := m.entryOf(r.ID)
+	e := m.entryFor(r)
 	result := session.LeaseResult{Record: e.record, Found: e.hasRecord}
+	result.Record.ID = r.ID
 	if t, found := m.tombstones.GetIfPresent(r.ID); found {
 		result.Record.RevokedBefore, result.Found = t.revokedBefore, true
 	}

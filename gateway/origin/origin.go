@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,7 @@ type Origin struct {
 	waitingForConn atomic.Int64
 	count          counters
 	failures       failureLog
+	reading        sync.Pool // of *bytes.Buffer, for the playlists that arrive
 
 	mu     sync.Mutex
 	active map[cacheKey]*fetch
@@ -73,6 +75,7 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	o := &Origin{
 		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
 		active: make(map[cacheKey]*fetch), redirectAddresses: make(map[string]*address),
+		reading: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {

@@ -126,7 +126,8 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	buf := bytes.NewBuffer(make([]byte, 0, max(a.ContentLength, 0)+bytes.MinRead))
+	buf, _ := o.reading.Get().(*bytes.Buffer)
+	defer o.putBack(buf)
 	if _, err := buf.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, fmt.Errorf("read the playlist: %w", err)
 	}
@@ -134,6 +135,17 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	return bytes.Clone(buf.Bytes()), nil
+}
+
+// maxReadingSize is for how long a playlist there is room between two fetches, in bytes.
+const maxReadingSize = 64 << 10
+
+// putBack keeps a buffer for the next playlist that is fetched.
+func (o *Origin) putBack(buf *bytes.Buffer) {
+	if buf.Cap() <= maxReadingSize {
+		buf.Reset()
+		o.reading.Put(buf)
+	}
 }
 
 // sourceOf returns where a playlist came from. Without a redirect it is the preferred address, so that a failover to one with

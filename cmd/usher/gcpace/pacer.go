@@ -2,23 +2,24 @@
 //
 // The runtime's own rule, GOGC=100, waits until garbage weighs as much as what lives. For a node with few sessions that is a
 // cycle each few megabytes, so many a second, and with a million of them a gigabyte of garbage. This package gives garbage as much
-// room as what lives, within 64 and 200 MB, and never less than a quarter of it:
+// room as what lives, within 64 and 180 MB, and never less than a fifth of it:
 //
 //	live heap    room      GOGC
 //	   16 MB     64 MB      400
 //	   64 MB     64 MB      100
 //	  128 MB    128 MB      100
-//	  400 MB    200 MB       50
-//	  800 MB    200 MB       25
-//	 1000 MB    250 MB       25
+//	  400 MB    180 MB       45
+//	  800 MB    180 MB       22
+//	 1000 MB    200 MB       20
 //
-// Decided: a quarter with a million, because sessions have few pointers (package actors/facts), so that a cycle over a million
-// of them costs the CPU time of some twenty thousand requests. A million sessions opened over HTTP are 0.98 GB of the process with
-// it. The same requests among them came at 0.86, 0.91 and 0.97 of the rate without them with a quarter, and at 0.84 and 0.89 with
-// a fifth, in runs of usher-bench table hours apart, in which sessions lost pointers too. Who sets GOGC in the environment keeps it.
+// Decided: a fifth with a million, because a cycle over a million sessions takes a second of CPU time, and an opening allocates 8 kB, a
+// playlist some hundred bytes. A million sessions opened over HTTP are 0.95 GB of the process with room for 160 MB, 1.00 GB with 192.
+// The same requests among them came at 0.97 of the rate without them with 192 MB and at 0.77 with 160, where a cycle fell into most rounds
+// of usher-bench table. Who sets GOGC in the environment keeps it.
 //
-// Decided: as much as what lives up to 200 MB, because openings allocate the most. With 64 MB a node of some hundred thousand
-// sessions took an eighth of its CPU time to collect while viewers arrived.
+// Decided: as much as what lives up to 180 MB, because openings allocate the most. With 64 MB a node of some hundred thousand
+// sessions took an eighth of its CPU time to collect while viewers arrived, at 12 kB an opening. Refused: more room with few sessions.
+// With GOGC=500 openings took 15 % more CPU time, because new memory costs more than memory that is used again.
 //
 // Decided: the room is set again when it is a tenth off, since that stops the program for some microseconds. GOMEMLIMIT holds beside it.
 package gcpace
@@ -33,9 +34,9 @@ import (
 
 const (
 	// minRoom is for how much garbage there is room with few sessions, and fullRoom with many, until share is more.
-	minRoom, fullRoom = 64 << 20, 200 << 20
+	minRoom, fullRoom = 64 << 20, 180 << 20
 	// share is the part of what lives for which there is room beyond that.
-	share = 4
+	share = 5
 	// most bounds GOGC, as the runtime counts stacks and globals too.
 	most = 400
 	// interval is how often the live heap is looked at. A node gains some tens of megabytes in it at most.
