@@ -107,7 +107,7 @@ var _ actor.Process = sessionProcess{}
 func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
 	m := &p.session.mail
 	m.mu.Lock()
-	if m.isStopped {
+	if p.session.flags.has(flagStopped) {
 		m.mu.Unlock()
 		return
 	}
@@ -145,23 +145,18 @@ func (p sessionProcess) SendSystemMessage(*actor.PID, any) {}
 func (p sessionProcess) Stop(*actor.PID) {
 	m := &p.session.mail
 	m.mu.Lock()
-	isOver := !m.isStopped && m.active == nil
-	m.isStopped = true
+	isOver := p.session.flags.add(flagStopped) && m.active == nil
 	m.mu.Unlock()
 	if isOver {
 		p.system.registry.life.actors.Done()
 	}
 }
 
-// mailbox is what a session holds for its actor. While there is none it is four words and the actor's memory.
+// mailbox is what a session holds for its actor. While there is none it is two words and the actor's memory.
 type mailbox struct {
-	mu        sync.Mutex
-	active    *sessionActor // nil: no message waits or is handled; guarded by mu
-	memory    actorMemory   // used by the active actor alone; mu orders one after the other
-	isStopped bool          // guarded by mu
-	// isStarted: the session's first message was handled. isCountedViewer: viewerCount counts the session. Used by the actor alone,
-	// and kept when it panics.
-	isStarted, isCountedViewer bool
+	mu     sync.Mutex
+	active *sessionActor // nil: no message waits or is handled; guarded by mu
+	memory actorMemory   // used by the active actor alone; mu orders one after the other
 }
 
 // throughput is how many messages an actor handles before it yields to other goroutines.
@@ -186,14 +181,18 @@ func (p sessionProcess) run(a *sessionActor) {
 // wake makes the actor that of a session.
 func (a *sessionActor) wake(s *Session) {
 	a.session, a.actorMemory = s, &s.mail.memory
-	a.state = session.State{Flat: a.flat}
 	if a.rare != nil {
 		a.rareMemory = *a.rare
 	}
-	switch d := s.decision.Load(); {
-	case a.unpublished != nil:
-		a.state.Decision = *a.unpublished
-	case d != nil:
+	d := a.unpublished
+	if d == nil {
+		d = s.decision.Load()
+	}
+	a.state = session.State{Flat: a.flat}
+	if a.isOpen() {
+		a.state.ID, a.state.Expires = s.id, time.Duration(s.expires.Load())
+	}
+	if d != nil {
 		a.state.Decision = *d
 	}
 }
@@ -203,12 +202,12 @@ func (a *sessionActor) wake(s *Session) {
 func (a *sessionActor) next() (message any, isLast bool) {
 	m := &a.session.mail
 	m.mu.Lock()
-	if len(a.queue) > a.handled && !m.isStopped {
+	isStopped := a.session.flags.has(flagStopped)
+	if len(a.queue) > a.handled && !isStopped {
 		defer m.mu.Unlock()
 		return a.pop(), false
 	}
 	a.rest()
-	isStopped := m.isStopped
 	m.active = nil
 	m.mu.Unlock()
 	if isStopped {

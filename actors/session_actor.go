@@ -112,7 +112,7 @@ func (t *answerTime) record(took time.Duration) {
 func (a *sessionActor) receive(message any, now time.Time) {
 	switch m := message.(type) {
 	case sessionCreated:
-		a.session.mail.isStarted = true
+		a.session.flags.set(flagStarted, true)
 		a.open(m.session, m.span, now)
 	case backendReplaced:
 		a.renameBackend()
@@ -178,7 +178,7 @@ func (a *sessionActor) restore(now time.Time) {
 	a.countUnverified(backends.Decision{}, now)
 	a.trace.end()
 	*a.actorMemory, a.rareMemory, a.state = actorMemory{}, rareMemory{}, session.State{}
-	if !s.mail.isStarted || a.registry.life.isEnding() {
+	if !s.flags.has(flagStarted) || a.registry.life.isEnding() {
 		return
 	}
 	if opening := s.opening.Load(); opening != nil {
@@ -198,7 +198,7 @@ func (a *sessionActor) restore(now time.Time) {
 }
 
 // isOpen reports whether the session has begun to open. Until then its state is empty, and no event concerns it.
-func (a *sessionActor) isOpen() bool { return !a.state.ID.IsZero() }
+func (a *sessionActor) isOpen() bool { return a.state.HasBegun }
 
 // apply gives the event to the state, and does what the state says.
 func (a *sessionActor) apply(event session.Event, now time.Time) {
@@ -295,8 +295,8 @@ func (a *sessionActor) observe(r *backends.Request, before, after *backends.Deci
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.
 func (a *sessionActor) countViewer(isWatching bool) {
-	if s := a.session; s.mail.isCountedViewer != isWatching {
-		s.mail.isCountedViewer = isWatching
+	if s := a.session; s.flags.has(flagCountedViewer) != isWatching {
+		s.flags.set(flagCountedViewer, isWatching)
 		a.registry.viewers.add(s.request.Channel(), isWatching)
 	}
 }

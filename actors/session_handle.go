@@ -76,6 +76,12 @@ const (
 	flagUnsaved
 	// flagTicketUnseen: another node may have signed another ticket, since the store has failed.
 	flagTicketUnseen
+	// flagStopped: its actor handles no message any more. It is set under the mailbox's lock.
+	flagStopped
+	// flagStarted: its actor has handled the first message. flagCountedViewer: viewerCount counts it. Both are kept when the actor
+	// panics.
+	flagStarted
+	flagCountedViewer
 )
 
 func (f *sessionFlags) has(flag uint32) bool { return f.word.Load()&flag != 0 }

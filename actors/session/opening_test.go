@@ -197,7 +197,7 @@ func TestStep_JitterSpreadsRenewals(t *testing.T) {
 	p := plainPolicy()
 	p.Jitter = 0.1
 	for i := range sessions {
-		s := step{State: &State{Flat: Flat{ID: idOf(i)}}, Policy: p}
+		s := step{State: &State{ID: idOf(i)}, Policy: p}
 		at := s.renewalAt(100 * time.Second)
 		if again := s.renewalAt(100 * time.Second); again != at {
 			t.Fatalf("renewal at %v, then at %v", at, again)

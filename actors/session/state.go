@@ -59,13 +59,15 @@ func (p phase) hasCheckInFlight() bool {
 // decision share their bytes with what was published. Only Step changes it.
 type State struct {
 	Flat
+	ID backends.SessionID
+	// Expires is when the decision is to be renewed, or forgotten.
+	Expires time.Duration
 	// Decision is what holds for the viewer.
 	Decision backends.Decision
 }
 
-// Flat is a [State] without its decision, which is kept once where requests read it. Durations count from Policy.Start.
+// Flat is a [State] without what is kept once where requests read it. Durations count from Policy.Start.
 type Flat struct {
-	ID    backends.SessionID
 	phase phase
 	// HasCredentials reports that the viewer's credentials are known, so that a backend can be asked.
 	HasCredentials bool
@@ -84,6 +86,8 @@ type Flat struct {
 	KeyID string
 	// extraLifetime is OpenRequest.ExtraLifetime, in milliseconds.
 	extraLifetime int32
+	// HasBegun reports that NewState made it.
+	HasBegun bool
 	// isRootAllowed and isRootDenied report what is known of a sibling's root while the sibling opens.
 	isRootAllowed, isRootDenied bool
 	// mustLookAgain reports that another look-up must follow the one in flight.
@@ -96,8 +100,6 @@ type Flat struct {
 	LeaseRevision uint64
 	// ValidUntil is when the decision's validity ends.
 	ValidUntil time.Duration
-	// Expires is when the decision is to be renewed, or forgotten.
-	Expires time.Duration
 }
 
 // notSeen is the lastSeen of a session whose timer has not fired.
@@ -118,8 +120,8 @@ type Origin struct {
 
 // NewState returns the state of a session before its first event.
 func NewState(o Origin) State {
-	s := State{Flat: Flat{
-		ID: o.ID, opened: uint32(o.Opened.Unix()), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
+	s := State{ID: o.ID, Flat: Flat{
+		HasBegun: true, opened: uint32(o.Opened.Unix()), KeyID: o.KeyID, HasCredentials: o.HasCredentials,
 		extraLifetime: int32(min(o.ExtraLifetime.Milliseconds(), math.MaxInt32)),
 		lastSeen:      notSeen, CheckNumber: int32(o.CheckNumber),
 	}}

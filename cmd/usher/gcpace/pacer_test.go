@@ -17,7 +17,7 @@ func TestPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 400}, {1, 400}, {4 * mb, 400}, {16 * mb, 400}, {32 * mb, 200}, {64 * mb, 100}, {128 * mb, 100}, {180 * mb, 100}, {400 * mb, 45}, {800 * mb, 22}, {899 * mb, 20}, {900 * mb, 20}, {901 * mb, 20}, {1000 * mb, 20}, {4000 * mb, 20},
+		{0, 400}, {1, 400}, {4 * mb, 400}, {16 * mb, 400}, {32 * mb, 200}, {64 * mb, 100}, {128 * mb, 100}, {200 * mb, 100}, {400 * mb, 50}, {800 * mb, 25}, {999 * mb, 20}, {1001 * mb, 20}, {1000 * mb, 20}, {4000 * mb, 20},
 	} {
 		if got := percent(test.live); got != test.want {
 			t.Errorf("%d MB: got %d, want %d", test.live/mb, got, test.want)
