@@ -129,10 +129,11 @@ func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
 }
 
 // isSentLast reports whether the sender of a message has nothing else to do, and holds no lock: it runs the actor itself, because an
-// opening spends a tenth of its time on waking goroutines.
+// opening spends a tenth of its time on waking goroutines. A request that opens a session waits, too, but does not run the actor: the
+// stack of its connection would take 16 kB instead of 8.
 func isSentLast(message any) bool {
 	switch message.(type) {
-	case sessionCreated, *leaseAnswered, *session.BackendAnswered:
+	case *leaseAnswered, *session.BackendAnswered:
 		return true
 	}
 	return false

@@ -42,29 +42,23 @@ func (o *sessionOpener) follow(c Config) {
 
 // findOrCreate returns the session, and starts it if there is none yet.
 func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r session.OpenRequest) (*Session, error) {
-	s, isNew, overload := o.findOrAdd(b, r)
+	if !o.life.lock() {
+		return nil, ErrClosed
+	}
+	defer o.life.unlock()
+	var overload error // only a request that creates a session counts
+	s, isNew := o.table.findOrAdd(r.Request.Session, func() *Session {
+		var a admitted
+		if a, overload = o.admit(b, &r); overload != nil {
+			return nil
+		}
+		return o.spawn(b, r, a)
+	})
 	if isNew {
 		// Only now, because an actor that panics looks for itself in the table.
 		o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
 	}
 	return s, overload
-}
-
-// findOrAdd returns the session. If there is none it makes one, within the bounds, whose actor has no message yet. It returns nil and
-// ErrClosed once the registry is shut.
-func (o *sessionOpener) findOrAdd(b *backendRuntime, r session.OpenRequest) (s *Session, isNew bool, overload error) {
-	if !o.life.lock() {
-		return nil, false, ErrClosed
-	}
-	defer o.life.unlock()
-	s, isNew = o.table.findOrAdd(r.Request.Session, func() *Session {
-		var a admitted
-		if a, overload = o.admit(b, &r); overload != nil { // only a request that creates a session counts
-			return nil
-		}
-		return o.spawn(b, r, a)
-	})
-	return s, isNew, overload
 }
 
 // admitted is how a session came to be opened.

@@ -20,7 +20,9 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	if !found {
 		return nil, errors.New("no route serves this path and host")
 	}
-	rc := newRequestContext(req, t, viewer)
+	var rc requestContext
+	rc.begin(req, &viewer)
+	rc.aim(&t)
 	if e := t.route.endpoint; e != nil {
 		rc.isPlaylist = rc.isPlaylist || e.Dialect().KeepsSessions()
 	}

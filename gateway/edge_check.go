@@ -149,7 +149,8 @@ func (g *Gateway) answerEdge(
 		}
 		check.header.Request = q
 		check.viewer.Header = &check.header
-		*rc = newRequestContext(&check.viewer, t, client{address: q.Address, scheme: q.Scheme, host: q.Host})
+		rc.begin(&check.viewer, &client{address: q.Address, scheme: q.Scheme, host: q.Host})
+		rc.aim(&t)
 		rc.isPlaylist = rc.isPlaylist || d.KeepsSessions()
 		if err := g.admitAtEdge(ctx, rc, resp); err != nil {
 			return err
@@ -348,7 +349,8 @@ func (g *Gateway) matchFingerprintOf(rc *requestContext, t *target, mustAllow bo
 // a viewer's 503 must stay one. The client need not be a listed edge.
 func (g *Gateway) encodeRefusal(req *Request, resp *Response) {
 	_, path, _ := ticketInPath(req.Path)
-	if t, found := findTarget(g.routes, clientOf(req, g.trusted).host, path); found && t.route.endpoint != nil {
+	var t target
+	if findTarget(g.routes, clientOf(req, g.trusted).host, path, &t) && t.route.endpoint != nil {
 		encodeForEdge(t.route.endpoint.Dialect(), &requestContext{}, resp)
 	}
 }

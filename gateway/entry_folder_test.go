@@ -294,7 +294,7 @@ func TestTarget_Bind(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			at, found := findTarget([]*route{r}, "", tc.path)
+			at, found := foundTarget([]*route{r}, "", tc.path)
 			if !found {
 				t.Fatalf("no target of %s", tc.path)
 			}

@@ -196,16 +196,25 @@ type requestContext struct {
 	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }
 
-func newRequestContext(req *Request, t target, viewer client) requestContext {
-	return requestContext{request: req, target: t, viewer: viewer, isPlaylist: t.isPlaylist(), now: time.Now()}
+// begin makes it the context of a request without a target. It is filled in place, because copies are what makes the stack of every
+// connection grow to 8 kB.
+func (rc *requestContext) begin(req *Request, viewer *client) {
+	*rc = requestContext{}
+	rc.request, rc.viewer, rc.now = req, *viewer, time.Now()
 }
+
+// aim sets the target.
+func (rc *requestContext) aim(t *target) { rc.target, rc.isPlaylist = *t, t.isPlaylist() }
 
 // serve answers a request within the limits. It returns an error only if ctx ended before there was anything to answer.
 func (g *Gateway) serve(ctx context.Context, req *Request, resp *Response) error {
 	text, whole, inPath := ticketInPath(req.Path)
 	viewer := clientOf(req, g.trusted)
 	sealed, path, name := cutReference(whole)
-	t, found := findTarget(g.routes, viewer.host, path)
+	rc := &resp.scratch
+	rc.begin(req, &viewer)
+	t := &rc.target
+	found := findTarget(g.routes, viewer.host, path, t)
 	switch {
 	case !urlpath.IsClean(path), !urlpath.IsClean(name):
 		g.rejectUnroutable(http.StatusBadRequest, urlpath.Unclean, req, resp)
@@ -221,9 +230,7 @@ func (g *Gateway) serve(ctx context.Context, req *Request, resp *Response) error
 	if answerOtherMethods(req, resp) {
 		return nil
 	}
-	rc := &resp.scratch
-	*rc = newRequestContext(req, t, viewer)
-	rc.isTicketInPath, rc.path = inPath, whole
+	rc.isPlaylist, rc.isTicketInPath, rc.path = t.isPlaylist(), inPath, whole
 	g.readTicket(rc, text)
 	if sealed != "" {
 		rc.sealed.text, rc.sealed.name, rc.isPlaylist = sealed, name, false

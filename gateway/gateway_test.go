@@ -462,7 +462,7 @@ func TestServe_OriginOverloaded_RetryLater(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
 	var a Response
-	at, _ := findTarget(g.routes, "", "/play/a001/seg-17.ts")
+	at, _ := foundTarget(g.routes, "", "/play/a001/seg-17.ts")
 	err := g.originFailed(fmt.Errorf("fetch: %w", backends.NewOverload("fetch.max_waiting", 1)), &requestContext{request: &Request{}, target: at}, &a)
 	if err != nil || a.Status != 503 || !slices.Contains(a.Fields(), Field{"Retry-After", "2"}) ||
 		!strings.Contains(string(a.Body), "fetch.max_waiting=1") {

@@ -264,15 +264,23 @@ func (g *Gateway) findTicket(rc *requestContext) {
 // playlist, because nothing tells an entry from what it lists.
 func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
 	if !rc.isPlaylist || rc.target.route.endpoint != nil {
-		for above := range rc.target.above() {
-			id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
-			if g.options.Sessions.Find(id) != nil {
-				rc.target = above
-				return id
-			}
+		if id, isOpen := g.openSessionAbove(rc); isOpen {
+			return id
 		}
 	}
 	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+}
+
+// openSessionAbove returns the open session of a folder above the target, which becomes the target.
+func (g *Gateway) openSessionAbove(rc *requestContext) (id backends.SessionID, isOpen bool) {
+	for above := range rc.target.above() {
+		id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+		if g.options.Sessions.Find(id) != nil {
+			rc.target = above
+			return id, true
+		}
+	}
+	return id, false
 }
 
 // verify checks a ticket for the target. Patterns of a route may overlap, such as "/live/{user}/{password}/{channel}.m3u8"

@@ -57,7 +57,7 @@ func (a identityCase) idBy(t testing.TB, i *sessionHasher) backends.SessionID {
 	if err != nil {
 		t.Fatalf("route: %v", err)
 	}
-	found, ok := findTarget([]*route{r}, "", a.path)
+	found, ok := foundTarget([]*route{r}, "", a.path)
 	if !ok {
 		t.Fatalf("no route for %s", a.path)
 	}
@@ -272,7 +272,7 @@ func TestCredentialsOf(t *testing.T) {
 			if err != nil {
 				t.Fatalf("route: %v", err)
 			}
-			found, _ := findTarget([]*route{r}, "", tc.path)
+			found, _ := foundTarget([]*route{r}, "", tc.path)
 			got := credentialsOf(&found, &Request{Query: tc.query, Header: tc.header}, tc.query, "ticket")
 			if diff := cmp.Diff(tc.want, got.Query); diff != "" {
 				t.Errorf("query (-want +got):\n%s", diff)
@@ -434,7 +434,7 @@ func BenchmarkSessionID(b *testing.B) {
 	a := someViewer()
 	i := newTestHasher(b)
 	r, _ := newRoute(a.route, nil)
-	found, _ := findTarget([]*route{r}, "", a.path)
+	found, _ := foundTarget([]*route{r}, "", a.path)
 	v := Request{Path: a.path, Query: a.query, Header: http.Header{"User-Agent": {a.agent}}}
 	c := credentialsOf(&found, &v, v.Query, "ticket")
 	b.ReportAllocs()

@@ -549,3 +549,9 @@ func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServ
 	t.Cleanup(func() { _ = server.Close() })
 	return b
 }
+
+// foundTarget returns what findTarget finds.
+func foundTarget(routes []*route, host, path string) (t target, found bool) {
+	found = findTarget(routes, host, path, &t)
+	return t, found
+}

@@ -19,7 +19,7 @@ func newTestTarget(t *testing.T, c RouteConfig, path string) target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at, found := findTarget([]*route{r}, "", path)
+	at, found := foundTarget([]*route{r}, "", path)
 	if !found {
 		t.Fatalf("no target of %s", path)
 	}

@@ -446,7 +446,7 @@ func TestTarget_Opens(t *testing.T) {
 		{"/play/tv/v.m3u8", 0, "/keys/tv.key", true},
 		{"/play/tv/v.m3u8", 0, "/elsewhere/x.ts", false},
 	} {
-		own, found := findTarget([]*route{r}, "", tc.entry)
+		own, found := foundTarget([]*route{r}, "", tc.entry)
 		if !found || !own.bind(tc.depth) {
 			t.Fatalf("no target of %s", tc.entry)
 		}

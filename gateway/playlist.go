@@ -90,7 +90,7 @@ func (g *Gateway) fetchRewritten(
 		resp.refuse(http.StatusNotFound, "the origin of this reference is configured no more")
 		return origin.Playlist{}, nil, nil
 	}
-	p, err := s.origin.Playlist(ctx, origin.Request{
+	p, err := s.origin.Playlist(ctx, &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
 	})
 	if err != nil {

@@ -258,7 +258,7 @@ func TestServe_SlashesOfAnyNumber_KeepNoTemplates(t *testing.T) {
 	for n := range 40 {
 		g.want(t, 200, ticket+"/tv/"+strings.Repeat("/", n+1)+"a001/index.m3u8")
 	}
-	p, err := g.options.Origins["o"].Playlist(t.Context(), origin.Request{Path: "/play/a001/index.m3u8", Freshness: freshness})
+	p, err := g.options.Origins["o"].Playlist(t.Context(), &origin.Request{Path: "/play/a001/index.m3u8", Freshness: freshness})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -426,7 +426,7 @@ func TestLocator_Locate(t *testing.T) {
 			c := testConfig("http://" + own)
 			c.Origins["p"] = &OriginConfig{URL: "http://" + second}
 			g, _ := newBareGateway(t, c)
-			at, found := findTarget(g.routes, "", tc.entry)
+			at, found := foundTarget(g.routes, "", tc.entry)
 			if !found {
 				t.Fatalf("no target of %s", tc.entry)
 			}
@@ -455,7 +455,7 @@ func newTestLocator(t *testing.T, pattern, path string) (*locator, *logRecorder)
 	g, _ := newBareGateway(t, c)
 	records := &logRecorder{}
 	g.options.Logger = slog.New(records)
-	at, found := findTarget(g.routes, "", path)
+	at, found := foundTarget(g.routes, "", path)
 	if !found {
 		t.Fatalf("no target of %s", path)
 	}
@@ -636,7 +636,7 @@ func TestLocator_Plain_SecondMapping(t *testing.T) {
 	c := testConfig("http://o.example")
 	c.Routes[0].Path, c.Routes[0].Media = "/live/{channel}.m3u8", []PathMappingConfig{{Path: "/m/{channel}/*"}}
 	g, _ := newBareGateway(t, c)
-	at, _ := findTarget(g.routes, "", "/live/tv.m3u8")
+	at, _ := foundTarget(g.routes, "", "/live/tv.m3u8")
 	l := g.newLocator(&requestContext{target: at})
 	const path = "/m/tv/x.ts"
 	if got, ok := l.plain(&hls.Listed{Ref: path}, &reference.Target{Path: path}); !ok || got != path {

@@ -63,7 +63,9 @@ func (resp *Response) clear() {
 	if resp.session != nil {
 		resp.session.End(time.Now())
 	}
-	*resp = Response{buffer: resp.buffer, text: resp.text, serving: resp.serving}
+	resp.Status, resp.Body, resp.Stream, resp.session = 0, nil, nil, nil
+	resp.fields, resp.numFields = [maxFields]Field{}, 0
+	resp.stream, resp.scratch = origin.Stream{}, requestContext{}
 }
 
 // maxKeptText is the longest body whose memory the next response gets. Live playlists have some 2 kB.

@@ -227,18 +227,19 @@ func (r *route) edgeTarget(q *edge.CheckRequest) (target, bool) {
 }
 
 // findTarget finds the route of a path, escaped as it came. For an edge's endpoint the target has the route alone: what
-// the viewer wants is in the edge's request.
-func findTarget(routes []*route, host, path string) (target, bool) {
-	t := target{path: path}
+// the viewer wants is in the edge's request. It sets t, and reports whether there is a route.
+func findTarget(routes []*route, host, path string, t *target) bool {
+	*t = target{path: path}
 	for _, r := range routes {
 		switch {
 		case r.endpoint != nil && r.endpoint.MatchesPath(path):
-			return target{route: r, path: path}, true
+			t.route = r
+			return true
 		case r.endpoint == nil && r.servesHost(host) && t.matchFrom(r, 0):
-			return t, true
+			return true
 		}
 	}
-	return target{}, false
+	return false
 }
 
 // unescape decodes a part of a path. Text that cannot be decoded stays as it is.

@@ -34,7 +34,7 @@ func readHit(o fixture) int {
 func alwaysFresh([]byte) (fresh, stale time.Duration) { return time.Hour, time.Hour }
 
 func readPlaylistHit(o fixture) int {
-	p, err := o.Playlist(context.Background(), Request{Path: "/play/a001/index.m3u8", Freshness: alwaysFresh})
+	p, err := o.Playlist(context.Background(), &Request{Path: "/play/a001/index.m3u8", Freshness: alwaysFresh})
 	if err != nil {
 		return 0
 	}

@@ -95,7 +95,7 @@ func TestNewDecoder_UnknownEncoding_Fails(t *testing.T) {
 				_, _ = w.Write([]byte{0x07})
 			})})
 			var unreachable *UnreachableError
-			if _, err := o.Playlist(t.Context(), reloadRequest()); !errors.As(err, &unreachable) {
+			if _, err := o.Playlist(t.Context(), new(reloadRequest())); !errors.As(err, &unreachable) {
 				t.Errorf("playlist: got %v, want an UnreachableError", err)
 			}
 			if _, _, err := fetchMedia(t, o, Request{Path: "/sub.vtt"}); !errors.As(err, &unreachable) {
@@ -112,7 +112,7 @@ func TestNewDecoder_DecompressionBomb_Bounded(t *testing.T) {
 		w.Header().Set("Content-Encoding", "gzip")
 		_, _ = w.Write(bomb)
 	})})
-	if _, err := o.Playlist(t.Context(), reloadRequest()); !errors.Is(err, ErrTooLarge) {
+	if _, err := o.Playlist(t.Context(), new(reloadRequest())); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("playlist: got %v, want ErrTooLarge", err)
 	}
 	_, body, err := fetchMedia(t, o, Request{Path: "/seg.ts"})

@@ -357,7 +357,7 @@ func TestOrigin_BeyondMaxWaiting_Overload(t *testing.T) {
 	}
 	// Playlists have separate connections.
 	done.Go(func() {
-		if _, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8"}); err != nil {
+		if _, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8"}); err != nil {
 			t.Errorf("playlist: %v", err)
 		}
 	})

@@ -18,7 +18,7 @@ import (
 //
 // It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrTooLarge], [ErrPath] or
 // [ErrClosed], possibly wrapped, or ctx's own error.
-func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
+func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
 	if r.Base != "" {
 		var err error
@@ -36,7 +36,7 @@ func (o *Origin) Playlist(ctx context.Context, r Request) (Playlist, error) {
 		o.count.stale.Add(1)
 		return Playlist{Object: e.object, Stale: true}, nil
 	}
-	return o.refresh(ctx, k, r, e)
+	return o.refresh(ctx, &k, r, e)
 }
 
 func (e *entry) playlist() (Playlist, error) {
@@ -47,8 +47,8 @@ func (e *entry) playlist() (Playlist, error) {
 }
 
 // refresh joins the fetch of the playlist and waits for its end.
-func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry) (Playlist, error) {
-	f, e, err := o.findOrStartFetch(k, byteRange{}, &r) //nolint:contextcheck // a fetch runs on the origin's context
+func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
+	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
 		o.count.hits.add()
@@ -60,7 +60,7 @@ func (o *Origin) refresh(ctx context.Context, k cacheKey, r Request, old *entry)
 	switch {
 	case err == nil:
 		return f.entry.playlist()
-	case ctx.Err() == nil && o.staleIfError(k, old, err):
+	case ctx.Err() == nil && o.staleIfError(*k, old, err):
 		return Playlist{Object: old.object, Stale: true}, nil
 	default:
 		return Playlist{}, err

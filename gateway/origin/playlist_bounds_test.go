@@ -35,7 +35,7 @@ func TestPlaylist_LargestSize(t *testing.T) {
 			}
 			_, _ = io.WriteString(w, strings.Repeat("#", test.size))
 		})})
-		got, err := o.Playlist(t.Context(), reloadRequest())
+		got, err := o.Playlist(t.Context(), new(reloadRequest()))
 		switch {
 		case !test.want && !errors.Is(err, ErrTooLarge):
 			t.Errorf("%s: got %v, want ErrTooLarge", name, err)
@@ -133,7 +133,7 @@ func TestOrigin_Refresh_FreshMeanwhile(t *testing.T) {
 	} {
 		stored.freshUntil.Store(o.cache.now() + int64(time.Hour))
 		o.cache.store(k, stored)
-		got, err := o.refresh(t.Context(), k, reloadRequest(), nil)
+		got, err := o.refresh(t.Context(), &k, new(reloadRequest()), nil)
 		if got.Object != stored.object || got.Stale || (err != nil) != (stored.negative != nil) {
 			t.Errorf("%s: got %v, %v; want what is stored", name, got, err)
 		}

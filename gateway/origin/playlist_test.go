@@ -72,7 +72,7 @@ func reloadRequest() Request { return Request{Path: "/live.m3u8", Freshness: liv
 
 func mustPlaylist(t *testing.T, o fixture, r Request) Playlist {
 	t.Helper()
-	p, err := o.Playlist(t.Context(), r)
+	p, err := o.Playlist(t.Context(), new(r))
 	if err != nil {
 		t.Fatalf("Playlist: %v", err)
 	}
@@ -177,7 +177,7 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 				sleep(4 * time.Second)
 				p.set(test.fail)
 				began := time.Now()
-				got, err := o.Playlist(t.Context(), reloadRequest())
+				got, err := o.Playlist(t.Context(), new(reloadRequest()))
 				if test.excused != (err == nil && got.Stale) {
 					t.Fatalf("got stale %v, %v; want a stale copy: %v", got.Object != nil, err, test.excused)
 				}
@@ -185,7 +185,7 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 					t.Errorf("waited %v, want %v", waited, test.waits)
 				}
 				sleep(14 * time.Second) // stale until 18 s
-				if got, err := o.Playlist(t.Context(), reloadRequest()); err == nil {
+				if got, err := o.Playlist(t.Context(), new(reloadRequest())); err == nil {
 					t.Errorf("long after: got sequence %s, want the error", sequence(got))
 				}
 				p.set(func(p *playlistOrigin) { p.status, p.hold, p.version = 0, 0, 9 })
@@ -257,7 +257,7 @@ func TestPlaylist_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	var done sync.WaitGroup
 	for range viewers {
 		done.Go(func() {
-			got, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
+			got, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
 			if err != nil || string(got.Body) != directives {
 				t.Errorf("got %v, %v", got.Object, err)
 			}
@@ -281,14 +281,14 @@ func TestPlaylist_BlockingReload_HasOwnTimeout(t *testing.T) {
 		mustPlaylist(t, o, held) // longer than the timeout of an ordinary request
 		p.set(func(p *playlistOrigin) { p.hold = time.Hour })
 		held.Directives = "_HLS_msn=10"
-		_, err := o.Playlist(t.Context(), held)
+		_, err := o.Playlist(t.Context(), new(held))
 		if err == nil || !strings.Contains(err.Error(), "fetch.blocking_timeout=20s") {
 			t.Errorf("got %v, want an error that names fetch.blocking_timeout=20s", err)
 		}
 		if o.Stats().EjectedAddresses != 0 {
 			t.Error("a hold that was asked for set the address aside")
 		}
-		_, err = o.Playlist(t.Context(), reloadRequest())
+		_, err = o.Playlist(t.Context(), new(reloadRequest()))
 		if err == nil || !strings.Contains(err.Error(), "fetch.response_timeout=10s") {
 			t.Errorf("ordinary: got %v, want an error that names fetch.response_timeout=10s", err)
 		}
@@ -302,7 +302,7 @@ func TestPlaylist_NoReader_CancelsBlockingReloadOnly(t *testing.T) {
 		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
 		for active, directives := range []string{"_HLS_msn=9", ""} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, err := o.Playlist(ctx, Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
+			_, err := o.Playlist(ctx, &Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%q: got %v, want the viewer's own deadline", directives, err)
@@ -384,7 +384,7 @@ func TestPlaylist_TooLarge_Refused(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, strings.Repeat("#", 70000))
 			})})
-			_, err := o.Playlist(t.Context(), reloadRequest())
+			_, err := o.Playlist(t.Context(), new(reloadRequest()))
 			if !errors.Is(err, ErrTooLarge) || !strings.Contains(err.Error(), "fetch.max_playlist_size=64KiB") {
 				t.Errorf("got %v, want ErrTooLarge naming fetch.max_playlist_size=64KiB", err)
 			}
@@ -395,7 +395,7 @@ func TestPlaylist_TooLarge_Refused(t *testing.T) {
 func TestPlaylist_FreshnessPanics_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) {})})
-	_, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration) { panic("bad playlist") }})
+	_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration) { panic("bad playlist") }})
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "bad playlist") {
 		t.Errorf("got %v, want an UnreachableError that says so", err)

@@ -100,7 +100,7 @@ func TestOrigin_Report_SaysWhatFailedAndWhatToDo(t *testing.T) {
 			r.Path, r.Query, r.Channel = "/x.ts", "token=5ecret", "a001"
 			var err error
 			if test.isPlaylist {
-				_, err = o.Playlist(t.Context(), r)
+				_, err = o.Playlist(t.Context(), new(r))
 			} else {
 				_, _, err = fetchMedia(t, o, r)
 			}
@@ -213,7 +213,7 @@ func TestOrigin_Report_Timeouts(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": test.answer}), nil, "a")
-				_, err := o.Playlist(t.Context(), Request{Path: "/live.m3u8", Directives: test.directives})
+				_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Directives: test.directives})
 				o.Report(FailedRequest{Err: err, IsPlaylist: true, Path: "/live.m3u8"})
 				got := o.Failures()[0]
 				if got.Reason != test.want.Reason || got.URL != "http://a/live.m3u8" ||

@@ -113,7 +113,7 @@ func TestOrigin_Base_Unlisted_RefusedWithoutRequest(t *testing.T) {
 	for _, base := range []string{edge.URL, "http://169.254.169.254", "ftp://" + own.host(""), "http://" + own.host("") + "@" + edge.host(""), "x", "://"} {
 		r := reloadRequest()
 		r.Base = base
-		_, errPlaylist := o.Playlist(t.Context(), r)
+		_, errPlaylist := o.Playlist(t.Context(), new(r))
 		_, errMedia := o.Media(t.Context(), r)
 		for _, err := range []error{errPlaylist, errMedia} {
 			host, ok := errors.AsType[*HostError](err)

@@ -32,10 +32,12 @@ type conn struct {
 	own    *listener.Conn  // nil: of another listener
 	raw    syscall.RawConn // nil: reads and writes go through net.Conn
 	state  atomic.Int32
-	head   head
-	isLast bool       // the connection ends with the present request
-	peer   netip.Addr // of the viewer; valid once a byte has arrived
-	scheme string
+	isLast bool // the connection ends with the present request
+	// mayBlock says whether a write waits; it is for the callbacks of raw.
+	mayBlock bool
+	head     head
+	peer     netip.Addr // of the viewer; valid once a byte has arrived
+	scheme   string
 
 	// exchange has the buffers. It is nil while the connection waits for a request, so that an idle one has none.
 	exchange *Exchange
@@ -47,9 +49,9 @@ type conn struct {
 	onReadable, onWritable func(fd uintptr) bool
 	numRead, numWritten    int
 	ioErr                  error
-	mayBlock               bool
 	unsent                 [3][]byte
-	watch                  watch
+
+	watch *watch // nil: nobody watches or will
 }
 
 func newConn(s *Server, inner net.Conn) *conn {

@@ -31,7 +31,7 @@ func (r *requestContext) begin() context.Context {
 		if r.isOver {
 			r.cancel()
 		} else {
-			r.conn.watch.start(r.conn, r.cancel)
+			r.conn.startWatch(r.cancel)
 		}
 	}
 	return r.inner
@@ -83,7 +83,7 @@ const watchDelay = 100 * time.Millisecond
 
 // watch looks whether the viewer disconnects while a request waits. It reads one byte, which is of the next request if it comes.
 type watch struct {
-	timer *time.Timer // nil: nobody watches or will
+	timer *time.Timer
 	ended chan struct{}
 	byte  [1]byte
 	n     int
@@ -92,12 +92,13 @@ type watch struct {
 	isOver bool // guarded by mu
 }
 
-// start calls gone once the viewer has disconnected. A request whose body may not have been read is not watched.
-func (w *watch) start(c *conn, gone func()) {
+// startWatch calls gone once the viewer has disconnected. A request whose body may not have been read is not watched.
+func (c *conn) startWatch(gone func()) {
 	if c.head.framing.contentLength != 0 {
 		return
 	}
-	w.ended, w.n, w.isOver = make(chan struct{}), 0, false
+	w := &watch{ended: make(chan struct{})}
+	c.watch = w
 	w.timer = time.AfterFunc(watchDelay, func() {
 		defer close(w.ended)
 		if !w.begin(c) {
@@ -120,25 +121,30 @@ func (w *watch) begin(c *conn) bool {
 	return !w.isOver
 }
 
-// stop ends the watch, and puts the byte that it has read to those that have arrived.
-func (w *watch) stop(c *conn) {
-	if w.timer == nil {
-		return
-	}
-	hasBegun := !w.timer.Stop()
-	if w.timer = nil; !hasBegun {
-		// Those whose answers have come go before the next request of this connection, which may have arrived: a third off the p99 of
-		// openings, by wrk with 64 connections.
-		runtime.Gosched()
-		return
-	}
+// end lets the watch read no more.
+func (w *watch) end(c *conn) {
 	w.mu.Lock()
 	w.isOver = true
 	c.setReadDeadline(time.Unix(1, 0))
 	w.mu.Unlock()
 	<-w.ended
 	c.setReadDeadline(time.Time{})
-	if w.n > 0 {
+}
+
+// stopWatch ends the watch, and puts the byte that it has read to those that have arrived.
+func (c *conn) stopWatch() {
+	w := c.watch
+	if w == nil {
+		return
+	}
+	c.watch = nil
+	if w.timer.Stop() {
+		// Those whose answers have come go before the next request of this connection, which may have arrived: a third off the p99 of
+		// openings, by wrk with 64 connections.
+		runtime.Gosched()
+		return
+	}
+	if w.end(c); w.n > 0 {
 		x := c.exchange
 		x.makeRoom()
 		x.end += copy(x.in[x.end:], w.byte[:w.n])

@@ -106,7 +106,7 @@ func (x *Exchange) Answer(g *gateway.Gateway) {
 		if !c.context.end() {
 			c.context = nil
 		}
-		c.watch.stop(c)
+		c.stopWatch()
 	}()
 	if err := g.Serve(c.context, &x.request, &x.response); err != nil {
 		x.isAborted = true // there is nobody to answer

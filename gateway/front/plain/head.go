@@ -231,14 +231,12 @@ func isPrintable(text string) bool {
 	return true
 }
 
-// usualFields is for how many fields there is room at once.
-const usualFields = 8
-
 // parseFields parses the lines of the fields. A name that stands where the head before had it is taken from there, and a line
 // that is the same is known to be well formed: an edge's questions differ in one line.
 func (h *head) parseFields(block string) *refusal {
 	known, before := h.fields.names, h.block
-	names, values := known, make([]string, 0, max(len(known), usualFields))
+	room := min(strings.Count(block, "\r\n"), maxHeaderFields)
+	names, values := known, make([]string, 0, room)
 	h.block, h.fields = block, header{}
 	for rest := block; rest != ""; {
 		var line, same string
@@ -254,8 +252,8 @@ func (h *head) parseFields(block string) *refusal {
 		case n == maxHeaderFields:
 			return &refusal{http.StatusRequestHeaderFieldsTooLarge, fmt.Sprintf("more than %d header fields", maxHeaderFields)}
 		case isKnown:
-		case known != nil: // the first name that differs
-			names = append(make([]string, 0, max(n+1, usualFields)), known[:n]...)
+		case known != nil || names == nil: // the first name that differs
+			names = append(make([]string, 0, room), known[:n]...)
 			known = nil
 			fallthrough
 		default:
