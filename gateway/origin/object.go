@@ -71,12 +71,17 @@ type derivation struct {
 // Derived returns what Derive computed for a key, and false before it has. It does not allocate, also where the conversion of a key to
 // the argument of Derive does. It is safe for concurrent use.
 func (o *Object) Derived(key any) (value any, isMade bool) {
-	for d := o.derived.Load(); d != nil; d = d.next {
-		if d.key == key && d.isMade.Load() {
-			return d.value, true
-		}
+	if d := o.derived.Load().find(key); d != nil && d.isMade.Load() {
+		return d.value, true
 	}
 	return nil, false
+}
+
+// find returns the derivation of a key from this one on, or nil.
+func (d *derivation) find(key any) *derivation {
+	for ; d != nil && d.key != key; d = d.next {
+	}
+	return d
 }
 
 // Derive returns the result of compute, computed once for each key and kept as long as the object. Later calls take no
@@ -86,14 +91,12 @@ func (o *Object) Derive(key any, compute func() any) any {
 	var fresh *derivation
 	for {
 		head := o.derived.Load()
-		for d := head; d != nil; d = d.next {
-			if d.key == key {
-				d.once.Do(func() {
-					d.value = compute()
-					d.isMade.Store(true)
-				})
-				return d.value
-			}
+		if d := head.find(key); d != nil {
+			d.once.Do(func() {
+				d.value = compute()
+				d.isMade.Store(true)
+			})
+			return d.value
 		}
 		if head != nil && head.depth >= maxDerived {
 			return compute()
