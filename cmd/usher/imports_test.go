@@ -34,16 +34,19 @@ func siblings() map[string][]string {
 	const backends, session, setting = "backends", "actors/session", "backends/setting"
 	// mac computes the keyed hashes of the packages that sign or hash at each request.
 	const mac = "backends/mac"
+	// socket reads and writes the sockets of viewers and middlewares.
+	const socket = "backends/socket"
 	// redisclient is the Redis client of all folders of cluster.
 	const redisclient = "cluster/redisclient"
 	return map[string][]string{
 		"backends":                       {},
 		"backends/setting":               {},
 		mac:                              {},
+		socket:                           {},
 		"backends/chain":                 {backends, setting},
 		"backends/httpbackend":           {backends, setting, "backends/httpbackend/signature", "backends/httpbackend/plainhttp"},
 		"backends/httpbackend/signature": {setting},
-		"backends/httpbackend/plainhttp": {},
+		"backends/httpbackend/plainhttp": {socket},
 		// A query that two adapters send.
 		"backends/httpbackend/flussonicquery": {backends, "backends/httpbackend"},
 		"backends/backendtest":                {backends, setting, "backends/chain", "backends/httpbackend"},
@@ -54,6 +57,8 @@ func siblings() map[string][]string {
 		"actors/session": {backends, setting},
 		"actors/...":     {backends, setting, session, "actors/..."},
 		"gateway/...":    {backends, setting, session, mac, "gateway/..."},
+		// Its connections are sockets.
+		"gateway/front/plain": {"gateway", "gateway/listener", "gateway/origin", socket},
 		// The gateway imports edge, and extauthz imports both.
 		"gateway/edge":           {backends, setting, "gateway/evictions"},
 		"gateway/edge/extauthz":  {setting, "gateway", "gateway/edge"},

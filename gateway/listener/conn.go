@@ -97,11 +97,14 @@ func (c *Conn) admit() error {
 	return c.refusal
 }
 
-func (c *Conn) setIdle(isIdle bool) {
-	if isIdle {
-		c.idleSince.Store(time.Now().UnixNano())
-	} else {
-		c.idleSince.Store(0)
+// SetIdle notes that the connection has served its requests at that time.
+func (c *Conn) SetIdle(since time.Time) { c.idleSince.Store(since.UnixNano()) }
+
+// SetActive notes that the connection serves a request.
+func (c *Conn) SetActive() {
+	c.idleSince.Store(0)
+	if !c.hasRequested.Load() {
+		c.hasRequested.Store(true)
 	}
 }
 

@@ -208,9 +208,12 @@ func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 	if own == nil {
 		return
 	}
-	own.setIdle(state == http.StateIdle || state == http.StateNew)
-	// HTTP/2 is active once before the first request: when it begins.
-	if state == http.StateActive && !own.hasRequested.Load() && (own.isGreeted.Swap(true) || !isHTTP2(c)) {
-		own.hasRequested.Store(true)
+	switch {
+	case state == http.StateIdle, state == http.StateNew:
+		own.SetIdle(time.Now())
+	case state == http.StateActive && !own.hasRequested.Load() && !own.isGreeted.Swap(true) && isHTTP2(c):
+		own.idleSince.Store(0) // HTTP/2 is active once before the first request: when it begins
+	default:
+		own.SetActive()
 	}
 }

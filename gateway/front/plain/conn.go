@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"usher/backends/socket"
 	"usher/gateway/listener"
 )
 
@@ -43,13 +44,15 @@ type conn struct {
 	exchange *Exchange
 	// idleUntil is the read deadline; zero: none that is known.
 	idleUntil time.Time
-	context   *requestContext
+	// now is when the last response was sent. The clock is read once for each.
+	now     time.Time
+	context *requestContext
 
 	// What follows is for the callbacks of raw, which are made once.
 	onReadable, onWritable func(fd uintptr) bool
 	numRead, numWritten    int
 	ioErr                  error
-	unsent                 [3][]byte
+	unsent                 [socket.MaxParts][]byte
 
 	watch *watch // nil: nobody watches or will
 }
@@ -127,7 +130,9 @@ func (c *conn) takeHead() (isWhole bool, err *refusal) {
 // waitForRequest waits for the first bytes of a request. It reports whether they came.
 func (c *conn) waitForRequest() bool {
 	if c.peer.IsValid() {
-		c.setState(http.StateIdle)
+		if c.own != nil {
+			c.own.SetIdle(c.now)
+		}
 		if c.server.isDraining.Load() || !c.state.CompareAndSwap(isActive, isIdle) {
 			return false
 		}
@@ -142,7 +147,9 @@ func (c *conn) waitForRequest() bool {
 	if err := c.fill(); err != nil || !c.state.CompareAndSwap(isIdle, isActive) {
 		return false
 	}
-	c.setState(http.StateActive)
+	if c.own != nil {
+		c.own.SetActive()
+	}
 	if !c.peer.IsValid() {
 		c.identify()
 	}
@@ -161,18 +168,11 @@ func (c *conn) identify() {
 	}
 }
 
-func (c *conn) setState(s http.ConnState) {
-	if f := c.server.options.OnState; f != nil {
-		f(c.Conn, s)
-	}
-}
-
 // extendIdle lets the connection be silent for up to d from now on. A deadline that is far enough away is left as it is, because
 // setting one costs more than reading a request: a connection is closed after at least seven eighths of d.
 func (c *conn) extendIdle(d time.Duration) {
-	now := time.Now()
-	if left := c.idleUntil.Sub(now); left < d-d/8 || left > d {
-		c.setReadDeadline(now.Add(d))
+	if left := c.idleUntil.Sub(c.now); left < d-d/8 || left > d {
+		c.setReadDeadline(c.now.Add(d))
 	}
 }
 
@@ -207,23 +207,19 @@ func (c *conn) fill() error {
 // readNow reads without waiting. It reports whether the connection was readable. While it is not, an empty buffer is given back.
 func (c *conn) readNow(fd uintptr) bool {
 	x := c.buffers()
-	for {
-		n, errno := tryRead(fd, x.in[x.end:])
-		switch errno {
-		case 0:
-			c.numRead = n
-		case unix.EINTR:
-			continue
-		case unix.EAGAIN:
-			if x.buffered() == 0 {
-				c.release()
-			}
-			return false
-		default:
-			c.ioErr = errno
+	n, errno := socket.Read(fd, x.in[x.end:])
+	switch errno {
+	case 0:
+		c.numRead = n
+	case unix.EAGAIN:
+		if x.buffered() == 0 {
+			c.release()
 		}
-		return true
+		return false
+	default:
+		c.ioErr = errno
 	}
+	return true
 }
 
 // buffers returns the connection's buffers, and takes some if it has none.
@@ -247,7 +243,7 @@ func (c *conn) release() {
 // how many bytes were sent.
 func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error) {
 	copy(c.unsent[:], parts)
-	defer func() { c.unsent = [3][]byte{} }()
+	defer func() { c.unsent = [socket.MaxParts][]byte{} }()
 	if c.raw == nil {
 		_ = c.SetWriteDeadline(time.Now().Add(limit))
 		for _, p := range c.unsent {
@@ -259,6 +255,7 @@ func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error)
 				return sent, err
 			}
 		}
+		c.now = time.Now()
 		return sent, nil
 	}
 	c.numWritten, c.mayBlock = 0, false
@@ -270,6 +267,7 @@ func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error)
 	c.mayBlock = true
 	err = c.writeRest()
 	_ = c.SetWriteDeadline(time.Time{})
+	c.now = time.Now()
 	return c.numWritten, err
 }
 
@@ -286,11 +284,9 @@ func (c *conn) hasUnsent() bool { return len(c.unsent[0])+len(c.unsent[1])+len(c
 // writeNow writes what the connection takes. It reports whether that is all, or nobody may wait for more.
 func (c *conn) writeNow(fd uintptr) bool {
 	for c.hasUnsent() {
-		n, errno := tryWrite(fd, &c.unsent)
+		n, errno := socket.WriteParts(fd, &c.unsent)
 		switch errno {
 		case 0:
-		case unix.EINTR:
-			continue
 		case unix.EAGAIN:
 			return !c.mayBlock
 		default:
@@ -304,16 +300,6 @@ func (c *conn) writeNow(fd uintptr) bool {
 		}
 	}
 	return true
-}
-
-// announcedWrite writes what a socket takes that does not block, by a system call of which the scheduler is told.
-func announcedWrite(fd uintptr, parts *[3][]byte) (int, unix.Errno) {
-	return withErrno(unix.Writev(int(fd), parts[:]))
-}
-
-func withErrno(n int, err error) (int, unix.Errno) {
-	errno, _ := errors.AsType[unix.Errno](err)
-	return n, errno
 }
 
 // refuse answers a request that is not served. The connection ends.

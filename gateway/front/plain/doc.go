@@ -22,12 +22,6 @@
 // in a line, bare LF, folded fields. What would be left of it is its parsing of heads. A bare handler of playlists took 10.6 µs
 // of processor time on it, 9.0 µs on a loop of our own, and 18.9 µs on net/http.
 //
-// Decided: on Linux the scheduler is not told of the system calls that read a request, or write up to 64 kB. They do not block, and
-// take less time than it takes another thread to be handed the processor whenever the machine runs something else. In alternation,
-// by wrk with 64 connections, medians and ranges of 5 rounds: 29 % (11 to 38) more playlists and 25 % (19 to 30) more questions of an
-// edge, at a fifth to a quarter less processor time and no worse p99. The race detector knows what it is to see of a socket from the
-// usual calls only, so its builds make those.
-//
 // Decided: what serves a cached playlist fits a stack of 4 kB. A function on the way that returns a large struct, or copies one, doubles
 // what every connection holds until the collector shrinks it: a test of package front measures it.
 //

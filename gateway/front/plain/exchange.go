@@ -30,9 +30,16 @@ type Exchange struct {
 	response   gateway.Response
 	body       body
 	isAborted  bool // the connection ends at once
+	number     uint32
 }
 
-func newExchange() any { return &Exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize)} }
+func (s *Server) newExchange() any {
+	return &Exchange{in: make([]byte, inSize), out: make([]byte, 0, outSize), number: s.numExchanges.Add(1)}
+}
+
+// Number tells the exchanges of a server that are in use at the same time apart. They are pooled, so that one of them is mostly used by
+// one processor.
+func (x *Exchange) Number() uint32 { return x.number }
 
 func (x *Exchange) buffered() int { return x.end - x.start }
 
@@ -129,6 +136,7 @@ func (x *Exchange) send(g *gateway.Gateway) {
 		x.write(out)
 	case resp.Stream != nil:
 		x.relay(g, resp.Stream, isChunked)
+		x.conn.now = time.Now()
 	case len(out)+len(resp.Body) <= cap(out):
 		resp.Sent(x.write(append(out, resp.Body...)) - int64(len(out)))
 	default:
@@ -213,7 +221,8 @@ func (x *Exchange) appendHead(out []byte) (_ []byte, isChunked bool) {
 			out = append(out, "Transfer-Encoding: chunked\r\n"...)
 		}
 	}
-	out = append(c.server.appendDate(append(out, "Date: "...), time.Now()), "\r\n"...)
+	c.now = time.Now()
+	out = append(c.server.appendDate(append(out, "Date: "...), c.now), "\r\n"...)
 	if !c.isKeptAlive() {
 		out = append(out, "Connection: close\r\n"...)
 	}

@@ -26,8 +26,6 @@ type Options struct {
 	ReadTimeout, IdleTimeout time.Duration
 	// TimeToWrite returns how long a viewer may take to receive n bytes.
 	TimeToWrite func(n int) time.Duration
-	// OnState is called when a connection becomes idle or active; nil: nobody is told.
-	OnState func(net.Conn, http.ConnState)
 	// IsDraining reports whether a connection ends with the request that it begins to serve; nil: not before Shutdown.
 	IsDraining func() bool
 	Logger     *slog.Logger
@@ -35,12 +33,14 @@ type Options struct {
 
 // Server serves HTTP/1.1 and HTTP/1.0 without TLS. It is safe for concurrent use.
 type Server struct {
-	options    Options
-	requests   context.Context //nolint:containedctx // the parent of each request's
-	exchanges  sync.Pool
-	newline    []byte
-	isDraining atomic.Bool
-	date       atomic.Pointer[date]
+	options   Options
+	requests  context.Context //nolint:containedctx // the parent of each request's
+	exchanges sync.Pool
+	// numExchanges is how many were made.
+	numExchanges atomic.Uint32
+	newline      []byte
+	isDraining   atomic.Bool
+	date         atomic.Pointer[date]
 
 	mu        sync.Mutex
 	conns     map[*conn]struct{}
@@ -50,7 +50,7 @@ type Server struct {
 // New makes a server. The contexts of requests end with the given one at the latest, and with its cause.
 func New(requests context.Context, o Options) *Server {
 	s := &Server{options: o, requests: requests, conns: map[*conn]struct{}{}, newline: []byte("\r\n")}
-	s.exchanges.New = newExchange
+	s.exchanges.New = s.newExchange
 	return s
 }
 

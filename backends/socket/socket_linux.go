@@ -1,6 +1,6 @@
 //go:build !race
 
-package plain
+package socket
 
 import (
 	"unsafe"
@@ -11,14 +11,20 @@ import (
 // mostUnannounced is how much a write may copy, in bytes, of which the scheduler is not told: some 50 µs of work.
 const mostUnannounced = 64 << 10
 
-// tryRead reads what has arrived on a socket that does not block. The scheduler is not told: see the package's doc.
-func tryRead(fd uintptr, p []byte) (int, unix.Errno) {
-	n, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // audited: p is kept for the call
+func read(fd uintptr, p []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0) //nolint:gosec // audited: p is kept for the call
 	return int(n), errno
 }
 
-// tryWrite writes what a socket takes that does not block.
-func tryWrite(fd uintptr, parts *[3][]byte) (int, unix.Errno) {
+func write(fd uintptr, p []byte) (int, unix.Errno) {
+	if len(p) > mostUnannounced {
+		return announcedWrite(fd, p)
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0) //nolint:gosec // audited: as above
+	return int(n), errno
+}
+
+func writeParts(fd uintptr, parts *[MaxParts][]byte) (int, unix.Errno) {
 	var vectors [len(parts)]unix.Iovec
 	count, size := 0, 0
 	for _, p := range parts {
@@ -30,7 +36,7 @@ func tryWrite(fd uintptr, parts *[3][]byte) (int, unix.Errno) {
 		count, size = count+1, size+len(p)
 	}
 	if size > mostUnannounced {
-		return announcedWrite(fd, parts)
+		return announcedWriteParts(fd, parts)
 	}
 	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&vectors)), uintptr(count)) //nolint:gosec // audited: as above
 	return int(n), errno
