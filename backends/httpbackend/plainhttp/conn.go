@@ -2,17 +2,25 @@ package plainhttp
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"usher/backends/socket"
 )
 
-// bufferSize holds a usual request, or answer. Longer ones take more than one system call.
+// bufferSize holds a usual answer, whose header takes more than one system call otherwise. A connection that is idle keeps as much for
+// requests.
 const bufferSize = 4 << 10
 
 // conn is a connection. It belongs to one call at a time, except for abort.
@@ -20,15 +28,25 @@ type conn struct {
 	net.Conn
 	transport *Transport
 	reader    *bufio.Reader // reads through conn
-	writer    *bufio.Writer
-	raw       syscall.RawConn // may be nil
+	request   bytes.Buffer
 	isReused  bool
 	kept      time.Time // when it became idle
 
 	headerLeft int64 // bytes; negative: not reading a header
 	hasRead    bool  // a byte of the answer
 
+	raw syscall.RawConn // nil: reads and writes go through net.Conn
+	// What follows is for the callback of raw, which is made once.
+	onReadable func(fd uintptr) bool
+	unsent     []byte // of the request
+	isAsked    bool   // the call has begun to send it
+	in         []byte
+	numRead    int
+	readErr    error
+	sendErr    error
+
 	ctx    context.Context
+	trace  *httptrace.ClientTrace
 	detach func() bool // makes the connection independent of ctx
 
 	mu        sync.Mutex
@@ -38,10 +56,10 @@ type conn struct {
 func newConn(t *Transport, dialed net.Conn) *conn {
 	c := &conn{Conn: dialed, transport: t}
 	c.reader = bufio.NewReaderSize(c, bufferSize)
-	c.writer = bufio.NewWriterSize(dialed, bufferSize)
 	if s, ok := dialed.(syscall.Conn); ok {
 		c.raw, _ = s.SyscallConn()
 	}
+	c.onReadable = c.readNow
 	return c
 }
 
@@ -53,7 +71,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.headerLeft > 0 && int64(len(p)) > c.headerLeft {
 		p = p[:c.headerLeft]
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.receive(p)
 	c.hasRead = c.hasRead || n > 0
 	if c.headerLeft > 0 {
 		c.headerLeft -= int64(n)
@@ -61,26 +79,93 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// receive sends what is left of the request, and reads what comes then.
+func (c *conn) receive(p []byte) (int, error) {
+	if c.raw == nil {
+		if !c.isAsked {
+			c.beginToAsk()
+			c.ask()
+		}
+		return c.Conn.Read(p)
+	}
+	c.in, c.numRead, c.readErr = p, 0, nil
+	err := c.raw.Read(c.onReadable)
+	c.in = nil
+	switch {
+	case c.numRead > 0:
+		return c.numRead, nil
+	case c.readErr != nil:
+		return 0, c.readErr
+	case err != nil:
+		return 0, err
+	default:
+		return 0, io.EOF
+	}
+}
+
+// readNow reads without waiting, and sends the request once nothing more can be read. It reports whether there is something to return.
+// Data that a kept connection has before it is asked is no answer to this call.
+func (c *conn) readNow(fd uintptr) bool {
+	if c.isAsked || c.isReused {
+		n, errno := socket.Read(fd, c.in)
+		switch {
+		case errno == unix.EAGAIN:
+		case !c.isAsked:
+			c.readErr = errStale
+			return true
+		case errno != 0:
+			c.readErr = &net.OpError{Op: "read", Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: os.NewSyscallError("read", errno)}
+			return true
+		default:
+			c.numRead = n
+			return true
+		}
+	}
+	if !c.isAsked {
+		c.beginToAsk()
+		n, _ := socket.Write(fd, c.unsent) // an error comes again
+		c.unsent = c.unsent[max(n, 0):]
+		c.ask()
+	}
+	return false
+}
+
+func (c *conn) beginToAsk() {
+	c.isAsked = true
+	if c.trace != nil && c.trace.GotConn != nil {
+		c.trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: c.isReused})
+	}
+}
+
+// ask sends what is left of the request. The connection may have an answer even if that fails.
+func (c *conn) ask() {
+	if len(c.unsent) > 0 {
+		_, c.sendErr = c.Write(c.unsent)
+	}
+	c.unsent = nil
+}
+
 // call writes the request, and reads the answer's header.
 func (c *conn) call(r *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
 	ctx := r.Context()
-	c.ctx, c.hasRead, c.headerLeft = ctx, false, c.transport.options.MaxHeaderSize
+	c.ctx, c.trace, c.hasRead, c.headerLeft = ctx, trace, false, c.transport.options.MaxHeaderSize
 	c.detach = context.AfterFunc(ctx, c.abort)
-	err := r.Write(c.writer)
-	if err == nil {
-		err = c.writer.Flush()
+	c.request.Reset()
+	if err := r.Write(&c.request); err != nil {
+		return nil, err
 	}
+	c.unsent, c.isAsked, c.sendErr = c.request.Bytes(), false, nil
 	c.setReadDeadline(c.transport.options.HeaderTimeout)
-	resp, readErr := c.readHeader(r, trace) // an answer may have come before the request was written
+	resp, err := c.readHeader(r)
 	switch {
-	case readErr != nil && err != nil:
+	case err != nil && c.sendErr != nil:
+		return nil, causeOf(ctx, c.sendErr)
+	case err != nil:
 		return nil, causeOf(ctx, err)
-	case readErr != nil:
-		return nil, causeOf(ctx, readErr)
 	}
 	c.headerLeft = -1
 	c.setReadDeadline(0)
-	isKept := err == nil && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols
+	isKept := c.sendErr == nil && !resp.Close && resp.StatusCode != http.StatusSwitchingProtocols
 	if resp.Body == http.NoBody {
 		c.end(isKept)
 		return resp, nil
@@ -90,12 +175,12 @@ func (c *conn) call(r *http.Request, trace *httptrace.ClientTrace) (*http.Respon
 }
 
 // readHeader reads the header of the answer, after those of informational ones.
-func (c *conn) readHeader(r *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
+func (c *conn) readHeader(r *http.Request) (*http.Response, error) {
 	if _, err := c.reader.Peek(1); err != nil {
 		return nil, err
 	}
-	if trace != nil && trace.GotFirstResponseByte != nil {
-		trace.GotFirstResponseByte()
+	if c.trace != nil && c.trace.GotFirstResponseByte != nil {
+		c.trace.GotFirstResponseByte()
 	}
 	for range maxInformational + 1 {
 		resp, err := http.ReadResponse(c.reader, r)
@@ -146,8 +231,11 @@ func (c *conn) end(isKept bool) {
 		c.close()
 		return
 	}
-	c.ctx, c.detach = nil, nil
+	c.ctx, c.trace, c.detach = nil, nil, nil
 	c.isReused = true
+	if c.request.Cap() > bufferSize {
+		c.request = bytes.Buffer{}
+	}
 	c.transport.idle.keep(c, time.Now())
 }
 

@@ -3,7 +3,6 @@ package plainhttp
 import (
 	"slices"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -19,11 +18,11 @@ type idleConns struct {
 	timer     *time.Timer
 }
 
-// take returns a connection that is alive, or nil if there is none.
+// take returns a connection, or nil if there is none.
 func (i *idleConns) take(now time.Time) *conn {
 	for {
 		c := i.pop()
-		if c == nil || c.isAlive() && (i.timeout == 0 || now.Sub(c.kept) < i.timeout) {
+		if c == nil || i.timeout == 0 || now.Sub(c.kept) < i.timeout {
 			return c
 		}
 		c.close()
@@ -86,19 +85,4 @@ func (i *idleConns) closeAll() {
 		i.timer.Stop()
 		i.timer = nil
 	}
-}
-
-// isAlive reports whether nothing has arrived since the last answer, not even the connection's end.
-func (c *conn) isAlive() bool {
-	if c.raw == nil {
-		return true
-	}
-	isAlive := false
-	var one [1]byte
-	err := c.raw.Read(func(fd uintptr) bool {
-		_, err := syscall.Read(int(fd), one[:])
-		isAlive = err == syscall.EAGAIN
-		return true // do not wait
-	})
-	return err == nil && isAlive
 }

@@ -49,6 +49,7 @@ const maxInformational = 5
 var (
 	errInformational = errors.New("too many 1xx answers")
 	errHeaderSize    = errors.New("the header is too large")
+	errStale         = errors.New("the server closed the connection, or sent what nobody asked for")
 )
 
 // RoundTrip makes a call and returns when the answer's header has arrived. The connection is reused once the body was read to
@@ -91,9 +92,6 @@ func (t *Transport) connect(r *http.Request, trace *httptrace.ClientTrace) (*con
 			return nil, causeOf(r.Context(), err)
 		}
 		c = newConn(t, dialed)
-	}
-	if trace != nil && trace.GotConn != nil {
-		trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: c.isReused})
 	}
 	return c, nil
 }

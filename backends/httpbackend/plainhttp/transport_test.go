@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -126,6 +128,42 @@ func TestTransport_RoundTrip_ConnectionKept(t *testing.T) {
 	}
 }
 
+// overSockets returns a transport to a server on loopback, and the number of its connections: what has arrived can be seen on a socket
+// alone. The connections stay open until the test ends.
+func overSockets(t *testing.T, serve func(net.Conn)) (*plainhttp.Transport, *atomic.Int64) {
+	t.Helper()
+	var listen net.ListenConfig
+	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dials := new(atomic.Int64)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			dials.Add(1)
+			serve(conn)
+			defer conn.Close()
+		}
+	})
+	transport := plainhttp.New(plainhttp.Options{
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, listener.Addr().String())
+		}, MaxIdle: 1, MaxHeaderSize: 1 << 10,
+	})
+	t.Cleanup(func() {
+		transport.CloseIdleConnections()
+		listener.Close()
+		serving.Wait()
+	})
+	return transport, dials
+}
+
 // TestTransport_RoundTrip_AnswerToNothing has a server send a second answer that nobody asked for: a yes that the next
 // viewer's call must not take.
 func TestTransport_RoundTrip_AnswerToNothing(t *testing.T) {
@@ -139,34 +177,13 @@ func TestTransport_RoundTrip_AnswerToNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var listen net.ListenConfig
-			listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0") // what has arrived can be seen on a socket alone
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer listener.Close()
-			sent, dials := make(chan struct{}, 2), atomic.Int64{}
-			go func() {
-				for {
-					conn, err := listener.Accept()
-					if err != nil {
-						return
-					}
-					dials.Add(1)
-					if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-						second(conn)
-						sent <- struct{}{}
-					}
-					defer conn.Close()
+			sent := make(chan struct{}, 2)
+			transport, dials := overSockets(t, func(conn net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					second(conn)
+					sent <- struct{}{}
 				}
-			}()
-			transport := plainhttp.New(plainhttp.Options{
-				Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-					var d net.Dialer
-					return d.DialContext(ctx, network, listener.Addr().String())
-				}, MaxIdle: 1, MaxHeaderSize: 1 << 10,
 			})
-			defer transport.CloseIdleConnections()
 			for range 2 {
 				status, _, err := get(t.Context(), transport)
 				if err != nil || status != http.StatusNoContent {
@@ -178,6 +195,69 @@ func TestTransport_RoundTrip_AnswerToNothing(t *testing.T) {
 				t.Errorf("%d connections, want 2", n)
 			}
 		})
+	}
+}
+
+// TestTransport_RoundTrip_KeptConnectionEnded has the server close connections that wait for a call. No call is begun on those, so that
+// nobody takes it for one that was sent.
+func TestTransport_RoundTrip_KeptConnectionEnded(t *testing.T) {
+	t.Parallel()
+	closed := make(chan struct{}, 2)
+	transport, dials := overSockets(t, func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.WriteString(conn, bare)
+			conn.Close()
+			closed <- struct{}{}
+		}
+	})
+	var reused []bool
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) { reused = append(reused, i.Reused) },
+	})
+	for range 2 {
+		if status, _, err := get(ctx, transport); err != nil || status != http.StatusNoContent {
+			t.Fatalf("got %d %v, want 204", status, err)
+		}
+		<-closed
+	}
+	if n := dials.Load(); n != 2 || !slices.Equal(reused, []bool{false, false}) {
+		t.Errorf("%d connections, calls began on reused ones as %v, want two new ones", n, reused)
+	}
+}
+
+// TestTransport_RoundTrip_LongRequest has a request that no connection takes at once.
+func TestTransport_RoundTrip_LongRequest(t *testing.T) {
+	t.Parallel()
+	const size = 6 << 20
+	got := make(chan int, 2)
+	transport, dials := overSockets(t, func(conn net.Conn) {
+		requests := bufio.NewReader(conn)
+		for range 2 {
+			r, err := http.ReadRequest(requests)
+			if err != nil {
+				return
+			}
+			got <- len(r.Header.Get("Token"))
+			_, _ = io.WriteString(conn, full)
+		}
+	})
+	for range 2 { // on a new connection, and on a kept one
+		r := request(t.Context())
+		r.Header = http.Header{"Token": {strings.Repeat("t", size)}}
+		resp, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := io.ReadAll(resp.Body)
+		if resp.Body.Close(); err != nil || string(text) != "ok" {
+			t.Errorf("got %q %v, want ok", text, err)
+		}
+		if n := <-got; n != size {
+			t.Errorf("%d bytes of the header arrived, want %d", n, size)
+		}
+	}
+	if n := dials.Load(); n != 1 {
+		t.Errorf("%d connections, want one", n)
 	}
 }
 
