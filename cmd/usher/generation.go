@@ -41,7 +41,7 @@ type generation struct {
 	handler  http.Handler
 	admin    http.Handler
 
-	requests   atomic.Int64 // in flight
+	requests   [numLanes]lane // in flight
 	isReplaced atomic.Bool
 	isIdle     sync.Once
 	idle       chan struct{} // is closed once the generation is replaced and serves no request
@@ -58,42 +58,63 @@ func newGeneration(s *settings) *generation {
 	}
 }
 
-// acquire returns the generation that serves a request which begins now. The caller releases it.
-func (n *node) acquire() *generation {
+// numLanes is how many counters of requests a generation has. One that all processors write to would cost each request more than
+// finding its session does.
+const numLanes = 32
+
+// lane counts requests. It fills a line of the processor's cache.
+type lane struct {
+	count atomic.Int64
+	_     [56]byte
+}
+
+// acquire returns the generation that serves a request which begins now. The caller releases it on the same lane, of which any number
+// names one.
+func (n *node) acquire(lane uint32) *generation {
 	for {
 		g := n.current.Load()
-		g.requests.Add(1)
+		g.requests[lane%numLanes].count.Add(1)
 		if n.current.Load() == g {
 			return g
 		}
-		g.release() // a reload was faster
+		g.release(lane) // a reload was faster
 	}
 }
 
-func (g *generation) release() {
-	if g.requests.Add(-1) == 0 && g.isReplaced.Load() {
+func (g *generation) release(lane uint32) {
+	if g.requests[lane%numLanes].count.Add(-1) == 0 && g.isReplaced.Load() && !g.isServing() {
 		g.isIdle.Do(func() { close(g.idle) })
 	}
 }
 
+// isServing reports whether the generation, which is replaced, serves requests. A lane that was once empty since then has none again.
+func (g *generation) isServing() bool {
+	for i := range g.requests {
+		if g.requests[i].count.Load() != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // replaced notes that no further request is served.
 func (g *generation) replaced() {
-	g.requests.Add(1)
+	g.requests[0].count.Add(1)
 	g.isReplaced.Store(true)
-	g.release()
+	g.release(0)
 }
 
 // serveViewer answers one request.
 func (n *node) serveViewer(w http.ResponseWriter, r *http.Request) {
-	g := n.acquire()
-	defer g.release()
+	g := n.acquire(0)
+	defer g.release(0)
 	g.handler.ServeHTTP(w, r)
 }
 
 // Serve answers one request on a listener without TLS.
 func (n *node) Serve(x *plain.Exchange) {
-	g := n.acquire()
-	defer g.release()
+	g := n.acquire(x.Number())
+	defer g.release(x.Number())
 	x.Answer(g.gateway)
 }
 
@@ -101,8 +122,8 @@ func (n *node) Serve(x *plain.Exchange) {
 func (n *node) Check(
 	ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.CheckRequest, a *gateway.Response,
 ) error {
-	g := n.acquire()
-	defer g.release()
+	g := n.acquire(0)
+	defer g.release(0)
 	return g.gateway.Check(ctx, d, edgeAddr, q, a)
 }
 
