@@ -13,7 +13,7 @@
 //   - No text shares its bytes with what was stored.
 //   - A value that no session holds any more is collected.
 //
-// Decided: the whole request is made anew for who asks for it, which takes one allocation. That is an event of the session or a
+// Decided: the whole request is made anew for each caller, which takes one allocation. That is an event of the session or a
 // call of an operator, never a viewer's request.
 //
 // Refused: an arena of all sessions' texts (who closes leaves a hole, and moving what is left needs a stop of all readers), numbers

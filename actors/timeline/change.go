@@ -110,7 +110,7 @@ func (e Entry) with(d *backends.Decision) Entry {
 	return e
 }
 
-// isSame reports whether two decisions are alike for who reads a timeline.
+// isSame reports whether two decisions are alike for the readers of a timeline.
 func isSame(a, b *backends.Decision) bool {
 	return a.Verdict == b.Verdict && a.Source == b.Source && a.Reason == b.Reason
 }

@@ -52,7 +52,7 @@ type slotWaiter struct {
 	isDisplaced bool
 }
 
-// slotCounts counts slots, or places in the queue, by who has them.
+// slotCounts counts slots, or places in the queue, by their holders.
 type slotCounts struct {
 	total, strangers int
 	by               map[netip.Prefix]int

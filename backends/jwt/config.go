@@ -106,7 +106,7 @@ func (c Config) Warnings() error {
 		errs = append(errs, errors.New("require_expiry: false accepts tokens without exp, and who copies one watches for ever; want true"))
 	}
 	if strings.HasPrefix(strings.ToLower(c.JWKSURL), "http:") {
-		errs = append(errs, errors.New("jwks_url: is fetched over plain http, so whoever is on the way can sign tokens; use an https jwks_url"))
+		errs = append(errs, errors.New("jwks_url: is fetched over plain http, so anyone on the way can sign tokens; use an https jwks_url"))
 	}
 	return errors.Join(errs...)
 }

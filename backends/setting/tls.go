@@ -39,7 +39,7 @@ func (c TLSConfig) Validate() error {
 func (c TLSConfig) Warnings() error {
 	errs := []error{c.Expiry(time.Now())}
 	if c.InsecureSkipVerify {
-		errs = append(errs, errors.New("insecure_skip_verify: true lets whoever is on the way answer in the server's place; set ca_file instead"))
+		errs = append(errs, errors.New("insecure_skip_verify: true lets anyone on the way answer in the server's place; set ca_file instead"))
 	}
 	return errors.Join(errs...)
 }

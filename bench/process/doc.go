@@ -5,8 +5,8 @@
 //   - A server that has children ends with them: it gets SIGTERM, and what is left of its process group SIGKILL.
 //   - A reserved port is one server's from before its start until its release, also while the server is down (on Linux).
 //
-// Decided: a port is reserved by a bound socket that does not listen. The servers bind with SO_REUSEADDR and may share it; whoever
-// reserves binds without, and fails. A port that was free a moment ago may be another's, and a node that is killed for a while would
+// Decided: a port is reserved by a bound socket that does not listen. The servers bind with SO_REUSEADDR and may share it; another
+// reservation binds without, and fails. A port that was free a moment ago may be another's, and a node that is killed for a while would
 // lose its own.
 //
 // Decided: SIGTERM at the harness's death, not SIGKILL. A killed master of nginx leaves its workers behind.

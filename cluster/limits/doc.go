@@ -27,7 +27,7 @@
 // elsewhere.
 //
 // A node that does not reach the store counts alone. It begins with the streams that it knows, as if they were reported
-// then, so that who was evicted stays so. What it evicts it tells no other node. A stream that counted when it was last
+// then, so that an evicted stream stays so. What it evicts it tells no other node. A stream that counted when it was last
 // reported counts as reported when the node reaches the store again, because no node may have been able to report it before:
 // its own node has a heartbeat interval to do so, whichever node returns first. Its grace period begins anew. A node that was
 // away alone reports at once what it counted meanwhile, since the others have had no outage that they could allow for.
@@ -56,8 +56,8 @@
 //   - Memory and Redis run the same code: only where the set is kept differs.
 //   - No update is lost: a set is stored under a new random version, or not at all.
 //   - A set that the store has lost is restored as it was last written, by the nodes that know it. The version of a set tells a
-//     node that it knows writes which the store has lost, also after a node that knew less has begun the set anew. Who played
-//     plays on, and who was evicted stays so, though their session is opened anew. Sets with a denied stream are restored as
+//     node that it knows writes which the store has lost, also after a node that knew less has begun the set anew. Viewers
+//     who played play on, and those who were evicted stay so, though their session is opened anew. Sets with a denied stream are restored as
 //     soon as the loss is noticed, the others with the next report. So an empty set is stored too, for as long as nodes
 //     remember what was in it: a missing one is a loss.
 //   - Opening times are in seconds. Among streams of one second the newest is the one that the store learned of last: a set

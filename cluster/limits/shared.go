@@ -140,7 +140,7 @@ func late(reports []report, began time.Time) []report {
 }
 
 // countLocally counts on this node alone, because of an error. It begins with what the node knows of the user, as if all that
-// was reported now, so that who was evicted stays so; not if that is too much. The caller holds the lock.
+// was reported now, so that an evicted stream stays so; not if that is too much. The caller holds the lock.
 func (h *shared) countLocally(name string, u *sharedUser, reports []report, cause error) session.LimitResult {
 	now, upSince, _ := h.store.clock(name)
 	if u.local == nil && !errors.Is(cause, errFull) {

@@ -76,8 +76,8 @@ func TestStreamSet_FastZapping_LatestChannelPlays(t *testing.T) {
 	})
 }
 
-// TestStreamSet_Zapping_NeverRefused has one viewer with a limit of one, who goes from channel to channel. Who comes back to a
-// channel before a node can have reported it as silent does so once: the next time they stay away for longer.
+// TestStreamSet_Zapping_NeverRefused has one viewer with a limit of one, who goes from channel to channel. They come back to a
+// channel before a node can have reported it as silent no more than once: the next time they stay away for longer.
 func TestStreamSet_Zapping_NeverRefused(t *testing.T) {
 	t.Parallel()
 	const countedFor = 7000 // the zap timeout, and a second until the next report

@@ -71,9 +71,9 @@ func (c Config) Warnings() error {
 		if !setting.IsPublic(host) {
 			continue
 		}
-		errs.reject(!c.TLS.Enabled, "addresses[%d]: %q is a public address, and tls.enabled is false: whoever is on the way reads "+
+		errs.reject(!c.TLS.Enabled, "addresses[%d]: %q is a public address, and tls.enabled is false: anyone on the way reads "+
 			"and changes sessions and bans; turn TLS on", i, a)
-		errs.reject(c.Password == "", "addresses[%d]: %q is a public address, and password is empty: whoever reaches it lets "+
+		errs.reject(c.Password == "", "addresses[%d]: %q is a public address, and password is empty: anyone who reaches it lets "+
 			"viewers in and ends sessions; set a password", i, a)
 	}
 	return errors.Join(errs...)

@@ -117,7 +117,7 @@ func TestNode_AstraManual(t *testing.T) {
 			s.wantStatus(http.StatusOK, "?token=good")
 			s.wantHeader("X-Channel-ID", "a001")
 		}},
-		{"whoever is granted access gets the stream, whoever is not is blocked", func(t *testing.T) {
+		{"viewers who are granted access get the stream, others are blocked", func(t *testing.T) {
 			s := startManualNode(t)
 			status, playlist := s.watch("?token=good")
 			variant := withTicket(t, playlist)

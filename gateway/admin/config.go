@@ -42,7 +42,7 @@ func (c Config) Warnings() error {
 	if err != nil {
 		return nil
 	}
-	const price = "without TLS: whoever reaches it reads /metrics, and whoever reads or guesses the token sees, kicks and bans viewers; " +
+	const price = "without TLS: anyone who reaches it reads /metrics, and anyone who reads or guesses the token sees, kicks and bans viewers; " +
 		"listen on 127.0.0.1 or on an address of the operators' network"
 	switch ip, _ := netip.ParseAddr(host); {
 	case host == "" || ip.IsUnspecified():
@@ -84,7 +84,7 @@ func (h *handler) document(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(openapi.Document()) // it fails only if the client has disconnected
 }
 
-// validateTraceURL reports a link that would lead nowhere, or that would show a password to who reads a timeline.
+// validateTraceURL reports a link that would lead nowhere, or that would show a password to the readers of a timeline.
 func (c Config) validateTraceURL() error {
 	const example = `want a URL such as http://jaeger:16686/search?service=usher&tags=%7B%22session.id%22%3A%22` + sessionInURL + `%22%7D`
 	if c.TraceURL == "" {

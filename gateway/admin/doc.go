@@ -134,10 +134,10 @@
 // 60,000 sessions. A list of the sessions would be ten times as large, and older than what it kicks. A node that does not answer is
 // asked once more: it kicks by the kick's id what it has not kicked yet.
 //
-// Refused: an order that waits in Redis for nodes that are away. They would kick who came long after the operator kicked.
+// Refused: an order that waits in Redis for nodes that are away. They would kick viewers who came long after the operator kicked.
 //
-// Decided: credentials are compared as a set of parameters, headers and cookies. Who is banned may add, repeat, reorder or
-// respell some, and is still refused; who presents fewer is not, unless the backend names the user. A filter by credentials
+// Decided: credentials are compared as a set of parameters, headers and cookies. A banned viewer may add, repeat, reorder or
+// respell some, and is still refused; one who presents fewer is not, unless the backend names the user. A filter by credentials
 // travels as the id of a session, so that only keyed hashes of credentials leave a node.
 //
 // Decided: /metrics requires no token either. It holds counts and names from the config and no data of viewers. The

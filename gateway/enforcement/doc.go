@@ -11,7 +11,7 @@
 //   - The reasons are a closed set, so viewers cannot create series.
 //
 // Decided: bans, kicks and stream limits are not enforced either. Nobody is refused, without an exception to remember.
-// Decided: who is refused gets no ticket of a session, so that none of them plays on once the route is enforced. Who could
-// not be asked about gets one, so that they do.
+// Decided: viewers who are refused get no ticket of a session, so that none of them plays on once the route is enforced. Those who
+// could not be asked about get one, so that they do.
 // Refused: answering publishers with yes, because anyone could send a stream.
 package enforcement

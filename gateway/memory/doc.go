@@ -8,7 +8,7 @@
 // Invariants:
 //   - An operator's own GOMEMLIMIT, and AUTOMEMLIMIT=off, hold.
 //   - Without a limit nothing is shed.
-//   - Only new sessions are shed. Who plays is none, and may go on up to the limit.
+//   - Only new sessions are shed. Viewers who play go on, up to the limit.
 //   - Each change of what is shed is one line of the log.
 //
 // Decided: what counts is what the last collection found alive, with stacks and what the runtime itself takes. Garbage does not

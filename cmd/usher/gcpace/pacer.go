@@ -14,7 +14,7 @@
 //
 // Decided: a fifth with a million, because a cycle over a million sessions takes a second of CPU time, and an opening allocates 8 kB, a
 // playlist some hundred bytes. The same requests among a million sessions came at 0.97 of the rate without them with room for 192 MB, and
-// at 0.77 with 160 MB, where a cycle fell into most rounds of usher-bench table. Who sets GOGC in the environment keeps it.
+// at 0.77 with 160 MB, where a cycle fell into most rounds of usher-bench table. GOGC in the environment wins.
 //
 // Decided: as much as what lives up to 200 MB, because openings allocate the most. With 64 MB a node of some hundred thousand
 // sessions took an eighth of its CPU time to collect while viewers arrived, at 12 kB an opening. Refused: more room with few sessions.

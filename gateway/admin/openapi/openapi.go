@@ -4,7 +4,7 @@
 //   - openapi.json has every operation of the listener and no other.
 //   - Every response that a test of package admin gets is one that openapi.json describes, without a field more.
 //
-// Who adds an operation adds it there: its path, its parameters, its body, and each status that it responds with.
+// A new operation is added there: its path, its parameters, its body, and each status that it responds with.
 //
 // Refused: a document generated from the Go types. They do not say which statuses an operation has, and a change of them would
 // change what clients were promised without a failing test.

@@ -87,7 +87,7 @@ func TestNewCheckResponse(t *testing.T) {
 				},
 			}),
 		},
-		"denied, with the reason for who tries it": {
+		"denied, with the reason for the operator": {
 			answer: newResponse(403, "the why.\n", noStore...),
 			want:   denied(types.StatusCode_Forbidden),
 		},

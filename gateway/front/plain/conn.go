@@ -262,7 +262,7 @@ func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error)
 	if err := c.writeRest(); err != nil || !c.hasUnsent() {
 		return c.numWritten, err
 	}
-	// Only who does not read as fast as we write costs a deadline.
+	// Only a viewer who does not read as fast as we write costs a deadline.
 	_ = c.SetWriteDeadline(time.Now().Add(limit))
 	c.mayBlock = true
 	err = c.writeRest()
