@@ -52,7 +52,7 @@ func (v *directViewer) do(tb testing.TB) int {
 func newCachedSegment(tb testing.TB, size int) (*testGateway, string) {
 	tb.Helper()
 	g := newTestGateway(tb, nil)
-	g.upstream.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
+	g.upstream.Files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
 	path := "/~" + g.ticket(tb, "a001") + "/play/a001/seg-17.ts"
 	if got := g.want(tb, http.StatusOK, path); len(got.body) != size {
 		tb.Fatalf("segment: got %d bytes", len(got.body))
@@ -64,8 +64,8 @@ func newCachedSegment(tb testing.TB, size int) (*testGateway, string) {
 func newCachedReference(tb testing.TB, size int) (*testGateway, string) {
 	tb.Helper()
 	g := newTestGateway(tb, nil)
-	g.upstream.files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
-	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-17.ts?expires=1795756715&sig=4211246989abcdef4211246989abcdef\n"
+	g.upstream.Files["/play/a001/seg-17.ts"] = strings.Repeat("x", size)
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-17.ts?expires=1795756715&sig=4211246989abcdef4211246989abcdef\n"
 	path := uris(g.want(tb, http.StatusOK, "/play/a001/index.m3u8?token=1").body)[0]
 	g.want(tb, http.StatusOK, path)
 	return g, path
@@ -88,7 +88,7 @@ func longPlaylist(variants bool) string {
 func newPlaylistGateway(tb testing.TB) *testGateway {
 	tb.Helper()
 	g := newTestGateway(tb, nil)
-	g.upstream.files["/play/a001/index.m3u8"] = longPlaylist(false)
+	g.upstream.Files["/play/a001/index.m3u8"] = longPlaylist(false)
 	return g
 }
 

@@ -47,7 +47,7 @@ func TestServe_Challenge_AnsweredByCredentials(t *testing.T) {
 		opened[1].Request.Headers[0].Value != strings.TrimPrefix(basic, "Authorization: ") {
 		t.Errorf("open requests: %+v", opened)
 	}
-	if seen := g.upstream.dump(); strings.Contains(seen, "Basic") {
+	if seen := g.upstream.Dump(); strings.Contains(seen, "Basic") {
 		t.Errorf("the origin got credentials: %s", seen)
 	}
 }

@@ -103,7 +103,7 @@ func TestServe_EdgeRouteBesideMediaRoute(t *testing.T) {
 	if ids := g.table.openedIDs(); len(ids) != 2 {
 		t.Errorf("%d sessions, want one a route", len(ids))
 	}
-	if got := g.want(t, http.StatusForbidden, "/play/a001/seg-17.ts"); len(g.upstream.requestURIs()) != 1 {
+	if got := g.want(t, http.StatusForbidden, "/play/a001/seg-17.ts"); len(g.upstream.RequestURIs()) != 1 {
 		t.Errorf("a viewer of an edge is refused media here: got %q", got.body)
 	}
 }

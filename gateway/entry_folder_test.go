@@ -60,7 +60,7 @@ func newEntryGateway(t *testing.T, ticketIn hls.TicketTransport, spell func(fold
 	if spell == nil {
 		spell = func(_, ref string) string { return ref }
 	}
-	g.upstream.answer = serveEntries(spell)
+	g.upstream.Answer = serveEntries(spell)
 	return g
 }
 
@@ -170,7 +170,7 @@ func TestServe_ListedFolders_SameOnEveryNode(t *testing.T) {
 func TestServe_SegmentsWithCredentials_UseTheSessionAbove(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, func(c *Config) { c.Routes[0].CredentialsEverywhere = true })
-	g.upstream.answer = serveEntries(func(_, ref string) string { return ref })
+	g.upstream.Answer = serveEntries(func(_, ref string) string { return ref })
 	g.want(t, 200, "/play/tv/travel/index.m3u8?token=1")
 	g.want(t, 200, "/play/tv/travel/hd/seg-1.ts?token=1")
 	g.want(t, 200, "/play/tv/travel/seg-2.ts?token=1")
@@ -193,7 +193,7 @@ func TestServe_MediaMappings_ScopedByTheirOwnFolder(t *testing.T) {
 				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = ticketIn, []string{"https://tv.example.com"}
 				c.Routes[0].Media = []PathMappingConfig{{Path: "/keys/{channel}.key"}, {Path: "/media/{channel}/*"}}
 			})
-			g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+			g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 				if !strings.HasSuffix(r.URL.Path, ".m3u8") {
 					_, _ = io.WriteString(w, r.URL.Path)
 					return
@@ -219,7 +219,7 @@ func TestServe_DeepChannel(t *testing.T) {
 	g := newTestGateway(t, func(c *Config) {
 		c.Routes[0].Path, c.Routes[0].OriginPath = "/play/{channel...}/*", "/store/{channel...}/*"
 	})
-	g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "index.m3u8") {
 			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n#EXTINF:6,\nhd/sub/seg-2.ts\n#EXTINF:6,\n/store/tv/travel/seg-3.ts\n")
 			return
@@ -371,7 +371,7 @@ func TestServe_ChannelOpenedInTwoFolders_LoggedOnce(t *testing.T) {
 			g := newTestGateway(t, func(c *Config) { c.Routes[0].Path = tc.pattern })
 			records := &logRecorder{}
 			g.useLogger(slog.New(records))
-			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, mediaPlaylist) }
+			g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, mediaPlaylist) }
 			for _, folder := range tc.opened {
 				g.want(t, 200, "/play/"+folder+"index.m3u8?token=1")
 			}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 )
 
@@ -95,12 +96,12 @@ func (o *ring) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve starts the origin, and returns a way to it without sockets.
-func (o *ring) serve(t *testing.T) originFunc {
+func (o *ring) serve(t *testing.T) gatewaytest.OriginFunc {
 	o.start = time.Now()
-	l := newMemoryListener()
+	l := gatewaytest.NewListener()
 	s := &http.Server{Handler: o, ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	go func() { _ = s.Serve(l) }()
-	way := &http.Transport{DialContext: l.dial, DisableCompression: true}
+	way := &http.Transport{DialContext: l.Dial, DisableCompression: true}
 	t.Cleanup(func() { way.CloseIdleConnections(); _ = s.Close(); synctest.Wait() })
 	return way.RoundTrip
 }
@@ -138,7 +139,7 @@ func watchRing(t *testing.T, node *memoryServer) listedRing {
 
 func getFrom(t *testing.T, node *memoryServer, u *url.URL) string {
 	t.Helper()
-	resp, err := node.client(t).Get(u.String())
+	resp, err := node.Client(t).Get(u.String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func (g *testGateway) wantRefusal(t *testing.T, want refusal, method, path strin
 	if opened := g.table.openRequests(); len(opened) != 0 {
 		t.Errorf("%s %s: opened by %+v", method, path, opened)
 	}
-	if asked := g.upstream.requestURIs(); len(asked) != 0 {
+	if asked := g.upstream.RequestURIs(); len(asked) != 0 {
 		t.Errorf("%s %s: the origin was asked for %q", method, path, asked)
 	}
 	if c := got.header.Get("Cache-Control"); c != "no-store" {
@@ -209,7 +209,7 @@ func TestServe_Options_NeedsNoCredentials(t *testing.T) {
 			}
 		}
 	}
-	if len(g.table.openRequests())+len(g.upstream.requestURIs()) != 0 {
+	if len(g.table.openRequests())+len(g.upstream.RequestURIs()) != 0 {
 		t.Error("a session was opened, or the origin asked")
 	}
 }
@@ -269,7 +269,7 @@ func TestServe_CredentialsEverywhere_OpenOnSegment(t *testing.T) {
 	if opened := g.table.openRequests(); len(opened) != 1 || opened[0].Request.Query != "token=1" {
 		t.Errorf("open requests: got %+v, want one by its token", opened)
 	}
-	if asked := g.upstream.requestURIs(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
+	if asked := g.upstream.RequestURIs(); !slices.Equal(asked, []string{"/play/a001/seg-17.ts"}) {
 		t.Errorf("the origin was asked for %q, want no credentials", asked)
 	}
 }
@@ -284,7 +284,7 @@ func TestServe_TicketInNone_OnlyPlaylistsProtected(t *testing.T) {
 		t.Errorf("body: got %q", got.body)
 	}
 	g.want(t, 403, "/play/a001/index.m3u8")
-	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
 		_, _ = w.Write([]byte(mediaPlaylist))
 	}
@@ -389,7 +389,7 @@ func TestServe_DecisionBecomesStatus(t *testing.T) {
 					t.Errorf("%s (-want +got):\n%s", path, diff)
 				}
 			}
-			if asked := g.upstream.requestURIs(); tc.playlist.Status != 200 && len(asked) != 0 {
+			if asked := g.upstream.RequestURIs(); tc.playlist.Status != 200 && len(asked) != 0 {
 				t.Errorf("the origin was asked for %q for a refused viewer", asked)
 			}
 		})
@@ -423,13 +423,13 @@ func TestServe_OriginFailures(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, nil)
-			g.upstream.answer = tc.answer
+			g.upstream.Answer = tc.answer
 			for _, path := range []string{"/play/a001/index.m3u8?token=1", "/~" + g.ticket(t, "a001") + "/play/a001/seg-17.ts"} {
 				got := g.want(t, tc.want, path, "Origin: https://tv.example.com")
 				if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Access-Control-Allow-Origin") != "*" {
 					t.Errorf("%s: header %v", path, got.header)
 				}
-				if strings.Contains(got.body, g.upstream.url) || strings.Contains(got.body, "example") {
+				if strings.Contains(got.body, g.upstream.URL) || strings.Contains(got.body, "example") {
 					t.Errorf("%s: names the origin: %q", path, got.body)
 				}
 			}
@@ -451,7 +451,7 @@ func hijackWith(text string) http.HandlerFunc {
 func TestServe_InvalidPlaylist_BadGateway(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
-	g.upstream.files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
+	g.upstream.Files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
 	got := g.want(t, 502, "/play/a001/index.m3u8?token=1")
 	if strings.Contains(got.body, "html") {
 		t.Errorf("body: the page got through: %q", got.body)
@@ -507,7 +507,7 @@ func TestServe_OriginSeesNoTicketNorCredentials(t *testing.T) {
 			}
 			g.want(t, 200, media.RequestURI(), fields...)
 			g.want(t, 200, media.RequestURI()+joint+"token=s3cret", fields...)
-			seen := g.upstream.dump()
+			seen := g.upstream.Dump()
 			for _, never := range []string{"s3cret", "~", "ticket", "203.0.113.9", "a.A", "Cookie", "Forwarded"} {
 				if strings.Contains(seen, never) {
 					t.Errorf("the origin was told %q:\n%s", never, seen)
@@ -610,8 +610,8 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 	const master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd.m3u8?nimblesessionid=5\n"
 	setUp := func(t *testing.T) (*testGateway, string) {
 		g := newTestGateway(t, nil)
-		g.upstream.files["/play/a001/index.m3u8"] = master
-		g.upstream.files["/play/a001/hd.m3u8"] = mediaPlaylist
+		g.upstream.Files["/play/a001/index.m3u8"] = master
+		g.upstream.Files["/play/a001/hd.m3u8"] = mediaPlaylist
 		g.table.decideFunc = func(a session.OpenRequest) (backends.Decision, error) {
 			if !a.Ticket.IsZero() {
 				return backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket}, nil
@@ -622,7 +622,7 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 	}
 	reload := func(t *testing.T, g *testGateway, uri string) {
 		t.Helper()
-		g.upstream.reset()
+		g.upstream.Reset()
 		for range 3 {
 			g.want(t, 200, uri)
 		}
@@ -631,7 +631,7 @@ func TestServe_ListedParameters_AreNotCredentials(t *testing.T) {
 				t.Errorf("opened with the origin's parameters as credentials: %q", a.Request.Query)
 			}
 		}
-		for _, asked := range g.upstream.requestURIs() {
+		for _, asked := range g.upstream.RequestURIs() {
 			if asked != "/play/a001/hd.m3u8?nimblesessionid=5" {
 				t.Errorf("the origin was asked for %s", asked)
 			}

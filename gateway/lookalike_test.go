@@ -42,7 +42,7 @@ func TestServe_PathLookAlikes_NeverReachTheOrigin(t *testing.T) {
 					t.Errorf("GET %s: got %q, want 400", path, got)
 				}
 			}
-			if got := g.upstream.requestURIs(); len(got) != 0 {
+			if got := g.upstream.RequestURIs(); len(got) != 0 {
 				t.Errorf("the origin was asked for %q, want nothing", got)
 			}
 		})
@@ -77,7 +77,7 @@ func TestServe_PathLookAlikes_SetFreeByOriginPath_Refused(t *testing.T) {
 	for _, quality := range []string{"%EF%BC%8E%EF%BC%8E", "%E2%80%A6", "+%EF%BC%8E"} {
 		g.want(t, 404, "/play/"+quality+"-a001/index.m3u8?token=1")
 	}
-	if got := g.upstream.requestURIs(); len(got) != 0 {
+	if got := g.upstream.RequestURIs(); len(got) != 0 {
 		t.Errorf("the origin was asked for %q, want nothing", got)
 	}
 }
@@ -93,9 +93,9 @@ func TestServe_NamesOfAnyLanguage_Play(t *testing.T) {
 			if strings.Contains(channel, "%") {
 				folder = "/play/" + channel + "/"
 			}
-			g.upstream.files[folder+"index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nсегмент 1.ts\n"
+			g.upstream.Files[folder+"index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nсегмент 1.ts\n"
 			const file = "%D1%81%D0%B5%D0%B3%D0%BC%D0%B5%D0%BD%D1%82%201.ts"
-			g.upstream.files[folder+file] = segment
+			g.upstream.Files[folder+file] = segment
 			list := uris(g.want(t, 200, folder+"index.m3u8?token=1").body)
 			if len(list) != 1 {
 				t.Fatalf("got %q, want one URI", list)
@@ -104,7 +104,7 @@ func TestServe_NamesOfAnyLanguage_Play(t *testing.T) {
 			if got := g.want(t, 200, u.EscapedPath()).body; got != segment {
 				t.Errorf("got the segment %q", got)
 			}
-			if asked := g.upstream.requestURIs(); !slices.Equal(asked, []string{folder + "index.m3u8", folder + file}) {
+			if asked := g.upstream.RequestURIs(); !slices.Equal(asked, []string{folder + "index.m3u8", folder + file}) {
 				t.Errorf("the origin was asked for %q", asked)
 			}
 		})
@@ -132,13 +132,13 @@ func TestServe_OddNames_ServedWhereAPlaylistListsThem(t *testing.T) {
 				for _, name := range oddNames {
 					list.WriteString("#EXTINF:6,\n" + name + "\n")
 				}
-				g.upstream.files[entry+"odd%20./v.m3u8"] = list.String()
-				g.upstream.files[entry+"index.m3u8"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nodd%20./v.m3u8\n"
+				g.upstream.Files[entry+"odd%20./v.m3u8"] = list.String()
+				g.upstream.Files[entry+"index.m3u8"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nodd%20./v.m3u8\n"
 				escape := func(name string) string {
 					return strings.NewReplacer("／", "%EF%BC%8F", "；", "%EF%BC%9B").Replace(name)
 				}
 				for _, name := range oddNames {
-					g.upstream.files[entry+"odd%20./"+escape(name)] = "bytes of " + name
+					g.upstream.Files[entry+"odd%20./"+escape(name)] = "bytes of " + name
 				}
 				p := newPlayer(t, "")
 				source := resolve(t, &url.URL{}, g.url+entry+"index.m3u8?token=1")

@@ -32,13 +32,13 @@ func TestDirectives(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, nil)
-			g.upstream.files["/play/a001/index.m3u8"] = lowLatencyPlaylist
+			g.upstream.Files["/play/a001/index.m3u8"] = lowLatencyPlaylist
 			g.want(t, 200, "/play/a001/index.m3u8?"+tc.query)
 			want := "/play/a001/index.m3u8"
 			if tc.want != "" {
 				want += "?" + tc.want
 			}
-			if diff := cmp.Diff([]string{want}, g.upstream.requestURIs()); diff != "" {
+			if diff := cmp.Diff([]string{want}, g.upstream.RequestURIs()); diff != "" {
 				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 			}
 		})
@@ -50,7 +50,7 @@ func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	const viewers = 100
 	g := newTestGateway(t, nil)
 	arrived, release := make(chan struct{}, viewers), make(chan struct{})
-	g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 		arrived <- struct{}{}
 		<-release
 		_, _ = w.Write([]byte(lowLatencyPlaylist))
@@ -72,7 +72,7 @@ func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	waitFor(t, "all others share the one request", func() bool { return g.options.Origins["o"].Stats().Coalesced == viewers-1 })
 	close(release)
 	all.Wait()
-	if asked := g.upstream.requestURIs(); len(asked) != 1 {
+	if asked := g.upstream.RequestURIs(); len(asked) != 1 {
 		t.Errorf("the origin was asked %d times, want once: %q", len(asked), asked)
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -22,6 +21,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/origin"
 	"usher/gateway/ticket"
 	"usher/gateway/variants"
@@ -169,74 +169,12 @@ func (r *sessionTable) liveSessions() []*fakeSession {
 	return all
 }
 
-// testOrigin is an origin on a real socket that records its requests.
-type testOrigin struct {
-	url    string
-	files  map[string]string // by path
-	answer http.HandlerFunc  // instead of files
-
-	mu       sync.Mutex
-	requests []*http.Request
-}
-
-func newTestOrigin(t testing.TB) *testOrigin {
-	t.Helper()
-	o := &testOrigin{files: map[string]string{}}
-	server := httptest.NewServer(o)
-	t.Cleanup(server.Close)
-	o.url = server.URL
-	return o
-}
-
-func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Clone(context.Background()))
-	answer, body := s.answer, s.files[r.URL.EscapedPath()]
-	s.mu.Unlock()
-	switch {
-	case answer != nil:
-		answer(w, r)
-	case body == "":
-		http.NotFound(w, r)
-	default:
-		_, _ = io.WriteString(w, body)
-	}
-}
-
-// requestURIs returns the path and query of every request, in order.
-func (s *testOrigin) requestURIs() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []string
-	for _, r := range s.requests {
-		all = append(all, r.URL.RequestURI())
-	}
-	return all
-}
-
-// dump returns all requests as text.
-func (s *testOrigin) dump() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var b strings.Builder
-	for _, r := range s.requests {
-		_ = r.Write(&b)
-	}
-	return b.String()
-}
-
-func (s *testOrigin) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests = nil
-}
-
 // testGateway is a gateway behind a testHandler, with an origin on a real socket and a sessionTable.
 type testGateway struct {
 	*Gateway
 	handler  *testHandler
 	table    *sessionTable
-	upstream *testOrigin
+	upstream *gatewaytest.Origin
 	url      string
 	client   *http.Client
 }
@@ -310,9 +248,9 @@ func testConfig(originURL string) Config {
 // newTestGateway makes a gateway. edit may be nil.
 func newTestGateway(t testing.TB, edit func(*Config)) *testGateway {
 	t.Helper()
-	g := &testGateway{upstream: newTestOrigin(t)}
-	g.upstream.files["/play/a001/index.m3u8"], g.upstream.files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
-	c := testConfig(g.upstream.url)
+	g := &testGateway{upstream: gatewaytest.NewOrigin(t)}
+	g.upstream.Files["/play/a001/index.m3u8"], g.upstream.Files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
+	c := testConfig(g.upstream.URL)
 	if edit != nil {
 		edit(&c)
 	}
@@ -457,62 +395,6 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 // advance lets fake time pass.
 func advance(d time.Duration) { <-time.After(d) }
 
-// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
-type memoryListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newMemoryListener() *memoryListener {
-	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (p *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
-
-func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-func (p *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return client, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// client returns an HTTP client that dials the listener.
-func (p *memoryListener) client(t *testing.T) *http.Client {
-	c := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
-	t.Cleanup(c.CloseIdleConnections)
-	return c
-}
-
-// originFunc is an origin without a network.
-type originFunc func(*http.Request) (*http.Response, error)
-
-func (f originFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// originResponse returns an origin's response with that body. A length of -1 leaves out Content-Length.
-func originResponse(r *http.Request, length int64, body io.Reader) *http.Response {
-	return &http.Response{
-		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(body), ContentLength: length,
-	}
-}
-
 // uris returns the lines of a playlist that are URIs.
 func uris(playlist string) []string {
 	var all []string
@@ -527,25 +409,25 @@ func uris(playlist string) []string {
 // forwardedFor returns the field with which the test's own address, a trusted proxy, forwards a viewer's.
 func forwardedFor(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }
 
-// memoryServer serves a gateway behind a memoryListener, with an origin without a network, for use within synctest.Test.
+// memoryServer serves a gateway behind a listener in memory, with an origin without a network, for use within synctest.Test.
 type memoryServer struct {
-	*memoryListener
+	*gatewaytest.Listener
 	table  *sessionTable
 	ticket string
 }
 
-func newMemoryServer(t *testing.T, edit func(*Config), o originFunc) *memoryServer {
+func newMemoryServer(t *testing.T, edit func(*Config), o gatewaytest.OriginFunc) *memoryServer {
 	t.Helper()
 	c := testConfig("http://origin.example.com")
 	if edit != nil {
 		edit(&c)
 	}
-	b := &memoryServer{memoryListener: newMemoryListener()}
+	b := &memoryServer{Listener: gatewaytest.NewListener()}
 	core, table := newBareGateway(t, c, origin.WithTransport(o))
 	b.table = table
 	b.ticket = (&testGateway{Gateway: core, table: table}).ticket(t, "a001")
 	server := &http.Server{Handler: &testHandler{core}, ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
-	go func() { _ = server.Serve(b.memoryListener) }()
+	go func() { _ = server.Serve(b.Listener) }()
 	t.Cleanup(func() { _ = server.Close() })
 	return b
 }

@@ -59,7 +59,7 @@ func TestServe_OriginFails_ReportedWithReason(t *testing.T) {
 				c.Routes[0].Path, c.Routes[0].Media = "/live/{user}/{password}/{channel}.m3u8", []PathMappingConfig{{Path: "/live/{channel}/*"}}
 				c.Origins["o"].URL = strings.Replace(c.Origins["o"].URL, "//", "//me:sw0rdfish@", 1) + "?key=sw0rdfish"
 			})
-			g.upstream.answer = test.answer
+			g.upstream.Answer = test.answer
 			g.get(t, playlist)
 			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+"/~"+g.ticket(t, "a001")+segment, nil)
 			if err != nil {
@@ -71,7 +71,7 @@ func TestServe_OriginFails_ReportedWithReason(t *testing.T) {
 			}
 			got := ""
 			for _, f := range g.routes[0].origin.Failures() {
-				got += fmt.Sprintf("%s %s %d", f.Reason, strings.TrimPrefix(f.URL, g.upstream.url), f.Status)
+				got += fmt.Sprintf("%s %s %d", f.Reason, strings.TrimPrefix(f.URL, g.upstream.URL), f.Status)
 				if f.Channel != "a001" || f.Advice == "" || strings.Contains(fmt.Sprint(f), "sw0rdfish") {
 					t.Errorf("got %+v, want the channel, an advice and no secret", f)
 				}
@@ -95,7 +95,7 @@ func TestServe_PublicName_StaysWithTheGateway(t *testing.T) {
 		"http://[2001:db8::5]/play/a001/seg-17.ts", "http://[2001:DB8:0::5]:80/play/a001/seg-17.ts", "https://origin.example.com:443/play/a001/seg-17.ts",
 	}
 	foreign := []string{"https://tv.example.com:8443/play/a001/seg-17.ts", "https://xtv.example.com/play/a001/seg-17.ts"}
-	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n" + strings.Join(append(own, foreign...), "\n#EXTINF:6,\n") + "\n"
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n" + strings.Join(append(own, foreign...), "\n#EXTINF:6,\n") + "\n"
 	list := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)
 	for i, uri := range own {
 		if !strings.HasPrefix(list[i], "/~") || !strings.HasSuffix(list[i], "/play/a001/seg-17.ts") {

@@ -39,9 +39,9 @@ func TestServe_ForgedReference_Forbidden(t *testing.T) {
 				case hls.TicketInQuery:
 					path += "?ticket=" + ticket
 				}
-				g.upstream.reset()
+				g.upstream.Reset()
 				g.want(t, 403, path, fields...)
-				if asked := g.upstream.requestURIs(); len(asked) != 0 {
+				if asked := g.upstream.RequestURIs(); len(asked) != 0 {
 					t.Errorf("%s: the origin was asked for %q", name, asked)
 				}
 			}
@@ -86,7 +86,7 @@ func forgedPaths(t *testing.T, g, foreign *testGateway) map[string]string {
 // referenceIn returns the reference of seg-17.ts in the playlist of a folder.
 func referenceIn(t *testing.T, g *testGateway, folder string) string {
 	t.Helper()
-	g.upstream.files[strings.Replace(folder, "/tv/", "/play/", 1)+"index.m3u8"] = listedPlaylist
+	g.upstream.Files[strings.Replace(folder, "/tv/", "/play/", 1)+"index.m3u8"] = listedPlaylist
 	_, path, _ := ticketInPath(uris(g.want(t, 200, folder+"index.m3u8?token=1").body)[0])
 	path, _, _ = strings.Cut(path, "?")
 	text, _, _ := cutReference(path)
@@ -99,7 +99,7 @@ func referenceIn(t *testing.T, g *testGateway, folder string) string {
 func TestServe_ReferenceWithoutTicket_Forbidden(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
-	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+	g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
 	_, path, _ := ticketInPath(uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0])
 	for _, path := range []string{path, path + "?token=1", path + "?ticket=" + g.ticket(t, "a001"), "/~" + g.ticket(t, "a002") + path} {
 		if asked := g.originRequestsAfter(t, 403, path); len(asked) != 0 {
@@ -115,7 +115,7 @@ func TestServe_TooLongURI_Unchanged(t *testing.T) {
 	records := &logRecorder{}
 	g.useLogger(slog.New(records))
 	long := "seg.ts?sig=" + strings.Repeat("x", 1800)
-	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n" + long + "\n#EXTINF:4,\n" + long[:1300] + "\n"
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n" + long + "\n#EXTINF:4,\n" + long[:1300] + "\n"
 	got := uris(g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
 	if got[0] != long || !strings.HasPrefix(got[1], "/~") || len(got[1]) > 2000 {
 		t.Errorf("got %q", got)
@@ -138,7 +138,7 @@ func TestServe_HostsOfSettings_Rewritten(t *testing.T) {
 	for _, uri := range []string{"https://cdn.example/1.ts?sig=s3cret", "https://cdn.example/2.ts", "//public.example/play/a001/3.ts", "http://n1.edge.example/4.ts"} {
 		list += "#EXTINF:4,\n" + uri + "\n"
 	}
-	g.upstream.files["/play/a001/index.m3u8"] = list
+	g.upstream.Files["/play/a001/index.m3u8"] = list
 	got := uris(g.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1").body)
 	for i, isOurs := range []bool{false, false, true, true} {
 		if strings.HasPrefix(got[i], "/~") != isOurs {
@@ -153,7 +153,7 @@ func TestServe_ForgedReference_LogHidesCredentials(t *testing.T) {
 	g := newTestGateway(t, func(c *Config) {
 		c.Routes[0].Path, c.Routes[0].OriginPath = "/live/{user}/{password}/{channel}/*", "/play/{channel}/*"
 	})
-	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+	g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
 	records := &logRecorder{}
 	g.useLogger(slog.New(records))
 	listed := uris(g.want(t, 200, "/live/alice/pa55/a001/index.m3u8").body)[0]

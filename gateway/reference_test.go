@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/reference"
@@ -32,11 +33,11 @@ func allTransports() []hls.TicketTransport {
 // originRequestsAfter requests all paths and returns the paths and queries that the origin got for media.
 func (g *testGateway) originRequestsAfter(t *testing.T, status int, paths ...string) []string {
 	t.Helper()
-	g.upstream.reset()
+	g.upstream.Reset()
 	for _, p := range paths {
 		g.want(t, status, p)
 	}
-	asked := g.upstream.requestURIs()
+	asked := g.upstream.RequestURIs()
 	slices.Sort(asked)
 	return slices.Compact(asked)
 }
@@ -49,16 +50,16 @@ func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 			g := newTestGateway(t, func(c *Config) {
 				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
 			})
-			g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
-			g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
-			g.upstream.files["/play/a001/seg-19.ts"] = "the nineteenth"
+			g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
+			g.upstream.Files["/play/a001/seg-18.ts"] = "the eighteenth"
+			g.upstream.Files["/play/a001/seg-19.ts"] = "the nineteenth"
 			source := resolve(t, &url.URL{}, g.url+"/play/a001/index.m3u8?token=1")
 			p := newPlayer(t, "")
 			var media []*url.URL
 			for _, ref := range uris(p.get(t, source)) {
 				media = append(media, resolve(t, source, ref))
 			}
-			g.upstream.reset()
+			g.upstream.Reset()
 			for n := range 20 {
 				for _, u := range media {
 					made := *u
@@ -73,7 +74,7 @@ func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 				made.RawQuery += fmt.Sprintf("&_HLS_x=%d", n)
 				p.get(t, &made)
 			}
-			asked := g.upstream.requestURIs()
+			asked := g.upstream.RequestURIs()
 			slices.Sort(asked)
 			want := []string{
 				"/play/a001/seg-17.ts?sig=a%2Fb+c&x=1&x=2&&e=", "/play/a001/seg-18.ts",
@@ -89,8 +90,8 @@ func TestServe_InventedQuery_HitsTheCache(t *testing.T) {
 func TestServe_ForwardQuery_ReachesTheOrigin(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, func(c *Config) { c.Routes[0].ForwardQuery = []string{"start", "duration"} })
-	g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
-	g.upstream.files["/play/a001/seg-18.ts"] = "the eighteenth"
+	g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
+	g.upstream.Files["/play/a001/seg-18.ts"] = "the eighteenth"
 	got := g.originRequestsAfter(t, 200, "/play/a001/index.m3u8?start=1&token=1",
 		"/~"+g.ticket(t, "a001")+"/play/a001/seg-18.ts?duration=60&x=1&start=17%3A00")
 	want := []string{"/play/a001/index.m3u8?start=1", "/play/a001/seg-18.ts?duration=60&start=17%3A00"}
@@ -143,7 +144,7 @@ func TestServe_OddLists_SameAsDirect(t *testing.T) {
 						http.Error(w, r.RequestURI, http.StatusNotFound)
 					}
 				}
-				g.upstream.answer, other.upstream.answer = answer, answer
+				g.upstream.Answer, other.upstream.Answer = answer, answer
 				p := newPlayer(t, "")
 				entry := resolve(t, &url.URL{}, g.url+"/play/a001/index.m3u8?token=viewer")
 				variant := resolve(t, entry, uris(p.get(t, entry))[0])
@@ -175,8 +176,8 @@ func TestServe_EntryOfAnyName(t *testing.T) {
 	t.Parallel()
 	for _, isSet := range []bool{false, true} {
 		g := newTestGateway(t, func(c *Config) { c.Routes[0].Playlist = isSet })
-		g.upstream.files["/play/a001/live"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd\n"
-		g.upstream.files["/play/a001/hd"] = mediaPlaylist
+		g.upstream.Files["/play/a001/live"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhd\n"
+		g.upstream.Files["/play/a001/hd"] = mediaPlaylist
 		if !isSet {
 			g.want(t, 403, "/play/a001/live?token=1")
 			continue
@@ -202,7 +203,7 @@ func TestServe_KeyRotation_URIsStay(t *testing.T) {
 	var nodes []*testGateway
 	for _, keys := range [][]setting.Key{{a}, {a, b}, {b, a}} {
 		g := newTestGateway(t, func(c *Config) { c.Tickets.Keys = keys })
-		g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+		g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
 		nodes = append(nodes, g)
 	}
 	first := "/~" + nodes[0].ticket(t, "a001") + "/play/a001/index.m3u8"
@@ -232,7 +233,7 @@ func TestServe_CredentialsInPath_StayTheirViewers(t *testing.T) {
 		g := newTestGateway(t, func(c *Config) {
 			c.Routes[0].Path, c.Routes[0].OriginPath, c.Routes[0].Media = "/live/{user}/{password}/{channel}/*", "/play/{channel}/*", media
 		})
-		g.upstream.files["/play/a001/index.m3u8"] = listedPlaylist
+		g.upstream.Files["/play/a001/index.m3u8"] = listedPlaylist
 		for _, viewer := range []string{"alice/pa55", "bob/w0rd"} {
 			list := g.want(t, 200, "/live/"+viewer+"/a001/index.m3u8").body
 			if isBelow := strings.Contains(list, "/live/"+viewer+"/a001/~"); isBelow != (media == nil) || strings.Contains(list, "alice") && viewer[0] != 'a' {
@@ -242,9 +243,9 @@ func TestServe_CredentialsInPath_StayTheirViewers(t *testing.T) {
 				if !strings.Contains(uri, "/~") {
 					continue
 				}
-				g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "media") }
+				g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "media") }
 				g.want(t, 200, uri)
-				g.upstream.answer = nil
+				g.upstream.Answer = nil
 			}
 		}
 	}
@@ -277,7 +278,7 @@ func TestServe_UnknownPlace_LoggedOnce(t *testing.T) {
 	records := &logRecorder{}
 	g.useLogger(slog.New(records))
 	for _, name := range []string{"first", "second"} { // in the log a variable of the path is hidden
-		g.upstream.files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/one.ts?key=s3cret\n"
+		g.upstream.Files["/play/a001/"+name+".m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\n/elsewhere/one.ts?key=s3cret\n"
 		if got := g.want(t, http.StatusOK, "/play/a001/"+name+".m3u8?token=1"); !strings.Contains(got.body, "\n/elsewhere/") {
 			t.Fatalf("got %q, want the playlist with the URI as it was", got.body)
 		}
@@ -292,18 +293,18 @@ func TestServe_UnknownPlace_LoggedOnce(t *testing.T) {
 // and adds the parameters. Only the other host has that pathway's media.
 func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 	t.Parallel()
-	other := newTestOrigin(t)
+	other := gatewaytest.NewOrigin(t)
 	g := newTestGateway(t, func(c *Config) {
-		c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: strings.TrimPrefix(other.url, "http://")}}
+		c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: strings.TrimPrefix(other.URL, "http://")}}
 		c.Origins["o"].Upstream.AllowedNetworks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	})
-	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer?s=1\",PATHWAY-ID=\"A\"\n" +
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer?s=1\",PATHWAY-ID=\"A\"\n" +
 		"#EXT-X-STREAM-INF:BANDWIDTH=1,PATHWAY-ID=\"A\"\nlow.m3u8\n"
 	manifest := `{"VERSION":1,"TTL":10,"RELOAD-URI":"steer?s=2","PATHWAY-CLONES":[{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":"HOST"}}]}`
-	g.upstream.files["/play/a001/steer"] = strings.ReplaceAll(manifest, `"HOST"}`, `"`+strings.TrimPrefix(other.url, "http://")+`"}`)
-	g.upstream.files["/play/a001/low.m3u8"] = mediaPlaylist
-	other.files["/play/a001/low.m3u8"] = mediaPlaylist
-	other.files["/play/a001/seg-17.ts"] = "from the other host"
+	g.upstream.Files["/play/a001/steer"] = strings.ReplaceAll(manifest, `"HOST"}`, `"`+strings.TrimPrefix(other.URL, "http://")+`"}`)
+	g.upstream.Files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.Files["/play/a001/low.m3u8"] = mediaPlaylist
+	other.Files["/play/a001/seg-17.ts"] = "from the other host"
 	master := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
 	_, steer, _ := strings.Cut(master, `SERVER-URI="`)
 	steer, _, _ = strings.Cut(steer, `"`)
@@ -316,11 +317,11 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 			} `json:"URI-REPLACEMENT"`
 		} `json:"PATHWAY-CLONES"`
 	}
-	g.upstream.reset()
+	g.upstream.Reset()
 	if err := json.Unmarshal([]byte(g.want(t, 200, steer+"?_HLS_pathway=%22A%22&_HLS_throughput=5000").body), &got); err != nil {
 		t.Fatal(err)
 	}
-	if asked := g.upstream.requestURIs(); len(asked) != 1 || asked[0] != "/play/a001/steer?s=1&_HLS_pathway=%22A%22&_HLS_throughput=5000" {
+	if asked := g.upstream.RequestURIs(); len(asked) != 1 || asked[0] != "/play/a001/steer?s=1&_HLS_pathway=%22A%22&_HLS_throughput=5000" {
 		t.Errorf("the steering server was asked for %q", asked)
 	}
 	base := resolve(t, &url.URL{}, g.url+steer)
@@ -332,13 +333,13 @@ func TestServe_Steering_PathwayOfAnotherHost(t *testing.T) {
 	for name, value := range got.Clones[0].Replacement.Params {
 		variant += "?" + name + "=" + value
 	}
-	g.upstream.reset()
+	g.upstream.Reset()
 	list := g.want(t, 200, variant).body
 	media := resolve(t, resolve(t, &url.URL{}, g.url+variant), uris(list)[0])
 	if body := g.want(t, 200, strings.TrimPrefix(media.String(), g.url)).body; body != "from the other host" {
 		t.Errorf("the segment: got %q", body)
 	}
-	if asked := g.upstream.requestURIs(); len(asked) != 0 {
+	if asked := g.upstream.RequestURIs(); len(asked) != 0 {
 		t.Errorf("the base's host was asked for %q", asked)
 	}
 	g.want(t, 200, uris(master)[0]+"?"+hls.HostParameter+"=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA") // a forged one changes nothing

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
 
 // liveOrigin serves a playlist of five six-second segments that advances with the clock.
-func liveOrigin(since time.Time) originFunc {
+func liveOrigin(since time.Time) gatewaytest.OriginFunc {
 	return func(r *http.Request) (*http.Response, error) {
 		first := int(time.Since(since) / (6 * time.Second))
 		var b strings.Builder
@@ -24,7 +25,7 @@ func liveOrigin(since time.Time) originFunc {
 		for n := first; n < first+5; n++ {
 			fmt.Fprintf(&b, "#EXTINF:6,\nseg-%d.ts\n", n)
 		}
-		return originResponse(r, int64(b.Len()), strings.NewReader(b.String())), nil
+		return gatewaytest.OriginResponse(r, int64(b.Len()), strings.NewReader(b.String())), nil
 	}
 }
 

@@ -29,18 +29,18 @@ func TestServe_DoubledSlashes(t *testing.T) {
 				g := newTestGateway(t, func(c *Config) {
 					c.Routes[0].TicketIn, c.Routes[0].OriginPath = ticketIn, "/store/{channel}/*"
 				})
-				g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+				g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 					if strings.HasSuffix(r.URL.Path, ".m3u8") {
-						_, _ = io.WriteString(w, strings.ReplaceAll(playlist, "HOST", g.upstream.url))
+						_, _ = io.WriteString(w, strings.ReplaceAll(playlist, "HOST", g.upstream.URL))
 					}
 				}
 				source := g.url + entry
 				list := uris(g.want(t, 200, entry+"?token=1").body)
-				g.upstream.reset()
+				g.upstream.Reset()
 				for _, ref := range list[:3] {
 					g.want(t, 200, strings.TrimPrefix(resolve(t, mustParseURL(t, source), ref).String(), g.url))
 				}
-				if diff := cmp.Diff([]string{first, "/store/a001//seg-2.ts", "//store/a001/seg-3.ts"}, g.upstream.requestURIs()); diff != "" {
+				if diff := cmp.Diff([]string{first, "/store/a001//seg-2.ts", "//store/a001/seg-3.ts"}, g.upstream.RequestURIs()); diff != "" {
 					t.Errorf("origin requests (-want +got):\n%s", diff)
 				}
 				if list[3] != "//foreign.example.com/seg-4.ts" {

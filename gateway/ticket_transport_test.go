@@ -183,7 +183,7 @@ func TestServe_PlayerReachesEverythingInEveryMode(t *testing.T) {
 							Name: "other", Path: c.Routes[0].Path, Hosts: []string{"other.example.com"}, Origin: "o", Backend: "b",
 						}}, c.Routes...)
 					})
-					g.upstream.answer = o.ServeHTTP
+					g.upstream.Answer = o.ServeHTTP
 					g.play(t, form.entry, form.folder)
 				})
 			}
@@ -222,7 +222,7 @@ func (g *testGateway) play(t *testing.T, entry, folder string) {
 	if strings.Contains(master+media, "s3cret") || strings.Contains(master+media, "127.0.0.1") {
 		t.Errorf("a playlist names the credentials or a host:\n%s\n%s", master, media)
 	}
-	if seen := g.upstream.dump(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
+	if seen := g.upstream.Dump(); strings.Contains(seen, "s3cret") || strings.Contains(seen, "ticket") {
 		t.Errorf("the origin received the viewer's data:\n%s", seen)
 	}
 }
@@ -247,7 +247,7 @@ func TestServe_ForeignURIs_Unchanged(t *testing.T) {
 		t.Run(ticketIn.String(), func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn, c.CORS.AllowedOrigins = ticketIn, nil })
-			g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
+			g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n" + strings.Join(foreign, "\n") + "\n"
 			got := g.want(t, 200, "/play/a001/index.m3u8?token=1").body
 			if diff := cmp.Diff(foreign, uris(got)); diff != "" {
 				t.Errorf("URIs (-want +got):\n%s", diff)
@@ -266,7 +266,7 @@ func TestSetCookies_ChannelsStayApart(t *testing.T) {
 			TicketIn: hls.TicketInCookie, Origin: "o", Backend: "b",
 		}
 	})
-	g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, ".m3u8") {
 			_, _ = io.WriteString(w, mediaPlaylist)
 			return
@@ -330,8 +330,8 @@ func TestServe_RoutesOfOnePath_StayApart(t *testing.T) {
 		two.Name, two.Hosts, two.Origin = "two", []string{"two.example.com"}, "second"
 		c.Routes = []RouteConfig{one, two}
 	})
-	g.upstream.files["/second/play/a001/index.m3u8"] = mediaPlaylist
-	g.upstream.files["/second/play/a001/seg-17.ts"] = "another seventeenth segment"
+	g.upstream.Files["/second/play/a001/index.m3u8"] = mediaPlaylist
+	g.upstream.Files["/second/play/a001/seg-17.ts"] = "another seventeenth segment"
 	one := g.want(t, 200, "/play/a001/index.m3u8?token=1", "Host: one.example.com")
 	two := g.want(t, 200, "/play/a001/index.m3u8?token=1", "Host: TWO.example.com:8080")
 	if uris(one.body)[0] == uris(two.body)[0] {

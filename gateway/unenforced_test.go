@@ -35,9 +35,9 @@ func newUnenforcedGateway(t *testing.T, edit func(*Config)) (*testGateway, *logR
 			edit(c)
 		}
 	})
-	g.upstream.files["/play/m001/index.m3u8"] = masterPlaylist
-	g.upstream.files["/play/m001/v1/index.m3u8"] = mediaPlaylist
-	g.upstream.files["/play/m001/v1/seg-17.ts"] = segment
+	g.upstream.Files["/play/m001/index.m3u8"] = masterPlaylist
+	g.upstream.Files["/play/m001/v1/index.m3u8"] = mediaPlaylist
+	g.upstream.Files["/play/m001/v1/seg-17.ts"] = segment
 	log := &logRecorder{}
 	g.unenforced.Close()
 	g.unenforced = enforcement.New(g.options.Config.unenforcedRoutes(), slog.New(log))

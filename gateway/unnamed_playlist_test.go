@@ -35,7 +35,7 @@ func TestServe_PlaylistListedAsMedia_Rewritten(t *testing.T) {
 			t.Run(name+"/"+listed, func(t *testing.T) {
 				t.Parallel()
 				g := newTestGateway(t, nil)
-				g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+				g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 					switch r.RequestURI {
 					case "/play/a001/index.m3u8":
 						_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n"+listed+"\n")
@@ -94,7 +94,7 @@ func TestServe_PlaylistTypedAsMedia(t *testing.T) {
 				g := newTestGateway(t, func(c *Config) {
 					c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
 				})
-				g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+				g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 					w.Header().Set("Content-Type", contentType)
 					_, _ = io.WriteString(w, unnamedPlaylist)
 				}
@@ -159,7 +159,7 @@ func TestServe_MediaLikePlaylists_AsTheyAre(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, nil)
-			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+			g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", test.contentType)
 				writeAs(w, test.body, true, false)
 			}
@@ -179,7 +179,7 @@ func TestServe_MediaWithoutType_FirstByteAtOnce(t *testing.T) {
 	t.Parallel()
 	g := newTestGateway(t, nil)
 	seen := make(chan struct{})
-	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header()["Content-Type"] = nil
 		writeAs(w, "G", true, false)
 		<-seen

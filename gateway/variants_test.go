@@ -129,7 +129,7 @@ func TestServe_CacheBusters_Ignored(t *testing.T) {
 			if diff := cmp.Diff(tc.sessions, got); diff != "" {
 				t.Errorf("the backend was asked about (-want +got):\n%s", diff)
 			}
-			if asked := g.upstream.requestURIs(); len(asked) != 1 || asked[0] != path {
+			if asked := g.upstream.RequestURIs(); len(asked) != 1 || asked[0] != path {
 				t.Errorf("the origin was asked for %q, want the playlist once, without a query", asked)
 			}
 		})
@@ -144,11 +144,11 @@ func TestServe_CacheBusters_BelowTicket(t *testing.T) {
 	for i := range 3 {
 		g.want(t, 200, fmt.Sprintf("%s/play/a001/seg-17.ts?_=%d", ticket, i))
 	}
-	if asked := g.upstream.requestURIs(); len(asked) != 1 || asked[0] != "/play/a001/seg-17.ts" {
+	if asked := g.upstream.RequestURIs(); len(asked) != 1 || asked[0] != "/play/a001/seg-17.ts" {
 		t.Errorf("the origin was asked for %q, want the segment once, without a query", asked)
 	}
-	g.upstream.files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-18.ts?_=5\n"
-	g.upstream.files["/play/a001/seg-18.ts"] = segment
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-18.ts?_=5\n"
+	g.upstream.Files["/play/a001/seg-18.ts"] = segment
 	listed := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
 	got := g.originRequestsAfter(t, http.StatusOK, listed, listed+"?_=6")
 	if diff := cmp.Diff([]string{"/play/a001/seg-18.ts?_=5"}, got); diff != "" {

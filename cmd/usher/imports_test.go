@@ -66,6 +66,7 @@ func siblings() map[string][]string {
 		"gateway/reference":      {backends, setting, mac, "gateway/hls"},
 		"gateway/enforcement":    {backends, "gateway/evictions"},
 		"gateway/evictions":      {},
+		"gateway/gatewaytest":    {},
 		"gateway/memory":         {backends},
 		"gateway/upstream":       {setting},
 		"gateway/admin/access":   {setting},
@@ -96,7 +97,7 @@ func siblings() map[string][]string {
 func inTests() []string {
 	return []string{
 		"backends", "backends/setting", "backends/chain", "backends/httpbackend", "actors/session", "backends/backendtest/...", "bench/stage",
-		"bench/process", "cluster/redistest", "cmd/usher/config",
+		"bench/process", "cluster/redistest", "gateway/gatewaytest", "cmd/usher/config",
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // TestServer_Plain_Allocations compares what a cached response costs over a socket with what the gateway alone costs.
 func TestServer_Plain_Allocations(t *testing.T) {
 	s := newTestServer(t, plainFront, nil)
-	s.upstream.files["/play/a001/index.m3u8"] = longPlaylist()
+	s.upstream.Files["/play/a001/index.m3u8"] = longPlaylist()
 	for name, test := range map[string]struct {
 		uri  string
 		most float64 // the gateway's own
@@ -90,7 +90,7 @@ func TestServer_Plain_IdleConnection_Memory(t *testing.T) {
 func TestServer_Plain_IdleConnection_Stack(t *testing.T) {
 	const most, connections = 4500, 1000 // stacks are 4 or 8 kB
 	s := newTestServer(t, plainFront, func(c *gateway.Config) { c.Limits.Connections.MaxConnectionsPerAddress = 0 })
-	s.upstream.files["/play/a001/index.m3u8"] = longPlaylist()
+	s.upstream.Files["/play/a001/index.m3u8"] = longPlaylist()
 	s.want(t, http.StatusOK, "/play/a001/index.m3u8?token=1") // so that it is cached, and its session is open
 	used := func() int {
 		var m runtime.MemStats

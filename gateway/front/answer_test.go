@@ -16,6 +16,7 @@ import (
 
 	"usher/actors/session"
 	"usher/gateway"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 )
 
@@ -30,7 +31,7 @@ func testStreamsBeforeTheOriginEnds(t *testing.T, f frontKind) {
 			t.Parallel()
 			g := newTestServer(t, f, nil)
 			release := make(chan struct{})
-			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+			g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 				if length >= 0 {
 					w.Header().Set("Content-Length", fmt.Sprint(length))
 				}
@@ -69,7 +70,7 @@ func testTruncatedBodyAbortsTransfer(t *testing.T, f frontKind) {
 			t.Parallel()
 			g := newTestServer(t, f, nil)
 			release := make(chan struct{})
-			g.upstream.answer = func(w http.ResponseWriter, r *http.Request) {
+			g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
 				if length != "" {
 					w.Header().Set("Content-Length", length)
 				}
@@ -141,7 +142,7 @@ func testRequestInFlightUntilSent(t *testing.T, f frontKind) {
 	ticket := g.ticket
 	s, release := g.table.all()[0], make(chan struct{})
 	waitFor(t, "the first request has ended", func() bool { return s.inFlight.Load() == 0 })
-	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) { <-release }
+	g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) { <-release }
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -158,7 +159,7 @@ func TestServer_RangesAndConditions(t *testing.T) { eachFront(t, testRangesAndCo
 func testRangesAndConditions(t *testing.T, f frontKind) {
 	t.Parallel()
 	g := newTestServer(t, f, nil)
-	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("ETag", `"v1"`)
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Age", "7")
@@ -178,9 +179,9 @@ func testRangesAndConditions(t *testing.T, f frontKind) {
 	// fetched by itself.
 	asked, last := 0, 0
 	waitFor(t, "the cache answers", func() bool {
-		asked, last = len(g.upstream.requestURIs()), last+1
+		asked, last = len(g.upstream.RequestURIs()), last+1
 		g.want(t, 206, path, fmt.Sprintf("Range: bytes=1-%d", last))
-		return len(g.upstream.requestURIs()) == asked
+		return len(g.upstream.RequestURIs()) == asked
 	})
 	got := g.want(t, 206, path, "Range: bytes=4-14")
 	if got.body != segment[4:15] || got.header.Get("Content-Range") != fmt.Sprintf("bytes 4-14/%d", len(segment)) {
@@ -202,7 +203,7 @@ func testRangesAndConditions(t *testing.T, f frontKind) {
 	if got := g.want(t, 200, path, "Range: bytes=0-1,4-5"); got.body != segment {
 		t.Errorf("several ranges: got %q", got.body)
 	}
-	if n := len(g.upstream.requestURIs()); n != asked {
+	if n := len(g.upstream.RequestURIs()); n != asked {
 		t.Errorf("the origin was asked %d times after the object was cached, want never", n-asked)
 	}
 }
@@ -221,7 +222,7 @@ func testPlaylistHeaders(t *testing.T, f frontKind) {
 		t.Run(given, func(t *testing.T) {
 			t.Parallel()
 			g := newTestServer(t, f, nil)
-			g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+			g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header()["Content-Type"] = []string{given}
 				w.Header().Set("Cache-Control", "max-age=3600")
 				w.Header().Set("ETag", `"v1"`)
@@ -241,7 +242,7 @@ func testMaxRequestsRetryLater(t *testing.T, f frontKind) {
 	t.Parallel()
 	g := newTestServer(t, f, func(c *gateway.Config) { c.Limits.MaxConcurrentRequests = 1 })
 	arrived, release := make(chan struct{}), make(chan struct{})
-	g.upstream.answer = func(w http.ResponseWriter, _ *http.Request) {
+	g.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-release
 		_, _ = io.WriteString(w, mediaPlaylist)
@@ -281,9 +282,9 @@ func testSlowRequestBodyHoldsNothing(t *testing.T, f frontKind) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
-			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+			return gatewaytest.OriginResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		})
-		conn, err := b.dial(t.Context(), "", "")
+		conn, err := b.Dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -322,10 +323,10 @@ func testStalledViewerDisconnected(t *testing.T, f frontKind) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				b := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
-					return originResponse(r, length, strings.NewReader(big)), nil
+					return gatewaytest.OriginResponse(r, length, strings.NewReader(big)), nil
 				})
 				if length >= 0 { // another request has put it into the cache
-					get := b.client(t)
+					get := b.Client(t)
 					resp, err := get.Get("http://tv/~" + b.ticket + "/play/a001/seg-17.ts")
 					if err != nil {
 						t.Fatal(err)
@@ -335,7 +336,7 @@ func testStalledViewerDisconnected(t *testing.T, f frontKind) {
 					synctest.Wait()
 				}
 				before := b.table.sent()
-				conn, err := b.dial(t.Context(), "", "")
+				conn, err := b.Dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
 				}

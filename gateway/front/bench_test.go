@@ -87,9 +87,9 @@ func longPlaylist() string {
 func BenchmarkServer_Cached(b *testing.B) {
 	for _, f := range []frontKind{netHTTP, plainFront} {
 		s := newTestServer(b, f, nil)
-		s.upstream.files["/play/a001/index.m3u8"] = longPlaylist()
-		s.upstream.files["/play/a001/small.ts"] = strings.Repeat("x", 1000)
-		s.upstream.files["/play/a001/large.ts"] = strings.Repeat("x", 1_000_000)
+		s.upstream.Files["/play/a001/index.m3u8"] = longPlaylist()
+		s.upstream.Files["/play/a001/small.ts"] = strings.Repeat("x", 1000)
+		s.upstream.Files["/play/a001/large.ts"] = strings.Repeat("x", 1_000_000)
 		below := "/~" + s.ticket + "/play/a001/"
 		for _, test := range []struct{ name, uri string }{
 			{"playlist by original URL", "/play/a001/index.m3u8?token=123"},

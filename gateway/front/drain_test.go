@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"usher/gateway"
+	"usher/gateway/gatewaytest"
 )
 
 // connectionAsk is a request on a connection, at a time since the drain began.
@@ -57,14 +58,14 @@ func testDrainAnswersEachConnection(t *testing.T, f frontKind) {
 					if strings.HasSuffix(r.URL.Path, "/slow") {
 						advance(slow)
 					}
-					return originResponse(r, int64(len("served")), strings.NewReader("served")), nil
+					return gatewaytest.OriginResponse(r, int64(len("served")), strings.NewReader("served")), nil
 				})
 				began := time.Now().Add(time.Minute)
 				time.AfterFunc(time.Until(began), b.stop)
 				until := func(at time.Duration) { advance(time.Until(began.Add(at))) }
 
 				until(test.opened)
-				conn, err := b.dial(t.Context(), "", "")
+				conn, err := b.Dial(t.Context(), "", "")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -113,13 +114,13 @@ func TestServer_Drain_HTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, _, client := newTLSMemoryServer(t, func(c *gateway.Config) { c.Drain.ReadinessDelay = 2 * time.Second },
 			func(r *http.Request) (*http.Response, error) {
-				return originResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
+				return gatewaytest.OriginResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
 			})
 		transport, _ := client.Transport.(*http.Transport)
 		dials := 0
 		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			dials++
-			return b.dial(ctx, network, address)
+			return b.Dial(ctx, network, address)
 		}
 		wantServed := func(wantDials int) {
 			t.Helper()
@@ -137,7 +138,7 @@ func TestServer_Drain_HTTP2(t *testing.T) {
 		wantServed(2)
 
 		advance(900 * time.Millisecond)
-		raw, err := b.dial(t.Context(), "", "")
+		raw, err := b.Dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/front/nethttp"
 	"usher/gateway/front/plain"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/origin"
 )
 
@@ -120,57 +120,6 @@ func (r *sessionTable) sent() (total int64) {
 	return total
 }
 
-// testOrigin is an origin on a real socket that records its requests.
-type testOrigin struct {
-	url    string
-	files  map[string]string // by path
-	answer http.HandlerFunc  // instead of files
-
-	mu       sync.Mutex
-	requests []*http.Request
-}
-
-func newTestOrigin(t testing.TB) *testOrigin {
-	t.Helper()
-	o := &testOrigin{files: map[string]string{}}
-	server := httptest.NewServer(o)
-	t.Cleanup(server.Close)
-	o.url = server.URL
-	return o
-}
-
-func (s *testOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	s.requests = append(s.requests, r.Clone(context.Background()))
-	answer, body := s.answer, s.files[r.URL.EscapedPath()]
-	s.mu.Unlock()
-	switch {
-	case answer != nil:
-		answer(w, r)
-	case body == "":
-		http.NotFound(w, r)
-	default:
-		_, _ = io.WriteString(w, body)
-	}
-}
-
-// requestURIs returns the path and query of every request, in order.
-func (s *testOrigin) requestURIs() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var all []string
-	for _, r := range s.requests {
-		all = append(all, r.URL.RequestURI())
-	}
-	return all
-}
-
-func (s *testOrigin) reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.requests = nil
-}
-
 // frontKind is what serves a listener without TLS.
 type frontKind string
 
@@ -196,7 +145,7 @@ func (a answerBy) Serve(x *plain.Exchange) { x.Answer(a.Gateway) }
 type testServer struct {
 	core     *gateway.Gateway
 	table    *sessionTable
-	upstream *testOrigin
+	upstream *gatewaytest.Origin
 	ticket   string // of the channel a001, of the table's first session
 	address  string
 	url      string
@@ -225,16 +174,16 @@ func testConfig(originURL string) gateway.Config {
 // newTestServer starts a server. edit may be nil.
 func newTestServer(t testing.TB, f frontKind, edit func(*gateway.Config)) *testServer {
 	t.Helper()
-	s := &testServer{upstream: newTestOrigin(t)}
-	s.upstream.files["/play/a001/first.m3u8"] = mediaPlaylist
-	s.upstream.files["/play/a001/index.m3u8"], s.upstream.files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
-	c := testConfig(s.upstream.url)
+	s := &testServer{upstream: gatewaytest.NewOrigin(t)}
+	s.upstream.Files["/play/a001/first.m3u8"] = mediaPlaylist
+	s.upstream.Files["/play/a001/index.m3u8"], s.upstream.Files["/play/a001/seg-17.ts"] = mediaPlaylist, segment
+	c := testConfig(s.upstream.URL)
 	if edit != nil {
 		edit(&c)
 	}
 	s.core, s.table = newGateway(t, c)
 	s.ticket = ticketOf(t, s.core)
-	s.upstream.reset()
+	s.upstream.Reset()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -395,62 +344,6 @@ func waitFor(t testing.TB, what string, fact func() bool) {
 // advance lets fake time pass.
 func advance(d time.Duration) { <-time.After(d) }
 
-// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
-type memoryListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newMemoryListener() *memoryListener {
-	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (p *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
-
-func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-func (p *memoryListener) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return client, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// client returns an HTTP client that dials the listener.
-func (p *memoryListener) client(t *testing.T) *http.Client {
-	c := &http.Client{Transport: &http.Transport{DialContext: p.dial}}
-	t.Cleanup(c.CloseIdleConnections)
-	return c
-}
-
-// originFunc is an origin without a network.
-type originFunc func(*http.Request) (*http.Response, error)
-
-func (f originFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-// originResponse returns an origin's response with that body. A length of -1 leaves out Content-Length.
-func originResponse(r *http.Request, length int64, body io.Reader) *http.Response {
-	return &http.Response{
-		StatusCode: http.StatusOK, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r,
-		Header: http.Header{"Content-Type": {"application/octet-stream"}}, Body: io.NopCloser(body), ContentLength: length,
-	}
-}
-
 // uris returns the lines of a playlist that are URIs.
 func uris(playlist string) []string {
 	var all []string
@@ -465,9 +358,9 @@ func uris(playlist string) []string {
 // forwardedFor returns the field with which the test's own address, a trusted proxy, forwards a viewer's.
 func forwardedFor(address string) string { return fmt.Sprint("X-Forwarded-For: ", address) }
 
-// memoryServer is a Server behind a memoryListener, with an origin without a network, for use within synctest.Test.
+// memoryServer is a Server behind a listener in memory, with an origin without a network, for use within synctest.Test.
 type memoryServer struct {
-	*memoryListener
+	*gatewaytest.Listener
 	core   *gateway.Gateway
 	config gateway.Config
 	table  *sessionTable
@@ -475,24 +368,24 @@ type memoryServer struct {
 	running
 }
 
-func newMemoryServer(t *testing.T, f frontKind, edit func(*gateway.Config), o originFunc) *memoryServer {
+func newMemoryServer(t *testing.T, f frontKind, edit func(*gateway.Config), o gatewaytest.OriginFunc) *memoryServer {
 	t.Helper()
 	c := testConfig("http://origin.example.com")
 	if edit != nil {
 		edit(&c)
 	}
-	b := &memoryServer{memoryListener: newMemoryListener(), config: c}
+	b := &memoryServer{Listener: gatewaytest.NewListener(), config: c}
 	b.core, b.table = newGateway(t, c, origin.WithTransport(playlistBeside(o)))
 	b.ticket = ticketOf(t, b.core)
-	b.running = run(t, f, c, b.core, b.memoryListener)
+	b.running = run(t, f, c, b.core, b.Listener)
 	return b
 }
 
 // playlistBeside returns an origin that has the playlist of ticketOf too.
-func playlistBeside(o originFunc) originFunc {
+func playlistBeside(o gatewaytest.OriginFunc) gatewaytest.OriginFunc {
 	return func(r *http.Request) (*http.Response, error) {
 		if r.URL.Path == "/play/a001/first.m3u8" {
-			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+			return gatewaytest.OriginResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		}
 		return o(r)
 	}

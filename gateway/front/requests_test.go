@@ -15,6 +15,7 @@ import (
 
 	"usher/actors/session"
 	"usher/gateway"
+	"usher/gateway/gatewaytest"
 )
 
 // dialRaw connects to the server and sends some bytes.
@@ -201,9 +202,9 @@ func testManyRequestsConnectionServed(t *testing.T, f frontKind) {
 	})
 	t.Run("no socket", func(t *testing.T) {
 		b := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
-			return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+			return gatewaytest.OriginResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 		})
-		conn, err := b.dial(t.Context(), "", "")
+		conn, err := b.Dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -228,7 +229,7 @@ func TestServer_WaitingViewer_NextRequestKept(t *testing.T) {
 
 func testWaitingViewerNextRequestKept(t *testing.T, f frontKind, waits time.Duration) {
 	s := newMemoryServer(t, f, nil, func(r *http.Request) (*http.Response, error) {
-		return originResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
+		return gatewaytest.OriginResponse(r, int64(len(mediaPlaylist)), strings.NewReader(mediaPlaylist)), nil
 	})
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s.table.openFunc = func(ctx context.Context, _ session.OpenRequest) (session.Handle, error) {
@@ -241,7 +242,7 @@ func testWaitingViewerNextRequestKept(t *testing.T, f frontKind, waits time.Dura
 			return nil, ctx.Err()
 		}
 	}
-	conn, err := s.dial(t.Context(), "", "")
+	conn, err := s.Dial(t.Context(), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 
 	"usher/backends/setting"
 	"usher/gateway"
+	"usher/gateway/gatewaytest"
 )
 
 // status gets a URL and returns the status and the body.
@@ -50,7 +51,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, release := make(chan struct{}), make(chan struct{})
-		listener := newMemoryListener()
+		listener := gatewaytest.NewListener()
 		c := gateway.DefaultConfig()
 		s := NewServer(c, Handlers{HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/slow" {
@@ -70,7 +71,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 			t.Error("not ready while it runs")
 		}
 		slow := make(chan string, 1)
-		client := listener.client(t)
+		client := listener.Client(t)
 		go func() {
 			_, body := status(t, client, "http://tv/slow")
 			slow <- body
@@ -89,7 +90,7 @@ func TestServer_Run_DrainsInOrder(t *testing.T) {
 			advance(time.Second)
 		}
 		advance(c.Drain.Timeout / 2)
-		if _, err := listener.dial(t.Context(), "", ""); err == nil {
+		if _, err := listener.Dial(t.Context(), "", ""); err == nil {
 			t.Error("a new connection is taken after the delay")
 		}
 		select {
@@ -114,7 +115,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		arrived, gone := make(chan struct{}), make(chan struct{})
-		listener := newMemoryListener()
+		listener := gatewaytest.NewListener()
 		c := gateway.DefaultConfig()
 		var log bytes.Buffer
 		s := NewServer(c, Handlers{HTTP: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
@@ -124,7 +125,7 @@ func TestServer_Run_DrainTimeoutCancelsRequests(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- s.Run(ctx, listener) }()
-		client := listener.client(t)
+		client := listener.Client(t)
 		failed := make(chan error, 1)
 		go func() {
 			resp, err := client.Get("http://tv/")
@@ -170,7 +171,7 @@ func testDrainTimeoutRetryLater(t *testing.T, f frontKind) {
 			Body, Wait, Readers string
 		}
 		got := make(chan answer, 1)
-		client := b.client(t)
+		client := b.Client(t)
 		go func() {
 			r, _ := http.NewRequest(http.MethodGet, "http://tv/~"+b.ticket+"/play/a001/seg-17.ts", nil)
 			r.Header.Set("Origin", "https://tv.example.com")
@@ -298,7 +299,7 @@ func writeFile(t *testing.T, path string, data []byte, changed time.Time) {
 }
 
 // newTLSMemoryServer makes a memoryServer with TLS and a certificate of serial number 1, and a client for HTTP/2.
-func newTLSMemoryServer(t *testing.T, edit func(*gateway.Config), o originFunc) (*memoryServer, *authority, *http.Client) {
+func newTLSMemoryServer(t *testing.T, edit func(*gateway.Config), o gatewaytest.OriginFunc) (*memoryServer, *authority, *http.Client) {
 	t.Helper()
 	a, dir := newAuthority(t), t.TempDir()
 	files := gateway.TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
@@ -310,7 +311,7 @@ func newTLSMemoryServer(t *testing.T, edit func(*gateway.Config), o originFunc) 
 		}
 	}, o)
 	client := &http.Client{Transport: &http.Transport{
-		DialContext: b.dial, TLSClientConfig: &tls.Config{RootCAs: a.pool, ServerName: "tv"}, ForceAttemptHTTP2: true,
+		DialContext: b.Dial, TLSClientConfig: &tls.Config{RootCAs: a.pool, ServerName: "tv"}, ForceAttemptHTTP2: true,
 	}}
 	t.Cleanup(client.CloseIdleConnections)
 	return b, a, client
@@ -320,7 +321,7 @@ func TestServer_Run_HTTP2AndCertificateReload(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, a, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
-			return originResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
+			return gatewaytest.OriginResponse(r, int64(len(segment)), strings.NewReader(segment)), nil
 		})
 		files := b.config.TLS
 		serial := func() int64 {
@@ -375,7 +376,7 @@ func testWaitForOriginIsNoStall(t *testing.T, f frontKind) {
 						}
 						_ = out.Close()
 					}()
-					return originResponse(r, -1, in), nil
+					return gatewaytest.OriginResponse(r, -1, in), nil
 				}
 				edit := func(c *gateway.Config) { c.Limits.WriteTimeout = time.Second }
 				var b *memoryServer
@@ -384,7 +385,7 @@ func testWaitForOriginIsNoStall(t *testing.T, f frontKind) {
 					b, _, client = newTLSMemoryServer(t, edit, slow)
 				} else {
 					b = newMemoryServer(t, f, edit, slow)
-					client = b.client(t)
+					client = b.Client(t)
 				}
 				if code, body := status(t, client, scheme+"://tv/~"+b.ticket+"/play/a001/part.mp4"); code != 200 || body != "first second third" {
 					t.Errorf("got %d %q", code, body)

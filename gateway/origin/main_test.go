@@ -20,6 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"usher/gateway/gatewaytest"
 	"usher/gateway/upstream"
 )
 
@@ -156,41 +157,21 @@ func sleep(d time.Duration) { <-time.After(d) }
 // network is a set of HTTP origins without sockets, by host name, for use in a synctest bubble.
 type network struct {
 	mu      sync.Mutex
-	servers map[string]chan net.Conn
+	servers map[string]*gatewaytest.Listener
 	dials   map[string]int
 }
-
-type pipeListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *pipeListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *pipeListener) Close() error { l.once.Do(func() { close(l.done) }); return nil }
-
-func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // newNetwork serves each handler at its host name in the map. A host with a nil handler never responds to a dial; an
 // unknown host refuses the connection.
 func newNetwork(t *testing.T, handlers map[string]http.HandlerFunc) *network {
-	n := &network{servers: map[string]chan net.Conn{}, dials: map[string]int{}}
+	n := &network{servers: map[string]*gatewaytest.Listener{}, dials: map[string]int{}}
 	for host, h := range handlers {
+		l := gatewaytest.NewListener()
+		n.servers[host] = l
 		if h == nil {
-			n.servers[host] = nil
 			continue
 		}
-		l := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
 		s := &http.Server{Handler: h, ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
-		n.servers[host] = l.conns
 		go func() { _ = s.Serve(l) }()
 		t.Cleanup(func() { _ = s.Close(); synctest.Wait() })
 	}
@@ -201,18 +182,12 @@ func (n *network) dial(ctx context.Context, _, address string) (net.Conn, error)
 	host, _, _ := net.SplitHostPort(address)
 	n.mu.Lock()
 	n.dials[host]++
-	conns, ok := n.servers[host]
+	server, isKnown := n.servers[host]
 	n.mu.Unlock()
-	if !ok {
+	if !isKnown {
 		return nil, fmt.Errorf("dial %s: connection refused", host)
 	}
-	client, server := net.Pipe()
-	select {
-	case conns <- server:
-		return client, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return server.Dial(ctx, "", address)
 }
 
 func (n *network) dialled(host string) int {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"usher/gateway"
 	"usher/gateway/edge"
+	"usher/gateway/gatewaytest"
 )
 
 // testTimeout bounds how long a test waits.
@@ -152,42 +152,6 @@ func TestServer_Run_DrainFinishesChecks(t *testing.T) {
 	}
 }
 
-// memoryListener is a listener without sockets, for use within synctest.Test. dial connects to it.
-type memoryListener struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newMemoryListener() *memoryListener {
-	return &memoryListener{conns: make(chan net.Conn), done: make(chan struct{})}
-}
-
-func (p *memoryListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *memoryListener) Close() error { p.once.Do(func() { close(p.done) }); return nil }
-
-func (p *memoryListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
-
-func (p *memoryListener) dial(ctx context.Context, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.conns <- server:
-		return client, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
 // TestServer_Run_DrainTimeouts requires the server to serve with health off for drain.readiness_delay, so that Envoy notices.
 // Then checks in flight have drain.timeout.
 func TestServer_Run_DrainTimeouts(t *testing.T) {
@@ -211,7 +175,7 @@ func TestServer_Run_DrainTimeouts(t *testing.T) {
 }
 
 func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want codes.Code) {
-	network := newMemoryListener()
+	network := gatewaytest.NewListener()
 	r := serve(t, checkerFunc(func(ctx context.Context, q *edge.CheckRequest, a *gateway.Response) error {
 		if q.Path == "/slow" {
 			select {
@@ -223,7 +187,7 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 		a.Status = http.StatusOK
 		return nil
 	}), options{
-		drain: gateway.DrainConfig{ReadinessDelay: delay, Timeout: timeout}, listener: network, dial: network.dial,
+		drain: gateway.DrainConfig{ReadinessDelay: delay, Timeout: timeout}, listener: network,
 	})
 	defer func() { _ = r.conn.Close() }()
 	alive := healthpb.NewHealthClient(r.conn)
@@ -267,10 +231,10 @@ func drainInTime(t *testing.T, delay, timeout, takes, ends time.Duration, want c
 func TestServer_Run_SilentConnectionsDoNotDelayDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := newMemoryListener()
-		r := serve(t, &recorder{}, options{listener: network, dial: network.dial})
+		network := gatewaytest.NewListener()
+		r := serve(t, &recorder{}, options{listener: network})
 		defer func() { _ = r.conn.Close() }()
-		silent, err := network.dial(t.Context(), "")
+		silent, err := network.Dial(t.Context(), "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -307,10 +271,10 @@ func TestServer_Run_ListenerFails(t *testing.T) {
 func TestServer_Run_ListenerFailsInDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		network := newMemoryListener()
+		network := gatewaytest.NewListener()
 		r := serve(t, &recorder{}, options{
 			config: Config{Listen: "127.0.0.1:9002"}, drain: gateway.DrainConfig{ReadinessDelay: time.Second},
-			listener: network, dial: network.dial,
+			listener: network,
 		})
 		defer func() { _ = r.conn.Close() }()
 		r.check(t, playlist())

@@ -19,6 +19,7 @@ import (
 
 	"usher/gateway"
 	"usher/gateway/edge"
+	"usher/gateway/gatewaytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,7 +98,6 @@ type options struct {
 	log         io.Writer
 	listener    net.Listener
 	credentials credentials.TransportCredentials
-	dial        func(context.Context, string) (net.Conn, error)
 }
 
 // run runs a server until the test ends and requires Run to return no error.
@@ -131,8 +131,10 @@ func serve(t testing.TB, checker Checker, o options) *running {
 		o.credentials = insecure.NewCredentials()
 	}
 	with := []grpc.DialOption{grpc.WithTransportCredentials(o.credentials)}
-	if o.dial != nil {
-		with = append(with, grpc.WithContextDialer(o.dial))
+	if network, isInMemory := o.listener.(*gatewaytest.Listener); isInMemory {
+		with = append(with, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			return network.Dial(ctx, "", address)
+		}))
 	}
 	conn, err := grpc.NewClient("passthrough:///"+o.listener.Addr().String(), with...)
 	if err != nil {

@@ -1,0 +1,2 @@
+// Package gatewaytest has the surroundings of a gateway under test: listeners and origins. Only tests import it.
+package gatewaytest
