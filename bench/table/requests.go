@@ -41,6 +41,23 @@ func playlistRequests(t *target, n int) []load.Request {
 	return requests
 }
 
+// ticketRequests requests the playlist for each known viewer below the ticket that their playlist lists; by its original URL where that
+// lists none.
+func ticketRequests(ctx context.Context, t *target) ([]load.Request, error) {
+	requests := playlistRequests(t, tokens)
+	for i := range requests {
+		uris, err := listed(ctx, t, knownToken(i))
+		if err != nil {
+			return nil, err
+		}
+		if below, hasTicket := strings.CutPrefix(uris[0], "/~"); hasTicket {
+			ticket, _, _ := strings.Cut(below, "/")
+			requests[i].Head = load.Get(t.address, "/~"+ticket+playlist)
+		}
+	}
+	return requests, nil
+}
+
 // authRequests are an edge's questions about known viewers.
 func authRequests(t *target) []load.Request {
 	requests := make([]load.Request, tokens)

@@ -88,7 +88,7 @@ type row struct {
 func rows() []row {
 	return []row{
 		{"playlists", playlists},
-		{"playlists-256", playlists256},
+		{"tickets", tickets},
 		{"segments", segments},
 		{"mixed", mixed},
 		{"auth", authQuestions},

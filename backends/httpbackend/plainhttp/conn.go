@@ -125,7 +125,7 @@ func (c *conn) readNow(fd uintptr) bool {
 		c.beginToAsk()
 		n, _ := socket.Write(fd, c.unsent) // an error comes again
 		c.unsent = c.unsent[max(n, 0):]
-		c.ask()
+		c.ask() // may wait, because a read does not lock writers out
 	}
 	return false
 }

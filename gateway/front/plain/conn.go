@@ -168,8 +168,8 @@ func (c *conn) identify() {
 	}
 }
 
-// extendIdle lets the connection be silent for up to d from now on. A deadline that is far enough away is left as it is, because
-// setting one costs more than reading a request: a connection is closed after at least seven eighths of d.
+// extendIdle lets the connection be silent for up to d since its last response. A deadline that is far enough away is left as it is,
+// because setting one costs more than reading a request: a connection is closed after at least seven eighths of d.
 func (c *conn) extendIdle(d time.Duration) {
 	if left := c.idleUntil.Sub(c.now); left < d-d/8 || left > d {
 		c.setReadDeadline(c.now.Add(d))
