@@ -29,7 +29,7 @@ type Options struct {
 	Progress func(line string)
 }
 
-// DefaultOptions takes half an hour.
+// DefaultOptions takes three quarters of an hour.
 func DefaultOptions() Options {
 	return Options{Rounds: 5, Length: 5 * time.Second, Warm: time.Second, Sessions: 1_000_000}
 }
