@@ -25,6 +25,13 @@
 // Decided: what serves a cached playlist fits a stack of 4 kB. A function on the way that returns a large struct, or copies one, doubles
 // what every connection holds until the collector shrinks it: a test of package front measures it.
 //
+// Refused: loops of our own over epoll, one a processor, instead of a goroutine a connection. By wrk with 64 connections two of them
+// answered a fixed text 48,000 times a second at 21 µs of processor time, goroutines 63,000 to 76,000 times at 12 to 14 µs, and nginx
+// 63,000 times at 14 µs.
+//
+// Refused: to serve inside the callback of RawConn.Read, which would save the read that finds nothing behind a response. The callback
+// locks other readers out, so that nobody could watch for a viewer who leaves.
+//
 // Refused: to let others run before each request is read. By wrk with 64 connections it made 5 % fewer playlists and 3 % fewer
 // questions of an edge.
 //
