@@ -41,19 +41,24 @@ func playlistRequests(t *target, n int) []load.Request {
 	return requests
 }
 
-// ticketRequests requests the playlist for each known viewer below the ticket that their playlist lists; by its original URL where that
-// lists none.
+// ticketRequests requests the playlist for each known viewer below the ticket that their playlist lists; of peers, which have none, by
+// its original URL.
 func ticketRequests(ctx context.Context, t *target) ([]load.Request, error) {
 	requests := playlistRequests(t, tokens)
+	if t.name != usherName {
+		return requests, nil
+	}
 	for i := range requests {
 		uris, err := listed(ctx, t, knownToken(i))
 		if err != nil {
 			return nil, err
 		}
-		if below, hasTicket := strings.CutPrefix(uris[0], "/~"); hasTicket {
-			ticket, _, _ := strings.Cut(below, "/")
-			requests[i].Head = load.Get(t.address, "/~"+ticket+playlist)
+		below, hasTicket := strings.CutPrefix(uris[0], "/~")
+		if !hasTicket {
+			return nil, fmt.Errorf("the playlist of %s lists no ticket: %s", t.name, uris[0])
 		}
+		ticket, _, _ := strings.Cut(below, "/")
+		requests[i].Head = load.Get(t.address, "/~"+ticket+playlist)
 	}
 	return requests, nil
 }

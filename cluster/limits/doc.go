@@ -57,8 +57,8 @@
 //   - No update is lost: a set is stored under a new random version, or not at all.
 //   - A set that the store has lost is restored as it was last written, by the nodes that know it. The version of a set tells a
 //     node that it knows writes which the store has lost, also after a node that knew less has begun the set anew. Viewers
-//     who played play on, and those who were evicted stay so, though their session is opened anew. Sets with a denied stream are restored as
-//     soon as the loss is noticed, the others with the next report. So an empty set is stored too, for as long as nodes
+//     who played play on, and those who were evicted stay so, though their session is opened anew. Sets with a denied stream are
+//     restored as soon as the loss is noticed, the others with the next report. So an empty set is stored too, for as long as nodes
 //     remember what was in it: a missing one is a loss.
 //   - Opening times are in seconds. Among streams of one second the newest is the one that the store learned of last: a set
 //     keeps that order, on all nodes and after a loss. Of one device's it is the one that was asked for last, because a node may

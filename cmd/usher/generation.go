@@ -68,21 +68,21 @@ type lane struct {
 	_     [56]byte
 }
 
-// acquire returns the generation that serves a request which begins now. The caller releases it on the same lane, of which any number
-// names one.
-func (n *node) acquire(lane uint32) *generation {
+// acquire returns the generation that serves a request which begins now, and counts the request on the lane of a number, which may be any.
+// The caller releases the generation with the same number.
+func (n *node) acquire(number uint32) *generation {
 	for {
 		g := n.current.Load()
-		g.requests[lane%numLanes].count.Add(1)
+		g.requests[number%numLanes].count.Add(1)
 		if n.current.Load() == g {
 			return g
 		}
-		g.release(lane) // a reload was faster
+		g.release(number) // a reload was faster
 	}
 }
 
-func (g *generation) release(lane uint32) {
-	if g.requests[lane%numLanes].count.Add(-1) == 0 && g.isReplaced.Load() && !g.isServing() {
+func (g *generation) release(number uint32) {
+	if g.requests[number%numLanes].count.Add(-1) == 0 && g.isReplaced.Load() && !g.isServing() {
 		g.isIdle.Do(func() { close(g.idle) })
 	}
 }

@@ -15,7 +15,7 @@
 // request a lock.
 //
 // Decided: a connection of a listed network may lack the header, as health checks of load balancers do. Such a balancer is
-// trusted, and who lies can only take its address.
+// trusted, and a peer that lies can only take its address.
 //
 // Decided: addresses count by the prefix of one subscriber. Trusted proxies are exempt, because all their viewers share theirs.
 package listener

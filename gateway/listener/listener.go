@@ -211,9 +211,9 @@ func (l *Listener) ConnState(c net.Conn, state http.ConnState) {
 	switch {
 	case state == http.StateIdle, state == http.StateNew:
 		own.SetIdle(time.Now())
-	case state == http.StateActive && !own.hasRequested.Load() && !own.isGreeted.Swap(true) && isHTTP2(c):
-		own.idleSince.Store(0) // HTTP/2 is active once before the first request: when it begins
-	default:
+	case state == http.StateActive && (own.hasRequested.Load() || own.isGreeted.Swap(true) || !isHTTP2(c)):
 		own.SetActive()
+	default: // HTTP/2 is active once before the first request: when it begins
+		own.idleSince.Store(0)
 	}
 }

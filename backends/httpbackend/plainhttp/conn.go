@@ -19,8 +19,7 @@ import (
 	"usher/backends/socket"
 )
 
-// bufferSize holds a usual answer, whose header takes more than one system call otherwise. A connection that is idle keeps as much for
-// requests.
+// bufferSize holds a usual answer, so that one system call reads it. An idle connection keeps at most as much for its next request.
 const bufferSize = 4 << 10
 
 // conn is a connection. It belongs to one call at a time, except for abort.
@@ -35,15 +34,15 @@ type conn struct {
 	headerLeft int64 // bytes; negative: not reading a header
 	hasRead    bool  // a byte of the answer
 
-	raw syscall.RawConn // nil: reads and writes go through net.Conn
-	// What follows is for the callback of raw, which is made once.
-	onReadable func(fd uintptr) bool
-	unsent     []byte // of the request
-	isAsked    bool   // the call has begun to send it
-	in         []byte
-	numRead    int
-	readErr    error
-	sendErr    error
+	unsent   []byte // of the request
+	hasBegun bool   // the call has begun to send the request
+	sendErr  error  // of sending it
+
+	raw        syscall.RawConn       // nil: reads and writes go through net.Conn
+	onReadable func(fd uintptr) bool // the callback of raw, which is made once
+	in         []byte                // where the callback reads to
+	numRead    int                   // bytes that it has read
+	readErr    error                 // of reading
 
 	ctx    context.Context
 	trace  *httptrace.ClientTrace
@@ -82,9 +81,9 @@ func (c *conn) Read(p []byte) (int, error) {
 // receive sends what is left of the request, and reads what comes then.
 func (c *conn) receive(p []byte) (int, error) {
 	if c.raw == nil {
-		if !c.isAsked {
-			c.beginToAsk()
-			c.ask()
+		if !c.hasBegun {
+			c.begin()
+			c.sendRest()
 		}
 		return c.Conn.Read(p)
 	}
@@ -104,13 +103,13 @@ func (c *conn) receive(p []byte) (int, error) {
 }
 
 // readNow reads without waiting, and sends the request once nothing more can be read. It reports whether there is something to return.
-// Data that a kept connection has before it is asked is no answer to this call.
+// Data that a kept connection has before that is no answer to this call.
 func (c *conn) readNow(fd uintptr) bool {
-	if c.isAsked || c.isReused {
+	if c.hasBegun || c.isReused {
 		n, errno := socket.Read(fd, c.in)
 		switch {
 		case errno == unix.EAGAIN:
-		case !c.isAsked:
+		case !c.hasBegun:
 			c.readErr = errStale
 			return true
 		case errno != 0:
@@ -121,24 +120,25 @@ func (c *conn) readNow(fd uintptr) bool {
 			return true
 		}
 	}
-	if !c.isAsked {
-		c.beginToAsk()
+	if !c.hasBegun {
+		c.begin()
 		n, _ := socket.Write(fd, c.unsent) // an error comes again
 		c.unsent = c.unsent[max(n, 0):]
-		c.ask() // may wait, because a read does not lock writers out
+		c.sendRest() // may wait, because a read does not lock writers out
 	}
 	return false
 }
 
-func (c *conn) beginToAsk() {
-	c.isAsked = true
+// begin tells the trace that the request is sent on this connection.
+func (c *conn) begin() {
+	c.hasBegun = true
 	if c.trace != nil && c.trace.GotConn != nil {
 		c.trace.GotConn(httptrace.GotConnInfo{Conn: c.Conn, Reused: c.isReused})
 	}
 }
 
-// ask sends what is left of the request. The connection may have an answer even if that fails.
-func (c *conn) ask() {
+// sendRest sends what is left of the request. The connection may have an answer even if that fails.
+func (c *conn) sendRest() {
 	if len(c.unsent) > 0 {
 		_, c.sendErr = c.Write(c.unsent)
 	}
@@ -154,7 +154,7 @@ func (c *conn) call(r *http.Request, trace *httptrace.ClientTrace) (*http.Respon
 	if err := r.Write(&c.request); err != nil {
 		return nil, err
 	}
-	c.unsent, c.isAsked, c.sendErr = c.request.Bytes(), false, nil
+	c.unsent, c.hasBegun, c.sendErr = c.request.Bytes(), false, nil
 	c.setReadDeadline(c.transport.options.HeaderTimeout)
 	resp, err := c.readHeader(r)
 	switch {

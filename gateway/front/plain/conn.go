@@ -44,9 +44,9 @@ type conn struct {
 	exchange *Exchange
 	// idleUntil is the read deadline; zero: none that is known.
 	idleUntil time.Time
-	// now is when the last response was sent. The clock is read once for each.
-	now     time.Time
-	context *requestContext
+	// lastResponse is when the last response was sent. The clock is read once for each.
+	lastResponse time.Time
+	context      *requestContext
 
 	// What follows is for the callbacks of raw, which are made once.
 	onReadable, onWritable func(fd uintptr) bool
@@ -131,7 +131,7 @@ func (c *conn) takeHead() (isWhole bool, err *refusal) {
 func (c *conn) waitForRequest() bool {
 	if c.peer.IsValid() {
 		if c.own != nil {
-			c.own.SetIdle(c.now)
+			c.own.SetIdle(c.lastResponse)
 		}
 		if c.server.isDraining.Load() || !c.state.CompareAndSwap(isActive, isIdle) {
 			return false
@@ -171,8 +171,8 @@ func (c *conn) identify() {
 // extendIdle lets the connection be silent for up to d since its last response. A deadline that is far enough away is left as it is,
 // because setting one costs more than reading a request: a connection is closed after at least seven eighths of d.
 func (c *conn) extendIdle(d time.Duration) {
-	if left := c.idleUntil.Sub(c.now); left < d-d/8 || left > d {
-		c.setReadDeadline(c.now.Add(d))
+	if left := c.idleUntil.Sub(c.lastResponse); left < d-d/8 || left > d {
+		c.setReadDeadline(c.lastResponse.Add(d))
 	}
 }
 
@@ -255,7 +255,7 @@ func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error)
 				return sent, err
 			}
 		}
-		c.now = time.Now()
+		c.lastResponse = time.Now()
 		return sent, nil
 	}
 	c.numWritten, c.mayBlock = 0, false
@@ -267,7 +267,7 @@ func (c *conn) write(limit time.Duration, parts ...[]byte) (sent int, err error)
 	c.mayBlock = true
 	err = c.writeRest()
 	_ = c.SetWriteDeadline(time.Time{})
-	c.now = time.Now()
+	c.lastResponse = time.Now()
 	return c.numWritten, err
 }
 

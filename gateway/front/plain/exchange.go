@@ -136,7 +136,7 @@ func (x *Exchange) send(g *gateway.Gateway) {
 		x.write(out)
 	case resp.Stream != nil:
 		x.relay(g, resp.Stream, isChunked)
-		x.conn.now = time.Now()
+		x.conn.lastResponse = time.Now()
 	case len(out)+len(resp.Body) <= cap(out):
 		resp.Sent(x.write(append(out, resp.Body...)) - int64(len(out)))
 	default:
@@ -221,8 +221,8 @@ func (x *Exchange) appendHead(out []byte) (_ []byte, isChunked bool) {
 			out = append(out, "Transfer-Encoding: chunked\r\n"...)
 		}
 	}
-	c.now = time.Now()
-	out = append(c.server.appendDate(append(out, "Date: "...), c.now), "\r\n"...)
+	c.lastResponse = time.Now()
+	out = append(c.server.appendDate(append(out, "Date: "...), c.lastResponse), "\r\n"...)
 	if !c.isKeptAlive() {
 		out = append(out, "Connection: close\r\n"...)
 	}
