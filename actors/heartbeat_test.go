@@ -214,12 +214,14 @@ func TestHeartbeatReporter_Collect_EachSessionOnce(t *testing.T) {
 func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
-		use     *ticketUse
-		stream  *userStream
-		streams int
-		uses    int
+		use      *ticketUse
+		stream   *userStream
+		isSilent bool
+		streams  int
+		uses     int
 	}{
 		"a stream of a limited user":       {stream: &userStream{hash: "17"}, streams: 1},
+		"a stream that nobody watches":     {stream: &userStream{hash: "17"}, isSilent: true},
 		"an address of a shared ticket":    {use: &ticketUse{root: idOf(1)}, uses: 1},
 		"neither":                          {},
 		"an address with a stream as well": {use: &ticketUse{root: idOf(1)}, stream: &userStream{hash: "17"}, streams: 1, uses: 1},
@@ -228,7 +230,10 @@ func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 		h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), newAddressLimit(c, t0()), time.Minute, time.Minute)
 		s, _ := c.table.findOrAdd(idOf(1), newBareSession(idOf(1)))
 		s.decision.Store(new(allowedDecision()))
-		s.lastSeen.Store(5)
+		s.lastSeen.Store(5) // long ago
+		if !test.isSilent {
+			s.Begin()
+		}
 		s.flags.set(flagUnsaved, true)
 		s.stream.Store(test.stream)
 		s.ticketUse = test.use

@@ -255,3 +255,31 @@ func supersededDecision() backends.Decision {
 		Verdict: backends.Denied, Source: backends.FromLimit, Reason: backends.ReasonSuperseded,
 	}
 }
+
+// evict revokes an evicted or superseded stream on all nodes; on this one alone if that is what counted it.
+func (l *streamLimits) evict(e session.EvictedStream, isLocal bool) {
+	v, isRevoked := revocationOf(e.State)
+	if !isRevoked {
+		return
+	}
+	v.Session, v.Opened = e.Session, e.Opened
+	ctx, cancel := l.cluster.writeContext()
+	defer cancel()
+	var err error
+	switch {
+	case v.Kind == session.RevokedEvicted:
+		err = l.cluster.SetEvicted(ctx, e.Session, true)
+	case !isLocal: // or it would be stored after the outage, and end the channel to which the viewer has come back meanwhile
+		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened)
+	}
+	if err != nil && !isLocal {
+		l.log.Warn("eviction not stored, the session may return on another node",
+			slog.String("session", e.Session.String()), slog.Any("error", err))
+	}
+	if s := l.table.find(e.Session); s != nil {
+		l.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
+	}
+	if !isLocal { // or it would end, after an outage, what the others let play
+		l.cluster.announce(v)
+	}
+}

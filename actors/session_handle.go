@@ -232,6 +232,26 @@ func (s *Session) TargetDuration() (target time.Duration, isComplete bool) {
 	return max(d, -d), d < 0
 }
 
+// The least zap timeouts.
+const (
+	minZapTimeout = 6 * time.Second
+	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
+	minVODZapTimeout = time.Minute
+)
+
+// zapTimeoutOf returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
+// least once in a target duration. It is zero if that is unknown.
+func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
+	switch {
+	case target == 0:
+		return 0
+	case isComplete:
+		return max(minVODZapTimeout, target*3/2)
+	default:
+		return max(minZapTimeout, target*3/2)
+	}
+}
+
 // addToHistory adds a decision to the history, unless it equals the last one.
 func (s *Session) addToHistory(d *backends.Decision) {
 	code := uint64(d.Verdict)<<4 | uint64(d.Source)

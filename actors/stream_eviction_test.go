@@ -77,7 +77,7 @@ func stateOf(s session.StreamState) session.LimitResult {
 }
 
 // inLimitBubble runs the test with a node all of whose viewers are one user's, who may watch one stream.
-func inLimitBubble(t *testing.T, test func(t *testing.T, n *node, f *fakeLimits)) {
+func inLimitBubble(t *testing.T, test func(t *testing.T, n *node, f *fakeLimits), options ...func(*setup)) {
 	t.Helper()
 	inBubble(t, func(t *testing.T) {
 		f := &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, join: stateOf(session.StreamActive), renew: stateOf(session.StreamActive)}
@@ -86,7 +86,12 @@ func inLimitBubble(t *testing.T, test func(t *testing.T, n *node, f *fakeLimits)
 			d.UserID, d.MaxSessions = "7", 1
 			return d, nil
 		})
-		n := newNode(b, f.fakeCluster, func(s *setup) { s.Cluster = f })
+		n := newNode(b, f.fakeCluster, func(s *setup) {
+			s.Cluster = f
+			for _, edit := range options {
+				edit(s)
+			}
+		})
 		defer n.closeAndDrain()
 		test(t, n, f)
 	})

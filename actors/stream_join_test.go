@@ -198,6 +198,64 @@ func TestStreamLimits_Renewed_ByHeartbeats(t *testing.T) {
 	})
 }
 
+// TestStreamLimits_Silent_NotRenewed tells the store of a viewer's silence, and then no more until they ask again: a million who are
+// silent cost it nothing.
+func TestStreamLimits_Silent_NotRenewed(t *testing.T) {
+	t.Parallel()
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.keepWatching(t, openRequest(1), 2*time.Second, nil)
+		before := len(f.told().renewed)
+		s := n.table.find(idOf(1))
+		silence := time.Duration(0)
+		for range 12 { // a minute, until its playlist is unknown for longer than any is watched; then two heartbeats
+			time.Sleep(20 * time.Second)
+			if silence += 20 * time.Second; len(f.told().renewed) == before {
+				break
+			}
+			before = len(f.told().renewed)
+		}
+		if s.flags.has(flagClosed) || silence < 80*time.Second || silence > 140*time.Second {
+			t.Errorf("renewed for %s of silence, want for one to two minutes; closed: %t", silence, s.flags.has(flagClosed))
+		}
+		n.keepWatching(t, openRequest(1), time.Minute, nil)
+		if got := len(f.told().renewed) - before; got != 3 {
+			t.Errorf("%d renewals in a minute of a viewer who is back, want one with each heartbeat", got)
+		}
+	}, func(s *setup) { s.Config.IdleTimeout, s.HeartbeatInterval = time.Hour, 20*time.Second })
+}
+
+// TestStreamLimits_SlowStore_FewCalls lets users wait for a slow store without a goroutine each, and renews all of them then.
+func TestStreamLimits_SlowStore_FewCalls(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		f := &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, join: stateOf(session.StreamActive), renew: stateOf(session.StreamActive)}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			d.UserID, d.MaxSessions = r.Session.String(), 1
+			return d, nil
+		}), f.fakeCluster, func(s *setup) { s.Cluster = f })
+		defer n.closeAndDrain()
+		const users = maxRenewing + 100
+		for i := range users {
+			n.watch(t, openRequest(i))
+		}
+		release := make(chan struct{})
+		before := len(f.told().renewed)
+		f.answer(func() { f.beforeRenew = func() { <-release } })
+		for i := range users {
+			n.OnLimitExceeded(n.table.find(idOf(i)).stream.Load().hash)
+		}
+		if got := len(f.told().renewed) - before; got != maxRenewing {
+			t.Errorf("%d calls of the store at once, want %d", got, maxRenewing)
+		}
+		f.answer(func() { f.beforeRenew = nil })
+		close(release)
+		if got := len(f.told().renewed) - before; got != users {
+			t.Errorf("%d users renewed, want %d", got, users)
+		}
+	})
+}
+
 // TestStreamLimits_MarkDue_OneTask renews a user's streams by one task, however often they become due.
 func TestStreamLimits_MarkDue_OneTask(t *testing.T) {
 	t.Parallel()

@@ -3,7 +3,6 @@ package actors
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +24,15 @@ type streamLimits struct {
 
 	mu    sync.Mutex
 	users map[string]*userStreams // by the user's hash
+	// due are the users with streams to renew, for whom a task of renewing will do it.
+	due      []dueUser
+	renewing int // tasks
+}
+
+// dueUser is a user with streams to renew.
+type dueUser struct {
+	hash    string
+	streams *userStreams
 }
 
 // userStream is a session's stream among those of its user. It is not changed.
@@ -40,8 +48,8 @@ type userStreams struct {
 	sessions smallset.Set[*Session]
 	// due holds the sessions to renew next.
 	due smallset.Set[*Session]
-	// renewInFlight: a task renews what is due. There is one task per user, so that a user with many sessions costs the
-	// store one call for all of them.
+	// renewInFlight: a task renews what is due, or will. There is one call per user at a time, so that a user with many sessions
+	// costs the store one for all of them.
 	renewInFlight bool
 	// renewScheduled: a timer renews all streams of the user soon.
 	renewScheduled bool
@@ -49,8 +57,13 @@ type userStreams struct {
 	isLocal bool
 }
 
-// maxRenewed bounds the streams of one call, so that the store needs a few milliseconds at most.
-const maxRenewed = 128
+const (
+	// maxRenewed bounds the streams of one call, so that the store needs a few milliseconds at most.
+	maxRenewed = 128
+	// maxRenewing bounds the users whose streams are renewed at once: enough to fill the store's pipelines. A store that is slow
+	// makes the others wait, without a goroutine each.
+	maxRenewing = 256
+)
 
 func newStreamLimits(c core, config PerUserConfig) *streamLimits {
 	l := &streamLimits{core: c, renewal: make(chan *Session, maxRenewals), users: map[string]*userStreams{}}
@@ -98,26 +111,6 @@ func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) sessio
 	}
 }
 
-// The least zap timeouts.
-const (
-	minZapTimeout = 6 * time.Second
-	// minVODZapTimeout is for playlists that are complete, whose players buffer for long.
-	minVODZapTimeout = time.Minute
-)
-
-// zapTimeoutOf returns for how long a viewer asks for nothing, at most, while they watch a media playlist: a player asks at
-// least once in a target duration. It is zero if that is unknown.
-func zapTimeoutOf(target time.Duration, isComplete bool) time.Duration {
-	switch {
-	case target == 0:
-		return 0
-	case isComplete:
-		return max(minVODZapTimeout, target*3/2)
-	default:
-		return max(minZapTimeout, target*3/2)
-	}
-}
-
 // zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
 // a decision expires.
 func (l *streamLimits) zapTimeout(s *Session) time.Duration {
@@ -125,6 +118,13 @@ func (l *streamLimits) zapTimeout(s *Session) time.Duration {
 		return s.policy().Clamped(d.ValidFor) + s.extraTime()
 	}
 	return cmp.Or(l.config.Load().ZapTimeout, zapTimeoutOf(s.TargetDuration()))
+}
+
+// isSilent reports whether nothing is left to say of the stream: its viewer has been silent for so long that it had stopped to count
+// for that time before. By then the store was told so, or holds no place for it any more.
+func (l *streamLimits) isSilent(s *Session, before time.Duration) bool {
+	now := time.Now()
+	return now.Sub(s.lastAsked(now)) > cmp.Or(l.zapTimeout(s), minVODZapTimeout)+before
 }
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
@@ -247,8 +247,29 @@ func (l *streamLimits) markDue(hash string, sessions ...*Session) {
 			streams.due.Add(s)
 		}
 	}
-	if streams.due.Len() > 0 && !streams.renewInFlight {
-		streams.renewInFlight = l.life.tryRun(func() { l.renewDue(hash, streams) })
+	if streams.due.Len() == 0 || streams.renewInFlight {
+		return
+	}
+	streams.renewInFlight = true
+	l.due = append(l.due, dueUser{hash, streams})
+	if l.renewing < maxRenewing && l.life.tryRun(l.renewUsers) {
+		l.renewing++
+	}
+}
+
+// renewUsers renews users' streams until none are due.
+func (l *streamLimits) renewUsers() {
+	for {
+		l.mu.Lock()
+		if len(l.due) == 0 || l.life.isEnding() {
+			l.renewing--
+			l.mu.Unlock()
+			return
+		}
+		u := l.due[0]
+		l.due = l.due[1:]
+		l.mu.Unlock()
+		l.renewDue(u.hash, u.streams)
 	}
 }
 
@@ -365,32 +386,4 @@ func (l *streamLimits) renewLocal() {
 			}
 		}
 	})
-}
-
-// evict revokes an evicted or superseded stream on all nodes; on this one alone if that is what counted it.
-func (l *streamLimits) evict(e session.EvictedStream, isLocal bool) {
-	v, isRevoked := revocationOf(e.State)
-	if !isRevoked {
-		return
-	}
-	v.Session, v.Opened = e.Session, e.Opened
-	ctx, cancel := l.cluster.writeContext()
-	defer cancel()
-	var err error
-	switch {
-	case v.Kind == session.RevokedEvicted:
-		err = l.cluster.SetEvicted(ctx, e.Session, true)
-	case !isLocal: // or it would be stored after the outage, and end the channel to which the viewer has come back meanwhile
-		err = l.cluster.RevokeSession(ctx, e.Session, e.Opened)
-	}
-	if err != nil && !isLocal {
-		l.log.Warn("eviction not stored, the session may return on another node",
-			slog.String("session", e.Session.String()), slog.Any("error", err))
-	}
-	if s := l.table.find(e.Session); s != nil {
-		l.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
-	}
-	if !isLocal { // or it would end, after an outage, what the others let play
-		l.cluster.announce(v)
-	}
 }
