@@ -199,7 +199,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 
 // queueRenewals queues the session's stream and its address for renewal.
 func (h *heartbeatReporter) queueRenewals(s *Session) {
-	if s.stream.Load() != nil && !h.streams.isSilent(s, 2*h.interval) {
+	if s.stream.Load() != nil && s.flags.has(flagPlaying) && !h.streams.isSilent(s, 2*h.interval) {
 		h.streams.queueRenewal(s)
 	}
 	if s.ticketUse != nil {

@@ -217,11 +217,13 @@ func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 		use      *ticketUse
 		stream   *userStream
 		isSilent bool
+		isOpened bool // and does not play yet
 		streams  int
 		uses     int
 	}{
 		"a stream of a limited user":       {stream: &userStream{hash: "17"}, streams: 1},
 		"a stream that nobody watches":     {stream: &userStream{hash: "17"}, isSilent: true},
+		"a stream that does not play yet":  {stream: &userStream{hash: "17"}, isOpened: true},
 		"an address of a shared ticket":    {use: &ticketUse{root: idOf(1)}, uses: 1},
 		"neither":                          {},
 		"an address with a stream as well": {use: &ticketUse{root: idOf(1)}, stream: &userStream{hash: "17"}, streams: 1, uses: 1},
@@ -235,6 +237,7 @@ func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 			s.Begin()
 		}
 		s.flags.set(flagUnsaved, true)
+		s.flags.set(flagPlaying, !test.isOpened)
 		s.stream.Store(test.stream)
 		s.ticketUse = test.use
 		for step := range heartbeatSteps {

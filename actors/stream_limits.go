@@ -169,7 +169,7 @@ func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 	}
 	streams.sessions.Add(s)
 	l.mu.Unlock()
-	// A session that does not play yet is renewed when it begins to, and by its heartbeats.
+	// A session that does not play yet does not count. It is renewed when it begins to, and by its heartbeats from then on.
 	if s.flags.has(flagPlaying) {
 		l.queueRenewal(s)
 	}

@@ -63,7 +63,9 @@ type shared struct {
 }
 
 func newShared(s store, r rules, log *slog.Logger) *shared {
-	return &shared{store: s, rules: r, log: log, users: make(expiring[*sharedUser])}
+	h := &shared{store: s, rules: r, log: log}
+	h.users = newExpiring[*sharedUser](&h.mu)
+	return h
 }
 
 // sharedUser is the streams of a user as this node last read or wrote them. If another node has changed them since, or if
@@ -99,11 +101,11 @@ type call struct {
 // apply takes reports of a user's streams. If the store does not count them in time this node does, with what it knows.
 func (h *shared) apply(ctx context.Context, name string, reports []report) session.LimitResult {
 	h.mu.Lock()
-	u, now := h.users[name].value, time.Now()
+	u, now := h.users.get(name), time.Now()
 	if u == nil {
 		u = new(sharedUser)
 	}
-	h.users.set(name, u, now, max(cacheTTL, u.fullUntil.Sub(now)))
+	h.users.set(name, u, max(cacheTTL, u.fullUntil.Sub(now)))
 	err := errFull
 	if !now.Before(u.fullUntil) {
 		c := h.enqueue(ctx, name, u, reports)
@@ -169,7 +171,7 @@ func (h *shared) enqueue(ctx context.Context, name string, u *sharedUser, report
 func (h *shared) restoreDenied() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, e := range h.users {
+	for name, e := range h.users.entries {
 		if slices.ContainsFunc(e.value.known.streams, func(s stream) bool { return s.State != session.StreamActive }) {
 			h.enqueue(context.Background(), name, e.value, nil)
 		}

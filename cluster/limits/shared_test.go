@@ -440,7 +440,7 @@ func restoreNow(h *shared) {
 	h.restoreDenied()
 	for isRunning := true; isRunning; runtime.Gosched() {
 		h.mu.Lock()
-		u := h.users["ann"].value
+		u := h.users.get("ann")
 		isRunning = u != nil && u.isRunning
 		h.mu.Unlock()
 	}

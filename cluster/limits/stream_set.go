@@ -118,7 +118,8 @@ type result struct {
 // applyReports returns the set after reports at a time in ms, by a node that reaches the store without a break since upSince;
 // 0: since ever.
 func (s streamSet) applyReports(reports []report, now, upSince int64, r *rules) (streamSet, result) {
-	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+len(reports))} // pointers into it stay valid
+	// Pointers into it stay valid, and a node that keeps it keeps no more than it holds.
+	u := update{rules: r, now: now, streams: make(streamSet, 0, len(s)+s.numUnknown(reports))}
 	for _, one := range s {
 		// A clock that was set back must not keep a stream for longer.
 		one.LastSeen, one.ReportedAt, one.CountedSince = min(one.LastSeen, now), min(one.ReportedAt, now), min(one.CountedSince, now)
@@ -145,6 +146,16 @@ func (s streamSet) applyReports(reports []report, now, upSince int64, r *rules) 
 		u.result.ttl = max(u.result.ttl, 2*time.Duration(u.streams[i].ttl(r))*time.Millisecond)
 	}
 	return u.streams, u.result
+}
+
+// numUnknown returns how many of the reports are of streams that the set does not hold.
+func (s streamSet) numUnknown(reports []report) (n int) {
+	for i := range reports {
+		if !slices.ContainsFunc(s, func(one stream) bool { return one.ID == reports[i].ID }) {
+			n++
+		}
+	}
+	return n
 }
 
 // bridge takes a stream as reported at upSince that counted when it was last reported, or was denied, and whose report is too
