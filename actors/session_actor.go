@@ -253,7 +253,7 @@ func (a *sessionActor) publish(now time.Time) {
 	}
 	s.decision.Store(a.registry.shown.share(&d))
 	s.addToHistory(&d)
-	a.registry.streams.onDecision(s, &d)
+	a.registry.streams.onDecision(s, request, &d)
 	a.registry.users.add(s, &d)
 	a.registry.addresses.onDecision(s, &d)
 	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent

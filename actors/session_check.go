@@ -163,13 +163,14 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	if d.Verdict != backends.Allowed {
 		return nil
 	}
-	if ban, isBanned := r.cluster.Banned(s.Request(), d); isBanned {
+	request := s.Request()
+	if ban, isBanned := r.cluster.Banned(request, d); isBanned {
 		return new(banDecision(ban))
 	}
 	if !record.IsEvicted {
 		return nil
 	}
-	if r.streams.join(ctx, s, record.Opened, d) == session.StreamEvicted {
+	if r.streams.join(ctx, s, request, record.Opened, d) == session.StreamEvicted {
 		evicted := *record
 		s.evicted.Store(&evicted)
 		return new(evictedDecision(d))
@@ -189,7 +190,9 @@ func (r *Registry) zapBack(ctx context.Context, s *Session, record *session.Reco
 	if !isByCredentials || d.Verdict != backends.Allowed || !record.Opened.After(record.RevokedBefore) {
 		return
 	}
-	if u := r.streams.streamFor(s, d); u == nil || u.device == "" || r.streams.join(ctx, s, record.Opened, d) != session.StreamSuperseded {
+	request := s.Request()
+	u := r.streams.streamOf(request, d)
+	if u == nil || u.device == "" || r.streams.join(ctx, s, request, record.Opened, d) != session.StreamSuperseded {
 		return
 	}
 	record.RevokedBefore = record.Opened
@@ -255,7 +258,7 @@ func (r *Registry) joinStreams(
 		answer.Decision = banDecision(ban)
 		return
 	}
-	if r.streams.join(ctx, s, record.Opened, &answer.Decision) == session.StreamEvicted {
+	if r.streams.join(ctx, s, request, record.Opened, &answer.Decision) == session.StreamEvicted {
 		r.evict(ctx, s, record, answer)
 	}
 }

@@ -272,7 +272,7 @@ func TestStreamLimits_UserChanges(t *testing.T) {
 		before := s.stream.Load()
 		d := *s.Decision()
 		d.UserID = "8"
-		n.streams.onDecision(s, &d)
+		n.streams.onDecision(s, s.Request(), &d)
 		after := s.stream.Load()
 		n.streams.mu.Lock()
 		defer n.streams.mu.Unlock()

@@ -24,7 +24,7 @@ func TestStreamLimits_Join_OncePerUser(t *testing.T) {
 		}{{"7", 0}, {"8", 1}, {"7", 1}} {
 			d := *s.Decision()
 			d.UserID = test.user
-			if got := n.streams.join(t.Context(), s, time.Now(), &d); got != session.StreamActive {
+			if got := n.streams.join(t.Context(), s, s.Request(), time.Now(), &d); got != session.StreamActive {
 				t.Errorf("user %s: %v, want active", test.user, got)
 			}
 			if got := len(f.told().joined) - before; got != test.want {
@@ -126,7 +126,7 @@ func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
 		s.request.Store(openRequest(1).Request)
 		s.ticketUse = test.use
 		s.stream.Store(test.before)
-		l.onDecision(s, &test.decision)
+		l.onDecision(s, s.Request(), &test.decision)
 		if got := s.stream.Load(); (got != nil) != test.want || got != nil && *got != *stream {
 			t.Errorf("%s: the stream is %+v, want one: %t", name, got, test.want)
 		}

@@ -95,14 +95,6 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 	return u
 }
 
-// streamFor returns the stream that a decision gives the session. Without limits it costs nothing.
-func (l *streamLimits) streamFor(s *Session, d *backends.Decision) *userStream {
-	if l.config.Load().limit(d) == 0 {
-		return nil
-	}
-	return l.streamOf(s.Request(), d)
-}
-
 func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
 		User: u.hash, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.flags.has(flagPlaying),
@@ -129,8 +121,10 @@ func (l *streamLimits) isSilent(s *Session, before time.Duration) bool {
 
 // join asks the store for a stream for an allowed session, if its user has a limit and it has no stream yet. If the store
 // does not answer before the end of ctx, what this node knows decides: an outage refuses none but an evicted stream.
-func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d *backends.Decision) session.StreamState {
-	u := l.streamFor(s, d)
+func (l *streamLimits) join(
+	ctx context.Context, s *Session, r *backends.Request, opened time.Time, d *backends.Decision,
+) session.StreamState {
+	u := l.streamOf(r, d)
 	if current := s.stream.Load(); u == nil || current != nil && current.hash == u.hash {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
@@ -142,7 +136,7 @@ func (l *streamLimits) join(ctx context.Context, s *Session, opened time.Time, d
 }
 
 // onDecision adds or removes the session's stream as the decision demands.
-func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
+func (l *streamLimits) onDecision(s *Session, r *backends.Request, d *backends.Decision) {
 	if d.Verdict != backends.Allowed {
 		l.leave(s, d)
 		return
@@ -150,7 +144,7 @@ func (l *streamLimits) onDecision(s *Session, d *backends.Decision) {
 	if isUncounted := s.ticketUse.isSibling() && s.stream.Load() == nil; !d.Source.IsAuthoritative() && !isUncounted {
 		return // an outage ends no stream
 	}
-	u, current := l.streamFor(s, d), s.stream.Load()
+	u, current := l.streamOf(r, d), s.stream.Load()
 	switch {
 	case u == nil:
 		l.remove(s)

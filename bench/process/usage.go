@@ -117,14 +117,28 @@ func parseStat(line []byte) (stat, error) {
 	return stat{pid: values[0], parent: values[1], cpu: time.Duration(ticks) * tick}, nil
 }
 
+// Peak returns the most memory in RAM that a process had at any time, in bytes.
+func Peak(pid int) (uint64, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	return kilobytesOf(text, "VmHWM:"), nil
+}
+
 // resident returns the memory of a process, 0 if it has ended.
 func resident(pid int) uint64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0
 	}
+	return kilobytesOf(text, "Pss:")
+}
+
+// kilobytesOf returns the value of a line such as "Pss:  42 kB" in bytes, 0 without it.
+func kilobytesOf(text []byte, name string) uint64 {
 	for line := range bytes.Lines(text) {
-		if size, ok := bytes.CutPrefix(line, []byte("Pss:")); ok {
+		if size, ok := bytes.CutPrefix(line, []byte(name)); ok {
 			kilobytes, _ := strconv.ParseUint(string(bytes.TrimSuffix(bytes.TrimSpace(size), []byte(" kB"))), 10, 64)
 			return kilobytes << 10
 		}

@@ -48,9 +48,7 @@ func newBed(ctx context.Context, o Options) (*bed, error) {
 	b := &bed{Options: o}
 	b.middleware = backendtest.New(backendtest.Config{
 		Address: "127.0.0.1:0",
-		Lookup: func(token string) (backendtest.User, bool) {
-			return backendtest.User{}, strings.HasPrefix(token, "good")
-		},
+		Lookup:  userOf,
 	})
 	if err := b.middleware.Start(); err != nil {
 		return nil, err
@@ -146,6 +144,8 @@ type target struct {
 	authPath string
 	// isGuarded says that it asks the middleware.
 	isGuarded bool
+	// metricsURL is that of a node of Usher.
+	metricsURL string
 	// request returns the target of a viewer's request for a path.
 	request func(path, token string) string
 	close   func()

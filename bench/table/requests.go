@@ -49,7 +49,7 @@ func ticketRequests(ctx context.Context, t *target) ([]load.Request, error) {
 		return requests, nil
 	}
 	for i := range requests {
-		uris, err := listed(ctx, t, knownToken(i))
+		uris, err := listed(ctx, t, playlist, knownToken(i))
 		if err != nil {
 			return nil, err
 		}
@@ -76,12 +76,15 @@ func authRequests(t *target) []load.Request {
 // perViewer is how many segments each viewer requests.
 const perViewer = 4
 
-// segmentRequests requests the newest segments for each known viewer, by the URIs of their own playlist.
-func segmentRequests(ctx context.Context, t *target) ([]load.Request, error) {
+// knownViewer returns the playlist and the token of a known viewer.
+func knownViewer(i int) (path, token string) { return playlist, knownToken(i) }
+
+// segmentRequests requests the newest segments for each of a thousand viewers, by the URIs of their own playlist.
+func segmentRequests(ctx context.Context, t *target, viewer func(i int) (path, token string)) ([]load.Request, error) {
 	var requests []load.Request
 	for i := range tokens {
-		token := knownToken(i)
-		uris, err := listed(ctx, t, token)
+		path, token := viewer(i)
+		uris, err := listed(ctx, t, path, token)
 		if err != nil {
 			return nil, err
 		}
@@ -94,12 +97,12 @@ func segmentRequests(ctx context.Context, t *target) ([]load.Request, error) {
 }
 
 // listed returns the segments of a viewer's playlist as targets of requests.
-func listed(ctx context.Context, t *target, token string) ([]string, error) {
-	text, err := fetch(ctx, "http://"+t.address+t.request(playlist, token))
+func listed(ctx context.Context, t *target, path, token string) ([]string, error) {
+	text, err := fetch(ctx, "http://"+t.address+t.request(path, token))
 	if err != nil {
 		return nil, err
 	}
-	base := &url.URL{Path: playlist}
+	base := &url.URL{Path: path}
 	var uris []string
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		line := lines.Text()

@@ -13,15 +13,19 @@ import (
 // sessionToken returns the token of a session among many: 64 characters.
 func sessionToken(i int) string { return fmt.Sprintf("good-%059d", i) }
 
-// sessionChannels is over how many channels the sessions are spread.
-const sessionChannels = 500
+// sessionPath returns the playlist of a session among many.
+func sessionPath(i int) string {
+	const channels = 500
+	return fmt.Sprintf("/single/ch%03d/index.m3u8", i%channels)
+}
 
-func sessionTarget(t *target, i int) string {
-	return t.request(fmt.Sprintf("/single/ch%03d/index.m3u8", i%sessionChannels), sessionToken(i))
+// sessionHead is the request of a session among many.
+func sessionHead(t *target, i int) []byte {
+	return load.Get(t.address, t.request(sessionPath(i), sessionToken(i)))
 }
 
 // open opens sessions, one request each, and returns the load's result and the node's CPU time.
-func open(ctx context.Context, t *target, sessions int) (*load.Result, time.Duration, error) {
+func open(ctx context.Context, t *target, sessions int, head func(*target, int) []byte) (*load.Result, time.Duration, error) {
 	before, err := process.CPU(t.pid)
 	if err != nil {
 		return nil, 0, err
@@ -30,7 +34,7 @@ func open(ctx context.Context, t *target, sessions int) (*load.Result, time.Dura
 	r := load.Run(ctx, load.Options{
 		Address: t.address, Connections: fewConnections, Limit: each,
 		Next: func(connection, n int) load.Request {
-			return load.Request{Head: load.Get(t.address, sessionTarget(t, connection*each+n)), First: firstPlaylist}
+			return load.Request{Head: head(t, min(connection*each+n, sessions-1)), First: firstPlaylist}
 		},
 	}, nil)
 	after, err := process.CPU(t.pid)
@@ -58,21 +62,22 @@ type populated struct {
 	resident uint64
 }
 
-func (b *bed) populate(ctx context.Context, sessions int) (*populated, error) {
-	t, err := b.start(ctx, usherName, setting{validity: 2 * time.Hour, idle: 2 * time.Hour})
+// populate starts a node and opens sessions by their first requests. key is that of the row.
+func (b *bed) populate(ctx context.Context, key string, sessions int, s setting, head func(*target, int) []byte) (*populated, error) {
+	t, err := b.start(ctx, usherName, s)
 	if err != nil {
 		return nil, err
 	}
 	t.name = thousands(float64(sessions)) + " sessions"
 	c := &populated{target: t, sessions: sessions}
-	if c.opened, c.spent, err = open(ctx, t, sessions); err == nil {
+	if c.opened, c.spent, err = open(ctx, t, sessions, head); err == nil {
 		c.resident, err = c.memory()
 	}
 	if err != nil {
 		t.close()
 		return nil, err
 	}
-	b.say("million: %s opened at %s/s, %s of CPU; %.2f GB resident", t.name, thousands(c.opened.PerSecond()), c.spent, float64(c.resident)/1e9)
+	b.say("%s: %s opened at %s/s, %s of CPU; %.2f GB resident", key, t.name, thousands(c.opened.PerSecond()), c.spent, float64(c.resident)/1e9)
 	return c, nil
 }
 
@@ -87,7 +92,7 @@ func million(ctx context.Context, b *bed) ([]Line, error) {
 	var nodes []*populated
 	var all []*target
 	for _, n := range sizes(b.Sessions) {
-		c, err := b.populate(ctx, n)
+		c, err := b.populate(ctx, "million", n, setting{validity: 2 * time.Hour, idle: 2 * time.Hour}, sessionHead)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +102,7 @@ func million(ctx context.Context, b *bed) ([]Line, error) {
 	r, err := b.alternate(ctx, "million", fewConnections, all, func(_ context.Context, t *target) (func(int, int) load.Request, error) {
 		requests := make([]load.Request, tokens)
 		for i := range requests {
-			requests[i] = load.Request{Head: load.Get(t.address, sessionTarget(t, i)), First: firstPlaylist}
+			requests[i] = load.Request{Head: sessionHead(t, i), First: firstPlaylist}
 		}
 		return shuffled(requests), nil
 	})

@@ -88,7 +88,7 @@ func segments(ctx context.Context, b *bed) ([]Line, error) {
 		key: "segments", title: "1 MB segments, cached", goal: "≥ 1.2, wanted ≥ 1.3", wanted: 1.2,
 		peers: []string{"varnish"},
 	}.run(ctx, b, func(ctx context.Context, t *target) (func(int, int) load.Request, error) {
-		requests, err := segmentRequests(ctx, t)
+		requests, err := segmentRequests(ctx, t, knownViewer)
 		return shuffled(requests), err
 	})
 }
@@ -98,7 +98,7 @@ func mixed(ctx context.Context, b *bed) ([]Line, error) {
 		key: "mixed", title: "playlists and 1 MB segments, 1:1", goal: "≥ 1.2, wanted ≥ 1.3", wanted: 1.2,
 		peers: []string{"varnish"},
 	}.run(ctx, b, func(ctx context.Context, t *target) (func(int, int) load.Request, error) {
-		requests, err := segmentRequests(ctx, t)
+		requests, err := segmentRequests(ctx, t, knownViewer)
 		for range perViewer {
 			requests = append(requests, playlistRequests(t, tokens)...)
 		}

@@ -23,20 +23,22 @@ type Options struct {
 	Length, Warm time.Duration
 	// Sessions is the size of the rows on a million sessions.
 	Sessions int
+	// Hold is for how long those of one row are held while they are re-checked.
+	Hold time.Duration
 	// Only has the keys of rows to run; empty: all.
 	Only []string
 	// Progress gets a line for each measurement; nil: nobody does.
 	Progress func(line string)
 }
 
-// DefaultOptions takes three quarters of an hour.
+// DefaultOptions takes an hour.
 func DefaultOptions() Options {
-	return Options{Rounds: 5, Length: 5 * time.Second, Warm: time.Second, Sessions: 1_000_000}
+	return Options{Rounds: 5, Length: 5 * time.Second, Warm: time.Second, Sessions: 1_000_000, Hold: 5 * time.Minute}
 }
 
 // Quick shortens the options to a few minutes. Its figures are for orientation.
 func (o Options) Quick() Options {
-	o.Rounds, o.Length, o.Warm, o.Sessions = 1, 2*time.Second, 500*time.Millisecond, min(o.Sessions, 20_000)
+	o.Rounds, o.Length, o.Warm, o.Sessions, o.Hold = 1, 2*time.Second, 500*time.Millisecond, min(o.Sessions, 20_000), 10*time.Second
 	return o
 }
 
@@ -96,6 +98,7 @@ func rows() []row {
 		{"refuses", refuses},
 		{"hangs", hangs},
 		{"million", million},
+		{"held", held},
 		{"expiring", expiring},
 		{"idle", idle},
 		{"calls", calls},

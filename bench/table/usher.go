@@ -67,7 +67,7 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 		admin.Release()
 		_ = os.RemoveAll(folder)
 	}
-	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, close: leave}
+	t := &target{name: usherName, authPath: "/auth/nginx", isGuarded: true, metricsURL: "http://" + admin.Address + "/metrics", close: leave}
 	t.request = func(path, token string) string { return path + "?token=" + token }
 	defer func() {
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
@@ -25,9 +24,8 @@ var errDecrypt = errors.New("cannot be decrypted with any of cluster.encryption_
 // equal.
 type Cipher struct {
 	encryptingID string
-	masterKeys   map[string][]byte   // by id
-	hashKeys     [][]byte            // in the order of the list
-	numbers      *mac.Pool[struct{}] // under the first hash key
+	masterKeys   map[string]*mac.Pool[struct{}] // by id
+	hashKeys     []*mac.Pool[struct{}]          // in the order of the list
 }
 
 // NewCipher derives what it needs from the keys, of which there must be at least one. The first key encrypts and hashes,
@@ -36,20 +34,19 @@ func NewCipher(keys []setting.Key) (*Cipher, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("cluster.encryption_keys: none")
 	}
-	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string][]byte, len(keys))}
+	c := &Cipher{encryptingID: keys[0].ID, masterKeys: make(map[string]*mac.Pool[struct{}], len(keys))}
 	for _, k := range keys {
 		master, err := derive(k, "usher cluster encryption 1")
 		if err != nil {
 			return nil, err
 		}
-		c.masterKeys[k.ID] = master
+		c.masterKeys[k.ID] = mac.NewPool[struct{}](master)
 		hashKey, err := derive(k, "usher cluster hashes 1")
 		if err != nil {
 			return nil, err
 		}
-		c.hashKeys = append(c.hashKeys, hashKey)
+		c.hashKeys = append(c.hashKeys, mac.NewPool[struct{}](hashKey))
 	}
-	c.numbers = mac.NewPool[struct{}](c.hashKeys[0])
 	return c, nil
 }
 
@@ -89,10 +86,11 @@ func (c *Cipher) Decrypt(encrypted []byte, purpose string) ([]byte, error) {
 }
 
 // newAEAD returns the cipher of one purpose. Its nonces are random and stand before the ciphertext.
-func newAEAD(master []byte, purpose string) cipher.AEAD {
-	derived := hmac.New(sha256.New, master)
-	derived.Write([]byte(purpose))
-	block, err := aes.NewCipher(derived.Sum(nil))
+func newAEAD(master *mac.Pool[struct{}], purpose string) cipher.AEAD {
+	m := master.Get()
+	defer master.Put(m)
+	m.In = append(m.In[:0], purpose...)
+	block, err := aes.NewCipher(m.Sum(m.In))
 	if err != nil {
 		panic("BUG: " + err.Error()) // only the key's length can be wrong
 	}
@@ -122,16 +120,15 @@ func (c *Cipher) UserHash(user string) string { return c.Hash("user", user) }
 // Number returns [Cipher.Hash] of a value as a number. It does not allocate: a node asks for one at each opening, those that it
 // refuses among them.
 func (c *Cipher) Number(purpose string, value []byte) uint64 {
-	m := c.numbers.Get()
-	defer c.numbers.Put(m)
+	m := c.hashKeys[0].Get()
+	defer c.hashKeys[0].Put(m)
 	m.In = append(append(append(m.In[:0], purpose...), 0), value...)
 	return binary.LittleEndian.Uint64(m.Sum(m.In))
 }
 
-func hashWith(key []byte, purpose, name string) string {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(purpose))
-	h.Write([]byte{0})
-	h.Write([]byte(name))
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+func hashWith(key *mac.Pool[struct{}], purpose, name string) string {
+	m := key.Get()
+	defer key.Put(m)
+	m.In = append(append(append(m.In[:0], purpose...), 0), name...)
+	return base64.RawURLEncoding.EncodeToString(m.Sum(m.In)[:16])
 }

@@ -41,7 +41,8 @@ type pipeline struct {
 	stop    context.CancelFunc
 	workers sync.WaitGroup
 
-	loggedScripts sync.Map // names of scripts whose error was logged
+	timers        sync.Pool // of calls: *time.Timer
+	loggedScripts sync.Map  // names of scripts whose error was logged
 	// roundTrips counts the pipelines with a call that a session waits for.
 	roundTrips atomic.Uint64
 }
@@ -93,8 +94,11 @@ func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...an
 	default:
 		return nil, fmt.Errorf("%w: %d calls are waiting already", ErrNotSent, queueSize)
 	}
-	timeout := time.NewTimer(p.timeout)
-	defer timeout.Stop()
+	timeout := p.startTimer()
+	defer func() {
+		timeout.Stop()
+		p.timers.Put(timeout)
+	}()
 	select {
 	case r := <-c.done:
 		return r.value, r.err
@@ -107,6 +111,15 @@ func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...an
 	case <-p.ctx.Done():
 		return nil, fmt.Errorf("%w: the node is shutting down", backends.ErrStoreUnavailable)
 	}
+}
+
+// startTimer returns a timer of the timeout. A stopped timer sends nothing that it had not sent yet.
+func (p *pipeline) startTimer() *time.Timer {
+	if timer, isKept := p.timers.Get().(*time.Timer); isKept {
+		timer.Reset(p.timeout)
+		return timer
+	}
+	return time.NewTimer(p.timeout)
 }
 
 // queueFor returns the queue for calls with these keys. Neighbouring hash slots, which lie on one server, share a queue.
