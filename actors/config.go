@@ -216,6 +216,8 @@ type Backend interface {
 	Fallback(r *backends.Request, err error) (backends.Decision, error)
 	// State returns the state of the breaker. It neither blocks nor locks.
 	State() backends.BreakerState
+	// IsBacklogged reports whether as many re-checks wait for the backend as it may get at once. It does not block.
+	IsBacklogged() bool
 }
 
 // BackendOptions are a backend and what the config says about its sessions.

@@ -15,6 +15,13 @@ import (
 // breakerPoll is how often a queue looks whether an open breaker has closed while sessions wait.
 const breakerPoll = 100 * time.Millisecond
 
+const (
+	// maxRecheckLookups is how many re-checks may wait for the store at once: enough to fill its pipelines.
+	maxRecheckLookups = 256
+	// backlogPoll is how often a queue looks whether the store and the backend keep up again.
+	backlogPoll = time.Millisecond
+)
+
 // probePause spaces re-checks while the breaker is half-open, so that each can be answered before the next.
 const probePause = 250 * time.Millisecond
 
@@ -22,7 +29,8 @@ const probePause = 250 * time.Millisecond
 const minDropLength = 1024
 
 // recheckQueue grants the re-checks of one backend at a bounded rate, unverified sessions first, and the addresses of viewers
-// in turn. While the breaker is open sessions wait here and keep their decisions. It is safe for concurrent use.
+// in turn. While the breaker is open sessions wait here and keep their decisions. So they do while the store or the backend does
+// not keep up, however high the rate: granted, they would wait there, fail for that, and wait again. It is safe for concurrent use.
 type recheckQueue struct {
 	source    atomic.Pointer[recheckSource]
 	onGranted func(s *Session, delay time.Duration)
@@ -30,6 +38,7 @@ type recheckQueue struct {
 	liveNodes func() int    // the number of nodes that share the rate
 	lastGrant time.Time     // used by run alone, as due
 	due       time.Time     // when the next grant is
+	lookups   atomic.Int32  // re-checks that wait for the store
 	returned  chan struct{} // holds one token when a session did not need its slot
 
 	mu      sync.Mutex
@@ -40,8 +49,14 @@ type recheckQueue struct {
 
 // recheckSource is the backend that is asked. It is not changed: a reload makes another one.
 type recheckSource struct {
-	breakerState func() backends.BreakerState
-	interval     time.Duration // the shortest time between two grants of all nodes
+	backend  recheckedBackend
+	interval time.Duration // the shortest time between two grants of all nodes
+}
+
+// recheckedBackend is what a queue needs of [Backend].
+type recheckedBackend interface {
+	State() backends.BreakerState
+	IsBacklogged() bool
 }
 
 func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time.Duration)) *recheckQueue {
@@ -55,15 +70,29 @@ func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time
 	}
 }
 
-// follow sets the rate and the breaker that the grants follow from now on.
-func (q *recheckQueue) follow(perSecond int, breakerState func() backends.BreakerState) {
+// follow sets the rate and the backend that the grants follow from now on.
+func (q *recheckQueue) follow(perSecond int, b recheckedBackend) {
 	// Grants are evenly spaced, because a recovering backend cannot take a burst. Only what a late timer has lost is made good,
 	// see grantedAt. The rate is at least one per second, so that decisions are renewed at all.
-	q.source.Store(&recheckSource{breakerState: breakerState, interval: time.Second / time.Duration(max(perSecond, 1))})
+	q.source.Store(&recheckSource{backend: b, interval: time.Second / time.Duration(max(perSecond, 1))})
 }
 
 // breakerState returns the state of the backend's breaker.
-func (q *recheckQueue) breakerState() backends.BreakerState { return q.source.Load().breakerState() }
+func (q *recheckQueue) breakerState() backends.BreakerState { return q.source.Load().backend.State() }
+
+// isBacklogged reports whether another re-check would wait behind many for the store, or for the backend.
+func (q *recheckQueue) isBacklogged() bool {
+	return q.lookups.Load() >= maxRecheckLookups || q.source.Load().backend.IsBacklogged()
+}
+
+// lookUp runs the look-up of a re-check by run.
+func (q *recheckQueue) lookUp(run func(func()), look func()) {
+	q.lookups.Add(1)
+	run(func() {
+		defer q.lookups.Add(-1)
+		look()
+	})
+}
 
 // enqueue adds the session.
 func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
@@ -145,6 +174,9 @@ func (q *recheckQueue) run(ctx context.Context) {
 func (q *recheckQueue) grantNext(ctx context.Context) bool {
 	if q.breakerState() == backends.BreakerOpen {
 		return pause(ctx, breakerPoll)
+	}
+	if q.isBacklogged() {
+		return pause(ctx, backlogPoll)
 	}
 	if !q.awaitSlot(ctx) {
 		return false

@@ -1,7 +1,6 @@
 package actors
 
 import (
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +14,7 @@ func TestRecheckQueue_Run_EndsWhileSessionsWait(t *testing.T) {
 	t.Parallel()
 	for _, breaker := range []backends.BreakerState{backends.BreakerClosed, backends.BreakerHalfOpen, backends.BreakerOpen} {
 		var granted int
-		runQueue(t, 1, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
+		runQueue(t, 1, func(p *recheckQueue, health *queueHealth, got *grants) {
 			health.Store(uint32(breaker))
 			for _, s := range bareSessions(100) {
 				p.enqueue(s, session.PriorityOverdue)
@@ -34,7 +33,7 @@ func TestRecheckQueue_Run_EndsWhileSessionsWait(t *testing.T) {
 func TestRecheckQueue_AllClose_Dropped(t *testing.T) {
 	t.Parallel()
 	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
-	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
+	p.follow(1, healthOf(backends.BreakerOpen))
 	for range 3 {
 		all := bareSessions(minDropLength - 1)
 		for _, s := range all {

@@ -46,14 +46,31 @@ func bareSessions(n int) []*Session {
 	return all
 }
 
+// queueHealth is a backend in the state that is stored in it.
+type queueHealth struct {
+	atomic.Uint32
+	hasBacklog atomic.Bool
+}
+
+func (h *queueHealth) State() backends.BreakerState { return backends.BreakerState(h.Load()) }
+
+func (h *queueHealth) IsBacklogged() bool { return h.hasBacklog.Load() }
+
+// healthOf returns a backend in that state.
+func healthOf(s backends.BreakerState) *queueHealth {
+	h := new(queueHealth)
+	h.Store(uint32(s))
+	return h
+}
+
 // runQueue runs a queue in a bubble.
-func runQueue(t *testing.T, perSecond int, test func(p *recheckQueue, health *atomic.Uint32, got *grants)) {
+func runQueue(t *testing.T, perSecond int, test func(p *recheckQueue, health *queueHealth, got *grants)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		var health atomic.Uint32
+		var health queueHealth
 		var got grants
 		p := newRecheckQueue(oneNode, got.record)
-		p.follow(perSecond, func() backends.BreakerState { return backends.BreakerState(health.Load()) })
+		p.follow(perSecond, &health)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -100,7 +117,7 @@ func TestRecheckQueue_KeepsRate(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			runQueue(t, c.rate, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
+			runQueue(t, c.rate, func(p *recheckQueue, health *queueHealth, got *grants) {
 				for i, s := range bareSessions(c.sessions) {
 					p.enqueue(s, session.QueuePriority(1+i%2))
 				}
@@ -121,9 +138,49 @@ func TestRecheckQueue_KeepsRate(t *testing.T) {
 	}
 }
 
+// TestRecheckQueue_Backlog_Waits grants nothing while the store or the backend does not keep up, and all of it then.
+func TestRecheckQueue_Backlog_Waits(t *testing.T) {
+	t.Parallel()
+	const rate = 100
+	for name, begin := range map[string]func(p *recheckQueue, health *queueHealth) (end func()){
+		"of the backend": func(_ *recheckQueue, health *queueHealth) func() {
+			health.hasBacklog.Store(true)
+			return func() { health.hasBacklog.Store(false) }
+		},
+		"of the store": func(p *recheckQueue, _ *queueHealth) func() {
+			release := make(chan struct{})
+			for range maxRecheckLookups {
+				p.lookUp(func(look func()) { go look() }, func() { <-release })
+			}
+			return func() { close(release) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			runQueue(t, rate, func(p *recheckQueue, health *queueHealth, got *grants) {
+				end := begin(p, health)
+				for _, s := range bareSessions(rate) {
+					p.enqueue(s, session.PriorityOverdue)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if len(got.sessions) != 0 {
+					t.Errorf("%d grants, want none", len(got.sessions))
+				}
+				end()
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if most := maxPerSecond(got.at); len(got.sessions) != rate || most > rate {
+					t.Errorf("%d grants then, %d in one second; want all of %d at their rate", len(got.sessions), most, rate)
+				}
+			})
+		})
+	}
+}
+
 func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 	t.Parallel()
-	runQueue(t, 10, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
+	runQueue(t, 10, func(p *recheckQueue, health *queueHealth, got *grants) {
 		health.Store(uint32(backends.BreakerOpen))
 		all := bareSessions(6)
 		for i, s := range all {
@@ -147,7 +204,7 @@ func TestRecheckQueue_UnverifiedFirst(t *testing.T) {
 func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	t.Parallel()
 	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
-	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
+	p.follow(1, healthOf(backends.BreakerOpen))
 	var got, want []*Session
 	add := func(number, last int) *Session {
 		s := bareSession(idOf(number))
@@ -186,7 +243,7 @@ func ids(all []*Session) (names []string) {
 
 func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 	t.Parallel()
-	runQueue(t, 200, func(p *recheckQueue, health *atomic.Uint32, got *grants) {
+	runQueue(t, 200, func(p *recheckQueue, health *queueHealth, got *grants) {
 		health.Store(uint32(backends.BreakerHalfOpen))
 		for _, s := range bareSessions(100) {
 			p.enqueue(s, session.PriorityOverdue)
@@ -206,7 +263,7 @@ func TestRecheckQueue_HalfOpenBreaker_OneAtATime(t *testing.T) {
 
 func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 	t.Parallel()
-	runQueue(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *grants) {
+	runQueue(t, 1, func(p *recheckQueue, _ *queueHealth, got *grants) {
 		all := bareSessions(1000)
 		for i, s := range all {
 			s.flags.set(flagClosed, i != 0 && i != 999)
@@ -223,7 +280,7 @@ func TestRecheckQueue_ClosedSessions_NotGranted(t *testing.T) {
 func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 	t.Parallel()
 	p := newRecheckQueue(oneNode, func(*Session, time.Duration) {})
-	p.follow(1, func() backends.BreakerState { return backends.BreakerOpen })
+	p.follow(1, healthOf(backends.BreakerOpen))
 	watching := bareSessions(500)
 	for _, s := range watching {
 		p.enqueue(s, session.PriorityOverdue)
@@ -248,7 +305,7 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 // TestRecheckQueue_ReturnedSlot_GrantsAtOnce returns slots, which other sessions get at once in addition to those of the rate.
 func TestRecheckQueue_ReturnedSlot_GrantsAtOnce(t *testing.T) {
 	t.Parallel()
-	runQueue(t, 1, func(p *recheckQueue, _ *atomic.Uint32, got *grants) {
+	runQueue(t, 1, func(p *recheckQueue, _ *queueHealth, got *grants) {
 		start := time.Now()
 		for _, s := range bareSessions(4) {
 			p.enqueue(s, session.PriorityOverdue)

@@ -355,7 +355,7 @@ func (r *Registry) setBackends(c Config, all map[string]BackendOptions, replaced
 			})
 			r.life.run(func() { b.rechecks.run(r.life.ctx) })
 		}
-		b.rechecks.follow(o.Rules.RecheckRate, b.State)
+		b.rechecks.follow(o.Rules.RecheckRate, b)
 		next.byName[name] = b
 	}
 	r.backends.Store(next)
@@ -372,7 +372,7 @@ func (r *Registry) removeBackends() {
 		}
 		removed := *b
 		removed.Backend = removedBackend{b.Backend}
-		removed.rechecks.follow(1, removed.State)
+		removed.rechecks.follow(1, removed)
 		next.byName[name] = &removed
 	}
 	r.backends.Store(&next)

@@ -34,7 +34,12 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.ctx)
-	r.cluster.run(func() { r.send(s, r.answerLookup(ctx, s, kind, request)) })
+	look := func() { r.send(s, r.answerLookup(ctx, s, kind, request)) }
+	if kind == session.LookupForRecheck {
+		b.rechecks.lookUp(r.cluster.run, look)
+	} else {
+		r.cluster.run(look)
+	}
 }
 
 // answerLookup asks the store, and what else must be known to continue.

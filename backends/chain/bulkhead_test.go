@@ -319,3 +319,27 @@ func TestBulkheadConfig_Validate(t *testing.T) {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
+
+// TestChain_IsBacklogged_ReChecks tells when further re-checks would wait in vain, of a member of a composite too.
+func TestChain_IsBacklogged_ReChecks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		one := &Chain{Bulkhead: newBulkhead("portal", smallBulkheadConfig(), g, nil)}
+		all := &Chain{members: []*Chain{{}, one}}
+		fillSlots(t, one.Bulkhead, openingFrom(1), 5)
+		fillSlots(t, one.Bulkhead, recheckFrom(1), 1)
+		if one.IsBacklogged() || all.IsBacklogged() {
+			t.Error("backlogged though no re-check waits")
+		}
+		fillSlots(t, one.Bulkhead, recheckFrom(1), 1)
+		if !one.IsBacklogged() || !all.IsBacklogged() {
+			t.Error("not backlogged though as many re-checks wait as there are slots")
+		}
+		close(g.open)
+		synctest.Wait()
+		if one.IsBacklogged() || all.IsBacklogged() {
+			t.Error("backlogged after all were answered")
+		}
+	})
+}

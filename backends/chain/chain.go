@@ -149,6 +149,15 @@ func (c *Chain) State() backends.BreakerState {
 	return best
 }
 
+// IsBacklogged reports whether as many re-checks wait for a slot as there are, so that further ones would wait in vain; of a
+// composite, whether that is so of a member.
+func (c *Chain) IsBacklogged() bool {
+	if c.Bulkhead != nil {
+		return c.Bulkhead.rechecks.isBacklogged()
+	}
+	return slices.ContainsFunc(c.members, (*Chain).IsBacklogged)
+}
+
 // Run moves the breaker on in time and logs the backend's outages until ctx ends.
 func (c *Chain) Run(ctx context.Context) error {
 	changes, cancel := c.subscribe()

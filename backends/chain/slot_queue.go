@@ -101,6 +101,13 @@ func (q *slotQueue) enter(c slotClaim, now time.Time) (*slot, *slotWaiter, error
 	return nil, w, nil
 }
 
+// isBacklogged reports whether as many checks wait as there are slots.
+func (q *slotQueue) isBacklogged() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting.total >= q.limit.current
+}
+
 func (q *slotQueue) take(c slotClaim, now time.Time) *slot {
 	s := q.limit.take(c, q.held.total, q.waiting.total > 0, now)
 	q.held.add(c, 1)

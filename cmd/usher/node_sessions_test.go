@@ -58,6 +58,8 @@ func (w *nodeBackend) State() backends.BreakerState {
 	return backends.BreakerClosed
 }
 
+func (w *nodeBackend) IsBacklogged() bool { return false }
+
 func newNodeBackend(p *fakePortal) *nodeBackend {
 	w := new(nodeBackend)
 	w.FailOpen = chain.NewFailOpen("portal", backends.PolicyAllow, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
