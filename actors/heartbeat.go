@@ -272,7 +272,7 @@ func (h *heartbeatReporter) freeStream(ctx context.Context, c *session.ClosingRe
 	if r == nil {
 		r = new(backends.Request)
 	}
-	if u := h.streams.streamOf(r, &c.Record.Decision); u != nil {
+	if u := h.streams.streamOf(r, &c.Record.Decision); u.maxStreams > 0 {
 		h.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: c.Record.ID, IsLeaving: true})
 	}
 }

@@ -221,12 +221,12 @@ func TestHeartbeatReporter_SingleNode_RenewsAlone(t *testing.T) {
 		streams  int
 		uses     int
 	}{
-		"a stream of a limited user":       {stream: &userStream{hash: "17"}, streams: 1},
-		"a stream that nobody watches":     {stream: &userStream{hash: "17"}, isSilent: true},
-		"a stream that does not play yet":  {stream: &userStream{hash: "17"}, isOpened: true},
+		"a stream of a limited user":       {stream: &userStream{user: &userStreams{hash: "17"}}, streams: 1},
+		"a stream that nobody watches":     {stream: &userStream{user: &userStreams{hash: "17"}}, isSilent: true},
+		"a stream that does not play yet":  {stream: &userStream{user: &userStreams{hash: "17"}}, isOpened: true},
 		"an address of a shared ticket":    {use: &ticketUse{root: idOf(1)}, uses: 1},
 		"neither":                          {},
-		"an address with a stream as well": {use: &ticketUse{root: idOf(1)}, stream: &userStream{hash: "17"}, streams: 1, uses: 1},
+		"an address with a stream as well": {use: &ticketUse{root: idOf(1)}, stream: &userStream{user: &userStreams{hash: "17"}}, streams: 1, uses: 1},
 	} {
 		c := core{table: new(sessionTable), cluster: &clusterClient{Cluster: new(fakeCluster)}}
 		h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), newAddressLimit(c, t0()), time.Minute, time.Minute)

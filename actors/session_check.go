@@ -197,7 +197,7 @@ func (r *Registry) zapBack(ctx context.Context, s *Session, record *session.Reco
 	}
 	request := s.Request()
 	u := r.streams.streamOf(request, d)
-	if u == nil || u.device == "" || r.streams.join(ctx, s, request, record.Opened, d) != session.StreamSuperseded {
+	if u.device == "" || r.streams.join(ctx, s, request, record.Opened, d) != session.StreamSuperseded {
 		return
 	}
 	record.RevokedBefore = record.Opened
@@ -291,17 +291,6 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 		}
 	}()
 	return b.Check(ctx, request)
-}
-
-// checkRequest returns what the backend is asked now: the request that opened the session, and what has become of the session.
-func (a *sessionActor) checkRequest() *backends.Request {
-	r := new(*a.request())
-	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
-	r.Current = a.state.CurrentDecision()
-	if opening := a.session.opening.Load(); opening != nil {
-		r.IsStranger = opening.isStranger
-	}
-	return r
 }
 
 // rootFacts is what is known of a sibling's root. The zero value says that nothing is.

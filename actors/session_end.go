@@ -20,6 +20,17 @@ func (a *sessionActor) request() *backends.Request {
 	return s.Request()
 }
 
+// checkRequest returns what the backend is asked now: the request that opened the session, and what has become of the session.
+func (a *sessionActor) checkRequest() *backends.Request {
+	r := new(*a.request())
+	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
+	r.Current = a.state.CurrentDecision()
+	if opening := a.session.opening.Load(); opening != nil {
+		r.IsStranger = opening.isStranger
+	}
+	return r
+}
+
 // record returns what another node needs to continue the session as it stands, or to check it.
 func (a *sessionActor) record(revision uint64) session.Record {
 	r := session.Record{

@@ -212,7 +212,7 @@ func TestStreamLimits_Renewal_CountedLocally(t *testing.T) {
 	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
 		n.watch(t, openRequest(1))
 		f.answer(func() { f.renew.IsLocal = true })
-		n.OnLimitExceeded(n.table.find(idOf(1)).stream.Load().hash)
+		n.OnLimitExceeded(n.table.find(idOf(1)).stream.Load().user.hash)
 		synctest.Wait()
 		f.answer(func() { f.renew.IsLocal = false })
 		before := len(f.told().renewed)
@@ -247,7 +247,7 @@ func TestStreamLimits_Renewal_Evicted(t *testing.T) {
 		n.watch(t, openRequest(1))
 		s := n.table.find(idOf(1))
 		f.answer(func() { f.renew.RecheckIn = 2 * time.Second })
-		n.OnLimitExceeded(s.stream.Load().hash)
+		n.OnLimitExceeded(s.stream.Load().user.hash)
 		before := len(f.told().renewed)
 		f.answer(func() { f.renew = stateOf(session.StreamEvicted) })
 		time.Sleep(3 * time.Second)
@@ -269,34 +269,35 @@ func TestStreamLimits_UserChanges(t *testing.T) {
 		n.watch(t, openRequest(1))
 		s := n.table.find(idOf(1))
 		synctest.Wait()
-		before := s.stream.Load()
+		before := s.stream.Load().user
 		d := *s.Decision()
 		d.UserID = "8"
 		n.streams.onDecision(s, s.Request(), &d)
 		after := s.stream.Load()
 		n.streams.mu.Lock()
 		defer n.streams.mu.Unlock()
-		if after.hash == before.hash || n.streams.users[before.hash] != nil || !n.streams.users[after.hash].sessions.Has(s) {
-			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.hash, n.streams.users)
+		users := n.streams.users
+		if after.user.hash == before.hash || users[before.hash] != nil || !slices.Equal(users[after.user.hash].all(), []*userStream{after}) {
+			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.user.hash, users)
 		}
 	})
 }
 
-// TestStreamLimits_Renew_OneUser has a session change its user while it is due: a call renews one user's streams.
-func TestStreamLimits_Renew_OneUser(t *testing.T) {
+// TestStreamLimits_Renew_Left has a session change its user while it is due: it is renewed as a stream of the new one alone.
+func TestStreamLimits_Renew_Left(t *testing.T) {
 	t.Parallel()
 	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
-		var all []*Session
-		for i, user := range []string{"7", "8", "7"} {
+		var due []*userStream
+		for i := range 3 {
 			n.watch(t, openRequest(i))
-			s := n.table.find(idOf(i))
-			s.stream.Store(&userStream{hash: user, maxStreams: 1})
-			all = append(all, s)
+			due = append(due, n.table.find(idOf(i)).stream.Load())
 		}
-		before := len(f.told().renewed)
-		n.streams.renew(all)
+		before, user := len(f.told().renewed), due[0].user.hash
+		n.streams.set(due[1].session, streamFacts{hash: "8", maxStreams: 1})
+		n.streams.renew(user, slices.Clone(due[1:2]))
+		n.streams.renew(user, due)
 		if got := f.told().renewed[before:]; len(got) != 1 || got[0] != 2 {
-			t.Errorf("renewed %v streams, want the two of the first user", got)
+			t.Errorf("renewed %v streams, want the two that the user still has", got)
 		}
 	})
 }
@@ -324,7 +325,9 @@ func TestUserStreams_TakeDue_LiveInBatches(t *testing.T) {
 	us := new(userStreams)
 	for i, s := range bareSessions(live + gone) {
 		s.flags.set(flagClosed, i >= live)
-		us.due.Add(s)
+		u := &userStream{user: us, session: s}
+		us.add(u)
+		us.setDue(u)
 	}
 	var sizes []int
 	for batch := us.takeDue(); len(batch) > 0; batch = us.takeDue() {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/actors/smallset"
 	"usher/backends"
 )
 
@@ -108,26 +107,26 @@ func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
 	byTicket := backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket, UserID: "7", MaxSessions: 1}
 	byPolicy := backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
 	sibling := &ticketUse{root: idOf(9), rootOpened: t0()}
-	stream := &userStream{hash: hashPrefix + "portal\x00id\x007", maxStreams: 1}
+	stream := streamFacts{hash: hashPrefix + "portal\x00id\x007", maxStreams: 1}
 	for name, test := range map[string]struct {
 		use      *ticketUse
-		before   *userStream
+		before   streamFacts
 		decision backends.Decision
 		want     bool
 	}{
 		"a viewer in an outage":              {nil, stream, byPolicy, true},
-		"a viewer by ticket":                 {nil, nil, byTicket, false},
-		"a sibling by ticket":                {sibling, nil, byTicket, true},
+		"a viewer by ticket":                 {nil, streamFacts{}, byTicket, false},
+		"a sibling by ticket":                {sibling, streamFacts{}, byTicket, true},
 		"a sibling in an outage":             {sibling, stream, byPolicy, true},
-		"a sibling of a user without limits": {sibling, nil, byPolicy, false},
+		"a sibling of a user without limits": {sibling, streamFacts{}, byPolicy, false},
 	} {
 		l := newStreamLimits(core{life: newLifecycle(), cluster: &clusterClient{Cluster: new(fakeCluster)}}, PerUserConfig{})
 		s := bareSession(idOf(1))
 		s.request.Store(openRequest(1).Request)
 		s.ticketUse = test.use
-		s.stream.Store(test.before)
+		l.set(s, test.before)
 		l.onDecision(s, s.Request(), &test.decision)
-		if got := s.stream.Load(); (got != nil) != test.want || got != nil && *got != *stream {
+		if got := s.stream.Load(); (got != nil) != test.want || got != nil && got.facts() != stream {
 			t.Errorf("%s: the stream is %+v, want one: %t", name, got, test.want)
 		}
 	}
@@ -141,13 +140,14 @@ func TestStreamLimits_DropEmpty(t *testing.T) {
 		want    bool // forgotten
 	}{
 		"nothing left":           {userStreams{}, true},
-		"a session":              {userStreams{sessions: smallset.Of(bareSession(idOf(1)))}, false},
+		"a session":              {userStreams{first: new(userStream)}, false},
 		"a renewal in flight":    {userStreams{renewInFlight: true}, false},
 		"a renewal by the clock": {userStreams{renewScheduled: true}, false},
 	} {
 		l := newStreamLimits(core{}, PerUserConfig{})
+		test.streams.hash = "17"
 		l.users["17"] = &test.streams
-		l.dropEmpty("17", &test.streams)
+		l.dropEmpty(&test.streams)
 		if _, isKept := l.users["17"]; isKept == test.want {
 			t.Errorf("%s: kept %t", name, isKept)
 		}
@@ -243,7 +243,7 @@ func TestStreamLimits_SlowStore_FewCalls(t *testing.T) {
 		before := len(f.told().renewed)
 		f.answer(func() { f.beforeRenew = func() { <-release } })
 		for i := range users {
-			n.OnLimitExceeded(n.table.find(idOf(i)).stream.Load().hash)
+			n.OnLimitExceeded(n.table.find(idOf(i)).stream.Load().user.hash)
 		}
 		if got := len(f.told().renewed) - before; got != maxRenewing {
 			t.Errorf("%d calls of the store at once, want %d", got, maxRenewing)
@@ -263,7 +263,7 @@ func TestStreamLimits_MarkDue_OneTask(t *testing.T) {
 		for i := range 3 {
 			n.watch(t, openRequest(i))
 		}
-		hash := n.table.find(idOf(1)).stream.Load().hash
+		hash := n.table.find(idOf(1)).stream.Load().user.hash
 		synctest.Wait()
 		release := make(chan struct{})
 		f.answer(func() { f.beforeRenew = func() { <-release } })
@@ -289,13 +289,13 @@ func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
 	t.Parallel()
 	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
 		n.watch(t, openRequest(1))
-		u := n.table.find(idOf(1)).stream.Load()
+		u := n.table.find(idOf(1)).stream.Load().user.hash
 		before := len(f.told().renewed)
 		result := session.LimitResult{RecheckIn: time.Second}
 		for range 3 {
 			n.streams.applyResult(u, result, backends.SessionID{})
 		}
-		n.streams.applyResult(&userStream{hash: "gone"}, result, backends.SessionID{})
+		n.streams.applyResult("gone", result, backends.SessionID{})
 		n.streams.applyResult(u, session.LimitResult{}, backends.SessionID{})
 		time.Sleep(1500 * time.Millisecond)
 		if got := len(f.told().renewed) - before; got != 1 {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"usher/actors/session"
-	"usher/actors/smallset"
 	"usher/backends"
 )
 
@@ -25,36 +24,16 @@ type streamLimits struct {
 	mu    sync.Mutex
 	users map[string]*userStreams // by the user's hash
 	// due are the users with streams to renew, for whom a task of renewing will do it.
-	due      []dueUser
+	due      []*userStreams
 	renewing int // tasks
 }
 
-// dueUser is a user with streams to renew.
-type dueUser struct {
-	hash    string
-	streams *userStreams
-}
-
-// userStream is a session's stream among those of its user. It is not changed.
-type userStream struct {
+// streamFacts are what a decision says of a session's stream.
+type streamFacts struct {
 	// hash names the user, device the device where the route tells devices apart. Both are keyed hashes, by [Cluster.UserHash],
 	// so that the store learns neither. A device's differs from user to user, so that nobody sees which users share one.
 	hash, device string
-	maxStreams   int
-}
-
-// userStreams are the streams of one user on this node, guarded by the lock of streamLimits.
-type userStreams struct {
-	sessions smallset.Set[*Session]
-	// due holds the sessions to renew next.
-	due smallset.Set[*Session]
-	// renewInFlight: a task renews what is due, or will. There is one call per user at a time, so that a user with many sessions
-	// costs the store one for all of them.
-	renewInFlight bool
-	// renewScheduled: a timer renews all streams of the user soon.
-	renewScheduled bool
-	// isLocal: the store did not count the last report, so that other nodes may hold the streams for silent soon.
-	isLocal bool
+	maxStreams   int32 // 0: the user has no limit
 }
 
 const (
@@ -71,12 +50,11 @@ func newStreamLimits(c core, config PerUserConfig) *streamLimits {
 	return l
 }
 
-// streamOf returns the stream that a decision gives a session, or nil if its user has no limit. A viewer without
-// credentials belongs to no user.
-func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *userStream {
+// streamOf returns the stream that a decision gives a session. A viewer without credentials belongs to no user.
+func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) streamFacts {
 	limit := l.config.Load().limit(d)
 	if limit == 0 || r.Credentials().IsEmpty() {
-		return nil
+		return streamFacts{}
 	}
 	parts := []string{r.Backend}
 	switch {
@@ -88,17 +66,17 @@ func (l *streamLimits) streamOf(r *backends.Request, d *backends.Decision) *user
 		parts = append(parts, "credentials", string(r.Credentials().AppendCanonical(nil)))
 	}
 	user := strings.Join(parts, "\x00")
-	u := &userStream{hash: l.cluster.UserHash(user), maxStreams: limit}
+	u := streamFacts{hash: l.cluster.UserHash(user), maxStreams: int32(limit)}
 	if r.Device != "" {
 		u.device = l.cluster.UserHash("\x00device\x00" + user + "\x00" + r.Device)
 	}
 	return u
 }
 
-func (l *streamLimits) entry(u *userStream, s *Session, opened time.Time) session.StreamEntry {
+func (l *streamLimits) entry(u streamFacts, s *Session, opened time.Time) session.StreamEntry {
 	return session.StreamEntry{
 		User: u.hash, Session: s.id, Opened: opened, LastSeen: s.lastAsked(time.Now()), IsPlaying: s.flags.has(flagPlaying),
-		ZapTimeout: l.zapTimeout(s), Device: u.device, MaxStreams: u.maxStreams,
+		ZapTimeout: l.zapTimeout(s), Device: u.device, MaxStreams: int(u.maxStreams),
 		Group: s.request.Group(), IsIPv6: isIPv6(s.request.Address()),
 	}
 }
@@ -125,13 +103,13 @@ func (l *streamLimits) join(
 	ctx context.Context, s *Session, r *backends.Request, opened time.Time, d *backends.Decision,
 ) session.StreamState {
 	u := l.streamOf(r, d)
-	if current := s.stream.Load(); u == nil || current != nil && current.hash == u.hash {
+	if current := s.stream.Load(); u.maxStreams == 0 || current != nil && current.user.hash == u.hash {
 		return session.StreamActive // its renewals tell whether it is evicted
 	}
 	e := l.entry(u, s, opened)
 	e.IsNew = true
 	result := l.cluster.ReportStreams(ctx, e)
-	l.applyResult(u, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
+	l.applyResult(u.hash, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
 	return result.States[0]
 }
 
@@ -145,27 +123,34 @@ func (l *streamLimits) onDecision(s *Session, r *backends.Request, d *backends.D
 		return // an outage ends no stream
 	}
 	u, current := l.streamOf(r, d), s.stream.Load()
-	switch {
-	case u == nil:
-		l.remove(s)
+	if current != nil && current.facts() == u {
 		return
-	case current != nil && *current == *u:
-		return
-	case current != nil && current.hash != u.hash:
-		l.remove(s)
 	}
-	s.stream.Store(u)
-	l.mu.Lock()
-	streams := l.users[u.hash]
-	if streams == nil {
-		streams = new(userStreams)
-		l.users[u.hash] = streams
-	}
-	streams.sessions.Add(s)
-	l.mu.Unlock()
+	l.set(s, u)
 	// A session that does not play yet does not count. It is renewed when it begins to, and by its heartbeats from then on.
-	if s.flags.has(flagPlaying) {
+	if u.maxStreams > 0 && s.flags.has(flagPlaying) {
 		l.queueRenewal(s)
+	}
+}
+
+// set gives the session another stream than it has; of a user without a limit, none. The store keeps the one before until that expires.
+func (l *streamLimits) set(s *Session, u streamFacts) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before, after := s.stream.Load(), (*userStream)(nil)
+	if u.maxStreams > 0 {
+		streams := l.users[u.hash]
+		if streams == nil {
+			streams = &userStreams{hash: u.hash}
+			l.users[u.hash] = streams
+		}
+		after = &userStream{user: streams, session: s, device: u.device, maxStreams: u.maxStreams}
+		streams.add(after)
+	}
+	s.stream.Store(after)
+	if before != nil {
+		before.user.remove(before)
+		l.dropEmpty(before.user)
 	}
 }
 
@@ -179,29 +164,21 @@ func (l *streamLimits) leave(s *Session, d *backends.Decision) {
 	l.life.run(func() {
 		ctx, cancel := l.cluster.writeContext()
 		defer cancel()
-		l.cluster.ReportStreams(ctx, session.StreamEntry{User: u.hash, Session: s.id, IsLeaving: true})
+		l.cluster.ReportStreams(ctx, session.StreamEntry{User: u.user.hash, Session: s.id, IsLeaving: true})
 	})
 }
 
-// remove forgets the stream of a session on this node. The store keeps it until it expires.
+// remove forgets the stream of a session on this node.
 func (l *streamLimits) remove(s *Session) {
-	u := s.stream.Swap(nil)
-	if u == nil {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if streams := l.users[u.hash]; streams != nil {
-		streams.sessions.Remove(s)
-		streams.due.Remove(s)
-		l.dropEmpty(u.hash, streams)
+	if s.stream.Load() != nil {
+		l.set(s, streamFacts{})
 	}
 }
 
 // dropEmpty forgets a user with nothing left to renew. The caller holds the lock.
-func (l *streamLimits) dropEmpty(hash string, streams *userStreams) {
-	if streams.sessions.Len() == 0 && !streams.renewInFlight && !streams.renewScheduled {
-		delete(l.users, hash)
+func (l *streamLimits) dropEmpty(us *userStreams) {
+	if us.first == nil && !us.renewInFlight && !us.renewScheduled {
+		delete(l.users, us.hash)
 	}
 }
 
@@ -221,31 +198,25 @@ func (l *streamLimits) run() {
 		case <-l.life.ctx.Done():
 			return
 		case s := <-l.renewal:
+			l.mu.Lock()
 			if u := s.stream.Load(); u != nil {
-				l.mu.Lock()
-				l.markDue(u.hash, s)
-				l.mu.Unlock()
+				l.markDue(u.user, u)
 			}
+			l.mu.Unlock()
 		}
 	}
 }
 
 // markDue has streams of one user renewed, with others that are due by then. The caller holds the lock.
-func (l *streamLimits) markDue(hash string, sessions ...*Session) {
-	streams := l.users[hash]
-	if streams == nil {
+func (l *streamLimits) markDue(us *userStreams, due ...*userStream) {
+	for _, u := range due {
+		us.setDue(u)
+	}
+	if len(due) == 0 || us.renewInFlight {
 		return
 	}
-	for _, s := range sessions {
-		if streams.sessions.Has(s) {
-			streams.due.Add(s)
-		}
-	}
-	if streams.due.Len() == 0 || streams.renewInFlight {
-		return
-	}
-	streams.renewInFlight = true
-	l.due = append(l.due, dueUser{hash, streams})
+	us.renewInFlight = true
+	l.due = append(l.due, us)
 	if l.renewing < maxRenewing && l.life.tryRun(l.renewUsers) {
 		l.renewing++
 	}
@@ -260,74 +231,58 @@ func (l *streamLimits) renewUsers() {
 			l.mu.Unlock()
 			return
 		}
-		u := l.due[0]
+		us := l.due[0]
 		l.due = l.due[1:]
 		l.mu.Unlock()
-		l.renewDue(u.hash, u.streams)
+		l.renewDue(us)
 	}
 }
 
 // renewDue renews a user's streams until none is due.
-func (l *streamLimits) renewDue(hash string, streams *userStreams) {
+func (l *streamLimits) renewDue(us *userStreams) {
 	for {
 		l.mu.Lock()
-		batch := streams.takeDue()
+		batch := us.takeDue()
 		if len(batch) == 0 || l.life.isEnding() {
-			streams.renewInFlight = false
-			l.dropEmpty(hash, streams)
+			us.renewInFlight = false
+			l.dropEmpty(us)
 			l.mu.Unlock()
 			return
 		}
 		l.mu.Unlock()
-		l.renew(batch)
+		l.renew(us.hash, batch)
 	}
 }
 
-// takeDue removes up to maxRenewed due sessions, and returns those that are live.
-func (us *userStreams) takeDue() (batch []*Session) {
-	for s := range us.due.All() {
-		if us.due.Remove(s); !s.flags.has(flagClosed) {
-			batch = append(batch, s)
-		}
-		if len(batch) == maxRenewed {
-			break
-		}
-	}
-	return batch
-}
-
-// renew renews the streams of sessions of one user, and revokes the sessions that the store evicted.
-func (l *streamLimits) renew(sessions []*Session) {
-	var renewed []*Session
-	var entries []session.StreamEntry
-	var first *userStream
-	for _, s := range sessions {
-		if u := s.stream.Load(); u != nil && (first == nil || u.hash == first.hash) {
-			renewed, entries, first = append(renewed, s), append(entries, l.entry(u, s, s.Ticket().Opened)), u
-		}
-	}
-	if first == nil {
+// renew renews streams of one user, and revokes the sessions that the store evicted.
+func (l *streamLimits) renew(user string, streams []*userStream) {
+	streams = slices.DeleteFunc(streams, func(u *userStream) bool { return u.session.stream.Load() != u }) // it has left meanwhile
+	if len(streams) == 0 {
 		return
+	}
+	entries := make([]session.StreamEntry, len(streams))
+	for i, u := range streams {
+		entries[i] = l.entry(u.facts(), u.session, u.session.Ticket().Opened)
 	}
 	ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
 	defer cancel()
 	result := l.cluster.ReportStreams(ctx, entries...)
-	l.applyResult(first, result, backends.SessionID{})
-	for i, s := range renewed {
+	l.applyResult(user, result, backends.SessionID{})
+	for i, u := range streams {
 		if v, isRevoked := revocationOf(result.States[i]); isRevoked {
 			// The store reports an eviction once, perhaps before this node had the session, or before it was opened anew and
 			// lost its mark. Without that, other nodes would let it play until their own next report, and so on for ever.
 			if v.Kind == session.RevokedEvicted {
-				l.cluster.markEvicted(ctx, s.id)
+				l.cluster.markEvicted(ctx, u.session.id)
 			}
-			l.send(s, session.Revoked{Kind: v.Kind, Opened: entries[i].Opened, Decision: v.Decision})
+			l.send(u.session, session.Revoked{Kind: v.Kind, Opened: entries[i].Opened, Decision: v.Decision})
 		}
 	}
 }
 
 // applyResult carries out what the store said about a user's streams. The joining session is left out, because it waits for
 // the result itself.
-func (l *streamLimits) applyResult(u *userStream, result session.LimitResult, joining backends.SessionID) {
+func (l *streamLimits) applyResult(user string, result session.LimitResult, joining backends.SessionID) {
 	for _, e := range result.Evicted {
 		if e.Session != joining {
 			l.evict(e, result.IsLocal)
@@ -335,31 +290,29 @@ func (l *streamLimits) applyResult(u *userStream, result session.LimitResult, jo
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	streams := l.users[u.hash]
-	if streams == nil {
+	us := l.users[user]
+	if us == nil {
 		return
 	}
-	if streams.isLocal = result.IsLocal; result.RecheckIn > 0 && !streams.renewScheduled {
-		streams.renewScheduled = true
+	if us.isLocal = result.IsLocal; result.RecheckIn > 0 && !us.renewScheduled {
+		us.renewScheduled = true
 		time.AfterFunc(result.RecheckIn, func() {
 			l.mu.Lock()
-			streams.renewScheduled = false
+			us.renewScheduled = false
 			l.mu.Unlock()
-			l.renewAll(u.hash)
+			l.renewAll(user)
 		})
 	}
 }
 
 // renewAll renews at once all streams of a user.
-func (l *streamLimits) renewAll(hash string) {
+func (l *streamLimits) renewAll(user string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	streams := l.users[hash]
-	if streams == nil {
-		return
+	if us := l.users[user]; us != nil {
+		l.markDue(us, us.all()...)
+		l.dropEmpty(us)
 	}
-	l.markDue(hash, slices.Collect(streams.sessions.All())...)
-	l.dropEmpty(hash, streams)
 }
 
 // renewLocal renews the streams that the store has not counted, now that it is back: with the next heartbeat it might be too late

@@ -15,7 +15,7 @@ func TestStreamLimits_StreamOf_User(t *testing.T) {
 	userOf := func(backend, query, id, name string) string {
 		t.Helper()
 		s := l.streamOf(&backends.Request{Backend: backend, Query: query}, &backends.Decision{UserID: id, User: name})
-		if s == nil {
+		if s.maxStreams == 0 {
 			t.Fatalf("no stream of backend %s, query %q, id %q, name %q", backend, query, id, name)
 		}
 		if !strings.HasPrefix(s.hash, hashPrefix) || s.maxStreams != 2 {
@@ -45,7 +45,7 @@ func TestStreamLimits_StreamOf_User(t *testing.T) {
 	if a, b := userOf("portal", "token=1", "", ""), userOf("portal", "token=2", "", ""); a == b {
 		t.Errorf("two tokens without a name: got one user %q", a)
 	}
-	if s := l.streamOf(&backends.Request{Backend: "portal"}, &backends.Decision{UserID: "17"}); s != nil {
+	if s := l.streamOf(&backends.Request{Backend: "portal"}, &backends.Decision{UserID: "17"}); s != (streamFacts{}) {
 		t.Errorf("a viewer without credentials has the stream %+v, want none", s)
 	}
 }

@@ -14,11 +14,7 @@ func TestStreamLimits_StreamOf(t *testing.T) {
 	defer n.Close()
 	r := openRequest(1).Request
 	of := func(r *backends.Request, id, name string) string {
-		u := n.streams.streamOf(r, &backends.Decision{Verdict: backends.Allowed, UserID: id, User: name, MaxSessions: 1})
-		if u == nil {
-			return ""
-		}
-		return u.hash
+		return n.streams.streamOf(r, &backends.Decision{Verdict: backends.Allowed, UserID: id, User: name, MaxSessions: 1}).hash
 	}
 	other := *r
 	other.Query = "token=other"

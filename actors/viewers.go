@@ -152,3 +152,86 @@ func (u *userSpread) scan() {
 		}
 	}
 }
+
+// userStream is a session's stream among those of its user. Its first fields are not changed, the others are guarded by the lock
+// of streamLimits.
+type userStream struct {
+	user       *userStreams
+	session    *Session
+	device     string
+	maxStreams int32
+
+	isDue      bool // it is to be renewed
+	prev, next *userStream
+}
+
+// facts returns what the stream was made of.
+func (u *userStream) facts() streamFacts { return streamFacts{u.user.hash, u.device, u.maxStreams} }
+
+// userStreams are the streams of one user on this node, guarded by the lock of streamLimits: a ring, so that a user with one takes
+// little memory and one with thousands no search.
+type userStreams struct {
+	hash  string
+	first *userStream // those that are due come first; nil: there are none
+	// renewInFlight: a task renews what is due, or will. There is one call per user at a time, so that a user with many sessions
+	// costs the store one for all of them.
+	renewInFlight bool
+	// renewScheduled: a timer renews all streams of the user soon.
+	renewScheduled bool
+	// isLocal: the store did not count the last report, so that other nodes may hold the streams for silent soon.
+	isLocal bool
+}
+
+// add adds a stream as the last one.
+func (us *userStreams) add(u *userStream) {
+	u.prev, u.next = u, u
+	if us.first == nil {
+		us.first = u
+		return
+	}
+	u.prev, u.next = us.first.prev, us.first
+	u.prev.next, u.next.prev = u, u
+}
+
+// remove removes a stream of the user.
+func (us *userStreams) remove(u *userStream) {
+	u.prev.next, u.next.prev = u.next, u.prev
+	switch {
+	case u.next == u:
+		us.first = nil
+	case us.first == u:
+		us.first = u.next
+	}
+}
+
+// setDue has a stream renewed with the next ones.
+func (us *userStreams) setDue(u *userStream) {
+	if u.isDue {
+		return
+	}
+	us.remove(u)
+	us.add(u)
+	us.first, u.isDue = u, true
+}
+
+// all returns the user's streams.
+func (us *userStreams) all() (all []*userStream) {
+	for u := us.first; u != nil; u = u.next {
+		if all = append(all, u); u.next == us.first {
+			break
+		}
+	}
+	return all
+}
+
+// takeDue returns up to maxRenewed streams that are due, of sessions that live, and moves them behind the others.
+func (us *userStreams) takeDue() (batch []*userStream) {
+	for len(batch) < maxRenewed && us.first != nil && us.first.isDue {
+		u := us.first
+		u.isDue, us.first = false, u.next
+		if !u.session.flags.has(flagClosed) {
+			batch = append(batch, u)
+		}
+	}
+	return batch
+}

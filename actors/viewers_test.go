@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"usher/backends"
+
+	"pgregory.net/rapid"
 )
 
 // constantUsers records the users that a node reports.
@@ -196,4 +198,58 @@ func TestDecisionCache_Share(t *testing.T) {
 			t.Errorf("user %d has the decision %+v", i, got)
 		}
 	}
+}
+
+// TestUserStreams_AsSets does to a user's streams what it does to two sets: of all, and of those that are due.
+func TestUserStreams_AsSets(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		us, all, due := new(userStreams), map[*userStream]bool{}, map[*userStream]bool{}
+		toOne := func(do func(*userStream)) func(*rapid.T) {
+			return func(t *rapid.T) {
+				if streams := us.all(); len(streams) > 0 {
+					do(rapid.SampledFrom(streams).Draw(t, "stream"))
+				}
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(*rapid.T) {
+				u := &userStream{user: us, session: new(Session)}
+				us.add(u)
+				all[u] = true
+			},
+			"remove": toOne(func(u *userStream) {
+				us.remove(u)
+				delete(all, u)
+				delete(due, u)
+			}),
+			"set due": toOne(func(u *userStream) {
+				us.setDue(u)
+				due[u] = true
+			}),
+			"take due": func(t *rapid.T) {
+				batch := us.takeDue()
+				if len(batch) != min(len(due), maxRenewed) {
+					t.Fatalf("%d taken of %d", len(batch), len(due))
+				}
+				for _, u := range batch {
+					if !due[u] {
+						t.Fatal("one was taken that is not due, or twice")
+					}
+					delete(due, u)
+				}
+			},
+			"": func(t *rapid.T) {
+				streams := us.all()
+				if len(streams) != len(all) || (us.first == nil) != (len(all) == 0) {
+					t.Fatalf("%d streams, want %d", len(streams), len(all))
+				}
+				for i, u := range streams {
+					if !all[u] || u.isDue != due[u] || u.isDue != (i < len(due)) {
+						t.Fatalf("stream %d of %d with %d due: in the set %t, due %t", i, len(streams), len(due), all[u], u.isDue)
+					}
+				}
+			},
+		})
+	})
 }

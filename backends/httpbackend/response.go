@@ -111,12 +111,20 @@ func (c *Classification) deniedDecision(a Response) backends.Decision {
 
 // viewerDecision reads what the answer says of the viewer, whatever the verdict.
 func (c *Classification) viewerDecision(a Response) backends.Decision {
-	d := backends.Decision{Source: backends.FromBackend, Reason: "backend answered " + strconv.Itoa(a.Status)}
+	d := backends.Decision{Source: backends.FromBackend, Reason: answered(a.Status)}
 	d.User = c.userName(a.Header)
 	d.UserID = c.userID(a.Header)
 	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second), "the decision holds for validity")
 	d.ValidFor = time.Duration(seconds) * time.Second
 	return d
+}
+
+// answered returns the reason of a decision on an answer. Most are of one status: a node that keeps a million decisions keeps one text.
+func answered(status int) string {
+	if status == http.StatusOK {
+		return "backend answered 200"
+	}
+	return "backend answered " + strconv.Itoa(status)
 }
 
 // userName reads the user's name. What cannot be shown of it is left out.
