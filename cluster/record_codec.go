@@ -109,10 +109,13 @@ func readNumber(value []byte) (int64, error) {
 	return int64(n), nil
 }
 
+// usualRecord and usualRequest are sizes in bytes that few records and requests exceed.
+const usualRecord, usualRequest = 512, 320
+
 // encodeRecord encodes the part of a record that is encrypted. Its expiry, revision and tombstones are separate fields,
 // which scripts read.
 func encodeRecord(r *session.Record) []byte {
-	f := make(fields, 0, 256)
+	f := make(fields, 0, usualRecord)
 	f.number(fieldOpened, r.Opened.Unix())
 	f.text(fieldKey, r.KeyID)
 	d := &r.Decision
@@ -140,7 +143,7 @@ func encodeRecord(r *session.Record) []byte {
 }
 
 func encodeRequest(q *backends.Request) []byte {
-	var f fields
+	f := make(fields, 0, usualRequest)
 	f.number(requestNumber, int64(q.Number))
 	f.text(requestRoute, q.Route)
 	f.text(requestChannel, q.Channel)

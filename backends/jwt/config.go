@@ -103,7 +103,7 @@ func (c Config) Validate() error {
 func (c Config) Warnings() error {
 	var errs []error
 	if !c.RequireExpiry {
-		errs = append(errs, errors.New("require_expiry: false accepts tokens without exp, and who copies one watches for ever; want true"))
+		errs = append(errs, errors.New("require_expiry: false accepts tokens without exp, and a copied one is good for ever; want true"))
 	}
 	if strings.HasPrefix(strings.ToLower(c.JWKSURL), "http:") {
 		errs = append(errs, errors.New("jwks_url: is fetched over plain http, so anyone on the way can sign tokens; use an https jwks_url"))

@@ -99,3 +99,19 @@ func TestMeasure_CountsDescendants(t *testing.T) {
 		t.Errorf("the test's own tree used %v, %v; want at least its child's %v", own, err, u.CPU)
 	}
 }
+
+func TestPeak_OfProcess(t *testing.T) {
+	t.Parallel()
+	p := start(t, "sh", "-c", "sleep 60")
+	u, err := process.Measure(p.PID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if peak, err := process.Peak(p.PID()); err != nil || peak < u.Resident || peak > 100*u.Resident {
+		t.Errorf("%d bytes at most, %v; want at least the present %d", peak, err, u.Resident)
+	}
+	p.Stop()
+	if peak, err := process.Peak(p.PID()); err == nil {
+		t.Errorf("%d bytes of a process that has ended, want an error", peak)
+	}
+}

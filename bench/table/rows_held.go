@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// minHold is the least time for which re-checks are due a second or more after another.
+	minHold = 2 * time.Second
 	// heldPeriods is how many times the decision of a session expires while it is held: every 180 s for five minutes.
 	heldPeriods = 5.0 / 3
 	// heldPrefix begins the tokens of viewers whose streams the middleware limits, to heldLimit.

@@ -23,7 +23,7 @@ type Options struct {
 	Length, Warm time.Duration
 	// Sessions is the size of the rows on a million sessions.
 	Sessions int
-	// Hold is for how long those of one row are held while they are re-checked.
+	// Hold is for how long those of one row are held while they are re-checked, at least 2 s.
 	Hold time.Duration
 	// Only has the keys of rows to run; empty: all.
 	Only []string
@@ -58,6 +58,9 @@ func (o Options) Validate() error {
 	}
 	if o.Length <= 0 {
 		errs = append(errs, fmt.Errorf("length: %s is not above 0", o.Length))
+	}
+	if o.Hold < minHold {
+		errs = append(errs, fmt.Errorf("hold: %s is below %s", o.Hold, minHold))
 	}
 	if o.Sessions < tokens {
 		errs = append(errs, fmt.Errorf("sessions: %d is below %d", o.Sessions, tokens))

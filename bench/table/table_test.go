@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 func TestRun_EveryRow(t *testing.T) {
 	t.Parallel()
 	o := table.DefaultOptions().Quick()
-	o.Length, o.Warm, o.Sessions = 200*time.Millisecond, 50*time.Millisecond, 3000
+	o.Length, o.Warm, o.Sessions, o.Hold = 200*time.Millisecond, 50*time.Millisecond, 3000, 2*time.Second
 	// The benchmark of the look-up has a test of its own: go test builds it anew here.
 	o.Only = slices.DeleteFunc(table.Rows(), func(key string) bool { return key == "lookup" })
 	var lines []string
@@ -59,7 +59,7 @@ func TestRun_EveryRow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Lines) < len(o.Only)+2 { // the sessions make three lines, and the generator makes two beside wrk
+	if len(got.Lines) < len(o.Only)+4 { // the two rows on sessions make three lines each, and the generator makes two beside wrk
 		t.Errorf("%d lines of %d rows", len(got.Lines), len(o.Only))
 	}
 	for _, l := range got.Lines {
@@ -125,6 +125,7 @@ func TestOptions_Validate(t *testing.T) {
 		"an unknown row":  {func(o *table.Options) { o.Only = []string{"segmnts"} }, `"segmnts", want one of playlists,`},
 		"no rounds":       {func(o *table.Options) { o.Rounds = 0 }, "rounds: 0"},
 		"no length":       {func(o *table.Options) { o.Length = 0 }, "length: 0s"},
+		"no hold":         {func(o *table.Options) { o.Hold = 0 }, "hold: 0s"},
 		"too few to tell": {func(o *table.Options) { o.Sessions = 10 }, "sessions: 10"},
 	} {
 		o := table.DefaultOptions()

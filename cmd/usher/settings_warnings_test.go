@@ -56,7 +56,7 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 		},
 		"a decision that holds for days": {"timeout: 300ms", "validity: 10d", ":6:63: backends.portal.validity: ", "240h0m0s: a viewer whose account has ended"},
 		"a secret of one character": {
-			"7f3a9c1e5b8d2046", strings.Repeat("x", 32), ":2:13: identity.secret: ", "the secret has 1 different characters: who guesses it",
+			"7f3a9c1e5b8d2046", strings.Repeat("x", 32), ":2:13: identity.secret: ", "the secret has 1 different characters: anyone can guess it",
 		},
 		"a secret of the manual": {
 			`a, secret: "7f3a9c1e5b8d2046"`, `a, secret: "changeme-changeme"`, ":3:29: tickets.keys[0].secret: ", "the secret consists of words that samples have",

@@ -259,7 +259,7 @@ func (d *decoder) warnOfWeakness(v reflect.Value, path string) {
 	secret, ok := reflect.TypeAssert[setting.Secret](v)
 	if why := secret.Weakness(); ok && why != "" {
 		d.warn(d.locate(path), path,
-			"the secret "+why+": who guesses it can do what it protects; create one with openssl rand -hex 32")
+			"the secret "+why+": anyone can guess it, and do what it protects; create one with openssl rand -hex 32")
 	}
 }
 
