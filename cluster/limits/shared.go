@@ -76,9 +76,12 @@ type sharedUser struct {
 	// read is the version that the store had, neverStored if the answer to a write was lost.
 	read string
 
-	// The lock of shared guards the rest. It also guards writes of known, which the goroutine that serves the calls alone
-	// changes.
+	// The lock of shared guards calls. It also guards writes of known, which the goroutine that serves the calls alone changes.
+	calls *userCalls // nil: none waits, and nothing of earlier ones is left
+}
 
+// userCalls are the calls for a user, and what is left of earlier ones.
+type userCalls struct {
 	waiting   []*call
 	isRunning bool
 	// evicted are streams of which no caller was told, since those that asked have given up.
@@ -86,6 +89,14 @@ type sharedUser struct {
 	// local are the streams as counted on this node alone, while the store does not count them.
 	local     streamSet
 	fullUntil time.Time
+}
+
+// allCalls returns the user's calls, and makes them if there are none. The caller holds the lock.
+func (u *sharedUser) allCalls() *userCalls {
+	if u.calls == nil {
+		u.calls = new(userCalls)
+	}
+	return u.calls
 }
 
 // call is one call. Its caller may give up waiting; then nothing reads the result.
@@ -105,9 +116,13 @@ func (h *shared) apply(ctx context.Context, name string, reports []report) sessi
 	if u == nil {
 		u = new(sharedUser)
 	}
-	h.users.set(name, u, max(cacheTTL, u.fullUntil.Sub(now)))
+	full := time.Duration(0)
+	if u.calls != nil {
+		full = u.calls.fullUntil.Sub(now)
+	}
+	h.users.set(name, u, max(cacheTTL, full))
 	err := errFull
-	if !now.Before(u.fullUntil) {
+	if full <= 0 {
 		c := h.enqueue(ctx, name, u, reports)
 		h.mu.Unlock()
 		select {
@@ -145,11 +160,12 @@ func late(reports []report, began time.Time) []report {
 // was reported now, so that an evicted stream stays so; not if that is too much. The caller holds the lock.
 func (h *shared) countLocally(name string, u *sharedUser, reports []report, cause error) session.LimitResult {
 	now, upSince, _ := h.store.clock(name)
-	if u.local == nil && !errors.Is(cause, errFull) {
-		u.local, upSince = u.known.streams, now
+	calls := u.allCalls()
+	if calls.local == nil && !errors.Is(cause, errFull) {
+		calls.local, upSince = u.known.streams, now
 	}
-	set, got := u.local.applyReports(reports, now, upSince, &h.rules)
-	u.local, got.IsLocal = set, true
+	set, got := calls.local.applyReports(reports, now, upSince, &h.rules)
+	calls.local, got.IsLocal = set, true
 	if !errors.Is(cause, errFull) && !errors.Is(cause, errLayout) && !errors.Is(cause, redisclient.ErrNotSent) {
 		got.RecheckIn = retryDelay // the next call may succeed
 	}
@@ -159,9 +175,10 @@ func (h *shared) countLocally(name string, u *sharedUser, reports []report, caus
 // enqueue adds a call to those of a user. The caller holds the lock.
 func (h *shared) enqueue(ctx context.Context, name string, u *sharedUser, reports []report) *call {
 	c := &call{ctx: ctx, began: time.Now(), reports: reports, done: make(chan struct{})}
-	if u.waiting = append(u.waiting, c); !u.isRunning {
-		u.isRunning = true
-		go h.run(name, u)
+	calls := u.allCalls()
+	if calls.waiting = append(calls.waiting, c); !calls.isRunning {
+		calls.isRunning = true
+		go h.run(name, u, calls)
 	}
 	return c
 }
@@ -179,11 +196,14 @@ func (h *shared) restoreDenied() {
 }
 
 // run serves a user's calls until none waits.
-func (h *shared) run(name string, u *sharedUser) {
+func (h *shared) run(name string, u *sharedUser, all *userCalls) {
 	for {
 		h.mu.Lock()
-		calls := slices.DeleteFunc(u.waiting, func(c *call) bool { return c.ctx.Err() != nil })
-		u.waiting, u.isRunning = nil, len(calls) > 0
+		calls := slices.DeleteFunc(all.waiting, func(c *call) bool { return c.ctx.Err() != nil })
+		all.waiting, all.isRunning = nil, len(calls) > 0
+		if len(calls) == 0 && len(all.evicted) == 0 && all.local == nil && all.fullUntil.IsZero() {
+			u.calls = nil
+		}
 		h.mu.Unlock()
 		if len(calls) == 0 {
 			return
@@ -194,13 +214,13 @@ func (h *shared) run(name string, u *sharedUser) {
 		}
 		got, err := h.write(name, u, reports)
 		h.mu.Lock()
-		u.evicted = append(u.evicted, got.Evicted...)
+		all.evicted = append(all.evicted, got.Evicted...)
 		for _, c := range calls {
 			if c.result, c.err = got, err; err == nil {
 				c.result.States, got.States = got.States[:len(c.reports)], got.States[len(c.reports):]
 			}
 			if c.result.Evicted = nil; err == nil && c.ctx.Err() == nil && len(c.reports) > 0 {
-				c.result.Evicted, u.evicted = u.evicted, nil // each is listed once
+				c.result.Evicted, all.evicted = all.evicted, nil // each is listed once
 			}
 			close(c.done)
 		}
@@ -267,14 +287,14 @@ func (h *shared) setKnown(u *sharedUser, s storedSet, read string, isCounted boo
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if u.known, u.read = s, read; isCounted {
-		u.local = nil
+		u.allCalls().local = nil
 	}
 }
 
 // markFull has the user's streams counted on each node for a while.
 func (h *shared) markFull(name string, u *sharedUser) error {
 	h.mu.Lock()
-	u.fullUntil = time.Now().Add(fullFor)
+	u.allCalls().fullUntil = time.Now().Add(fullFor)
 	h.mu.Unlock()
 	h.log.Warn("constant_user: too many streams of one user, limit counted on each node; have the backend name each user",
 		slog.String("user_hash", name), slog.Int("max", maxTracked))

@@ -441,7 +441,7 @@ func restoreNow(h *shared) {
 	for isRunning := true; isRunning; runtime.Gosched() {
 		h.mu.Lock()
 		u := h.users.get("ann")
-		isRunning = u != nil && u.isRunning
+		isRunning = u != nil && u.calls != nil && u.calls.isRunning
 		h.mu.Unlock()
 	}
 }
@@ -531,4 +531,33 @@ func TestShared_NodeDied_OutageKeepsNoPlace(t *testing.T) {
 	if got := apply(plays(2, 700, 1)); got != session.StreamActive {
 		t.Errorf("the other stream is %v, want active", got)
 	}
+}
+
+// TestShared_Apply_KeepsNoCalls keeps of a user what the store holds, and of their calls nothing, unless one has failed: a million
+// users have one stream each.
+func TestShared_Apply_KeepsNoCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeStore{ms: 1}
+		h := newTestShared(f, session.EvictOldest)
+		entry := session.StreamEntry{User: "ann", MaxStreams: 1, LastSeen: time.Now(), IsPlaying: true}
+		report := func() *sharedUser {
+			h.apply(t.Context(), "ann", newReports([]session.StreamEntry{entry}))
+			synctest.Wait()
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.users.get("ann")
+		}
+		if u := report(); u.calls != nil || len(u.known.streams) != 1 || cap(u.known.streams) != 1 {
+			t.Errorf("keeps calls %v and %d streams in room for %d, want one alone", u.calls, len(u.known.streams), cap(u.known.streams))
+		}
+		f.fail = func() (bool, bool) { return true, false }
+		if u := report(); u.calls == nil || len(u.calls.local) != 1 {
+			t.Errorf("after a failure %v is kept, want what this node counts", u.calls)
+		}
+		f.fail = nil
+		if u := report(); u.calls != nil {
+			t.Errorf("keeps calls %v once the store counts again, want none", u.calls)
+		}
+	})
 }
