@@ -123,17 +123,21 @@ func (l *streamLimits) onDecision(s *Session, r *backends.Request, d *backends.D
 		return // an outage ends no stream
 	}
 	u, current := l.streamOf(r, d), s.stream.Load()
-	if current != nil && current.facts() == u {
+	switch {
+	case u.maxStreams == 0:
+		l.remove(s)
+		return
+	case current != nil && current.facts() == u:
 		return
 	}
 	l.set(s, u)
 	// A session that does not play yet does not count. It is renewed when it begins to, and by its heartbeats from then on.
-	if u.maxStreams > 0 && s.flags.has(flagPlaying) {
+	if s.flags.has(flagPlaying) {
 		l.queueRenewal(s)
 	}
 }
 
-// set gives the session another stream than it has; of a user without a limit, none. The store keeps the one before until that expires.
+// set gives the session another stream than it has, or none. The store keeps the one before until that expires.
 func (l *streamLimits) set(s *Session, u streamFacts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

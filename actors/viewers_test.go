@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"usher/backends"
-
 	"pgregory.net/rapid"
+
+	"usher/backends"
 )
 
 // constantUsers records the users that a node reports.

@@ -29,7 +29,7 @@ func run(ctx context.Context, c Config, live int, show func(record.Snapshot)) (*
 	s := &simulation{config: &c, recorder: recorder, tally: newTally(&c, recorder), middleware: &middleware{config: &c}, start: start}
 	none := OutageNone
 	s.middleware.outage.Store(&none)
-	n, err := newNodes(&c, s.middleware, s.tally) //nolint:contextcheck // a registry has a life of its own
+	n, err := newNodes(&c, s.middleware, s.tally)
 	if err != nil {
 		return nil, err
 	}

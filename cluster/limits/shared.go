@@ -91,6 +91,11 @@ type userCalls struct {
 	fullUntil time.Time
 }
 
+// isEmpty reports whether nothing is left of calls, of which none waits.
+func (c *userCalls) isEmpty() bool {
+	return len(c.evicted) == 0 && c.local == nil && c.fullUntil.IsZero()
+}
+
 // allCalls returns the user's calls, and makes them if there are none. The caller holds the lock.
 func (u *sharedUser) allCalls() *userCalls {
 	if u.calls == nil {
@@ -201,13 +206,14 @@ func (h *shared) run(name string, u *sharedUser, all *userCalls) {
 		h.mu.Lock()
 		calls := slices.DeleteFunc(all.waiting, func(c *call) bool { return c.ctx.Err() != nil })
 		all.waiting, all.isRunning = nil, len(calls) > 0
-		if len(calls) == 0 && len(all.evicted) == 0 && all.local == nil && all.fullUntil.IsZero() {
-			u.calls = nil
-		}
-		h.mu.Unlock()
 		if len(calls) == 0 {
+			if all.isEmpty() {
+				u.calls = nil
+			}
+			h.mu.Unlock()
 			return
 		}
+		h.mu.Unlock()
 		var reports []report
 		for _, c := range calls {
 			reports = append(reports, late(c.reports, c.began)...)
