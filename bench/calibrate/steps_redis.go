@@ -114,10 +114,10 @@ func (c *calibration) measureHeartbeats(ctx context.Context) error {
 	if err := c.openLimited(ctx, g); err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*interval); err != nil {
+	if err := pause(ctx, interval); err != nil {
 		return err
 	}
-	// Streams are renewed with each heartbeat, also those whose viewers request nothing.
+	// Streams are renewed with each heartbeat, for a while also those whose viewers request nothing any more.
 	if u, err = c.wait(ctx, g, "heartbeats with a limit", 2*interval); err != nil {
 		return err
 	}
@@ -147,14 +147,16 @@ func (c *calibration) heartbeats(ctx context.Context, g *rig.Rig, idle usage) (a
 	return all, nil
 }
 
-// openLimited has viewers arrive whose users may play two streams.
+// openLimited has viewers begin to play whose users may play two streams.
 func (c *calibration) openLimited(ctx context.Context, g *rig.Rig) error {
 	for i := range limited {
 		token := limitedToken(i)
 		g.Middleware.SetUser(token, backendtest.User{ID: token, MaxSessions: 2})
 	}
-	if err := visit(ctx, g, limited, playlistOf(g, limitedToken)); err != nil {
-		return fmt.Errorf("openings with a limit: %w", err)
+	for range 2 { // with the second playlist they play
+		if err := visit(ctx, g, limited, playlistOf(g, limitedToken)); err != nil {
+			return fmt.Errorf("openings with a limit: %w", err)
+		}
 	}
 	return nil
 }
