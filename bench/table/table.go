@@ -31,7 +31,7 @@ type Options struct {
 	Progress func(line string)
 }
 
-// DefaultOptions takes an hour.
+// DefaultOptions takes an hour and a quarter.
 func DefaultOptions() Options {
 	return Options{Rounds: 5, Length: 5 * time.Second, Warm: time.Second, Sessions: 1_000_000, Hold: 5 * time.Minute}
 }
