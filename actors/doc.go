@@ -51,6 +51,12 @@
 // route that is gone get no request, follow its outage policy, and end by the idle timeout. Refused: closing them, because their
 // viewers may be on a node that has not reloaded yet; checking them at once, because a reload would be a storm.
 //
+// Decided: a re-check is granted only while the store and the backend keep up, whatever the rate. Refused: a bound on those under way,
+// because a session that ends or panics would have to give its place back; look-ups and the backend's queue count themselves.
+//
+// Decided: the store hears of a stream only while it plays, and for two heartbeats of silence. The streams of a user are a ring, those
+// that are due first: a set for each user took twice the memory.
+//
 // Decided: actors are virtual. The PID of a session is its id and its sequence number; protoactor asks the system's resolver for it,
 // which finds the session in the table and lets the session run its mailbox itself. An actor that protoactor keeps takes 700 bytes
 // and ten objects a session. An event of a session at rest costs nine allocations and the wake of a goroutine: BenchmarkActorSystem_Send.

@@ -197,7 +197,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 	return seen, open
 }
 
-// queueRenewals queues the session's stream and its address for renewal.
+// queueRenewals queues the session's stream, unless the store learns nothing by that, and its address for renewal.
 func (h *heartbeatReporter) queueRenewals(s *Session) {
 	if s.stream.Load() != nil && s.flags.has(flagPlaying) && !h.streams.isSilent(s, 2*h.interval) {
 		h.streams.queueRenewal(s)

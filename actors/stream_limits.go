@@ -231,6 +231,7 @@ func (l *streamLimits) renewUsers() {
 	for {
 		l.mu.Lock()
 		if len(l.due) == 0 || l.life.isEnding() {
+			l.due = nil // its memory is that of the longest queue
 			l.renewing--
 			l.mu.Unlock()
 			return

@@ -21,14 +21,11 @@ func calls(ctx context.Context, b *bed) ([]Line, error) {
 	const viewers, periods = 100, 6
 	validity := b.shortValidity()
 	length := periods * validity
-	shared, stop, err := startRedis(ctx)
+	shared, stop, err := b.startRedis(ctx, "calls")
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	if shared == "" {
-		b.note("calls: redis-server is not installed, so Usher's nodes share nothing (apt-get install -y redis-server).")
-	}
 	found := make(map[string]string)
 	var perSession float64
 	for _, name := range []string{peers.Yardstick, usherName} {
@@ -102,10 +99,11 @@ func (b *bed) busiest(ctx context.Context) (most uint64) {
 	}
 }
 
-// startRedis starts a Redis, and returns the settings of nodes that share it; empty: it is not installed.
-func startRedis(ctx context.Context) (yaml string, stop func(), err error) {
+// startRedis starts a Redis for a row, and returns the settings of nodes that share it; empty, with a note: it is not installed.
+func (b *bed) startRedis(ctx context.Context, key string) (yaml string, stop func(), err error) {
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
+		b.note(key + ": redis-server is not installed, so Usher's nodes share nothing (apt-get install -y redis-server).")
 		return "", func() {}, nil
 	}
 	folder, err := os.MkdirTemp("", "usher-table-")

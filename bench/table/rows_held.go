@@ -48,14 +48,11 @@ func heldHead(t *target, i int) []byte {
 // held opens sessions that have all that a cluster's have, and holds them while they are re-checked. Then viewers of them and those
 // of a node with few sessions request segments in alternation, while the re-checks go on.
 func held(ctx context.Context, b *bed) ([]Line, error) {
-	shared, stop, err := startRedis(ctx)
+	shared, stop, err := b.startRedis(ctx, "held")
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	if shared == "" {
-		b.note("held: redis-server is not installed, so Usher's nodes share nothing (apt-get install -y redis-server).")
-	}
 	s := setting{validity: time.Duration(float64(b.Hold) / heldPeriods), idle: 2 * time.Hour, yaml: shared}
 	const room = 1.2 // an operator sets the rate for as many sessions, and some more
 	s.recheckRate = max(1, int(room*float64(b.Sessions)/s.validity.Seconds()))

@@ -556,8 +556,8 @@ func TestShared_Apply_KeepsNoCalls(t *testing.T) {
 			t.Errorf("after a failure %v is kept, want what this node counts", u.calls)
 		}
 		f.fail = nil
-		if u := report(); u.calls != nil {
-			t.Errorf("keeps calls %v once the store counts again, want none", u.calls)
+		if u := report(); u.calls != nil || cap(u.known.streams) != 1 {
+			t.Errorf("keeps calls %v and room for %d streams once the store counts again, want one alone", u.calls, cap(u.known.streams))
 		}
 	})
 }
