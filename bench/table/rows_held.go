@@ -54,8 +54,9 @@ func held(ctx context.Context, b *bed) ([]Line, error) {
 	}
 	defer stop()
 	s := setting{validity: time.Duration(float64(b.Hold) / heldPeriods), idle: 2 * time.Hour, yaml: shared}
-	const room = 1.2 // an operator sets the rate for as many sessions, and some more
-	s.recheckRate = max(1, int(room*float64(b.Sessions)/s.validity.Seconds()))
+	// An operator sets the rate for as many sessions, and some more. The nodes of a cluster share it evenly: this one has two.
+	const room, nodes = 1.2, 2
+	s.recheckRate = max(1, int(nodes*room*float64(b.Sessions)/s.validity.Seconds()))
 	// The viewers who request segments are far from each other in the table of sessions, and the same on both nodes.
 	apart := b.Sessions / tokens
 	few, err := b.populate(ctx, "held", tokens, s, func(t *target, i int) []byte { return heldHead(t, i*apart) })
