@@ -78,15 +78,21 @@ func (c *comparison) judge(now time.Time) (endShare float64, detail string, isJu
 	}
 	earlier := c.earlier.sum(now, 2) // the newest two hold what recent holds
 	average, endShare := unknownAverage, unknownAverage
-	known := "too few to tell in the " + c.before + " before"
-	if earlier.answers >= minAnswers {
+	isKnown := earlier.answers >= minAnswers
+	if isKnown {
 		average = earlier.share()
 		endShare = average + back
+	}
+	if recent.share() < average+jump {
+		return 0, "", false
+	}
+	known := "too few to tell in the " + c.before + " before"
+	if isKnown {
 		known = fmt.Sprintf("%.0f %% on average in the %s before", 100*average, c.before)
 	}
 	detail = fmt.Sprintf("in the last %s it denied %.0f %% of %d re-checks of viewers whom it had allowed, %s",
 		c.name, 100*recent.share(), recent.answers, known)
-	return endShare, detail, recent.share() >= average+jump
+	return endShare, detail, true
 }
 
 // hasEnded records an answer while the alarm is active, and reports whether it ends.

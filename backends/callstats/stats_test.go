@@ -152,6 +152,22 @@ func TestStats_Alarm_DenialsJump(t *testing.T) {
 	}
 }
 
+// TestStats_RecordCall_NoAllocations counts answers to re-checks without garbage.
+func TestStats_RecordCall_NoAllocations(t *testing.T) {
+	s := New(Alarm{})
+	r, now := recheckOf(backends.Allowed, backends.FromBackend), start
+	record := func() {
+		now = now.Add(time.Second)
+		s.RecordCall(now, r, answerOf(backends.Allowed), nil)
+	}
+	for range 2 * minAnswers { // enough to be judged
+		record()
+	}
+	if n := testing.AllocsPerRun(100, record); n != 0 {
+		t.Errorf("%v allocations an answer, want 0", n)
+	}
+}
+
 // TestStats_Alarm_Detail says both shares.
 func TestStats_Alarm_Detail(t *testing.T) {
 	t.Parallel()
