@@ -140,8 +140,12 @@ func (c *Client) writeProbe(ctx context.Context) error {
 // Run runs a script for a caller that waits. A call is one round trip, which calls that arrive at the same time share.
 // The error is ErrStoreUnavailable or ctx's, or says what is wrong with the script.
 func (c *Client) Run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+	return c.runCommand(ctx, s, keys, append(s.command(keys, len(args)), args...))
+}
+
+func (c *Client) runCommand(ctx context.Context, s *Script, keys []string, command []any) (any, error) {
 	start := time.Now()
-	reply, err := c.pipeline.run(ctx, s, keys, args...)
+	reply, err := c.pipeline.run(ctx, s, keys, command)
 	describeCall(trace.SpanFromContext(ctx), s, err)
 	c.onCall(s.name, outcomeOf(err), time.Since(start))
 	return reply, err
@@ -173,12 +177,11 @@ func (c *Client) RunWithExpiry(ctx context.Context, s *Script, key string, args 
 	if err := c.learnClock(ctx, clock, key); err != nil {
 		return nil, err
 	}
-	full := make([]any, 1, 1+len(args))
-	full = append(full, args...)
+	keys := []string{key}
 	for isRetry := false; ; isRetry = true {
-		full[0] = clock.expiry(c.clocks.tolerance)
+		command := append(s.command(keys, 1+len(args)), clock.expiry(c.clocks.tolerance))
 		sentAt := time.Now()
-		reply, err := c.Run(ctx, s, []string{key}, full...)
+		reply, err := c.runCommand(ctx, s, keys, append(command, args...))
 		if err != nil {
 			return nil, err
 		}
@@ -235,7 +238,7 @@ func (c *Client) RunDirect(ctx context.Context, s *Script, keys []string, args .
 func (c *Client) eval(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.timeout, minDirectTimeout))
 	defer cancel()
-	reply, err := c.redis.EvalSha(ctx, s.sha, keys, args...).Result()
+	reply, err := c.redis.EvalSha(ctx, s.sha.(string), keys, args...).Result() //nolint:forcetypeassert // see newScript
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		reply, err = c.redis.Eval(ctx, s.source, keys, args...).Result()
 	}

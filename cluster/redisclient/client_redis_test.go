@@ -136,7 +136,7 @@ func TestPipeline_Work_SharesPipelines(t *testing.T) {
 	queue := make(chan *call, queueSize)
 	var calls []*call
 	for range 2*maxPipelineCalls + 1 {
-		one := &call{script: s, keys: []string{"usher:k"}, done: make(chan result, 1)}
+		one := &call{script: s, command: s.command([]string{"usher:k"}, 0), done: make(chan result, 1)}
 		calls = append(calls, one)
 		queue <- one
 	}
@@ -157,7 +157,8 @@ func TestPipeline_Execute_OneFails(t *testing.T) {
 	t.Parallel()
 	_, c := startClient(t)
 	newCall := func(source string) *call {
-		return &call{script: newScript(source, source), keys: []string{"usher:k"}, done: make(chan result, 1)}
+		s := newScript(source, source)
+		return &call{script: s, command: s.command([]string{"usher:k"}, 0), done: make(chan result, 1)}
 	}
 	for range 2 { // at first the server knows no script
 		calls := []*call{newCall(`return 1`), newCall(`error('no')`), newCall(`return nil`), newCall(`return 4`)}

@@ -50,8 +50,7 @@ type pipeline struct {
 // call is one run of a script. Its caller may give up waiting; then nothing reads the result.
 type call struct {
 	script      *Script
-	keys        []string
-	args        []any
+	command     []any // see Script.command
 	isAbandoned atomic.Bool
 	done        chan result // holds one, so that the worker never blocks
 }
@@ -84,11 +83,12 @@ func (p *pipeline) close() {
 	p.workers.Wait()
 }
 
-func (p *pipeline) run(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
+// run runs a command of a script with these keys. It keeps the command, but not the keys.
+func (p *pipeline) run(ctx context.Context, s *Script, keys []string, command []any) (any, error) {
 	if p.breaker.isOpen.Load() {
 		return nil, ErrNotSent
 	}
-	c := &call{script: s, keys: keys, args: args, done: make(chan result, 1)}
+	c := &call{script: s, command: command, done: make(chan result, 1)}
 	select {
 	case p.queueFor(keys) <- c:
 	default:
@@ -186,27 +186,26 @@ func (c *call) finish(value any, err error) {
 func (p *pipeline) execute(calls []*call) error {
 	ctx, cancel := context.WithTimeout(p.ctx, p.timeout)
 	defer cancel()
-	unknown, err := p.roundTrip(ctx, calls, func(pipe redis.Pipeliner, c *call) *redis.Cmd {
-		return pipe.EvalSha(ctx, c.script.sha, c.keys, c.args...)
-	})
+	unknown, err := p.roundTrip(ctx, calls)
 	if err != nil || len(unknown) == 0 {
 		return err
 	}
 	// The server was restarted, or never saw these scripts. EVAL makes them known to it.
-	_, err = p.roundTrip(ctx, unknown, func(pipe redis.Pipeliner, c *call) *redis.Cmd {
-		return pipe.Eval(ctx, c.script.source, c.keys, c.args...)
-	})
+	for _, c := range unknown {
+		c.command = c.script.withSource(c.command)
+	}
+	_, err = p.roundTrip(ctx, unknown)
 	return err
 }
 
 // roundTrip sends one pipeline. It returns the calls whose script the server does not know.
-func (p *pipeline) roundTrip(
-	ctx context.Context, calls []*call, add func(redis.Pipeliner, *call) *redis.Cmd,
-) (unknown []*call, failure error) {
+func (p *pipeline) roundTrip(ctx context.Context, calls []*call) (unknown []*call, failure error) {
 	commands := make([]*redis.Cmd, len(calls))
 	pipe := p.redis.Pipeline()
 	for i, c := range calls {
-		commands[i] = add(pipe, c)
+		commands[i] = redis.NewCmd(ctx, c.command...)
+		commands[i].SetFirstKeyPos(firstKey)
+		_ = pipe.Process(ctx, commands[i]) // it is only queued
 	}
 	_, pipeErr := pipe.Exec(ctx) // each command that was sent has an error of its own
 	if slices.ContainsFunc(calls, func(c *call) bool { return c.script.delaysSessions }) {

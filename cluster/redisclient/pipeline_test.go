@@ -63,7 +63,7 @@ func TestPipeline_FrozenRedis_TimesOut(t *testing.T) {
 			for range 1000 { // more than the pipelines of one timeout carry
 				waiting.Go(func() {
 					began := time.Now()
-					_, err := p.run(t.Context(), s, []string{"k"})
+					_, err := p.run(t.Context(), s, []string{"k"}, s.command([]string{"k"}, 0))
 					if took := time.Since(began); took > timeout || !errors.Is(err, backends.ErrStoreUnavailable) {
 						t.Errorf("round %d: waited %v, want at most %v: %v", round, took, timeout, err)
 					}
