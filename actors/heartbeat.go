@@ -168,9 +168,9 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 	const width = tableShards / heartbeatSteps
 	isShared := h.cluster.Shared()
 	for i := step * width; i < (step+1)*width; i++ {
-		h.table.eachIn(i, func(s *Session) bool {
+		h.table.eachIn(i, func(s *Session) {
 			if s.flags.has(flagClosed) || s.opening.Load() != nil {
-				return true
+				return
 			}
 			h.queueRenewals(s)
 			if isShared && s.flags.has(flagUnsaved) {
@@ -181,7 +181,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
 			changed := s.changed(isShared)
 			if !isKnown || changed <= reported {
-				return true
+				return
 			}
 			switch {
 			case isShared:
@@ -191,7 +191,6 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 				s.reportedSeen.Store(changed)
 				open = append(open, s.closingRecord())
 			}
-			return true
 		})
 	}
 	return seen, open

@@ -145,7 +145,7 @@ func TestShard_Reserve(t *testing.T) {
 	} {
 		var tab sessionTable
 		sh := &tab.shards[0]
-		sh.reserve()
+		tab.reserve(sh)
 		for i := range test.added {
 			var id backends.SessionID
 			binary.LittleEndian.PutUint64(id[:8], uint64(i)*0x9e3779b97f4a7c15)
@@ -156,7 +156,7 @@ func TestShard_Reserve(t *testing.T) {
 			}
 		}
 		before := sh.slots.Load()
-		if got := len(sh.reserve()); got != test.capacity || (sh.slots.Load() != before) != test.isCopied {
+		if got := len(tab.reserve(sh)); got != test.capacity || (sh.slots.Load() != before) != test.isCopied {
 			t.Errorf("%s: %d slots, copied %t; want %d, %t", name, got, sh.slots.Load() != before, test.capacity, test.isCopied)
 		}
 		live := test.added - test.removed
@@ -226,6 +226,36 @@ func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
 	tab.each(func(*Session) bool { met++; return met < 3 })
 	if met != 3 {
 		t.Errorf("visited %d sessions, want 3", met)
+	}
+}
+
+// TestPlaces_Take puts sessions that are made one after another beside each other, and uses rows again of which a quarter is free.
+func TestPlaces_Take(t *testing.T) {
+	t.Parallel()
+	var p places
+	const rows = 3
+	var all []uint32
+	for i := range rows * rowPlaces {
+		all = append(all, p.take(bareSession(idOf(i))))
+		if all[i] != uint32(i+1) || p.at(all[i]).id != idOf(i) {
+			t.Fatalf("session %d has place %d", i, all[i])
+		}
+	}
+	for i, place := range all[rowPlaces : 2*rowPlaces] { // of the second row every other one
+		if i%2 == 0 {
+			p.leave(place)
+		}
+	}
+	for i := range 3 { // of the third row too few
+		p.leave(all[2*rowPlaces+i])
+	}
+	for i := range rowPlaces / 2 {
+		if got, want := p.take(bareSession(idOf(i))), uint32(rowPlaces+2*i+1); got != want {
+			t.Fatalf("session %d has place %d, want %d", i, got, want)
+		}
+	}
+	if got, want := p.take(bareSession(idOf(1))), uint32(rows*rowPlaces+1); got != want || len(p.all()) != rows+1 {
+		t.Errorf("place %d of %d rows, want %d in a new row", got, len(p.all()), want)
 	}
 }
 
