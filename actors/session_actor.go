@@ -31,6 +31,7 @@ type (
 	leaseAnswered struct {
 		event         session.LeaseAnswered
 		storeDeadline time.Time
+		known         knownRecord
 	}
 )
 
@@ -45,6 +46,8 @@ type sessionActor struct {
 	state    session.State
 	*actorMemory
 	rareMemory
+
+	known knownRecord // while the answer to a re-check's look-up, or to the check, is handled
 
 	queue   []any // messages; guarded by the session's mailbox
 	handled int   // how many of them were handled
@@ -83,6 +86,14 @@ type checkProgress struct {
 	trigger timeline.Trigger
 	took    time.Duration
 	failure *backends.Failure
+	known   knownRecord // of a re-check
+}
+
+// knownRecord is what the store was asked whether it holds it, when a re-check began. Its zero value is of no re-check.
+type knownRecord struct {
+	record *session.Record
+	// fingerprint is [session.LeaseResult]'s: 0 if the store holds another record.
+	fingerprint uint64
 }
 
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
@@ -121,14 +132,20 @@ func (a *sessionActor) receive(message any, now time.Time) {
 	case session.TimerFired:
 		a.apply(a.withFallback(m, now), now)
 	case *leaseAnswered:
+		a.known = m.known
 		a.onLeaseAnswered(m, now)
+		a.known = knownRecord{}
 		*m = leaseAnswered{}
 		a.registry.actors.answers.Put(m)
 	case session.Event:
 		if _, isReopened := m.(session.OpenRequested); isReopened {
 			a.progress = nil // of the check that denied
 		}
+		if a.progress != nil {
+			a.known = a.progress.known
+		}
 		a.apply(m, now)
+		a.known = knownRecord{}
 	}
 }
 
@@ -241,32 +258,35 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 
 // publish shows the decision to requests, and wakes those that wait for the first one.
 func (a *sessionActor) publish(now time.Time) {
-	s, d := a.session, a.state.Decision
-	before := s.decision.Load()
-	a.countUnverified(d, now)
+	s, before := a.session, a.session.decision.Load()
+	d := before
+	if d == nil || *d != a.state.Decision { // most re-checks change nothing
+		d = a.registry.shown.share(new(a.state.Decision))
+	}
+	a.countUnverified(*d, now)
 	request := a.request()
-	a.observe(request, before, &d)
+	a.observe(request, before, d)
 	a.countViewer(d.Verdict == backends.Allowed)
 	s.ticket.set(s.policy().keys, session.Ticket{Opened: a.state.Opened(), KeyID: a.state.KeyID})
 	if d.Verdict == backends.Allowed {
 		s.evicted.Store(nil)
 	}
-	s.decision.Store(a.registry.shown.share(&d))
-	s.addToHistory(&d)
-	a.registry.streams.onDecision(s, request, &d)
-	a.registry.users.add(s, &d)
-	a.registry.addresses.onDecision(s, &d)
-	a.trace.decided(a.registry.options.Tracer, s, before, &d) // before the request goes on, whose span is the parent
+	s.decision.Store(d)
+	s.addToHistory(d)
+	a.registry.streams.onDecision(s, request, d)
+	a.registry.users.add(s, d)
+	a.registry.addresses.onDecision(s, d)
+	a.trace.decided(a.registry.options.Tracer, s, before, d) // before the request goes on, whose span is the parent
 	opening := s.opening.Swap(nil)
-	a.registry.opener.onDecision(s, request, opening, before, &d)
+	a.registry.opener.onDecision(s, request, opening, before, d)
 	if opening != nil {
 		close(opening.done)
 		if d.Verdict == backends.Allowed {
 			a.registry.heartbeats.onOpened(s)
 		}
-		a.registry.options.Observer.Waited(request, &d, now.Sub(opening.began))
+		a.registry.options.Observer.Waited(request, d, now.Sub(opening.began))
 	}
-	a.logDenial(before, &d)
+	a.logDenial(before, d)
 }
 
 // renameBackend says of the session that it is of its present backend.

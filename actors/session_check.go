@@ -22,6 +22,9 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
 	request := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
+	if kind == session.LookupForRecheck && r.cluster.Shared() && a.state.HasCredentials {
+		request.Known = new(a.record(0))
+	}
 	if kind != session.LookupForOpening {
 		request.KnownRevision = max(request.KnownRevision, 1) // an unverified session wants an answer, and no other fallback
 	}
@@ -49,7 +52,7 @@ func (r *Registry) answerLookup(
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
 	started := time.Now()
-	result, storeDeadline, err := r.acquireLease(ctx, request)
+	result, storeDeadline, err := r.acquireLease(ctx, kind, request)
 	took := time.Since(started)
 	s.noteLookup(kind, err)
 	if err != nil {
@@ -59,13 +62,17 @@ func (r *Registry) answerLookup(
 	span.End()
 	answered, _ := r.actors.answers.Get().(*leaseAnswered)
 	answered.storeDeadline = storeDeadline
+	answered.known = knownRecord{request.Known, result.Fingerprint}
 	event := &answered.event
 	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
 		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()},
 		Took:  took,
 	}
-	if result.Found || findRoot != nil {
+	switch {
+	case result.Fingerprint != 0 && findRoot == nil:
+		event.Refused = r.banOf(request.Known.Request, &request.Known.Decision)
+	case result.Found || findRoot != nil:
 		storeCtx, cancel := r.cluster.until(ctx, storeDeadline)
 		defer cancel()
 		r.addKnown(storeCtx, s, findRoot, event)
@@ -109,13 +116,16 @@ func (r *Registry) addKnown(ctx context.Context, s *Session, findRoot <-chan roo
 
 // acquireLease asks the store, and returns until when an opening may wait for its further answers: all of them together take
 // no longer than the store's timeout. A wait for another node's check does not count. A store that failed is not waited for
-// again.
+// again. No viewer waits for a re-check's look-up: the store's own timeout is its bound.
 func (r *Registry) acquireLease(
-	ctx context.Context, request session.LeaseRequest,
+	ctx context.Context, kind session.LookupKind, request session.LeaseRequest,
 ) (result session.LeaseResult, storeDeadline time.Time, err error) {
 	storeDeadline = time.Now().Add(r.options.StoreTimeout)
-	ctx, cancel := r.cluster.until(ctx, storeDeadline.Add(request.Wait))
-	defer cancel()
+	if kind != session.LookupForRecheck {
+		bounded, cancel := r.cluster.until(ctx, storeDeadline.Add(request.Wait))
+		defer cancel()
+		ctx = bounded
+	}
 	result, err = r.cluster.AcquireLease(ctx, request)
 	switch now := time.Now(); {
 	case err != nil:
@@ -169,11 +179,8 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 		return nil
 	}
 	request := s.Request()
-	if ban, isBanned := r.cluster.Banned(request, d); isBanned {
-		return new(banDecision(ban))
-	}
-	if !record.IsEvicted {
-		return nil
+	if refused := r.banOf(request, d); refused != nil || !record.IsEvicted {
+		return refused
 	}
 	if r.streams.join(ctx, s, request, record.Opened, d) == session.StreamEvicted {
 		evicted := *record
@@ -182,6 +189,14 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
 		r.log.Debug("eviction mark not removed", slog.String("session", s.id.String()), slog.Any("error", err))
+	}
+	return nil
+}
+
+// banOf returns the refusal of a viewer who is banned, or nil.
+func (r *Registry) banOf(request *backends.Request, d *backends.Decision) *backends.Decision {
+	if ban, isBanned := r.cluster.Banned(request, d); isBanned {
+		return new(banDecision(ban))
 	}
 	return nil
 }
@@ -213,13 +228,16 @@ func (a *sessionActor) startCheck(now time.Time) {
 	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int32(number))
-	progress := &checkProgress{trigger: timeline.Recheck}
+	progress := &checkProgress{trigger: timeline.Recheck, known: a.known}
 	a.progress = progress
 	request := a.checkRequest()
 	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
 	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
-	record, storeDeadline := a.record(a.state.LeaseRevision), now.Add(r.options.StoreTimeout)
+	record, revision, storeDeadline := a.known.record, a.state.LeaseRevision, now.Add(r.options.StoreTimeout)
+	if record == nil {
+		record = new(a.record(0))
+	}
 	if a.state.IsOpening() {
 		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
@@ -238,14 +256,14 @@ func (a *sessionActor) startCheck(now time.Time) {
 			b.answers.record(time.Since(s.policy().Start) - time.Duration(sent))
 		}
 		answer := &session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
-		if d.Verdict == backends.Allowed {
-			storeCtx, cancel := r.cluster.until(checkCtx, storeDeadline.Add(time.Since(started)))
-			r.joinStreams(storeCtx, s, request, record, answer)
-			cancel()
+		if d.Verdict == backends.Allowed && r.joinStreams(checkCtx, s, request, record.Opened, storeDeadline.Add(time.Since(started)), answer) {
+			evicted := *record
+			evicted.Revision, evicted.CheckNumber = revision, number
+			r.evict(checkCtx, s, evicted, answer)
 		}
 		if r.life.isEnding() {
 			// The session can no longer release the lease. If this fails, the lease expires.
-			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: record.Revision}}) //nolint:contextcheck // it outlives the registry
+			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.IsBackendDown = b.State() != backends.BreakerClosed
 		r.send(s, answer)
@@ -255,17 +273,22 @@ func (a *sessionActor) startCheck(now time.Time) {
 	}
 }
 
-// joinStreams replaces the backend's yes if the viewer is banned, or if their user's stream limit is reached.
+// joinStreams replaces the backend's yes if the viewer is banned, and reports whether their user's stream limit is reached. A session
+// that has a stream already asks nobody.
 func (r *Registry) joinStreams(
-	ctx context.Context, s *Session, request *backends.Request, record session.Record, answer *session.BackendAnswered,
-) {
+	ctx context.Context, s *Session, request *backends.Request, opened, deadline time.Time, answer *session.BackendAnswered,
+) (isEvicted bool) {
 	if ban, isBanned := r.cluster.Banned(request, &answer.Decision); isBanned {
 		answer.Decision = banDecision(ban)
-		return
+		return false
 	}
-	if r.streams.join(ctx, s, request, record.Opened, &answer.Decision) == session.StreamEvicted {
-		r.evict(ctx, s, record, answer)
+	u, isJoining := r.streams.joining(s, request, &answer.Decision)
+	if !isJoining {
+		return false
 	}
+	ctx, cancel := r.cluster.until(ctx, deadline)
+	defer cancel()
+	return r.streams.report(ctx, s, u, opened) == session.StreamEvicted
 }
 
 // evict replaces the backend's yes on a stream beyond its user's limit. The store keeps the yes, so that no check is needed once a

@@ -11,11 +11,14 @@ import (
 // This file is what a session stores, while it lives and when it closes.
 
 // request returns what the session's backend is asked about, which nobody may change. While the session opens it is the request that
-// opened it, unless the session has learned other facts since.
+// opened it, unless the session has learned other facts since. Through a re-check it is made once.
 func (a *sessionActor) request() *backends.Request {
 	s := a.session
 	if o := s.opening.Load(); o != nil && o.request != nil && !s.flags.has(flagSettingCredentials) && o.request.Backend == s.backend.Load().name {
 		return o.request
+	}
+	if k := a.known.record; k != nil && k.Request.Backend == s.request.Backend() {
+		return k.Request
 	}
 	return s.Request()
 }
@@ -58,7 +61,11 @@ func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpda
 		record := session.Record{ID: s.id, Revision: do.Revision}
 		return session.DecisionUpdate{Record: record}, do.Save || do.ReleaseLease
 	}
-	return session.DecisionUpdate{Record: a.record(do.Revision), RevokeTicket: do.RevokeTicket}, true
+	update = session.DecisionUpdate{Record: a.record(do.Revision), RevokeTicket: do.RevokeTicket}
+	if a.known.fingerprint != 0 && !do.RevokeTicket && update.Record.IsSame(a.known.record) {
+		update.Fingerprint = a.known.fingerprint
+	}
+	return update, true
 }
 
 // writeToStore stores the decision, or releases the lease.

@@ -183,3 +183,58 @@ func TestSessionActor_Close_Stores(t *testing.T) {
 		})
 	}
 }
+
+// rememberingStore knows whether it has the record that it is asked about.
+type rememberingStore struct{ *saveRecorder }
+
+func (r rememberingStore) AcquireLease(ctx context.Context, q session.LeaseRequest) (session.LeaseResult, error) {
+	result, err := r.saveRecorder.AcquireLease(ctx, q)
+	if q.Known == nil || !result.Found {
+		return result, err
+	}
+	if known := *q.Known; known.Decision == result.Record.Decision && known.Opened.Equal(result.Record.Opened) {
+		result.Record, result.Fingerprint = known, 7
+	}
+	return result, err
+}
+
+// TestSessionActor_Recheck_Unchanged stores the record of a session again only if the answer is another one. Through an equal one
+// requests read the same decision, and one request serves the whole re-check.
+func TestSessionActor_Recheck_Unchanged(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := rememberingStore{&saveRecorder{fakeCluster: &fakeCluster{isShared: true}}}
+		answers := []string{"Ann", "Ann", "Bob", "Bob"}
+		checks := 0
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			d.User = answers[min(checks, len(answers)-1)]
+			checks++
+			return d, nil
+		})
+		n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster = store })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		synctest.Wait()
+		first := n.Find(idOf(1)).Decision()
+		for checked := 2; checked <= len(answers); checked++ {
+			for len(b.requests()) < checked {
+				time.Sleep(time.Second)
+				n.watch(t, openRequest(1))
+				synctest.Wait()
+			}
+			if isSame := n.Find(idOf(1)).Decision() == first; isSame != (checked == 2) {
+				t.Errorf("check %d: requests read the same decision: %t", checked, isSame)
+			}
+		}
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		var got []uint64
+		for _, saved := range store.saved {
+			got = append(got, saved.Fingerprint)
+		}
+		if want := []uint64{0, 7, 0, 7}; !slices.Equal(got, want) {
+			t.Errorf("saved with the fingerprints %v, want %v", got, want)
+		}
+	})
+}

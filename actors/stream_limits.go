@@ -102,10 +102,23 @@ func (l *streamLimits) isSilent(s *Session, before time.Duration) bool {
 func (l *streamLimits) join(
 	ctx context.Context, s *Session, r *backends.Request, opened time.Time, d *backends.Decision,
 ) session.StreamState {
-	u := l.streamOf(r, d)
-	if current := s.stream.Load(); u.maxStreams == 0 || current != nil && current.user.hash == u.hash {
-		return session.StreamActive // its renewals tell whether it is evicted
+	u, isJoining := l.joining(s, r, d)
+	if !isJoining {
+		return session.StreamActive
 	}
+	return l.report(ctx, s, u, opened)
+}
+
+// joining returns the stream that the decision gives the session, and whether the session is to ask for it. If not, its user has no
+// limit, or its renewals tell whether it is evicted.
+func (l *streamLimits) joining(s *Session, r *backends.Request, d *backends.Decision) (u streamFacts, isJoining bool) {
+	u = l.streamOf(r, d)
+	current := s.stream.Load()
+	return u, u.maxStreams > 0 && (current == nil || current.user.hash != u.hash)
+}
+
+// report asks the store for a stream that the session is to have.
+func (l *streamLimits) report(ctx context.Context, s *Session, u streamFacts, opened time.Time) session.StreamState {
 	e := l.entry(u, s, opened)
 	e.IsNew = true
 	result := l.cluster.ReportStreams(ctx, e)
@@ -146,9 +159,11 @@ func (l *streamLimits) set(s *Session, u streamFacts) {
 		streams := l.users[u.hash]
 		if streams == nil {
 			streams = &userStreams{hash: u.hash}
-			l.users[u.hash] = streams
+			l.users[u.hash], after = streams, &streams.oldest
+		} else {
+			after = new(userStream)
 		}
-		after = &userStream{user: streams, session: s, device: u.device, maxStreams: u.maxStreams}
+		*after = userStream{user: streams, session: s, device: u.device, maxStreams: u.maxStreams}
 		streams.add(after)
 	}
 	s.stream.Store(after)

@@ -180,6 +180,8 @@ type userStreams struct {
 	renewScheduled bool
 	// isLocal: the store did not count the last report, so that other nodes may hold the streams for silent soon.
 	isLocal bool
+	// oldest is the stream that they began with, so that a user with one takes one object. It is used once.
+	oldest userStream
 }
 
 // add adds a stream as the last one.

@@ -68,7 +68,8 @@
 //	                          usher:revocations  revocations
 //	                          usher:node:ID      messages to one node: requests, replies, its own heartbeats
 //
-//	a session's fields        v version of the record · r the record, encrypted · o when it was opened, Unix seconds ·
+//	a session's fields        v version of the record · r the record, encrypted · d its fingerprint, a keyed hash, with its
+//	                          revision · k the number of the newest check · o when it was opened, Unix seconds ·
 //	                          e when the decision ends · a 1 if the decision is a backend's · f its revision · l the newest
 //	                          lease · u when that lease ends · w another node waits · b tickets opened until then are
 //	                          revoked, Unix seconds · x it is evicted · s when the current period

@@ -38,11 +38,11 @@ func encodeEdgeReport(e *backends.EdgeReport) string {
 		}
 	}
 	var f fields
-	f.number(edgeFacts, int64(facts))
-	f.text(edgeAstraSession, e.AstraSession)
-	f.text(edgeFlussonicSession, e.FlussonicSession)
-	f.text(edgeOrigin, e.Origin)
-	f.text(edgeProtocol, e.Protocol)
+	f = f.number(edgeFacts, int64(facts))
+	f = f.text(edgeAstraSession, e.AstraSession)
+	f = f.text(edgeFlussonicSession, e.FlussonicSession)
+	f = f.text(edgeOrigin, e.Origin)
+	f = f.text(edgeProtocol, e.Protocol)
 	return string(f)
 }
 

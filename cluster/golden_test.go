@@ -96,7 +96,7 @@ func TestRedis_KeysAndFields_Golden(t *testing.T) {
 	want := map[string]string{
 		"usher:{all}:reported:portal": "zset",
 		"usher:{all}:reports:portal":  "hash part",
-		"usher:session:":              "a b c e f hash l n nb nr ns o p r s u v x y",
+		"usher:session:":              "a b c d e f hash k l n nb nr ns o p r s u v x y",
 		"usher:last-seen:":            "zset",
 		"usher:user:":                 "hash s v",
 		"usher:{all}:ban-expiries":    "zset",

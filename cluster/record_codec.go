@@ -35,7 +35,7 @@ const (
 	fieldRedirect
 	fieldCheck
 	fieldTrace
-	fieldRequest // as encodeRequest writes it
+	fieldRequest // as appendRequest writes it
 	fieldChallenge
 )
 
@@ -66,21 +66,19 @@ var errMalformed = errors.New("malformed record")
 // fields is a record or a request while it is encoded.
 type fields []byte
 
-func (f *fields) text(tag byte, value string) {
+func (f fields) text(tag byte, value string) fields {
 	if value == "" {
-		return
+		return f
 	}
-	*f = append(*f, tag)
-	*f = binary.AppendUvarint(*f, uint64(len(value)))
-	*f = append(*f, value...)
+	return append(binary.AppendUvarint(append(f, tag), uint64(len(value))), value...)
 }
 
-func (f *fields) number(tag byte, value int64) {
+func (f fields) number(tag byte, value int64) fields {
 	if value <= 0 {
-		return
+		return f
 	}
 	var digits [binary.MaxVarintLen64]byte
-	f.text(tag, string(digits[:binary.PutUvarint(digits[:], uint64(value))]))
+	return f.text(tag, string(digits[:binary.PutUvarint(digits[:], uint64(value))]))
 }
 
 // readFields calls visit for each field in order.
@@ -114,27 +112,31 @@ const usualRecord, usualRequest = 512, 320
 
 // encodeRecord encodes the part of a record that is encrypted. Its expiry, revision and tombstones are separate fields,
 // which scripts read.
-func encodeRecord(r *session.Record) []byte {
-	f := make(fields, 0, usualRecord)
-	f.number(fieldOpened, r.Opened.Unix())
-	f.text(fieldKey, r.KeyID)
+func encodeRecord(r *session.Record) []byte { return appendRecord(make([]byte, 0, usualRecord), r) }
+
+// appendRecord appends to b what [encodeRecord] returns.
+func appendRecord(b []byte, r *session.Record) []byte {
+	f := fields(b)
+	f = f.number(fieldOpened, r.Opened.Unix())
+	f = f.text(fieldKey, r.KeyID)
 	d := &r.Decision
-	f.text(fieldVerdict, d.Verdict.String())
-	f.text(fieldSource, d.Source.String())
-	f.text(fieldReason, d.Reason)
-	f.text(fieldUserID, d.UserID)
-	f.text(fieldUser, d.User)
-	f.number(fieldValidFor, int64(d.ValidFor))
-	f.number(fieldMaxSessions, int64(d.MaxSessions))
+	f = f.text(fieldVerdict, d.Verdict.String())
+	f = f.text(fieldSource, d.Source.String())
+	f = f.text(fieldReason, d.Reason)
+	f = f.text(fieldUserID, d.UserID)
+	f = f.text(fieldUser, d.User)
+	f = f.number(fieldValidFor, int64(d.ValidFor))
+	f = f.number(fieldMaxSessions, int64(d.MaxSessions))
 	if d.Unique {
-		f.number(fieldUnique, 1)
+		f = f.number(fieldUnique, 1)
 	}
-	f.text(fieldRedirect, d.Redirect)
-	f.text(fieldChallenge, d.Challenge)
-	f.number(fieldCheck, int64(r.CheckNumber))
-	f.text(fieldTrace, r.Trace)
+	f = f.text(fieldRedirect, d.Redirect)
+	f = f.text(fieldChallenge, d.Challenge)
+	f = f.number(fieldCheck, int64(r.CheckNumber))
+	f = f.text(fieldTrace, r.Trace)
 	if r.Request != nil {
-		request := encodeRequest(r.Request)
+		var room [usualRequest]byte
+		request := appendRequest(room[:0], r.Request)
 		f = append(f, fieldRequest) // even if it is empty: it says that a backend can be asked
 		f = binary.AppendUvarint(f, uint64(len(request)))
 		f = append(f, request...)
@@ -142,39 +144,39 @@ func encodeRecord(r *session.Record) []byte {
 	return f
 }
 
-func encodeRequest(q *backends.Request) []byte {
-	f := make(fields, 0, usualRequest)
-	f.number(requestNumber, int64(q.Number))
-	f.text(requestRoute, q.Route)
-	f.text(requestChannel, q.Channel)
-	f.text(requestBackend, q.Backend)
-	f.text(requestQuery, q.Query)
+func appendRequest(b []byte, q *backends.Request) []byte {
+	f := fields(b)
+	f = f.number(requestNumber, int64(q.Number))
+	f = f.text(requestRoute, q.Route)
+	f = f.text(requestChannel, q.Channel)
+	f = f.text(requestBackend, q.Backend)
+	f = f.text(requestQuery, q.Query)
 	for _, h := range q.Headers {
 		if h.Name == "" {
 			continue // no header has such a name
 		}
-		f.text(requestHeaderName, h.Name)
-		f.text(requestHeaderValue, h.Value)
+		f = f.text(requestHeaderName, h.Name)
+		f = f.text(requestHeaderValue, h.Value)
 	}
-	f.text(requestPath, q.Path)
-	f.text(requestScheme, q.Scheme)
-	f.text(requestHost, q.Host)
-	f.text(requestUserAgent, q.UserAgent)
-	f.text(requestReferer, q.Referer)
-	f.text(requestDevice, q.Device)
+	f = f.text(requestPath, q.Path)
+	f = f.text(requestScheme, q.Scheme)
+	f = f.text(requestHost, q.Host)
+	f = f.text(requestUserAgent, q.UserAgent)
+	f = f.text(requestReferer, q.Referer)
+	f = f.text(requestDevice, q.Device)
 	if !q.Group.IsZero() {
-		f.text(requestGroup, string(q.Group[:]))
+		f = f.text(requestGroup, string(q.Group[:]))
 	}
 	if q.Edge != nil {
-		f.text(requestEdge, encodeEdgeReport(q.Edge))
+		f = f.text(requestEdge, encodeEdgeReport(q.Edge))
 	}
 	if q.Address.IsValid() {
-		f.text(requestAddress, q.Address.String())
+		f = f.text(requestAddress, q.Address.String())
 	}
 	if !q.Opened.IsZero() {
-		f.number(requestOpened, q.Opened.Unix())
+		f = f.number(requestOpened, q.Opened.Unix())
 	}
-	f.number(requestBytes, q.Bytes)
+	f = f.number(requestBytes, q.Bytes)
 	return f
 }
 

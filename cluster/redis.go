@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"sync"
 	"time"
 
@@ -130,19 +131,32 @@ func (r *Redis) AcquireLease(ctx context.Context, q session.LeaseRequest) (sessi
 
 // tryAcquire does not wait. takeOver takes the lease from another holder.
 func (r *Redis) tryAcquire(ctx context.Context, q session.LeaseRequest, takeOver bool) (session.LeaseResult, error) {
+	fingerprint, known := uint64(0), ""
+	if q.Known != nil {
+		fingerprint = r.fingerprint(q.Known)
+		known = strconv.FormatUint(fingerprint, 10)
+	}
 	reply, err := r.client.RunWithExpiry(ctx, r.scripts.acquireLease, r.sessionKey(q.ID),
 		recordVersion, q.KnownRevision, q.Lease.Milliseconds(), redisclient.Flag(takeOver && q.Lease > 0),
-		redisclient.Flag(q.Wait > 0), r.nodeID)
+		redisclient.Flag(q.Wait > 0), r.nodeID, known)
 	if err != nil {
 		return session.LeaseResult{}, fmt.Errorf("acquire the lease of session %s: %w", q.ID, err)
 	}
-	if len(reply) != 10 {
+	if len(reply) != 12 {
 		return session.LeaseResult{}, fmt.Errorf("BUG: script acquire_lease returned %d fields", len(reply))
 	}
-	record, found := r.parseRecord(q.ID, reply[2:7], time.Now())
+	now := time.Now()
+	record, found := r.parseRecord(q.ID, reply[2:7], now)
+	if isKnown := redisclient.Int(reply[10]) == 1; isKnown {
+		record, found = *q.Known, true
+		record.Expires, record.Revision = now.Add(redisclient.Duration(redisclient.Int(reply[3]))), uint64(redisclient.Int(reply[4]))
+	} else {
+		fingerprint = 0
+	}
+	record.CheckNumber = max(record.CheckNumber, int(redisclient.Int(reply[11])))
 	record.IsClosed = redisclient.Int(reply[9]) == 1
 	return session.LeaseResult{
-		Record: record, Found: found, Revision: uint64(redisclient.Int(reply[7])),
+		Record: record, Found: found, Fingerprint: fingerprint, Revision: uint64(redisclient.Int(reply[7])),
 		HeldElsewhere: redisclient.Int(reply[8]) == 1,
 	}, nil
 }
@@ -188,7 +202,11 @@ const denialTTL = time.Minute
 // SaveDecision stores a decision under the revision of its lease, and releases the lease. While Redis is unavailable the
 // decision stays here, and a revoked ticket is written after the outage.
 func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
-	outcome, err := r.sendDecision(ctx, u)
+	outcome, err := r.sendDecision(ctx, &u)
+	if errors.Is(err, errUnknownRecord) { // somebody else has stored one
+		u.Fingerprint = 0
+		outcome, err = r.sendDecision(ctx, &u)
+	}
 	if err == nil {
 		return outcome, nil
 	}
@@ -204,7 +222,19 @@ func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	return 0, err
 }
 
-func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+// errUnknownRecord reports that the store does not hold the record of a fingerprint.
+var errUnknownRecord = errors.New("the store has another record")
+
+// fingerprint tells records apart that differ in more than the number of their check. It is a keyed hash, so that it tells nothing of
+// them, and never 0.
+func (r *Redis) fingerprint(record *session.Record) uint64 {
+	var room [usualRecord]byte
+	same := *record
+	same.CheckNumber = 0
+	return max(1, r.cipher.Number("record", appendRecord(room[:0], &same)))
+}
+
+func (r *Redis) sendDecision(ctx context.Context, u *session.DecisionUpdate) (session.UpdateOutcome, error) {
 	record, now := &u.Record, time.Now()
 	kind, ttl, encrypted, holder := "authoritative", r.sessionTTL, []byte(nil), ""
 	if record.Decision.Verdict == backends.Allowed {
@@ -218,15 +248,20 @@ func (r *Redis) sendDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	case d.Verdict == backends.Denied && !u.RevokeTicket:
 		ttl = denialTTL
 	}
-	if kind != "release" {
-		encrypted = r.cipher.Encrypt(encodeRecord(record), recordPurpose(record.ID))
+	fingerprint := u.Fingerprint
+	if kind != "release" && fingerprint == 0 {
+		encrypted, fingerprint = r.cipher.Encrypt(encodeRecord(record), recordPurpose(record.ID)), r.fingerprint(record)
 	}
 	reply, err := r.client.RunWithExpiry(ctx, r.scripts.storeDecision, r.sessionKey(record.ID),
 		recordVersion, record.Revision, kind, encrypted, redisclient.UnixOrZero(record.Opened),
 		max(0, record.Expires.Sub(now).Milliseconds()), ttl.Milliseconds(), redisclient.Flag(u.RevokeTicket),
-		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String(), holder)
+		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String(), holder,
+		fingerprint, record.CheckNumber)
 	if err != nil {
 		return 0, fmt.Errorf("store the decision on session %s: %w", record.ID, err)
+	}
+	if redisclient.Text(reply[1]) == "unknown" {
+		return 0, errUnknownRecord
 	}
 	outcome, known := redisclient.ParseName(redisclient.Text(reply[1]), session.OutcomeStored, session.OutcomeStale)
 	if !known {

@@ -211,7 +211,7 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 	if w.revokedTicket != nil {
 		u := *w.revokedTicket
 		u.Record.Revision = 0 // it was decided without the store, and revoking a ticket needs no revision
-		if _, err := r.sendDecision(ctx, u); err != nil {
+		if _, err := r.sendDecision(ctx, &u); err != nil {
 			return err
 		}
 		w.revokedTicket = nil

@@ -18,6 +18,9 @@ type LeaseRequest struct {
 	// Wait is how long to wait while another node holds the lease. After that the lease passes to this node, if it asks for
 	// one.
 	Wait time.Duration
+	// Known is the session as the node has it, which must not be changed: a store that holds the same record says so in place of the
+	// record. Nil: the record is wanted in any case. CheckNumber, Expires and Revision do not matter.
+	Known *Record
 }
 
 // LeaseResult is the store's answer to a [LeaseRequest]. With a Revision the node checks the session, and saves the decision
@@ -28,6 +31,9 @@ type LeaseResult struct {
 	// is stored.
 	Record Record
 	Found  bool
+	// Fingerprint is not 0 if the store holds the record of [LeaseRequest.Known], and the session was neither refused nor evicted. Then
+	// Record is made of that one.
+	Fingerprint uint64
 	// Revision is the revision of the granted lease; zero: none was granted.
 	Revision uint64
 	// HeldElsewhere reports that another node holds the lease.
@@ -43,6 +49,8 @@ type DecisionUpdate struct {
 	// RevokeTicket refuses the session's tickets that were opened at Record.Opened or before, because the session was denied
 	// while it ran.
 	RevokeTicket bool
+	// Fingerprint is [LeaseResult.Fingerprint] if Record is still the same, and the store need not be sent it again; otherwise 0.
+	Fingerprint uint64
 }
 
 // UpdateOutcome is what has become of a [DecisionUpdate].

@@ -8,16 +8,18 @@
 -- ARGV[5]  "1": take the lease over from another holder
 -- ARGV[6]  "1": the caller will wait for another holder's decision
 -- ARGV[7]  the node's id
+-- ARGV[8]  the fingerprint of the record that the caller has; empty: none
 --
--- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, for how long its
---          decision still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is evicted; the revision of
---          the granted lease (0: none); 1 if another caller holds a lease; 1 if the session was closed
+-- Result   a list: Redis' clock in ms; "expired" (and nothing else) or "ok"; of the session: the record, empty if it is the
+--          caller's, for how long its decision still holds in ms, its revision, revoked-before in Unix seconds, 1 if it is
+--          evicted; the revision of the granted lease (0: none); 1 if another caller holds a lease; 1 if the session was closed;
+--          1 if the record is the caller's; the number of the newest check
 --
 -- A decision answers the caller if it has not expired, its ticket was not revoked, and it is newer than the caller's.
 local session = KEYS[1]
 local expiry, version, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, takeOver, waits = tonumber(ARGV[4]), ARGV[5] == '1', ARGV[6] == '1'
-local node = ARGV[7]
+local node, fingerprint = ARGV[7], ARGV[8]
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -25,15 +27,17 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c', 'y', 'n')
+local f = redis.call('HMGET', session, 'v', 'r', 'e', 'f', 'b', 'x', 'o', 'a', 'l', 'u', 's', 'c', 'y', 'n', 'd', 'k')
 local record, expires, revision, revokedBefore, evicted = f[2], f[3], f[4], f[5], f[6]
 local opened, authoritative, lastLease, leasedUntil, since = f[7], f[8], tonumber(f[9] or 0), tonumber(f[10] or 0), f[11]
 local readable = record and tonumber(f[1] or 0) <= version
 local left = tonumber(expires or 0) - now
+-- A session whose ticket was revoked, or that was evicted, is told whole.
+local same = readable and fingerprint ~= '' and f[15] == fingerprint .. ':' .. (revision or '') and not revokedBefore and not evicted
 
 local result = {
-  now, 'ok', readable and record or '', left, readable and tonumber(revision or 0) or 0, tonumber(revokedBefore or 0),
-  evicted and 1 or 0, 0, 0, f[12] and 1 or 0,
+  now, 'ok', readable and not same and record or '', left, readable and tonumber(revision or 0) or 0, tonumber(revokedBefore or 0),
+  evicted and 1 or 0, 0, 0, f[12] and 1 or 0, same and 1 or 0, tonumber(f[16] or 0),
 }
 
 local answers = readable and left > 0 and tonumber(opened or 0) > tonumber(revokedBefore or 0)

@@ -6,7 +6,7 @@
 -- ARGV[3]  the revision of the lease; 0: none
 -- ARGV[4]  "release": there is no decision, only the lease is released; "fallback": the decision is not a backend's;
 --          "authoritative": it is
--- ARGV[5]  the record, encrypted
+-- ARGV[5]  the record, encrypted; empty: the stored one stays, if it has that fingerprint
 -- ARGV[6]  when the session was opened, in Unix seconds
 -- ARGV[7]  for how long the decision holds, in ms
 -- ARGV[8]  for how long the session is remembered after that, in ms
@@ -15,9 +15,15 @@
 -- ARGV[11] the channel of decisions
 -- ARGV[12] the message of this decision; " ticket" follows it if the session's ticket is another one now
 -- ARGV[13] the id of the node, which holds the session from now on; empty: the decision does not allow the viewer
+-- ARGV[14] the record's fingerprint
+-- ARGV[15] the number of the newest check, which the fingerprint leaves out
 --
--- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds) or "stale" (a newer lease was
---          granted, or the session was opened later elsewhere; no decision was stored)
+-- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds), "stale" (a newer lease was
+--          granted, or the session was opened later elsewhere; no decision was stored) or "unknown" (the record is wanted;
+--          nothing has changed)
+--
+-- The fingerprint is stored with the revision of its record: a node of an earlier version leaves it there when it stores another
+-- record. Records without a lease have none, since their revisions are all zero.
 --
 -- If nodes could not see each other's openings of a session, the latest one is the session's: revoking its ticket revokes the
 -- others too.
@@ -26,6 +32,7 @@ local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), to
 local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local revokeTicket, reviveFor = ARGV[9] == '1', tonumber(ARGV[10])
 local channel, message, node = ARGV[11], ARGV[12], ARGV[13]
+local fingerprint, number = ARGV[14], ARGV[15]
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -33,7 +40,7 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n')
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n', 'd')
 local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
 local revokedBefore, lastLease, storedOpened = tonumber(f[5] or 0), tonumber(f[6] or 0), tonumber(f[3] or 0)
 local isNewerVersion = tonumber(f[1] or 0) > version
@@ -51,6 +58,9 @@ end
 if revision > 0 and revision < lastLease then
   return {now, 'stale'}
 end
+if record == '' and kind ~= 'release' and f[10] ~= fingerprint .. ':' .. (f[8] or '') then
+  return {now, 'unknown'}
+end
 local outcome = 'stored'
 if isNewerVersion then
   outcome = 'kept'
@@ -67,8 +77,11 @@ elseif kind ~= 'release' then
     redis.call('HDEL', session, 'x') -- it was opened anew
     redis.call('PUBLISH', channel, message .. ' ticket')
   end
-  redis.call('HSET', session, 'v', version, 'r', record, 'o', opened, 'e', now + holdsFor,
-    'a', kind == 'authoritative' and 1 or 0, 'f', revision, 'y', node ~= '' and 1 or 0)
+  redis.call('HSET', session, 'v', version, 'o', opened, 'e', now + holdsFor, 'a', kind == 'authoritative' and 1 or 0,
+    'f', revision, 'y', node ~= '' and 1 or 0, 'd', revision > 0 and fingerprint .. ':' .. ARGV[3] or '', 'k', number)
+  if record ~= '' then
+    redis.call('HSET', session, 'r', record)
+  end
   redis.call('HSETNX', session, 's', now)
   redis.call('HDEL', session, 'c')
   extendTTL(holdsFor + rememberFor)
