@@ -100,7 +100,7 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	}
 	connections := cmp.Or(max(deps.Connections, 0), defaultConnections)
 	d := newDialer(cfg, files, deps.Resolver)
-	open := func() transport { return newTransport(cfg, d, connections) }
+	open := func() *transport { return newTransport(cfg, d, connections) }
 	life, end := context.WithCancel(context.Background())
 	return &Client{
 		name:         name,

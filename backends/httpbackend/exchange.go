@@ -26,13 +26,35 @@ const (
 	maxPage = 4 << 10
 )
 
-// exchange is one request and its answer. Its context outlives that of the call, so that the rest of the body can be read
-// after the decision. It ends with close.
+// exchange is one request and its answer. It can outlive the context of the call, so that the rest of the body can be read after the
+// decision. It ends with close.
 type exchange struct {
-	resp   *http.Response
-	cancel context.CancelCauseFunc
-	detach func() bool // makes the exchange independent of the call's context
+	resp *http.Response
+	lifetime
 }
+
+// lifetime is how long an exchange lasts. It begins as that of the call's context.
+type lifetime interface {
+	// Detach has the exchange go on when the call's context ends.
+	Detach()
+	// Abort makes what waits for the answer fail. It does nothing after the end of the exchange.
+	Abort()
+}
+
+// contextLife is the lifetime of an exchange that has a context of its own.
+type contextLife struct {
+	cancel context.CancelCauseFunc
+	detach func() bool
+}
+
+func (l *contextLife) Detach() { l.detach() }
+func (l *contextLife) Abort()  { l.cancel(nil) }
+
+// noLife is the lifetime of an exchange of which nothing is left to read.
+type noLife struct{}
+
+func (noLife) Detach() {}
+func (noLife) Abort()  {}
 
 // maxRedirects is how many redirects of one call are followed, as many as Go's own client follows.
 const maxRedirects = 10
@@ -100,22 +122,14 @@ func (c *Client) redirectedRequest(
 
 // exchange sends one request and returns when the answer's header has arrived.
 func (c *Client) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
-	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	resp, err := c.pool.transport(time.Now()).RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
-	if err != nil {
-		detach()
-		cancel(nil)
-		return nil, err
-	}
-	return &exchange{resp: resp, cancel: cancel, detach: detach}, nil
+	return c.pool.transport(time.Now()).exchange(ctx, r)
 }
 
 // close ends the exchange. The connection is reused if the body was read to its end.
 func (x *exchange) close() {
-	x.detach()
+	x.Detach()
 	_ = x.resp.Body.Close()
-	x.cancel(nil)
+	x.Abort()
 }
 
 // isEmpty reports whether the header says that there is no body.
@@ -142,7 +156,7 @@ func (c *Client) readStart(ctx context.Context, x *exchange) ([]byte, error) {
 	text := make([]byte, maxPage)
 	n, err := x.resp.Body.Read(text)
 	if err == nil {
-		timer := time.AfterFunc(pageWait(ctx), func() { x.cancel(nil) })
+		timer := time.AfterFunc(pageWait(ctx), x.Abort)
 		for err == nil && n < len(text) {
 			var more int
 			more, err = x.resp.Body.Read(text[n:])
@@ -216,15 +230,15 @@ func (c *Client) readLater(x *exchange, read func(body io.Reader)) (isStarted bo
 		x.close()
 		return false
 	}
-	x.detach()
+	x.Detach()
 	select {
 	case c.draining <- struct{}{}:
 	default:
 		x.close()
 		return false
 	}
-	stop := context.AfterFunc(c.life, func() { x.cancel(nil) })
-	timer := time.AfterFunc(drainTimeout, func() { x.cancel(nil) })
+	stop := context.AfterFunc(c.life, x.Abort)
+	timer := time.AfterFunc(drainTimeout, x.Abort)
 	go func() {
 		defer func() {
 			x.close()

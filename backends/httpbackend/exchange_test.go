@@ -44,8 +44,10 @@ func (s *pipeServer) serve(c *Client) {
 		return theirs, nil
 	}
 	cfg := DefaultConfig()
-	c.pool = newConnectionPool(func() transport { return plainhttp.New(plainOptions(cfg, dial, defaultConnections)) },
-		c.pool.maxAge, time.Now())
+	open := func() *transport {
+		return &transport{own: plainhttp.New(plainOptions(cfg, dial, defaultConnections)), other: new(http.Transport)}
+	}
+	c.pool = newConnectionPool(open, c.pool.maxAge, time.Now())
 }
 
 // endless sends a header and a body without end, until the client closes the connection.

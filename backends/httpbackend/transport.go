@@ -12,23 +12,41 @@ import (
 // defaultConnections is how many calls the default bulkhead lets be in flight.
 const defaultConnections = 288
 
-// transport makes calls and keeps connections for the next ones.
-type transport interface {
-	http.RoundTripper
-	CloseIdleConnections()
+// transport makes calls to one backend and keeps connections for the next ones: without TLS to its own server, and to all others.
+type transport struct {
+	own   *plainhttp.Transport
+	other *http.Transport
 }
 
-// transports are those to one backend: without TLS to its own server, and to all others.
-type transports struct{ own, other transport }
-
-func (t transports) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Scheme == "http" && !isRedirected(r.Context()) {
-		return t.own.RoundTrip(r)
+// exchange sends one request and returns when the answer's header has arrived.
+func (t *transport) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
+	if r.URL.Scheme == "http" && !isRedirected(ctx) {
+		return t.exchangePlainly(ctx, r)
 	}
-	return t.other.RoundTrip(r)
+	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	resp, err := t.other.RoundTrip(r.WithContext(own)) //nolint:bodyclose // close does
+	if err != nil {
+		detach()
+		cancel(nil)
+		return nil, err
+	}
+	return &exchange{resp, &contextLife{cancel, detach}}, nil
 }
 
-func (t transports) CloseIdleConnections() {
+func (t *transport) exchangePlainly(ctx context.Context, r *http.Request) (*exchange, error) {
+	resp, err := t.own.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // close does
+	if err != nil {
+		return nil, err
+	}
+	if body, ok := resp.Body.(*plainhttp.Body); ok {
+		return &exchange{resp, body}, nil
+	}
+	return &exchange{resp, noLife{}}, nil
+}
+
+// CloseIdleConnections closes the connections that no call uses.
+func (t *transport) CloseIdleConnections() {
 	t.own.CloseIdleConnections()
 	t.other.CloseIdleConnections()
 }
@@ -36,7 +54,7 @@ func (t transports) CloseIdleConnections() {
 // newTransport returns a transport to one backend. HTTP/2 is left out: one lost packet would delay all calls of its one
 // connection, and its errors cannot be told apart. Proxies from the environment are left out: a middleware is near, and a
 // proxy's answers would be taken for the middleware's.
-func newTransport(cfg Config, d *dialer, connections int) transport {
+func newTransport(cfg Config, d *dialer, connections int) *transport {
 	own := plainhttp.New(plainOptions(cfg, d.dial, connections))
 	other := &http.Transport{
 		DialContext:            d.dial,
@@ -50,7 +68,7 @@ func newTransport(cfg Config, d *dialer, connections int) transport {
 		ReadBufferSize:         4 << 10,
 		WriteBufferSize:        4 << 10,
 	}
-	return transports{own: own, other: other}
+	return &transport{own: own, other: other}
 }
 
 func plainOptions(cfg Config, dial plainhttp.DialFunc, connections int) plainhttp.Options {
@@ -67,29 +85,29 @@ const minPoolAge = 5 * time.Second
 // connectionPool holds the kept connections to one backend, and lets all of them go from time to time, so that its name is
 // resolved again. Safe for concurrent use.
 type connectionPool struct {
-	open   func() transport
+	open   func() *transport
 	maxAge time.Duration
 
 	mu      sync.Mutex
-	current transport
+	current *transport
 	since   time.Time
 	// previous may have got a call that had not begun when it was replaced. It is closed once more with the next one.
-	previous transport
+	previous *transport
 }
 
-func newConnectionPool(open func() transport, maxAge time.Duration, now time.Time) *connectionPool {
+func newConnectionPool(open func() *transport, maxAge time.Duration, now time.Time) *connectionPool {
 	return &connectionPool{open: open, maxAge: maxAge, current: open(), since: now}
 }
 
 // transport returns the transport for a call. No connection that it keeps is older than maxAge.
-func (p *connectionPool) transport(now time.Time) transport { return p.atMost(p.maxAge, now) }
+func (p *connectionPool) transport(now time.Time) *transport { return p.atMost(p.maxAge, now) }
 
 // onFailure lets the kept connections go, because one of them has failed: they may lead to a server that is gone.
 func (p *connectionPool) onFailure(now time.Time) { p.atMost(minPoolAge, now) }
 
 // atMost returns the transport after it has replaced one of that age. Calls in flight keep their connections, which are
 // closed afterwards.
-func (p *connectionPool) atMost(age time.Duration, now time.Time) transport {
+func (p *connectionPool) atMost(age time.Duration, now time.Time) *transport {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now.Sub(p.since) >= age {

@@ -233,7 +233,7 @@ func TestConnectionPool_Transport_Replaced(t *testing.T) {
 	t.Parallel()
 	opened := 0
 	start := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	p := newConnectionPool(func() transport { opened++; return &http.Transport{} }, time.Minute, start)
+	p := newConnectionPool(func() *transport { opened++; return newTransport(DefaultConfig(), nil, 1) }, time.Minute, start)
 	for _, step := range []struct {
 		name  string
 		call  func(now time.Time)

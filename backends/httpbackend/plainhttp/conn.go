@@ -170,7 +170,7 @@ func (c *conn) call(r *http.Request, trace *httptrace.ClientTrace) (*http.Respon
 		c.end(isKept)
 		return resp, nil
 	}
-	resp.Body = &body{from: resp.Body, conn: c, isKept: isKept}
+	resp.Body = &Body{from: resp.Body, conn: c, isKept: isKept}
 	return resp, nil
 }
 
@@ -219,6 +219,12 @@ func (c *conn) abort() {
 	_ = c.SetDeadline(time.Unix(1, 0))
 }
 
+func (c *conn) wasAborted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.isAborted
+}
+
 // isRepeatable reports whether a failed call may be made again: the server had closed the kept connection.
 func (c *conn) isRepeatable(err error) bool {
 	timeout, ok := errors.AsType[net.Error](err)
@@ -227,7 +233,7 @@ func (c *conn) isRepeatable(err error) bool {
 
 // end ends the call, and keeps the connection if it can serve another one.
 func (c *conn) end(isKept bool) {
-	if !c.detach() || !isKept || c.reader.Buffered() > 0 {
+	if !c.detach() || !isKept || c.wasAborted() || c.reader.Buffered() > 0 {
 		c.close()
 		return
 	}

@@ -409,6 +409,60 @@ func TestTransport_CloseIdleConnections(t *testing.T) {
 
 // FuzzTransport_RoundTrip gives raw answers to this transport and to net/http's: both read the same status and body from it, or
 // both fail.
+// TestBody_Lifetime reads an answer whose second byte comes after five seconds, while its call is ended in one way or another after one.
+func TestBody_Lifetime(t *testing.T) {
+	t.Parallel()
+	type ending struct {
+		body   *plainhttp.Body
+		cancel context.CancelFunc
+	}
+	for name, test := range map[string]struct {
+		end   func(e ending)
+		text  string
+		dials int64 // of two calls
+	}{
+		"not at all":                          {func(ending) {}, "ok", 1},
+		"by its context":                      {func(e ending) { e.cancel() }, "o", 2},
+		"by its context, which it has left":   {func(e ending) { e.body.Detach(); e.cancel() }, "ok", 1},
+		"after it has left its context":       {func(e ending) { e.body.Detach(); e.body.Abort() }, "o", 2},
+		"at once":                             {func(e ending) { e.body.Abort() }, "o", 2},
+		"when it has been ended by a context": {func(e ending) { e.cancel(); synctest.Wait(); e.body.Detach() }, "o", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &server{answer: func(w net.Conn, _ int) bool {
+					_, err := io.WriteString(w, strings.TrimSuffix(full, "k"))
+					time.Sleep(5 * time.Second)
+					_, err2 := io.WriteString(w, "k")
+					return err == nil && err2 == nil
+				}}
+				transport := s.transport(t)
+				defer transport.CloseIdleConnections()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				resp, err := transport.RoundTrip(request(ctx))
+				if err != nil {
+					t.Fatal(err)
+				}
+				body := resp.Body.(*plainhttp.Body)
+				time.AfterFunc(time.Second, func() { test.end(ending{body, cancel}) })
+				text, err := io.ReadAll(body)
+				if string(text) != test.text || (err == nil) != (test.text == "ok") {
+					t.Errorf("read %q, %v; want %q", text, err, test.text)
+				}
+				body.Abort() // it is over: the next call has the connection
+				if _, text, err := get(t.Context(), transport); text != "ok" || err != nil {
+					t.Errorf("the next call: %q, %v", text, err)
+				}
+				if got := s.dials.Load(); got != test.dials {
+					t.Errorf("%d connections for two calls, want %d", got, test.dials)
+				}
+			})
+		})
+	}
+}
+
 func FuzzTransport_RoundTrip(f *testing.F) {
 	for _, answer := range []string{
 		bare, full, "HTTP/1.1 103 \r\n\r\n" + full, "HTTP/1.0 200 OK\r\n\r\nall until the end", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
