@@ -84,7 +84,12 @@ type clusterClient struct {
 	life    *lifecycle
 	log     *slog.Logger
 	denials denialBudget
+	// reloads is how many sessions are being looked up for which no viewer and no slot waits.
+	reloads atomic.Int32
 }
+
+// maxReloads is how many of them there are before others wait: enough to fill the store's pipelines.
+const maxReloads = 256
 
 // writeTimeout bounds a write to the store that no viewer waits for. A closed session stays findable until it is stored.
 const writeTimeout = 2 * time.Second
@@ -103,6 +108,18 @@ func (c *clusterClient) run(calls func()) {
 	}
 	c.life.run(calls)
 }
+
+// reload is run for such a look-up.
+func (c *clusterClient) reload(look func()) {
+	c.reloads.Add(1)
+	c.run(func() {
+		defer c.reloads.Add(-1)
+		look()
+	})
+}
+
+// isReloading reports whether another look-up would wait behind many for the store.
+func (c *clusterClient) isReloading() bool { return c.reloads.Load() >= maxReloads }
 
 // until returns a context for calls to the store that ends at that time, if any of them waits.
 func (c *clusterClient) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {

@@ -4,13 +4,17 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"usher/backends"
 )
 
 // lifecycle ends the goroutines and actors of a registry. It is safe for concurrent use.
 type lifecycle struct {
 	ctx    context.Context // ends when the registry closes
 	cancel context.CancelFunc
-	tasks  sync.WaitGroup // those that run for sessions
+	// branches end with ctx. See branchOf.
+	branches [numBranches]context.Context
+	tasks    sync.WaitGroup // those that run for sessions
 	actors sync.WaitGroup
 	gate   sync.RWMutex // held for reading while a session opens or a task starts
 	isShut bool         // guarded by gate
@@ -23,9 +27,21 @@ type lifecycle struct {
 func newLifecycle() *lifecycle {
 	l := new(lifecycle)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	for i := range l.branches {
+		branch, end := context.WithCancel(l.ctx)
+		context.AfterFunc(l.ctx, end)
+		l.branches[i] = branch
+	}
 	l.workers = newWorkers(l.ctx.Done())
 	return l
 }
+
+// numBranches is a power of two, so that a byte of an id picks one of them.
+const numBranches = 64
+
+// branchOf returns the context from which those of a session's calls are made. Each takes the lock of the one that it is made from: if
+// the store is slow for a moment, thousands of calls are under way, and wait longer for one lock of all than for the store.
+func (l *lifecycle) branchOf(id backends.SessionID) context.Context { return l.branches[id[0]%numBranches] }
 
 // isEnding reports whether the registry is about to close.
 func (l *lifecycle) isEnding() bool { return l.ctx.Err() != nil }

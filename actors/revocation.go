@@ -174,7 +174,8 @@ func (r *revoker) liftBans() {
 	})
 }
 
-// reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second.
+// reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second, and fewer if it does not
+// answer as many.
 const reloadPause = 500 * time.Microsecond
 
 // reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
@@ -200,9 +201,19 @@ func (r *revoker) reload(which func(*Session) bool) {
 				return !r.life.isEnding()
 			}
 			r.send(s, session.MustReload{})
-			return pause(r.life.ctx, reloadPause)
+			return r.pauseReload()
 		})
 	})
+}
+
+// pauseReload returns when the next session may be looked up, and false if the registry closes.
+func (r *revoker) pauseReload() bool {
+	for pause(r.life.ctx, reloadPause) {
+		if !r.cluster.isReloading() {
+			return true
+		}
+	}
+	return false
 }
 
 // newHeartbeats is how often a session is reported, at most, before a loss of its record is noticed: that takes one interval.

@@ -188,3 +188,46 @@ func TestRevoker_RedisRecovered_LooksUp(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_RecheckAll_SlowStore looks up all sessions in a store that is slow, few of them at once.
+func TestRegistry_RecheckAll_SlowStore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		const sessions = 4 * maxReloads
+		var mu sync.Mutex
+		isSlow, now, most, all := false, 0, 0, 0
+		begin := func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if isSlow {
+				now, all = now+1, all+1
+				most = max(most, now)
+			}
+			return isSlow
+		}
+		store := &fakeCluster{isShared: true, beforeLease: func(context.Context) error {
+			if begin() {
+				time.Sleep(3 * time.Second)
+				mu.Lock()
+				now--
+				mu.Unlock()
+			}
+			return nil
+		}}
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, func(s *setup) { s.StoreTimeout = 5 * time.Second })
+		defer n.closeAndDrain()
+		for i := range sessions {
+			n.watch(t, openRequest(i))
+		}
+		mu.Lock()
+		isSlow = true
+		mu.Unlock()
+		n.RecheckAll()
+		time.Sleep(20 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if all != sessions || most > maxReloads {
+			t.Errorf("%d look-ups, up to %d at once; want %d and %d", all, most, sessions, maxReloads)
+		}
+	})
+}

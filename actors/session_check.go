@@ -36,11 +36,14 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 		request.Lease, request.Wait = b.policy.LeaseTTL, b.policy.LeaseWait
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
-	ctx := a.trace.context(r.life.ctx)
+	ctx := a.trace.context(r.life.branchOf(s.id))
 	look := func() { r.send(s, r.answerLookup(ctx, s, kind, request)) }
-	if kind == session.LookupForRecheck {
+	switch kind {
+	case session.LookupForRecheck:
 		b.rechecks.lookUp(r.cluster.run, look)
-	} else {
+	case session.LookupOnly:
+		r.cluster.reload(look)
+	default:
 		r.cluster.run(look)
 	}
 }
@@ -233,7 +236,7 @@ func (a *sessionActor) startCheck(now time.Time) {
 	request := a.checkRequest()
 	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
-	checkCtx, endTrace := a.trace.check(r.life.ctx, r.options.Tracer, s, number)
+	checkCtx, endTrace := a.trace.check(r.life.branchOf(s.id), r.options.Tracer, s, number)
 	record, revision, storeDeadline := a.known.record, a.state.LeaseRevision, now.Add(r.options.StoreTimeout)
 	if record == nil {
 		record = new(a.record(0))
