@@ -288,7 +288,7 @@ func (c *Client) Close() {
 	c.pool.close()
 }
 
-// request builds the request, without its context. It is always a GET, since a viewer's HEAD opens a session like any other
+// request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other
 // method.
 func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	u := *c.address
@@ -305,10 +305,11 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 		c.propagator.Inject(ctx, propagation.HeaderCarrier(h))
 		trace.SpanFromContext(ctx).SetAttributes(c.spanAttributes...)
 	}
-	r := &http.Request{
+	bare := http.Request{
 		Method: http.MethodGet, URL: &u, Host: u.Host, Header: h,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
+	r := bare.WithContext(ctx)
 	c.signer.Sign(r, time.Now())
 	return r
 }

@@ -117,7 +117,8 @@ func (c *Client) redirectedRequest(
 			to.Header.Del(field.Name)
 		}
 	}
-	return withRedirected(ctx), to
+	elsewhere := withRedirected(ctx)
+	return elsewhere, to.WithContext(elsewhere)
 }
 
 // exchange sends one request and returns when the answer's header has arrived.

@@ -18,10 +18,10 @@ type transport struct {
 	other *http.Transport
 }
 
-// exchange sends one request and returns when the answer's header has arrived.
+// exchange sends one request, whose context is ctx, and returns when the answer's header has arrived.
 func (t *transport) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
 	if r.URL.Scheme == "http" && !isRedirected(ctx) {
-		return t.exchangePlainly(ctx, r)
+		return t.exchangePlainly(r)
 	}
 	own, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	detach := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
@@ -34,8 +34,8 @@ func (t *transport) exchange(ctx context.Context, r *http.Request) (*exchange, e
 	return &exchange{resp, &contextLife{cancel, detach}}, nil
 }
 
-func (t *transport) exchangePlainly(ctx context.Context, r *http.Request) (*exchange, error) {
-	resp, err := t.own.RoundTrip(r.WithContext(ctx)) //nolint:bodyclose // close does
+func (t *transport) exchangePlainly(r *http.Request) (*exchange, error) {
+	resp, err := t.own.RoundTrip(r) //nolint:bodyclose // close does
 	if err != nil {
 		return nil, err
 	}
