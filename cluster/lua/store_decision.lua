@@ -40,13 +40,21 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n', 'd')
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n', 'd', 's', 'c')
 local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
 local revokedBefore, lastLease, storedOpened = tonumber(f[5] or 0), tonumber(f[6] or 0), tonumber(f[3] or 0)
 local isNewerVersion = tonumber(f[1] or 0) > version
 local isUnleased = tonumber(f[8] or 0) == 0
 local hasTicket = expires > now and storedOpened > revokedBefore
 local holds = isAuthoritative and hasTicket
+
+-- The decision and the end of its lease are written together: a re-check does nothing else.
+local fields = {}
+local function set(...)
+  for i = 1, select('#', ...) do
+    fields[#fields + 1] = (select(i, ...))
+  end
+end
 
 -- extendTTL makes the key live for at least that long, and never shorter than before.
 local function extendTTL(ms)
@@ -61,14 +69,13 @@ end
 if record == '' and kind ~= 'release' and f[10] ~= fingerprint .. ':' .. (f[8] or '') then
   return {now, 'unknown'}
 end
-local outcome = 'stored'
+local outcome, remember = 'stored', 0
 if isNewerVersion then
   outcome = 'kept'
 elseif kind ~= 'release' and hasTicket and opened < storedOpened and not revokeTicket then
   outcome = 'stale'
 elseif kind == 'fallback' and holds then
-  outcome = 'kept'
-  extendTTL(holdsFor + rememberFor)
+  outcome, remember = 'kept', holdsFor + rememberFor
 elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket
     and not (isUnleased and opened > storedOpened) then
   outcome = opened == storedOpened and 'kept' or 'stale'
@@ -77,25 +84,35 @@ elseif kind ~= 'release' then
     redis.call('HDEL', session, 'x') -- it was opened anew
     redis.call('PUBLISH', channel, message .. ' ticket')
   end
-  redis.call('HSET', session, 'v', version, 'o', opened, 'e', now + holdsFor, 'a', kind == 'authoritative' and 1 or 0,
+  set('v', version, 'o', opened, 'e', now + holdsFor, 'a', kind == 'authoritative' and 1 or 0,
     'f', revision, 'y', node ~= '' and 1 or 0, 'd', revision > 0 and fingerprint .. ':' .. ARGV[3] or '', 'k', number)
   if record ~= '' then
-    redis.call('HSET', session, 'r', record)
+    set('r', record)
   end
-  redis.call('HSETNX', session, 's', now)
-  redis.call('HDEL', session, 'c')
-  extendTTL(holdsFor + rememberFor)
+  if not f[11] then
+    set('s', now)
+  end
+  if f[12] then
+    redis.call('HDEL', session, 'c')
+  end
+  remember = holdsFor + rememberFor
 end
 if node ~= '' and not string.find(f[9] or '', node, 1, true) then
-  redis.call('HSET', session, 'n', (f[9] or '') .. node .. ' ')
+  set('n', (f[9] or '') .. node .. ' ')
 end
 if revokeTicket then
-  redis.call('HSET', session, 'b', math.max(revokedBefore, opened))
-  extendTTL(reviveFor)
+  set('b', math.max(revokedBefore, opened))
+  remember = math.max(remember, reviveFor)
 end
-if revision > 0 and redis.call('EXISTS', session) == 1 then
-  redis.call('HSET', session, 'l', math.max(lastLease, revision), 'u', 0)
-  extendTTL(rememberFor)
+if revision > 0 and (#fields > 0 or redis.call('EXISTS', session) == 1) then
+  set('l', math.max(lastLease, revision), 'u', 0)
+  remember = math.max(remember, rememberFor)
+end
+if #fields > 0 then
+  redis.call('HSET', session, unpack(fields))
+end
+if remember > 0 then
+  extendTTL(remember)
 end
 if f[7] and revision > 0 then
   redis.call('HDEL', session, 'w')
