@@ -43,14 +43,19 @@ func newActorSystem(r *Registry) *actorSystem {
 
 // send queues a message for the session's actor. A stopped actor drops it.
 func (as *actorSystem) send(s *Session, message any) {
-	var pid *actor.PID
-	if opening := s.opening.Load(); opening != nil {
-		pid = opening.pid
-	} else {
-		pid = s.newPID()
-	}
-	as.system.Root.Send(pid, message)
+	as.sendTo(s.pid(), message)
 }
+
+// pid returns the PID of the session's actor. An opening keeps its own.
+func (s *Session) pid() *actor.PID {
+	if opening := s.opening.Load(); opening != nil {
+		return opening.pid
+	}
+	return s.newPID()
+}
+
+// sendTo is send for a session whose PID is at hand.
+func (as *actorSystem) sendTo(pid *actor.PID, message any) { as.system.Root.Send(pid, message) }
 
 // stop ends the session's actor after the message that it handles.
 func (as *actorSystem) stop(s *Session) { sessionProcess{as, s}.Stop(nil) }

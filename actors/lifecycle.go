@@ -15,10 +15,10 @@ type lifecycle struct {
 	// branches end with ctx. See branchOf.
 	branches [numBranches]context.Context
 	tasks    sync.WaitGroup // those that run for sessions
-	actors sync.WaitGroup
-	gate   sync.RWMutex // held for reading while a session opens or a task starts
-	isShut bool         // guarded by gate
-	once   sync.Once
+	actors   sync.WaitGroup
+	gate     sync.RWMutex // held for reading while a session opens or a task starts
+	isShut   bool         // guarded by gate
+	once     sync.Once
 
 	workers workers // the goroutines of tasks and actors
 }
@@ -41,7 +41,9 @@ const numBranches = 64
 
 // branchOf returns the context from which those of a session's calls are made. Each takes the lock of the one that it is made from: if
 // the store is slow for a moment, thousands of calls are under way, and wait longer for one lock of all than for the store.
-func (l *lifecycle) branchOf(id backends.SessionID) context.Context { return l.branches[id[0]%numBranches] }
+func (l *lifecycle) branchOf(id backends.SessionID) context.Context {
+	return l.branches[id[0]%numBranches]
+}
 
 // isEnding reports whether the registry is about to close.
 func (l *lifecycle) isEnding() bool { return l.ctx.Err() != nil }

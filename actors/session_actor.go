@@ -9,6 +9,7 @@ import (
 	"time"
 	"unique"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/actors/session"
@@ -94,6 +95,7 @@ type knownRecord struct {
 	record *session.Record
 	// fingerprint is [session.LeaseResult]'s: 0 if the store holds another record.
 	fingerprint uint64
+	pid         *actor.PID // of the session
 }
 
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/attribute"
 
 	"usher/actors/session"
@@ -21,7 +22,7 @@ import (
 func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
-	request := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
+	request, pid := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}, s.pid()
 	if kind == session.LookupForRecheck && r.cluster.Shared() && a.state.HasCredentials {
 		request.Known = new(a.record(0))
 	}
@@ -37,7 +38,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	look := func() { r.send(s, r.answerLookup(ctx, s, kind, request)) }
+	look := func() { r.actors.sendTo(pid, r.answerLookup(ctx, s, pid, kind, request)) }
 	switch kind {
 	case session.LookupForRecheck:
 		b.rechecks.lookUp(r.cluster.run, look)
@@ -50,7 +51,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 
 // answerLookup asks the store, and what else must be known to continue.
 func (r *Registry) answerLookup(
-	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
+	ctx context.Context, s *Session, pid *actor.PID, kind session.LookupKind, request session.LeaseRequest,
 ) *leaseAnswered {
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
@@ -65,7 +66,7 @@ func (r *Registry) answerLookup(
 	span.End()
 	answered, _ := r.actors.answers.Get().(*leaseAnswered)
 	answered.storeDeadline = storeDeadline
-	answered.known = knownRecord{request.Known, result.Fingerprint}
+	answered.known = knownRecord{request.Known, result.Fingerprint, pid}
 	event := &answered.event
 	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
@@ -241,6 +242,10 @@ func (a *sessionActor) startCheck(now time.Time) {
 	if record == nil {
 		record = new(a.record(0))
 	}
+	pid := a.known.pid
+	if pid == nil {
+		pid = s.pid()
+	}
 	if a.state.IsOpening() {
 		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
@@ -269,7 +274,7 @@ func (a *sessionActor) startCheck(now time.Time) {
 			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.IsBackendDown = b.State() != backends.BreakerClosed
-		r.send(s, answer)
+		r.actors.sendTo(pid, answer)
 	})
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
 		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)

@@ -22,7 +22,7 @@ const minSlots = 64
 // order of their ids most of its reads would miss the processor's caches: a cycle over a million sessions would take twice the time.
 type sessionTable struct {
 	shards [tableShards]shard
-	places places
+	places places[Session]
 	size   atomic.Int64 // the number of sessions
 }
 
@@ -128,8 +128,8 @@ func (t *sessionTable) remove(s *Session) bool {
 // each calls yield for every session until it returns false. Sessions that are added or removed meanwhile may be missed.
 func (t *sessionTable) each(yield func(*Session) bool) {
 	for _, row := range t.places.all() {
-		for i := range row.sessions {
-			if s := row.sessions[i].Load(); s != nil && !yield(s) {
+		for i := range row.things {
+			if s := row.things[i].Load(); s != nil && !yield(s) {
 				return
 			}
 		}
@@ -199,44 +199,44 @@ func freeSlot(slots []slot, high uint64) *slot {
 // rowPlaces is how many places a row has.
 const rowPlaces = 4096
 
-// places are where the sessions of a table are, by numbers from 1. They hold as many rows as there were needed at once. Reading takes
-// no lock.
-type places struct {
+// places are where things are, by numbers from 1. They hold as many rows as there were needed at once. They are safe for concurrent
+// use, and reading takes no lock.
+type places[T any] struct {
 	mu   sync.Mutex
-	rows atomic.Pointer[[]*row] // a longer list replaces it; nil: there is none
+	rows atomic.Pointer[[]*row[T]] // a longer list replaces it; nil: there is none
 	// current is the row that is filled, from next on.
-	current *row
+	current *row[T]
 	next    int
 }
 
-// row is filled from its beginning to its end, so that sessions that are made one after another stand beside each other.
-type row struct {
-	sessions [rowPlaces]atomic.Pointer[Session]
-	first    uint32
-	taken    int // guarded by the lock of places
+// row is filled from its beginning to its end, so that things that are made one after another stand beside each other.
+type row[T any] struct {
+	things [rowPlaces]atomic.Pointer[T]
+	first  uint32
+	taken  int // guarded by the lock of places
 }
 
 // all returns the rows.
-func (p *places) all() []*row {
+func (p *places[T]) all() []*row[T] {
 	if rows := p.rows.Load(); rows != nil {
 		return *rows
 	}
 	return nil
 }
 
-// at returns the session that has the place now, or nil. The place must be one that was taken once.
-func (p *places) at(place uint32) *Session {
-	return (*p.rows.Load())[(place-1)/rowPlaces].sessions[(place-1)%rowPlaces].Load()
+// at returns what has the place now, or nil. The place must be one that was taken once.
+func (p *places[T]) at(place uint32) *T {
+	return (*p.rows.Load())[(place-1)/rowPlaces].things[(place-1)%rowPlaces].Load()
 }
 
-// take gives the session a place.
-func (p *places) take(s *Session) uint32 {
+// take gives a thing a place.
+func (p *places[T]) take(thing *T) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
 		for ; p.current != nil && p.next < rowPlaces; p.next++ {
-			if at := &p.current.sessions[p.next]; at.Load() == nil {
-				at.Store(s)
+			if at := &p.current.things[p.next]; at.Load() == nil {
+				at.Store(thing)
 				p.current.taken++
 				return p.current.first + uint32(p.next)
 			}
@@ -245,24 +245,24 @@ func (p *places) take(s *Session) uint32 {
 	}
 }
 
-// leave takes the place from its session.
-func (p *places) leave(place uint32) {
+// leave makes the place free.
+func (p *places[T]) leave(place uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	row := p.all()[(place-1)/rowPlaces]
-	row.sessions[(place-1)%rowPlaces].Store(nil)
+	row.things[(place-1)%rowPlaces].Store(nil)
 	row.taken--
 }
 
 // roomyRow returns the row with the most room, or a new one if less than a quarter of that is free. The caller holds the lock.
-func (p *places) roomyRow() *row {
+func (p *places[T]) roomyRow() *row[T] {
 	rows := p.all()
 	if len(rows) > 0 {
-		if r := slices.MinFunc(rows, func(a, b *row) int { return a.taken - b.taken }); r.taken <= rowPlaces*3/4 {
+		if r := slices.MinFunc(rows, func(a, b *row[T]) int { return a.taken - b.taken }); r.taken <= rowPlaces*3/4 {
 			return r
 		}
 	}
-	fresh := &row{first: uint32(len(rows)*rowPlaces) + 1}
+	fresh := &row[T]{first: uint32(len(rows)*rowPlaces) + 1}
 	p.rows.Store(new(append(slices.Clone(rows), fresh)))
 	return fresh
 }

@@ -232,7 +232,7 @@ func TestSessionTable_Each_StopsOnFalse(t *testing.T) {
 // TestPlaces_Take puts sessions that are made one after another beside each other, and uses rows again of which a quarter is free.
 func TestPlaces_Take(t *testing.T) {
 	t.Parallel()
-	var p places
+	var p places[Session]
 	const rows = 3
 	var all []uint32
 	for i := range rows * rowPlaces {

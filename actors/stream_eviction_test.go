@@ -276,9 +276,9 @@ func TestStreamLimits_UserChanges(t *testing.T) {
 		after := s.stream.Load()
 		n.streams.mu.Lock()
 		defer n.streams.mu.Unlock()
-		users := n.streams.users
-		if after.user.hash == before.hash || users[before.hash] != nil || !slices.Equal(users[after.user.hash].all(), []*userStream{after}) {
-			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.user.hash, users)
+		users := &n.streams.users
+		if after.user.hash == before.hash || users.find(before.hash) != nil || !slices.Equal(users.find(after.user.hash).all(), []*userStream{after}) {
+			t.Errorf("a stream of %q, then of %q; users %v", before.hash, after.user.hash, users.numbers)
 		}
 	})
 }

@@ -146,9 +146,9 @@ func TestStreamLimits_DropEmpty(t *testing.T) {
 	} {
 		l := newStreamLimits(core{}, PerUserConfig{})
 		test.streams.hash = "17"
-		l.users["17"] = &test.streams
+		l.users.add(&test.streams)
 		l.dropEmpty(&test.streams)
-		if _, isKept := l.users["17"]; isKept == test.want {
+		if isKept := l.users.find("17") != nil; isKept == test.want {
 			t.Errorf("%s: kept %t", name, isKept)
 		}
 	}

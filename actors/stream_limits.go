@@ -22,7 +22,7 @@ type streamLimits struct {
 	renewalsSkipped atomic.Uint64
 
 	mu    sync.Mutex
-	users map[string]*userStreams // by the user's hash
+	users userTable
 	// due are the users with streams to renew, for whom a task of renewing will do it.
 	due      []*userStreams
 	renewing int // tasks
@@ -45,7 +45,7 @@ const (
 )
 
 func newStreamLimits(c core, config PerUserConfig) *streamLimits {
-	l := &streamLimits{core: c, renewal: make(chan *Session, maxRenewals), users: map[string]*userStreams{}}
+	l := &streamLimits{core: c, renewal: make(chan *Session, maxRenewals), users: newUserTable()}
 	l.config.Store(&config)
 	return l
 }
@@ -156,10 +156,11 @@ func (l *streamLimits) set(s *Session, u streamFacts) {
 	defer l.mu.Unlock()
 	before, after := s.stream.Load(), (*userStream)(nil)
 	if u.maxStreams > 0 {
-		streams := l.users[u.hash]
+		streams := l.users.find(u.hash)
 		if streams == nil {
 			streams = &userStreams{hash: u.hash}
-			l.users[u.hash], after = streams, &streams.oldest
+			l.users.add(streams)
+			after = &streams.oldest
 		} else {
 			after = new(userStream)
 		}
@@ -197,7 +198,7 @@ func (l *streamLimits) remove(s *Session) {
 // dropEmpty forgets a user with nothing left to renew. The caller holds the lock.
 func (l *streamLimits) dropEmpty(us *userStreams) {
 	if us.first == nil && !us.renewInFlight && !us.renewScheduled {
-		delete(l.users, us.hash)
+		l.users.remove(us)
 	}
 }
 
@@ -310,7 +311,7 @@ func (l *streamLimits) applyResult(user string, result session.LimitResult, join
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	us := l.users[user]
+	us := l.users.find(user)
 	if us == nil {
 		return
 	}
@@ -329,7 +330,7 @@ func (l *streamLimits) applyResult(user string, result session.LimitResult, join
 func (l *streamLimits) renewAll(user string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if us := l.users[user]; us != nil {
+	if us := l.users.find(user); us != nil {
 		l.markDue(us, us.all()...)
 		l.dropEmpty(us)
 	}
@@ -341,11 +342,11 @@ func (l *streamLimits) renewLocal() {
 	l.life.tryRun(func() {
 		l.mu.Lock()
 		var local []string
-		for hash, streams := range l.users {
-			if streams.isLocal {
-				local = append(local, hash)
+		l.users.each(func(us *userStreams) {
+			if us.isLocal {
+				local = append(local, us.hash)
 			}
-		}
+		})
 		l.mu.Unlock()
 		for _, hash := range local {
 			if l.renewAll(hash); !pause(l.life.ctx, reloadPause) {

@@ -180,8 +180,62 @@ type userStreams struct {
 	renewScheduled bool
 	// isLocal: the store did not count the last report, so that other nodes may hold the streams for silent soon.
 	isLocal bool
+	place   uint32 // in the table; 0: none
 	// oldest is the stream that they began with, so that a user with one takes one object. It is used once.
 	oldest userStream
+}
+
+// userTable finds the streams of users by their hashes, in a million of which the collector follows no pointer; see sessionTable. It is
+// guarded by the lock of streamLimits.
+type userTable struct {
+	seed    maphash.Seed
+	numbers map[uint64]uint32 // places, by hashes of the users' hashes. Of two users that have the same, the first one is not found.
+	places  places[userStreams]
+}
+
+func newUserTable() userTable {
+	return userTable{seed: maphash.MakeSeed(), numbers: make(map[uint64]uint32)}
+}
+
+// find returns the user's streams, or nil if there are none.
+func (t *userTable) find(hash string) *userStreams {
+	place, isKnown := t.numbers[maphash.String(t.seed, hash)]
+	if !isKnown {
+		return nil
+	}
+	if us := t.places.at(place); us != nil && us.hash == hash {
+		return us
+	}
+	return nil
+}
+
+// add adds a user whom find does not find.
+func (t *userTable) add(us *userStreams) {
+	us.place = t.places.take(us)
+	t.numbers[maphash.String(t.seed, us.hash)] = us.place
+}
+
+// remove removes a user, who may have been removed before.
+func (t *userTable) remove(us *userStreams) {
+	if us.place == 0 {
+		return
+	}
+	if number := maphash.String(t.seed, us.hash); t.numbers[number] == us.place {
+		delete(t.numbers, number)
+	}
+	t.places.leave(us.place)
+	us.place = 0
+}
+
+// each calls yield for every user.
+func (t *userTable) each(yield func(*userStreams)) {
+	for _, row := range t.places.all() {
+		for i := range row.things {
+			if us := row.things[i].Load(); us != nil {
+				yield(us)
+			}
+		}
+	}
 }
 
 // add adds a stream as the last one.

@@ -3,6 +3,8 @@ package actors
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -252,4 +254,62 @@ func TestUserStreams_AsSets(t *testing.T) {
 			},
 		})
 	})
+}
+
+// TestUserTable finds users by their hashes, as a map does.
+func TestUserTable(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		table, model := newUserTable(), map[string]*userStreams{}
+		hashes := rapid.StringMatching("[a-d]{1,2}")
+		t.Repeat(map[string]func(*rapid.T){
+			"add": func(t *rapid.T) {
+				hash := hashes.Draw(t, "hash")
+				if model[hash] == nil {
+					model[hash] = &userStreams{hash: hash}
+					table.add(model[hash])
+				}
+			},
+			"remove": func(t *rapid.T) {
+				hash := hashes.Draw(t, "hash")
+				if us := model[hash]; us != nil {
+					table.remove(us)
+					table.remove(us) // again changes nothing
+					delete(model, hash)
+				}
+			},
+			"": func(t *rapid.T) {
+				found := map[string]*userStreams{}
+				table.each(func(us *userStreams) { found[us.hash] = us })
+				if !maps.Equal(found, model) || len(table.numbers) != len(model) {
+					t.Fatalf("%d users and %d numbers, want %d", len(found), len(table.numbers), len(model))
+				}
+				for hash, want := range model {
+					if got := table.find(hash); got != want {
+						t.Fatalf("found %p, want %p", got, want)
+					}
+				}
+				if us := table.find("another"); us != nil {
+					t.Fatalf("found %v", us)
+				}
+			},
+		})
+	})
+}
+
+// TestUserTable_SameNumber has two users' hashes collide: neither is found as the other, and both can leave.
+func TestUserTable_SameNumber(t *testing.T) {
+	t.Parallel()
+	table := newUserTable()
+	first, second := &userStreams{hash: "a"}, &userStreams{hash: "b"}
+	table.add(first)
+	table.add(second)
+	table.numbers = map[uint64]uint32{maphash.String(table.seed, "a"): second.place, maphash.String(table.seed, "b"): second.place}
+	if table.find("a") != nil || table.find("b") != second {
+		t.Errorf("found %p and %p, want nil and %p", table.find("a"), table.find("b"), second)
+	}
+	table.remove(first)
+	if table.find("b") != second {
+		t.Error("the other user is lost")
+	}
 }

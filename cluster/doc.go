@@ -127,6 +127,11 @@
 // stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The
 // counters of a killed node are lost, and the records of its sessions say so.
 //
+// Decided: a node that re-checks a session names the record that it has by its fingerprint, and is told that Redis has the same, in
+// place of the record; then the renewed decision needs no record either. The fingerprint is a keyed hash, so that Redis learns no more
+// from it than from the record: that two are equal. It counts only with the revision under which it was stored, which an earlier
+// version of Usher changes when it stores another record.
+//
 // Decided: a session is one hash, so that a lookup, a lease, a revoked ticket and a kick are one round trip. The last-seen
 // times lie in 64 sorted sets, so that no script takes long and all masters of a Redis Cluster hold a part.
 //
