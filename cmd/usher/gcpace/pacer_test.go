@@ -17,7 +17,7 @@ func TestPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 400}, {1, 400}, {4 * mb, 400}, {16 * mb, 400}, {32 * mb, 200}, {64 * mb, 100}, {128 * mb, 100}, {200 * mb, 100}, {400 * mb, 50}, {800 * mb, 25}, {999 * mb, 20}, {1001 * mb, 20}, {1000 * mb, 20}, {4000 * mb, 20},
+		{0, 400}, {1, 400}, {4 * mb, 400}, {16 * mb, 400}, {32 * mb, 200}, {64 * mb, 100}, {128 * mb, 100}, {200 * mb, 100}, {400 * mb, 50}, {800 * mb, 25}, {801 * mb, 25}, {1000 * mb, 25}, {4000 * mb, 25},
 	} {
 		if got := percent(test.live); got != test.want {
 			t.Errorf("%d MB: got %d, want %d", test.live/mb, got, test.want)
@@ -50,8 +50,8 @@ func withBallast(t *testing.T) {
 	runtime.GC()
 	time.Sleep(interval)
 	synctest.Wait()
-	if got := current(); got != 20 {
-		t.Errorf("GOGC is %d with %d MB, want 20", got, len(ballast)>>20)
+	if got := current(); got != 25 {
+		t.Errorf("GOGC is %d with %d MB, want 25", got, len(ballast)>>20)
 	}
 	runtime.KeepAlive(ballast)
 }
