@@ -10,10 +10,11 @@ import (
 	"usher/backends"
 )
 
+const million = 1_000_000
+
 // BenchmarkRegistry_Find measures what a segment of one of a million viewers costs before its bytes are sent. The order is
 // random, so that caches are as cold as on a real node.
 func BenchmarkRegistry_Find(b *testing.B) {
-	const million = 1_000_000
 	var tab sessionTable
 	r := &backendRuntime{policy: plainPolicy()}
 	all := make([]backends.SessionID, million)
@@ -75,6 +76,39 @@ func BenchmarkRegistry_Open(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkPlaces_Collect is a cycle of the collector over a million sessions that each have a decision and a request: found by their
+// places, in the order in which they were made, and in that of their hashes, as a table of pointers finds them.
+func BenchmarkPlaces_Collect(b *testing.B) {
+	fill := func(b *testing.B, order []int) *places[Session] {
+		b.Helper()
+		made := make([]*Session, million)
+		for i := range made {
+			made[i] = bareSession(idOf(i))
+			made[i].decision.Store(new(allowedDecision()))
+			made[i].request.Store(openRequest(i).Request)
+		}
+		p := new(places[Session])
+		for _, i := range order {
+			p.take(made[i])
+		}
+		return p
+	}
+	inOrder := make([]int, million)
+	for i := range inOrder {
+		inOrder[i] = i
+	}
+	for name, order := range map[string][]int{"as made": inOrder, "by hash": rand.New(rand.NewPCG(1, 1)).Perm(million)} {
+		b.Run(name, func(b *testing.B) {
+			p := fill(b, order)
+			runtime.GC()
+			for b.Loop() {
+				runtime.GC()
+			}
+			runtime.KeepAlive(p)
+		})
+	}
 }
 
 // BenchmarkSession_IdleMemory measures what a session holds while it is idle, with its request, decision and timer.

@@ -5,15 +5,12 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"sync/atomic"
 	"time"
 	"unique"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/trace"
 
 	"usher/actors/session"
-	"usher/actors/timeline"
 	"usher/backends"
 )
 
@@ -77,48 +74,6 @@ type rareMemory struct {
 	unverifiedFor time.Duration
 	// failure is why the outage policy decided last in the backend's place.
 	failure backends.FailureKind
-}
-
-// checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
-type checkProgress struct {
-	startedAt atomic.Int64
-	sentAt    atomic.Int64 // when the backend was asked
-	// trigger is why the check was made. took and failure are its outcome, set before the actor is told of it.
-	trigger timeline.Trigger
-	took    time.Duration
-	failure *backends.Failure
-	known   knownRecord // of a re-check
-}
-
-// knownRecord is what the store was asked whether it holds it, when a re-check began. Its zero value is of no re-check.
-type knownRecord struct {
-	record *session.Record
-	// fingerprint is [session.LeaseResult]'s: 0 if the store holds another record.
-	fingerprint uint64
-	pid         *actor.PID // of the session
-}
-
-// isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
-// its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own may still be answered well
-// within the backend's own time.
-func (p *checkProgress) isUnanswered(deadline, answerTime time.Duration) bool {
-	const allowance = 20 // the share of the deadline that it may take to get a free slot
-	sent := p.sentAt.Load()
-	return sent > 0 && (time.Duration(sent-p.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
-}
-
-// answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.
-// Safe for concurrent use.
-type answerTime struct{ mean atomic.Int64 }
-
-// record adds one to a moving mean.
-func (t *answerTime) record(took time.Duration) {
-	const weight = 16 // of what it was
-	mean := t.mean.Load()
-	if mean == 0 {
-		mean = int64(took)
-	}
-	t.mean.Store(mean + (int64(took)-mean)/weight) // of two at once one may be lost
 }
 
 // receive handles one message.

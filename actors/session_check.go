@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -324,100 +324,44 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 	return b.Check(ctx, request)
 }
 
-// rootFacts is what is known of a sibling's root. The zero value says that nothing is.
-type rootFacts struct {
-	// request holds the root's credentials; nil: they are not known.
-	request  *backends.Request
-	address  netip.Addr
-	decision backends.Decision
-	// isAllowed and isDenied report that the root may play, or that its backend, an operator or a ban denied it.
-	isAllowed, isDenied bool
-	// isPlaying reports that some node has seen the root's viewer within the idle timeout.
-	isPlaying bool
-	lastSeen  time.Time
+// checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
+type checkProgress struct {
+	startedAt atomic.Int64
+	sentAt    atomic.Int64 // when the backend was asked
+	// trigger is why the check was made. took and failure are its outcome, set before the actor is told of it.
+	trigger timeline.Trigger
+	took    time.Duration
+	failure *backends.Failure
+	known   knownRecord // of a re-check
 }
 
-// startFindRoot looks up the root of a sibling while the sibling itself is looked up. It returns nil where nothing is needed
-// of it.
-func (r *Registry) startFindRoot(ctx context.Context, s *Session, kind session.LookupKind) <-chan rootFacts {
-	if !s.ticketUse.isSibling() || kind != session.LookupForOpening && s.flags.has(flagCredentials) {
-		return nil
-	}
-	found := make(chan rootFacts, 1)
-	r.life.run(func() { found <- r.findRoot(ctx, s.ticketUse) })
-	return found
+// knownRecord is what the store was asked whether it holds it, when a re-check began. Its zero value is of no re-check.
+type knownRecord struct {
+	record *session.Record
+	// fingerprint is [session.LeaseResult]'s: 0 if the store holds another record.
+	fingerprint uint64
+	pid         *actor.PID // of the session
 }
 
-// findRoot returns what this node or the store knows of a root. It takes no lease.
-func (r *Registry) findRoot(ctx context.Context, u *ticketUse) rootFacts {
-	if root := r.table.find(u.root); root != nil && root.Decision() != nil {
-		return root.factsOfRoot(time.Now())
-	}
-	ctx, cancel := r.cluster.until(ctx, time.Now().Add(r.options.StoreTimeout))
-	defer cancel()
-	// A known revision says that it is not the viewer of the root who is back. During an outage there are local facts beside
-	// the error.
-	result, _ := r.cluster.AcquireLease(ctx, session.LeaseRequest{ID: u.root, KnownRevision: 1})
-	record := &result.Record
-	if !result.Found {
-		return rootFacts{}
-	}
-	f := rootFacts{request: record.Request, decision: record.Decision, lastSeen: time.Now()}
-	f.judge()
-	if !u.rootOpened.After(record.RevokedBefore) {
-		f.isAllowed, f.isDenied = false, true
-	}
-	f.isPlaying = f.isAllowed && r.cluster.Shared() && !record.IsClosed
-	if f.request != nil {
-		f.address = f.request.Address
-	}
-	return f
+// isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
+// its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own may still be answered well
+// within the backend's own time.
+func (p *checkProgress) isUnanswered(deadline, answerTime time.Duration) bool {
+	const allowance = 20 // the share of the deadline that it may take to get a free slot
+	sent := p.sentAt.Load()
+	return sent > 0 && (time.Duration(sent-p.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
 }
 
-// factsOfRoot returns what a live session tells its siblings.
-func (s *Session) factsOfRoot(now time.Time) rootFacts {
-	request := s.Request()
-	f := rootFacts{decision: *s.Decision(), address: request.Address, lastSeen: s.lastAsked(now)}
-	if s.flags.has(flagCredentials) {
-		f.request = request
-	}
-	f.judge()
-	f.isPlaying = f.isAllowed && now.Sub(f.lastSeen) <= s.idleAfter()
-	return f
-}
+// answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.
+// Safe for concurrent use.
+type answerTime struct{ mean atomic.Int64 }
 
-// judge sets what the root's decision says of its ticket. A stream limit says nothing.
-func (f *rootFacts) judge() {
-	d := &f.decision
-	f.isAllowed = d.Verdict == backends.Allowed
-	f.isDenied = d.Verdict == backends.Denied && d.Source.IsAuthoritative() && d.Source != backends.FromLimit
-}
-
-// applyRoot adds to the store's answer what is known of a sibling's root, and the address to those that use the ticket.
-func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e *session.LeaseAnswered) {
-	e.IsRootAllowed, e.IsRootDenied = root.isAllowed, root.isDenied
-	if d := &root.decision; root.isAllowed {
-		e.Root = backends.Decision{UserID: d.UserID, User: d.User, MaxSessions: d.MaxSessions, Unique: d.Unique}
+// record adds one to a moving mean.
+func (t *answerTime) record(took time.Duration) {
+	const weight = 16 // of what it was
+	mean := t.mean.Load()
+	if mean == 0 {
+		mean = int64(took)
 	}
-	if root.request != nil && e.Record.Request == nil {
-		e.HasRootFacts = s.inherit(root.request)
-	}
-	if e.Kind != session.LookupForOpening || e.Refused != nil {
-		return
-	}
-	asRoot := s.request.Request(s.ticketUse.root) // a ban of the root's session is one of its ticket
-	for _, request := range []*backends.Request{s.Request(), asRoot} {
-		if ban, isBanned := r.cluster.Banned(request, &e.Root); isBanned {
-			e.Refused = new(banDecision(ban))
-			return
-		}
-	}
-	err := r.addresses.join(ctx, s, &root)
-	switch {
-	case err == nil:
-	case s.ticketUse.isRefusing:
-		e.Refused = new(backends.LocalDecision(backends.Denied, backends.ReasonNewAddress))
-	default:
-		e.Overload = err.Error()
-	}
+	t.mean.Store(mean + (int64(took)-mean)/weight) // of two at once one may be lost
 }

@@ -56,6 +56,40 @@ func BenchmarkStore_AcquireLease(b *testing.B) {
 	}
 }
 
+// BenchmarkRedis_Renew asks for the lease of a re-check and stores an equal decision: with the fingerprint of the record, and as a node
+// without it does.
+func BenchmarkRedis_Renew(b *testing.B) {
+	for name, isKnown := range map[string]bool{"fingerprint": true, "record": false} {
+		b.Run(name, func(b *testing.B) {
+			server := redistest.Start(b)
+			s := newStore(b, testConfig(server), slog.New(slog.DiscardHandler))
+			record := allowedRecord(1, openedAgo(1))
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := renew(b, s, &record, isKnown); err != nil {
+					b.Fatal(err)
+				}
+			}
+			server.ReportScriptTime(b)
+		})
+	}
+}
+
+// renew renews a session, and notes its revision.
+func renew(t testing.TB, s Store, record *session.Record, isKnown bool) error {
+	q := session.LeaseRequest{ID: record.ID, KnownRevision: max(1, record.Revision), Lease: leaseFor}
+	if isKnown {
+		q.Known = record
+	}
+	got, err := s.AcquireLease(t.Context(), q)
+	if err != nil {
+		return err
+	}
+	record.Revision = got.Revision
+	_, err = s.SaveDecision(t.Context(), session.DecisionUpdate{Record: *record, Fingerprint: got.Fingerprint})
+	return err
+}
+
 // BenchmarkRedis_RecordHeartbeats reports a thousand sessions.
 func BenchmarkRedis_RecordHeartbeats(b *testing.B) {
 	server := redistest.Start(b)

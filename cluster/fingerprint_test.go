@@ -90,8 +90,8 @@ func TestRedis_AcquireLease_Known(t *testing.T) {
 			if !test.isSame {
 				return
 			}
-			close := cmpopts.EquateApproxTime(time.Minute)
-			if diff := cmp.Diff(r.record, got.Record, close, cmp.Comparer(func(a, b *backends.Request) bool { return a == b })); diff != "" {
+			soon := cmpopts.EquateApproxTime(time.Minute)
+			if diff := cmp.Diff(r.record, got.Record, soon, cmp.Comparer(func(a, b *backends.Request) bool { return a == b })); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
 			}
 			if got.Revision == 0 || !got.Found {
