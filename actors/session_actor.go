@@ -45,7 +45,7 @@ type sessionActor struct {
 	*actorMemory
 	rareMemory
 
-	known knownRecord // while the answer to a re-check's look-up, or to the check, is handled
+	known knownRecord // while the answer to a re-check's look-up, or to a check, is handled
 
 	queue   []any // messages; guarded by the session's mailbox
 	handled int   // how many of them were handled

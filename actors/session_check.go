@@ -232,40 +232,32 @@ func (a *sessionActor) startCheck(now time.Time) {
 	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int32(number))
-	progress := &checkProgress{trigger: timeline.Recheck, known: a.known}
+	known := a.known
+	if known.record == nil {
+		known.record, known.pid = new(a.record(0)), s.pid()
+	}
+	progress := &checkProgress{trigger: timeline.Recheck, known: known}
 	a.progress = progress
 	request := a.checkRequest()
 	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
 	checkCtx, endTrace := a.trace.check(r.life.branchOf(s.id), r.options.Tracer, s, number)
-	record, revision, storeDeadline := a.known.record, a.state.LeaseRevision, now.Add(r.options.StoreTimeout)
-	if record == nil {
-		record = new(a.record(0))
-	}
-	pid := a.known.pid
-	if pid == nil {
-		pid = s.pid()
-	}
+	revision, storeDeadline := a.state.LeaseRevision, now.Add(r.options.StoreTimeout)
 	if a.state.IsOpening() {
 		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
 	r.life.run(func() {
-		started := time.Now()
-		progress.startedAt.Store(int64(started.Sub(s.policy().Start)))
-		d, err := r.check(checkCtx, b, request)
+		d, err := r.ask(checkCtx, b, request, progress)
 		endTrace(&d, err)
-		progress.took = time.Since(started)
 		if err != nil {
 			d, progress.failure = session.PendingDecision(err), backends.AsFailure(err)
 		}
 		if progress.trigger != timeline.Opening {
 			r.options.Observer.Rechecked(b.name, &d)
-		} else if sent := progress.sentAt.Load(); sent > 0 {
-			b.answers.record(time.Since(s.policy().Start) - time.Duration(sent))
 		}
 		answer := &session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
-		if d.Verdict == backends.Allowed && r.joinStreams(checkCtx, s, request, record.Opened, storeDeadline.Add(time.Since(started)), answer) {
-			evicted := *record
+		if d.Verdict == backends.Allowed && r.joinStreams(checkCtx, s, request, known.record.Opened, storeDeadline.Add(progress.took), answer) {
+			evicted := *known.record
 			evicted.Revision, evicted.CheckNumber = revision, number
 			r.evict(checkCtx, s, evicted, answer)
 		}
@@ -274,11 +266,23 @@ func (a *sessionActor) startCheck(now time.Time) {
 			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.IsBackendDown = b.State() != backends.BreakerClosed
-		r.actors.sendTo(pid, answer)
+		r.actors.sendTo(known.pid, answer)
 	})
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
 		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
 	}
+}
+
+// ask asks the backend, and notes how long that took.
+func (r *Registry) ask(ctx context.Context, b *backendRuntime, request *backends.Request, p *checkProgress) (d backends.Decision, err error) {
+	started := time.Now()
+	p.startedAt.Store(int64(started.Sub(b.policy.Start)))
+	d, err = r.check(ctx, b, request)
+	p.took = time.Since(started)
+	if sent := p.sentAt.Load(); sent > 0 && p.trigger == timeline.Opening {
+		b.answers.record(time.Since(b.policy.Start) - time.Duration(sent))
+	}
+	return d, err
 }
 
 // joinStreams replaces the backend's yes if the viewer is banned, and reports whether their user's stream limit is reached. A session
@@ -332,13 +336,13 @@ type checkProgress struct {
 	trigger timeline.Trigger
 	took    time.Duration
 	failure *backends.Failure
-	known   knownRecord // of a re-check
+	known   knownRecord
 }
 
-// knownRecord is what the store was asked whether it holds it, when a re-check began. Its zero value is of no re-check.
+// knownRecord is the session as it was when a check, or the look-up before it, began. Its zero value is of none.
 type knownRecord struct {
 	record *session.Record
-	// fingerprint is [session.LeaseResult]'s: 0 if the store holds another record.
+	// fingerprint is [session.LeaseResult]'s: 0 if the store was not asked whether it holds the record, or holds another.
 	fingerprint uint64
 	pid         *actor.PID // of the session
 }

@@ -17,7 +17,7 @@ func (a *sessionActor) request() *backends.Request {
 	if o := s.opening.Load(); o != nil && o.request != nil && !s.flags.has(flagSettingCredentials) && o.request.Backend == s.backend.Load().name {
 		return o.request
 	}
-	if k := a.known.record; k != nil && k.Request.Backend == s.request.Backend() {
+	if k := a.known.record; k != nil && k.Request != nil && k.Request.Backend == s.request.Backend() {
 		return k.Request
 	}
 	return s.Request()
@@ -62,10 +62,16 @@ func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpda
 		return session.DecisionUpdate{Record: record}, do.Save || do.ReleaseLease
 	}
 	update = session.DecisionUpdate{Record: a.record(do.Revision), RevokeTicket: do.RevokeTicket}
-	if a.known.fingerprint != 0 && !do.RevokeTicket && update.Record.IsSame(a.known.record) {
+	if a.known.fingerprint != 0 && !do.RevokeTicket && isSameRecord(&update.Record, a.known.record) {
 		update.Fingerprint = a.known.fingerprint
 	}
 	return update, true
+}
+
+// isSameRecord reports whether two records of a session differ at most in CheckNumber, Expires, Revision, and what has become of the
+// session since. A request counts as the same only where both records share it.
+func isSameRecord(a, b *session.Record) bool {
+	return a.ID == b.ID && a.Opened.Equal(b.Opened) && a.KeyID == b.KeyID && a.Decision == b.Decision && a.Request == b.Request && a.Trace == b.Trace
 }
 
 // writeToStore stores the decision, or releases the lease.

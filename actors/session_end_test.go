@@ -238,3 +238,31 @@ func TestSessionActor_Recheck_Unchanged(t *testing.T) {
 		}
 	})
 }
+
+// TestIsSameRecord compares what the store holds of a session, and leaves out what is stored beside it.
+func TestIsSameRecord(t *testing.T) {
+	t.Parallel()
+	record := session.Record{ID: backends.SessionID{1}, Opened: t0(), KeyID: "a", Decision: allowedDecision(), Request: new(backends.Request), Trace: "00-a-b-01"}
+	for name, test := range map[string]struct {
+		change func(r *session.Record)
+		want   bool
+	}{
+		"the same":               {func(*session.Record) {}, true},
+		"its time in other form": {func(r *session.Record) { r.Opened = r.Opened.In(time.FixedZone("", 3600)) }, true},
+		"renewed": {func(r *session.Record) {
+			r.CheckNumber, r.Expires, r.Revision, r.IsClosed = 7, t0().Add(time.Hour), 9, true
+		}, true},
+		"of another session":     {func(r *session.Record) { r.ID[1] = 1 }, false},
+		"opened at another time": {func(r *session.Record) { r.Opened = r.Opened.Add(time.Second) }, false},
+		"signed by another key":  {func(r *session.Record) { r.KeyID = "b" }, false},
+		"with another decision":  {func(r *session.Record) { r.Decision.UserID = "another" }, false},
+		"with another request":   {func(r *session.Record) { r.Request = new(backends.Request) }, false},
+		"without a request":      {func(r *session.Record) { r.Request = nil }, false},
+		"of another trace":       {func(r *session.Record) { r.Trace = "" }, false},
+	} {
+		other := record
+		if test.change(&other); isSameRecord(&record, &other) != test.want || isSameRecord(&other, &record) != test.want {
+			t.Errorf("%s: want %t", name, test.want)
+		}
+	}
+}

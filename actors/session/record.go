@@ -36,12 +36,6 @@ type Record struct {
 	IsClosed bool
 }
 
-// IsSame reports whether two records of a session differ at most in CheckNumber, Expires, Revision, and what has become of the session
-// since. A request counts as the same only where both records share it.
-func (r *Record) IsSame(o *Record) bool {
-	return r.ID == o.ID && r.Opened.Equal(o.Opened) && r.KeyID == o.KeyID && r.Decision == o.Decision && r.Request == o.Request && r.Trace == o.Trace
-}
-
 // Counters is what one node has counted of a session.
 type Counters struct {
 	// Since is when the node began to count; zero: the store knows better.
