@@ -232,12 +232,12 @@ func (a *sessionActor) startCheck(now time.Time) {
 	b := s.backend.Load()
 	number := int(a.state.CheckNumber)
 	s.checkNumber.Store(int32(number))
+	progress := &checkProgress{trigger: timeline.Recheck, known: a.known}
+	a.progress = progress
 	known := a.known
-	if known.record == nil {
+	if known.record == nil { // an opening: what is stored of it must not keep the viewer's request alive
 		known.record, known.pid = new(a.record(0)), s.pid()
 	}
-	progress := &checkProgress{trigger: timeline.Recheck, known: known}
-	a.progress = progress
 	request := a.checkRequest()
 	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
 	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
@@ -336,10 +336,10 @@ type checkProgress struct {
 	trigger timeline.Trigger
 	took    time.Duration
 	failure *backends.Failure
-	known   knownRecord
+	known   knownRecord // of a re-check
 }
 
-// knownRecord is the session as it was when a check, or the look-up before it, began. Its zero value is of none.
+// knownRecord is the session as it was when the look-up of a re-check began. Its zero value is of none.
 type knownRecord struct {
 	record *session.Record
 	// fingerprint is [session.LeaseResult]'s: 0 if the store was not asked whether it holds the record, or holds another.

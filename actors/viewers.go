@@ -185,8 +185,8 @@ type userStreams struct {
 	oldest userStream
 }
 
-// userTable finds the streams of users by their hashes, in a million of which the collector follows no pointer; see sessionTable. It is
-// guarded by the lock of streamLimits.
+// userTable finds the streams of users by their hashes. The collector finds them by their places, as it does sessions; see sessionTable.
+// It is guarded by the lock of streamLimits.
 type userTable struct {
 	seed    maphash.Seed
 	numbers map[uint64]uint32 // places, by hashes of the users' hashes. Of two users that have the same, the first one is not found.
