@@ -198,7 +198,7 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 func (q *recheckQueue) awaitSlot(ctx context.Context) bool {
 	q.due = q.lastGrant.Add(q.source.Load().interval * time.Duration(max(q.liveNodes(), 1)))
 	wait := time.Until(q.due)
-	if wait <= 0 { // as mostly at thousands a second, which need no timer each
+	if wait <= 0 { // a grant that is late, as timers are, needs no timer
 		return ctx.Err() == nil
 	}
 	timer := time.NewTimer(wait)

@@ -38,7 +38,11 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	look := func() { r.actors.sendTo(pid, r.answerLookup(ctx, s, pid, kind, request)) }
+	look := func() {
+		answered := r.answerLookup(ctx, s, kind, request)
+		answered.known.pid = pid
+		r.actors.sendTo(pid, answered)
+	}
 	switch kind {
 	case session.LookupForRecheck:
 		b.rechecks.lookUp(r.cluster.run, look)
@@ -51,7 +55,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 
 // answerLookup asks the store, and what else must be known to continue.
 func (r *Registry) answerLookup(
-	ctx context.Context, s *Session, pid *actor.PID, kind session.LookupKind, request session.LeaseRequest,
+	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
 ) *leaseAnswered {
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
@@ -66,7 +70,7 @@ func (r *Registry) answerLookup(
 	span.End()
 	answered, _ := r.actors.answers.Get().(*leaseAnswered)
 	answered.storeDeadline = storeDeadline
-	answered.known = knownRecord{request.Known, result.Fingerprint, pid}
+	answered.known = knownRecord{record: request.Known, fingerprint: result.Fingerprint}
 	event := &answered.event
 	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
@@ -235,7 +239,7 @@ func (a *sessionActor) startCheck(now time.Time) {
 	progress := &checkProgress{trigger: timeline.Recheck, known: a.known}
 	a.progress = progress
 	known := a.known
-	if known.record == nil { // an opening: what is stored of it must not keep the viewer's request alive
+	if known.record == nil { // of this check alone: what is stored of an opening must not keep the viewer's request alive
 		known.record, known.pid = new(a.record(0)), s.pid()
 	}
 	request := a.checkRequest()

@@ -218,6 +218,9 @@ func TestSessionActor_Recheck_Unchanged(t *testing.T) {
 		synctest.Wait()
 		first := n.Find(idOf(1)).Decision()
 		for checked := 2; checked <= len(answers); checked++ {
+			for i := range n.shown.recent { // so that no other session's decision is at hand
+				n.shown.recent[i].Store(nil)
+			}
 			for len(b.requests()) < checked {
 				time.Sleep(time.Second)
 				n.watch(t, openRequest(1))

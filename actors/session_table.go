@@ -127,13 +127,7 @@ func (t *sessionTable) remove(s *Session) bool {
 
 // each calls yield for every session until it returns false. Sessions that are added or removed meanwhile may be missed.
 func (t *sessionTable) each(yield func(*Session) bool) {
-	for _, row := range t.places.all() {
-		for i := range row.things {
-			if s := row.things[i].Load(); s != nil && !yield(s) {
-				return
-			}
-		}
-	}
+	t.places.each(yield)
 }
 
 // eachIn calls yield for every session of one shard. Sessions that are added or removed meanwhile may be missed.
@@ -227,6 +221,17 @@ func (p *places[T]) all() []*row[T] {
 // at returns what has the place now, or nil. The place must be one that was taken once.
 func (p *places[T]) at(place uint32) *T {
 	return (*p.rows.Load())[(place-1)/rowPlaces].things[(place-1)%rowPlaces].Load()
+}
+
+// each calls yield for everything that has a place until it returns false. What comes or leaves meanwhile may be missed.
+func (p *places[T]) each(yield func(*T) bool) {
+	for _, row := range p.all() {
+		for i := range row.things {
+			if thing := row.things[i].Load(); thing != nil && !yield(thing) {
+				return
+			}
+		}
+	}
 }
 
 // take gives a thing a place.

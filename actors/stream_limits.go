@@ -342,10 +342,11 @@ func (l *streamLimits) renewLocal() {
 	l.life.tryRun(func() {
 		l.mu.Lock()
 		var local []string
-		l.users.each(func(us *userStreams) {
+		l.users.places.each(func(us *userStreams) bool {
 			if us.isLocal {
 				local = append(local, us.hash)
 			}
+			return true
 		})
 		l.mu.Unlock()
 		for _, hash := range local {

@@ -227,17 +227,6 @@ func (t *userTable) remove(us *userStreams) {
 	us.place = 0
 }
 
-// each calls yield for every user.
-func (t *userTable) each(yield func(*userStreams)) {
-	for _, row := range t.places.all() {
-		for i := range row.things {
-			if us := row.things[i].Load(); us != nil {
-				yield(us)
-			}
-		}
-	}
-}
-
 // add adds a stream as the last one.
 func (us *userStreams) add(u *userStream) {
 	u.prev, u.next = u, u

@@ -280,7 +280,7 @@ func TestUserTable(t *testing.T) {
 			},
 			"": func(t *rapid.T) {
 				found := map[string]*userStreams{}
-				table.each(func(us *userStreams) { found[us.hash] = us })
+				table.places.each(func(us *userStreams) bool { found[us.hash] = us; return true })
 				if !maps.Equal(found, model) || len(table.numbers) != len(model) {
 					t.Fatalf("%d users and %d numbers, want %d", len(found), len(table.numbers), len(model))
 				}

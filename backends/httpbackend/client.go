@@ -288,8 +288,7 @@ func (c *Client) Close() {
 	c.pool.close()
 }
 
-// request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other
-// method.
+// request builds the request. It is always a GET, since a viewer's HEAD opens a session like any other method.
 func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	u := *c.address
 	u.RawQuery = joinQuery(c.address.RawQuery, call.Parameters, call.Query)

@@ -61,8 +61,8 @@ const maxRedirects = 10
 
 // send makes the call and follows redirects where the status table says so. hops is how many it followed.
 func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.Header) (x *exchange, hops int, err error) {
-	for hopCtx := ctx; ; hops++ {
-		x, err = c.exchange(hopCtx, r)
+	for ; ; hops++ {
+		x, err = c.exchange(r)
 		if err != nil || !c.statuses.Follows(x.resp.StatusCode) {
 			return x, hops, err
 		}
@@ -74,7 +74,7 @@ func (c *Client) send(ctx context.Context, r *http.Request, viewer []backends.He
 		if hops == maxRedirects {
 			return nil, hops, errTooManyRedirects
 		}
-		hopCtx, r = c.redirectedRequest(ctx, r, next, viewer)
+		r = c.redirectedRequest(ctx, r, next, viewer)
 	}
 }
 
@@ -94,16 +94,16 @@ func nextHop(r *http.Request, resp *http.Response) *url.URL {
 	return next
 }
 
-// redirectedRequest returns the request for a redirect's target, and its context. Another host gets neither the configured
+// redirectedRequest returns the request for a redirect's target. Another host gets neither the configured
 // headers and the signature nor those in which the viewer shows credentials, and must not be in a private network.
 func (c *Client) redirectedRequest(
 	ctx context.Context, r *http.Request, next *url.URL, viewer []backends.Header,
-) (context.Context, *http.Request) {
+) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
 	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
 		c.signer.Sign(to, time.Now())
-		return ctx, to
+		return to
 	}
 	c.signer.Remove(to.Header)
 	for name := range c.headers {
@@ -117,13 +117,12 @@ func (c *Client) redirectedRequest(
 			to.Header.Del(field.Name)
 		}
 	}
-	elsewhere := withRedirected(ctx)
-	return elsewhere, to.WithContext(elsewhere)
+	return to.WithContext(withRedirected(ctx))
 }
 
 // exchange sends one request and returns when the answer's header has arrived.
-func (c *Client) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
-	return c.pool.transport(time.Now()).exchange(ctx, r)
+func (c *Client) exchange(r *http.Request) (*exchange, error) {
+	return c.pool.transport(time.Now()).exchange(r)
 }
 
 // close ends the exchange. The connection is reused if the body was read to its end.

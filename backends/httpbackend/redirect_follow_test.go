@@ -63,7 +63,7 @@ func TestClient_RedirectedRequest_SecretsStayWithTheAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, got := c.redirectedRequest(t.Context(), from, next, []backends.Header{{Name: "X-Token", Value: "5ecret"}})
+		got := c.redirectedRequest(t.Context(), from, next, []backends.Header{{Name: "X-Token", Value: "5ecret"}})
 		for _, name := range []string{"X-Api-Key", "Authorization", "X-Token"} {
 			if has := got.Header.Get(name) != ""; has != want {
 				t.Errorf("%s gets %s: %t, want %t", target, name, has, want)

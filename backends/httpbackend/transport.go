@@ -18,8 +18,9 @@ type transport struct {
 	other *http.Transport
 }
 
-// exchange sends one request, whose context is ctx, and returns when the answer's header has arrived.
-func (t *transport) exchange(ctx context.Context, r *http.Request) (*exchange, error) {
+// exchange sends one request and returns when the answer's header has arrived.
+func (t *transport) exchange(r *http.Request) (*exchange, error) {
+	ctx := r.Context()
 	if r.URL.Scheme == "http" && !isRedirected(ctx) {
 		return t.exchangePlainly(r)
 	}

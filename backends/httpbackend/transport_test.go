@@ -211,7 +211,7 @@ func (c *Client) keepConnections(t *testing.T, n int) {
 	t.Helper()
 	all := make([]*exchange, n)
 	for i := range all {
-		x, err := c.exchange(t.Context(), c.request(t.Context(), Call{}))
+		x, err := c.exchange(c.request(t.Context(), Call{}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -407,8 +407,6 @@ func TestTransport_CloseIdleConnections(t *testing.T) {
 	})
 }
 
-// FuzzTransport_RoundTrip gives raw answers to this transport and to net/http's: both read the same status and body from it, or
-// both fail.
 // TestBody_Lifetime reads an answer whose second byte comes after five seconds, while its call is ended in one way or another after one.
 func TestBody_Lifetime(t *testing.T) {
 	t.Parallel()
@@ -463,6 +461,8 @@ func TestBody_Lifetime(t *testing.T) {
 	}
 }
 
+// FuzzTransport_RoundTrip gives raw answers to this transport and to net/http's: both read the same status and body from it, or
+// both fail.
 func FuzzTransport_RoundTrip(f *testing.F) {
 	for _, answer := range []string{
 		bare, full, "HTTP/1.1 103 \r\n\r\n" + full, "HTTP/1.0 200 OK\r\n\r\nall until the end", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
