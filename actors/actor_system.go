@@ -25,6 +25,7 @@ type actorSystem struct {
 	system   *actor.ActorSystem
 	idle     sync.Pool // of *sessionActor, with room for messages
 	answers  sync.Pool // of *leaseAnswered, which are empty
+	lasts    sync.Pool // of *lastMessage, which are empty
 }
 
 func newActorSystem(r *Registry) *actorSystem {
@@ -37,6 +38,7 @@ func newActorSystem(r *Registry) *actorSystem {
 	}
 	as.idle.New = func() any { return &sessionActor{registry: r} }
 	as.answers.New = func() any { return new(leaseAnswered) }
+	as.lasts.New = func() any { return new(lastMessage) }
 	as.system.ProcessRegistry.RegisterAddressResolver(as.resolve)
 	return as
 }
@@ -56,6 +58,24 @@ func (s *Session) pid() *actor.PID {
 
 // sendTo is send for a session whose PID is at hand.
 func (as *actorSystem) sendTo(pid *actor.PID, message any) { as.system.Root.Send(pid, message) }
+
+// lastMessage is a message whose sender has nothing else to do.
+type lastMessage struct {
+	message any
+	next    task // runs the actor, if it was not active
+}
+
+// sendLast is sendTo for a task that ends with it, and returns what it runs next: the actor, unless another worker runs it already. An
+// opening would spend a tenth of its time on waking goroutines.
+func (as *actorSystem) sendLast(pid *actor.PID, message any) (next task) {
+	last, _ := as.lasts.Get().(*lastMessage)
+	last.message = message
+	as.sendTo(pid, last)
+	next = last.next
+	*last = lastMessage{}
+	as.lasts.Put(last)
+	return next
+}
 
 // stop ends the session's actor after the message that it handles.
 func (as *actorSystem) stop(s *Session) { sessionProcess{as, s}.Stop(nil) }
@@ -108,40 +128,38 @@ type sessionProcess struct {
 
 var _ actor.Process = sessionProcess{}
 
-// SendUserMessage queues an event, and activates the session's actor unless it is active. It never waits: an actor does not block.
+// SendUserMessage queues an event, and activates the session's actor unless it is active. It never waits: an actor does not block. A
+// request that opens a session does not run the actor, although it waits for it: the stack of its connection would take 16 kB instead
+// of 8.
 func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
-	m := &p.session.mail
-	m.mu.Lock()
-	if p.session.flags.has(flagStopped) {
-		m.mu.Unlock()
-		return
+	last, isLast := message.(*lastMessage)
+	if isLast {
+		message = last.message
 	}
-	active := m.active
-	isNew := active == nil
-	if isNew {
-		active, _ = p.system.idle.Get().(*sessionActor)
-		m.active = active
-	}
-	active.queue = append(active.queue, message)
-	m.mu.Unlock()
+	active := p.queue(message)
 	switch {
-	case !isNew:
-	case isSentLast(message):
-		p.run(active)
+	case active == nil:
+	case isLast:
+		last.next = func() task { return p.run(active) }
 	default:
-		p.system.registry.life.workers.run(func() { p.run(active) })
+		p.system.registry.life.workers.start(func() task { return p.run(active) })
 	}
 }
 
-// isSentLast reports whether the sender of a message has nothing else to do, and holds no lock: it runs the actor itself, because an
-// opening spends a tenth of its time on waking goroutines. A request that opens a session waits, too, but does not run the actor: the
-// stack of its connection would take 16 kB instead of 8.
-func isSentLast(message any) bool {
-	switch message.(type) {
-	case *leaseAnswered, *session.BackendAnswered:
-		return true
+// queue queues an event, and returns the actor if it must be run.
+func (p sessionProcess) queue(message any) (activated *sessionActor) {
+	m := &p.session.mail
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p.session.flags.has(flagStopped) {
+		return nil
 	}
-	return false
+	if m.active == nil {
+		activated, _ = p.system.idle.Get().(*sessionActor)
+		m.active = activated
+	}
+	m.active.queue = append(m.active.queue, message)
+	return activated
 }
 
 // SendSystemMessage does nothing: a session watches no actor and is watched by none.
@@ -168,8 +186,8 @@ type mailbox struct {
 // throughput is how many messages an actor handles before it yields to other goroutines.
 const throughput = 300
 
-// run handles messages until none is left.
-func (p sessionProcess) run(a *sessionActor) {
+// run handles messages until none is left, and returns the last task that they have started.
+func (p sessionProcess) run(a *sessionActor) (started task) {
 	a.wake(p.session)
 	for handled := 1; ; handled++ {
 		message, isLast := a.next()
@@ -178,10 +196,30 @@ func (p sessionProcess) run(a *sessionActor) {
 		}
 		a.handle(message)
 		if handled%throughput == 0 {
+			a.start(nil) // what was started need not wait until no message is left
 			runtime.Gosched()
 		}
 	}
+	started, a.started = a.started, nil
 	p.system.idle.Put(a)
+	return started
+}
+
+// start has a task run once the actor has handled its messages. The goroutine of the last one is the actor's.
+func (a *sessionActor) start(t task) {
+	if a.started != nil {
+		a.registry.life.workers.start(a.started)
+	}
+	a.started = t
+}
+
+// call has calls to the store made: at once if none of them waits.
+func (a *sessionActor) call(calls task) {
+	if a.registry.cluster.InMemory() {
+		calls() // with a message it queues it
+		return
+	}
+	a.start(a.registry.life.task(calls))
 }
 
 // wake makes the actor that of a session.
@@ -243,7 +281,7 @@ func (a *sessionActor) forget() {
 		clear(a.queue) // what a stopped session did not handle
 		queue = a.queue[:0]
 	}
-	*a = sessionActor{registry: a.registry, queue: queue}
+	*a = sessionActor{registry: a.registry, queue: queue, started: a.started}
 }
 
 // rest keeps the state in the session's memory. Its decision is kept only where requests read another one.

@@ -86,6 +86,8 @@ type clusterClient struct {
 	denials denialBudget
 	// reloads is how many sessions are being looked up for which no viewer and no slot waits.
 	reloads atomic.Int32
+	// openings is how many are for which a viewer waits.
+	openings atomic.Int32
 }
 
 // maxReloads is how many of them there are before others wait: enough to fill the store's pipelines.
@@ -98,24 +100,6 @@ const writeTimeout = 2 * time.Second
 // known after it.
 func (c *clusterClient) writeContext() (context.Context, context.CancelFunc) {
 	return c.until(context.WithoutCancel(c.life.ctx), time.Now().Add(writeTimeout))
-}
-
-// run has an actor's calls to the store made, at once if none of them waits.
-func (c *clusterClient) run(calls func()) {
-	if c.InMemory() {
-		calls()
-		return
-	}
-	c.life.run(calls)
-}
-
-// reload is run for such a look-up.
-func (c *clusterClient) reload(look func()) {
-	c.reloads.Add(1)
-	c.run(func() {
-		defer c.reloads.Add(-1)
-		look()
-	})
 }
 
 // isReloading reports whether another look-up would wait behind many for the store.

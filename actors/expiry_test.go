@@ -87,6 +87,7 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 			store := &expiryStore{fakeCluster: &fakeCluster{isShared: test.isShared}, err: test.err}
 			store.expired = []session.ClosingRecord{{Record: test.record, HasReturned: test.returned}}
 			life := newLifecycle()
+			defer life.cancel()
 			c := core{life: life, cluster: &clusterClient{Cluster: store, life: life}, log: slog.New(slog.DiscardHandler)}
 			h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), nil, 20*time.Second, time.Minute)
 			recorded := 0

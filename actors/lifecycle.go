@@ -2,6 +2,7 @@ package actors
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,7 +33,7 @@ func newLifecycle() *lifecycle {
 		context.AfterFunc(l.ctx, end)
 		l.branches[i] = branch
 	}
-	l.workers = newWorkers(l.ctx.Done())
+	context.AfterFunc(l.ctx, l.workers.end)
 	return l
 }
 
@@ -70,13 +71,18 @@ func (l *lifecycle) tryRun(task func()) bool {
 	return true
 }
 
-// run starts the task. Only an actor, a running task or the registry's constructor may call it: close waits for those.
-func (l *lifecycle) run(task func()) {
+// run starts f. Only an actor, a running task or the registry's constructor may call it: close waits for those.
+func (l *lifecycle) run(f func()) {
+	l.workers.start(l.task(func() task { f(); return nil }))
+}
+
+// task returns a task for which close waits from now on. The same may call it as run.
+func (l *lifecycle) task(t task) task {
 	l.tasks.Add(1)
-	l.workers.run(func() {
+	return func() task {
 		defer l.tasks.Done()
-		task()
-	})
+		return t()
+	}
 }
 
 // shut refuses new sessions and tasks from now on.
@@ -92,39 +98,98 @@ func (l *lifecycle) wait() {
 	l.tasks.Wait()
 }
 
-// workerIdle is how long a worker waits for its next task.
+// task is what a worker runs. It returns what the same worker runs after it, so that one who waits for that need not wake another
+// goroutine; nil: nothing.
+type task func() (next task)
+
+// workerIdle is how long a worker waits for its next task, at least.
 const workerIdle = time.Second
 
-// workers run tasks on goroutines that they keep for a while: a new one for each of an opening's five tasks spends a tenth of the
-// opening's CPU on growing its stack. Safe for concurrent use.
+// workers run tasks on goroutines that they keep for a while: a new one for each of an opening's tasks spends a tenth of the
+// opening's CPU on growing its stack. The one that has rested for the shortest time comes first, because its stack has grown and is
+// in the caches. The zero value is ready for use, and safe for concurrent use.
 type workers struct {
-	next chan func() // an idle worker receives from it
-	done <-chan struct{}
+	mu     sync.Mutex
+	idle   []*worker // the one that has rested for the longest first
+	turn   int       // how often workerIdle has passed
+	isOver bool      // none rests any more
 }
 
-func newWorkers(done <-chan struct{}) workers { return workers{next: make(chan func()), done: done} }
+type worker struct {
+	next   chan task // nil: the worker ends
+	rested int       // the turn in which it began to rest
+}
 
-// run has a task run at once, by an idle worker or a new one.
-func (w workers) run(task func()) {
-	select {
-	case w.next <- task:
-	default:
-		go w.work(task)
+// start has a task run at once, by a resting worker or a new one.
+func (w *workers) start(t task) {
+	w.mu.Lock()
+	last := len(w.idle) - 1
+	if last < 0 {
+		w.mu.Unlock()
+		go w.work(t)
+		return
+	}
+	rested := w.idle[last]
+	w.idle[last], w.idle = nil, w.idle[:last]
+	w.mu.Unlock()
+	rested.next <- t
+}
+
+func (w *workers) work(t task) {
+	self := &worker{next: make(chan task, 1)}
+	for t != nil {
+		for t != nil {
+			t = t()
+		}
+		if w.rest(self) {
+			t = <-self.next
+		}
 	}
 }
 
-func (w workers) work(task func()) {
-	idle := time.NewTimer(workerIdle)
-	defer idle.Stop()
+// rest lets start find the worker, and reports false if it shall end instead.
+func (w *workers) rest(self *worker) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.isOver {
+		return false
+	}
+	self.rested = w.turn
+	w.idle = append(w.idle, self)
+	return true
+}
+
+// run ends workers that rest for long, until ctx ends.
+func (w *workers) run(ctx context.Context) {
+	ticker := time.NewTicker(workerIdle)
+	defer ticker.Stop()
 	for {
-		task()
-		idle.Reset(workerIdle)
 		select {
-		case task = <-w.next:
-		case <-idle.C:
-			return
-		case <-w.done:
+		case <-ticker.C:
+			w.mu.Lock()
+			w.endRested(w.turn - 1)
+			w.turn++
+			w.mu.Unlock()
+		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// end ends the workers that rest, and lets no other rest.
+func (w *workers) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isOver = true
+	w.endRested(w.turn)
+}
+
+// endRested ends the workers that rest since that turn or before. The caller holds the lock.
+func (w *workers) endRested(turn int) {
+	n := 0
+	for n < len(w.idle) && w.idle[n].rested <= turn {
+		w.idle[n].next <- nil // it has room: nobody else has the worker
+		n++
+	}
+	w.idle = slices.Delete(w.idle, 0, n)
 }

@@ -85,15 +85,6 @@ func (q *recheckQueue) isBacklogged() bool {
 	return q.lookups.Load() >= maxRecheckLookups || q.source.Load().backend.IsBacklogged()
 }
 
-// lookUp runs the look-up of a re-check by run.
-func (q *recheckQueue) lookUp(run func(func()), look func()) {
-	q.lookups.Add(1)
-	run(func() {
-		defer q.lookups.Add(-1)
-		look()
-	})
-}
-
 // enqueue adds the session.
 func (q *recheckQueue) enqueue(s *Session, p session.QueuePriority) {
 	q.mu.Lock()

@@ -148,11 +148,8 @@ func TestRecheckQueue_Backlog_Waits(t *testing.T) {
 			return func() { health.hasBacklog.Store(false) }
 		},
 		"of the store": func(p *recheckQueue, _ *queueHealth) func() {
-			release := make(chan struct{})
-			for range maxRecheckLookups {
-				p.lookUp(func(look func()) { go look() }, func() { <-release })
-			}
-			return func() { close(release) }
+			p.lookups.Add(maxRecheckLookups)
+			return func() { p.lookups.Add(-maxRecheckLookups) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -69,6 +69,7 @@ func NewRegistry(o Options) *Registry {
 	r.revocations, r.shown = &revoker{core: r.core}, newDecisionCache()
 	r.users = newUserSpread(r.core, o.OnConstantUser)
 	r.setBackends(o.Config, o.Backends, func(string, string) string { return "" })
+	life.run(func() { life.workers.run(life.ctx) })
 	life.run(func() { r.timers.run(life.ctx) })
 	life.run(r.streams.run)
 	for range addressReporters {

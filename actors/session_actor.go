@@ -49,6 +49,7 @@ type sessionActor struct {
 
 	queue   []any // messages; guarded by the session's mailbox
 	handled int   // how many of them were handled
+	started task  // to be run once no message is left; nil: none
 }
 
 // actorMemory is what is kept of an actor while its session has no messages. Only the session's actor uses it.

@@ -38,18 +38,25 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	look := func() {
+	underWay := r.lookups(kind, b)
+	underWay.Add(1)
+	a.call(func() task {
 		answered := r.answerLookup(ctx, s, kind, request)
 		answered.known.pid = pid
-		r.actors.sendTo(pid, answered)
-	}
+		underWay.Add(-1)
+		return r.actors.sendLast(pid, answered)
+	})
+}
+
+// lookups returns how many look-ups of the kind are under way.
+func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime) *atomic.Int32 {
 	switch kind {
 	case session.LookupForRecheck:
-		b.rechecks.lookUp(r.cluster.run, look)
+		return &b.rechecks.lookups
 	case session.LookupOnly:
-		r.cluster.reload(look)
+		return &r.cluster.reloads
 	default:
-		r.cluster.run(look)
+		return &r.cluster.openings
 	}
 }
 
@@ -250,7 +257,7 @@ func (a *sessionActor) startCheck(now time.Time) {
 	if a.state.IsOpening() {
 		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
-	r.life.run(func() {
+	a.start(r.life.task(func() task {
 		d, err := r.ask(checkCtx, b, request, progress)
 		endTrace(&d, err)
 		if err != nil {
@@ -270,8 +277,8 @@ func (a *sessionActor) startCheck(now time.Time) {
 			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: revision}}) //nolint:contextcheck // it outlives the registry
 		}
 		answer.IsBackendDown = b.State() != backends.BreakerClosed
-		r.actors.sendTo(known.pid, answer)
-	})
+		return r.actors.sendLast(known.pid, answer)
+	}))
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
 		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
 	}

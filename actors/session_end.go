@@ -84,7 +84,7 @@ func (a *sessionActor) writeToStore(do session.Action) {
 // store is apart from writeToStore, where an update would be allocated for each event: most need none.
 func (a *sessionActor) store(update session.DecisionUpdate) {
 	r, s := a.registry, a.session
-	r.cluster.run(func() { r.write(s, update) })
+	a.call(func() task { r.write(s, update); return nil })
 }
 
 // write stores a session's decision, or releases its lease.
@@ -136,7 +136,7 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	if r.log.Enabled(r.life.ctx, slog.LevelDebug) {
 		r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
 	}
-	r.cluster.run(func() {
+	a.call(func() task {
 		// The store has the yes of an evicted session, which a denial must not replace.
 		if !r.cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: record}); err != nil {
@@ -148,5 +148,6 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 			r.table.remove(s)
 			r.actors.stop(s)
 		}
+		return nil
 	})
 }

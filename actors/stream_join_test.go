@@ -120,7 +120,8 @@ func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
 		"a sibling in an outage":             {sibling, stream, byPolicy, true},
 		"a sibling of a user without limits": {sibling, streamFacts{}, byPolicy, false},
 	} {
-		l := newStreamLimits(core{life: newLifecycle(), cluster: &clusterClient{Cluster: new(fakeCluster)}}, PerUserConfig{})
+		life := newLifecycle()
+		l := newStreamLimits(core{life: life, cluster: &clusterClient{Cluster: new(fakeCluster)}}, PerUserConfig{})
 		s := bareSession(idOf(1))
 		s.request.Store(openRequest(1).Request)
 		s.ticketUse = test.use
@@ -129,6 +130,7 @@ func TestStreamLimits_OnDecision_Unverified(t *testing.T) {
 		if got := s.stream.Load(); (got != nil) != test.want || got != nil && got.facts() != stream {
 			t.Errorf("%s: the stream is %+v, want one: %t", name, got, test.want)
 		}
+		life.cancel()
 	}
 }
 
