@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,10 +25,16 @@ type sessionOpener struct {
 	addresses *addressLimit
 	sequence  atomic.Uint64 // of the newest session
 	pending   atomic.Int64  // requests that wait for a first decision
+	waits     sync.Pool     // of *time.Timer that are stopped
 }
 
 func newSessionOpener(c core, options *Options, addresses *addressLimit) *sessionOpener {
 	o := &sessionOpener{core: c, addresses: addresses, shed: options.Shed, known: admission.NewKnown(options.Config.Max)}
+	o.waits.New = func() any {
+		timer := time.NewTimer(time.Hour)
+		timer.Stop()
+		return timer
+	}
 	o.follow(options.Config)
 	return o
 }
@@ -182,6 +189,10 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitt
 // broken actor holds no viewer.
 const policyTimeout = time.Second
 
+// watchDelay is how long a viewer waits before their context is asked for its end. A middleware mostly answers sooner, and to watch a
+// connection costs more than to wait.
+const watchDelay = 100 * time.Millisecond
+
 // await waits for the session's first decision until the backend's answer deadline. Then the outage policy decides.
 func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session) error {
 	opening := s.opening.Load()
@@ -192,8 +203,21 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 	if over := o.config.Load().pendingOver(o.pending.Add(1), opening.isStranger); over != nil {
 		return over
 	}
-	timer := time.NewTimer(b.answerDeadline)
-	defer timer.Stop()
+	timer, _ := o.waits.Get().(*time.Timer)
+	defer func() {
+		timer.Stop()
+		o.waits.Put(timer)
+	}()
+	unwatched := min(watchDelay, b.answerDeadline)
+	timer.Reset(unwatched)
+	select {
+	case <-opening.done:
+		return nil
+	case <-o.life.ctx.Done():
+		return ErrClosed
+	case <-timer.C:
+	}
+	timer.Reset(b.answerDeadline - unwatched)
 	for isOverdue := false; ; isOverdue = true {
 		select {
 		case <-opening.done:

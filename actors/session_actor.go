@@ -66,7 +66,7 @@ type actorMemory struct {
 type rareMemory struct {
 	// unpublished is the state's decision where it is not the published one; nil: it is.
 	unpublished *backends.Decision
-	progress    *checkProgress // of the newest check, until it is answered
+	check       *sessionCheck // the newest one, until it is answered
 	trace       sessionTrace
 	// isUnverified: the session is allowed without an answer, since unverifiedSince after the node's start.
 	isUnverified    bool
@@ -97,10 +97,10 @@ func (a *sessionActor) receive(message any, now time.Time) {
 		a.registry.actors.answers.Put(m)
 	case session.Event:
 		if _, isReopened := m.(session.OpenRequested); isReopened {
-			a.progress = nil // of the check that denied
+			a.check = nil // of the check that denied
 		}
-		if a.progress != nil {
-			a.known = a.progress.known
+		if a.check != nil {
+			a.known = a.check.known
 		}
 		a.apply(m, now)
 		a.known = knownRecord{}
@@ -314,7 +314,7 @@ func (a *sessionActor) onViewerWaited(now time.Time) {
 		return
 	}
 	b := a.session.backend.Load()
-	if a.progress != nil && a.progress.isUnanswered(b.answerDeadline, time.Duration(b.answers.mean.Load())) {
+	if a.check != nil && a.check.isUnanswered(b.answerDeadline, time.Duration(b.answers.mean.Load())) {
 		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureTimeout), IsFailure: true}, now)
 		return
 	}

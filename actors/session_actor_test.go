@@ -30,7 +30,7 @@ func TestCheckProgress_IsUnanswered(t *testing.T) {
 		"it was asked late, and answers in time":  {0, time.Second, deadline, false},
 		"it was asked late, and never is in time": {0, time.Second, deadline + 1, true},
 	} {
-		var p checkProgress
+		var p sessionCheck
 		p.startedAt.Store(int64(test.started))
 		p.sentAt.Store(int64(test.sent))
 		if got := p.isUnanswered(deadline, test.answers); got != test.want {

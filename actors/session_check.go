@@ -241,59 +241,88 @@ func (r *Registry) zapBack(ctx context.Context, s *Session, record *session.Reco
 func (a *sessionActor) startCheck(now time.Time) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
-	number := int(a.state.CheckNumber)
-	s.checkNumber.Store(int32(number))
-	progress := &checkProgress{trigger: timeline.Recheck, known: a.known}
-	a.progress = progress
-	known := a.known
-	if known.record == nil { // of this check alone: what is stored of an opening must not keep the viewer's request alive
-		known.record, known.pid = new(a.record(0)), s.pid()
+	c := &sessionCheck{
+		registry: r, session: s, backend: b, pid: a.known.pid, number: int(a.state.CheckNumber), known: a.known,
+		opened: a.state.Opened(), keyID: a.state.KeyID, trace: a.trace.parent(),
+		revision: a.state.LeaseRevision, storeDeadline: now.Add(r.options.StoreTimeout), trigger: timeline.Recheck,
 	}
-	request := a.checkRequest()
-	request.OnFailure = func(f *backends.Failure) { progress.failure = f }
-	request.OnSent = func() { progress.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
-	checkCtx, endTrace := a.trace.check(r.life.branchOf(s.id), r.options.Tracer, s, number)
-	revision, storeDeadline := a.state.LeaseRevision, now.Add(r.options.StoreTimeout)
+	if c.pid == nil {
+		c.pid = s.pid()
+	}
 	if a.state.IsOpening() {
-		storeDeadline, progress.trigger = s.opening.Load().storeDeadline, timeline.Opening
+		c.storeDeadline, c.trigger = s.opening.Load().storeDeadline, timeline.Opening
 	}
+	s.checkNumber.Store(int32(c.number))
+	a.check = c
+	request := a.checkRequest()
+	request.OnFailure = func(f *backends.Failure) { c.failure = f }
+	request.OnSent = func() { c.sentAt.Store(max(1, int64(time.Since(s.policy().Start)))) }
+	ctx, endTrace := a.trace.check(r.life.branchOf(s.id), r.options.Tracer, s, c.number)
 	a.start(r.life.task(func() task {
-		d, err := r.ask(checkCtx, b, request, progress)
+		d, err := c.ask(ctx, request)
 		endTrace(&d, err)
-		if err != nil {
-			d, progress.failure = session.PendingDecision(err), backends.AsFailure(err)
-		}
-		if progress.trigger != timeline.Opening {
-			r.options.Observer.Rechecked(b.name, &d)
-		}
-		answer := &session.BackendAnswered{Number: number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
-		if d.Verdict == backends.Allowed && r.joinStreams(checkCtx, s, request, known.record.Opened, storeDeadline.Add(progress.took), answer) {
-			evicted := *known.record
-			evicted.Revision, evicted.CheckNumber = revision, number
-			r.evict(checkCtx, s, evicted, answer)
-		}
-		if r.life.isEnding() {
-			// The session can no longer release the lease. If this fails, the lease expires.
-			_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: revision}}) //nolint:contextcheck // it outlives the registry
-		}
-		answer.IsBackendDown = b.State() != backends.BreakerClosed
-		return r.actors.sendLast(known.pid, answer)
+		return c.answer(ctx, request, d, err)
 	}))
 	if a.state.IsOpening() && b.State() != backends.BreakerClosed {
 		a.waitExpired(session.WaitExpired{Fallback: a.fallback(backends.FailureBreakerOpen), IsFailure: true}, now)
 	}
 }
 
+// sessionCheck is a check of a session, from when it is started until the actor has handled its answer. Its times are nanoseconds since
+// the node's start; 0: not yet.
+type sessionCheck struct {
+	registry *Registry
+	session  *Session
+	backend  *backendRuntime
+	pid      *actor.PID // of the session
+	number   int
+	// trigger is why the check is made, opened, keyID and trace are as in the session's record, revision is that of the lease, and
+	// storeDeadline is until when its viewer waits for the store.
+	trigger       timeline.Trigger
+	opened        time.Time
+	keyID, trace  string
+	revision      uint64
+	storeDeadline time.Time
+	known         knownRecord // of a re-check
+
+	startedAt atomic.Int64
+	sentAt    atomic.Int64 // when the backend was asked
+	// took and failure are its outcome, set before the actor is told of it.
+	took    time.Duration
+	failure *backends.Failure
+}
+
 // ask asks the backend, and notes how long that took.
-func (r *Registry) ask(ctx context.Context, b *backendRuntime, request *backends.Request, p *checkProgress) (d backends.Decision, err error) {
-	started := time.Now()
-	p.startedAt.Store(int64(started.Sub(b.policy.Start)))
-	d, err = r.check(ctx, b, request)
-	p.took = time.Since(started)
-	if sent := p.sentAt.Load(); sent > 0 && p.trigger == timeline.Opening {
+func (c *sessionCheck) ask(ctx context.Context, request *backends.Request) (d backends.Decision, err error) {
+	b, started := c.backend, time.Now()
+	c.startedAt.Store(int64(started.Sub(b.policy.Start)))
+	d, err = c.registry.check(ctx, b, request)
+	c.took = time.Since(started)
+	if sent := c.sentAt.Load(); sent > 0 && c.trigger == timeline.Opening {
 		b.answers.record(time.Since(b.policy.Start) - time.Duration(sent))
 	}
 	return d, err
+}
+
+// answer tells the actor of the backend's answer, once the user's limit has been asked too. It returns what follows.
+func (c *sessionCheck) answer(ctx context.Context, request *backends.Request, d backends.Decision, err error) (next task) {
+	r, s := c.registry, c.session
+	if err != nil {
+		d, c.failure = session.PendingDecision(err), backends.AsFailure(err)
+	}
+	if c.trigger != timeline.Opening {
+		r.options.Observer.Rechecked(c.backend.name, &d)
+	}
+	answer := &session.BackendAnswered{Number: c.number, Decision: d, IsFailure: backends.AsFailure(err) != nil}
+	if d.Verdict == backends.Allowed && r.joinStreams(ctx, s, request, c.opened, c.storeDeadline.Add(c.took), answer) {
+		c.evict(ctx, answer)
+	}
+	if r.life.isEnding() {
+		// The session can no longer release the lease. If this fails, the lease expires.
+		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: c.revision}}) //nolint:contextcheck // it outlives the registry
+	}
+	answer.IsBackendDown = c.backend.State() != backends.BreakerClosed
+	return r.actors.sendLast(c.pid, answer)
 }
 
 // joinStreams replaces the backend's yes if the viewer is banned, and reports whether their user's stream limit is reached. A session
@@ -316,10 +345,16 @@ func (r *Registry) joinStreams(
 
 // evict replaces the backend's yes on a stream beyond its user's limit. The store keeps the yes, so that no check is needed once a
 // stream is free. The viewer need not wait for that.
-func (r *Registry) evict(ctx context.Context, s *Session, record session.Record, answer *session.BackendAnswered) {
-	d := answer.Decision
+func (c *sessionCheck) evict(ctx context.Context, answer *session.BackendAnswered) {
+	r, s, d := c.registry, c.session, answer.Decision
 	answer.Decision, answer.IsSaved = evictedDecision(&d), true
-	record.Decision, record.Expires = d, time.Now().Add(s.policy().Clamped(d.ValidFor))
+	record := session.Record{
+		ID: s.id, Opened: c.opened, KeyID: c.keyID, Decision: d, Expires: time.Now().Add(s.policy().Clamped(d.ValidFor)),
+		CheckNumber: c.number, Revision: c.revision, Trace: c.trace,
+	}
+	if s.flags.has(flagCredentials) {
+		record.Request = s.Request() // made anew: what is stored must not keep the request of the viewer who waits alive
+	}
 	s.evicted.Store(&record)
 	r.life.run(func() {
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
@@ -339,17 +374,6 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 	return b.Check(ctx, request)
 }
 
-// checkProgress is how far a check has come. Its times are nanoseconds since the node's start; 0: not yet.
-type checkProgress struct {
-	startedAt atomic.Int64
-	sentAt    atomic.Int64 // when the backend was asked
-	// trigger is why the check was made. took and failure are its outcome, set before the actor is told of it.
-	trigger timeline.Trigger
-	took    time.Duration
-	failure *backends.Failure
-	known   knownRecord // of a re-check
-}
-
 // knownRecord is the session as it was when the look-up of a re-check began. Its zero value is of none.
 type knownRecord struct {
 	record *session.Record
@@ -361,10 +385,10 @@ type knownRecord struct {
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
 // its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own may still be answered well
 // within the backend's own time.
-func (p *checkProgress) isUnanswered(deadline, answerTime time.Duration) bool {
+func (c *sessionCheck) isUnanswered(deadline, answerTime time.Duration) bool {
 	const allowance = 20 // the share of the deadline that it may take to get a free slot
-	sent := p.sentAt.Load()
-	return sent > 0 && (time.Duration(sent-p.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
+	sent := c.sentAt.Load()
+	return sent > 0 && (time.Duration(sent-c.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
 }
 
 // answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.

@@ -161,7 +161,7 @@ func (a *sessionActor) beforeEvent(event session.Event) noted {
 	answer, isAnswer := event.(*session.BackendAnswered)
 	return noted{
 		event: event, decision: a.state.Decision, revision: a.state.Revision, wasOpening: a.state.IsOpening(),
-		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.progress != nil && !a.session.flags.has(flagClosed),
+		isAnswer: isAnswer && answer.Number == int(a.state.CheckNumber) && a.check != nil && !a.session.flags.has(flagClosed),
 	}
 }
 
@@ -169,8 +169,8 @@ func (a *sessionActor) beforeEvent(event session.Event) noted {
 func (a *sessionActor) note(n *noted, isPublished bool, now time.Time) {
 	s, d := a.session, a.state.Decision
 	if n.isAnswer {
-		p, answer := a.progress, n.event.(*session.BackendAnswered)
-		a.progress = nil
+		p, answer := a.check, n.event.(*session.BackendAnswered)
+		a.check = nil
 		if !isPublished {
 			d = answer.Decision // it changed nothing
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -139,9 +138,6 @@ func (c *conn) stopWatch() {
 	}
 	c.watch = nil
 	if w.timer.Stop() {
-		// Those whose answers have come go before the next request of this connection, which may have arrived: a third off the p99 of
-		// openings, by wrk with 64 connections.
-		runtime.Gosched()
 		return
 	}
 	if w.end(c); w.n > 0 {
