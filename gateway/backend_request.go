@@ -33,7 +33,7 @@ func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Reques
 	if name := t.route.missing(&rc.credentials); name != "" {
 		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
 	}
-	rc.id = g.hasher.sessionID(&t, &rc.credentials, req, rc.viewer)
+	g.useCredentials(&rc)
 	return g.newBackendRequest(&rc), nil
 }
 
@@ -61,7 +61,7 @@ func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
 		Session: rc.id,
 		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
 		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
-		Group:  g.hasher.groupID(t, &rc.credentials, rc.request),
+		Group:  g.groupOf(rc),
 		Device: rc.device(),
 		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
 		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),

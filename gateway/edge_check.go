@@ -216,7 +216,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
-			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id)
+			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id, rc.now)
 		}
 	case edge.MatchByCookie:
 		if !rc.hasTicket {

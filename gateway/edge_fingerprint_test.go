@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"usher/actors/session"
 	"usher/backends"
@@ -414,13 +415,14 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 			t.Errorf("found %v, want %d", got, n)
 		}
 	}
+	now := time.Now()
 	want(0)
-	f.Record(7, id(1))
+	f.Record(7, id(1), now)
 	want(0) // it is over
 	decide(1, backends.Denied)
 	want(1)
 	sessions[id(2)] = &fakeSession{} // no decision yet
-	f.Record(7, id(2))
+	f.Record(7, id(2), now)
 	want(1)
 	decide(2, backends.Pending)
 	want(2)
@@ -428,14 +430,14 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	want(1)
 	decide(2, backends.Allowed)
 	want(2)
-	f.Record(7, id(1)) // now it is the newest
+	f.Record(7, id(1), now) // now it is the newest
 	want(1)
-	f.Record(8, id(3))
+	f.Record(8, id(3), now)
 	decide(3, backends.Allowed)
 	want(1) // another fingerprint's session
 	for n := 10; n < 10+edge.MaxSessionsPerFingerprint; n++ {
-		f.Record(7, id(n))
-		f.Record(7, id(n)) // recorded only once
+		f.Record(7, id(n), now)
+		f.Record(7, id(n), now) // recorded only once
 	}
 	want(0) // 1 and 2 are forgotten
 	decide(10, backends.Allowed)

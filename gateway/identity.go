@@ -64,13 +64,14 @@ func newBlock(secret []byte, domain string) cipher.Block {
 type identityMAC = mac.MAC[[aes.BlockSize]byte]
 
 // sessionID returns the viewer's session id, the same on every node. It covers the viewer's subscriber prefix, unless the
-// route shares sessions among the addresses that show the same credentials.
-func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client) backends.SessionID {
+// route shares sessions among the addresses that show the same credentials. group is that of groupID, if there are credentials.
+func (i *sessionHasher) sessionID(t *target, c *backends.Credentials, req *Request, viewer client) (id, group backends.SessionID) {
 	m := i.macs.Get()
 	defer i.macs.Put(m)
-	id := i.group(m, t, c, req)
+	group = i.group(m, t, c, req)
+	id = group
 	i.seal(m, &id, i.tagOf(m, t.route.sessionPrefix(c, viewer.address)))
-	return id
+	return id, group
 }
 
 // groupID returns what is the same for all sessions of these credentials on this channel, whatever their address; zero for
@@ -268,13 +269,28 @@ func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
 			return id
 		}
 	}
-	return g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	g.useCredentials(rc)
+	return rc.id
+}
+
+// useCredentials sets the session that the viewer's credentials open on the target, and its group.
+func (g *Gateway) useCredentials(rc *requestContext) {
+	rc.id, rc.group = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+	rc.groupFolder = rc.target.folder
+}
+
+// groupOf is groupID for a request. One that has been identified on its target has it already.
+func (g *Gateway) groupOf(rc *requestContext) backends.SessionID {
+	if rc.group.IsZero() || rc.groupFolder != rc.target.folder || rc.credentials.IsEmpty() {
+		return g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
+	}
+	return rc.group
 }
 
 // openSessionAbove returns the open session of a folder above the target, which becomes the target.
 func (g *Gateway) openSessionAbove(rc *requestContext) (id backends.SessionID, isOpen bool) {
 	for above := range rc.target.above() {
-		id := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+		id, _ := g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
 		if g.options.Sessions.Find(id) != nil {
 			rc.target = above
 			return id, true

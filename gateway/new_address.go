@@ -108,8 +108,7 @@ func (g *Gateway) recordGroup(rc *requestContext) {
 	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
 		return
 	}
-	group := g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
-	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id)
+	g.fingerprints.Record(g.fingerprints.OfGroup(g.groupOf(rc)), rc.id, rc.now)
 }
 
 // playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
@@ -126,7 +125,8 @@ func (g *Gateway) playsElsewhere(rc *requestContext) bool {
 	}
 	for above := range rc.target.above() {
 		if plays(&above) {
-			rc.target, rc.id = above, g.hasher.sessionID(&above, &rc.credentials, rc.request, rc.viewer)
+			rc.target = above
+			g.useCredentials(rc)
 			return true
 		}
 	}

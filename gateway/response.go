@@ -148,7 +148,7 @@ func (g *Gateway) waiveRefusal(rc *requestContext, resp *Response, fieldsBefore 
 		if !rc.target.mapping.viewer.isDeep {
 			rc.target.bind(0) // one viewer for all folders, none of which they opened
 		}
-		rc.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
+		g.useCredentials(rc)
 	}
 	if !rc.isRefused { // else the playlist with the ticket was recorded
 		g.recordRefusal(rc, resp)

@@ -1,10 +1,13 @@
 package edge
 
 import (
+	"encoding/binary"
 	"hash/maphash"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -21,6 +24,10 @@ const (
 	// MaxSessionsPerFingerprint is how many sessions of one fingerprint are remembered: viewers behind one address with the
 	// same player and channel.
 	MaxSessionsPerFingerprint = 8
+	// recentTurn is for how long a fingerprint's newest session need not be recorded again, at most.
+	recentTurn = time.Minute
+	// numRecent is how many of them are noted, a power of two: as many as two cores answer in a second.
+	numRecent = 1 << 16
 )
 
 // Fingerprint is a hash of a viewer's address, player, channel and folder, for requests that show nothing else. Its values are
@@ -32,6 +39,9 @@ type Fingerprints struct {
 	seed    maphash.Seed
 	entries *otter.Cache[Fingerprint, *sessionList]
 	evicted evictions.Counter
+	// recent notes the newest sessions of the fingerprints that are used now, by the fingerprint's last bits: nearly every question
+	// of an edge records what was recorded a moment before, and the memory's own account of uses is a twentieth of the answer.
+	recent [numRecent]atomic.Uint64
 }
 
 // sessionList are the sessions of one fingerprint, the newest first.
@@ -79,13 +89,18 @@ func (f *Fingerprints) OfGroup(group backends.SessionID) Fingerprint {
 }
 
 // Record remembers that a session was used with a fingerprint.
-func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
+func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, now time.Time) {
+	recent, mark := &f.recent[key%numRecent], markOf(key, id, now)
+	if recent.Load() == mark {
+		return
+	}
 	set, found := f.entries.GetIfPresent(key)
 	if !found {
 		set, _ = f.entries.ComputeIfAbsent(key, func() (*sessionList, bool) { return new(sessionList), false })
 	}
 	set.mu.Lock()
 	defer set.mu.Unlock()
+	recent.Store(mark) // under the lock, so that it is of the newest
 	if len(set.ids) > 0 && set.ids[0] == id {
 		return
 	}
@@ -94,6 +109,12 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID) {
 	if len(set.ids) > MaxSessionsPerFingerprint {
 		set.ids = set.ids[:MaxSessionsPerFingerprint]
 	}
+}
+
+// markOf returns a number that tells what was recorded in this turn apart. All its parts but the turn are hashes already.
+func markOf(key Fingerprint, id backends.SessionID, now time.Time) uint64 {
+	turn := uint64(now.Unix()) / uint64(recentTurn/time.Second)
+	return bits.RotateLeft64(uint64(key), 32) ^ binary.LittleEndian.Uint64(id[:]) + turn<<1 | 1
 }
 
 // AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be

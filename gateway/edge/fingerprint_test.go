@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,9 +61,10 @@ func TestFingerprints_Record(t *testing.T) {
 	} {
 		f := NewFingerprints()
 		key, other := f.OfGroup(backends.SessionID{1}), f.OfGroup(backends.SessionID{2})
-		f.Record(other, backends.SessionID{99})
+		f.Record(other, backends.SessionID{99}, time.Time{})
 		for _, id := range tc.used {
-			f.Record(key, backends.SessionID{id})
+			f.Record(key, backends.SessionID{id}, time.Time{})
+			f.Record(key+numRecent, backends.SessionID{id}, time.Time{}) // it is noted in the same place
 		}
 		var want []backends.SessionID
 		for _, id := range tc.want {
@@ -72,5 +74,20 @@ func TestFingerprints_Record(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 		f.Close()
+	}
+}
+
+// TestFingerprints_Record_Lost records a session that the memory has given up again, at the next turn.
+func TestFingerprints_Record_Lost(t *testing.T) {
+	t.Parallel()
+	f := NewFingerprints()
+	t.Cleanup(f.Close)
+	const key = 7
+	id, now := backends.SessionID{1}, time.Unix(1_700_000_000, 0)
+	f.Record(key, id, now)
+	f.entries.Invalidate(key)
+	f.Record(key, id, now.Add(recentTurn))
+	if got := f.AppendSessions(nil, key); len(got) != 1 {
+		t.Errorf("%d sessions, want the one that was lost", len(got))
 	}
 }
