@@ -164,6 +164,11 @@ func (o *pendingOpening) keyOf(r *backends.Request) uint64 {
 	return o.key
 }
 
+// OnKnown remembers a viewer whom another node has allowed at that time, by the key of [Cluster.ViewerKey]. It does not block.
+func (r *Registry) OnKnown(key uint64, allowed time.Time) {
+	r.opener.known.Add(key, allowed, time.Now())
+}
+
 // isVerifiedViewer reports whether a decision, which may be nil, is somebody's own yes.
 func isVerifiedViewer(d *backends.Decision) bool {
 	return d != nil && d.Verdict == backends.Allowed && d.Source.IsAuthoritative()
@@ -234,4 +239,18 @@ func (o *sessionOpener) await(ctx context.Context, b *backendRuntime, s *Session
 			timer.Reset(policyTimeout)
 		}
 	}
+}
+
+// answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.
+// Safe for concurrent use.
+type answerTime struct{ mean atomic.Int64 }
+
+// record adds one to a moving mean.
+func (t *answerTime) record(took time.Duration) {
+	const weight = 16 // of what it was
+	mean := t.mean.Load()
+	if mean == 0 {
+		mean = int64(took)
+	}
+	t.mean.Store(mean + (int64(took)-mean)/weight) // of two at once one may be lost
 }

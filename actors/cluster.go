@@ -84,13 +84,13 @@ type clusterClient struct {
 	life    *lifecycle
 	log     *slog.Logger
 	denials denialBudget
-	// reloads is how many sessions are being looked up for which no viewer and no slot waits.
-	reloads atomic.Int32
-	// openings is how many are for which a viewer waits.
-	openings atomic.Int32
+	// openings and reloads are how many sessions are being looked up for which a viewer waits, and for which neither a viewer nor a
+	// slot does. saves is how many are being stored.
+	openings, reloads, saves atomic.Int32
 }
 
-// maxReloads is how many of them there are before others wait: enough to fill the store's pipelines.
+// maxReloads is how many calls to the store for which nobody waits are under way before further look-ups and writes of that kind wait:
+// enough to fill its pipelines.
 const maxReloads = 256
 
 // writeTimeout bounds a write to the store that no viewer waits for. A closed session stays findable until it is stored.
@@ -102,8 +102,20 @@ func (c *clusterClient) writeContext() (context.Context, context.CancelFunc) {
 	return c.until(context.WithoutCancel(c.life.ctx), time.Now().Add(writeTimeout))
 }
 
-// isReloading reports whether another look-up would wait behind many for the store.
-func (c *clusterClient) isReloading() bool { return c.reloads.Load() >= maxReloads }
+// isBacklogged reports whether another call would wait behind many for the store.
+func (c *clusterClient) isBacklogged() bool { return c.reloads.Load()+c.saves.Load() >= maxReloads }
+
+// StoreCalls returns how many sessions are being looked up in the store, and how many stored: for an opening, a re-check, what the
+// store may know better, and a decision.
+func (r *Registry) StoreCalls() map[string]int {
+	c, rechecks := r.cluster, 0
+	for _, b := range r.backends.Load().byName {
+		rechecks += int(b.rechecks.lookups.Load())
+	}
+	return map[string]int{
+		"opening": int(c.openings.Load()), "recheck": rechecks, "reload": int(c.reloads.Load()), "save": int(c.saves.Load()),
+	}
+}
 
 // until returns a context for calls to the store that ends at that time, if any of them waits.
 func (c *clusterClient) until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {

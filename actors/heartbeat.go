@@ -173,7 +173,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 				return
 			}
 			h.queueRenewals(s)
-			if isShared && s.flags.has(flagUnsaved) && !h.cluster.isReloading() { // or with the next heartbeat
+			if isShared && s.flags.has(flagUnsaved) && !h.cluster.isBacklogged() { // or with the next heartbeat
 				h.send(s, session.MustReload{})
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.

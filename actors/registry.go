@@ -158,11 +158,6 @@ func (r *Registry) onCredentials(s *Session) {
 	r.send(s, session.CredentialsArrived{})
 }
 
-// OnKnown remembers a viewer whom another node has allowed at that time, by the key of [Cluster.ViewerKey]. It does not block.
-func (r *Registry) OnKnown(key uint64, allowed time.Time) {
-	r.opener.known.Add(key, allowed, time.Now())
-}
-
 // BoundsReached returns how often each bound was reached that turns no viewer away, by its name.
 func (r *Registry) BoundsReached() map[string]uint64 {
 	return map[string]uint64{

@@ -174,8 +174,8 @@ func (r *revoker) liftBans() {
 	})
 }
 
-// reloadPause spaces look-ups of many sessions, so that the store sees at most two thousand per second, and fewer if it does not
-// answer as many.
+// reloadPause spaces look-ups and writes of many sessions, so that the store sees at most two thousand per second, and fewer if it
+// does not answer as many.
 const reloadPause = 500 * time.Microsecond
 
 // reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
@@ -206,10 +206,10 @@ func (r *revoker) reload(which func(*Session) bool) {
 	})
 }
 
-// pauseReload returns when the next session may be looked up, and false if the registry closes.
+// pauseReload returns when the next session may be looked up or stored, and false if the registry closes.
 func (r *revoker) pauseReload() bool {
 	for pause(r.life.ctx, reloadPause) {
-		if !r.cluster.isReloading() {
+		if !r.cluster.isBacklogged() {
 			return true
 		}
 	}
@@ -230,13 +230,13 @@ func (r *revoker) saveLost() {
 					return !r.life.isEnding()
 				}
 				r.send(s, session.LostInStore{})
-				return pause(r.life.ctx, reloadPause)
+				return r.pauseReload()
 			}
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: *record}); err != nil {
 				r.log.Debug("evicted session not stored again", slog.String("session", s.id.String()), slog.Any("error", err))
 			}
 			r.cluster.markEvicted(r.life.ctx, s.id)
-			return pause(r.life.ctx, reloadPause)
+			return r.pauseReload()
 		})
 	})
 }

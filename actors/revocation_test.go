@@ -189,45 +189,75 @@ func TestRevoker_RedisRecovered_LooksUp(t *testing.T) {
 	})
 }
 
-// TestRegistry_RecheckAll_SlowStore looks up all sessions in a store that is slow, few of them at once.
-func TestRegistry_RecheckAll_SlowStore(t *testing.T) {
+// TestRegistry_SlowStore has all sessions looked up or stored in a store that is slow, few of them at once.
+func TestRegistry_SlowStore(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T) {
-		const sessions = 4 * maxReloads
-		var mu sync.Mutex
-		isSlow, now, most, all := false, 0, 0, 0
-		begin := func() bool {
-			mu.Lock()
-			defer mu.Unlock()
-			if isSlow {
-				now, all = now+1, all+1
-				most = max(most, now)
+	const sessions = 4 * maxReloads
+	for name, test := range map[string]struct {
+		call    string // of [Registry.StoreCalls]
+		begin   func(n *node)
+		isSaved bool // and not looked up
+		takes   time.Duration
+		most    int
+	}{
+		"looked up after an outage": {"reload", func(n *node) { n.RecheckAll() }, false, 3 * time.Second, maxReloads},
+		"stored after a loss":       {"save", func(n *node) { n.OnStateLost() }, true, 3 * time.Second, maxReloads},
+		"looked up for their checks": {"recheck", func(n *node) {
+			for range 12 {
+				for i := range sessions {
+					n.Find(idOf(i)).Seen(time.Now(), false)
+				}
+				time.Sleep(20 * time.Second)
 			}
-			return isSlow
-		}
-		store := &fakeCluster{isShared: true, beforeLease: func(context.Context) error {
-			if begin() {
-				time.Sleep(3 * time.Second)
-				mu.Lock()
-				now--
-				mu.Unlock()
-			}
-			return nil
-		}}
-		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, func(s *setup) { s.StoreTimeout = 5 * time.Second })
-		defer n.closeAndDrain()
-		for i := range sessions {
-			n.watch(t, openRequest(i))
-		}
-		mu.Lock()
-		isSlow = true
-		mu.Unlock()
-		n.RecheckAll()
-		time.Sleep(20 * time.Second)
-		mu.Lock()
-		defer mu.Unlock()
-		if all != sessions || most > maxReloads {
-			t.Errorf("%d look-ups, up to %d at once; want %d and %d", all, most, sessions, maxReloads)
-		}
-	})
+		}, false, 20 * time.Second, maxRecheckLookups},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				slow := &slowCalls{takes: test.takes}
+				store := &fakeCluster{isShared: true}
+				if test.isSaved {
+					store.beforeSave = slow.call
+				} else {
+					store.beforeLease = slow.call
+				}
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, func(s *setup) { s.StoreTimeout = 5 * time.Second })
+				defer n.closeAndDrain()
+				for i := range sessions {
+					n.watch(t, openRequest(i))
+				}
+				slow.isOn.Store(true)
+				test.begin(n)
+				time.Sleep(time.Second)
+				if shown := n.StoreCalls()[test.call]; int64(shown) != slow.now.Load() || shown == 0 {
+					t.Errorf("%d calls for %q are shown, want the %d that wait", shown, test.call, slow.now.Load())
+				}
+				time.Sleep(20 * time.Second)
+				few := int64(test.most + test.most/16) // a call counts once the session's actor has got the message
+				if all, most := slow.all.Load(), slow.most.Load(); all < sessions || most > few {
+					t.Errorf("%d calls, up to %d at once; want %d at least, and %d", all, most, sessions, few)
+				}
+			})
+		})
+	}
+}
+
+// slowCalls are calls to a store that takes so long for each once it is on. It counts these.
+type slowCalls struct {
+	takes          time.Duration
+	isOn           atomic.Bool
+	now, most, all atomic.Int64
+}
+
+func (c *slowCalls) call(context.Context) error {
+	if !c.isOn.Load() {
+		return nil
+	}
+	c.all.Add(1)
+	now := c.now.Add(1)
+	for most := c.most.Load(); now > most && !c.most.CompareAndSwap(most, now); most = c.most.Load() {
+	}
+	time.Sleep(c.takes)
+	c.now.Add(-1)
+	return nil
 }

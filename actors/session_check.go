@@ -390,17 +390,3 @@ func (c *sessionCheck) isUnanswered(deadline, answerTime time.Duration) bool {
 	sent := c.sentAt.Load()
 	return sent > 0 && (time.Duration(sent-c.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
 }
-
-// answerTime is how long a backend's answers to openings took lately, from when it was asked. Its zero value knows of none.
-// Safe for concurrent use.
-type answerTime struct{ mean atomic.Int64 }
-
-// record adds one to a moving mean.
-func (t *answerTime) record(took time.Duration) {
-	const weight = 16 // of what it was
-	mean := t.mean.Load()
-	if mean == 0 {
-		mean = int64(took)
-	}
-	t.mean.Store(mean + (int64(took)-mean)/weight) // of two at once one may be lost
-}

@@ -84,7 +84,12 @@ func (a *sessionActor) writeToStore(do session.Action) {
 // store is apart from writeToStore, where an update would be allocated for each event: most need none.
 func (a *sessionActor) store(update session.DecisionUpdate) {
 	r, s := a.registry, a.session
-	a.call(func() task { r.write(s, update); return nil })
+	r.cluster.saves.Add(1)
+	a.call(func() task {
+		defer r.cluster.saves.Add(-1)
+		r.write(s, update)
+		return nil
+	})
 }
 
 // write stores a session's decision, or releases its lease.

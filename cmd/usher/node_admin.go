@@ -52,6 +52,9 @@ func (n *node) newAdminHandler(s *settings) http.Handler {
 		Settings: func(w io.Writer) error { return config.Print(w, n.current.Load().settings) },
 		Reload:   func() admin.ReloadResult { return n.reload("api") },
 	}
+	if n.cluster.Shared() {
+		o.StoreCalls = n.registry.StoreCalls
+	}
 	if n.auditFile != nil {
 		o.AuditStream = n.auditFile
 	}

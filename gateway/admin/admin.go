@@ -180,6 +180,8 @@ type Options struct {
 	FreeRides http.Handler
 	// Cache returns the state of the memory that all origins share. Nil: it is not shown.
 	Cache func() CacheState
+	// StoreCalls returns how many calls to the store of sessions are in flight, by what they are for. Nil: none are shown.
+	StoreCalls func() map[string]int
 	// DroppedSpans returns how many spans of traces could not be sent, by reason. Nil: none are shown.
 	DroppedSpans func() map[string]uint64
 	// Reload reads the settings of this node anew. Nil: it has no file.

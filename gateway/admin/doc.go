@@ -39,6 +39,7 @@
 //	          usher_cache_entries                                 stored responses
 //	          usher_cache_evictions_total                         stored responses that made room for others
 //	          usher_redis_call_duration_seconds{operation,outcome}   calls: ok, unavailable, cancelled, failed
+//	          usher_redis_calls_in_flight{call}                   look-ups and writes of sessions: opening, recheck, reload, save
 //	          usher_redis_round_trips_total                       waits for Redis on behalf of sessions
 //	          usher_trace_spans_dropped_total{reason}             spans of traces that could not be sent
 //	          usher_settings_reloads_total{outcome}               reloads of the settings: applied, unchanged, refused

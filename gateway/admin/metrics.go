@@ -48,7 +48,7 @@ type nodeCollector struct {
 	Options
 
 	ready, activeSessions, breakerState, violations, violation, nodes, redisUp, activeBans, roundTrips,
-	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, limit, waiting, droppedSpans, forced *prometheus.Desc
+	unenforced, tooLong, originFailures, originFetches, originBytes, inFlight, limit, waiting, storeCalls, droppedSpans, forced *prometheus.Desc
 }
 
 func newNodeCollector(o Options) *nodeCollector {
@@ -77,6 +77,8 @@ func newNodeCollector(o Options) *nodeCollector {
 			"Calls of the backend that may be in flight now.", []string{"backend", "check"}, nil),
 		waiting: prometheus.NewDesc("usher_backend_rechecks_waiting",
 			"Sessions that wait for a slot of recheck_rate.", []string{"backend"}, nil),
+		storeCalls: prometheus.NewDesc("usher_redis_calls_in_flight",
+			"Look-ups and writes of sessions in Redis without an answer yet.", []string{"call"}, nil),
 		activeBans: prometheus.NewDesc("usher_active_bans",
 			"Active bans.", nil, nil),
 		roundTrips: prometheus.NewDesc("usher_redis_round_trips_total",
@@ -100,7 +102,7 @@ func newNodeCollector(o Options) *nodeCollector {
 func (c *nodeCollector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.ready, c.activeSessions, c.breakerState, c.violations, c.violation, c.nodes, c.redisUp, c.activeBans, c.roundTrips, c.unenforced, c.tooLong, c.originFailures,
-		c.originFetches, c.originBytes, c.inFlight, c.limit, c.waiting, c.droppedSpans, c.forced,
+		c.originFetches, c.originBytes, c.inFlight, c.limit, c.waiting, c.storeCalls, c.droppedSpans, c.forced,
 	} {
 		out <- d
 	}
@@ -114,6 +116,11 @@ func (c *nodeCollector) Collect(out chan<- prometheus.Metric) {
 	out <- gauge(c.redisUp, boolValue(!c.Cluster.RedisDown()))
 	out <- gauge(c.activeBans, float64(countBans(c.Cluster.Bans())))
 	out <- metric(c.roundTrips, prometheus.CounterValue, float64(c.Cluster.RoundTrips()))
+	if c.StoreCalls != nil {
+		for call, n := range c.StoreCalls() {
+			out <- gauge(c.storeCalls, float64(n), call)
+		}
+	}
 	if c.DroppedSpans != nil {
 		for reason, n := range c.DroppedSpans() {
 			out <- metric(c.droppedSpans, prometheus.CounterValue, float64(n), reason)

@@ -321,3 +321,17 @@ func TestMetrics_Documented(t *testing.T) {
 		t.Errorf("metrics of the code and of doc.go (-code +doc):\n%s", diff)
 	}
 }
+
+func TestMetrics_StoreCalls(t *testing.T) {
+	t.Parallel()
+	o := newNodeWithAlarms().options()
+	o.StoreCalls = func() map[string]int { return map[string]int{"opening": 3, "save": 0} }
+	w := httptest.NewRecorder()
+	newHandler(t, Config{}, o).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	got := w.Body.String()
+	for _, want := range []string{`usher_redis_calls_in_flight{call="opening"} 3`, `usher_redis_calls_in_flight{call="save"} 0`} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("the scrape lacks %s:\n%s", want, got)
+		}
+	}
+}
