@@ -65,7 +65,8 @@
 // Decided: actors are virtual. The PID of a session is its id and its sequence number; protoactor asks the system's resolver for it,
 // which finds the session in the table and lets the session run its mailbox itself. An actor that protoactor keeps takes 700 bytes
 // and ten objects a session. An event of a session at rest costs nine allocations and the wake of a goroutine: BenchmarkActorSystem_Send.
-// The store's and the backend's answer wake none: their sender has nothing else to do, and runs the actor.
+// The store's and the backend's answer wake none: their sender has nothing else to do, and runs the actor. Nor does a call that an actor
+// starts: the goroutine of its last message makes it. An opening takes one goroutine beside the viewer's, a re-check with Redis one.
 // Mailbox, session table and timer wheel are our own: protoactor's take more memory; its ReceiveTimeout has data races, and its timers
 // need a goroutine each. Refused: to spawn an actor for each activation (16 µs, and a stopped one drops what was sent meanwhile),
 // protoactor's remote and cluster (a hop on the hot path; nodes share a store instead), a parent actor (its list of children), asking

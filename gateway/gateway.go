@@ -191,8 +191,7 @@ type requestContext struct {
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
-	id             backends.SessionID
-	group          backends.SessionID // of the credentials in groupFolder; zero: it is not known yet
+	id, group      backends.SessionID // group is that of the credentials in groupFolder; zero: it is not known yet
 	groupFolder    string
 	now            time.Time
 	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
