@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"usher/actors/session"
@@ -380,5 +379,4 @@ func encodeForEdge(d edge.Dialect, rc *requestContext, resp *Response) {
 		resp.Body = why
 		resp.Set("Content-Type", "text/plain; charset=utf-8")
 	}
-	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -195,6 +196,9 @@ func (h *testHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, f := range resp.Fields() {
 		w.Header().Add(f.Name, f.Value)
+	}
+	if w.Header().Get("Content-Length") == "" && resp.Stream == nil && resp.HasBody() {
+		w.Header().Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	}
 	w.WriteHeader(resp.Status)
 	body, err := resp.Body, error(nil)

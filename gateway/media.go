@@ -53,11 +53,13 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	if age := time.Since(s.Fetched) / time.Second; age > 0 {
 		resp.Set("Age", strconv.FormatInt(int64(age), 10))
 	}
-	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
-		resp.Set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
-		resp.Set("Accept-Ranges", "bytes")
-	}
 	resp.setBody(s)
+	if s.ContentLength >= 0 && s.Status != http.StatusNotModified {
+		resp.Set("Accept-Ranges", "bytes")
+		if s.ContentLength != int64(len(resp.Body)) { // of a body that is not at hand: for HEAD, or while it arrives
+			resp.Set("Content-Length", strconv.FormatInt(s.ContentLength, 10))
+		}
+	}
 	return nil
 }
 

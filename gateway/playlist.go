@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -133,7 +132,6 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 		resp.Body = tpl.Append(resp.makeText(tpl.Size(text)), text)
 	}
 	resp.Set("Content-Type", contentType)
-	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
 }
 

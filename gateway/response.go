@@ -27,7 +27,8 @@ type Field struct{ Name, Value string }
 // Response is what to send. It is reusable: Reset empties it. At most one of Body and Stream is set.
 type Response struct {
 	Status int
-	// Body is the whole body. It is shared and must not be written to, and is valid until Reset. For HEAD it is not sent.
+	// Body is the whole body. It is shared and must not be written to, and is valid until Reset. For HEAD it is not sent. The sender
+	// states its length, unless a field does: a text of it would be an allocation for each response.
 	Body []byte
 	// Stream, if not nil, gives the body as it arrives. The sender closes it.
 	Stream *origin.Stream
@@ -86,6 +87,11 @@ func (resp *Response) makeText(n int) []byte {
 // once.
 func (resp *Response) Fields() []Field { return resp.fields[:resp.numFields] }
 
+// HasBody reports whether a response of that status has a body, even if it is empty.
+func (resp *Response) HasBody() bool {
+	return resp.Status >= http.StatusOK && resp.Status != http.StatusNoContent && resp.Status != http.StatusNotModified
+}
+
 // Sent counts bytes of the body that were written to the viewer.
 func (resp *Response) Sent(n int64) {
 	if resp.session != nil {
@@ -119,7 +125,6 @@ func (resp *Response) refuse(status int, why string) {
 	resp.Status = status
 	resp.Body = []byte(why + "\n")
 	resp.Set("Content-Type", "text/plain; charset=utf-8")
-	resp.Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	resp.Set("Cache-Control", "no-store")
 }
 

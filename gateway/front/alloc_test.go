@@ -25,9 +25,9 @@ func TestServer_Plain_Allocations(t *testing.T) {
 		uri  string
 		most float64 // the gateway's own
 	}{
-		"a segment":                {"/~" + s.ticket + "/play/a001/seg-17.ts", 1},
-		"a playlist with a ticket": {"/~" + s.ticket + "/play/a001/index.m3u8", 1},
-		"a playlist by its URL":    {"/play/a001/index.m3u8?token=1", 1},
+		"a segment":                {"/~" + s.ticket + "/play/a001/seg-17.ts", 0},
+		"a playlist with a ticket": {"/~" + s.ticket + "/play/a001/index.m3u8", 0},
+		"a playlist by its URL":    {"/play/a001/index.m3u8?token=1", 0},
 	} {
 		s.want(t, http.StatusOK, test.uri)
 		v := newRawViewer(t, s.address, test.uri)

@@ -232,6 +232,12 @@ func testPlaylistHeaders(t *testing.T, f frontKind) {
 			if h.Get("Content-Type") != want || h.Get("Cache-Control") != "no-store" || h.Get("Etag") != "" {
 				t.Errorf("header: got %v, want type %s, no-store and no ETag", h, want)
 			}
+			for path, status := range map[string]int{"/play/a001/index.m3u8?token=1": 200, "/nothing/here": 404} {
+				got := g.want(t, status, path)
+				if length := got.header.Get("Content-Length"); length != strconv.Itoa(len(got.body)) {
+					t.Errorf("%s: Content-Length %q of a body of %d", path, length, len(got.body))
+				}
+			}
 		})
 	}
 }

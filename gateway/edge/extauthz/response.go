@@ -26,9 +26,6 @@ func newCheckResponse(a *gateway.Response) *auth.CheckResponse {
 		Body:   string(a.Body),
 	}
 	for _, f := range a.Fields() {
-		if f.Name == "Content-Length" { // Envoy writes its own
-			continue
-		}
 		option := headerOption(f)
 		if f.Name == "Www-Authenticate" { // several challenges are several fields
 			option.AppendAction = core.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD

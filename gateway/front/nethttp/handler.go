@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -95,7 +96,7 @@ func newRequest(r *http.Request) gateway.Request {
 // send writes the response. All field values share one array, because a slice for each would be an allocation for each.
 func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Response) {
 	header, fields := w.Header(), resp.Fields()
-	values := make([]string, len(fields))
+	values := make([]string, len(fields), len(fields)+1)
 	for i, f := range fields {
 		values[i] = f.Value
 		first := i
@@ -103,6 +104,10 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Res
 			first--
 		}
 		header[f.Name] = values[first : i+1 : i+1]
+	}
+	if _, isStated := header["Content-Length"]; !isStated && resp.Stream == nil && resp.HasBody() {
+		values = append(values, strconv.Itoa(len(resp.Body)))
+		header["Content-Length"] = values[len(fields):]
 	}
 	controller := http.NewResponseController(w)
 	if resp.Stream != nil {

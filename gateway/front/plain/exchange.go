@@ -136,7 +136,7 @@ func (x *Exchange) send(g *gateway.Gateway) {
 	resp := &x.response
 	out, isChunked := x.appendHead(x.out[:0])
 	x.out = out
-	isBare := x.request.Method == http.MethodHead || !hasBody(resp.Status)
+	isBare := x.request.Method == http.MethodHead || !resp.HasBody()
 	switch {
 	case isBare:
 		x.write(out)
@@ -199,11 +199,6 @@ func (x *Exchange) relay(g *gateway.Gateway, from *origin.Stream, isChunked bool
 	}
 }
 
-// hasBody reports whether a response of that status has a body.
-func hasBody(status int) bool {
-	return status >= http.StatusOK && status != http.StatusNoContent && status != http.StatusNotModified
-}
-
 // appendHead appends the response's line and header, and reports whether the body is sent in chunks.
 func (x *Exchange) appendHead(out []byte) (_ []byte, isChunked bool) {
 	resp, c := &x.response, x.conn
@@ -218,7 +213,7 @@ func (x *Exchange) appendHead(out []byte) (_ []byte, isChunked bool) {
 		out = append(append(out, f.Name...), ": "...)
 		out = append(appendValue(out, f.Value), "\r\n"...)
 	}
-	if !hasLength && hasBody(resp.Status) {
+	if !hasLength && resp.HasBody() {
 		switch {
 		case resp.Stream == nil:
 			out = append(strconv.AppendInt(append(out, "Content-Length: "...), int64(len(resp.Body)), 10), "\r\n"...)
