@@ -196,7 +196,6 @@ func (p sessionProcess) run(a *sessionActor) (started task) {
 		}
 		a.handle(message)
 		if handled%throughput == 0 {
-			a.start(nil) // what was started need not wait until no message is left
 			runtime.Gosched()
 		}
 	}

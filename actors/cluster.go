@@ -85,12 +85,12 @@ type clusterClient struct {
 	log     *slog.Logger
 	denials denialBudget
 	// openings and reloads are how many sessions are being looked up for which a viewer waits, and for which neither a viewer nor a
-	// slot does. saves is how many are being stored.
-	openings, reloads, saves atomic.Int32
+	// slot does. saves and restores are how many are being stored, because of what was decided or because the store has lost them.
+	openings, reloads, saves, restores atomic.Int32
 }
 
-// maxReloads is how many calls to the store for which nobody waits are under way before further look-ups and writes of that kind wait:
-// enough to fill its pipelines.
+// maxReloads is how many sessions are looked up for which nobody waits, or stored that were lost, before others of these wait: enough
+// to keep the store busy.
 const maxReloads = 256
 
 // writeTimeout bounds a write to the store that no viewer waits for. A closed session stays findable until it is stored.
@@ -102,8 +102,9 @@ func (c *clusterClient) writeContext() (context.Context, context.CancelFunc) {
 	return c.until(context.WithoutCancel(c.life.ctx), time.Now().Add(writeTimeout))
 }
 
-// isBacklogged reports whether another call would wait behind many for the store.
-func (c *clusterClient) isBacklogged() bool { return c.reloads.Load()+c.saves.Load() >= maxReloads }
+// isBacklogged reports whether another such look-up or write would wait behind many for the store. What viewers and re-checks cause
+// does not count: there may always be as much of it.
+func (c *clusterClient) isBacklogged() bool { return c.reloads.Load()+c.restores.Load() >= maxReloads }
 
 // StoreCalls returns how many sessions are being looked up in the store, and how many stored: for an opening, a re-check, what the
 // store may know better, and a decision.
@@ -113,7 +114,7 @@ func (r *Registry) StoreCalls() map[string]int {
 		rechecks += int(b.rechecks.lookups.Load())
 	}
 	return map[string]int{
-		"opening": int(c.openings.Load()), "recheck": rechecks, "reload": int(c.reloads.Load()), "save": int(c.saves.Load()),
+		"opening": int(c.openings.Load()), "recheck": rechecks, "reload": int(c.reloads.Load()), "save": int(c.saves.Load() + c.restores.Load()),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -113,6 +114,26 @@ func TestClusterClient_LogsFailures(t *testing.T) {
 					t.Errorf("%s: the log lacks %s:\n%s", name, message, text.String())
 				}
 			}
+		}
+	}
+}
+
+// TestClusterClient_IsBacklogged counts what nobody waits for, and not what viewers cause: a busy store would never be free.
+func TestClusterClient_IsBacklogged(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		of   func(c *clusterClient) *atomic.Int32
+		want bool
+	}{
+		"openings":      {func(c *clusterClient) *atomic.Int32 { return &c.openings }, false},
+		"decisions":     {func(c *clusterClient) *atomic.Int32 { return &c.saves }, false},
+		"look-ups":      {func(c *clusterClient) *atomic.Int32 { return &c.reloads }, true},
+		"what was lost": {func(c *clusterClient) *atomic.Int32 { return &c.restores }, true},
+	} {
+		var c clusterClient
+		test.of(&c).Store(maxReloads)
+		if got := c.isBacklogged(); got != test.want {
+			t.Errorf("%s: backlogged: %t, want %t", name, got, test.want)
 		}
 	}
 }

@@ -166,14 +166,15 @@ func (h *heartbeatReporter) store(seen []session.Heartbeat) {
 // sessions. It also queues streams for renewal.
 func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []session.ClosingRecord) {
 	const width = tableShards / heartbeatSteps
-	isShared := h.cluster.Shared()
+	isShared, reloaded := h.cluster.Shared(), 0
 	for i := step * width; i < (step+1)*width; i++ {
 		h.table.eachIn(i, func(s *Session) {
 			if s.flags.has(flagClosed) || s.opening.Load() != nil {
 				return
 			}
 			h.queueRenewals(s)
-			if isShared && s.flags.has(flagUnsaved) && !h.cluster.isBacklogged() { // or with the next heartbeat
+			if isShared && s.flags.has(flagUnsaved) && reloaded < maxReloads && !h.cluster.isBacklogged() { // or with the next heartbeat
+				reloaded++
 				h.send(s, session.MustReload{})
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.

@@ -166,30 +166,39 @@ func (w *workers) run(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			w.mu.Lock()
-			w.endRested(w.turn - 1)
-			w.turn++
-			w.mu.Unlock()
+			w.nextTurn()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
+// nextTurn ends the workers that have rested for a whole turn.
+func (w *workers) nextTurn() {
+	w.mu.Lock()
+	n := 0
+	for n < len(w.idle) && w.idle[n].rested < w.turn {
+		n++
+	}
+	rested := slices.Clone(w.idle[:n])
+	w.idle = slices.Delete(w.idle, 0, n)
+	w.turn++
+	w.mu.Unlock()
+	endAll(rested)
+}
+
 // end ends the workers that rest, and lets no other rest.
 func (w *workers) end() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.isOver = true
-	w.endRested(w.turn)
+	rested := w.idle
+	w.idle, w.isOver = nil, true
+	w.mu.Unlock()
+	endAll(rested)
 }
 
-// endRested ends the workers that rest since that turn or before. The caller holds the lock.
-func (w *workers) endRested(turn int) {
-	n := 0
-	for n < len(w.idle) && w.idle[n].rested <= turn {
-		w.idle[n].next <- nil // it has room: nobody else has the worker
-		n++
+// endAll ends workers that nobody else has. It wakes each, so the caller holds no lock.
+func endAll(rested []*worker) {
+	for _, one := range rested {
+		one.next <- nil
 	}
-	w.idle = slices.Delete(w.idle, 0, n)
 }

@@ -98,8 +98,9 @@ func TestRegistry_Open_ViewerLeaves_OthersKeepWaiting(t *testing.T) {
 		}()
 		synctest.Wait()
 		leave()
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("the leaving viewer got %v, want %v", err, context.Canceled)
+		began := time.Now()
+		if err := <-left; !errors.Is(err, context.Canceled) || time.Since(began) != watchDelay {
+			t.Errorf("the leaving viewer got %v after %v, want %v after %v", err, time.Since(began), context.Canceled, watchDelay)
 		}
 		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
 			t.Errorf("the staying viewer got %v, want allowed", d.Verdict)

@@ -18,8 +18,38 @@ type revoker struct {
 	// sessions, not one each.
 	pending   map[string]session.Ban
 	isRunning bool
-	// siblingsPending: siblings of banned sessions are to be denied. siblingsRunning: a task does that.
-	siblingsPending, siblingsRunning bool
+
+	siblings, lifted, unstored, unseen, all, lost pass
+}
+
+// pass is work on all sessions that is done again if it is asked for meanwhile, but never twice at once: a store that fails every few
+// seconds asks for it each time, and with a million sessions it takes minutes. The zero value is ready for use. Safe for concurrent use.
+type pass struct {
+	mu sync.Mutex
+	// isPending: it is to be done. isRunning: a task does it.
+	isPending, isRunning bool
+}
+
+// ask has it done soon.
+func (p *pass) ask(l *lifecycle, work func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isPending = true
+	if !p.isRunning {
+		p.isRunning = l.tryRun(func() {
+			for p.isWanted() && !l.isEnding() {
+				work()
+			}
+		})
+	}
+}
+
+// isWanted reports whether it is to be done once more.
+func (p *pass) isWanted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isRunning, p.isPending = p.isPending, false
+	return p.isRunning
 }
 
 func (r *revoker) apply(v session.Revocation) {
@@ -34,7 +64,7 @@ func (r *revoker) apply(v session.Revocation) {
 			r.applyToSiblings()
 		}
 	case session.RevokedUnbanned:
-		r.life.tryRun(r.liftBans)
+		r.lifted.ask(r.life, r.liftBans)
 	default:
 		if s := r.table.find(v.Session); s != nil {
 			r.send(s, session.Revoked{Kind: v.Kind, Opened: v.Opened, Decision: v.Decision})
@@ -50,40 +80,23 @@ func (r *revoker) applySessionBan(b session.Ban) {
 }
 
 // applyToSiblings has the siblings of banned sessions denied soon.
-func (r *revoker) applyToSiblings() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.siblingsPending = true
-	if !r.siblingsRunning {
-		r.siblingsRunning = r.life.tryRun(r.denySiblings)
-	}
-}
+func (r *revoker) applyToSiblings() { r.siblings.ask(r.life, r.denySiblings) }
 
 // siblingsPause spaces the passes over all sessions that the bans of single sessions need.
 const siblingsPause = 500 * time.Millisecond
 
-// denySiblings denies the siblings of banned sessions until no such ban is pending. Of a sibling that was admitted by its
-// ticket alone nothing else is known.
+// denySiblings denies the siblings of banned sessions. Of a sibling that was admitted by its ticket alone nothing else is known.
 func (r *revoker) denySiblings() {
-	for {
-		r.mu.Lock()
-		r.siblingsRunning, r.siblingsPending = r.siblingsPending && !r.life.isEnding(), false
-		isRunning := r.siblingsRunning
-		r.mu.Unlock()
-		if !isRunning {
-			return
-		}
-		r.table.each(func(s *Session) bool {
-			if s.ticketUse.isSibling() && !isBanDenial(s.Decision()) {
-				root := &backends.Request{Session: s.ticketUse.root}
-				if ban, isBanned := r.cluster.Banned(root, nil); isBanned {
-					r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
-				}
+	r.table.each(func(s *Session) bool {
+		if s.ticketUse.isSibling() && !isBanDenial(s.Decision()) {
+			root := &backends.Request{Session: s.ticketUse.root}
+			if ban, isBanned := r.cluster.Banned(root, nil); isBanned {
+				r.send(s, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
 			}
-			return !r.life.isEnding()
-		})
-		pause(r.life.ctx, siblingsPause)
-	}
+		}
+		return !r.life.isEnding()
+	})
+	pause(r.life.ctx, siblingsPause)
 }
 
 // applyBan has the sessions denied soon that are banned now.
@@ -180,7 +193,7 @@ const reloadPause = 500 * time.Microsecond
 
 // reloadUnstored looks up the sessions that the store may know otherwise: the unverified ones, and those that it may lack.
 func (r *revoker) reloadUnstored() {
-	r.reload(func(s *Session) bool {
+	r.reload(&r.unstored, func(s *Session) bool {
 		d := s.Decision()
 		return d != nil && d.Verdict == backends.Allowed && (!d.Source.IsAuthoritative() || s.flags.has(flagUnsaved))
 	})
@@ -188,14 +201,14 @@ func (r *revoker) reloadUnstored() {
 
 // reloadUnseen looks up the sessions of which another node may have signed another ticket: the message of it may be missed.
 func (r *revoker) reloadUnseen() {
-	r.reload(func(s *Session) bool { return s.flags.has(flagTicketUnseen) })
+	r.reload(&r.unseen, func(s *Session) bool { return s.flags.has(flagTicketUnseen) })
 }
 
-func (r *revoker) reloadAll() { r.reload(func(*Session) bool { return true }) }
+func (r *revoker) reloadAll() { r.reload(&r.all, func(*Session) bool { return true }) }
 
 // reload looks up some sessions.
-func (r *revoker) reload(which func(*Session) bool) {
-	r.life.tryRun(func() {
+func (r *revoker) reload(p *pass, which func(*Session) bool) {
+	p.ask(r.life, func() {
 		r.table.each(func(s *Session) bool {
 			if !which(s) {
 				return !r.life.isEnding()
@@ -222,7 +235,7 @@ const newHeartbeats = 2
 // saveLost stores sessions again that the store has lost. The evicted ones: their tickets must not admit them as unknown ones.
 // The new ones: an eviction marks no unknown session, and their first heartbeat, which tells of no loss, may have followed it.
 func (r *revoker) saveLost() {
-	r.life.tryRun(func() {
+	r.lost.ask(r.life, func() {
 		r.table.each(func(s *Session) bool {
 			record := s.evicted.Load()
 			if record == nil {

@@ -234,8 +234,9 @@ func TestRegistry_SlowStore(t *testing.T) {
 				}
 				time.Sleep(20 * time.Second)
 				few := int64(test.most + test.most/16) // a call counts once the session's actor has got the message
-				if all, most := slow.all.Load(), slow.most.Load(); all < sessions || most > few {
-					t.Errorf("%d calls, up to %d at once; want %d at least, and %d", all, most, sessions, few)
+				all, comesAgain := slow.all.Load(), test.call == "recheck"
+				if most := slow.most.Load(); all < sessions || !comesAgain && all > sessions || most > few {
+					t.Errorf("%d calls, up to %d at once; want %d, and %d", all, most, sessions, few)
 				}
 			})
 		})

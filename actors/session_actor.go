@@ -190,7 +190,7 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 	if do.Publish {
 		a.publish(now)
 	}
-	a.writeToStore(do)
+	a.writeToStore(event, do)
 	if do.Lookup != session.NoLookup {
 		a.lookUp(do.Lookup)
 	}

@@ -356,7 +356,9 @@ func (c *sessionCheck) evict(ctx context.Context, answer *session.BackendAnswere
 		record.Request = s.Request() // made anew: what is stored must not keep the request of the viewer who waits alive
 	}
 	s.evicted.Store(&record)
+	r.cluster.saves.Add(1)
 	r.life.run(func() {
+		defer r.cluster.saves.Add(-1)
 		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: record}) //nolint:contextcheck // without it there is one more check
 		r.cluster.markEvicted(ctx, s.id)
 	})

@@ -2,6 +2,7 @@ package actors
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"usher/actors/session"
@@ -75,18 +76,24 @@ func isSameRecord(a, b *session.Record) bool {
 }
 
 // writeToStore stores the decision, or releases the lease.
-func (a *sessionActor) writeToStore(do session.Action) {
-	if update, isNeeded := a.updateFor(do); isNeeded {
-		a.store(update)
+func (a *sessionActor) writeToStore(event session.Event, do session.Action) {
+	update, isNeeded := a.updateFor(do)
+	if !isNeeded {
+		return
 	}
+	underWay := &a.registry.cluster.saves
+	if _, isLost := event.(session.LostInStore); isLost {
+		underWay = &a.registry.cluster.restores
+	}
+	a.store(update, underWay)
 }
 
 // store is apart from writeToStore, where an update would be allocated for each event: most need none.
-func (a *sessionActor) store(update session.DecisionUpdate) {
+func (a *sessionActor) store(update session.DecisionUpdate, underWay *atomic.Int32) {
 	r, s := a.registry, a.session
-	r.cluster.saves.Add(1)
+	underWay.Add(1)
 	a.call(func() task {
-		defer r.cluster.saves.Add(-1)
+		defer underWay.Add(-1)
 		r.write(s, update)
 		return nil
 	})
@@ -141,7 +148,9 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	if r.log.Enabled(r.life.ctx, slog.LevelDebug) {
 		r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
 	}
+	r.cluster.saves.Add(1)
 	a.call(func() task {
+		defer r.cluster.saves.Add(-1)
 		// The store has the yes of an evicted session, which a denial must not replace.
 		if !r.cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: record}); err != nil {

@@ -51,7 +51,9 @@ func (e *BackendAnswered) apply(s step) Action {
 	default:
 		a = s.unanswered(e)
 	}
-	return s.releaseLease(a)
+	a = s.releaseLease(a)
+	a.ReleaseLease = a.ReleaseLease && !e.IsSaved // the write that has saved it ends the lease, unless this overtakes it
+	return a
 }
 
 // allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the

@@ -222,6 +222,11 @@ func answerRows() []row {
 			want: under(Action{Publish: true, Save: true, WakeAt: in(time.Minute)}),
 		},
 		row{
+			story: "an answer that is saved already releases no lease", phase: openingChecking, next: deniedRemembered, given: underLease,
+			event: &BackendAnswered{Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}, IsSaved: true},
+			want:  Action{Publish: true, WakeAt: in(15 * time.Second), Revision: 7},
+		},
+		row{
 			story: "a denial of a playing viewer is stored under its lease", phase: recheckChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: underLease,
 			want: under(Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)}),
 		},
