@@ -315,7 +315,11 @@ func (g *Gateway) matchByCredentials(rc *requestContext) bool {
 		return false
 	}
 	rc.id = g.sessionOfCredentials(rc)
-	return rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc)
+	if rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc) {
+		return true
+	}
+	rc.id = backends.SessionID{}
+	return false
 }
 
 // matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or

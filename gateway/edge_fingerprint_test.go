@@ -334,6 +334,24 @@ func TestServe_EdgeCheck_InvalidCookieBesideCredentials(t *testing.T) {
 	}
 }
 
+// TestServe_EdgeCheck_CookieBesideOtherCredentials shows credentials that nobody has checked beside a ticket. They do not play, so that a
+// segment with them opens no session.
+func TestServe_EdgeCheck_CookieBesideOtherCredentials(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByCookie)))
+		given := g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"}).header.Get("Set-Cookie")
+		cookie, _, _ := strings.Cut(given, ";")
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=bogus", fields: []string{"Cookie: " + cookie}})
+		g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts?token=bogus", address: "198.51.9.7"})
+		if n := len(g.table.openRequests()); n != 1 {
+			t.Errorf("%s: %d sessions opened, want the one of the first request", d, n)
+		}
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1", fields: []string{"Cookie: " + cookie}})
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "198.51.9.7"})
+	}
+}
+
 func TestServe_EdgeCheck_DeniedGetsNoCookie(t *testing.T) {
 	t.Parallel()
 	for _, d := range proxyDialects() {

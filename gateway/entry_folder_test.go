@@ -305,6 +305,11 @@ func TestTarget_Bind(t *testing.T) {
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("bind(%d) (-want +got):\n%s", tc.depth, diff)
 			}
+			at.enterAgain()
+			if fresh, _ := foundTarget([]*route{r}, "", tc.path); at.channel != fresh.channel || at.folder != fresh.folder || at.depth != fresh.depth {
+				t.Errorf("enterAgain: got %q, %q and %d, want %q, %q and %d",
+					at.channel, at.folder, at.depth, fresh.channel, fresh.folder, fresh.depth)
+			}
 		})
 	}
 }

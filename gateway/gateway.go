@@ -191,8 +191,8 @@ type requestContext struct {
 	claims         ticket.Claims
 	root           backends.SessionID // the ticket's session, if the viewer's is a sibling; zero otherwise
 	session        session.Handle
-	id, group      backends.SessionID // group is that of the credentials in groupFolder; zero: it is not known yet
-	groupFolder    string
+	id             backends.SessionID
+	group          credentialGroup
 	now            time.Time
 	isRefused      bool // the viewer was refused, now or at the playlist, on a route that does not enforce it
 }

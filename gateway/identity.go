@@ -273,18 +273,26 @@ func (g *Gateway) sessionOfCredentials(rc *requestContext) backends.SessionID {
 	return rc.id
 }
 
+// credentialGroup is the group of a request's credentials on the channel and folder for which it was computed. Its zero value is of
+// none.
+type credentialGroup struct {
+	id              backends.SessionID
+	channel, folder string
+}
+
 // useCredentials sets the session that the viewer's credentials open on the target, and its group.
 func (g *Gateway) useCredentials(rc *requestContext) {
-	rc.id, rc.group = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
-	rc.groupFolder = rc.target.folder
+	rc.group.channel, rc.group.folder = rc.target.channel, rc.target.folder
+	rc.id, rc.group.id = g.hasher.sessionID(&rc.target, &rc.credentials, rc.request, rc.viewer)
 }
 
 // groupOf is groupID for a request. One that has been identified on its target has it already.
 func (g *Gateway) groupOf(rc *requestContext) backends.SessionID {
-	if rc.group.IsZero() || rc.groupFolder != rc.target.folder || rc.credentials.IsEmpty() {
+	known := &rc.group
+	if known.id.IsZero() || known.channel != rc.target.channel || known.folder != rc.target.folder || rc.credentials.IsEmpty() {
 		return g.hasher.groupID(&rc.target, &rc.credentials, rc.request)
 	}
-	return rc.group
+	return known.id
 }
 
 // openSessionAbove returns the open session of a folder above the target, which becomes the target.
@@ -345,7 +353,7 @@ func (g *Gateway) leaveTicket(rc *requestContext, d *backends.Decision) bool {
 	if rc.session.Request().Group == g.hasher.groupID(&rc.target, &rc.credentials, rc.request) {
 		return false
 	}
-	rc.target.enter()
+	rc.target.enterAgain()
 	rc.id, rc.root, rc.claims = g.sessionOfCredentials(rc), backends.SessionID{}, ticket.Claims{}
 	rc.hasTicket, rc.isTicketInPath = false, false // playlists list the new session's ticket
 	return true

@@ -103,12 +103,17 @@ func (rc *requestContext) isAdmitted() bool {
 		rc.session.Admit(backends.SubscriberPrefix(rc.viewer.address), rc.now)
 }
 
-// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them.
+// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them. Beside a ticket they may be others
+// than those that were checked.
 func (g *Gateway) recordGroup(rc *requestContext) {
 	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
 		return
 	}
-	g.fingerprints.Record(g.fingerprints.OfGroup(g.groupOf(rc)), rc.id, rc.now)
+	group := g.groupOf(rc)
+	if rc.hasTicket && (rc.session == nil || rc.session.Request().Group != group) {
+		return
+	}
+	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id, rc.now)
 }
 
 // playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one

@@ -86,6 +86,14 @@ func (t *target) enter() {
 	}
 }
 
+// enterAgain is enter for a target that a ticket has bound to another folder.
+func (t *target) enterAgain() {
+	if t.mapping.viewer.isDeep {
+		t.bindChannel(anyDepth)
+	}
+	t.enter()
+}
+
 // bind binds the target to a folder of the path with that depth, as a ticket says it. It fails if the path is not in one.
 func (t *target) bind(depth int) bool {
 	if t.mapping.viewer.isDeep {

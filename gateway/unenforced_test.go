@@ -325,6 +325,17 @@ func TestGateway_Unenforced_EdgeAsksUnknownPath_GetsYes(t *testing.T) {
 	}
 }
 
+// TestGateway_Unenforced_SegmentsOfOneViewer_CountedOnce has a viewer who shows credentials ask for segments of two folders.
+func TestGateway_Unenforced_SegmentsOfOneViewer_CountedOnce(t *testing.T) {
+	g := newEdgeTestGateway(t, nil, edgeRoute(edge.Nginx, waive))
+	for _, folder := range []string{"hd", "sd"} {
+		g.wantCheck(t, edge.Nginx, http.StatusOK, edgeViewer{uri: "/play/a001/" + folder + "/1.ts?token=1"})
+	}
+	if n := g.counts()["no_ticket"]; n != 1 {
+		t.Errorf("%d refusals counted, want one of the viewer", n)
+	}
+}
+
 // TestGateway_Unenforced_OtherRoute_Refused has edges that no unenforced route lists ask beside such a route.
 func TestGateway_Unenforced_OtherRoute_Refused(t *testing.T) {
 	unlisted := func(r *RouteConfig) {

@@ -46,8 +46,9 @@ type Fingerprints struct {
 
 // sessionList are the sessions of one fingerprint, the newest first.
 type sessionList struct {
-	mu  sync.Mutex
-	ids []backends.SessionID
+	mu     sync.Mutex
+	ids    []backends.SessionID
+	isGone bool // the memory has given it up
 }
 
 // NewFingerprints makes an empty memory.
@@ -56,9 +57,18 @@ func NewFingerprints() *Fingerprints {
 	f.entries = otter.Must(&otter.Options[Fingerprint, *sessionList]{
 		MaximumSize:      maxFingerprints,
 		ExpiryCalculator: otter.ExpiryAccessing[Fingerprint, *sessionList](fingerprintTTL),
-		OnAtomicDeletion: evictions.Of[Fingerprint, *sessionList](&f.evicted),
+		OnAtomicDeletion: f.onDeleted,
 	})
 	return f
+}
+
+// onDeleted has the fingerprint recorded again as soon as it is used.
+func (f *Fingerprints) onDeleted(e otter.DeletionEvent[Fingerprint, *sessionList]) {
+	evictions.Of[Fingerprint, *sessionList](&f.evicted)(e)
+	e.Value.mu.Lock()
+	defer e.Value.mu.Unlock()
+	e.Value.isGone = true
+	f.recent[e.Key%numRecent].Store(0)
 }
 
 // Evicted returns how many were given up for others.
@@ -88,17 +98,13 @@ func (f *Fingerprints) OfGroup(group backends.SessionID) Fingerprint {
 	return Fingerprint(maphash.Bytes(f.seed, group[:]))
 }
 
-// Record remembers that a session was used with a fingerprint.
+// Record remembers that a session was used with a fingerprint. It skips what is noted as recorded a moment ago.
 func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, now time.Time) {
 	recent, mark := &f.recent[key%numRecent], markOf(key, id, now)
 	if recent.Load() == mark {
 		return
 	}
-	set, found := f.entries.GetIfPresent(key)
-	if !found {
-		set, _ = f.entries.ComputeIfAbsent(key, func() (*sessionList, bool) { return new(sessionList), false })
-	}
-	set.mu.Lock()
+	set := f.listOf(key)
 	defer set.mu.Unlock()
 	recent.Store(mark) // under the lock, so that it is of the newest
 	if len(set.ids) > 0 && set.ids[0] == id {
@@ -108,6 +114,20 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, now time.T
 	set.ids = slices.Insert(set.ids, 0, id)
 	if len(set.ids) > MaxSessionsPerFingerprint {
 		set.ids = set.ids[:MaxSessionsPerFingerprint]
+	}
+}
+
+// listOf returns the sessions of a fingerprint, locked.
+func (f *Fingerprints) listOf(key Fingerprint) *sessionList {
+	for {
+		set, found := f.entries.GetIfPresent(key)
+		if !found {
+			set, _ = f.entries.ComputeIfAbsent(key, func() (*sessionList, bool) { return new(sessionList), false })
+		}
+		if set.mu.Lock(); !set.isGone {
+			return set
+		}
+		set.mu.Unlock()
 	}
 }
 

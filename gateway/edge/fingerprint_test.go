@@ -70,14 +70,16 @@ func TestFingerprints_Record(t *testing.T) {
 		for _, id := range tc.want {
 			want = append(want, backends.SessionID{id})
 		}
-		if diff := cmp.Diff(want, f.AppendSessions(nil, key)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		for _, k := range []Fingerprint{key, key + numRecent} {
+			if diff := cmp.Diff(want, f.AppendSessions(nil, k)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", name, diff)
+			}
 		}
 		f.Close()
 	}
 }
 
-// TestFingerprints_Record_Lost records a session that the memory has given up again, at the next turn.
+// TestFingerprints_Record_Lost records a session again that the memory has given up.
 func TestFingerprints_Record_Lost(t *testing.T) {
 	t.Parallel()
 	f := NewFingerprints()
@@ -86,7 +88,7 @@ func TestFingerprints_Record_Lost(t *testing.T) {
 	id, now := backends.SessionID{1}, time.Unix(1_700_000_000, 0)
 	f.Record(key, id, now)
 	f.entries.Invalidate(key)
-	f.Record(key, id, now.Add(recentTurn))
+	f.Record(key, id, now)
 	if got := f.AppendSessions(nil, key); len(got) != 1 {
 		t.Errorf("%d sessions, want the one that was lost", len(got))
 	}
