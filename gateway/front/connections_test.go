@@ -1,0 +1,252 @@
+package front
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+	"github.com/pires/go-proxyproto/tlvparse"
+
+	"usher/gateway"
+	"usher/gateway/edge"
+)
+
+// TestServer_MaxConnections_IdleMakesRoom fills a bound with connections, first idle ones and then some that wait for their response.
+func TestServer_MaxConnections_IdleMakesRoom(t *testing.T) {
+	eachFront(t, testMaxConnectionsIdleMakesRoom)
+}
+
+func testMaxConnectionsIdleMakesRoom(t *testing.T, f frontKind) {
+	t.Parallel()
+	const most = 3
+	for name, edit := range map[string]func(*gateway.Config){
+		"of the node": func(c *gateway.Config) { c.Limits.Connections.MaxConnections = most },
+		"of an address": func(c *gateway.Config) {
+			c.Limits.Connections.MaxConnectionsPerAddress, c.TrustedProxies = most, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newTestServer(t, f, edit)
+			waiting, release := make(chan struct{}), make(chan struct{})
+			s.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
+				waiting <- struct{}{}
+				<-release
+				_, _ = io.WriteString(w, segment)
+			}
+			var idle []net.Conn
+			for range most {
+				conn, in := s.dialRaw(t, "GET /nowhere HTTP/1.1\r\nHost: tv\r\n\r\n")
+				if _, err := http.ReadResponse(in, nil); err != nil {
+					t.Fatalf("below the bound: %v", err)
+				}
+				idle = append(idle, conn)
+			}
+			var busy []<-chan bool
+			for n := range most {
+				ask := fmt.Sprintf("GET /~%s/play/a001/seg-%d.ts HTTP/1.1\r\nHost: tv\r\n\r\n", s.ticket, n)
+				waitFor(t, "an idle connection makes room", func() bool { // it is idle a moment after its response
+					_, in := s.dialRaw(t, ask)
+					answered := make(chan bool, 1)
+					go func() { answered <- isAnswered(in) }()
+					select {
+					case <-waiting:
+						busy = append(busy, answered)
+						return true
+					case <-answered:
+						return false
+					}
+				})
+			}
+			for i, conn := range idle {
+				_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
+				if rest, err := io.ReadAll(conn); err != nil && isTimeout(err) {
+					t.Errorf("idle connection %d got %q %v, want that it made room", i, rest, err)
+				}
+			}
+			if _, in := s.dialRaw(t, "GET /nowhere HTTP/1.1\r\nHost: tv\r\n\r\n"); isAnswered(in) {
+				t.Error("a connection beyond the bound is served while all others wait")
+			}
+			close(release)
+			for i, answered := range busy {
+				if !<-answered {
+					t.Errorf("busy connection %d was ended for another one", i)
+				}
+			}
+		})
+	}
+}
+
+// isAnswered reads a response, and reports whether there is a whole one.
+func isAnswered(in *bufio.Reader) bool {
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	return err == nil
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := err.(net.Error) //nolint:errorlint // of a connection, which wraps nothing
+	return ok && timeout.Timeout()
+}
+
+// TestServer_ProxyProtocol has viewers come through a balancer that tells of them before their requests.
+func TestServer_ProxyProtocol(t *testing.T) { eachFront(t, testProxyProtocol) }
+
+func testProxyProtocol(t *testing.T, f frontKind) {
+	t.Parallel()
+	const viewer = "192.0.2.7"
+	header := func(version byte, tlvs ...proxyproto.TLV) string {
+		h := proxyproto.HeaderProxyFromAddrs(version, &net.TCPAddr{IP: net.ParseIP(viewer), Port: 4711}, &net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 80})
+		if err := h.SetTLVs(tlvs); err != nil {
+			t.Fatal(err)
+		}
+		text, err := h.Format()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	secured, err := tlvparse.PP2SSL{
+		Client: tlvparse.PP2_BITFIELD_CLIENT_SSL, TLV: []proxyproto.TLV{{Type: proxyproto.PP2_SUBTYPE_SSL_VERSION, Value: []byte("TLSv1.3")}},
+	}.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	for name, test := range map[string]struct {
+		from            []netip.Prefix
+		first           string
+		status          int // 0: the connection ends
+		address, scheme string
+	}{
+		"version 1":                    {listed, header(1), 200, viewer, "http"},
+		"version 2":                    {listed, header(2), 200, viewer, "http"},
+		"version 2, with TLS":          {listed, header(2, secured), 200, viewer, "https"},
+		"none":                         {listed, "", 200, "127.0.0.1", "http"},
+		"a broken one":                 {listed, "PROXY TCP4 somebody\r\n", 0, "", ""},
+		"two of them":                  {listed, header(1) + header(1), 400, "", ""},
+		"a network that is not listed": {nil, header(1), 400, "", ""},
+		"a part of one":                {listed, "PROXY TCP4", 0, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newTestServer(t, f, func(c *gateway.Config) {
+				c.ProxyProtocol.From, c.TrustedProxies, c.Limits.ReadTimeout = test.from, nil, time.Second
+			})
+			before := len(s.table.all())
+			request := "GET /play/a001/index.m3u8?token=1 HTTP/1.1\r\nHost: tv\r\n\r\n"
+			if !strings.HasSuffix(test.first, "\n") && strings.HasPrefix(test.first, "PROXY") {
+				request = ""
+			}
+			_, in := s.dialRaw(t, test.first+request)
+			status := 0
+			if resp, err := http.ReadResponse(in, nil); err == nil {
+				status = resp.StatusCode
+				resp.Body.Close()
+			}
+			if status != test.status {
+				t.Fatalf("got %d, want %d", status, test.status)
+			}
+			opened := s.table.all()[before:]
+			if test.address == "" {
+				if len(opened) != 0 {
+					t.Errorf("a session of %s was opened", opened[0].request.Address)
+				}
+				return
+			}
+			if r := opened[0].request; r.Address.String() != test.address || r.Scheme != test.scheme {
+				t.Errorf("the viewer is at %s by %s, want %s by %s", r.Address, r.Scheme, test.address, test.scheme)
+			}
+		})
+	}
+}
+
+// TestServer_RequestBody sends bodies that are read: an edge asks with one about a publisher.
+func TestServer_RequestBody(t *testing.T) { eachFront(t, testRequestBody) }
+
+func testRequestBody(t *testing.T, f frontKind) {
+	t.Parallel()
+	s := newTestServer(t, f, func(c *gateway.Config) {
+		c.Limits.ReadTimeout = time.Second
+		c.Routes = append(c.Routes, gateway.RouteConfig{Path: "/auth", Backend: "b", Edge: &edge.Config{
+			Dialect: edge.Flussonic, Networks: c.TrustedProxies, PublishBackend: "b", ExtraLifetime: time.Minute,
+		}})
+	})
+	const (
+		body = `{"name":"a001","ip":"192.0.2.7","token":"1"}`
+		post = "POST /auth HTTP/1.1\r\nHost: tv\r\n"
+	)
+	length, half := fmt.Sprintf("Content-Length: %d\r\n\r\n", len(body)), body[:len(body)/2]
+	chunk := func(text string) string { return fmt.Sprintf("%x\r\n%s\r\n", len(text), text) }
+	const chunked = "Transfer-Encoding: chunked\r\n\r\n"
+	for name, test := range map[string]struct {
+		text   string
+		asks   bool // for the body
+		status int
+	}{
+		"of a length":               {post + length + body, false, 200},
+		"of a length, HTTP/1.0":     {"POST /auth HTTP/1.0\r\n" + length + body, false, 200},
+		"in chunks":                 {post + chunked + chunk(half) + chunk(body[len(half):]) + "0\r\n\r\n", false, 200},
+		"in chunks, with a trailer": {post + "Trailer: X-A\r\n" + chunked + chunk(body) + "0\r\nX-A: b\r\n\r\n", false, 200},
+		"asked for":                 {post + "Expect: 100-continue\r\n" + length, true, 200},
+		"too short":                 {post + length + half, false, 403},
+		"too short, in chunks":      {post + chunked + chunk(half), false, 403},
+		"with a broken chunk":       {post + chunked + "zz\r\n" + body, false, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, in := s.dialRaw(t, test.text)
+			resp, err := http.ReadResponse(in, nil)
+			if test.asks {
+				if err != nil || resp.StatusCode != http.StatusContinue {
+					t.Fatalf("got %v, %v; want to be asked for the body", resp, err)
+				}
+				resp.Body.Close()
+				_, _ = io.WriteString(conn, body)
+				resp, err = http.ReadResponse(in, nil)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != test.status {
+				t.Errorf("got %d, want %d", resp.StatusCode, test.status)
+			}
+		})
+	}
+}
+
+// TestServer_HTTP10_UnknownLength streams a body whose length nobody knows to a viewer who knows no chunks.
+func TestServer_HTTP10_UnknownLength(t *testing.T) { eachFront(t, testHTTP10UnknownLength) }
+
+func testHTTP10UnknownLength(t *testing.T, f frontKind) {
+	t.Parallel()
+	s := newTestServer(t, f, nil)
+	s.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
+		for i := range segment {
+			_, _ = io.WriteString(w, segment[i:i+1])
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+	_, in := s.dialRaw(t, "GET /~"+s.ticket+"/play/a001/seg-17.ts HTTP/1.0\r\n\r\n")
+	resp, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != segment || resp.ContentLength >= 0 && resp.ContentLength != int64(len(segment)) || len(resp.TransferEncoding) != 0 {
+		t.Errorf("got %q, %v, length %d, coding %v; want the segment until the connection's end", body, err, resp.ContentLength, resp.TransferEncoding)
+	}
+}
