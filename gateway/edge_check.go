@@ -345,6 +345,11 @@ func (g *Gateway) matchFingerprintOf(rc *requestContext, t *target, mustAllow bo
 	}
 	rc.id, rc.credentials, rc.target = id, backends.Credentials{}, *t
 	rc.claims = ticket.Claims{ID: id, Ticket: s.Ticket()}
+	if t.route.config.OnNewAddress == ShareSession { // where the tag tells the session's addresses apart
+		opened := s.Request()
+		credentials := opened.Credentials()
+		rc.claims.Tag = g.hasher.tag(t.route.sessionPrefix(&credentials, opened.Address))
+	}
 	return true
 }
 

@@ -334,6 +334,25 @@ func TestServe_EdgeCheck_InvalidCookieBesideCredentials(t *testing.T) {
 	}
 }
 
+// TestServe_EdgeCheck_Fingerprint_SameAddress has a viewer who shares a session be admitted again by a segment that shows nothing.
+func TestServe_EdgeCheck_Fingerprint_SameAddress(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxyDialects() {
+		g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(edge.MatchByAddressAgent), func(r *RouteConfig) { r.OnNewAddress = ShareSession }))
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+		for _, s := range g.table.liveSessions() {
+			s.mu.Lock()
+			s.prefixes = nil // the address has been silent for too long
+			s.mu.Unlock()
+		}
+		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts"})
+		opened := g.table.openRequests()
+		if len(opened) != 2 || opened[0].AddressID != opened[1].AddressID || opened[0].AddressID.IsZero() {
+			t.Errorf("%s: opened by %+v, want the same address twice", d, opened)
+		}
+	}
+}
+
 // TestServe_EdgeCheck_CookieBesideOtherCredentials shows credentials that nobody has checked beside a ticket. They do not play, so that a
 // segment with them opens no session.
 func TestServe_EdgeCheck_CookieBesideOtherCredentials(t *testing.T) {
