@@ -8,7 +8,7 @@ import "testing"
 
 // TestRegistry_Open_Allocations bounds what an opening allocates, the test's own backend, store and request included.
 func TestRegistry_Open_Allocations(t *testing.T) {
-	const most = 40
+	const most = 35
 	n := newBenchNode()
 	defer n.Close()
 	opened := 0
