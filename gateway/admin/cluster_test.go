@@ -187,7 +187,7 @@ func with(r session.Record, d backends.Decision) session.Record {
 }
 
 // sinceHeartbeat is for how long a node has been silent.
-var sinceHeartbeat = regexp.MustCompile(`heartbeat for \d+s`)
+var sinceHeartbeat = regexp.MustCompile(`heartbeat for 30h\d+m\d+s`)
 
 // kickID is the id of a kick, which nobody knows before, as the only one of the bans.
 var kickID = regexp.MustCompile(`\["[a-z2-7]{12}"\]`)
@@ -325,13 +325,13 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 				"n2": `{"matched":{"count":2,"hashes":"AAAAAAAAAAIAAAAAAAAAAw=="},"error":"too many viewers"}`, "n3": "",
 			},
 			lost: []session.NodeInfo{
-				{Name: "n4", LastSeen: time.Now().Add(-30 * time.Second)}, {Name: "n2", LastSeen: time.Now().Add(-time.Minute)},
+				{Name: "n4", LastSeen: time.Now().Add(-30 * time.Hour)}, {Name: "n2", LastSeen: time.Now().Add(-time.Minute)},
 			},
 			status: 200, answer: `{"matched":3,"addresses":0,"kicked":2,"bans":["ID"],"unreachable_nodes":["n2","n3","n4","n5"],` +
 				`"not_kicked":{"n2":"too many viewers","n3":"its answer is unreadable: it has another version, or could not read the store",` +
 				`"n4":"no heartbeat for a while","n5":"redis unavailable"}}`,
 			asked:   []string{`count {"channel":"a001","source":"backend"}`, `order {"channel":"a001","source":"backend"} for 5m0s, reason ""`},
-			audited: []string{"kicked=2", "too many viewers", "no heartbeat for 3"},
+			audited: []string{"kicked=2", "too many viewers", "no heartbeat for 30h"},
 		},
 		"all sessions while redis is unavailable": {
 			method: "POST", path: "kick", body: `{"channel":"a001"}`, err: backends.ErrStoreUnavailable,
