@@ -11,9 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pires/go-proxyproto"
-	"github.com/pires/go-proxyproto/tlvparse"
-
 	"usher/gateway"
 	"usher/gateway/edge"
 )
@@ -106,23 +103,15 @@ func TestServer_ProxyProtocol(t *testing.T) { eachFront(t, testProxyProtocol) }
 func testProxyProtocol(t *testing.T, f frontKind) {
 	t.Parallel()
 	const viewer = "192.0.2.7"
-	header := func(version byte, tlvs ...proxyproto.TLV) string {
-		h := proxyproto.HeaderProxyFromAddrs(version, &net.TCPAddr{IP: net.ParseIP(viewer), Port: 4711}, &net.TCPAddr{IP: net.ParseIP("192.0.2.1"), Port: 80})
-		if err := h.SetTLVs(tlvs); err != nil {
-			t.Fatal(err)
-		}
-		text, err := h.Format()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
-	}
-	secured, err := tlvparse.PP2SSL{
-		Client: tlvparse.PP2_BITFIELD_CLIENT_SSL, TLV: []proxyproto.TLV{{Type: proxyproto.PP2_SUBTYPE_SSL_VERSION, Value: []byte("TLSv1.3")}},
-	}.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
+	const (
+		version1 = "PROXY TCP4 " + viewer + " 192.0.2.1 4711 80\r\n"
+		// The signature, the version with the command, and TCP by IPv4; the length is that of the addresses, the ports and what follows.
+		signature = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00"
+		addresses = "\xc0\x00\x02\x07\xc0\x00\x02\x01\x12\x67\x00\x50"
+		version2  = signature + "\x0c" + addresses
+		// By TLS: type and length, the client's flags, the result of its verification, and the version.
+		byTLS = signature + "\x1e" + addresses + "\x20\x00\x0f\x01\x00\x00\x00\x00\x21\x00\x07TLSv1.3"
+	)
 	listed := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	for name, test := range map[string]struct {
 		from            []netip.Prefix
@@ -130,13 +119,13 @@ func testProxyProtocol(t *testing.T, f frontKind) {
 		status          int // 0: the connection ends
 		address, scheme string
 	}{
-		"version 1":                    {listed, header(1), 200, viewer, "http"},
-		"version 2":                    {listed, header(2), 200, viewer, "http"},
-		"version 2, with TLS":          {listed, header(2, secured), 200, viewer, "https"},
+		"version 1":                    {listed, version1, 200, viewer, "http"},
+		"version 2":                    {listed, version2, 200, viewer, "http"},
+		"version 2, with TLS":          {listed, byTLS, 200, viewer, "https"},
 		"none":                         {listed, "", 200, "127.0.0.1", "http"},
 		"a broken one":                 {listed, "PROXY TCP4 somebody\r\n", 0, "", ""},
-		"two of them":                  {listed, header(1) + header(1), 400, "", ""},
-		"a network that is not listed": {nil, header(1), 400, "", ""},
+		"two of them":                  {listed, version1 + version1, 400, "", ""},
+		"a network that is not listed": {nil, version1, 400, "", ""},
 		"a part of one":                {listed, "PROXY TCP4", 0, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
