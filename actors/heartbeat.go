@@ -173,9 +173,8 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 				return
 			}
 			h.queueRenewals(s)
-			if isShared && s.flags.has(flagUnsaved) && reloaded < maxReloads && !h.cluster.isBacklogged() { // or with the next heartbeat
-				reloaded++
-				h.send(s, session.MustReload{})
+			if isShared {
+				h.reloadUnsaved(s, &reloaded)
 			}
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
@@ -195,6 +194,15 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 		})
 	}
 	return seen, open
+}
+
+// reloadUnsaved looks the session up if the store may lack it, unless many are already: then with the next heartbeat. sent is how many
+// this step has looked up.
+func (h *heartbeatReporter) reloadUnsaved(s *Session, sent *int) {
+	if s.flags.has(flagUnsaved) && *sent < maxReloads && !h.cluster.isBacklogged() {
+		*sent++
+		h.send(s, session.MustReload{})
+	}
 }
 
 // queueRenewals queues the session's stream, unless the store learns nothing by that, and its address for renewal.
