@@ -197,7 +197,7 @@ func (h *testHandler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for _, f := range resp.Fields() {
 		w.Header().Add(f.Name, f.Value)
 	}
-	if w.Header().Get("Content-Length") == "" && resp.Stream == nil && resp.HasBody() {
+	if w.Header().Get("Content-Length") == "" && resp.StatesLength(r.Method) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(resp.Body)))
 	}
 	w.WriteHeader(resp.Status)

@@ -87,6 +87,12 @@ func (resp *Response) makeText(n int) []byte {
 // once.
 func (resp *Response) Fields() []Field { return resp.fields[:resp.numFields] }
 
+// StatesLength reports whether the sender states the length of Body where no field does: not to HEAD where there is no body at hand,
+// whose length is unknown then.
+func (resp *Response) StatesLength(method string) bool {
+	return resp.Stream == nil && resp.HasBody() && (method != http.MethodHead || len(resp.Body) > 0)
+}
+
 // HasBody reports whether a response of that status has a body, even if it is empty.
 func (resp *Response) HasBody() bool {
 	return resp.Status >= http.StatusOK && resp.Status != http.StatusNoContent && resp.Status != http.StatusNotModified

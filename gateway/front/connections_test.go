@@ -2,11 +2,13 @@ package front
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +66,7 @@ func testMaxConnectionsIdleMakesRoom(t *testing.T, f frontKind) {
 			}
 			for i, conn := range idle {
 				_ = conn.SetReadDeadline(time.Now().Add(time.Minute))
-				if rest, err := io.ReadAll(conn); err != nil && isTimeout(err) {
+				if rest, err := io.ReadAll(conn); errors.Is(err, os.ErrDeadlineExceeded) {
 					t.Errorf("idle connection %d got %q %v, want that it made room", i, rest, err)
 				}
 			}
@@ -90,11 +92,6 @@ func isAnswered(in *bufio.Reader) bool {
 	_, err = io.Copy(io.Discard, resp.Body)
 	resp.Body.Close()
 	return err == nil
-}
-
-func isTimeout(err error) bool {
-	timeout, ok := err.(net.Error) //nolint:errorlint // of a connection, which wraps nothing
-	return ok && timeout.Timeout()
 }
 
 // TestServer_ProxyProtocol has viewers come through a balancer that tells of them before their requests.
@@ -237,5 +234,29 @@ func testHTTP10UnknownLength(t *testing.T, f frontKind) {
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || string(body) != segment || resp.ContentLength >= 0 && resp.ContentLength != int64(len(segment)) || len(resp.TransferEncoding) != 0 {
 		t.Errorf("got %q, %v, length %d, coding %v; want the segment until the connection's end", body, err, resp.ContentLength, resp.TransferEncoding)
+	}
+}
+
+// TestServer_HeadOfStream asks for the header of a body whose length nobody knows. It is not empty.
+func TestServer_HeadOfStream(t *testing.T) { eachFront(t, testHeadOfStream) }
+
+func testHeadOfStream(t *testing.T, f frontKind) {
+	t.Parallel()
+	s := newTestServer(t, f, nil)
+	release := make(chan struct{})
+	s.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, segment)
+		_ = http.NewResponseController(w).Flush()
+		<-release
+	}
+	defer close(release)
+	_, in := s.dialRaw(t, "HEAD /~"+s.ticket+"/play/a001/seg-17.ts HTTP/1.1\r\nHost: tv\r\n\r\n")
+	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodHead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.ContentLength >= 0 {
+		t.Errorf("got %d and length %d, want 200 and none", resp.StatusCode, resp.ContentLength)
 	}
 }

@@ -105,7 +105,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Res
 		}
 		header[f.Name] = values[first : i+1 : i+1]
 	}
-	if _, isStated := header["Content-Length"]; !isStated && resp.Stream == nil && resp.HasBody() {
+	if _, isStated := header["Content-Length"]; !isStated && resp.StatesLength(r.Method) {
 		values = append(values, strconv.Itoa(len(resp.Body)))
 		header["Content-Length"] = values[len(fields):]
 	}

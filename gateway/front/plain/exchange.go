@@ -213,11 +213,11 @@ func (x *Exchange) appendHead(out []byte) (_ []byte, isChunked bool) {
 		out = append(append(out, f.Name...), ": "...)
 		out = append(appendValue(out, f.Value), "\r\n"...)
 	}
-	if !hasLength && resp.HasBody() {
+	if !hasLength {
 		switch {
-		case resp.Stream == nil:
+		case resp.StatesLength(x.request.Method):
 			out = append(strconv.AppendInt(append(out, "Content-Length: "...), int64(len(resp.Body)), 10), "\r\n"...)
-		case c.head.isHTTP11: // else the body ends with the connection
+		case resp.Stream != nil && resp.HasBody() && c.head.isHTTP11: // else the body ends with the connection
 			isChunked = true
 			out = append(out, "Transfer-Encoding: chunked\r\n"...)
 		}
