@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -204,7 +205,8 @@ func (p sessionProcess) run(a *sessionActor) (started task) {
 	return started
 }
 
-// start has a task run once the actor has handled its messages. The goroutine of the last one is the actor's.
+// start has a task run once the actor has handled its messages: the last one by the worker of the actor, the others each by one of
+// their own, at once.
 func (a *sessionActor) start(t task) {
 	if a.started != nil {
 		a.registry.life.workers.start(a.started)
@@ -212,13 +214,18 @@ func (a *sessionActor) start(t task) {
 	a.started = t
 }
 
-// call has calls to the store made: at once if none of them waits.
-func (a *sessionActor) call(calls task) {
+// call has calls to the store made, which count as under way until they are answered: at once if none of them waits.
+func (a *sessionActor) call(underWay *atomic.Int32, calls task) {
+	underWay.Add(1)
 	if a.registry.cluster.InMemory() {
-		calls() // with a message it queues it
+		calls() // what they tell the actor waits in its queue, so that nothing is left to run
+		underWay.Add(-1)
 		return
 	}
-	a.start(a.registry.life.task(calls))
+	a.start(a.registry.life.task(func() task {
+		defer underWay.Add(-1)
+		return calls()
+	}))
 }
 
 // wake makes the actor that of a session.

@@ -194,8 +194,8 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitt
 // broken actor holds no viewer.
 const policyTimeout = time.Second
 
-// watchDelay is how long a viewer waits before their context is asked for its end. A middleware mostly answers sooner, and to watch a
-// connection costs more than to wait.
+// watchDelay is how long a viewer waits before their context is asked for its end. A middleware mostly answers sooner, and a front must
+// make a context, a timer and a watch of the connection to tell.
 const watchDelay = 100 * time.Millisecond
 
 // await waits for the session's first decision until the backend's answer deadline. Then the outage policy decides.

@@ -97,8 +97,8 @@ var (
 )
 
 // Open returns the viewer's session once its first decision is taken. Of concurrent calls for one session one creates it.
-// Open waits no longer than the backend's answer deadline. The end of ctx ends the waiting after 100 ms, not the opening. The error is a
-// *backends.Overload, ErrClosed, ErrUnknownBackend or that of ctx.
+// Open waits no longer than the backend's answer deadline. The end of ctx ends the waiting, after 100 ms at the earliest, not the
+// opening. The error is a *backends.Overload, ErrClosed, ErrUnknownBackend or that of ctx.
 func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Handle, error) {
 	b := r.backend(o.Request.Backend)
 	if b == nil || o.Request.Session.IsZero() {

@@ -38,12 +38,9 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	underWay := r.lookups(kind, b)
-	underWay.Add(1)
-	a.call(func() task {
+	a.call(r.lookups(kind, b), func() task {
 		answered := r.answerLookup(ctx, s, kind, request)
 		answered.known.pid = pid
-		underWay.Add(-1)
 		return r.actors.sendLast(pid, answered)
 	})
 }

@@ -91,9 +91,7 @@ func (a *sessionActor) writeToStore(event session.Event, do session.Action) {
 // store is apart from writeToStore, where an update would be allocated for each event: most need none.
 func (a *sessionActor) store(update session.DecisionUpdate, underWay *atomic.Int32) {
 	r, s := a.registry, a.session
-	underWay.Add(1)
-	a.call(func() task {
-		defer underWay.Add(-1)
+	a.call(underWay, func() task {
 		r.write(s, update)
 		return nil
 	})
@@ -148,9 +146,7 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	if r.log.Enabled(r.life.ctx, slog.LevelDebug) {
 		r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
 	}
-	r.cluster.saves.Add(1)
-	a.call(func() task {
-		defer r.cluster.saves.Add(-1)
+	a.call(&r.cluster.saves, func() task {
 		// The store has the yes of an evicted session, which a denial must not replace.
 		if !r.cluster.Shared() && record.Decision.Source != backends.FromLimit {
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: record}); err != nil {

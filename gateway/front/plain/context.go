@@ -76,8 +76,8 @@ func (r *requestContext) Value(key any) any {
 	return r.conn.server.requests.Value(key)
 }
 
-// watchDelay is how long a request waits before its connection is watched, once it asks for that: an origin mostly answers sooner, and to
-// start and stop a goroutine costs as much as the answer. The wait for a session begins with a delay of its own.
+// watchDelay is how long a request waits before its connection is watched, once it asks for that: what it waits for mostly comes sooner,
+// and to start and stop a goroutine costs a tenth of an opening. The wait for a session begins with a delay of its own.
 const watchDelay = 100 * time.Millisecond
 
 // watch looks whether the viewer disconnects while a request waits. It reads one byte, which is of the next request if it comes.
