@@ -25,6 +25,9 @@ const (
 // probePause spaces re-checks while the breaker is half-open, so that each can be answered before the next.
 const probePause = 250 * time.Millisecond
 
+// latestTimer is how late a timer may be for what it lost to be made good.
+const latestTimer = 10 * time.Millisecond
+
 // minDropLength is the queue length from which closed sessions are dropped.
 const minDropLength = 1024
 
@@ -72,9 +75,15 @@ func newRecheckQueue(liveNodes func() int, onGranted func(s *Session, delay time
 
 // follow sets the rate and the backend that the grants follow from now on.
 func (q *recheckQueue) follow(perSecond int, b recheckedBackend) {
-	// Grants are evenly spaced, because a recovering backend cannot take a burst. Only what a late timer has lost is made good,
-	// see grantedAt. The rate is at least one per second, so that decisions are renewed at all.
-	q.source.Store(&recheckSource{backend: b, interval: time.Second / time.Duration(max(perSecond, 1))})
+	q.source.Store(&recheckSource{backend: b, interval: spacing(perSecond)})
+}
+
+// spacing returns the time between two grants. They are even, because a recovering backend cannot take a burst. Only what a late timer
+// has lost is made good, see grantedAt: with it no second has more than the rate. That is at least one per second, so that decisions
+// are renewed at all.
+func spacing(perSecond int) time.Duration {
+	n := time.Duration(max(perSecond, 1))
+	return (time.Second + latestTimer + n - 1) / n // rounded up
 }
 
 // breakerState returns the state of the backend's breaker.
@@ -220,11 +229,10 @@ func (q *recheckQueue) grant() {
 }
 
 // grantedAt returns from when the next grant is spaced: a timer is late by up to a millisecond or two, which at thousands of grants
-// a second would be much of the rate. So a late grant counts as made when it was due, and a second has at most a hundredth more. One
-// in a slot that was returned is early, and what is later than any timer had nobody to grant to.
+// a second would be much of the rate. So a late grant counts as made when it was due. One in a slot that was returned is early, and
+// what is later than any timer had nobody to grant to.
 func grantedAt(due, now time.Time) time.Time {
-	const latest = 10 * time.Millisecond
-	if late := now.Sub(due); 0 <= late && late <= latest {
+	if late := now.Sub(due); 0 <= late && late <= latestTimer {
 		return due
 	}
 	return now

@@ -101,6 +101,30 @@ func TestGrantedAt(t *testing.T) {
 	}
 }
 
+// TestSpacing_LateTimers has timers be late so that a second gets as many grants as it can: those that were late fall into its
+// beginning, those in time into its end.
+func TestSpacing_LateTimers(t *testing.T) {
+	t.Parallel()
+	for _, rate := range []int{1, 2, 3, 7, 199, 200, 2000, 100_000} {
+		var at []time.Time
+		for due := t0(); due.Before(t0().Add(4 * time.Second)); {
+			now := due
+			if now.Before(t0().Add(2 * time.Second)) {
+				now = now.Add(latestTimer)
+			}
+			at = append(at, now)
+			due = grantedAt(due, now).Add(spacing(rate))
+		}
+		slices.SortFunc(at, time.Time.Compare)
+		if most := maxPerSecond(at); most > rate {
+			t.Errorf("%d grants in one second, want at most %d", most, rate)
+		}
+		if least := len(at); least < 4*rate*98/100 {
+			t.Errorf("%d grants in four seconds at %d a second", least, rate)
+		}
+	}
+}
+
 func TestRecheckQueue_KeepsRate(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct {
@@ -318,11 +342,12 @@ func TestRecheckQueue_ReturnedSlot_GrantsAtOnce(t *testing.T) {
 		for _, granted := range got.at {
 			at = append(at, granted.Sub(start))
 		}
-		want := []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond, 2200 * time.Millisecond}
+		const second = 200 * time.Millisecond
+		want := []time.Duration{0, 100 * time.Millisecond, second, second + spacing(1), second + 2*spacing(1)}
 		if !slices.Equal(at, want) {
 			t.Errorf("granted at %v, want %v", at, want)
 		}
-		if want[4] -= 200 * time.Millisecond; !slices.Equal(got.waited, want) {
+		if want[4] -= second; !slices.Equal(got.waited, want) {
 			t.Errorf("they had waited %v, want %v", got.waited, want)
 		}
 	})

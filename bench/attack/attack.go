@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/url"
 	"slices"
@@ -22,6 +23,10 @@ type Attack struct {
 	count int
 	// open is how many connections are open, and closed how many the server has closed.
 	open, closed atomic.Int64
+	// rate is how many tokens a second a flood asks with. Zero: half as many as the server refuses, which it measures first.
+	rate float64
+	// refused is how many tokens a second the server answered, in bits of a float64, once a flood that was not paced has ended.
+	refused atomic.Uint64
 	// answered and served are how many requests with tokens that nobody has were answered, and how many of those got a playlist.
 	answered, served atomic.Int64
 }
@@ -37,7 +42,7 @@ type Stats struct {
 
 // Kinds returns the forms of attacks, for help and errors.
 func Kinds() []string {
-	return []string{"slow-headers 500", "slow-bodies 500", "slow-readers 500", "idle 2000", "resets 20", "tokens 1000"}
+	return []string{"slow-headers 500", "slow-bodies 500", "slow-readers 500", "idle 2000", "resets 20", "tokens 1000", "tokens-unpaced 1000"}
 }
 
 var (
@@ -48,7 +53,7 @@ var (
 // ErrTooFewFiles is wrapped by the error for more connections than the process may open.
 var ErrTooFewFiles = errors.New("the process may open too few files")
 
-// Parse returns an attack of that kind. The count is of connections, for "tokens" of addresses.
+// Parse returns an attack of that kind. The count is of connections, for tokens of addresses.
 func Parse(kind, count string) (*Attack, error) {
 	if !slices.ContainsFunc(Kinds(), func(form string) bool { return strings.HasPrefix(form, kind+" ") }) {
 		return nil, fmt.Errorf("%w %q; want one such as %s", errUnknown, kind, strings.Join(Kinds(), ", "))
@@ -68,13 +73,26 @@ func (a *Attack) checkFiles() error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil {
 		return fmt.Errorf("read the limit of open files: %w", err)
 	}
-	if want := uint64(a.count) + others; a.kind != kindTokens && files.Max < want {
+	if want := uint64(a.count) + others; !a.isFlood() && files.Max < want {
 		return fmt.Errorf("%w: %d, want %d; run: ulimit -n %d", ErrTooFewFiles, files.Max, want, want)
 	}
 	return nil
 }
 
-const kindTokens = "tokens"
+const (
+	kindTokens  = "tokens"
+	kindUnpaced = "tokens-unpaced"
+)
+
+func (a *Attack) isFlood() bool { return a.kind == kindTokens || a.kind == kindUnpaced }
+
+// Follow lets a flood of tokens be half as fast as the server answered a former one that was not paced. Other attacks, and a flood
+// without a former one, are as they were.
+func (a *Attack) Follow(former *Attack) {
+	if former != nil && a.kind == kindTokens {
+		a.rate = math.Float64frombits(former.refused.Load()) / 2
+	}
+}
 
 // Run attacks the server at a URL until ctx ends. A playlist is at path, with {token} in it. The configuration is used with https.
 func (a *Attack) Run(ctx context.Context, base, path string, secure *tls.Config) error {
@@ -93,8 +111,9 @@ func (a *Attack) Run(ctx context.Context, base, path string, secure *tls.Config)
 	hold := map[string]func(context.Context, net.Conn) error{
 		"slow-headers": t.slowHeaders, "slow-bodies": t.slowBodies, "slow-readers": t.slowReader, "idle": t.idle, "resets": t.reset,
 	}[a.kind]
-	if a.kind == kindTokens {
-		return t.flood(ctx)
+	if a.isFlood() {
+		t.flood(ctx)
+		return nil
 	}
 	if a.kind == "slow-readers" {
 		for t.segment, err = t.findSegment(ctx); err != nil; t.segment, err = t.findSegment(ctx) {

@@ -103,8 +103,9 @@ func TestAttack_Run(t *testing.T) {
 		"idle": {true, func(v *victim, a *Attack) bool {
 			return v.asked["/"] == connections && v.open.Load() == connections && a.Stats().Connections == connections
 		}},
-		"resets": {true, func(v *victim, _ *Attack) bool { return v.protocols["HTTP/2.0"] > 100 }},
-		"tokens": {false, func(v *victim, a *Attack) bool { return len(v.addresses) > connections/2 && a.Stats().Answers > 100 }},
+		"resets":         {true, func(v *victim, _ *Attack) bool { return v.protocols["HTTP/2.0"] > 100 }},
+		"tokens":         {false, func(v *victim, a *Attack) bool { return len(v.addresses) > connections/2 && a.Stats().Answers > 100 }},
+		"tokens-unpaced": {false, func(v *victim, a *Attack) bool { return len(v.addresses) > connections/2 && a.Stats().Answers > 100 }},
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -136,6 +137,50 @@ func TestAttack_Run(t *testing.T) {
 				t.Errorf("at its end: %+v, want no connection and no playlist", got)
 			}
 		})
+	}
+}
+
+// TestAttack_Follow_HalfOfRefused has floods be half as fast as the server refused the one before, if that was as fast as it answered.
+func TestAttack_Follow_HalfOfRefused(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	former, err := Parse("tokens-unpaced", "3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- former.Run(ctx, v.URL, "/list.m3u8?token={token}", nil) }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for former.Stats().Answers < 100 {
+		<-tick.C
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	least := float64(former.Stats().Answers) / time.Since(begun).Seconds() / 2
+	for kind, isHalf := range map[string]bool{"tokens": true, "tokens-unpaced": false, "idle": false} {
+		a, err := Parse(kind, "3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Follow(former); (a.rate >= least) != isHalf {
+			t.Errorf("%s: %.0f a second, at least %.0f: want %t", kind, a.rate, least, isHalf)
+		}
+		next, err := Parse("tokens", "3")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if next.Follow(a); next.rate != 0 {
+			t.Errorf("tokens after %s that did not run: %.0f a second, want to measure", kind, next.rate)
+		}
+		if next.Follow(nil); next.rate != 0 {
+			t.Errorf("tokens after nothing: %.0f a second, want to measure", next.rate)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -21,15 +22,29 @@ const (
 	senders = 128
 )
 
-// flood asks with tokens that nobody has: for a moment as fast as the server answers, then half as fast. The addresses are told
-// with X-Forwarded-For.
-func (t *target) flood(ctx context.Context) error {
-	probe, cancel := context.WithTimeout(ctx, probing)
-	defer cancel()
+// flood asks with tokens that nobody has: as fast as the server answers, or half as fast. The addresses are told with
+// X-Forwarded-For.
+func (t *target) flood(ctx context.Context) {
+	if t.kind == kindUnpaced {
+		t.probe(ctx)
+		return
+	}
+	rate := t.rate
+	if rate == 0 {
+		probing, cancel := context.WithTimeout(ctx, probing)
+		defer cancel()
+		rate = t.probe(probing) / 2
+	}
+	t.send(ctx, rate)
+}
+
+// probe asks as fast as the server answers until ctx ends, and returns how many tokens a second that were.
+func (t *target) probe(ctx context.Context) float64 {
 	begun := time.Now()
-	t.send(probe, 0)
-	t.send(ctx, float64(t.answered.Load())/time.Since(begun).Seconds()/2)
-	return nil
+	t.send(ctx, 0)
+	rate := float64(t.answered.Load()) / time.Since(begun).Seconds()
+	t.refused.Store(math.Float64bits(rate))
+	return rate
 }
 
 // send asks until ctx ends, at a rate a second; 0: as fast as it can.

@@ -54,6 +54,7 @@ func TestRecorder_Series(t *testing.T) {
 	r := record.New(start)
 	r.Total("middleware.calls", 1000) // read before anything happened
 	r.Gauge("viewers.alive", "", 7)
+	r.Grown("rechecks", 0, 0) // the first reading
 	r.Planned(4)
 	for range 4 {
 		r.Request(record.Request{Op: record.Segment, Intended: at(0), Sent: at(0), End: at(1), Failure: "status 503"})
@@ -63,6 +64,8 @@ func TestRecorder_Series(t *testing.T) {
 		t.Errorf("failures %v, want 2 a second of status 503", got)
 	}
 	r.Total("middleware.calls", 1010)
+	r.Grown("rechecks", 6, 1500*time.Millisecond) // a tick may come earlier
+	r.Grown("rechecks", 3, 500*time.Millisecond)  // of another process
 	end := r.Fault("middleware refuses", at(2.5))
 	if got := r.Tick(at(3)); !slices.Equal(got.Faults, []string{"middleware refuses"}) || got.Totals["requests.segment"] != 4 ||
 		got.Values["middleware.calls"] != 10 || len(got.Failures) != 0 {
@@ -74,7 +77,7 @@ func TestRecorder_Series(t *testing.T) {
 	m := r.Finish(at(4))
 	for name, want := range map[string][]float64{
 		"requests.segment": {2, 0, 0}, "errors.segment": {2, 0, 0}, "latency.max.segment": {1, -1, -1},
-		"middleware.calls": {0, 10, 3}, "viewers.alive": {7, -1, -1}, "openings.planned": {2, 0, 0},
+		"middleware.calls": {0, 10, 3}, "rechecks": {0, 10, 0}, "viewers.alive": {7, -1, -1}, "openings.planned": {2, 0, 0},
 	} {
 		got := values(&m, name)
 		for i := range got {
@@ -88,8 +91,8 @@ func TestRecorder_Series(t *testing.T) {
 	if !slices.EqualFunc(m.Faults, want, func(a, b result.Fault) bool { return a.Name == b.Name && a.From == b.From && a.To == b.To }) {
 		t.Errorf("faults %v, want %v", m.Faults, want)
 	}
-	if m.Counts["middleware.calls"] != 13 || m.Arrivals.Planned != 4 || len(m.Counts) != 1 {
-		t.Errorf("counts %v, %d planned; want 13 calls alone, 4", m.Counts, m.Arrivals.Planned)
+	if m.Counts["middleware.calls"] != 13 || m.Arrivals.Planned != 4 || len(m.Counts) != 2 || m.Counts["rechecks"] != 9 {
+		t.Errorf("counts %v, %d planned; want 13 calls, 9 re-checks, 4", m.Counts, m.Arrivals.Planned)
 	}
 }
 

@@ -190,7 +190,7 @@ func (g *Rig) attackFault(kind, count string) (begin, error) {
 	return func(ctx context.Context) (func(context.Context) error, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
-		g.attack.Store(one)
+		one.Follow(g.attack.Swap(one))
 		go func() { done <- one.Run(ctx, g.URLs()[0], "/play/a001/index.m3u8?token={token}", g.TLS) }()
 		return func(context.Context) error {
 			cancel()

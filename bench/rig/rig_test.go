@@ -166,7 +166,7 @@ func TestRig_Sample(t *testing.T) {
 	}
 	g.Sample(t.Context(), r)
 	m := r.Finish(time.Now())
-	for name, want := range map[string]float64{"middleware.calls": 2, "sessions.opened": 2, "refusals": 1, "free_riders": 0} {
+	for name, want := range map[string]float64{"middleware.calls": 2, "sessions.opened": 2, "refusals": 1, "free_riders": 0, "rechecks_granted": 0} {
 		if got, isKnown := m.Counts[name]; !isKnown || got < want || got > want+1 {
 			t.Errorf("%s: %v (known: %t), want %v", name, got, isKnown, want)
 		}

@@ -20,28 +20,39 @@ import (
 // sampler remembers counters, which are of processes that may restart.
 type sampler struct {
 	mu     sync.Mutex
-	last   map[counter]float64
-	isRead map[string]bool    // the processes that were read
-	cpu    map[string]float64 // used since the first sample, by process
+	last   map[counter]reading
+	read   map[string]time.Time // when each process was read
+	cpu    map[string]float64   // used since the first sample, by process
 	sensed time.Time
 }
 
 // counter is a counter of a process.
 type counter struct{ process, name string }
 
-// grown returns how much a counter has grown since it was last read. The first reading of a process is the base. A counter that
-// appears later began at zero.
-func (s *sampler) grown(process, name string, value float64) float64 {
+// reading is a counter's value at a time.
+type reading struct {
+	value float64
+	at    time.Time
+}
+
+// grown returns how much a counter has grown since it was last read, and how long that is ago: readings are not a second apart, as
+// a busy server's metrics take a while. The first reading of a process is the base. A counter that appears later began at zero.
+func (s *sampler) grown(process, name string, now reading) (n float64, over time.Duration) {
 	c := counter{process, name}
 	last, isKnown := s.last[c]
-	s.last[c] = value
-	switch {
-	case !isKnown && !s.isRead[process]:
-		return 0
-	case value < last: // the process is a new one
-		return value
+	s.last[c] = now
+	if !isKnown {
+		at, isRead := s.read[process]
+		if !isRead {
+			return 0, 0
+		}
+		last.at = at
 	}
-	return value - last
+	over = now.at.Sub(last.at)
+	if now.value < last.value { // the process is a new one
+		return now.value, over
+	}
+	return now.value - last.value, over
 }
 
 const sampleTimeout = 500 * time.Millisecond
@@ -54,7 +65,14 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTimeout)
 	defer cancel()
 	if g.sampler.last == nil {
-		g.sampler.last, g.sampler.isRead, g.sampler.cpu = map[counter]float64{}, map[string]bool{}, map[string]float64{}
+		g.sampler.last, g.sampler.read, g.sampler.cpu = map[counter]reading{}, map[string]time.Time{}, map[string]float64{}
+	}
+	count := func(name, process, counter string, value float64) {
+		n, over := g.sampler.grown(process, counter, reading{value, time.Now()})
+		r.Grown(name, n, over)
+	}
+	if g.Middleware != nil {
+		count("middleware.calls", "middleware", "calls", float64(g.Middleware.Calls()))
 	}
 	pages := g.scrape(ctx)
 	states := map[string]float64{"sessions.allowed": 0, "sessions.unverified": 0, "sessions.denied": 0, "sessions.pending": 0}
@@ -66,16 +84,15 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 			r.Gauge(name, "", value)
 		}
 	}
-	if g.Middleware != nil {
-		r.Count("middleware.calls", g.sampler.grown("middleware", "calls", float64(g.Middleware.Calls())))
-	}
 	if a := g.attack.Load(); a != nil {
 		stats, name := a.Stats(), fmt.Sprintf("attack %p", a)
-		g.sampler.isRead[name] = true // it begins at zero
+		if _, isRead := g.sampler.read[name]; !isRead {
+			g.sampler.read[name] = g.sampler.sensed // it began at zero, after the last sample
+		}
 		r.Gauge("attack.connections", "", float64(stats.Connections))
-		r.Count("attack.closed", g.sampler.grown(name, "closed", float64(stats.Closed)))
-		r.Count("attack.answers", g.sampler.grown(name, "answers", float64(stats.Answers)))
-		r.Count("attack.served", g.sampler.grown(name, "served", float64(stats.Served)))
+		count("attack.closed", name, "closed", float64(stats.Closed))
+		count("attack.answers", name, "answers", float64(stats.Answers))
+		count("attack.served", name, "served", float64(stats.Served))
 	}
 	g.sampleProcesses(r)
 }
@@ -83,6 +100,7 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 // page is a node's metrics.
 type page struct {
 	name    string
+	at      time.Time // when it had arrived
 	samples []sample
 }
 
@@ -114,7 +132,7 @@ func (g *Rig) scrape(ctx context.Context) []page {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, page{name, samples})
+			all = append(all, page{name, time.Now(), samples})
 		})
 	}
 	reading.Wait()
@@ -129,8 +147,10 @@ func counters() map[string]string {
 		"usher_refusals_total":                 "refusals",
 		"usher_overloads_total":                "overloads",
 		"usher_opening_duration_seconds_count": "sessions.opened",
-		"usher_redis_round_trips_total":        "redis.round_trips",
-		"usher_trace_spans_dropped_total":      "spans.dropped",
+		// A re-check is observed when recheck_rate lets it be made.
+		"usher_backend_recheck_delay_seconds_count": "rechecks_granted",
+		"usher_redis_round_trips_total":             "redis.round_trips",
+		"usher_trace_spans_dropped_total":           "spans.dropped",
 	}
 }
 
@@ -175,9 +195,10 @@ func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) 
 		}
 	}
 	for name, total := range counts {
-		r.Count(name, g.sampler.grown(p.name, name, total))
+		n, over := g.sampler.grown(p.name, name, reading{total, p.at})
+		r.Grown(name, n, over)
 	}
-	g.sampler.isRead[p.name] = true
+	g.sampler.read[p.name] = p.at
 }
 
 // sampleProcesses reads what the processes use, on Linux.
@@ -187,7 +208,7 @@ func (g *Rig) sampleProcesses(r *record.Recorder) {
 	isFirst := g.sampler.sensed.IsZero()
 	g.sampler.sensed = now
 	add := func(name string, cpu time.Duration, resident uint64) {
-		used := g.sampler.grown("process "+name, "cpu", cpu.Seconds())
+		used, _ := g.sampler.grown("process "+name, "cpu", reading{cpu.Seconds(), now})
 		g.sampler.cpu[name] += used
 		if !isFirst {
 			r.Gauge("cpu."+name, "cores", used/max(elapsed, 1e-3))

@@ -4,7 +4,7 @@
   const titles = {
     latency: "Latency (ms)", requests: "Requests (1/s)", errors: "Errors (1/s)", openings: "Viewers who start (1/s)",
     viewers: "Viewers", decisions: "Decisions by source (1/s)", middleware: "Calls of the middleware (1/s)",
-    sessions: "Sessions", memory: "Memory (MB)", cpu: "CPU (cores)", bytes: "Bytes (MB/s)", free_rides: "Free rides (1/s)", free_riders: "Free riders", denials: "Denials (1/s)", breakers: "Breakers by state", rechecks: "Re-checks that wait", admissions: "Viewers admitted without an answer (1/s)",
+    sessions: "Sessions", memory: "Memory (MB)", cpu: "CPU (cores)", bytes: "Bytes (MB/s)", free_rides: "Free rides (1/s)", free_riders: "Free riders", denials: "Denials (1/s)", breakers: "Breakers by state", rechecks: "Re-checks that wait", rechecks_granted: "Re-checks that recheck_rate let be made (1/s)", admissions: "Viewers admitted without an answer (1/s)",
   };
   const order = Object.keys(titles);
   const scales = { s: 1e3, B: 1e-6, "B/s": 1e-6 };
