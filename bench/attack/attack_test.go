@@ -8,16 +8,32 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// serving is the first argument of this program where it attacks by [Serve].
+const serving = "attack"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) < 2 || os.Args[1] != serving {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := Serve(ctx, os.Args[2:], os.Stdout); err != nil {
+		panic(err)
+	}
+}
 
 // victim serves a playlist with a segment that does not end, and notes what it is asked. Connections that send no whole request
 // in a second are closed.
@@ -117,8 +133,7 @@ func TestAttack_Run(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			done := make(chan error, 1)
-			secure := v.Client().Transport.(*http.Transport).TLSClientConfig
-			go func() { done <- a.Run(ctx, v.URL, "/list.m3u8?token={token}", secure) }()
+			go func() { done <- a.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
 			for isOn := false; !isOn; {
@@ -140,6 +155,66 @@ func TestAttack_Run(t *testing.T) {
 	}
 }
 
+// TestAttack_RunBy has a process of its own attack, and says what it did: a flood as fast as it can, and one with a rate.
+func TestAttack_RunBy(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := newVictim(t, false)
+	former := (*Attack)(nil)
+	for _, kind := range []string{"tokens-unpaced", "tokens"} {
+		a, err := Parse(kind, "5")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Follow(former)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.RunBy(ctx, []string{self, serving}, v.URL, "/list.m3u8?token={token}") }()
+		tick := time.NewTicker(5 * time.Millisecond)
+		for a.Stats().Answers < 100 {
+			select {
+			case <-tick.C:
+			case err := <-done:
+				t.Fatalf("%s ended: %v", kind, err)
+			}
+		}
+		tick.Stop()
+		if a.PID() == 0 || a.PID() == os.Getpid() {
+			t.Errorf("%s by process %d", kind, a.PID())
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		if got := a.Stats(); a.PID() != 0 || got.Connections != 0 || (got.Refused > 0) != (former == nil) {
+			t.Errorf("%s at its end: process %d, %+v", kind, a.PID(), got)
+		}
+		former = a
+	}
+}
+
+// TestAttack_RunBy_Wrong has programs that do not attack.
+func TestAttack_RunBy_Wrong(t *testing.T) {
+	t.Parallel()
+	a, err := Parse("tokens", "5")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []string{"true", "false", "/missing"} {
+		if err := a.RunBy(t.Context(), []string{program}, "http://127.0.0.1:1", "/"); !errors.Is(err, errEnded) || !strings.Contains(err.Error(), program) {
+			t.Errorf("%s: %v", program, err)
+		}
+	}
+	for _, arguments := range [][]string{{}, {"tokens", "5", "0", "http://127.0.0.1:1"}, {"tokens", "0", "0", "", ""}, {"tokens", "5", "fast", "", ""}} {
+		if err := Serve(t.Context(), arguments, io.Discard); err == nil {
+			t.Errorf("%q: want an error", arguments)
+		}
+	}
+}
+
 // TestAttack_Follow_HalfOfRefused has floods be half as fast as the server refused the one before, if that was as fast as it answered.
 func TestAttack_Follow_HalfOfRefused(t *testing.T) {
 	t.Parallel()
@@ -152,7 +227,7 @@ func TestAttack_Follow_HalfOfRefused(t *testing.T) {
 	}
 	begun := time.Now()
 	done := make(chan error, 1)
-	go func() { done <- former.Run(ctx, v.URL, "/list.m3u8?token={token}", nil) }()
+	go func() { done <- former.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for former.Stats().Answers < 100 {
@@ -195,7 +270,7 @@ func TestAttack_Run_OpenDoor(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, open.URL, "/?token={token}", nil) }()
+	go func() { done <- a.Run(ctx, open.URL, "/?token={token}") }()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for a.Stats().Served == 0 {
@@ -235,7 +310,7 @@ func TestAttack_Run_NoPlaylist(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, empty.URL, "/", nil) }()
+	go func() { done <- a.Run(ctx, empty.URL, "/") }()
 	<-asked
 	<-asked // again
 	cancel()

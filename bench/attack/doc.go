@@ -8,4 +8,8 @@
 //   - When Run returns, all connections are closed.
 //
 // Decided: connections come from a thousand loopback addresses, since a server bounds those of one.
+//
+// Decided: a program attacks by a process of its own, of a priority below all others', since an attacker's processors are not the
+// server's. In the process of the viewers a flood of 20,000 tokens a second had them wait for each other: p99 5 to 12 ms where it is
+// 4 to 5. How fast the server refuses is learnt by an attack of its own, whose answers are not those of the measurement.
 package attack

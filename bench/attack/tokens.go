@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -43,7 +42,7 @@ func (t *target) probe(ctx context.Context) float64 {
 	begun := time.Now()
 	t.send(ctx, 0)
 	rate := float64(t.answered.Load()) / time.Since(begun).Seconds()
-	t.refused.Store(math.Float64bits(rate))
+	t.refused.Store(int64(rate))
 	return rate
 }
 

@@ -34,7 +34,7 @@ type figure struct {
 func (f *figure) isKnown(m *result.Measurement) bool {
 	switch f.name {
 	case cpuFigure:
-		return slices.ContainsFunc(m.Processes, func(p result.Process) bool { return p.Name != generator })
+		return slices.ContainsFunc(m.Processes, result.Process.IsServer)
 	case callsFigure:
 		_, isKnown := m.Counts["middleware.calls"]
 		return isKnown
@@ -46,9 +46,6 @@ const (
 	cpuFigure   = "server CPU a request (µs)"
 	callsFigure = "middleware calls"
 )
-
-// generator is the name of the harness's own process.
-const generator = "generator"
 
 // figuresOf returns what measurements are compared by.
 func figuresOf(all []result.Measurement) (figures []figure) {
@@ -87,7 +84,7 @@ func serverCPU(m *result.Measurement) float64 {
 		requests += o.Requests
 	}
 	for _, p := range m.Processes {
-		if p.Name != generator {
+		if p.IsServer() {
 			cpu += p.CPUSeconds
 		}
 	}

@@ -145,6 +145,15 @@ type Process struct {
 	Resident   uint64  `json:"resident_bytes"`
 }
 
+// The harness's own processes, by their names.
+const (
+	Generator = "generator"
+	Attacker  = "attacker"
+)
+
+// IsServer reports whether the process is not the harness's own.
+func (p Process) IsServer() bool { return p.Name != Generator && p.Name != Attacker }
+
 // Assertion is something that a scenario expects.
 type Assertion struct {
 	// Text is the assertion as it stands in the scenario.

@@ -191,7 +191,14 @@ func (g *Rig) attackFault(kind, count string) (begin, error) {
 		ctx, cancel := context.WithCancel(ctx)
 		done := make(chan error, 1)
 		one.Follow(g.attack.Swap(one))
-		go func() { done <- one.Run(ctx, g.URLs()[0], "/play/a001/index.m3u8?token={token}", g.TLS) }()
+		const path = "/play/a001/index.m3u8?token={token}"
+		go func() {
+			if len(g.options.Attacker) > 0 {
+				done <- one.RunBy(ctx, g.options.Attacker, g.URLs()[0], path)
+			} else {
+				done <- one.Run(ctx, g.URLs()[0], path)
+			}
+		}()
 		return func(context.Context) error {
 			cancel()
 			return <-done

@@ -51,6 +51,8 @@ type Options struct {
 	RecheckRate int
 	// Settings are merged into a node's settings file.
 	Settings map[string]any
+	// Attacker is the command that attacks, see [attack.Attack.RunBy]. Empty: this process does, whose viewers then wait for it.
+	Attacker []string
 }
 
 // Rig is running servers. Its methods are safe for concurrent use, except Close.

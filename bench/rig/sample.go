@@ -227,6 +227,9 @@ func (g *Rig) sampleProcesses(r *record.Recorder) {
 			addPID(add, fmt.Sprintf("server%d", i+1), pid)
 		}
 	}
+	if a := g.attack.Load(); a != nil && a.PID() != 0 {
+		addPID(add, result.Attacker, a.PID())
+	}
 	if g.peer != nil {
 		if u, err := process.Measure(g.peer.PID()); err == nil {
 			add(g.peer.Name, u.CPU, u.Resident)
@@ -234,7 +237,7 @@ func (g *Rig) sampleProcesses(r *record.Recorder) {
 	}
 	var own syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &own); err == nil {
-		add("generator", time.Duration(own.Utime.Nano()+own.Stime.Nano()), residentOf(os.Getpid()))
+		add(result.Generator, time.Duration(own.Utime.Nano()+own.Stime.Nano()), residentOf(os.Getpid()))
 	}
 }
 

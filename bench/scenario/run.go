@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Binary is the program usher; it may be empty without nodes of Usher.
 	Binary string
+	// Attacker is the command that attacks, as in [rig.Options].
+	Attacker []string
 	// Against are servers to measure in alternation with the first, which is External or Usher: rig.Usher, names of peers, and URLs
 	// of any HLS server, as in "cdn=https://cdn.example.com/live/{channel}/index.m3u8", whose name and path may be left out.
 	Against []string

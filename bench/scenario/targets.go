@@ -169,7 +169,7 @@ func (s *Scenario) start(ctx context.Context, t *target, o *Options) (*rig.Rig, 
 		Server: t.name, Binary: o.Binary, Nodes: s.Nodes, Redis: s.Redis, Collector: s.breaksCollector(), Balancer: s.Balancer, TLS: s.TLS,
 		Latency:  s.Latency,
 		Validity: s.Validity.Of(s.For), Segment: s.Segment, SegmentSize: s.SegmentSize, OnFailure: s.OnFailure, RecheckRate: s.RecheckRate,
-		Settings: s.Settings,
+		Settings: s.Settings, Attacker: o.Attacker,
 		// Zaps, roaming and returns open further sessions.
 		Sessions: roomFor*s.Viewers + leastRoom,
 	}

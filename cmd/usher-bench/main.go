@@ -26,6 +26,7 @@ type commands struct {
 	Calibrate calibrateCmd `cmd:"" help:"Measure on this machine what plan reckons with, and write it for plan --costs."`
 	Simulate  simulateCmd  `cmd:"" help:"Run so many viewers on real nodes through an outage in fake time: the load of the middleware, and the bill."`
 	Soak      soakCmd      `cmd:"" help:"Run three nodes, Redis, middlewares and nginx in network namespaces through random faults, and check every answer. Needs root."`
+	Attack    attackCmd    `cmd:"" help:"Attack a server, for a scenario of run." hidden:""`
 	Table     tableCmd     `cmd:"" help:"Measure Usher's figures beside nginx and others in alternation, and print one table."`
 }
 

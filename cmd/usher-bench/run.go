@@ -123,7 +123,7 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 var errFlags = errors.New("does not go together with")
 
 func (c *runCmd) options(s *scenario.Scenario) (o scenario.Options, err error) {
-	o = scenario.Options{Binary: c.Usher, Against: c.Against, Rounds: c.Rounds}
+	o = scenario.Options{Binary: c.Usher, Attacker: attacker(), Against: c.Against, Rounds: c.Rounds}
 	if len(c.Against) > 0 && c.Rounds == 0 {
 		const rounds = 5
 		o.Rounds = rounds
