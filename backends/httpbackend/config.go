@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
+
 	"usher/backends/httpbackend/signature"
 	"usher/backends/setting"
 )
@@ -174,6 +176,13 @@ func parseAddress(address string) (*url.URL, error) {
 	}
 	if err := setting.ValidatePort(u.Port()); err != nil {
 		return nil, fmt.Errorf("address: %w", err)
+	}
+	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }) {
+		name, err := idna.Lookup.ToASCII(u.Hostname())
+		if err != nil {
+			return nil, fmt.Errorf("address: the host is no name that DNS can have: %w", err)
+		}
+		u.Host = strings.Replace(u.Host, u.Hostname(), name, 1)
 	}
 	return u, nil
 }

@@ -59,9 +59,9 @@ func (d *dialer) allows(address netip.Addr) bool {
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if isRedirected(ctx) {
-		return d.checked.DialContext(ctx, network, address)
+		return setting.Dial(ctx, &d.checked, network, address)
 	}
-	conn, err := d.plain.DialContext(ctx, network, address)
+	conn, err := setting.Dial(ctx, &d.plain, network, address)
 	if err != nil {
 		return nil, err
 	}

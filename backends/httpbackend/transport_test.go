@@ -7,20 +7,23 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+	"golang.org/x/sys/unix"
 
 	"usher/backends"
 )
 
-// nameServer is a DNS server that resolves every name to one IPv4 address.
+// nameServer is a DNS server that resolves every name to the same IPv4 addresses, in their order.
 type nameServer struct {
-	conn    net.PacketConn
-	address atomic.Pointer[netip.Addr]
+	conn      net.PacketConn
+	addresses atomic.Pointer[[]netip.Addr]
+	name      atomic.Pointer[string] // that was asked for last
 }
 
 func startNameServer(t *testing.T) *nameServer {
@@ -64,19 +67,28 @@ func (s *nameServer) answer(packet []byte) ([]byte, error) {
 	q := m.Questions[0]
 	m.Header = dnsmessage.Header{ID: m.ID, Response: true, Authoritative: true}
 	m.Additionals = nil
+	name := q.Name.String()
+	s.name.Store(&name)
 	if q.Type == dnsmessage.TypeA {
-		m.Answers = []dnsmessage.Resource{{
-			Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 3600},
-			Body:   &dnsmessage.AResource{A: s.address.Load().As4()},
-		}}
+		for _, address := range *s.addresses.Load() {
+			m.Answers = append(m.Answers, dnsmessage.Resource{
+				Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 3600},
+				Body:   &dnsmessage.AResource{A: address.As4()},
+			})
+		}
 	}
 	return m.Pack()
 }
 
-func (s *nameServer) set(address string) {
-	a := netip.MustParseAddr(address)
-	s.address.Store(&a)
+func (s *nameServer) set(texts ...string) {
+	var all []netip.Addr
+	for _, text := range texts {
+		all = append(all, netip.MustParseAddr(text))
+	}
+	s.addresses.Store(&all)
 }
+
+func (s *nameServer) asked() string { return *s.name.Load() }
 
 // resolver returns a resolver that asks this server alone.
 func (s *nameServer) resolver() *net.Resolver {
@@ -84,6 +96,82 @@ func (s *nameServer) resolver() *net.Resolver {
 		var d net.Dialer
 		return d.DialContext(ctx, "udp", s.conn.LocalAddr().String())
 	}}
+}
+
+// TestNewClient_NameBeyondASCII calls a host whose name is written in its own script, with and without TLS.
+func TestNewClient_NameBeyondASCII(t *testing.T) {
+	t.Parallel()
+	dns := startNameServer(t)
+	dns.set("127.0.0.2")
+	port, _ := startAt(t, "127.0.0.2:0", "found")
+	cfg := DefaultConfig()
+	cfg.Address = "http://пример.example:" + port + "/check"
+	c, err := NewClient("portal", cfg, Deps{Resolver: dns.resolver()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if got := answeredBy(t, c); got != "found" {
+		t.Errorf("answered by %q", got)
+	}
+	if want := "http://xn--e1afmkfd.example:" + port + "/check"; dns.asked() != "xn--e1afmkfd.example." || c.DisplayAddress() != want {
+		t.Errorf("asked for %q, address %q; want %q", dns.asked(), c.DisplayAddress(), want)
+	}
+	cfg.Address = "http://при\u2028мер.example/"
+	if _, err := NewClient("portal", cfg, Deps{}); err == nil || !strings.Contains(err.Error(), "address: ") {
+		t.Errorf("a name that cannot be one: %v", err)
+	}
+}
+
+// TestClient_Do_FirstAddressIsDead has a name of two servers, of which the first takes no connection and refuses none: each call is
+// answered by the other.
+func TestClient_Do_FirstAddressIsDead(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]string{{"127.0.0.4", "127.0.0.5"}, {"127.0.0.5", "127.0.0.4"}} {
+		dns := startNameServer(t)
+		dns.set(order...)
+		port, _ := startAt(t, "127.0.0.5:0", "alive")
+		startFull(t, "127.0.0.4", port)
+		cfg := DefaultConfig()
+		cfg.Address = "http://portal.example.com:" + port + "/check"
+		c, err := NewClient("portal", cfg, Deps{Resolver: dns.resolver()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if got := answeredBy(t, c); got != "alive" {
+				t.Errorf("answered by %q", got)
+			}
+			c.pool.close() // another connection
+		}
+		c.Close()
+	}
+}
+
+// startFull listens at a port whose queue of connections is full, so that the kernel drops further ones, as a firewall does.
+func startFull(t *testing.T, address, port string) {
+	t.Helper()
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Port: number, Addr: netip.MustParseAddr(address).As4()}), unix.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	d := net.Dialer{Timeout: time.Second / 10}
+	for range 100 {
+		conn, err := d.DialContext(t.Context(), "tcp", net.JoinHostPort(address, port))
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	t.Fatal("the queue does not fill")
 }
 
 // startAt starts a middleware at an address. Port 0 is a free one.

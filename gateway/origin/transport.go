@@ -36,9 +36,9 @@ func (o *Origin) dial() dialFunc {
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if o.hosts.IsConfigured(address) {
-			return plain.DialContext(ctx, network, address)
+			return setting.Dial(ctx, plain, network, address)
 		}
-		conn, err := checked.DialContext(ctx, network, address)
+		conn, err := setting.Dial(ctx, checked, network, address)
 		if refused, ok := errors.AsType[*HostError](err); ok {
 			refused.Host = address
 			return nil, refused
