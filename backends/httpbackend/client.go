@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -313,9 +314,17 @@ func (c *Client) request(ctx context.Context, call Call) *http.Request {
 	return r
 }
 
-// setHeader sets a header in the spelling of name, in place of a viewer's in canonical spelling.
+// setHeader sets a header in the spelling of name, in place of one in another spelling. That of the agent is net/http's, which adds one
+// of its own else.
 func setHeader(h http.Header, name string, values []string) {
-	h.Del(name)
+	for other := range h {
+		if strings.EqualFold(other, name) {
+			delete(h, other)
+		}
+	}
+	if strings.EqualFold(name, "User-Agent") {
+		name = "User-Agent"
+	}
 	h[name] = values
 }
 

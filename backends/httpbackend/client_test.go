@@ -64,6 +64,22 @@ func onlyRequest(t *testing.T, s *backendtest.Server) backendtest.Request {
 	return seen[0]
 }
 
+// TestClient_Do_HeadersInOtherSpelling configures headers that Usher sends too: each is sent once, as configured.
+func TestClient_Do_HeadersInOtherSpelling(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	c := newClient(t, s.URL()+"/check", func(cfg *httpbackend.Config) {
+		cfg.Headers = map[string]setting.Secret{"user-agent": "MyGW/1", "X-Channel-Id": "one", "x-real-ip": "192.0.2.1"}
+	})
+	if _, err := c.Do(t.Context(), httpbackend.Call{Header: http.Header{"X-Channel-ID": {"own"}, "X-Real-IP": {"192.0.2.7"}}}); err != nil {
+		t.Fatal(err)
+	}
+	want := http.Header{"User-Agent": {"MyGW/1"}, "X-Channel-Id": {"one"}, "X-Real-Ip": {"192.0.2.1"}}
+	if diff := cmp.Diff(want, onlyRequest(t, s).Header); diff != "" {
+		t.Errorf("headers (-want +got):\n%s", diff)
+	}
+}
+
 func TestClient_Do_RequestOnTheWire(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, nil)

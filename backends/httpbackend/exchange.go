@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -101,7 +100,7 @@ func (c *Client) redirectedRequest(
 ) *http.Request {
 	to := r.Clone(ctx)
 	to.URL, to.Host = withoutUser(next), next.Host
-	if strings.EqualFold(next.Host, c.address.Host) && next.Scheme == c.address.Scheme {
+	if isSameHost(next, c.address) && port(next) == port(c.address) && next.Scheme == c.address.Scheme {
 		c.signer.Sign(to, time.Now())
 		return to
 	}

@@ -55,6 +55,9 @@ func TestClient_RedirectedRequest_SecretsStayWithTheAddress(t *testing.T) {
 	for target, want := range map[string]bool{
 		"https://portal.example.com/other":      true,
 		"https://PORTAL.example.com/other":      true,
+		"https://portal.example.com:443/other":  true,
+		"https://portal.example.com.:443/other": true,
+		"https://portal.example.com:80/other":   false,
 		"http://portal.example.com/other":       false,
 		"https://portal.example.com:8443/other": false,
 		"https://other.example.com/check":       false,

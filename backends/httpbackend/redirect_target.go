@@ -72,6 +72,9 @@ type redirectTarget struct {
 	url string
 	// address is the target without query, as `address` would name it.
 	address string
+	// mayBeCheck: it is for the viewer, but its path is the check's own. Nothing else can be where the backend has moved to. The root is
+	// that of any server.
+	mayBeCheck bool
 }
 
 // newRedirectTarget returns where a redirect of the backend at that address leads. A relative one leads to the backend's
@@ -89,6 +92,7 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 		return redirectTarget{}
 	}
 	t := redirectTarget{url: location, kind: kindOfTarget(address, u)}
+	t.mayBeCheck = t.kind == targetViewer && isSamePath(address, u) && strings.Trim(u.Path, "/") != ""
 	if ref.Host == "" {
 		t.url = u.String()
 	}
@@ -104,7 +108,7 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 }
 
 func kindOfTarget(address, u *url.URL) targetKind {
-	isSameHost := strings.EqualFold(strings.TrimSuffix(u.Hostname(), "."), strings.TrimSuffix(address.Hostname(), "."))
+	isSameHost := isSameHost(u, address)
 	isSameAuthority := isSameHost && port(u) == port(address)
 	isItself := isSameAuthority && u.Scheme == address.Scheme && max(u.EscapedPath(), "/") == max(address.EscapedPath(), "/")
 	switch {
@@ -121,6 +125,11 @@ func kindOfTarget(address, u *url.URL) targetKind {
 	default:
 		return targetViewer
 	}
+}
+
+// isSameHost reports whether both are of one host, whose name may end in a dot.
+func isSameHost(a, b *url.URL) bool {
+	return strings.EqualFold(strings.TrimSuffix(a.Hostname(), "."), strings.TrimSuffix(b.Hostname(), "."))
 }
 
 // isSamePath reports whether both paths are the same but for the last slash.
@@ -161,8 +170,9 @@ const (
 	maxWindowTargets = 64
 )
 
-// redirectWindow notices that most answers are the same redirect. Then it says nothing about a viewer: the backend has
-// moved. The zero value is ready. Safe for concurrent use.
+// redirectWindow notices that most answers are the same redirect to the check's own path on another host. Then it says nothing about
+// a viewer: the backend has moved. Any other target is for the viewer, however many are sent there: on a night on which most are
+// refused most get the promo. The zero value is ready. Safe for concurrent use.
 type redirectWindow struct {
 	mu      sync.Mutex
 	start   time.Time

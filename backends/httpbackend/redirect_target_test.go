@@ -23,31 +23,32 @@ func TestNewRedirectTarget(t *testing.T) {
 		kind              targetKind
 		url, names        string // what the viewer gets, and what `address` would name
 	}{
-		"another host":                   {plain, "http://promo.example.net/", targetViewer, "http://promo.example.net/", "http://promo.example.net/"},
-		"another host, the check's path": {plain, "http://other.example.com:8080/api/check", targetViewer, "", ""},
-		"another port":                   {plain, "http://portal.example.com:9000/promo", targetViewer, "", ""},
-		"the default port is another":    {plain, "http://portal.example.com/promo", targetViewer, "", ""},
-		"a channel of its own":           {plain, "http://portal.example.com:8080/promo/index.m3u8?x=1", targetViewer, "http://portal.example.com:8080/promo/index.m3u8?x=1", ""},
-		"a path of a channel":            {plain, "/promo/a.M3U8?x=1", targetViewer, "http://portal.example.com:8080/promo/a.M3U8?x=1", "http://portal.example.com:8080/promo/a.M3U8"},
-		"a relative path of a segment":   {plain, "promo.ts", targetViewer, "http://portal.example.com:8080/api/promo.ts", ""},
-		"a channel of its own over TLS":  {plain, "https://portal.example.com/promo/index.m3u8", targetViewer, "", ""},
-		"media named in the query":       {plain, "/login?back=/promo/index.m3u8", targetOwnPage, "", ""},
-		"a page":                         {plain, "/login", targetOwnPage, "", ""},
-		"a page by its whole address":    {secure, "https://PORTAL.example.com.:443/login", targetOwnPage, "", ""},
-		"its own path":                   {plain, "/api/check?hop=1", targetOwnPage, "", ""},
-		"its own query":                  {plain, "?login=1", targetOwnPage, "", ""},
-		"its path with a slash":          {plain, "/api/check/?token=5", targetMoved, "", "http://portal.example.com:8080/api/check/"},
-		"its path on another port":       {plain, "http://portal.example.com:9000/api/check", targetMoved, "", "http://portal.example.com:9000/api/check"},
-		"its path over TLS":              {plain, "https://portal.example.com/api/check?token=5", targetMoved, "", "https://portal.example.com/api/check"},
-		"its path without TLS":           {secure, "http://portal.example.com/api/check", targetMoved, "", "http://portal.example.com/api/check"},
-		"another page over TLS":          {plain, "https://portal.example.com:8443/", targetMoved, "", "https://portal.example.com:8443/api/check"},
-		"another page without TLS":       {secure, "http://portal.example.com/login", targetViewer, "", ""},
-		"no path, a slash":               {"http://portal.example.com", "http://portal.example.com/", targetOwnPage, "", ""},
-		"no address":                     {plain, "javascript:alert(1)", targetInvalid, "", ""},
-		"a user":                         {plain, "http://u:p@promo.example.net/", targetInvalid, "", ""},
-		"no host":                        {plain, "http:///promo.m3u8", targetInvalid, "", ""},
-		"a space":                        {plain, "/promo channel.m3u8", targetInvalid, "", ""},
-		"a file":                         {plain, "file:///etc/promo.m3u8", targetInvalid, "", ""},
+		"another host": {plain, "http://promo.example.net/", targetViewer, "http://promo.example.net/", "http://promo.example.net/"},
+		"another host, the check's path with a slash": {plain, "http://other.example.com:8080/api/check/?hop=1", targetViewer, "", ""},
+		"another host, the check's path":              {plain, "http://other.example.com:8080/api/check", targetViewer, "", ""},
+		"another port":                                {plain, "http://portal.example.com:9000/promo", targetViewer, "", ""},
+		"the default port is another":                 {plain, "http://portal.example.com/promo", targetViewer, "", ""},
+		"a channel of its own":                        {plain, "http://portal.example.com:8080/promo/index.m3u8?x=1", targetViewer, "http://portal.example.com:8080/promo/index.m3u8?x=1", ""},
+		"a path of a channel":                         {plain, "/promo/a.M3U8?x=1", targetViewer, "http://portal.example.com:8080/promo/a.M3U8?x=1", "http://portal.example.com:8080/promo/a.M3U8"},
+		"a relative path of a segment":                {plain, "promo.ts", targetViewer, "http://portal.example.com:8080/api/promo.ts", ""},
+		"a channel of its own over TLS":               {plain, "https://portal.example.com/promo/index.m3u8", targetViewer, "", ""},
+		"media named in the query":                    {plain, "/login?back=/promo/index.m3u8", targetOwnPage, "", ""},
+		"a page":                                      {plain, "/login", targetOwnPage, "", ""},
+		"a page by its whole address":                 {secure, "https://PORTAL.example.com.:443/login", targetOwnPage, "", ""},
+		"its own path":                                {plain, "/api/check?hop=1", targetOwnPage, "", ""},
+		"its own query":                               {plain, "?login=1", targetOwnPage, "", ""},
+		"its path with a slash":                       {plain, "/api/check/?token=5", targetMoved, "", "http://portal.example.com:8080/api/check/"},
+		"its path on another port":                    {plain, "http://portal.example.com:9000/api/check", targetMoved, "", "http://portal.example.com:9000/api/check"},
+		"its path over TLS":                           {plain, "https://portal.example.com/api/check?token=5", targetMoved, "", "https://portal.example.com/api/check"},
+		"its path without TLS":                        {secure, "http://portal.example.com/api/check", targetMoved, "", "http://portal.example.com/api/check"},
+		"another page over TLS":                       {plain, "https://portal.example.com:8443/", targetMoved, "", "https://portal.example.com:8443/api/check"},
+		"another page without TLS":                    {secure, "http://portal.example.com/login", targetViewer, "", ""},
+		"no path, a slash":                            {"http://portal.example.com", "http://portal.example.com/", targetOwnPage, "", ""},
+		"no address":                                  {plain, "javascript:alert(1)", targetInvalid, "", ""},
+		"a user":                                      {plain, "http://u:p@promo.example.net/", targetInvalid, "", ""},
+		"no host":                                     {plain, "http:///promo.m3u8", targetInvalid, "", ""},
+		"a space":                                     {plain, "/promo channel.m3u8", targetInvalid, "", ""},
+		"a file":                                      {plain, "file:///etc/promo.m3u8", targetInvalid, "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -57,7 +58,7 @@ func TestNewRedirectTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := newRedirectTarget(address, tt.location)
-			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address}
+			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: strings.HasPrefix(name, "another host, the check's path")}
 			if tt.url != "" {
 				want.url = tt.url
 			}
@@ -229,6 +230,36 @@ func TestClient_Interpret_SameLocationMostly(t *testing.T) {
 	for range 40 {
 		if d, err := c.Interpret(Response{Status: 301, Header: header("Location", to)}); err != nil || d.Redirect != to {
 			t.Fatalf("redirects: viewer: got %+v and error %v, want denied with the redirect", d, err)
+		}
+	}
+}
+
+// TestClient_Interpret_MostAreRefused has most viewers be sent to the promo, as at the end of a month: each is denied, and running ones
+// too.
+func TestClient_Interpret_MostAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, to := range []string{"http://promo.example.net/", "http://promo.example.net/pay", "http://promo.example.net/promo/index.m3u8", "http://promo.example.net/check.m3u8"} {
+		c := mustClient(t, nil)
+		for i := range 100 {
+			if i%5 < 2 {
+				if d, err := c.Interpret(Response{Status: 200}); err != nil || d.Verdict != backends.Allowed {
+					t.Fatalf("200 number %d: %+v, %v", i, d, err)
+				}
+				continue
+			}
+			if d, err := c.Interpret(Response{Status: 302, Header: header("Location", to)}); err != nil || d.Verdict != backends.Denied || d.Redirect != to {
+				t.Fatalf("%s, answer %d: %+v, %v; want denied with the redirect", to, i, d, err)
+			}
+		}
+		if c.ContractAlarms().Active().Has(backends.AlarmAddressMoved) {
+			t.Errorf("%s: an alarm of a move", to)
+		}
+	}
+	// The root is the path of any server.
+	c := mustClient(t, func(cfg *Config) { cfg.Address = "http://portal.example.com/" })
+	for range 2 * minWindowAnswers {
+		if d, err := c.Interpret(Response{Status: 302, Header: header("Location", "http://promo.example.net/")}); err != nil || d.Redirect == "" {
+			t.Fatalf("from the root to another: %+v, %v; want denied with the redirect", d, err)
 		}
 	}
 }

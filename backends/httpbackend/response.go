@@ -43,8 +43,8 @@ type Classification struct {
 	// Detail names the statuses and headers that raised them, without a value.
 	Detail string
 
-	// relayed is the target, without query, of a redirect that would be for the viewer unless most answers have it. Empty:
-	// none, or the status denies by itself.
+	// relayed is the target, without query, of a redirect that would be for the viewer unless most answers have it. Empty: none, or the
+	// status denies by itself, or no check can be there.
 	relayed string
 }
 
@@ -208,7 +208,7 @@ func (c *Classification) redirectViewer(outcome Outcome, a Response, target redi
 		c.Decision = c.deniedDecision(a)
 	}
 	c.Decision.Redirect = target.url
-	if outcome != OutcomeDeny {
+	if outcome != OutcomeDeny && target.mayBeCheck {
 		c.relayed = target.address
 	}
 }
