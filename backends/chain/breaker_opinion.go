@@ -28,8 +28,8 @@ func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
 	}
 }
 
-// askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired
-// since.
+// askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired since. So
+// may a 404 be one, unless the request was answered a moment ago.
 func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
 	if b.IsDown() || b.forced.Load() != nil { // probes decide, or an operator
 		b.history.endOpinion()
@@ -45,7 +45,7 @@ func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeou
 		switch {
 		case err == nil:
 			isCounted = b.counts(&r, d, nil, start)
-		case backends.AsFailure(err) != nil:
+		case backends.AsFailure(err) != nil && !mayBeNo(err, start.Sub(answered.at)):
 			isCounted = b.history.confirm(start, time.Now())
 		}
 		if !isCounted {
@@ -58,6 +58,14 @@ func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeou
 		b.log.Warn("backend fails for few addresses and answers others, breaker stays closed; look at what the address sends",
 			slog.String("backend", b.name), slog.String("address", address.String()))
 	}
+}
+
+// freshAnswer is how long ago a request was answered at most whose credentials are still good.
+const freshAnswer = 5 * time.Second
+
+// mayBeNo reports whether the failure of a request, which was answered so long ago, may be one of its credentials.
+func mayBeNo(err error, ago time.Duration) bool {
+	return backends.AsFailure(err).MayBeDenial && ago > freshAnswer
 }
 
 // earlyTimeout returns the time for an early opinion on a request that was answered in took: the other half of the viewers'

@@ -114,6 +114,44 @@ func TestBreaker_OneViewerCannotOpenIt(t *testing.T) {
 	}
 }
 
+// TestBreaker_OneViewerCannotOpenIt_SpentTokensGet404 has a middleware that answers 404 about tokens that nobody has or had, and long
+// after its last answer one viewer who asks with many of them. Soon after an answer a 404 about its token is a failure of all.
+func TestBreaker_OneViewerCannotOpenIt_SpentTokensGet404(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		after  time.Duration
+		isDown bool
+	}{
+		"the answered token is spent": {time.Minute, false},
+		"it was good a moment ago":    {time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				isSpent := false
+				b := newTestBreaker(backends.BackendFunc(func(context.Context, *backends.Request) (backends.Decision, error) {
+					if !isSpent {
+						return backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend}, nil
+					}
+					return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404, MayBeDenial: true}
+				}))
+				_, _ = b.Check(t.Context(), openingFrom(1))
+				time.Sleep(tt.after)
+				isSpent = true
+				for i := range 20 {
+					r := evilRequest()
+					r.Session[0] = byte(i + 1)
+					_, _ = b.Check(t.Context(), r)
+					synctest.Wait()
+				}
+				if b.IsDown() != tt.isDown {
+					t.Errorf("the breaker is open: %t, want %t", b.IsDown(), tt.isDown)
+				}
+			})
+		})
+	}
+}
+
 // TestBreaker_OneAddress_OpensAsFastAsMany has a backend fail for all viewers, who share one address.
 func TestBreaker_OneAddress_OpensAsFastAsMany(t *testing.T) {
 	t.Parallel()

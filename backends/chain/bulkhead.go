@@ -96,12 +96,22 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.D
 		return backends.Decision{}, err
 	}
 	if got != nil {
-		defer func() { q.release(got, err) }()
+		defer func() {
+			got.isSample = got.isSample && isOfMiddleware(d, err)
+			q.release(got, err)
+		}()
 	}
 	if r.OnSent != nil {
 		r.OnSent()
 	}
 	return b.next.Check(ctx, r)
+}
+
+// isOfMiddleware reports whether what a check ended with says how busy the middleware is: what was decided without it does not, nor
+// does a 404, with which it may refuse a viewer.
+func isOfMiddleware(d backends.Decision, err error) bool {
+	f := backends.AsFailure(err)
+	return d.Source != backends.FromLocal && (f == nil || !f.MayBeDenial)
 }
 
 // InFlight returns how many calls are in flight.

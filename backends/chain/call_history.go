@@ -53,7 +53,8 @@ type answeredRequest struct {
 	isSet   bool
 	address netip.Prefix
 	request backends.Request
-	// took is how long the answer took.
+	// at is when the answer came, and took how long it took.
+	at   time.Time
 	took time.Duration
 }
 
@@ -82,7 +83,7 @@ func (h *callHistory) recordAnswer(r *backends.Request, took time.Duration, now 
 	if h.latest[0].address != address {
 		h.latest[1] = h.latest[0]
 	}
-	h.latest[0] = answeredRequest{isSet: true, address: address, request: *r, took: took}
+	h.latest[0] = answeredRequest{isSet: true, address: address, request: *r, at: now, took: took}
 	h.latest[0].request.OnSent, h.latest[0].request.OnFailure = nil, nil // the caller's own
 	h.lastAnswer = now
 	h.endStreak()

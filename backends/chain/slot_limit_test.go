@@ -18,6 +18,8 @@ type queueingMiddleware struct {
 	workers chan struct{}
 	fails   atomic.Bool
 	answers atomic.Int64
+	// notFoundEvery is of how many calls one gets 404; 0: none.
+	notFoundEvery, calls atomic.Int64
 }
 
 func newQueueingMiddleware(takes time.Duration, workers int) *queueingMiddleware {
@@ -30,6 +32,9 @@ func (m *queueingMiddleware) Check(ctx context.Context, r *backends.Request) (ba
 	m.workers <- struct{}{}
 	time.Sleep(time.Duration(m.takes.Load()))
 	<-m.workers
+	if n := m.notFoundEvery.Load(); n > 0 && m.calls.Add(1)%n == 0 {
+		return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "portal", Status: 404, MayBeDenial: true}
+	}
 	if m.fails.Load() {
 		return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "portal", Status: 500}
 	}
@@ -70,6 +75,22 @@ func TestBulkhead_SlowMiddleware_GetsMoreCalls(t *testing.T) {
 		askFor(t, b, 10, 10*time.Second)
 		if got, _ := b.Limits(); got != leastInFlight {
 			t.Errorf("max_in_flight is %d a minute after it was needed, want %d", got, leastInFlight)
+		}
+	})
+}
+
+// TestBulkhead_ViewersRefusedBy404_GetMoreCalls has a slow middleware refuse every fifth viewer by 404: that says nothing of its room.
+func TestBulkhead_ViewersRefusedBy404_GetMoreCalls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := newQueueingMiddleware(1900*time.Millisecond, 100_000)
+		m.notFoundEvery.Store(5)
+		b := newBulkhead("portal", DefaultBulkheadConfig(), m, nil)
+		if refused := askFor(t, b, 200, 20*time.Second); refused != 0 {
+			t.Errorf("%d of 4,000 viewers found no slot, want none", refused)
+		}
+		if got, _ := b.Limits(); got < 380 {
+			t.Errorf("max_in_flight is %d, want 380 or more", got)
 		}
 	})
 }
