@@ -24,6 +24,7 @@ func TestNode_BehindBalancers_RollingRestartFailsNoRequest(t *testing.T) {
 			t.Parallel()
 			s := setup{
 				origin: startStage(t, nil), middleware: startMiddleware(t).URL(), more: "drain: { readiness_delay: 3s, timeout: 1m }",
+				isPlain: true, // as the samples say
 			}
 			nodes := []*node{startNode(t, s), startNode(t, s)}
 			address, balancer := startBalancer(t, nodes)

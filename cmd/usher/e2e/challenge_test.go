@@ -75,7 +75,7 @@ func wantPasswordAsked(t *testing.T, n *node, m *backendtest.Server, address str
 	if got := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || got != `Basic realm="TV"` {
 		t.Errorf("without a password: %d, WWW-Authenticate %q", resp.StatusCode, got)
 	}
-	player := startFrames(t, strings.Replace(address, "http://", "http://alice:wonderland@", 1)+path)
+	player := startFrames(t, strings.Replace(address, "://", "://alice:wonderland@", 1)+path)
 	eventually(t, waitTimeout, "ffmpeg plays", player.hasBegun)
 	awaitFrames(t, player, 60)
 	if player.ended() || player.errs.String() != "" {

@@ -83,10 +83,12 @@ func startClusterNode(t *testing.T, s clusterSetup, name string) *clusterNode {
 	if s.host != "" {
 		listen, admin = s.host+":"+port(listen), s.host+":"+port(admin)
 	}
+	scheme, front := frontOf(t)
+	s.more += "\n" + front
 	m := &clusterNode{
 		name: name, netns: s.netns, binary: cmp.Or(s.binary, binary(t)),
 		node: &node{
-			public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
+			public: scheme + listen, admin: "http://" + admin, client: newClient(t, ""),
 			file: filepath.Join(t.TempDir(), name+".yaml"),
 		},
 	}
@@ -260,7 +262,11 @@ listen usher
 	http-response set-header ` + answeredBy + ` %s
 `
 	for _, m := range nodes {
-		config += fmt.Sprintf("\tserver %s %s port %s\n", m.name, host(m.public), port(host(m.admin)))
+		config += fmt.Sprintf("\tserver %s %s port %s", m.name, host(m.public), port(host(m.admin)))
+		if strings.HasPrefix(m.public, "https:") {
+			config += " ssl verify none"
+		}
+		config += "\n"
 	}
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)

@@ -31,6 +31,10 @@
 //   - Every process and its process group end with the test. A failed test shows their logs. A data race, a panic or a log
 //     message that begins with BUG fails the test.
 //
+// Decided: the nodes of half of the tests speak TLS, so that one run tests both of the gateway's fronts; -front=plain and -front=tls run
+// all tests over one of them. The recorder and the balancers speak HTTP to players then, and TLS to nodes. Nodes of the samples in
+// deploy speak what the samples say.
+//
 // Decided: tests measure time only where it is the promise: the latency of low-latency HLS, as the difference of two players
 // in one page; the rate of the middleware's calls, by its own clock; and how long a new viewer waits in an outage, with a
 // deadline that is much longer than any other delay.

@@ -66,7 +66,10 @@ func startEdgeNode(t *testing.T, name, change string) *edge {
 }
 
 // host returns an address without its scheme.
-func host(address string) string { return strings.TrimPrefix(address, "http://") }
+func host(address string) string {
+	_, rest, _ := strings.Cut(address, "://")
+	return rest
+}
 
 // startNginx runs nginx with the sample's configuration in front of an origin.
 func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {

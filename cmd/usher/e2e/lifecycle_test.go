@@ -52,7 +52,7 @@ func TestNode_Drains(t *testing.T) {
 		t.Errorf("a viewer after readiness went off: %d, %v", status, err)
 	}
 	eventually(t, waitTimeout, "the listener is closed", func() error {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(n.public, "http://"))
+		conn, err := net.Dial("tcp", host(n.public))
 		if err != nil {
 			return nil //nolint:nilerr // a refused connection is the condition
 		}

@@ -24,13 +24,15 @@ type setup struct {
 	upstream, backend, route, sessions, api, more string
 	// origins and routes are further entries of these sections, a line each.
 	origins, routes string
+	// isPlain has the node speak no TLS, whatever others do.
+	isPlain bool
 }
 
 // node is a running `usher serve`.
 type node struct {
 	*process
 	file          string
-	public, admin string // addresses, with http://
+	public, admin string // addresses, with their schemes
 	client        *http.Client
 }
 
@@ -69,9 +71,14 @@ func startNode(t *testing.T, s setup) *node {
 // newNode writes the settings of a node that does not run yet.
 func newNode(t *testing.T, s setup) *node {
 	t.Helper()
-	listen, admin := freePort(t), freePort(t)
+	listen, admin, scheme := freePort(t), freePort(t), "http://"
+	if !s.isPlain {
+		var front string
+		scheme, front = frontOf(t)
+		s.more += "\n" + front
+	}
 	n := &node{
-		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
+		public: scheme + listen, admin: "http://" + admin, client: newClient(t, ""),
 		file: filepath.Join(t.TempDir(), "usher.yaml"),
 	}
 	if err := os.WriteFile(n.file, []byte(s.yaml(listen, admin)), 0o600); err != nil {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
@@ -116,7 +117,9 @@ func decode(t *testing.T, address string) (video, audio []string) {
 // startSplit runs a proxy that sends requests for playlists to one node and all others to another node.
 func startSplit(t *testing.T, isPlaylist func(path string) bool, lists, media *node) string {
 	t.Helper()
-	proxy := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+	transport := trustAll(new(http.Transport))
+	t.Cleanup(transport.CloseIdleConnections)
+	proxy := httptest.NewServer(&httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) {
 		n := media
 		if isPlaylist(r.In.URL.EscapedPath()) {
 			n = lists

@@ -174,7 +174,7 @@ func TestCluster_Siblings_AskedOnceOnAllNodes(t *testing.T) {
 		sessions: "recheck: { min: 10s, jitter_percent: 0 }", idle: time.Minute,
 	})
 	segment := segmentAt(t, homeAddress, c.nodes[0].public+"/play/a001/low.m3u8?token=good")
-	_, path, _ := strings.Cut(strings.TrimPrefix(segment, "http://"), "/")
+	_, path, _ := strings.Cut(host(segment), "/")
 	began := time.Now()
 	for i := 0; time.Since(began) < *siblingsFor; i++ {
 		for _, address := range []string{homeAddress, mobileAddress} {
@@ -234,7 +234,7 @@ func TestCluster_LeakedTicket_BoundsAddresses(t *testing.T) {
 				redis: startRedis(t).standalone(), route: route, origin: startWideStage(t, ""), idle: time.Minute,
 			})
 			segment := segmentAt(t, homeAddress, c.nodes[0].public+"/play/a001/low.m3u8?token=good")
-			_, path, _ := strings.Cut(strings.TrimPrefix(segment, "http://"), "/")
+			_, path, _ := strings.Cut(host(segment), "/")
 			for range 2 { // those that were admitted play on
 				served := 0
 				for i := range addresses {
