@@ -121,3 +121,29 @@ func TestRegistry_Open_LogsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_Open_ReturningViewer_AskedAsOpening has the backend tell a viewer who waits from a re-check, also where their session
+// was checked before.
+func TestRegistry_Open_ReturningViewer_AskedAsOpening(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), 4*time.Minute, nil) // longer than the answer holds
+		time.Sleep(10 * time.Minute)                          // the session closes, and the answer expires
+		n.watch(t, openRequest(1))
+		all := b.requests()
+		if len(all) < 3 {
+			t.Fatalf("%d checks, want an opening, re-checks, and another opening", len(all))
+		}
+		for i, r := range all {
+			if isOpening := i == 0 || i == len(all)-1; r.request.IsOpening != isOpening || r.request.IsRecheck() == isOpening {
+				t.Errorf("check %d, number %d: opening %v, want %v", i, r.request.Number, r.request.IsOpening, isOpening)
+			}
+		}
+		if last := all[len(all)-1]; last.request.Number == 0 {
+			t.Error("the session that returns does not continue its numbers")
+		}
+	})
+}

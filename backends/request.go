@@ -26,7 +26,7 @@ func (f BackendFunc) Check(ctx context.Context, r *Request) (Decision, error) { 
 // immutable, so it may be shared.
 type Request struct {
 	Session SessionID
-	// Number counts the checks of a session from 0, the opening check.
+	// Number counts the checks of a session from 0. An opening check has a later one where the session lived before.
 	Number int
 
 	Route   string
@@ -68,6 +68,8 @@ type Request struct {
 	// Current is the session's present decision. It is Pending for an unknown viewer.
 	Current Decision
 
+	// IsOpening reports that a viewer waits for the answer, whatever the number.
+	IsOpening bool
 	// IsStranger says of an opening that nothing speaks for the viewer yet: they show no ticket, and what they show was not
 	// allowed before. Where there is not room for all, strangers stand behind the others.
 	IsStranger bool
@@ -85,6 +87,9 @@ type Header struct{ Name, Value string }
 
 // IsUnknown reports whether the viewer has no decision yet.
 func (r *Request) IsUnknown() bool { return r.Current.Verdict == Pending }
+
+// IsRecheck reports whether the check is one of a running session, whose viewer does not wait for it.
+func (r *Request) IsRecheck() bool { return r.Number > 0 && !r.IsOpening }
 
 // EdgeReport is what an edge with sessions of its own (Astra, Alta, Flussonic) reported of a viewer, where it differs from
 // what a player's request would say. What the edge did not report is told to no backend as if it had.

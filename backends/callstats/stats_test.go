@@ -97,6 +97,8 @@ type traffic struct {
 func TestStats_Alarm_DenialsJump(t *testing.T) {
 	t.Parallel()
 	ours := recheckOf(backends.Allowed, backends.FromBackend)
+	returning := *ours
+	returning.IsOpening = true
 	backend := backends.FromBackend
 	usual := traffic{ours, 2 * time.Hour, time.Second, .02, backend, ""}
 	empty := traffic{ours, 10 * time.Minute, time.Second, 1, backend, "begin"}
@@ -118,6 +120,7 @@ func TestStats_Alarm_DenialsJump(t *testing.T) {
 		"an outage between":                        {usual, {recheckOf(backends.Allowed, backends.FromCached), 10 * time.Minute, time.Second, 1, backend, "begin"}},
 		"strangers":                                {usual, with(new(backends.Request), backend)},
 		"strangers who ask again":                  {usual, with(&backends.Request{Number: 3}, backend)},
+		"viewers who return with an old token":     {usual, with(&returning, backend)},
 		"viewers who were denied before":           {usual, with(recheckOf(backends.Denied, backends.FromBackend), backend)},
 		"viewers whom the outage policy admitted":  {usual, with(recheckOf(backends.Allowed, backends.FromFailOpen), backend)},
 		"viewers whom their tickets admitted":      {usual, with(recheckOf(backends.Allowed, backends.FromTicket), backend)},

@@ -124,8 +124,11 @@ func TestBulkhead_RechecksDoNotDelayOpenings(t *testing.T) {
 		b := newBulkhead("portal", smallBulkheadConfig(), g, nil)
 		fillSlots(t, b, recheckFrom(1), 4)
 		fillSlots(t, b, openingFrom(1), 1)
-		if openings, rechecks := b.InFlight(); openings != 1 || rechecks != 1 {
-			t.Errorf("got %d openings and %d re-checks under way, want 1 and 1", openings, rechecks)
+		returning := recheckFrom(2) // whose session closed, and is known
+		returning.IsOpening = true
+		fillSlots(t, b, returning, 1)
+		if openings, rechecks := b.InFlight(); openings != 2 || rechecks != 1 {
+			t.Errorf("got %d openings and %d re-checks under way, want 2 and 1", openings, rechecks)
 		}
 		close(g.open)
 	})
