@@ -248,3 +248,53 @@ func TestHeartbeatReporter_OnOpen_CountedAfterwards(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_LongResponse_NotIdle keeps a session whose response is still being sent, however long that takes, and records it once.
+// A shared store hears meanwhile that its viewer is there.
+func TestRegistry_LongResponse_NotIdle(t *testing.T) {
+	t.Parallel()
+	const idle = time.Minute
+	for _, isShared := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			store := &heartbeatRecorder{fakeCluster: &fakeCluster{isShared: isShared}}
+			var mu sync.Mutex
+			var closed []session.ClosingRecord
+			n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) {
+				s.Cluster, s.Config.IdleTimeout, s.HeartbeatInterval = store, idle, 16*time.Second
+				s.OnClosed = func(all []session.ClosingRecord) error {
+					mu.Lock()
+					defer mu.Unlock()
+					closed = append(closed, all...)
+					return nil
+				}
+			})
+			defer n.closeAndDrain()
+			n.watch(t, openRequest(1))
+			s := n.Find(idOf(1))
+			s.Begin()
+			time.Sleep(3 * idle)
+			if n.Find(idOf(1)) != s {
+				t.Errorf("shared %t: the session closed while its response was sent", isShared)
+			}
+			if seen := store.of(1); isShared && (len(seen) == 0 || time.Since(seen[len(seen)-1]) > 20*time.Second) {
+				t.Errorf("the store heard of the viewer at %v, now it is %v", seen, time.Now())
+			}
+			s.Sent(5)
+			s.End(time.Now())
+			ended := time.Now()
+			time.Sleep(idle - time.Second)
+			if n.Find(idOf(1)) != s {
+				t.Errorf("shared %t: the session closed before its viewer was silent for the idle timeout", isShared)
+			}
+			time.Sleep(time.Minute)
+			mu.Lock()
+			defer mu.Unlock()
+			if len(closed) != 1 || closed[0].Counters.Bytes != 5 {
+				t.Errorf("shared %t: recorded %+v, want the session once, with 5 bytes", isShared, closed)
+			}
+			if seen := store.of(1); len(seen) == 0 || !seen[len(seen)-1].Equal(ended) {
+				t.Errorf("shared %t: last heard of the viewer at %v, want the end of the response at %v", isShared, seen, ended)
+			}
+		})
+	}
+}

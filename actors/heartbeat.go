@@ -49,10 +49,10 @@ func newHeartbeatReporter(
 	}
 }
 
-// heartbeat returns when the session was last seen. An edge asks only when a decision expires, so last-seen is extended by
+// heartbeat returns until when the viewer was last there. An edge asks only when a decision expires, so last-seen is extended by
 // the decision's validity.
 func (s *Session) heartbeat() session.Heartbeat {
-	seen := s.lastSeen.Load()
+	seen := s.changed()
 	s.reportedSeen.Store(seen)
 	h := session.Heartbeat{ID: s.id, LastSeen: s.policy().Start.Add(time.Duration(seen))}
 	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
@@ -61,13 +61,8 @@ func (s *Session) heartbeat() session.Heartbeat {
 	return h
 }
 
-// changed returns when what a shared store is told of a session changed, or what is kept of it: answers change what was sent.
-func (s *Session) changed(isShared bool) int64 {
-	if isShared {
-		return s.lastSeen.Load()
-	}
-	return s.touched()
-}
+// changed returns when what the store is told of a session changed, or what is kept of it: now, while a request is being answered.
+func (s *Session) changed() int64 { return int64(s.lastAsked(time.Now()).Sub(s.policy().Start)) }
 
 // run reports heartbeats step by step until the registry closes.
 func (h *heartbeatReporter) run() {
@@ -179,7 +174,7 @@ func (h *heartbeatReporter) collect(step int) (seen []session.Heartbeat, open []
 			// The store does not know a viewer who was denied from the start, so nothing expires there.
 			reported := s.reportedSeen.Load()
 			isKnown := reported != 0 || s.Decision().Verdict == backends.Allowed
-			changed := s.changed(isShared)
+			changed := s.changed()
 			if !isKnown || changed <= reported {
 				return
 			}

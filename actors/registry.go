@@ -242,7 +242,7 @@ func (r *Registry) close() {
 }
 
 func (r *Registry) fireTimer(s *Session) {
-	r.send(s, session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()})
+	r.send(s, s.timerFired())
 }
 
 // backendSet are the backends. It is not changed: a reload makes another one.

@@ -78,8 +78,7 @@ func (r *Registry) answerLookup(
 	event := &answered.event
 	*event = session.LeaseAnswered{
 		Kind: kind, LeaseResult: result, IsUnavailable: err != nil,
-		Timer: session.TimerFired{LastSeen: s.LastSeen(), Breaker: s.backend.Load().State()},
-		Took:  took,
+		Timer: s.timerFired(), Took: took,
 	}
 	switch {
 	case result.Fingerprint != 0 && findRoot == nil:

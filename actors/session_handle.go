@@ -212,6 +212,11 @@ func (s *Session) lastAsked(now time.Time) time.Time {
 	return s.policy().Start.Add(time.Duration(s.touched()))
 }
 
+// timerFired returns what a timer tells the session.
+func (s *Session) timerFired() session.TimerFired {
+	return session.TimerFired{LastSeen: s.lastAsked(time.Now()), Breaker: s.backend.Load().State()}
+}
+
 // touched returns when the viewer last asked or was answered, as lastSeen.
 func (s *Session) touched() int64 { return max(s.lastSeen.Load(), s.answered.Load()) }
 
