@@ -36,6 +36,8 @@ type heartbeatReporter struct {
 	openedMu sync.Mutex
 	opened   []*Session // since the last look; guarded by openedMu
 
+	lost pass // stores sessions again
+
 	keeping  sync.Mutex // held while open sessions are kept, so that none is that has closed
 	isClosed bool       // all sessions have closed; guarded by keeping
 }
@@ -150,11 +152,31 @@ func (h *heartbeatReporter) store(seen []session.Heartbeat) {
 		}
 		return
 	}
+	hasLost := false
 	for _, id := range unknown {
 		if s := h.table.find(id); s != nil && s.heartbeats.Load() > 1 {
-			h.send(s, session.LostInStore{})
+			s.flags.set(flagLost, true)
+			hasLost = true
 		}
 	}
+	if hasLost {
+		h.lost.ask(h.life, h.saveLost)
+	}
+}
+
+// saveLost stores sessions again that the store has lost, at a pace: it may have lost all of them.
+func (h *heartbeatReporter) saveLost() {
+	h.table.each(func(s *Session) bool {
+		if !s.flags.has(flagLost) {
+			return !h.life.isEnding()
+		}
+		if !h.pauseReload() {
+			return false
+		}
+		s.flags.set(flagLost, false)
+		h.send(s, session.LostInStore{})
+		return true
+	})
 }
 
 // collect returns what was seen in one step since its last heartbeat: heartbeats for a shared store, or what is kept of open

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -284,4 +285,52 @@ func TestSession_Heartbeat_Edge(t *testing.T) {
 			t.Errorf("%s: idle after %v, want %v", name, got, silence)
 		}
 	}
+}
+
+// TestHeartbeatReporter_StateLost_Paced stores sessions again that the store has lost, and never many at once: viewers' calls would
+// find no room.
+func TestHeartbeatReporter_StateLost_Paced(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		const sessions = 8 * maxReloads
+		r := &heartbeatRecorder{fakeCluster: &fakeCluster{isShared: true}}
+		var isSlow atomic.Bool
+		answer := make(chan struct{})
+		r.beforeSave = func(context.Context) error {
+			if isSlow.Load() {
+				<-answer
+			}
+			return nil
+		}
+		n := newHeartbeatNode(r)
+		defer n.closeAndDrain()
+		for i := range sessions {
+			n.watch(t, openRequest(100+i))
+		}
+		time.Sleep(20 * time.Second)
+		store := r.fakeCluster
+		store.mu.Lock()
+		store.records = nil
+		store.mu.Unlock()
+		r.set(func() {
+			for i := range sessions {
+				r.unknown = append(r.unknown, idOf(100+i))
+				n.Find(idOf(100+i)).Seen(time.Now(), true)
+			}
+		})
+		isSlow.Store(true)
+		time.Sleep(17 * time.Second) // one heartbeat of each
+		r.set(func() { r.unknown = nil })
+		if got := n.Registry.cluster.restores.Load(); got == 0 || got > maxReloads {
+			t.Errorf("%d sessions are being stored at once, want some, and %d at most", got, maxReloads)
+		}
+		isSlow.Store(false)
+		close(answer)
+		time.Sleep(10 * time.Second)
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if got := len(store.records); got != sessions {
+			t.Errorf("the store holds %d sessions, want all %d", got, sessions)
+		}
+	})
 }

@@ -220,9 +220,9 @@ func (r *revoker) reload(p *pass, which func(*Session) bool) {
 }
 
 // pauseReload returns when the next session may be looked up or stored, and false if the registry closes.
-func (r *revoker) pauseReload() bool {
-	for pause(r.life.ctx, reloadPause) {
-		if !r.cluster.isBacklogged() {
+func (c *core) pauseReload() bool {
+	for pause(c.life.ctx, reloadPause) {
+		if !c.cluster.isBacklogged() {
 			return true
 		}
 	}

@@ -82,6 +82,8 @@ const (
 	// panics.
 	flagStarted
 	flagCountedViewer
+	// flagLost: the store has lost the session, which is to be stored again.
+	flagLost
 )
 
 func (f *sessionFlags) has(flag uint32) bool { return f.word.Load()&flag != 0 }
