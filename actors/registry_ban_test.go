@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -92,6 +93,36 @@ func TestRegistry_SessionBanned_Denied(t *testing.T) {
 		synctest.Wait()
 		if got := n.Find(idOf(1)).Expires(); !got.Equal(until) {
 			t.Errorf("the ban that came again denied it until %v, want %v as before", got, until)
+		}
+	})
+}
+
+// TestRegistry_Open_BannedMeanwhile_Denied: a ban of a user denies a session of theirs that is just opening, of which the pass over all
+// sessions does not know the user yet.
+func TestRegistry_Open_BannedMeanwhile_Denied(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isBanned atomic.Bool
+		store := &fakeCluster{isShared: true}
+		store.banned = func(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
+			return session.Ban{ID: "b", User: "17"}, isBanned.Load() && d != nil && d.UserID == "17"
+		}
+		n := newNode(newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			d.MaxSessions = 1
+			return d, nil
+		}), store, nil)
+		defer n.closeAndDrain()
+		store.beforeJoin = func(context.Context) error { // after the backend's answer was held against the bans
+			isBanned.Store(true)
+			n.OnRevocation(session.Revocation{Kind: session.RevokedBanned, Ban: session.Ban{ID: "b", User: "17"}})
+			time.Sleep(50 * time.Millisecond) // the pass over all sessions
+			return nil
+		}
+		n.watch(t, openRequest(1))
+		synctest.Wait()
+		if d := n.Find(idOf(1)).Decision(); d.Verdict != backends.Denied || d.Source != backends.FromBan {
+			t.Errorf("got %v by %v, want a denial by the ban", d.Verdict, d.Source)
 		}
 	})
 }

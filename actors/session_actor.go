@@ -230,6 +230,7 @@ func (a *sessionActor) publish(now time.Time) {
 		s.evicted.Store(nil)
 	}
 	s.decision.Store(d)
+	a.denyIfBanned(request, before, d)
 	s.addToHistory(d)
 	a.registry.streams.onDecision(s, request, d)
 	a.registry.users.add(s, d)
@@ -245,6 +246,17 @@ func (a *sessionActor) publish(now time.Time) {
 		a.registry.options.Observer.Waited(request, d, now.Sub(opening.began))
 	}
 	a.logDenial(before, d)
+}
+
+// denyIfBanned has a new yes denied that a ban concerns: the ban may have begun since the answer, and its pass over all sessions have
+// missed this one, of which only the answer tells the user.
+func (a *sessionActor) denyIfBanned(r *backends.Request, before, after *backends.Decision) {
+	if after == before || after.Verdict != backends.Allowed {
+		return
+	}
+	if ban, isBanned := a.registry.cluster.Banned(r, after); isBanned {
+		a.registry.send(a.session, session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)})
+	}
 }
 
 // renameBackend says of the session that it is of its present backend.
