@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,4 +52,33 @@ func TestRecheckQueue_AllClose_Dropped(t *testing.T) {
 		}
 		p.pop()
 	}
+}
+
+// TestRecheckQueue_HalfOpenBreaker_FailedRecheckLetsOthersGo has the backend fail for one unverified session alone: the others are asked
+// about beside it, and the first answer closes the breaker.
+func TestRecheckQueue_HalfOpenBreaker_FailedRecheckLetsOthersGo(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.IdleTimeout, s.rules.Validity = time.Hour, time.Minute })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		b.setCheck(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if r.Session == idOf(2) {
+				return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "portal"}
+			}
+			b.health.Store(uint32(backends.BreakerClosed))
+			return allowedDecision(), nil
+		})
+		b.health.Store(uint32(backends.BreakerOpen))
+		if d := n.watch(t, openRequest(2)); d.Source != backends.FromFailOpen {
+			t.Fatalf("got %v, want fail-open", d.Source)
+		}
+		time.Sleep(2 * time.Minute) // the answer about the first viewer expires
+		b.health.Store(uint32(backends.BreakerHalfOpen))
+		time.Sleep(10 * time.Second)
+		if got := b.State(); got != backends.BreakerClosed {
+			t.Errorf("after %d checks the breaker is %v, want it closed by the overdue session's answer", b.checks.Load(), got)
+		}
+	})
 }

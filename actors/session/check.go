@@ -65,7 +65,7 @@ func (s step) allow(d backends.Decision, isDown bool) Action {
 	case d.Source.IsAuthoritative():
 		s.Expires, s.ValidUntil = s.renewalAt(s.Clamped(d.ValidFor)), s.now+s.Clamped(d.ValidFor)
 	case isDown && !s.tokenIsSpentIn(s.RecheckMin):
-		s.phase, a.Enqueue = recheckQueued, priorityOf(d.Source)
+		s.phase, a.Enqueue = recheckQueued, s.priority()
 		s.Expires, s.ValidUntil = s.now, s.now+s.RecheckMin
 	default:
 		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
@@ -150,6 +150,15 @@ func either(first bool, a, b phase) phase {
 		return a
 	}
 	return b
+}
+
+// priority returns the queue of a session that waits for a re-check. One of which a re-check has failed here waits behind the others: if
+// the backend fails for it alone, it would take all their slots, and the probes of a half-open breaker.
+func (s step) priority() QueuePriority {
+	if s.checkedHere && s.CheckNumber > 0 {
+		return PriorityOverdue
+	}
+	return priorityOf(s.Decision.Source)
 }
 
 // priorityOf returns the queue of a session whose decision has that source.

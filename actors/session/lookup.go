@@ -213,7 +213,7 @@ func (s step) onLookup(e *LeaseAnswered) Action {
 		a.Publish, a.Save = a.Publish || ticket.Publish, a.Save || ticket.Save
 	}
 	if hasMissedSlot && s.phase == recheckQueued {
-		a.Enqueue = priorityOf(s.Decision.Source)
+		a.Enqueue = s.priority()
 	}
 	if s.mustLookAgain && (s.phase == allowedFresh || s.phase == recheckQueued) {
 		a.Lookup = s.look().Lookup

@@ -82,7 +82,7 @@ func (s step) renew(e TimerFired) Action {
 		return s.useFallback(e)
 	default:
 		s.phase = recheckQueued
-		return Action{Enqueue: priorityOf(s.Decision.Source), WakeAt: s.nextWake(lastSeen)}
+		return Action{Enqueue: s.priority(), WakeAt: s.nextWake(lastSeen)}
 	}
 	return Action{WakeAt: s.nextWake(lastSeen)}
 }
@@ -97,7 +97,7 @@ func (s step) useFallback(e TimerFired) Action {
 	}
 	a := Action{Publish: true, Save: true}
 	if s.phase != recheckQueued {
-		s.phase, a.Enqueue = recheckQueued, priorityOf(s.Decision.Source)
+		s.phase, a.Enqueue = recheckQueued, s.priority()
 	}
 	a.WakeAt = s.nextWake(s.since(e.LastSeen))
 	return a
