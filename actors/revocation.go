@@ -280,6 +280,11 @@ func supersededDecision() backends.Decision {
 	}
 }
 
+// evictLater evicts a stream, and waits for no answer of the store. A running task may call it.
+func (l *streamLimits) evictLater(e session.EvictedStream, isLocal bool) {
+	l.life.run(func() { l.evict(e, isLocal) })
+}
+
 // evict revokes an evicted or superseded stream on all nodes; on this one alone if that is what counted it.
 func (l *streamLimits) evict(e session.EvictedStream, isLocal bool) {
 	v, isRevoked := revocationOf(e.State)

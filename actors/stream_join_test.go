@@ -309,3 +309,49 @@ func TestStreamLimits_ApplyResult_ScheduledOnce(t *testing.T) {
 		}
 	})
 }
+
+// frozenEvictions is a store that takes no eviction.
+type frozenEvictions struct{ *fakeLimits }
+
+func (frozenEvictions) freeze(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (f frozenEvictions) SetEvicted(ctx context.Context, _ backends.SessionID, _ bool) error {
+	return f.freeze(ctx)
+}
+
+func (f frozenEvictions) RevokeSession(ctx context.Context, _ backends.SessionID, _ time.Time) error {
+	return f.freeze(ctx)
+}
+
+func (f frozenEvictions) Revoke(ctx context.Context, _ session.Revocation) error {
+	return f.freeze(ctx)
+}
+
+// TestRegistry_Open_EvictsOthers_WaitsForNoWrite answers a viewer whose stream ends others before the store has taken that.
+func TestRegistry_Open_EvictsOthers_WaitsForNoWrite(t *testing.T) {
+	t.Parallel()
+	for _, state := range []session.StreamState{session.StreamEvicted, session.StreamSuperseded} {
+		inBubble(t, func(t *testing.T) {
+			f := frozenEvictions{&fakeLimits{fakeCluster: &fakeCluster{isShared: true}, renew: stateOf(session.StreamActive)}}
+			f.join = stateOf(session.StreamActive)
+			for i := range 3 {
+				f.join.Evicted = append(f.join.Evicted, session.EvictedStream{Session: idOf(1 + i), State: state, Opened: time.Now()})
+			}
+			b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+				d := allowedDecision()
+				d.UserID, d.MaxSessions = "7", 1
+				return d, nil
+			})
+			n := newNode(b, f.fakeCluster, func(s *setup) { s.Cluster = f })
+			defer n.closeAndDrain()
+			began := time.Now()
+			d := n.watch(t, openRequest(9))
+			if took := time.Since(began); took != 0 || d.Verdict != backends.Allowed {
+				t.Errorf("%v after %v, want allowed at once", d.Verdict, took)
+			}
+		})
+	}
+}

@@ -301,12 +301,15 @@ func (l *streamLimits) renew(user string, streams []*userStream) {
 	}
 }
 
-// applyResult carries out what the store said about a user's streams. The joining session is left out, because it waits for
-// the result itself.
+// applyResult carries out what the store said about a user's streams. The joining session, if any, is left out, because it waits for
+// the result itself. Its viewer need not wait until others are evicted.
 func (l *streamLimits) applyResult(user string, result session.LimitResult, joining backends.SessionID) {
 	for _, e := range result.Evicted {
-		if e.Session != joining {
+		switch {
+		case joining.IsZero():
 			l.evict(e, result.IsLocal)
+		case e.Session != joining:
+			l.evictLater(e, result.IsLocal)
 		}
 	}
 	l.mu.Lock()
