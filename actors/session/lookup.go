@@ -78,16 +78,13 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 		return a
 	}
 	r := e.Record
-	if e.Found {
-		s.HasCredentials = s.HasCredentials || r.Request != nil
-	}
+	s.HasCredentials = s.HasCredentials || r.Request != nil || e.HasRootFacts
 	if e.Found && !s.isDeniedSince(e.Ticket, r) {
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}
 	}
 	s.setOpened(e.Ticket, r)
-	s.HasCredentials = s.HasCredentials || e.HasRootFacts
 	if s.HasCredentials && !s.isTicketBetter(e.Ticket) {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
@@ -286,7 +283,7 @@ func (s step) takeNewer(e *LeaseAnswered) (a Action, isDecided bool) {
 		return s.denyLocally(r.Decision), true
 	case isNewer:
 		s.takeDecision(r)
-		s.HasCredentials = s.HasCredentials || r.Request != nil
+		s.HasCredentials = s.HasCredentials || r.Request != nil || e.HasRootFacts
 		s.phase = allowedFresh
 		return Action{Publish: true, WakeAt: s.nextWake(s.seen())}, true
 	default:

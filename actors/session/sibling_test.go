@@ -58,6 +58,10 @@ func siblingRows() []row {
 		e.Ticket = rootTicket(7 * time.Hour)
 		return e
 	}
+	adopted := new(*facts) // a record that another node made of the ticket alone
+	adopted.Found, adopted.Record = true, Record{
+		Opened: t0(), KeyID: "r", Expires: in(time.Hour), Decision: backends.Decision{Verdict: backends.Allowed, Source: backends.FromTicket},
+	}
 	look := &LeaseAnswered{Kind: LookupOnly, HasRootFacts: true, Timer: TimerFired{LastSeen: t0()}}
 	failed := &BackendAnswered{Decision: PendingDecision(&backends.Failure{Kind: backends.FailureTransport}), IsFailure: true}
 	overloaded := &BackendAnswered{Decision: PendingDecision(overload())}
@@ -87,6 +91,7 @@ func siblingRows() []row {
 		{story: "a sibling whose backend is down is admitted, and its check continues", phase: openingChecking, event: late, next: allowedChecking, given: asSibling(time.Hour, withCredentials, rootAllowed), want: admitted},
 		{story: "a sibling whose backend is down before the store answers is admitted", phase: openingLeasing, event: late, next: allowedLooking, given: asSibling(time.Hour, withCredentials), want: admitted},
 		{story: "a sibling that waited for a bound is to retry", phase: openingChecking, event: busy, next: retryLaterChecking, given: asSibling(time.Hour, withCredentials, rootAllowed), want: retry},
+		{story: "a sibling that was admitted by the ticket on another node is asked about with its root's facts", phase: openingLeasing, event: adopted, next: recheckQueued, given: hour, want: Action{Publish: true, Enqueue: PriorityUnverified, WakeAt: in(time.Minute)}},
 		{story: "a root's facts get an unverified sibling asked about", phase: allowedLooking, event: look, next: recheckQueued, given: asSibling(time.Hour, byTicketAlone), want: Action{Enqueue: PriorityUnverified, Save: true}},
 	}
 }
@@ -110,5 +115,19 @@ func TestState_Sibling_KeepsItsOwnOpening(t *testing.T) {
 	}
 	if got := s.CurrentDecision(); got != want {
 		t.Errorf("current decision %+v", got)
+	}
+}
+
+// TestState_Sibling_NewerDecision_KeepsRootFacts keeps the root's facts also where another node has decided on the sibling: they are told
+// once.
+func TestState_Sibling_NewerDecision_KeepsRootFacts(t *testing.T) {
+	t.Parallel()
+	s := sessionIn(allowedLooking)
+	asSibling(time.Hour, byTicketAlone)(s)
+	s.step(&LeaseAnswered{Kind: LookupOnly, HasRootFacts: true, LeaseResult: LeaseResult{
+		Found: true, Record: Record{Opened: t0(), Revision: 3, Decision: yes(), Expires: in(time.Hour)},
+	}}, 0)
+	if s.phase != allowedFresh || s.Decision != yes() || !s.HasCredentials {
+		t.Errorf("%v with %+v, credentials %t; want the newer decision, and the credentials", s.phase, s.Decision, s.HasCredentials)
 	}
 }
