@@ -101,10 +101,14 @@ func (c *Cache) peek(k cacheKey) *entry {
 	return e.Value
 }
 
-// store replaces the entry of the key. An entry without retention only removes the previous one.
+// store replaces the entry of the key. An entry without retention only removes the previous one. That an object was missing is not
+// stored if a playlist lists it since.
 func (c *Cache) store(k cacheKey, e *entry) {
 	if e.retention <= 0 {
 		c.entries.Invalidate(k)
+		return
+	}
+	if e.negative != nil && !e.isOf(c.listed(k)) {
 		return
 	}
 	if old := c.peek(k); k.media && old != nil {
@@ -135,7 +139,7 @@ type entry struct {
 	freshUntil atomic.Int64
 	// staleUntil is until when the entry may be served if the origin fails.
 	staleUntil atomic.Int64
-	// freshLimit is the latest freshUntil of media whose origin states none; zero: the origin states it.
+	// freshLimit is the latest freshUntil of media whose origin states none, or has none; zero: the origin states it.
 	freshLimit int64
 	// started is when the fetch of media began.
 	started int64

@@ -91,7 +91,7 @@ func (o *Origin) tryAddress(f *fetch, addr *address) (e *entry, isFinal bool, er
 	if err := o.statusError(f, a.StatusCode); err != nil {
 		err.URL = a.url()
 		a.drain()
-		return o.onErrorStatus(a, err)
+		return o.onErrorStatus(f, a, err)
 	}
 	switch {
 	case a.StatusCode == http.StatusNotModified:
@@ -123,12 +123,13 @@ func (o *Origin) statusError(f *fetch, status int) *StatusError {
 
 // onErrorStatus decides whether another address is tried (after a 5xx, and after a 404 on request) and whether the response is
 // cached.
-func (o *Origin) onErrorStatus(a *response, err *StatusError) (*entry, bool, error) {
+func (o *Origin) onErrorStatus(f *fetch, a *response, err *StatusError) (*entry, bool, error) {
 	if !err.IsNotFound() {
 		return nil, err.Status < http.StatusInternalServerError, err
 	}
-	ttl := o.config.Cache.NegativeTTL
-	return negativeEntry(err, a.received, ttl), !o.upstream.FallbackOn404, err
+	e := negativeEntry(err, a.received, o.config.Cache.NegativeTTL)
+	e.started, e.freshLimit = f.started, e.freshUntil.Load()
+	return e, !o.upstream.FallbackOn404, err
 }
 
 // response is an origin's response whose body is read under a timeout.

@@ -116,12 +116,13 @@ func TestOrigin_OnErrorStatus_FinalOrNot(t *testing.T) {
 		for fallback, want := range map[bool]bool{false: test.final, true: test.finalWithFallback} {
 			o := newFixture(t, nil, []string{"http://a"})
 			o.upstream.FallbackOn404 = fallback
-			e, isFinal, err := o.onErrorStatus(&response{received: 5}, &StatusError{Status: status})
+			e, isFinal, err := o.onErrorStatus(&fetch{started: 3}, &response{received: 5}, &StatusError{Status: status})
 			if isFinal != want || (e != nil) != test.stored || err == nil {
 				t.Errorf("%d, fallback_on_404 %v: got final %v, entry %v, %v", status, fallback, isFinal, e, err)
 			}
-			if e != nil && e.freshUntil.Load() != 5+int64(o.config.Cache.NegativeTTL) {
-				t.Errorf("%d: fresh until %d", status, e.freshUntil.Load())
+			until := 5 + int64(o.config.Cache.NegativeTTL)
+			if e != nil && (e.freshUntil.Load() != until || e.freshLimit != until || e.started != 3) {
+				t.Errorf("%d: fresh until %d, %d at most, fetched at %d", status, e.freshUntil.Load(), e.freshLimit, e.started)
 			}
 		}
 	}

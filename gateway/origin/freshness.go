@@ -259,21 +259,30 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 	e.setListed(s, now)
 }
 
-// listedSince returns when a playlist began to list the bytes that it lists now under the key of a media object.
-func (c *Cache) listedSince(k cacheKey) int64 {
+// listed returns what a playlist lists now under the key of a media object, or nil.
+func (c *Cache) listed(k cacheKey) *listedState {
 	if k.media {
 		if e := c.peek(k.withoutRange()); e != nil {
 			if s := e.listed.Load(); s.isCurrent(c.now()) {
-				return s.since
+				return s
 			}
 		}
 	}
-	return math.MinInt64
+	return nil
 }
 
-// isFetchedSince reports whether the entry can be of the bytes that a playlist lists since then. If the origin states their
-// lifetime, it is believed.
-func (e *entry) isFetchedSince(since int64) bool { return e.freshLimit == 0 || e.started >= since }
+// isOf reports whether the entry can be what a playlist lists; s may be nil. If the origin states a lifetime of the bytes, it is
+// believed. Where there were none, the origin may have them since: a playlist can list what is only about to be written.
+func (e *entry) isOf(s *listedState) bool {
+	switch {
+	case s == nil, e.freshLimit == 0:
+		return true
+	case e.negative != nil:
+		return e.started >= s.at
+	default:
+		return e.started >= s.since
+	}
+}
 
 // mayBeOther reports whether the entry has expired and nothing tells that the origin still has the same bytes: it states no
 // lifetime, and no playlist lists them. Then a slow origin is waited for. One that fails is believed to have them.
@@ -287,7 +296,7 @@ func (e *entry) setListed(s *listedState, now int64) {
 		return
 	}
 	e.listed.Store(s)
-	if !e.isFetchedSince(s.since) {
+	if !e.isOf(s) {
 		e.freshUntil.Store(0)
 		e.staleUntil.Store(0)
 		return

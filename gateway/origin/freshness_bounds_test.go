@@ -323,7 +323,7 @@ func TestCache_SetListed_OfNoEntry(t *testing.T) {
 	})
 }
 
-func TestCache_ListedSince(t *testing.T) {
+func TestCache_Listed(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{"http://a"})
 	store := func(k cacheKey, s *listedState) {
@@ -339,24 +339,35 @@ func TestCache_ListedSince(t *testing.T) {
 	store(playlist, &listedState{since: 5, until: math.MaxInt64})
 	part := listed
 	part.variant = "bytes=0-5"
-	for k, want := range map[cacheKey]int64{
-		listed: 5, part: 5, expired: math.MinInt64, plain: math.MinInt64, playlist: math.MinInt64, {path: "/none", media: true}: math.MinInt64,
+	for k, want := range map[cacheKey]bool{
+		listed: true, part: true, expired: false, plain: false, playlist: false, {path: "/none", media: true}: false,
 	} {
-		if got := o.cache.listedSince(k); got != want {
-			t.Errorf("%+v: got %d, want %d", k, got, want)
+		if got := o.cache.listed(k); (got != nil) != want || got != nil && got.since != 5 {
+			t.Errorf("%+v: got %+v, want one: %v", k, got, want)
 		}
 	}
 }
 
-func TestEntry_IsFetchedSince(t *testing.T) {
+func TestEntry_IsOf(t *testing.T) {
 	t.Parallel()
+	missing := &StatusError{Status: http.StatusNotFound}
 	for _, test := range []struct {
-		limit, started, since int64
-		want                  bool
+		negative         error
+		limit, since, at int64
+		want             bool
 	}{
-		{0, 5, 9, true}, {1, 5, 4, true}, {1, 5, 5, true}, {1, 5, 6, false}, {-1, 5, 6, false},
+		{nil, 0, 9, 9, true},
+		{nil, 1, 4, 9, true},
+		{nil, 1, 5, 9, true},
+		{nil, 1, 6, 9, false},
+		{nil, -1, 6, 9, false},
+		{missing, 1, 4, 4, true},
+		{missing, 1, 4, 5, true},
+		{missing, 1, 4, 6, false},
+		{ErrPlaylist, 0, 9, 9, true},
 	} {
-		if got := (&entry{freshLimit: test.limit, started: test.started}).isFetchedSince(test.since); got != test.want {
+		e := &entry{negative: test.negative, freshLimit: test.limit, started: 5}
+		if got := e.isOf(&listedState{since: test.since, at: test.at}); got != test.want || !e.isOf(nil) {
 			t.Errorf("%+v: got %v", test, got)
 		}
 	}

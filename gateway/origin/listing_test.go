@@ -22,14 +22,20 @@ type numbered struct {
 	header  http.Header
 	// hold, if not nil, holds the next answer.
 	hold atomic.Pointer[chan struct{}]
+	// isMissing has the origin answer 404.
+	isMissing atomic.Bool
 }
 
 func newNumbered(t *testing.T, header http.Header) *numbered {
 	n := &numbered{header: header}
 	n.fixture = newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
-		body := fmt.Sprint("fetch ", n.fetches.Add(1))
+		body, isMissing := fmt.Sprint("fetch ", n.fetches.Add(1)), n.isMissing.Load()
 		if hold := n.hold.Swap(nil); hold != nil {
 			<-*hold
+		}
+		if isMissing {
+			w.WriteHeader(http.StatusNotFound)
+			return
 		}
 		maps.Copy(w.Header(), n.header)
 		if r.Header.Get("Range") != "" {
@@ -179,6 +185,51 @@ func TestOrigin_Listed(t *testing.T) {
 			o.lists("p", media("/a.key", 7, "/s1.ts", 4, "/a.key", 8, "/s2.ts", 5))
 			o.want(t, "fetch 5", key)
 		},
+		"missing before it is listed": func(t *testing.T, o *numbered) {
+			part := Request{Path: "/a.ts", Range: "bytes=0-6"}
+			o.isMissing.Store(true)
+			for _, r := range []Request{part, segment, segment} {
+				if _, body, err := fetchMedia(t, o.fixture, r); err == nil {
+					t.Errorf("got %q, want the origin's 404", body)
+				}
+			}
+			o.isMissing.Store(false)
+			sleep(1)
+			o.lists("p", media("/b.ts", 1, "/a.ts", 2))
+			o.want(t, "fetch 3", part)
+			o.want(t, "fetch 4", segment)
+		},
+		"missing when it is announced": func(t *testing.T, o *numbered) {
+			hint := media("/a.ts", 1)
+			for i := range 5 {
+				for _, r := range []Request{{Path: "/a.ts"}, {Path: "/a.ts", Range: "bytes=0-9"}, {Path: "/a.ts", Version: 9}} {
+					o.isMissing.Store(true)
+					hint[0].RequestVersion = r.Version
+					o.lists("p", hint)
+					if _, body, err := fetchMedia(t, o.fixture, r); err == nil {
+						t.Errorf("%d: got %q, want the origin's 404", i, body)
+					}
+					o.isMissing.Store(false)
+					sleep(1)
+					o.lists("p", hint)
+					o.want(t, fmt.Sprint("fetch ", o.fetches.Load()+1), r)
+					sleep(10 * testTarget)
+				}
+			}
+		},
+		"missing although it is listed": func(t *testing.T, o *numbered) {
+			o.lists("p", media("/b.ts", 1, "/a.ts", 2))
+			o.isMissing.Store(true)
+			for range 5 {
+				if _, body, err := fetchMedia(t, o.fixture, segment); err == nil {
+					t.Errorf("got %q, want the origin's 404", body)
+				}
+				o.lists("p", media("/b.ts", 1, "/a.ts", 2))
+			}
+			o.isMissing.Store(false)
+			sleep(DefaultConfig().Cache.NegativeTTL)
+			o.want(t, "fetch 2", segment)
+		},
 		"with a version in its request": func(t *testing.T, o *numbered) {
 			first, second := Request{Path: "/a.ts", Version: 1}, Request{Path: "/a.ts", Version: 2}
 			o.want(t, "fetch 1", first)
@@ -235,6 +286,37 @@ func TestOrigin_Listed_WhileFetched(t *testing.T) {
 		o.get(t, Request{Path: "/a.ts"})
 		o.want(t, fmt.Sprint("fetch ", o.fetches.Load()), Request{Path: "/a.ts"})
 	})
+}
+
+// TestOrigin_Listed_WhileMissing has the origin answer 404, later, to a request of before it had what is listed.
+func TestOrigin_Listed_WhileMissing(t *testing.T) {
+	t.Parallel()
+	for _, r := range []Request{{Path: "/a.ts"}, {Path: "/a.ts", Range: "bytes=0-6"}} {
+		t.Run(r.Range, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newNumbered(t, nil)
+				hold := make(chan struct{})
+				o.hold.Store(&hold)
+				o.isMissing.Store(true)
+				first := make(chan error, 1)
+				go func() {
+					_, _, err := fetchMedia(t, o.fixture, r)
+					first <- err
+				}()
+				synctest.Wait()
+				o.isMissing.Store(false)
+				sleep(1)
+				o.lists("p", media("/a.ts", 1))
+				o.want(t, "fetch 2", r)
+				close(hold)
+				if err := <-first; err == nil {
+					t.Error("a viewer of before the listing got no 404")
+				}
+				o.want(t, "fetch 2", r)
+			})
+		})
+	}
 }
 
 // TestOrigin_Listed_SlowOrigin has an origin take longer than cache.max_wait_for_fresh for what has expired.

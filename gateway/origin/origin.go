@@ -128,11 +128,11 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	// The cache is read again because a fetch is stored before it is removed from active: without either, this call is
 	// the first.
 	old := o.cache.get(k)
-	since := o.cache.listedSince(k)
-	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isFetchedSince(since) {
+	listed := o.cache.listed(k)
+	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isOf(listed) {
 		return nil, old, nil
 	}
-	if f := o.active[k]; f != nil && f.started >= since && f.join() {
+	if f := o.active[k]; f != nil && (listed == nil || f.started >= listed.since) && f.join() {
 		o.count.coalesced.Add(1)
 		return f, nil, nil
 	}
