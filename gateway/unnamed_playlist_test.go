@@ -122,6 +122,33 @@ func TestServe_PlaylistTypedAsMedia(t *testing.T) {
 	}
 }
 
+// TestServe_PlaylistTypedAsMedia_Range has a viewer ask for a part of such a playlist that does not have its first bytes.
+func TestServe_PlaylistTypedAsMedia_Range(t *testing.T) {
+	t.Parallel()
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInNone} {
+		for _, contentType := range []string{"", "text/html", "application/octet-stream", "application/x-mpegURL", "audio/mpegurl"} {
+			for _, part := range []string{"bytes=1-", "bytes=20-29", "bytes=-30"} {
+				t.Run(ticketIn.String()+"/"+contentType+"/"+part, func(t *testing.T) {
+					t.Parallel()
+					g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn = ticketIn })
+					g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
+						w.Header()["Content-Type"] = []string{contentType}
+						http.ServeContent(w, r, "", time.Time{}, strings.NewReader(unnamedPlaylist))
+					}
+					field, path := "Range: "+part, "/~"+g.ticket(t, "a001")+"/play/a001/list"
+					for range 2 {
+						g.want(t, http.StatusForbidden, "/play/a001/list", field)
+						whole, got := g.want(t, http.StatusOK, path), g.want(t, http.StatusOK, path, field)
+						if got.body != whole.body || !strings.HasPrefix(got.body, "#EXTM3U\n") {
+							t.Errorf("got %q, want the rewritten playlist %q", got.body, whole.body)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestServe_PlaylistTypedAsMedia_IsLive sees that it is cached as a playlist.
 func TestServe_PlaylistTypedAsMedia_IsLive(t *testing.T) {
 	t.Parallel()

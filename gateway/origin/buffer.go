@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -243,12 +242,9 @@ func isPlaylistStart(start []byte, isWhole bool) (isPlaylist, isKnown bool) {
 	}
 }
 
-// canBePlaylist reports whether the first bytes of a response must tell whether it is a playlist. Servers send playlists,
+// canBePlaylist reports whether the first bytes of an object must tell whether it is a playlist. Servers send playlists,
 // and segments, as text or without a type that says what it is.
-func canBePlaylist(h *responseHead) bool {
-	if h.status == http.StatusPartialContent && h.partRange.lo > 0 {
-		return false
-	}
+func (h *Header) canBePlaylist() bool {
 	for _, class := range [...]string{"video/", "audio/", "image/"} {
 		if name, found := cutPrefixFold(h.ContentType, class); found {
 			return class == "audio/" && strings.Contains(strings.ToLower(name), "mpegurl")

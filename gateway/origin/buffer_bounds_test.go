@@ -63,7 +63,7 @@ func TestOrigin_Media_LargestObject_Stored(t *testing.T) {
 	}
 }
 
-func TestCanBePlaylist(t *testing.T) {
+func TestHeader_CanBePlaylist(t *testing.T) {
 	t.Parallel()
 	part := func(lo int64) contentRange { return contentRange{lo: lo, hi: lo + 10} }
 	for name, test := range map[string]struct {
@@ -80,9 +80,9 @@ func TestCanBePlaylist(t *testing.T) {
 		"video of a playlist":     {responseHead{status: 200, Header: Header{ContentType: "video/mpegurl"}}, false},
 		"an image":                {responseHead{status: 200, Header: Header{ContentType: "image/jpeg"}}, false},
 		"the beginning of a text": {responseHead{status: 206, partRange: part(0)}, true},
-		"a later part of it":      {responseHead{status: 206, partRange: part(1)}, false},
+		"a later part of it":      {responseHead{status: 206, partRange: part(1)}, true},
 	} {
-		if got := canBePlaylist(&test.head); got != test.want {
+		if got := test.head.canBePlaylist(); got != test.want {
 			t.Errorf("%s: got %v, want %v", name, got, test.want)
 		}
 	}

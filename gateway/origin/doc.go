@@ -51,7 +51,8 @@
 //
 // The first bytes tell a playlist, because servers send playlists as text or data, and segments as playlists. The head of media
 // waits for them, unless its type is that of a video, sound or picture. The viewer's request is then one for the playlist.
-// For as long as media would be fresh, nobody tries it as media again.
+// For as long as media would be fresh, nobody tries it as media again. A range that does not have the first bytes waits for
+// those of the object, which are fetched as a range of their own and cached as one: the whole object may be a film.
 //
 // Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
 // (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small

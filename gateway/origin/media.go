@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -39,12 +40,37 @@ func (o *Origin) mediaMiss(ctx context.Context, r Request, k cacheKey) (Stream, 
 		part := k
 		part.variant = want.String()
 		s, err := o.fetchMedia(ctx, &r, part, want)
+		if err == nil {
+			err = o.checkStart(ctx, &r, k, &s)
+		}
 		if !errors.Is(err, errOtherVersion) {
 			return s, err
 		}
 		r.Range = ""
 	}
 	return o.fetchMedia(ctx, &r, k, byteRange{})
+}
+
+// startLength is how many bytes tell a playlist from other media.
+const startLength = 2 * maxBlank
+
+// checkStart returns an error, ErrPlaylist for example, and closes the stream, unless the object of which it is a part begins
+// as media. A part without the first bytes does not tell.
+func (o *Origin) checkStart(ctx context.Context, r *Request, k cacheKey, s *Stream) error {
+	if part, ok := parseContentRange(s.ContentRange); !s.isPart || !ok || part.lo == 0 || !s.canBePlaylist() {
+		return nil
+	}
+	start := byteRange{isSet: true, last: startLength - 1}
+	k.variant = start.String()
+	first, err := o.fetchMedia(ctx, &Request{Channel: r.Channel, IsListed: r.IsListed, FreshFor: r.FreshFor, Range: k.variant}, k, start)
+	if err != nil {
+		_ = s.Close()
+		*s = Stream{}
+		return err
+	}
+	_, _ = io.CopyN(io.Discard, &first, startLength) // so that it is stored
+	_ = first.Close()
+	return nil
 }
 
 // fetchMedia returns the cached entry of the key, or joins the fetch of it.
@@ -109,7 +135,7 @@ func (e *entry) stream(r *Request, stale bool) (Stream, error) {
 	}
 	s := Stream{
 		Header: &o.Header, Status: out.status, ContentRange: out.contentRange,
-		ContentLength: out.hi - out.lo, Fetched: o.Fetched, Stale: stale,
+		ContentLength: out.hi - out.lo, Fetched: o.Fetched, Stale: stale, isPart: o.Status == http.StatusPartialContent,
 	}
 	if out.status == o.Status {
 		s.object = o
@@ -143,7 +169,7 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 	}
 	s := Stream{
 		Header: &h.Header, Status: out.status, ContentRange: out.contentRange,
-		ContentLength: out.hi - out.lo, Fetched: h.fetched,
+		ContentLength: out.hi - out.lo, Fetched: h.fetched, isPart: h.status == http.StatusPartialContent,
 	}
 	if out.hi < 0 {
 		s.ContentLength = -1
@@ -180,7 +206,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 		h.length = -1
 	}
 	f.prepareBody(h.length, isEncoded)
-	if canBePlaylist(h) {
+	if h.partRange.lo == 0 && h.canBePlaylist() {
 		var isPlaylist bool
 		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {
 			a.drain()

@@ -2,12 +2,19 @@ package origin
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"usher/backends/setting"
 )
 
 func newSeeker(n int) io.ReadSeeker { return bytes.NewReader(randomBody(n)) }
@@ -251,12 +258,104 @@ func TestParseContentRange(t *testing.T) {
 	}
 }
 
+// TestMedia_PartOfUntypedFile_StartFetchedOnce plays a file by ranges that is too large for the cache and of which the origin does
+// not say what it is.
+func TestMedia_PartOfUntypedFile_StartFetchedOnce(t *testing.T) {
+	t.Parallel()
+	body := randomBody(int(3 * setting.MiB))
+	for name, test := range map[string]struct {
+		contentType string
+		want        []string
+	}{
+		"data":      {"application/octet-stream", []string{"bytes=1000-1999", "bytes=0-511", "bytes=2000000-2999999", "bytes=-10"}},
+		"no type":   {"", []string{"bytes=1000-1999", "bytes=0-511", "bytes=2000000-2999999", "bytes=-10"}},
+		"a video":   {"video/mp4", []string{"bytes=1000-1999", "bytes=2000000-2999999", "bytes=-10"}},
+		"a picture": {"image/jpeg", []string{"bytes=1000-1999", "bytes=2000000-2999999", "bytes=-10"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var ranges []string
+			limit := func(c *Config) { c.Cache.MaxObjectSize = setting.MiB }
+			o := newFixture(t, limit, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				ranges = append(ranges, r.Header.Get("Range"))
+				mu.Unlock()
+				w.Header()["Content-Type"] = []string{test.contentType}
+				http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
+			})})
+			for range 2 {
+				for _, part := range []struct {
+					field  string
+					lo, hi int
+				}{{"bytes=1000-1999", 1000, 2000}, {"bytes=2000000-2999999", 2_000_000, 3_000_000}, {"bytes=-10", len(body) - 10, len(body)}} {
+					s, got := mustMedia(t, o, Request{Path: "/film", Range: part.field})
+					if s.Status != http.StatusPartialContent {
+						t.Errorf("%s: got status %d", part.field, s.Status)
+					}
+					requireSameBytes(t, []byte(got), body[part.lo:part.hi])
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(ranges, test.want) {
+				t.Errorf("the origin got %q, want %q", ranges, test.want)
+			}
+		})
+	}
+}
+
+// TestMedia_PartOfUntypedFile_StartFails gives no part of what may be a playlist.
+func TestMedia_PartOfUntypedFile_StartFails(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer http.HandlerFunc
+		want   func(error) bool
+	}{
+		"it fails": {
+			func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) },
+			func(err error) bool { return err != nil && !errors.Is(err, ErrPlaylist) },
+		},
+		"it is a playlist": {
+			func(w http.ResponseWriter, r *http.Request) {
+				http.ServeContent(w, r, "", time.Time{}, strings.NewReader("#EXTM3U\n#EXTINF:1\n1.ts\n"))
+			},
+			func(err error) bool { return errors.Is(err, ErrPlaylist) },
+		},
+		"it is the whole": { // an origin that gives some ranges only
+			func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(randomBody(100)) },
+			func(err error) bool { return err == nil },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Range") == "bytes=5-9" {
+					w.Header().Set("Content-Range", "bytes 5-9/100")
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = io.WriteString(w, "56789")
+					return
+				}
+				test.answer(w, r)
+			})})
+			r := Request{Path: "/film", Range: "bytes=5-9", IfRange: "", IfModifiedSince: modified}
+			for range 2 {
+				if _, body, err := fetchMedia(t, o, r); !test.want(err) || err == nil && body == "" {
+					t.Errorf("got %q, %v", body, err)
+				}
+			}
+			waitUntil(t, "all fetches end", func() bool { return o.Stats().ActiveFetches == 0 })
+		})
+	}
+}
+
 // TestMedia_PartOfUnknownTotal_IsNotTheWhole fetches a part whose Content-Range has no total, and then the object.
 func TestMedia_PartOfUnknownTotal_IsNotTheWhole(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
+		w.Header().Set("Content-Type", "video/mp4")
 		if r.Header.Get("Range") != "" {
 			w.Header().Set("Content-Range", "bytes 2-4/*")
 			w.WriteHeader(http.StatusPartialContent)

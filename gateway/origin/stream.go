@@ -25,6 +25,8 @@ type Stream struct {
 	Stale bool
 
 	object *Object
+	// isPart reports that the bytes are of a range as the origin sent it.
+	isPart bool
 	body   []byte // the bytes that Next returns
 	reader *reader
 }
