@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,6 +17,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/backends/setting"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
@@ -453,9 +455,32 @@ func TestServe_InvalidPlaylist_BadGateway(t *testing.T) {
 	g := newTestGateway(t, nil)
 	g.upstream.Files["/play/a001/index.m3u8"] = "<html>Service worker is starting</html>"
 	got := g.want(t, 502, "/play/a001/index.m3u8?token=1")
-	if strings.Contains(got.body, "html") {
-		t.Errorf("body: the page got through: %q", got.body)
+	if got.body != invalidPlaylist+"\n" {
+		t.Errorf("body: got %q, want the reason", got.body)
 	}
+}
+
+// TestServe_InvalidPlaylist_LastVersion has a packager write a playlist anew, and be away then.
+func TestServe_InvalidPlaylist_LastVersion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		body, status := mediaPlaylist, http.StatusOK
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			resp := gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body))
+			resp.StatusCode = status
+			return resp, nil
+		})
+		at := &url.URL{Scheme: "http", Host: "tv", Path: "/~" + node.ticket + "/play/a001/index.m3u8"}
+		for _, body = range []string{mediaPlaylist, "", "<html>", ""} {
+			if got := getFrom(t, node, at); !strings.HasPrefix(got, "#EXTM3U") {
+				t.Errorf("while the origin sends %q: got %q, want the last version", body, got)
+			}
+			advance(4 * time.Second)
+		}
+		if status = http.StatusServiceUnavailable; !strings.HasPrefix(getFrom(t, node, at), "#EXTM3U") {
+			t.Error("after that it is not served stale")
+		}
+	})
 }
 
 func TestServe_OriginOverloaded_RetryLater(t *testing.T) {

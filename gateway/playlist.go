@@ -24,6 +24,9 @@ const playlistType = "application/vnd.apple.mpegurl"
 // operator adds must show soon.
 const masterPlaylistFreshness = 5 * time.Second
 
+// invalidPlaylist is the reason of a refusal.
+const invalidPlaylist = "the origin sent no valid playlist"
+
 // templateKey identifies one rewriting of a playlist or document.
 type templateKey struct {
 	route *route
@@ -82,7 +85,7 @@ func (g *Gateway) serveDocument(ctx context.Context, rc *requestContext, resp *R
 
 // fetchRewritten returns a playlist or document, and how it is written for viewers. Without either it has answered.
 func (g *Gateway) fetchRewritten(
-	ctx context.Context, rc *requestContext, directives string, fresh func([]byte) (fresh, stale time.Duration), resp *Response,
+	ctx context.Context, rc *requestContext, directives string, fresh func([]byte) (fresh, stale time.Duration, err error), resp *Response,
 ) (origin.Playlist, *hls.Template, error) {
 	s, ok := g.source(rc)
 	if !ok {
@@ -103,7 +106,7 @@ func (g *Gateway) fetchRewritten(
 	}
 	if made.err != nil {
 		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
-		resp.refuse(http.StatusBadGateway, "the origin sent no valid playlist")
+		resp.refuse(http.StatusBadGateway, invalidPlaylist)
 		return p, nil, nil
 	}
 	return p, made.Template, nil
@@ -174,18 +177,19 @@ func isPlaylistType(contentType string) bool {
 }
 
 // freshness returns how long a playlist is fresh, and how long it may be served stale if the origin fails. Half a target
-// duration is the most that RFC 8216 lets a cache add, and half a part if the origin publishes parts.
-func freshness(body []byte) (fresh, stale time.Duration) {
+// duration is the most that RFC 8216 lets a cache add, and half a part if the origin publishes parts. An error means that the body is
+// no playlist.
+func freshness(body []byte) (fresh, stale time.Duration, err error) {
 	info, err := hls.Scan(body)
 	switch {
 	case err != nil:
-		return 0, 0
+		return 0, 0, err
 	case info.IsMultivariant:
-		return masterPlaylistFreshness, time.Minute
+		return masterPlaylistFreshness, time.Minute, nil
 	case info.PartTarget > 0 && !info.HasEndList:
-		return info.PartTarget / 2, 3 * info.TargetDuration
+		return info.PartTarget / 2, 3 * info.TargetDuration, nil
 	default:
-		return info.TargetDuration / 2, 3 * info.TargetDuration
+		return info.TargetDuration / 2, 3 * info.TargetDuration, nil
 	}
 }
 
@@ -279,6 +283,8 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 		resp.refuse(status.Status, "the origin does not have this file")
 	case errors.Is(err, origin.ErrPath):
 		resp.refuse(http.StatusNotFound, "the origin does not have this path")
+	case errors.Is(err, origin.ErrInvalidPlaylist):
+		resp.refuse(http.StatusBadGateway, invalidPlaylist)
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):
 		g.shed(err, resp, g.options.RetryAfter)
 	case errors.Is(err, context.DeadlineExceeded):

@@ -70,6 +70,7 @@ func TestFreshness(t *testing.T) {
 		fresh, stale time.Duration
 	}{
 		"no playlist":              {"<html>", 0, 0},
+		"nothing":                  {"", 0, 0},
 		"a multivariant playlist":  {"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n", 5 * time.Second, time.Minute},
 		"a media playlist":         {media, 3 * time.Second, 18 * time.Second},
 		"one that is complete":     {media + "#EXT-X-ENDLIST\n", 3 * time.Second, 18 * time.Second},
@@ -79,8 +80,9 @@ func TestFreshness(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if fresh, stale := freshness([]byte(tc.body)); fresh != tc.fresh || stale != tc.stale {
-				t.Errorf("got %v and %v, want %v and %v", fresh, stale, tc.fresh, tc.stale)
+			fresh, stale, err := freshness([]byte(tc.body))
+			if fresh != tc.fresh || stale != tc.stale || (err != nil) != (tc.stale == 0) {
+				t.Errorf("got %v and %v, %v, want %v and %v", fresh, stale, err, tc.fresh, tc.stale)
 			}
 		})
 	}

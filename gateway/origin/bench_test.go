@@ -31,7 +31,7 @@ func readHit(o fixture) int {
 	return n
 }
 
-func alwaysFresh([]byte) (fresh, stale time.Duration) { return time.Hour, time.Hour }
+func alwaysFresh([]byte) (fresh, stale time.Duration, err error) { return time.Hour, time.Hour, nil }
 
 func readPlaylistHit(o fixture) int {
 	p, err := o.Playlist(context.Background(), &Request{Path: "/play/a001/index.m3u8", Freshness: alwaysFresh})

@@ -293,7 +293,7 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 		if source := o.sourceOf(f, a); source != old.Source { // another server has the same version
 			old = &Object{Header: old.Header, Status: old.Status, Body: old.Body, Fetched: old.Fetched, Source: source}
 		}
-		e := o.playlistEntry(f, a, old)
+		e, _ := o.playlistEntry(f, a, old) // it is what was stored
 		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e
 	}

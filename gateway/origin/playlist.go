@@ -12,12 +12,12 @@ import (
 )
 
 // Playlist returns a playlist, whole and decoded: from memory while it is fresh, else from the origin. Concurrent requests
-// for the same playlist share one fetch. If the origin fails (no response, 5xx, a bound of the gateway), Playlist returns
-// a stale copy as long as Freshness allows. With a stale copy it waits for the refresh no longer than
+// for the same playlist share one fetch. If the origin fails (no response, 5xx, no playlist, a bound of the gateway), Playlist
+// returns a stale copy as long as Freshness allows. With a stale copy it waits for the refresh no longer than
 // [CacheConfig].MaxWaitForFresh.
 //
-// It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrTooLarge], [ErrPath] or
-// [ErrClosed], possibly wrapped, or ctx's own error.
+// It returns a *StatusError, an *UnreachableError (with [ErrInvalidPlaylist] if the body is none), a *HostError, a
+// *backends.Overload, [ErrTooLarge], [ErrPath] or [ErrClosed], possibly wrapped, or ctx's own error.
 func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
 	if r.Base != "" {
@@ -93,7 +93,8 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 	}
 }
 
-// receivePlaylist reads the whole body. If the body ends early, another address is tried.
+// receivePlaylist reads the whole body. If the body ends early or is no playlist, another address is tried, and what is stored
+// stays.
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(a)
 	if err != nil {
@@ -110,7 +111,11 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	if f.stored != nil && f.stored.object.sameAs(object) {
 		object = f.stored.object
 	}
-	return o.playlistEntry(f, a, object), true, nil
+	e, err := o.playlistEntry(f, a, object)
+	if err != nil {
+		return nil, false, &UnreachableError{Origin: o.name, Err: fmt.Errorf("%w: %w", ErrInvalidPlaylist, err), URL: a.url()}
+	}
+	return e, true, nil
 }
 
 func (o *Origin) readPlaylist(a *response) ([]byte, error) {
@@ -177,10 +182,12 @@ func (o *Object) sameAs(other *Object) bool {
 // playlistRetention is how long a playlist is kept after its last use, to compare the next version with it.
 const playlistRetention = 30 * time.Second
 
-func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) *entry {
+// playlistEntry returns the entry of a playlist, and an error if it is none.
+func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) (*entry, error) {
 	var fresh, stale time.Duration
+	var err error
 	if f.freshness != nil {
-		fresh, stale = f.freshness(object.Body)
+		fresh, stale, err = f.freshness(object.Body)
 	}
 	fresh, stale = min(fresh, maxFresh), min(stale, maxFresh)
 	e := &entry{
@@ -194,5 +201,5 @@ func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) *entry {
 	if f.key.class() == classPlaylist { // the same directives are not requested again
 		e.retention += playlistRetention
 	}
-	return e
+	return e, err
 }

@@ -71,13 +71,13 @@ func TestObject_SameAs_EveryField(t *testing.T) {
 func TestOrigin_PlaylistEntry_Times(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{"http://a"})
-	freshness := func(fresh, stale time.Duration) func([]byte) (a, b time.Duration) {
-		return func([]byte) (a, b time.Duration) { return fresh, stale }
+	freshness := func(fresh, stale time.Duration) func([]byte) (a, b time.Duration, err error) {
+		return func([]byte) (a, b time.Duration, err error) { return fresh, stale, nil }
 	}
 	const received = 1000
 	for name, test := range map[string]struct {
 		variant                 string
-		freshness               func([]byte) (a, b time.Duration)
+		freshness               func([]byte) (a, b time.Duration, err error)
 		fresh, stale, retention time.Duration
 	}{
 		"ordinary":             {"", freshness(3, 18), 3, 18, 18 + playlistRetention},
@@ -89,7 +89,10 @@ func TestOrigin_PlaylistEntry_Times(t *testing.T) {
 	} {
 		f := &fetch{key: cacheKey{variant: test.variant}, freshness: test.freshness}
 		a := &response{Response: &http.Response{Header: http.Header{"Etag": {"v"}, "Last-Modified": {"x"}}}, received: received}
-		e := o.playlistEntry(f, a, &Object{})
+		e, err := o.playlistEntry(f, a, &Object{})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 		if e.freshUntil.Load() != received+int64(test.fresh) || e.staleUntil.Load() != received+int64(test.stale) || e.retention != test.retention {
 			t.Errorf("%s: fresh until %d, stale until %d, kept for %v", name, e.freshUntil.Load(), e.staleUntil.Load(), e.retention)
 		}

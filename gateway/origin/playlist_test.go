@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,7 @@ type playlistOrigin struct {
 	status   int           // 0: 200
 	hold     time.Duration // before the response
 	etag     bool
+	body     string // instead of the playlist
 }
 
 func (p *playlistOrigin) set(change func(*playlistOrigin)) {
@@ -42,7 +44,7 @@ func (p *playlistOrigin) requestCount() int {
 func (p *playlistOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.requests++
-	status, hold, body := p.status, p.hold, fmt.Sprintf("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:%d\n", p.version)
+	status, hold, instead, body := p.status, p.hold, p.body, fmt.Sprintf("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:%d\n", p.version)
 	tag := fmt.Sprintf("%q", fmt.Sprint(p.version))
 	if p.etag {
 		w.Header().Set("ETag", tag)
@@ -61,12 +63,20 @@ func (p *playlistOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotModified)
 	default:
 		w.Header().Set("Content-Type", "application/vnd.apple.mpegurl")
-		_, _ = io.WriteString(w, body)
+		_, _ = io.WriteString(w, cmp.Or(instead, body))
 	}
 }
 
+// testPage is no playlist.
+const testPage = "<html>"
+
 // liveFreshness is the freshness for a target duration of 6 s: fresh for 3 s, and stale until 18 s after the fetch.
-func liveFreshness([]byte) (fresh, stale time.Duration) { return 3 * time.Second, 18 * time.Second }
+func liveFreshness(body []byte) (fresh, stale time.Duration, err error) {
+	if string(body) == testPage {
+		return 0, 0, io.ErrUnexpectedEOF
+	}
+	return 3 * time.Second, 18 * time.Second, nil
+}
 
 func reloadRequest() Request { return Request{Path: "/live.m3u8", Freshness: liveFreshness} }
 
@@ -164,6 +174,10 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 			fail:    func(p *playlistOrigin) { p.status = http.StatusNotFound },
 			excused: true,
 		},
+		"it sends a page": {
+			fail:    func(p *playlistOrigin) { p.body = testPage },
+			excused: true,
+		},
 		"it says that there is none any more": {fail: func(p *playlistOrigin) { p.status = http.StatusGone }},
 		"it says that we may not":             {fail: func(p *playlistOrigin) { p.status = http.StatusForbidden }},
 	}
@@ -188,7 +202,7 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 				if got, err := o.Playlist(t.Context(), new(reloadRequest())); err == nil {
 					t.Errorf("long after: got sequence %s, want the error", sequence(got))
 				}
-				p.set(func(p *playlistOrigin) { p.status, p.hold, p.version = 0, 0, 9 })
+				p.set(func(p *playlistOrigin) { p.status, p.hold, p.body, p.version = 0, 0, "", 9 })
 				sleep(time.Second)
 				if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != "9" || got.Stale {
 					t.Errorf("when it is back: got sequence %s, stale %v", sequence(got), got.Stale)
@@ -196,6 +210,35 @@ func TestPlaylist_OriginFails_ServesStale(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestPlaylist_PageInItsPlace_NextAddress has one of two addresses send what is no playlist.
+func TestPlaylist_PageInItsPlace_NextAddress(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &playlistOrigin{}, &playlistOrigin{version: 7}
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": a.ServeHTTP, "b": b.ServeHTTP}), nil, "a", "b")
+		for i, page := range []string{"", testPage, testPage} {
+			a.set(func(p *playlistOrigin) { p.body = page })
+			want := "7"
+			if page == "" {
+				want = "0"
+			}
+			if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != want || got.Stale {
+				t.Errorf("reload %d: got sequence %s, stale %v, want %s", i, sequence(got), got.Stale, want)
+			}
+			sleep(4 * time.Second)
+		}
+		b.set(func(p *playlistOrigin) { p.body = testPage })
+		if got := mustPlaylist(t, o, reloadRequest()); sequence(got) != "7" || !got.Stale {
+			t.Errorf("from neither: got sequence %s, stale %v", sequence(got), got.Stale)
+		}
+		sleep(15 * time.Second)
+		_, err := o.Playlist(t.Context(), new(reloadRequest()))
+		if u, ok := errors.AsType[*UnreachableError](err); !ok || u.URL != "http://b/live.m3u8" || !errors.Is(err, ErrInvalidPlaylist) {
+			t.Errorf("long after: got %v, want the address that sent it last", err)
+		}
+	})
 }
 
 func TestPlaylist_OriginFails_RefreshesOncePerSecond(t *testing.T) {
@@ -395,7 +438,7 @@ func TestPlaylist_TooLarge_Refused(t *testing.T) {
 func TestPlaylist_FreshnessPanics_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) {})})
-	_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration) { panic("bad playlist") }})
+	_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration, err error) { panic("bad playlist") }})
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "bad playlist") {
 		t.Errorf("got %v, want an UnreachableError that says so", err)

@@ -43,9 +43,9 @@ type Request struct {
 	IfNoneMatch, IfModifiedSince string
 
 	// Freshness returns for how long after its fetch a playlist is fresh, and for how long it may be served if the origin
-	// fails. It is called once for each version and refresh. Nil means never fresh: only concurrent requests share a
-	// fetch.
-	Freshness func(body []byte) (fresh, stale time.Duration)
+	// fails. An error means that the body is no playlist, as if the origin had failed. It is called once for each version and
+	// refresh. Nil means never fresh: only concurrent requests share a fetch.
+	Freshness func(body []byte) (fresh, stale time.Duration, err error)
 }
 
 // fetchClass is a kind of fetch. Each has its own connections.
