@@ -148,6 +148,7 @@ func (g *Gateway) rewrite(rc *requestContext, o *origin.Object, s *source) *rewr
 		UnderTicket:    rc.isTicketInPath,
 		QueryParameter: g.options.Config.Tickets.Parameter,
 		Query:          s.query,
+		IsViewersQuery: s.isViewersQuery,
 		Variables:      strings.Clone(rc.sealed.target.Variables),
 		Locate:         locator.locate,
 		Pathway:        locator.pathway,

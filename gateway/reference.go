@@ -20,6 +20,8 @@ type source struct {
 	base string
 	// path is escaped. Without a base it is below the path of the origin's address.
 	path, query string
+	// isViewersQuery reports that the viewer chose some of the query.
+	isViewersQuery bool
 	// version is that of a reference.
 	version uint64
 	// isListed reports that a playlist lists the path byte for byte, so that it may look like another one.
@@ -106,6 +108,7 @@ func (g *Gateway) source(rc *requestContext) (source, bool) {
 		}
 	} else {
 		s.path, s.query = rc.target.originPath(), g.forwardedQuery(rc)
+		s.isViewersQuery = s.query != ""
 	}
 	if s.origin == nil {
 		return s, false

@@ -26,6 +26,10 @@
 //   - A URI with {$variables} (EXT-X-DEFINE) is written with their values, because a viewer's own query may give
 //     QUERYPARAM other ones. The definitions stay. A variable whose value is not known is opaque: a URI that begins with
 //     one could lead anywhere and stays unchanged.
+//   - A viewer does not decide where a URI leads. So a value that they chose (Options.IsViewersQuery) is written into a path only
+//     if it has none of / \ : ? # % and makes no name empty or a dot segment, and never into a host. Otherwise the URI stays
+//     unchanged, as with an unknown value. In a query it may be anything. Variables that other playlists import, and queries
+//     of which they take some, say what a viewer chose.
 //   - The version of a segment is its sequence number and the keys that apply to it (the last of each KEYFORMAT). A delta
 //     update may leave out the tags of the keys with the segments that it skips. So keys do not count in a playlist that
 //     offers delta updates. A byte range of a file is not numbered, because the file has many numbers.

@@ -43,6 +43,9 @@ type Options struct {
 
 	// Query is the query of the playlist's URI as its origin was asked, raw: the values of EXT-X-DEFINE:QUERYPARAM.
 	Query string
+	// IsViewersQuery reports that a viewer chose some of Query. In what the playlist lists, and in what is listed there in turn, their
+	// values can be single names in a path, and parts of a query, but no host and no way to another folder.
+	IsViewersQuery bool
 	// Variables are those of the playlist that lists this one, as a [Listed] told them: the values of EXT-X-DEFINE:IMPORT.
 	Variables string
 

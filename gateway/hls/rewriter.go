@@ -52,7 +52,9 @@ func newRewriter(text string, o Options) (*rewriter, error) {
 		o.Locate = func(Listed) (string, bool) { return "", false }
 	}
 	w := &rewriter{text: text, options: o, origin: from, requestBase: newBase(o.Path)}
-	w.definitions.query, w.definitions.imported = o.Query, decodeVariables(o.Variables)
+	inherited, isMarked := strings.CutPrefix(o.Variables, viewersQuery)
+	w.options.Variables = inherited
+	w.definitions = definitions{query: o.Query, isViewersQuery: o.IsViewersQuery || isMarked, imported: decodeVariables(inherited)}
 	w.out = make([]byte, 0, len(text)+len(text)/2)
 	return w, nil
 }
@@ -114,21 +116,31 @@ func (w *rewriter) writeBelowTicket(span uriSpan, ref *resolved) {
 	}
 }
 
+// viewersQuery precedes the variables that are told to a playlist if a viewer chose some of the query of its URI, of which it may take
+// variables too. It is no beginning of what encode writes.
+const viewersQuery = "?"
+
 // resolve fills in where a URI leads. False means that it must stay unchanged.
-func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) (ok bool) {
-	if ref.expanded, ok = w.definitions.known.expand(uri); !ok || !isWritable(ref.expanded, span.within) {
+func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) bool {
+	expanded, ok := w.definitions.known.expand(uri)
+	if !ok || !isWritable(expanded.text, span.within) || !expanded.isConfined() {
 		return false
 	}
+	ref.expanded = expanded.text
 	var at location
 	var written, rest string
 	written, ref.fragment = cutFragment(ref.expanded)
 	if ref.form, at, rest = w.origin.locate(written); ref.form == opaque {
 		return false
 	}
-	ref.target, ok = w.options.Locate(Listed{
+	listed := Listed{
 		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
 		Version: span.version, Variables: w.variablesFor(span.imports),
-	})
+	}
+	if listed.Role == Playlist && expanded.hasViewersQuery() {
+		listed.Variables = viewersQuery + listed.Variables
+	}
+	ref.target, ok = w.options.Locate(listed)
 	if !ok || !strings.HasPrefix(ref.target, "/") || strings.Contains(ref.target, "#") || !isWritable(ref.target, span.within) {
 		return false
 	}

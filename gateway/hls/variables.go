@@ -13,46 +13,49 @@ const maxExpansion = 8 << 10
 
 // variables are the values that a playlist knows (EXT-X-DEFINE), by name. They are needed to resolve URIs. Nil means none
 // so far.
-type variables map[string]string
+type variables map[string]value
 
 // definitions read the EXT-X-DEFINE tags of a playlist.
 type definitions struct {
 	known variables
 	// imported are the variables of the playlist that lists this one.
 	imported variables
-	// query is the raw query of the playlist's own URI.
-	query string
+	// query is the raw query of the playlist's own URI. isViewersQuery reports that a viewer chose some of it.
+	query          string
+	isViewersQuery bool
 }
 
 // define reads one EXT-X-DEFINE. A variable whose value is not known, or contains an unknown one, stays unknown. The first
 // definition of a name counts, as for players.
 func (d *definitions) define(list attributes) {
-	name, value, known := d.definition(list)
-	if _, isDefined := d.known[name]; isDefined || !known || strings.Contains(value, "{$") {
+	name, v, known := d.definition(list)
+	if _, isDefined := d.known[name]; isDefined || !known || strings.Contains(v.text, "{$") {
 		return
 	}
 	if d.known == nil {
 		d.known = variables{}
 	}
-	d.known[name] = value
+	d.known[name] = v
 }
 
 // definition returns the name and the value of one EXT-X-DEFINE.
-func (d *definitions) definition(list attributes) (name, value string, known bool) {
+func (d *definitions) definition(list attributes) (name string, v value, known bool) {
 	if name, known = findAttribute(list, "NAME"); known {
-		if value, known = findAttribute(list, "VALUE"); known {
-			value, known = d.known.expand(value)
+		if v.text, known = findAttribute(list, "VALUE"); known {
+			v, known = d.known.expand(v.text)
 		}
-		return name, value, known
+		return name, v, known
 	}
 	if name, known = findAttribute(list, "IMPORT"); known {
-		value, known = d.imported[name]
-		return name, value, known
+		v, known = d.imported[name]
+		return name, v, known
 	}
 	if name, known = findAttribute(list, "QUERYPARAM"); known {
-		value, known = queryParameter(d.query, name)
+		if v.text, known = queryParameter(d.query, name); known && d.isViewersQuery {
+			v.viewers = []part{{0, len(v.text)}}
+		}
 	}
-	return name, value, known
+	return name, v, known
 }
 
 // queryParameter returns the decoded value of a query's first parameter of that name.
@@ -69,27 +72,29 @@ func queryParameter(query, name string) (string, bool) {
 }
 
 // expand replaces the known variables by their values and leaves the others. It is false beyond maxExpansion.
-func (v variables) expand(text string) (expanded string, ok bool) {
+func (v variables) expand(text string) (expanded value, ok bool) {
 	if !strings.Contains(text, "{$") {
-		return text, true
+		return value{text: text}, true
 	}
 	var out []byte
 	for len(out) <= maxExpansion {
 		before, after, found := strings.Cut(text, "{$")
 		out = append(out, before...)
 		if !found {
-			return string(out), len(out) <= maxExpansion
+			expanded.text = string(out)
+			return expanded, len(out) <= maxExpansion
 		}
 		name := after[:nameLength(after)]
-		value, known := v[name]
+		known, isKnown := v[name]
 		switch rest, isReference := strings.CutPrefix(after[len(name):], "}"); {
-		case isReference && known:
-			out, text = append(out, value...), rest
+		case isReference && isKnown:
+			expanded.addViewers(known.viewers, len(out))
+			out, text = append(out, known.text...), rest
 		default:
 			out, text = append(append(out, "{$"...), name...), after[len(name):]
 		}
 	}
-	return "", false
+	return value{}, false
 }
 
 // nameLength returns how many characters at the beginning of a text can be those of a variable's name.
@@ -110,7 +115,8 @@ func (v variables) encode() string {
 		if i > 0 {
 			out.WriteByte('&')
 		}
-		out.WriteString(url.QueryEscape(name) + "=" + url.QueryEscape(v[name]))
+		known := v[name]
+		out.WriteString(url.QueryEscape(name) + "=" + known.encode())
 	}
 	return out.String()
 }
@@ -120,10 +126,14 @@ func decodeVariables(text string) variables {
 	if text == "" {
 		return nil
 	}
-	values, _ := url.ParseQuery(text)
-	v := make(variables, len(values))
-	for name, all := range values {
-		v[name] = all[0]
+	v := variables{}
+	for pair := range strings.SplitSeq(text, "&") {
+		name, encoded, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(name)
+		decoded, ok := decodeValue(encoded)
+		if _, isTwice := v[name]; err == nil && ok && !isTwice {
+			v[name] = decoded
+		}
 	}
 	return v
 }

@@ -1,10 +1,13 @@
 package hls_test
 
 import (
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/hls"
 )
 
 // definitions precede the URIs of variableForms.
@@ -217,5 +220,128 @@ func TestParse_Variable_ValueThatCannotBeWritten_Unchanged(t *testing.T) {
 				t.Errorf("%s, %.40s: got %q, want it unchanged", name, query, got)
 			}
 		}
+	}
+}
+
+// TestParse_ViewersVariable_ChoosesNoFolder is about a variable v whose value a viewer chose, in each way in which a URI can have it.
+// What the URI then is for the gateway; empty: it stays unchanged.
+func TestParse_ViewersVariable_ChoosesNoFolder(t *testing.T) {
+	t.Parallel()
+	const unchanged = ""
+	tests := map[string]struct{ uri, value, want string }{
+		"a folder's name":                 {"{$v}/s", "eu", "/play/a001/eu/s"},
+		"a part of a name":                {"x/s-{$v}.ts", "eu", "/play/a001/x/s-eu.ts"},
+		"a name beyond ASCII":             {"{$v}/s", "юг 1+2;a=b,c", "/play/a001/юг 1+2;a=b,c/s"},
+		"dots in a name":                  {"s{$v}.ts", "..1", "/play/a001/s..1.ts"},
+		"a part that is empty":            {"s{$v}.ts", "", "/play/a001/s.ts"},
+		"behind our host":                 {"http://10.0.0.5:8000/play/{$v}/s", "eu", "/play/eu/s"},
+		"behind the root":                 {"/play/{$v}/s", "eu", "/play/eu/s"},
+		"with our dot segments behind it": {"x/{$v}/../s", "eu", "/play/a001/x/s"},
+		"in another variable":             {"{$at}s", "eu", "/play/a001/x/eu/s"},
+		"twice":                           {"{$v}{$v}/s", "eu", "/play/a001/eueu/s"},
+		"a query":                         {"s?{$v}", "../a=b/c:d?e%66\\", "/play/a001/s?../a=b/c:d?e%66\\"},
+		"a query's value":                 {"s?a={$v}&b", "//evil.example/..", "/play/a001/s?a=//evil.example/..&b"},
+		"a query in another variable":     {"s{$query}", "../a=", "/play/a001/s?a=../a="},
+		"a fragment":                      {"s#{$v}", "/../", "/play/a001/s"},
+		"a fragment in another variable":  {"s#{$at}", "/../", "/play/a001/s"},
+		"a slash":                         {"{$v}/s", "a/b", unchanged},
+		"a slash at the end":              {"x/{$v}s", "b/", unchanged},
+		"a backslash":                     {"{$v}/s", `a\b`, unchanged},
+		"a colon":                         {"x/{$v}/s", "a:b", unchanged},
+		"a question mark":                 {"x/{$v}/s", "a?b", unchanged},
+		"a question mark, at the end":     {"s{$v}", "?b", unchanged},
+		"a number sign":                   {"x/{$v}/s", "a#b", unchanged},
+		"an escape":                       {"{$v}/s", "%2e%2e", unchanged},
+		"a dot segment":                   {"x/{$v}/s", "..", unchanged},
+		"a dot segment at the end":        {"x/{$v}", "..", unchanged},
+		"a dot segment before a query":    {"x/{$v}?a", "..", unchanged},
+		"a dot segment of two parts":      {"x/.{$v}/s", ".", unchanged},
+		"a dot segment of two variables":  {"x/{$v}{$v}/s", ".", unchanged},
+		"a dot segment with a parameter":  {"x/{$v}/s", "..;a", unchanged},
+		"an empty folder":                 {"{$v}/s", "", unchanged},
+		"an empty folder, inside":         {"x/{$v}/s", "", unchanged},
+		"an empty path":                   {"{$v}?a=b", "", unchanged},
+		"a host":                          {"http://{$v}/s", "10.0.0.5", unchanged},
+		"a part of a host":                {"http://{$v}.0.0.5:8000/s", "10", unchanged},
+		"a part of a port":                {"http://10.0.0.5:8{$v}/s", "000", unchanged},
+		"a host, without a scheme":        {"//{$v}/s", "10.0.0.5", unchanged},
+		"the scheme":                      {"{$v}://10.0.0.5:8000/play/s", "http", unchanged},
+		"nothing between two slashes":     {"/{$v}/10.0.0.5:8000/play/s", "", unchanged},
+		"nothing before two slashes":      {"{$v}//10.0.0.5:8000/play/s", "", unchanged},
+		"nothing behind a host":           {"http://10.0.0.5:8000{$v}/play/s", "", unchanged},
+	}
+	const head = "#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM=\"v\"\n#EXT-X-DEFINE:NAME=\"at\",VALUE=\"x/{$v}/\"\n#EXT-X-DEFINE:NAME=\"query\",VALUE=\"?a={$v}\"\n"
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			imports := strings.NewReplacer("QUERYPARAM", "IMPORT", "NAME", "IMPORT").Replace(head)
+			for way, definitions := range map[string]string{"asked": head, "imported": imports} {
+				o, got := modes()["path-ticketed"].options(), unchanged
+				o.Query, o.IsViewersQuery = "v="+url.QueryEscape(test.value), true
+				if way == "imported" {
+					o.Variables = listed(t, strings.TrimPrefix(head, "#EXTM3U\n")+"#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8", o)[0].Variables
+					o.Query, o.IsViewersQuery = "", false
+				}
+				o.Locate = func(l hls.Listed) (string, bool) {
+					if got = l.Ref; l.Scheme+"://"+l.Host != "http://10.0.0.5:8000" {
+						t.Errorf("%s: at %s://%s", way, l.Scheme, l.Host)
+					}
+					return l.Ref, true
+				}
+				text := viewerCopy(t, definitions+test.uri, o)
+				if got != test.want || test.want == unchanged && text != definitions+test.uri {
+					t.Errorf("%s: got %q, want %q, in %q", way, got, test.want, text)
+				}
+			}
+		})
+	}
+}
+
+// TestParse_ViewersQuery_OfListedPlaylist is about a playlist that is listed with a query, of which it takes its variable v.
+func TestParse_ViewersQuery_OfListedPlaylist(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		uri       string
+		isLocated bool
+	}{
+		"a viewer's value":            {"v.m3u8?v={$chosen}", false},
+		"a viewer's value before":     {"v.m3u8?u={$chosen}&v=a/b", false},
+		"a value of the origin's own": {"v.m3u8?v=a/b", true},
+		"a viewer's value, in a name": {"{$name}.m3u8?v=a/b", true},
+		"an imported one":             {"v.m3u8?v={$own}", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := mode{}.options()
+			o.Query, o.IsViewersQuery = "chosen=a/b&name=a", true
+			first := listed(t, "#EXT-X-DEFINE:QUERYPARAM=\"chosen\"\n#EXT-X-DEFINE:QUERYPARAM=\"name\"\n"+
+				"#EXT-X-DEFINE:NAME=\"own\",VALUE=\"a/b\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\n"+test.uri, o)[0]
+			_, o.Query, _ = strings.Cut(first.Ref, "?")
+			o.Variables, o.IsViewersQuery = first.Variables, false
+			all := listed(t, "#EXT-X-DEFINE:QUERYPARAM=\"v\"\n#EXT-X-DEFINE:IMPORT=\"own\"\n#EXT-X-RENDITION-REPORT:URI=\"{$own}\"\n{$v}/s", o)
+			if isLocated := len(all) == 2; isLocated != test.isLocated {
+				t.Errorf("listed %+v, want the segment among it: %t", all, test.isLocated)
+			}
+			if all[0].Variables != strings.TrimPrefix(first.Variables, "?") {
+				t.Errorf("a sibling imports %q, want %q", all[0].Variables, first.Variables)
+			}
+		})
+	}
+}
+
+// TestParse_ViewersVariable_PartsAreBounded has empty values that name one another.
+func TestParse_ViewersVariable_PartsAreBounded(t *testing.T) {
+	t.Parallel()
+	var body strings.Builder
+	body.WriteString("#EXTM3U\n#EXT-X-DEFINE:QUERYPARAM=\"a\"\n")
+	for name := 'b'; name <= 'z'; name++ {
+		last := "{$" + string(name-1) + "}"
+		body.WriteString("#EXT-X-DEFINE:NAME=\"" + string(name) + "\",VALUE=\"" + strings.Repeat(last, 8) + "\"\n")
+	}
+	o := mode{}.options()
+	o.Query, o.IsViewersQuery = "a=", true
+	all := listed(t, strings.TrimPrefix(body.String(), "#EXTM3U\n")+"#EXT-X-STREAM-INF:BANDWIDTH=1\ns{$z}", o)
+	if len(all) != 1 || len(all[0].Variables) > 200 {
+		t.Errorf("got %d, want one, with short variables", len(all))
 	}
 }
