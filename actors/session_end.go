@@ -110,6 +110,8 @@ func (r *Registry) write(s *Session, update session.DecisionUpdate) {
 	case outcome == session.OutcomeStale:
 		r.send(s, session.DecisionOutdated{})
 		return
+	case outcome == session.OutcomeDeferred: // the store announces it: until then another node may allow the viewer
+		return
 	case err != nil && update.RevokeTicket:
 		r.log.Warn("ticket of a denied session not revoked, a node that forgets the denial may revive the session",
 			slog.String("session", s.id.String()), slog.Any("error", err))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,5 +268,53 @@ func TestIsSameRecord(t *testing.T) {
 		if test.change(&other); isSameRecord(&record, &other) != test.want || isSameRecord(&other, &record) != test.want {
 			t.Errorf("%s: want %t", name, test.want)
 		}
+	}
+}
+
+// deferringCluster is a store that revokes a ticket only once it has recovered.
+type deferringCluster struct {
+	*fakeCluster
+
+	outcome   session.UpdateOutcome
+	announced atomic.Int32
+}
+
+func (c *deferringCluster) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	outcome, err := c.fakeCluster.SaveDecision(ctx, u)
+	if u.RevokeTicket {
+		outcome = c.outcome
+	}
+	return outcome, err
+}
+
+func (c *deferringCluster) Revoke(context.Context, session.Revocation) error {
+	c.announced.Add(1)
+	return nil
+}
+
+// TestSessionActor_Denied_Announced announces the denial of a session that ran, unless the store does so later or has dropped it.
+func TestSessionActor_Denied_Announced(t *testing.T) {
+	t.Parallel()
+	for outcome, want := range map[session.UpdateOutcome]int32{
+		session.OutcomeStored: 1, session.OutcomeKept: 1, session.OutcomeStale: 0, session.OutcomeDeferred: 0,
+	} {
+		t.Run(outcome.String(), func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := &deferringCluster{fakeCluster: &fakeCluster{isShared: true}, outcome: outcome}
+				b := newFakeBackend(backends.PolicyAllow, nil)
+				n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster, s.rules.Validity = store, 10*time.Second })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+				n.keepWatching(t, openRequest(1), 10*time.Second+100*time.Millisecond, nil)
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
+					t.Fatalf("%v by %v, want a denial", d.Verdict, d.Source)
+				}
+				if got := store.announced.Load(); got != want {
+					t.Errorf("announced %d times, want %d", got, want)
+				}
+			})
+		})
 	}
 }

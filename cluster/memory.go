@@ -228,7 +228,7 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	if r.Decision.Verdict == backends.Pending {
 		return session.OutcomeStored
 	}
-	if e.hasRecord && holdsAt(old, revokedBefore, now) {
+	if e.hasRecord && (u.RevokeTicket && r.Opened.Before(old.Opened) || holdsAt(old, revokedBefore, now)) {
 		if outcome := outcomeBeside(old, &u); outcome != session.OutcomeStored {
 			return outcome
 		}
@@ -247,11 +247,13 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	return session.OutcomeStored
 }
 
-// outcomeBeside returns what becomes of a decision where another one has not expired.
+// outcomeBeside returns what becomes of a decision where another one has not expired, or was opened later.
 func outcomeBeside(old *session.Record, u *session.DecisionUpdate) session.UpdateOutcome {
 	isVerified, isUnleased := old.Decision.Source.IsAuthoritative(), u.Record.Revision == 0 && !u.RevokeTicket
 	switch order := u.Record.Opened.Compare(old.Opened); {
-	case order < 0 && !u.RevokeTicket:
+	case order < 0 && u.RevokeTicket:
+		return session.OutcomeKept // only the older tickets are revoked
+	case order < 0:
 		return session.OutcomeStale // it was opened later elsewhere
 	case isVerified && !u.Record.Decision.Source.IsAuthoritative(), isVerified && isUnleased && order == 0:
 		return session.OutcomeKept

@@ -39,7 +39,7 @@ func TestOutcomeBeside(t *testing.T) {
 		"one without a lease":                       {backends.FromBackend, backends.FromBackend, 1, 0, o, false, session.OutcomeKept},
 		"a denial without a lease":                  {backends.FromBackend, backends.FromBackend, 1, 0, o, true, session.OutcomeStored},
 		"one of a session that was opened before":   {backends.FromBackend, backends.FromBackend, 1, 2, older, false, session.OutcomeStale},
-		"a denial of one that was opened before":    {backends.FromBackend, backends.FromBackend, 1, 2, older, true, session.OutcomeStored},
+		"a denial of one that was opened before":    {backends.FromBackend, backends.FromBackend, 1, 2, older, true, session.OutcomeKept},
 		"one that was opened later":                 {backends.FromBackend, backends.FromBackend, 1, 2, newer, false, session.OutcomeStored},
 		"one that was opened later, without lease":  {backends.FromBackend, backends.FromBackend, 1, 0, newer, false, session.OutcomeStale},
 		"the same where nothing was leased":         {backends.FromBackend, backends.FromBackend, 0, 0, newer, false, session.OutcomeStored},

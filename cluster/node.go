@@ -183,6 +183,7 @@ func (n *Node) loadFile() error {
 func (n *Node) join(local *Memory) error {
 	r, err := NewRedis(n.o.Config, RedisDeps{
 		NodeID: n.id, ReviveFor: n.o.ReviveFor, Local: local, Limits: n.o.Limits, Logger: n.o.Logger, OnCall: n.o.OnRedisCall,
+		OnDenied: n.announceDenied,
 	})
 	if err != nil {
 		return fmt.Errorf("cluster.%w", err)
@@ -304,6 +305,11 @@ func (n *Node) Revoke(ctx context.Context, v session.Revocation) error {
 		return nil
 	}
 	return n.broker.Publish(ctx, v)
+}
+
+// announceDenied sends to the other nodes what was denied in an outage. If that fails, the broker sends it again.
+func (n *Node) announceDenied(ctx context.Context, v session.Revocation) {
+	_ = n.broker.Publish(ctx, v)
 }
 
 // revoked applies a revocation to this node.

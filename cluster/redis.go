@@ -27,6 +27,7 @@ type Redis struct {
 	cipher   *redisclient.Cipher
 	local    *Memory
 	deferred *deferredWrites
+	onDenied func(context.Context, session.Revocation) // may be nil
 	log      *slog.Logger
 
 	nodeID                string
@@ -70,6 +71,8 @@ type RedisDeps struct {
 	// Limits are the rules of the users' stream limits.
 	Limits session.LimitRules
 	Logger *slog.Logger
+	// OnDenied is called when a denial of an outage has been stored: the other nodes must be told. Nil: nobody is.
+	OnDenied func(context.Context, session.Revocation)
 	// OnCall is told of each call; see [redisclient.Client.OnCall]. It may be nil.
 	OnCall func(operation, outcome string, took time.Duration)
 }
@@ -89,7 +92,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 		client.OnCall(d.OnCall)
 	}
 	r := &Redis{
-		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), log: d.Logger,
+		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), onDenied: d.OnDenied, log: d.Logger,
 		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
 		flushRequested: make(chan struct{}, 1),
 	}
@@ -200,12 +203,12 @@ func (r *Redis) decryptRecord(id backends.SessionID, encrypted []byte) (session.
 const denialTTL = time.Minute
 
 // SaveDecision stores a decision under the revision of its lease, and releases the lease. While Redis is unavailable the
-// decision stays here, and a revoked ticket is written after the outage.
+// decision stays here, and a revoked ticket is written and announced after the outage.
 func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
-	outcome, err := r.sendDecision(ctx, &u)
+	outcome, err := r.sendDecision(ctx, &u, 0)
 	if errors.Is(err, errUnknownRecord) { // somebody else has stored one
 		u.Fingerprint = 0
-		outcome, err = r.sendDecision(ctx, &u)
+		outcome, err = r.sendDecision(ctx, &u, 0)
 	}
 	if err == nil {
 		return outcome, nil
@@ -217,7 +220,7 @@ func (r *Redis) SaveDecision(ctx context.Context, u session.DecisionUpdate) (ses
 	}
 	if u.RevokeTicket {
 		r.deferred.deferRevokedTicket(u)
-		return session.OutcomeStored, nil
+		return session.OutcomeDeferred, nil
 	}
 	return 0, err
 }
@@ -234,7 +237,8 @@ func (r *Redis) fingerprint(record *session.Record) uint64 {
 	return max(1, r.cipher.Number("record", appendRecord(room[:0], &same)))
 }
 
-func (r *Redis) sendDecision(ctx context.Context, u *session.DecisionUpdate) (session.UpdateOutcome, error) {
+// sendDecision stores a decision that was taken just now, or that has waited for so long for Redis to recover.
+func (r *Redis) sendDecision(ctx context.Context, u *session.DecisionUpdate, age time.Duration) (session.UpdateOutcome, error) {
 	record, now := &u.Record, time.Now()
 	kind, ttl, encrypted, holder := "authoritative", r.sessionTTL, []byte(nil), ""
 	if record.Decision.Verdict == backends.Allowed {
@@ -256,7 +260,7 @@ func (r *Redis) sendDecision(ctx context.Context, u *session.DecisionUpdate) (se
 		recordVersion, record.Revision, kind, encrypted, redisclient.UnixOrZero(record.Opened),
 		max(0, record.Expires.Sub(now).Milliseconds()), ttl.Milliseconds(), redisclient.Flag(u.RevokeTicket),
 		r.reviveFor.Milliseconds(), r.client.Keys().DecisionChannel(), record.ID.String(), holder,
-		fingerprint, record.CheckNumber)
+		fingerprint, record.CheckNumber, age.Milliseconds())
 	if err != nil {
 		return 0, fmt.Errorf("store the decision on session %s: %w", record.ID, err)
 	}

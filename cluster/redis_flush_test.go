@@ -25,7 +25,7 @@ func TestRedis_FlushFails_WrittenLater(t *testing.T) {
 		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
 		return s.IsDown()
 	})
-	n.save(n.a, deniedRecord(1, o), true, session.OutcomeStored)
+	n.save(n.a, deniedRecord(1, o), true, session.OutcomeDeferred)
 	if err := n.a.RevokeSession(ctx, idOf(2), o); err == nil {
 		t.Error("a revocation in the outage returns no error")
 	}

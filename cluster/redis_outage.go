@@ -36,13 +36,19 @@ type deferredWrites struct {
 
 // deferredWrite is what is written of one session.
 type deferredWrite struct {
-	// revokedTicket is the update that revoked a ticket, or nil.
-	revokedTicket *session.DecisionUpdate
+	// revokedTicket is the denial that revoked a ticket, or nil.
+	revokedTicket *deferredDenial
 	// revokedBefore refuses the tickets that were opened at that time or before; zero: none is refused.
 	revokedBefore time.Time
 	hasCounters   bool
 	counters      session.Counters
 	lastSeen      time.Time
+}
+
+// deferredDenial is an update that revokes a ticket, and when it was decided.
+type deferredDenial struct {
+	update  session.DecisionUpdate
+	decided time.Time
 }
 
 func newDeferredWrites() *deferredWrites {
@@ -67,7 +73,7 @@ func (d *deferredWrites) edit(id backends.SessionID, change func(*deferredWrite)
 }
 
 func (d *deferredWrites) deferRevokedTicket(u session.DecisionUpdate) {
-	d.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &u })
+	d.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &deferredDenial{u, time.Now()} })
 }
 
 func (d *deferredWrites) deferTombstone(id backends.SessionID, opened time.Time) {
@@ -209,9 +215,7 @@ func (r *Redis) flushDeferred(ctx context.Context) {
 // flushOne writes what is deferred of a session. It removes from w what was written, as counters must not be added twice.
 func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferredWrite) error {
 	if w.revokedTicket != nil {
-		u := *w.revokedTicket
-		u.Record.Revision = 0 // it was decided without the store, and revoking a ticket needs no revision
-		if _, err := r.sendDecision(ctx, &u); err != nil {
+		if err := r.flushDenial(ctx, w.revokedTicket); err != nil {
 			return err
 		}
 		w.revokedTicket = nil
@@ -236,4 +240,20 @@ func (r *Redis) flushOne(ctx context.Context, id backends.SessionID, w *deferred
 	}
 	_, err := r.sendHeartbeats(ctx, bucketOf(id), []session.Heartbeat{{ID: id, LastSeen: w.lastSeen}})
 	return err
+}
+
+// flushDenial writes a denial, and announces it. It does neither if the viewer was allowed since.
+func (r *Redis) flushDenial(ctx context.Context, d *deferredDenial) error {
+	u := d.update
+	u.Record.Revision = 0 // it was decided without the store, so that its age orders it
+	outcome, err := r.sendDecision(ctx, &u, time.Since(d.decided))
+	if err != nil || outcome == session.OutcomeStale {
+		return err
+	}
+	if r.onDenied != nil {
+		r.onDenied(ctx, session.Revocation{
+			Kind: session.RevokedDenied, Session: u.Record.ID, Opened: u.Record.Opened, Decision: u.Record.Decision,
+		})
+	}
+	return nil
 }

@@ -328,7 +328,7 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 	if got, err := n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(5)}); !errors.Is(err, backends.ErrStoreUnavailable) || got.Record.Decision.User != "Ann" {
 		t.Errorf("the node forgot its own decision: %+v, %v", got, err)
 	}
-	n.save(n.a, deniedRecord(1, o), true, session.OutcomeStored) // it is deferred
+	n.save(n.a, deniedRecord(1, o), true, session.OutcomeDeferred)
 	if err := n.a.RevokeSession(ctx, idOf(2), time.Time{}); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("a tombstone: %v", err)
 	}

@@ -59,7 +59,7 @@ func TestRedis_Unavailable_ServesFromHere(t *testing.T) {
 		t.Errorf("after the release of its lease the session is %+v", got)
 	}
 	outcome, err := r.SaveDecision(ctx, session.DecisionUpdate{Record: deniedRecord(2, o), RevokeTicket: true})
-	if err != nil || outcome != session.OutcomeStored {
+	if err != nil || outcome != session.OutcomeDeferred {
 		t.Errorf("a revoked ticket, which is written later: %v, %v", outcome, err)
 	}
 	isUnavailable("a tombstone", r.RevokeSession(ctx, idOf(3), o))

@@ -60,12 +60,16 @@ type UpdateOutcome uint8
 const (
 	// OutcomeStored means that the store has the decision.
 	OutcomeStored UpdateOutcome = iota
-	// OutcomeKept means that the stored decision stays: its source is authoritative, or a newer version of Usher wrote it.
+	// OutcomeKept means that the stored decision stays: its source is authoritative, a newer version of Usher wrote it, or the
+	// session was opened later elsewhere and only older tickets are revoked.
 	OutcomeKept
 	// OutcomeStale means that another node's lease is newer, or that another node has opened the session later. The decision
 	// was not stored.
 	OutcomeStale
+	// OutcomeDeferred means that the store is unavailable. It revokes the ticket and announces that once it has recovered, unless
+	// the viewer was allowed since.
+	OutcomeDeferred
 )
 
 // String returns the outcome for logs and tests.
-func (o UpdateOutcome) String() string { return [...]string{"stored", "kept", "stale"}[o] }
+func (o UpdateOutcome) String() string { return [...]string{"stored", "kept", "stale", "deferred"}[o] }

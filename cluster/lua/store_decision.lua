@@ -17,13 +17,18 @@
 -- ARGV[13] the id of the node, which holds the session from now on; empty: the decision does not allow the viewer
 -- ARGV[14] the record's fingerprint
 -- ARGV[15] the number of the newest check, which the fingerprint leaves out
+-- ARGV[16] how long ago the decision was taken, in ms, if it waited for Redis to recover; 0: it did not
 --
--- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds), "stale" (a newer lease was
---          granted, or the session was opened later elsewhere; no decision was stored) or "unknown" (the record is wanted;
+-- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds; the ticket is revoked all the
+--          same), "stale" (a newer lease was granted, or the session was opened later elsewhere; nothing was stored) or "unknown" (the record is wanted;
 --          nothing has changed)
 --
 -- The fingerprint is stored with the revision of its record: a node of an earlier version leaves it there when it stores another
 -- record. Records without a lease have none, since their revisions are all zero.
+--
+-- A decision that waited for Redis was taken without a lease. Its time orders it: revisions are times of this clock, unless it went
+-- back. So a denial changes nothing if the viewer was allowed under a lease that was granted after it. A lease alone proves nothing:
+-- its check may have failed.
 --
 -- If nodes could not see each other's openings of a session, the latest one is the session's: revoking its ticket revokes the
 -- others too.
@@ -32,7 +37,7 @@ local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), to
 local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local revokeTicket, reviveFor = ARGV[9] == '1', tonumber(ARGV[10])
 local channel, message, node = ARGV[11], ARGV[12], ARGV[13]
-local fingerprint, number = ARGV[14], ARGV[15]
+local fingerprint, number, age = ARGV[14], ARGV[15], tonumber(ARGV[16])
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -40,7 +45,7 @@ if expiry > 0 and now > expiry then
   return {now, 'expired'}
 end
 
-local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n', 'd', 's', 'c')
+local f = redis.call('HMGET', session, 'v', 'e', 'o', 'a', 'b', 'l', 'w', 'f', 'n', 'd', 's', 'c', 'y')
 local expires, isAuthoritative = tonumber(f[2] or 0), f[4] == '1'
 local revokedBefore, lastLease, storedOpened = tonumber(f[5] or 0), tonumber(f[6] or 0), tonumber(f[3] or 0)
 local isNewerVersion = tonumber(f[1] or 0) > version
@@ -66,14 +71,17 @@ end
 if revision > 0 and revision < lastLease then
   return {now, 'stale'}
 end
+if age > 0 and isAuthoritative and f[13] == '1' and tonumber(f[8] or 0) > now - age then
+  return {now, 'stale'}
+end
 if record == '' and kind ~= 'release' and f[10] ~= fingerprint .. ':' .. (f[8] or '') then
   return {now, 'unknown'}
 end
 local outcome, remember = 'stored', 0
 if isNewerVersion then
   outcome = 'kept'
-elseif kind ~= 'release' and hasTicket and opened < storedOpened and not revokeTicket then
-  outcome = 'stale'
+elseif kind ~= 'release' and opened < storedOpened and (hasTicket or revokeTicket) then
+  outcome = revokeTicket and 'kept' or 'stale'
 elseif kind == 'fallback' and holds then
   outcome, remember = 'kept', holdsFor + rememberFor
 elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket
