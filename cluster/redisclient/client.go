@@ -90,7 +90,7 @@ func connect(c Config, timeout time.Duration, log *slog.Logger) (redis.Universal
 		// timeouts.
 		ContextTimeoutEnabled: true,
 		DialTimeout:           timeout,
-		ReadTimeout:           timeout,
+		ReadTimeout:           max(timeout, minDirectTimeout), // a pipeline's context ends it after the timeout
 		WriteTimeout:          timeout,
 		PoolTimeout:           timeout,
 		PoolSize:              c.PoolSize,

@@ -103,6 +103,38 @@ func TestClient_RunDirect_KnownAgain(t *testing.T) {
 	}
 }
 
+// TestClient_RunDirect_LateReply has a server answer after 60 ms: too late for a session with a timeout of 20 ms, in time for what
+// runs in the background.
+func TestClient_RunDirect_LateReply(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	c, err := New(Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, 20*time.Millisecond, slog.New(slog.DiscardHandler))
+	must(t, err)
+	t.Cleanup(c.Close)
+	s := newScript("late", `return 'yes'`)
+	direct := func() error {
+		reply, err := c.RunDirect(t.Context(), s, []string{"usher:k"})
+		if err == nil && Text(reply) != "yes" {
+			t.Errorf("the background call got %v", reply)
+		}
+		return err
+	}
+	redistest.Eventually(t, "the client is connected", func() bool { return direct() == nil })
+	for range 20 { // a machine that is busy may answer later
+		must(t, server.Client.ClientPause(t.Context(), 60*time.Millisecond).Err())
+		if err = direct(); err == nil {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("the background call failed: %v", err)
+	}
+	must(t, server.Client.ClientPause(t.Context(), redistest.Timeout).Err())
+	if reply, err := c.Run(t.Context(), s, []string{"usher:k"}); !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Errorf("a session's call got %v and %v, want that it has timed out", reply, err)
+	}
+}
+
 // TestClient_RoundTrips counts the pipelines that sessions wait for.
 func TestClient_RoundTrips(t *testing.T) {
 	t.Parallel()
