@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -33,13 +34,16 @@ const (
 )
 
 // BanFile keeps the bans of a node and their tombstones, and orders on breakers, over a restart, so that they hold when Redis and
-// all nodes have lost them. Its values are encrypted as in Redis. It has at most as many as [Bans] has.
+// all nodes have lost them. Its values are encrypted as in Redis. It has at most as many as [Bans] has, and those that it could not
+// read: the key that these were written with may come back.
 type BanFile struct {
 	db  *bbolt.DB
 	log *slog.Logger
-	// written has the keys of what is in the file, by bucket.
+	// written has the keys of what is in the file, by bucket; false: the value is to be replaced.
 	written map[string]map[string]bool
-	forced  *Forced // nil: none are kept
+	// unreadable has when the bans end that are in the file and that this node's keys or version cannot read, by id.
+	unreadable map[string]time.Time
+	forced     *Forced // nil: none are kept
 }
 
 // CheckBanFile returns why no node could keep its bans in the file. It changes nothing, and accepts a file that a running
@@ -83,7 +87,7 @@ func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}}}
+	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}}, unreadable: make(map[string]time.Time)}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range []string{fileBans, fileUnbanned, fileNode, fileForced} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
@@ -142,15 +146,9 @@ func (f *BanFile) Load(cipher *redisclient.Cipher, bans *Bans, now time.Time) er
 			return err
 		}
 		return tx.Bucket([]byte(fileBans)).ForEach(func(id, value []byte) error {
-			f.written[fileBans][string(id)] = true
-			until, encrypted := splitValue(value)
-			b, err := decodeBan(cipher, string(id), encrypted)
-			if err != nil {
+			if err := f.loadBan(cipher, bans, string(id), value, now); err != nil {
 				unreadable++
-				return nil
 			}
-			b.Until = until
-			bans.Add(now, b)
 			return nil
 		})
 	})
@@ -159,6 +157,25 @@ func (f *BanFile) Load(cipher *redisclient.Cipher, bans *Bans, now time.Time) er
 			slog.Int("bans", unreadable))
 	}
 	return err
+}
+
+// loadBan adds to the bans a value of the file. The error says why it cannot be read. The next write then deletes it, unless another
+// key or version may read it.
+func (f *BanFile) loadBan(cipher *redisclient.Cipher, bans *Bans, id string, value []byte, now time.Time) error {
+	until, encrypted := splitValue(value)
+	b, err := decodeBan(cipher, id, encrypted)
+	left := until.Sub(now)
+	if isMalformed := len(encrypted) == 0 || left > maxBanDuration; err != nil && !isMalformed && left > 0 {
+		f.unreadable[id] = until
+		return err
+	}
+	f.written[fileBans][id] = true
+	if err != nil {
+		return err
+	}
+	b.Until = until
+	bans.Add(now, b)
+	return nil
 }
 
 // splitValue splits a value of the file.
@@ -192,6 +209,7 @@ func (f *BanFile) Run(ctx context.Context, cipher *redisclient.Cipher, bans *Ban
 // write makes the file hold what the bans hold now, in one transaction.
 func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
 	active, unbanned := bans.snapshot()
+	f.forgetUnreadable(active, unbanned, time.Now())
 	return f.db.Update(func(tx *bbolt.Tx) error {
 		err := f.writeBucket(tx, fileBans, maps.Keys(active), func(id string) []byte {
 			return append(millisOf(active[id].Until), encodeBan(cipher, active[id])...)
@@ -201,6 +219,22 @@ func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
 		}
 		err = f.writeBucket(tx, fileUnbanned, maps.Keys(unbanned), func(id string) []byte { return millisOf(unbanned[id]) })
 		return errors.Join(err, f.writeForced(tx, cipher))
+	})
+}
+
+// forgetUnreadable has the next write replace the unreadable bans that are known by now, and delete those that have ended or were
+// removed.
+func (f *BanFile) forgetUnreadable(active map[string]session.Ban, unbanned map[string]time.Time, now time.Time) {
+	maps.DeleteFunc(f.unreadable, func(id string, until time.Time) bool {
+		cause, _, _ := strings.Cut(id, "-") // as all bans that follow from another one are named
+		_, isKnown := active[id]
+		_, isRemoved := unbanned[id]
+		_, isCauseRemoved := unbanned[cause]
+		isForgotten := isKnown || isRemoved || isCauseRemoved || !until.After(now)
+		if isForgotten {
+			f.written[fileBans][id] = false
+		}
+		return isForgotten
 	})
 }
 
