@@ -36,8 +36,12 @@ func (e *BackendAnswered) apply(s step) Action {
 	if e.Number != int(s.CheckNumber) || !s.phase.hasCheckInFlight() {
 		return Action{}
 	}
-	s.checkedHere = true
-	if e.Decision.Verdict != backends.Pending && s.LeaseRevision != 0 && e.Decision.Source.IsAuthoritative() {
+	isAnswered := e.Decision.Verdict != backends.Pending && e.Decision.Source.IsAuthoritative()
+	s.checked = madeHere
+	if s.phase == recheckChecking && !isAnswered {
+		s.checked = recheckFailedHere
+	}
+	if isAnswered && s.LeaseRevision != 0 {
 		s.Revision = s.LeaseRevision
 	}
 	var a Action
@@ -155,7 +159,7 @@ func either(first bool, a, b phase) phase {
 // priority returns the queue of a session that waits for a re-check. One of which a re-check has failed here waits behind the others: if
 // the backend fails for it alone, it would take all their slots, and the probes of a half-open breaker.
 func (s step) priority() QueuePriority {
-	if s.checkedHere && s.CheckNumber > 0 {
+	if s.checked == recheckFailedHere {
 		return PriorityOverdue
 	}
 	return priorityOf(s.Decision.Source)

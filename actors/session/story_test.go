@@ -172,6 +172,12 @@ func TestStep_Recheck(t *testing.T) {
 				{2 * s, &BackendAnswered{Number: 1, Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(62 * s)}},
 			},
 		},
+		"a viewer who returns in an outage is first too, though their session was checked before": {
+			start: openingChecking, given: func(t *testSession) { t.CheckNumber = 7 },
+			moves: []move{
+				{0, &BackendAnswered{Number: 7, Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
+			},
+		},
 		"an unverified session is first until a re-check of it has failed, while the backend counts as healthy": {
 			start: openingChecking,
 			moves: []move{

@@ -59,7 +59,7 @@ func (s step) keepDenial(e TimerFired) Action {
 // lookOrRenew renews a decision that has expired, after a look whether another node has.
 func (s step) lookOrRenew(e TimerFired) Action {
 	isDue := s.now >= s.Expires
-	if isDue && s.Shared && (!s.checkedHere || e.Breaker != backends.BreakerClosed) && !s.tokenIsSpent() {
+	if isDue && s.Shared && (s.checked == madeElsewhere || e.Breaker != backends.BreakerClosed) && !s.tokenIsSpent() {
 		a := s.look()
 		a.WakeAt = s.nextWake(s.since(e.LastSeen))
 		return a
