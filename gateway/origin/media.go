@@ -31,7 +31,7 @@ func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 	return o.mediaMiss(ctx, r, k)
 }
 
-// errOtherVersion means that If-Range names another version than the origin has: the viewer gets the whole object.
+// errOtherVersion means that If-Range may name another version than the origin has. The range is evaluated against the whole object.
 var errOtherVersion = errors.New("another version")
 
 func (o *Origin) mediaMiss(ctx context.Context, r Request, k cacheKey) (Stream, error) {
@@ -46,7 +46,6 @@ func (o *Origin) mediaMiss(ctx context.Context, r Request, k cacheKey) (Stream, 
 		if !errors.Is(err, errOtherVersion) {
 			return s, err
 		}
-		r.Range = ""
 	}
 	return o.fetchMedia(ctx, &r, k, byteRange{})
 }
@@ -159,9 +158,9 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 	switch {
 	case h.status == http.StatusOK:
 		out = evaluate(r, parseRange(r.Range), &h.Header, h.length)
-	case h.status == http.StatusRequestedRangeNotSatisfiable:
+	case h.status == http.StatusRequestedRangeNotSatisfiable && r.IfRange == "": // a 416 does not tell which version it is of
 		out = outcome{status: h.status, contentRange: h.unsatisfiedRange}
-	case sameVersion(r.IfRange, &h.Header):
+	case h.status == http.StatusPartialContent && sameVersion(r.IfRange, &h.Header):
 		out = evaluatePart(r, &h.Header, h.partRange.String(), h.length)
 	default:
 		f.leave(nil)

@@ -255,6 +255,7 @@ func TestFetch_Stream_Bounds(t *testing.T) {
 		"a part":                 {head(206, 3), Request{}, 206, "bytes 3-5/10", 3, true, 0, 3, nil},
 		"a part of another":      {head(206, 3), Request{IfRange: `"w"`}, 0, "", 0, false, 0, 0, errOtherVersion},
 		"none":                   {head(416, 0), Request{}, 416, "bytes */9", 0, false, 0, 0, nil},
+		"none of another":        {head(416, 0), Request{IfRange: `"v"`}, 0, "", 0, false, 0, 0, errOtherVersion},
 	} {
 		f := newBodyFetch(t, "")
 		f.head = test.head

@@ -65,6 +65,8 @@ func TestMedia_RangesAndConditions(t *testing.T) {
 		"If-Range by another version's ETag":   {Request{Range: "bytes=0-9", IfRange: `"v0"`}, 200, "", whole},
 		"If-Range by a weak ETag":              {Request{Range: "bytes=0-9", IfRange: `W/"v1"`}, 200, "", whole},
 		"If-Range by this version's date":      {Request{Range: "bytes=0-9", IfRange: modified}, 206, "bytes 0-9/1000", whole[:10]},
+		"If-Range, beyond the object":          {Request{Range: "bytes=1000-", IfRange: `"v1"`}, 416, "bytes */1000", ""},
+		"If-Range, beyond another version":     {Request{Range: "bytes=1000-", IfRange: `"v0"`}, 200, "", whole},
 		"If-Range by another date":             {Request{Range: "bytes=0-9", IfRange: "Mon, 02 Nov 2026 11:00:00 GMT"}, 200, "", whole},
 		"If-None-Match of this version":        {Request{IfNoneMatch: `"v0", W/"v1"`}, 304, "", ""},
 		"If-None-Match of any version":         {Request{IfNoneMatch: `*`}, 304, "", ""},
