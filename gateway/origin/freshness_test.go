@@ -1,6 +1,8 @@
 package origin
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -163,6 +165,55 @@ func FuzzCacheControl(f *testing.F) {
 		l := mediaLifetime(h, now, time.Minute)
 		if l.fresh > maxFresh || l.fresh < -maxFresh || l.age < 0 || l.age > maxFresh {
 			t.Fatalf("%v: %+v", h, l)
+		}
+	})
+}
+
+// TestMedia_Stale_ViewerLeaves_FetchedAgain has the viewer leave for whom what has expired is fetched.
+func TestMedia_Stale_ViewerLeaves_FetchedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, http.Header{"Cache-Control": {"max-age=0"}})
+		key := Request{Path: "/a.key"}
+		o.want(t, "fetch 1", key)
+		hold := make(chan struct{})
+		o.hold.Store(&hold)
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error, 1)
+		go func() {
+			_, err := o.Media(ctx, key)
+			left <- err
+		}()
+		synctest.Wait()
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("the first viewer: got %v", err)
+		}
+		synctest.Wait()
+		close(hold)
+		if s, got := mustMedia(t, o.fixture, key); s.Stale || got != "fetch 3" {
+			t.Errorf("the next viewer: got %q, stale %v, want what the origin has now", got, s.Stale)
+		}
+	})
+}
+
+// TestMedia_Stale_OriginHangs_NextViewerWaitsNot has an origin hang longer than cache.max_wait_for_fresh.
+func TestMedia_Stale_OriginHangs_NextViewerWaitsNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, http.Header{"Cache-Control": {"max-age=0"}})
+		key := Request{Path: "/a.key"}
+		o.want(t, "fetch 1", key)
+		hold := make(chan struct{})
+		defer close(hold)
+		o.hold.Store(&hold)
+		for _, want := range []time.Duration{DefaultConfig().Cache.MaxWaitForFresh, 0} {
+			began := time.Now()
+			if s, got := mustMedia(t, o.fixture, key); !s.Stale || got != "fetch 1" || time.Since(began) != want {
+				t.Errorf("got %q, stale %v after %v, want the old copy after %v", got, s.Stale, time.Since(began), want)
+			}
+			synctest.Wait()
+			o.hold.Store(&hold)
 		}
 	})
 }

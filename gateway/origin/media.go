@@ -111,7 +111,8 @@ func (o *Origin) waitForHeadOrStale(ctx context.Context, f *fetch, old *entry) e
 	if err == nil || limited.Err() == nil || ctx.Err() != nil {
 		return err
 	}
-	if old.canServeStale(o.cache.now()) {
+	if now := o.cache.now(); old.canServeStale(now) {
+		old.nextRefresh.Store(now + int64(refreshBackoff)) // without viewers the fetch is cancelled, and tells nothing
 		return errFreshTimeout
 	}
 	return f.waitForHead(ctx) // the stale entry has expired meanwhile
