@@ -152,6 +152,8 @@ type entry struct {
 
 	// etag and lastModified are the origin's validators as sent.
 	etag, lastModified string
+	// expires is the Expires of media as sent.
+	expires string
 }
 
 // negativeEntry returns the entry of an answer without object.

@@ -52,6 +52,8 @@ type responseHead struct {
 	caching  lifetime
 	// etag is the origin's ETag; Header has the viewer's.
 	etag string
+	// expires is the origin's Expires.
+	expires string
 }
 
 func (h *responseHead) contentRange() string {

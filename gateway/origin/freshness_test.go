@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -216,4 +218,62 @@ func TestMedia_Stale_OriginHangs_NextViewerWaitsNot(t *testing.T) {
 			o.hold.Store(&hold)
 		}
 	})
+}
+
+// TestMedia_Revalidated_WithoutFields_AsBefore has a 304 not say how long an object is fresh, when the 200 did.
+func TestMedia_Revalidated_WithoutFields_AsBefore(t *testing.T) {
+	t.Parallel()
+	const expires = "Sat, 01 Jan 2000 00:00:05 GMT" // in the bubble it is midnight
+	for name, test := range map[string]struct {
+		header http.Header
+		fresh  time.Duration
+	}{
+		"no-cache":           {http.Header{"Cache-Control": {"no-cache"}}, 0},
+		"no-cache, later":    {http.Header{"Cache-Control": {"public", "no-cache"}}, 0},
+		"max-age=5":          {http.Header{"Cache-Control": {"max-age=5, must-revalidate"}}, 5 * time.Second},
+		"max-age and others": {http.Header{"Cache-Control": {"must-revalidate", "max-age=5"}}, 5 * time.Second},
+		"Expires":            {http.Header{"Expires": {expires}, "Cache-Control": {"must-revalidate"}}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var requests atomic.Int32
+				var isFailing atomic.Bool
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					requests.Add(1)
+					w.Header().Set("ETag", `"a"`)
+					switch {
+					case isFailing.Load():
+						w.WriteHeader(http.StatusBadGateway)
+					case r.Header.Get("If-None-Match") != "":
+						w.WriteHeader(http.StatusNotModified)
+					default:
+						maps.Copy(w.Header(), test.header)
+						_, _ = io.WriteString(w, "key")
+					}
+				}}), nil, "a")
+				r := Request{Path: "/a.key", FreshFor: time.Minute}
+				mustMedia(t, o, r)
+				sleep(6 * time.Second)
+				for i := range int32(3) {
+					s, _ := mustMedia(t, o, r)
+					if got, want := s.CacheControl, strings.Join(test.header["Cache-Control"], ", "); got != want {
+						t.Errorf("the viewer got Cache-Control %q, want %q", got, want)
+					}
+					if got := requests.Load(); got != 2+i {
+						t.Errorf("ask %d: %d requests of the origin, want %d", i, got, 2+i)
+					}
+					if test.fresh > 0 {
+						sleep(test.fresh - 1)
+						mustMedia(t, o, r)
+						sleep(1)
+					}
+				}
+				isFailing.Store(true)
+				if _, body, err := fetchMedia(t, o, r); err == nil {
+					t.Errorf("it must be revalidated, got %q", body)
+				}
+			})
+		})
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -235,6 +236,7 @@ func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead
 		received: a.received,
 		caching:  life,
 		etag:     a.Header.Get("ETag"),
+		expires:  a.Header.Get("Expires"),
 	}
 	if isEncoded && h.ETag != "" && h.ETag[0] == '"' {
 		h.ETag = "W/" + h.ETag // the decoded body is only semantically the same
@@ -271,7 +273,7 @@ func (o *Origin) mediaEntry(f *fetch, object *Object, h *responseHead) *entry {
 	const shortest, longest = 10 * time.Second, time.Minute
 	fresh := max(0, h.caching.fresh)
 	grace := min(max(fresh, shortest), longest)
-	e := &entry{object: object, started: f.started, retention: fresh, etag: h.etag, lastModified: h.LastModified}
+	e := &entry{object: object, started: f.started, retention: fresh, etag: h.etag, lastModified: h.LastModified, expires: h.expires}
 	e.freshUntil.Store(h.received + int64(fresh))
 	if !h.caching.isStated {
 		e.retention = o.config.Cache.MediaTTL
@@ -297,10 +299,15 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 		e.etag, e.lastModified = cmp.Or(e.etag, f.stored.etag), cmp.Or(e.lastModified, f.stored.lastModified)
 		return e
 	}
+	for name, stored := range map[string]string{"Cache-Control": old.CacheControl, "Expires": f.stored.expires} {
+		if stored != "" && len(a.Header.Values(name)) == 0 { // what a 304 does not say stays (RFC 9111, 4.3.4)
+			a.Header.Set(name, stored)
+		}
+	}
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
-	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag}
-	h.CacheControl = cmp.Or(a.Header.Get("Cache-Control"), old.CacheControl)
+	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag, expires: a.Header.Get("Expires")}
+	h.CacheControl = viewerHeader(a.Header, true).CacheControl
 	object := &Object{Header: h.Header, Status: old.Status, ContentRange: old.ContentRange, Body: old.Body, Fetched: now.Add(-life.age)}
 	if !life.isStorable {
 		return &entry{object: object}
@@ -312,7 +319,7 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 func viewerHeader(h http.Header, media bool) Header {
 	v := Header{ContentType: h.Get("Content-Type"), LastModified: h.Get("Last-Modified"), ETag: h.Get("ETag")}
 	if media {
-		v.CacheControl = h.Get("Cache-Control")
+		v.CacheControl = strings.Join(h.Values("Cache-Control"), ", ")
 	}
 	return v
 }

@@ -148,7 +148,7 @@ func TestOrigin_FreshenedEntry_Media(t *testing.T) {
 			retention time.Duration
 		}{
 			"a new lifetime": {map[string]string{"Cache-Control": "max-age=30", "Age": "3"}, "max-age=30", 54 * time.Second},
-			"none":           {map[string]string{"Age": "3"}, "max-age=5", 2 * time.Minute},
+			"none":           {map[string]string{"Age": "3"}, "max-age=5", 12 * time.Second},
 			"not storable":   {map[string]string{"Cache-Control": "no-store", "Age": "3"}, "no-store", 0},
 		} {
 			f := &fetch{key: cacheKey{path: "/a.ts", media: true}, stored: stored, started: 900}
@@ -301,8 +301,8 @@ func TestFetch_Stream_OfItsEntry(t *testing.T) {
 
 func TestViewerHeader(t *testing.T) {
 	t.Parallel()
-	h := http.Header{"Content-Type": {"a"}, "Last-Modified": {"b"}, "Etag": {"c"}, "Cache-Control": {"d"}}
-	if got, want := viewerHeader(h, true), (Header{ContentType: "a", LastModified: "b", ETag: "c", CacheControl: "d"}); got != want {
+	h := http.Header{"Content-Type": {"a"}, "Last-Modified": {"b"}, "Etag": {"c"}, "Cache-Control": {"d", "e"}}
+	if got, want := viewerHeader(h, true), (Header{ContentType: "a", LastModified: "b", ETag: "c", CacheControl: "d, e"}); got != want {
 		t.Errorf("of media: got %+v", got)
 	}
 	if got, want := viewerHeader(h, false), (Header{ContentType: "a", LastModified: "b", ETag: "c"}); got != want {
