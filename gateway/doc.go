@@ -55,7 +55,10 @@
 //
 // Decided: a reload makes another gateway, which takes over what the present one has learned (fingerprints of edges, playback ids,
 // variants, what was counted and warned of). Requests in flight end in theirs. Refused: one gateway whose settings are replaced,
-// because a request could see a route of the old ones and a key of the new ones.
+// because a request could see a route of the old ones and a key of the new ones. No rewriting of a playlist outlives a reload, also if
+// the origin has not changed the playlist: it holds tickets' parameters, references sealed by a key, and URIs that fit a bound.
+// Refused: to find out by comparing settings which rewritings could, because a reload is rare, and a live playlist changes within
+// seconds.
 //
 // Refused: remembering what playlists list, because another node and this one after a restart do not know it; tickets of
 // folders or paths, because a reference says that and more; networks (/24, /48) in place of addresses, because a backend

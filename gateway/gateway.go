@@ -75,6 +75,7 @@ type Gateway struct {
 	isForwarder  func(netip.Addr) bool
 	unenforced   *enforcement.Recorder
 	serving      *atomic.Int64 // requests in flight
+	generation   uint64        // counts reloads
 }
 
 // New makes a gateway of a valid config.
@@ -84,15 +85,14 @@ func New(o Options) (*Gateway, error) {
 		sealer: reference.NewSealer(o.Config.Tickets.Keys), originNames: slices.Sorted(maps.Keys(o.Origins)),
 		trusted: o.Config.TrustedProxies,
 	}
-	previous := o.Previous
 	g.options.Previous = nil // or all of them would be kept
-	g.remember(previous)
+	g.remember(o.Previous)
 	g.edgeChecks.New = func() any { return new(edgeCheck) }
 	g.isForwarder = g.isEdgeOrProxy // made once, because a method value is an allocation
 	for i, c := range o.Config.Routes {
-		r, err := previous.newRoute(c, o.Origins[c.Origin])
+		r, err := o.Previous.newRoute(c, o.Origins[c.Origin])
 		if err != nil {
-			g.CloseBeside(previous)
+			g.CloseBeside(o.Previous)
 			return nil, fmt.Errorf("routes[%d].%w", i, err)
 		}
 		g.routes = append(g.routes, r)
@@ -107,7 +107,7 @@ func New(o Options) (*Gateway, error) {
 func (g *Gateway) remember(previous *Gateway) {
 	o := &g.options
 	if previous != nil {
-		g.hasher, g.fingerprints, g.serving = previous.hasher, previous.fingerprints, previous.serving
+		g.hasher, g.fingerprints, g.serving, g.generation = previous.hasher, previous.fingerprints, previous.serving, previous.generation+1
 		g.unenforced = previous.unenforced.For(o.Config.unenforcedRoutes())
 	} else {
 		g.hasher, g.fingerprints, g.serving = newSessionHasher(o.Config.Identity.Secret), edge.NewFingerprints(), new(atomic.Int64)

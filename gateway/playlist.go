@@ -27,7 +27,7 @@ const masterPlaylistFreshness = 5 * time.Second
 // invalidPlaylist is the reason of a refusal.
 const invalidPlaylist = "the origin sent no valid playlist"
 
-// templateKey identifies one rewriting of a playlist or document.
+// templateKey identifies one rewriting of a playlist or document by one gateway.
 type templateKey struct {
 	route *route
 	// channel and folder are those for which references are sealed, keyID is the key that seals them.
@@ -114,13 +114,13 @@ func (g *Gateway) fetchRewritten(
 
 // rewriteOnce returns the rewriting that all viewers of a channel share.
 func (g *Gateway) rewriteOnce(rc *requestContext, o *origin.Object, s *source) *rewriting {
-	known, _ := o.Derived(rc.templateKey())
+	known, _ := o.Derived(g.generation, rc.templateKey())
 	made, isKnown := known.(*rewriting)
 	if isKnown {
 		return made
 	}
 	of := *s // so that it escapes here alone
-	made, _ = o.Derive(rc.templateKey(), func() any { return g.rewrite(rc, o, &of) }).(*rewriting)
+	made, _ = o.Derive(g.generation, rc.templateKey(), func() any { return g.rewrite(rc, o, &of) }).(*rewriting)
 	return made
 }
 

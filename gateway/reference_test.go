@@ -265,8 +265,8 @@ func TestServe_SlashesOfAnyNumber_KeepNoTemplates(t *testing.T) {
 	}
 	for key := range 10 {
 		isKept := false
-		p.Derive(key, func() any { isKept = true; return nil })
-		if p.Derive(key, func() any { isKept = false; return nil }); !isKept {
+		p.Derive(g.generation, key, func() any { isKept = true; return nil })
+		if p.Derive(g.generation, key, func() any { isKept = false; return nil }); !isKept {
 			t.Fatalf("after %d more there is no room for what others ask for", key)
 		}
 	}

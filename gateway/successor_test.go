@@ -1,12 +1,16 @@
 package gateway
 
 import (
+	"cmp"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"usher/backends/setting"
 	"usher/gateway/edge"
 	"usher/gateway/enforcement"
+	"usher/gateway/hls"
 )
 
 // replace serves by a gateway of other settings from now on, as after a reload.
@@ -50,6 +54,54 @@ func TestGateway_Successor_RotatesKeys(t *testing.T) {
 	rotate(b)
 	g.want(t, 403, listedIn(t, "/play/a001/index.m3u8", first))
 	g.want(t, 200, listedIn(t, "/play/a001/index.m3u8", second))
+}
+
+// TestGateway_Successor_WritesPlaylistsAnew: a playlist that the origin has not changed is written by the settings of the reload.
+func TestGateway_Successor_WritesPlaylistsAnew(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		uri           string // that the playlist lists
+		config        func(*Config)
+		before, after TicketsConfig // only what is set
+	}{
+		"another secret": {
+			uri: "v.m3u8?q=1", after: TicketsConfig{Keys: []setting.Key{{ID: "a", Secret: "the second ticket secret"}}},
+		},
+		"another parameter": {
+			uri: "v.m3u8?q=1", config: func(c *Config) { c.Routes[0].TicketIn = hls.TicketInQuery }, after: TicketsConfig{Parameter: "t"},
+		},
+		"a longer URI": {
+			uri: "v.m3u8?q=" + strings.Repeat("1", 200), before: TicketsConfig{MaxURI: 256}, after: TicketsConfig{MaxURI: 2000},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set := func(c *Config, to TicketsConfig) {
+				if to.Keys != nil {
+					c.Tickets.Keys = to.Keys
+				}
+				c.Tickets.Parameter = cmp.Or(to.Parameter, c.Tickets.Parameter)
+				c.Tickets.MaxURI = cmp.Or(to.MaxURI, c.Tickets.MaxURI)
+			}
+			g := newTestGateway(t, func(c *Config) {
+				set(c, test.before)
+				if test.config != nil {
+					test.config(c)
+				}
+			})
+			const entry = "/play/a001/index.m3u8"
+			g.upstream.Files[entry] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n" + test.uri + "\n"
+			g.upstream.Files["/play/a001/v.m3u8"] = mediaPlaylist
+			g.want(t, 200, entry+"?token=1")
+			g.handler.replace(t, func(o *Options) { set(&o.Config, test.after) })
+			uri := uris(g.want(t, 200, entry+"?token=2").body)[0]
+			g.upstream.Reset()
+			g.want(t, 200, listedIn(t, entry, uri))
+			if got, want := g.upstream.RequestURIs(), []string{"/play/a001/" + test.uri}; !slices.Equal(got, want) {
+				t.Errorf("%s has the origin asked for %q, want %q", uri, got, want)
+			}
+		})
+	}
 }
 
 // TestGateway_Successor_KnowsFingerprints: a viewer at an edge whose segments have no credentials plays on.

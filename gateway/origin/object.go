@@ -59,19 +59,25 @@ type Object struct {
 // maxDerived bounds the derived values of one object: each route that shares an origin has a key.
 const maxDerived = 16
 
+// derivation is a derived value. All in a list are of one generation.
 type derivation struct {
-	key    any
-	once   sync.Once
-	isMade atomic.Bool // orders value before it
-	value  any
-	next   *derivation
-	depth  int
+	generation uint64
+	key        any
+	once       sync.Once
+	isMade     atomic.Bool // orders value before it
+	value      any
+	next       *derivation
+	depth      int
 }
 
 // Derived returns what Derive computed for a key, and false before it has. It does not allocate, also where the conversion of a key to
 // the argument of Derive does. It is safe for concurrent use.
-func (o *Object) Derived(key any) (value any, isMade bool) {
-	if d := o.derived.Load().find(key); d != nil && d.isMade.Load() {
+func (o *Object) Derived(generation uint64, key any) (value any, isMade bool) {
+	head := o.derived.Load()
+	if head == nil || head.generation != generation {
+		return nil, false
+	}
+	if d := head.find(key); d != nil && d.isMade.Load() {
 		return d.value, true
 	}
 	return nil, false
@@ -85,28 +91,36 @@ func (d *derivation) find(key any) *derivation {
 }
 
 // Derive returns the result of compute, computed once for each key and kept as long as the object. Later calls take no
-// lock. Keys are compared with ==. Beyond 16 keys nothing is kept. It is safe for concurrent use;
+// lock. Keys are compared with ==. Beyond 16 keys nothing is kept. The generation is that of the settings by which it is computed: the
+// first call of a later one drops the values of earlier ones, of which nothing is kept from then on. It is safe for concurrent use;
 // compute must not call Derive with the same key.
-func (o *Object) Derive(key any, compute func() any) any {
+func (o *Object) Derive(generation uint64, key any, compute func() any) any {
 	var fresh *derivation
 	for {
 		head := o.derived.Load()
-		if d := head.find(key); d != nil {
+		list := head
+		if list != nil && list.generation < generation {
+			list = nil
+		}
+		if list != nil && list.generation > generation {
+			return compute()
+		}
+		if d := list.find(key); d != nil {
 			d.once.Do(func() {
 				d.value = compute()
 				d.isMade.Store(true)
 			})
 			return d.value
 		}
-		if head != nil && head.depth >= maxDerived {
+		if list != nil && list.depth >= maxDerived {
 			return compute()
 		}
 		if fresh == nil {
-			fresh = &derivation{key: key}
+			fresh = &derivation{generation: generation, key: key}
 		}
-		fresh.next, fresh.depth = head, 1
-		if head != nil {
-			fresh.depth = head.depth + 1
+		fresh.next, fresh.depth = list, 1
+		if list != nil {
+			fresh.depth = list.depth + 1
 		}
 		o.derived.CompareAndSwap(head, fresh)
 	}

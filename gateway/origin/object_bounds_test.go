@@ -21,7 +21,7 @@ func TestObjectDerive_KeysInTurn(t *testing.T) {
 	for i := range 2 * maxDerived {
 		for k := range i + 1 {
 			computed := false
-			got := o.Derive(k, func() any { computed = true; return k })
+			got := o.Derive(1, k, func() any { computed = true; return k })
 			if want := k == i || k >= maxDerived; got != k || computed != want {
 				t.Errorf("round %d, key %d: got %v, computed %v, want %v", i, k, got, computed, want)
 			}

@@ -133,7 +133,7 @@ func TestPlaylist_Unchanged_KeepsObjectAndDerived(t *testing.T) {
 				derive := func() int { derived++; return derived }
 				for i := range 5 {
 					got := mustPlaylist(t, o, reloadRequest())
-					if v := got.Derive("template", func() any { return derive() }); v != 1 {
+					if v := got.Derive(1, "template", func() any { return derive() }); v != 1 {
 						t.Errorf("reload %d: derived again", i)
 					}
 					sleep(4 * time.Second)
