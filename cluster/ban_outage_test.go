@@ -223,6 +223,47 @@ func TestNode_AwaitBans_Unavailable(t *testing.T) {
 	}
 }
 
+// TestNode_Unban_Unavailable ends a ban while Redis is unavailable. The bans that followed from it are gone from Redis too, also when
+// its end is no longer remembered.
+func TestNode_Unban_Unavailable(t *testing.T) {
+	t.Parallel()
+	server, sold := redistest.Start(t), &backends.Request{Query: "token=sold"}
+	c := testConfig(server)
+	c.RedisTimeout = 100 * time.Millisecond
+	p, stop := startPeer(t, c, "a", nil)
+	lifted := banAnn(t, p, idOf(1))
+	must(t, banCredentials(p.Node, lifted, sold))
+	if _, err := p.Ban(t.Context(), session.Ban{User: "Bob", Until: lifted.Until}); err != nil && !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Fatal(err)
+	}
+	redistest.Eventually(t, "redis has the bans and the tombstone", func() bool {
+		return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 4
+	})
+	server.Signal(syscall.SIGSTOP)
+	redistest.Eventually(t, "redis is unavailable", func() bool {
+		_, _ = p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
+		return p.RedisDown()
+	})
+	found, err := p.Unban(t.Context(), lifted.ID)
+	server.Signal(syscall.SIGCONT)
+	if !found || !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Fatalf("unbanned in the outage: found %t, %v", found, err)
+	}
+	redistest.Eventually(t, "redis remembers that it was unbanned", func() bool {
+		return server.Client.ZScore(t.Context(), "usher:{all}:unbanned", lifted.ID).Err() == nil
+	})
+	stop()
+	if stored := server.Client.HKeys(t.Context(), "usher:{all}:bans").Val(); len(stored) != 1 {
+		t.Errorf("redis has the bans %v, want Bob's alone", stored)
+	}
+	must(t, server.Client.Del(t.Context(), "usher:{all}:unbanned", "usher:{all}:revocations", "usher:{all}:state").Err())
+	fresh, _ := startPeer(t, testConfig(server), "fresh", nil)
+	must(t, fresh.AwaitBans(t.Context()))
+	if bans := fresh.Bans(); len(bans) != 1 || bans[0].User != "Bob" || fresh.refusesCredentials(sold) || fresh.isRefused(idOf(1)) {
+		t.Errorf("the bans are %+v, want Bob's alone", bans)
+	}
+}
+
 // withStateDir has a node keep its bans in a folder.
 func withStateDir(dir string) func(*Options) {
 	return func(o *Options) { o.Config.StateDir = dir }

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -226,10 +225,9 @@ func (f *BanFile) write(cipher *redisclient.Cipher, bans *Bans) error {
 // removed.
 func (f *BanFile) forgetUnreadable(active map[string]session.Ban, unbanned map[string]time.Time, now time.Time) {
 	maps.DeleteFunc(f.unreadable, func(id string, until time.Time) bool {
-		cause, _, _ := strings.Cut(id, "-") // as all bans that follow from another one are named
 		_, isKnown := active[id]
 		_, isRemoved := unbanned[id]
-		_, isCauseRemoved := unbanned[cause]
+		_, isCauseRemoved := unbanned[causeOf(id)]
 		isForgotten := isKnown || isRemoved || isCauseRemoved || !until.After(now)
 		if isForgotten {
 			f.written[fileBans][id] = false

@@ -223,8 +223,8 @@ func (s *banSync) addPage(stored *storedBans, fields []any, now time.Time) {
 	}
 }
 
-// missingIn returns the bans that Redis lacks, and the ids that it does not know to be unbanned. What ends within a second
-// is left out.
+// missingIn returns the bans that Redis lacks, and the ids that it does not know to be unbanned, with those of the bans that
+// followed from them. What ends within a second is left out.
 func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStored map[string]time.Time) {
 	soon := time.Now().Add(time.Second)
 	s.bans.mu.Lock()
@@ -243,6 +243,11 @@ func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStor
 	for id, until := range s.bans.unbanned {
 		if _, found := stored.unbanned[id]; !found && until.After(soon) {
 			stillStored[id] = until
+		}
+	}
+	for id := range stored.ids {
+		if _, isMain := stillStored[id]; !isMain && s.bans.isUnbanned(session.Ban{ID: id, Cause: causeOf(id)}) {
+			stillStored[id] = time.Time{} // the id of its cause is remembered
 		}
 	}
 	return missing, stillStored

@@ -51,9 +51,10 @@ func TestBanSync_MissingIn(t *testing.T) {
 			s.bans.Add(now, ban, Tombstone(session.Ban{ID: "of-" + id, Until: now.Add(d)}, someSession, now.Add(24*time.Hour)))
 			s.bans.unbanned["un"+id] = now.Add(d)
 		}
+		s.bans.unbanned["cause"] = now.Add(time.Second)
 		tombstone := "of-stored-" + someSession.String()
 		missing, unbanned := s.missingIn(storedBans{
-			ids:      map[string]struct{}{"stored": {}, tombstone: {}},
+			ids:      map[string]struct{}{"stored": {}, tombstone: {}, "unlater": {}, "cause-caused": {}, "stored-caused": {}},
 			unbanned: map[string]time.Time{"unstored": now.Add(time.Hour)},
 		})
 		var ids []string
@@ -64,8 +65,11 @@ func TestBanSync_MissingIn(t *testing.T) {
 		if want := []string{"later", "missing", "of-later", "of-missing"}; !slices.Equal(ids, want) {
 			t.Errorf("missing are %v, want %v", ids, want)
 		}
-		if got, want := slices.Sorted(maps.Keys(unbanned)), []string{"unlater", "unmissing"}; !slices.Equal(got, want) {
+		if got, want := slices.Sorted(maps.Keys(unbanned)), []string{"cause-caused", "unlater", "unmissing"}; !slices.Equal(got, want) {
 			t.Errorf("unbanned are %v, want %v", got, want)
+		}
+		if !unbanned["cause-caused"].IsZero() || unbanned["unlater"].IsZero() {
+			t.Errorf("remembered are %v, want those that were unbanned themselves", unbanned)
 		}
 	})
 }

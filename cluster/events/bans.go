@@ -176,6 +176,13 @@ func (b *Bans) rebuild() {
 	b.index.Store(&banIndexes{others: newBanIndex(b.active)})
 }
 
+// causeOf returns the id of the ban from which the one that has the id follows, or the id if it follows from none: so all are named.
+// It is of use where the ban cannot be read.
+func causeOf(id string) string {
+	cause, _, _ := strings.Cut(id, "-")
+	return cause
+}
+
 func (b *Bans) isUnbanned(ban session.Ban) bool {
 	_, found := b.unbanned[ban.ID]
 	_, foundCause := b.unbanned[ban.Cause]
