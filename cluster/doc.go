@@ -45,8 +45,8 @@
 //	                                                            store_bans               of their last 5 minutes again, and
 //	                                                            remove_bans              deny those sessions again
 //	usher:{all}:bans          hash    the last ban's end        store_bans               bans and their tombstones, encrypted;
-//	                                                            remove_bans              every node stores again those that
-//	                                                                                     it knows
+//	                                                            replace_bans             every node stores again those that
+//	                                                            remove_bans              it knows
 //	usher:{all}:ban-expiries  zset    the last ban's end        store_bans               when each ban ends; as above
 //	                                                            remove_bans
 //	usher:{all}:unbanned      zset    30 days at most           remove_bans              removed bans, so that no node stores

@@ -54,8 +54,11 @@ type Ban struct {
 	// Credentials are keyed hashes of what a viewer presents, separated by dots. A viewer who presents all of it is banned,
 	// whatever they present beside it.
 	Credentials string
-	Prefix      netip.Prefix
-	Session     backends.SessionID
+	// OldKey is the id of the key of cluster.encryption_keys that the hashes were made with, if it is not the first one of this
+	// node.
+	OldKey  string
+	Prefix  netip.Prefix
+	Session backends.SessionID
 	// Sessions, Users and CredentialSets are the viewers of a group, each as the field of one viewer has it. A viewer who is in
 	// one of them is banned.
 	Sessions              []backends.SessionID

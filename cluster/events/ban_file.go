@@ -168,7 +168,7 @@ func (f *BanFile) loadBan(cipher *redisclient.Cipher, bans *Bans, id string, val
 		f.unreadable[id] = until
 		return err
 	}
-	f.written[fileBans][id] = true
+	f.written[fileBans][id] = err == nil && !isOutdated(cipher, b, encrypted)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (f *BanFile) writeForced(tx *bbolt.Tx, cipher *redisclient.Cipher) error {
 
 func millisOf(t time.Time) []byte { return binary.BigEndian.AppendUint64(nil, uint64(t.UnixMilli())) }
 
-// writeBucket adds the keys that the bucket lacks and deletes the others. A ban does not change.
+// writeBucket writes the values that the bucket lacks or has under an old key, and deletes the others. A ban does not change.
 func (f *BanFile) writeBucket(tx *bbolt.Tx, name string, keys func(func(string) bool), value func(string) []byte) error {
 	bucket, written, wanted := tx.Bucket([]byte(name)), f.written[name], make(map[string]bool)
 	for key := range keys {

@@ -3,6 +3,8 @@ package events
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,9 +29,11 @@ type banSync struct {
 	onRevocation func(session.Revocation)
 	log          *slog.Logger
 
-	storeScript, removeScript, listScript *redisclient.Script
-	unreadable                            sync.Once // logs once
+	storeScript, replaceScript, removeScript, listScript *redisclient.Script
 
+	// unreadable and oldKeys are what was logged last of bans that cannot be read, and of those that need an old key.
+	unreadable int
+	oldKeys    map[string]oldKeyUse
 	// loggedDropped is when it was logged last that there were too many tombstones.
 	loggedDropped time.Time
 
@@ -44,8 +48,9 @@ type runScript func(ctx context.Context, s *redisclient.Script, keys []string, a
 func newBanSync(o Options) *banSync {
 	return &banSync{
 		client: o.Client, cipher: o.Cipher, bans: o.Bans, retention: o.Retention, onRevocation: o.OnRevocation, log: o.Logger,
-		storeScript: redisclient.LoadScript(scripts, "store_bans"), removeScript: redisclient.LoadScript(scripts, "remove_bans"),
-		listScript: redisclient.LoadScript(scripts, "list_bans"),
+		storeScript: redisclient.LoadScript(scripts, "store_bans"), replaceScript: redisclient.LoadScript(scripts, "replace_bans"),
+		removeScript: redisclient.LoadScript(scripts, "remove_bans"),
+		listScript:   redisclient.LoadScript(scripts, "list_bans"),
 	}
 }
 
@@ -116,6 +121,27 @@ func (s *banSync) storeBans(ctx context.Context, run runScript, bans []session.B
 	return nil
 }
 
+// replaceBans encrypts stored bans anew, with the first key. All nodes know them already.
+func (s *banSync) replaceBans(ctx context.Context, run runScript, bans []session.Ban) error {
+	for rest := bans; len(rest) > 0; {
+		var args []any
+		size, count := 0, 0
+		for ; count < min(maxPerCall, len(rest)) && size < maxBytesPerCall; count++ {
+			encrypted := encodeBan(s.cipher, rest[count])
+			args = append(args, rest[count].ID, encrypted)
+			size += len(encrypted)
+		}
+		if _, err := run(ctx, s.replaceScript, s.keys()[:1], args...); err != nil {
+			return err
+		}
+		rest = rest[count:]
+	}
+	if len(bans) > 0 {
+		s.log.Info("bans encrypted anew with the first of cluster.encryption_keys", slog.Int("bans", len(bans)))
+	}
+	return nil
+}
+
 // removeBans removes bans from Redis, and publishes that. Each id is remembered until its time.
 func (s *banSync) removeBans(ctx context.Context, run runScript, unbanned map[string]time.Time) error {
 	args := []any{s.client.Keys().RevocationChannel(), maxStreamLength, s.retention.Milliseconds()}
@@ -169,17 +195,40 @@ func (s *banSync) sync(ctx context.Context) (err error) {
 	if len(missing)+len(stillStored) > 0 {
 		s.log.Info("bans restored to redis", slog.Int("bans", len(missing)), slog.Int("unbanned", len(stillStored)))
 	}
+	s.logKeys(stored.unreadable)
 	if err := s.removeBans(ctx, s.client.RunDirect, stillStored); err != nil {
+		return err
+	}
+	if err := s.replaceBans(ctx, s.client.RunDirect, stored.outdated); err != nil {
 		return err
 	}
 	return s.storeBans(ctx, s.client.RunDirect, missing)
 }
 
+// logKeys logs how many bans in Redis cannot be read, and which need an old key, whenever that has changed.
+func (s *banSync) logKeys(unreadable int) {
+	if unreadable > 0 && unreadable != s.unreadable {
+		s.log.Warn("bans in redis unreadable, check that cluster.encryption_keys has the key that they were written with, and that all"+
+			" nodes have the same version", slog.Int("bans", unreadable))
+	}
+	uses := s.bans.oldKeys(time.Now())
+	for _, key := range slices.Sorted(maps.Keys(uses)) {
+		if use := uses[key]; use != s.oldKeys[key] {
+			s.log.Info("bans need an old key, as their credentials are hashed with it: keep it in cluster.encryption_keys until they end",
+				slog.String("key", key), slog.Int("bans", use.bans), slog.Time("until", use.until))
+		}
+	}
+	s.unreadable, s.oldKeys = unreadable, uses
+}
+
 // storedBans is what Redis holds.
 type storedBans struct {
-	bans     []session.Ban
-	ids      map[string]struct{} // of all bans, including unreadable ones
-	unbanned map[string]time.Time
+	bans []session.Ban
+	ids  map[string]struct{} // of all bans, including unreadable ones
+	// outdated are the bans that are to be encrypted anew.
+	outdated   []session.Ban
+	unreadable int
+	unbanned   map[string]time.Time
 }
 
 // load reads what Redis holds, page by page. What changes meanwhile comes by the stream of revocations.
@@ -206,16 +255,17 @@ func (s *banSync) addPage(stored *storedBans, fields []any, now time.Time) {
 		e := append(redisclient.List(entry), nil, nil, nil)
 		id := redisclient.Text(e[0])
 		stored.ids[id] = struct{}{}
-		b, err := decodeBan(s.cipher, id, []byte(redisclient.Text(e[2])))
+		encrypted := []byte(redisclient.Text(e[2]))
+		b, err := decodeBan(s.cipher, id, encrypted)
 		if err != nil {
-			s.unreadable.Do(func() {
-				s.log.Warn("ban unreadable, check that all nodes have the same version and cluster.encryption_keys",
-					slog.String("ban", id), slog.Any("error", err))
-			})
+			stored.unreadable++
 			continue
 		}
 		b.Until = now.Add(redisclient.Duration(redisclient.Int(e[1])))
 		stored.bans = append(stored.bans, b)
+		if isOutdated(s.cipher, b, encrypted) {
+			stored.outdated = append(stored.outdated, b)
+		}
 	}
 	for _, entry := range redisclient.List(fields[2]) {
 		e := append(redisclient.List(entry), nil, nil)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"usher/actors/session"
+	"usher/backends"
 	"usher/cluster/redisclient"
 )
 
@@ -76,7 +77,7 @@ func TestBanSync_MissingIn(t *testing.T) {
 
 func TestBanSync_AddPage(t *testing.T) {
 	t.Parallel()
-	s, text := newTestSync(t)
+	s, _ := newTestSync(t)
 	now := time.Unix(1_790_000_000, 0)
 	good := string(encodeBan(s.cipher, session.Ban{ID: "b", User: "ann"}))
 	stored := storedBans{ids: map[string]struct{}{}, unbanned: map[string]time.Time{}}
@@ -92,9 +93,86 @@ func TestBanSync_AddPage(t *testing.T) {
 	if got := stored.unbanned["gone"]; !got.Equal(now.Add(time.Second)) {
 		t.Errorf("remembered until %v, want a second", got)
 	}
-	if got := strings.Count(text.String(), "ban unreadable"); got != 1 {
-		t.Errorf("%d warnings, want one:\n%s", got, text)
+	if stored.unreadable != 2 {
+		t.Errorf("%d bans cannot be read, want 2", stored.unreadable)
 	}
+}
+
+// TestBanSync_AddPage_OldKey finds the bans to be encrypted anew, and those that need the old key.
+func TestBanSync_AddPage_OldKey(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestSync(t)
+	s.cipher = cipherOf(t, "b", "a")
+	stored := storedBans{ids: map[string]struct{}{}, unbanned: map[string]time.Time{}}
+	for key, cipher := range map[string]*redisclient.Cipher{"old": cipherOf(t, "a"), "new": s.cipher} {
+		var page []any
+		for id, b := range map[string]session.Ban{
+			"user": {User: "ann"}, "credentials": {Credentials: "h1.h2"}, "tombstone": {Session: someSession, Cause: "user"},
+			"group": {Sessions: []backends.SessionID{someSession}}, "group-credentials": {CredentialSets: []string{"h1.h2"}},
+		} {
+			b.ID = key + "-" + id
+			page = append(page, []any{b.ID, int64(60_000), string(encodeBan(cipher, b))})
+		}
+		s.addPage(&stored, []any{"0", page, nil}, time.Now())
+	}
+	var outdated, needOld []string
+	for _, b := range stored.outdated {
+		outdated = append(outdated, b.ID)
+	}
+	for _, b := range stored.bans {
+		encrypted := encodeBan(s.cipher, b)
+		if _, err := decodeBan(cipherOf(t, "b"), b.ID, encrypted); err != nil && b.OldKey == "a" {
+			needOld = append(needOld, b.ID)
+		}
+	}
+	slices.Sort(outdated)
+	slices.Sort(needOld)
+	if want := []string{"old-group", "old-tombstone", "old-user"}; !slices.Equal(outdated, want) {
+		t.Errorf("to be encrypted anew are %v, want %v", outdated, want)
+	}
+	if want := []string{"old-credentials", "old-group-credentials"}; !slices.Equal(needOld, want) || len(stored.bans) != 10 {
+		t.Errorf("of %d bans %v need the old key, want %v", len(stored.bans), needOld, want)
+	}
+}
+
+// TestBanSync_LogKeys logs what has changed of bans that cannot be read, and of those that need an old key.
+func TestBanSync_LogKeys(t *testing.T) {
+	t.Parallel()
+	s, text := newTestSync(t)
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now().UTC()
+		s.bans = NewBans()
+		s.bans.Add(now,
+			session.Ban{ID: "new", User: "ann", Until: now.Add(9 * time.Hour)},
+			session.Ban{ID: "short", Credentials: "h1", OldKey: "a", Until: now.Add(time.Hour)},
+			session.Ban{ID: "long", CredentialSets: []string{"h1"}, OldKey: "a", Until: now.Add(3 * time.Hour)},
+			session.Ban{ID: "older", Credentials: "h1", OldKey: "0", Until: now.Add(2 * time.Hour)})
+		for i, step := range []struct {
+			after      time.Duration
+			unreadable int
+			want       string
+		}{
+			{0, 0, "key=0 bans=1 until=2000-01-01T02:00:00.000Z; key=a bans=2 until=2000-01-01T03:00:00.000Z"},
+			{0, 0, ""},
+			{0, 2, "bans=2"},
+			{0, 2, ""},
+			{time.Hour, 0, "key=a bans=1 until=2000-01-01T03:00:00.000Z"},
+			{0, 2, "bans=2"},
+			{2 * time.Hour, 2, ""},
+		} {
+			text.Reset()
+			time.Sleep(step.after)
+			s.logKeys(step.unreadable)
+			var got []string
+			for line := range strings.Lines(text.String()) {
+				_, attributes, _ := strings.Cut(strings.TrimSpace(line), "\" ")
+				got = append(got, attributes)
+			}
+			if got := strings.Join(got, "; "); got != step.want {
+				t.Errorf("step %d: logged %q, want %q", i, got, step.want)
+			}
+		}
+	})
 }
 
 // TestBanSync_Batches writes and removes many bans by several calls, each with all of a ban.
@@ -112,22 +190,26 @@ func TestBanSync_Batches(t *testing.T) {
 		}
 		ids := map[any]bool{}
 		var sizes []int
-		record := func(each int) runScript {
+		record := func(first, each int) runScript {
 			sizes = nil
 			clear(ids)
 			return func(_ context.Context, _ *redisclient.Script, _ []string, args ...any) (any, error) {
-				for i := 3; i < len(args); i += each {
+				for i := first; i < len(args); i += each {
 					ids[args[i]] = true
 				}
-				sizes = append(sizes, (len(args)-3)/each)
+				sizes = append(sizes, (len(args)-first)/each)
 				return nil, nil
 			}
 		}
-		must(t, s.storeBans(t.Context(), record(6), bans))
+		must(t, s.storeBans(t.Context(), record(3, 6), bans))
 		if !slices.Equal(sizes, want) || len(ids) != count {
 			t.Errorf("%d bans stored: %d by calls of %v, want %v", count, len(ids), sizes, want)
 		}
-		must(t, s.removeBans(t.Context(), record(3), unbanned))
+		must(t, s.replaceBans(t.Context(), record(0, 2), bans))
+		if !slices.Equal(sizes, want) || len(ids) != count {
+			t.Errorf("%d bans replaced: %d by calls of %v, want %v", count, len(ids), sizes, want)
+		}
+		must(t, s.removeBans(t.Context(), record(3, 3), unbanned))
 		if !slices.Equal(sizes, want) || len(ids) != count {
 			t.Errorf("%d bans removed: %d by calls of %v, want %v", count, len(ids), sizes, want)
 		}
@@ -145,8 +227,10 @@ func TestBanSync_WriteFails_Error(t *testing.T) {
 		many[fmt.Sprint(i)] = time.Now().Add(time.Hour)
 	}
 	for name, err := range map[string]error{
-		"a ban": s.storeBans(t.Context(), fails, []session.Ban{{ID: "b"}}), "an unbanned id": s.removeBans(t.Context(), fails, map[string]time.Time{"b": {}}),
-		"many unbanned ids": s.removeBans(t.Context(), fails, many),
+		"a ban":                s.storeBans(t.Context(), fails, []session.Ban{{ID: "b"}}),
+		"a ban encrypted anew": s.replaceBans(t.Context(), fails, []session.Ban{{ID: "b"}}),
+		"an unbanned id":       s.removeBans(t.Context(), fails, map[string]time.Time{"b": {}}),
+		"many unbanned ids":    s.removeBans(t.Context(), fails, many),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)

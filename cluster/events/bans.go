@@ -292,6 +292,30 @@ func (b *Bans) List(now time.Time) []session.Ban {
 	return found
 }
 
+// oldKeyUse is how many bans need an old key, and until when.
+type oldKeyUse struct {
+	bans  int
+	until time.Time
+}
+
+// oldKeys returns the use of each old key that bans need, by its id.
+func (b *Bans) oldKeys(now time.Time) map[string]oldKeyUse {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	uses := make(map[string]oldKeyUse)
+	for _, ban := range b.active {
+		if ban.OldKey == "" || !ban.Until.After(now) {
+			continue
+		}
+		use := uses[ban.OldKey]
+		if use.bans++; ban.Until.After(use.until) {
+			use.until = ban.Until
+		}
+		uses[ban.OldKey] = use
+	}
+	return uses
+}
+
 // IsEmpty reports whether there are no bans. It is three atomic reads.
 func (b *Bans) IsEmpty() bool {
 	return b.index.Load() == nil && b.groups.viewers.Load() == 0 && b.sessions.count.Load() == 0

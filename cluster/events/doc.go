@@ -31,6 +31,10 @@
 // Decided: the bound of the viewers in groups holds where a kick begins. A node that knew fewer than the others would not agree
 // with them.
 //
+// Decided: a ban of credentials stays encrypted with the key that they are hashed with, by whichever node it is written, since no other
+// key can make the hashes. So its key is in the open, and nodes log which old keys bans need. The others are encrypted anew with the
+// first key by each node that reads them. What a node cannot read it does not overwrite: another node may.
+//
 // Refused: consumer groups of the stream, which keep a list for nodes that no longer exist. Keyspace notifications, which
 // are lost with a connection.
 package events

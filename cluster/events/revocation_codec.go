@@ -166,6 +166,7 @@ func decodeDecision(cipher *redisclient.Cipher, m revocationMessage) (backends.D
 	}, nil
 }
 
+// encodeBan encrypts a ban with the key that its hashes were made with: the ban is of no use without that.
 func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
 	m := banMessage{
 		Version: messageVersion, User: b.User, Credentials: b.Credentials, Backend: b.Backend, Channel: b.Channel,
@@ -183,7 +184,7 @@ func encodeBan(cipher *redisclient.Cipher, b session.Ban) []byte {
 			m.Sessions = append(m.Sessions, id.String())
 		}
 	}
-	return cipher.Encrypt(marshal(m), "ban "+b.ID)
+	return cipher.EncryptWith(b.OldKey, marshal(m), "ban "+b.ID)
 }
 
 func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session.Ban, error) {
@@ -198,6 +199,9 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 	b := session.Ban{
 		ID: id, User: m.User, Credentials: m.Credentials, Backend: m.Backend, Channel: m.Channel,
 		Reason: m.Reason, Cause: m.Cause, IsKick: m.IsKick, Users: m.Users, CredentialSets: m.CredentialSets,
+	}
+	if b.Credentials != "" || len(b.CredentialSets) > 0 {
+		b.OldKey = cipher.OldKey(encrypted)
 	}
 	for _, text := range m.Sessions {
 		id, err := backends.ParseSessionID(text)
@@ -220,6 +224,11 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 		}
 	}
 	return b, nil
+}
+
+// isOutdated reports whether a ban that was decrypted is to be encrypted with the first key, as no older one is needed for it.
+func isOutdated(cipher *redisclient.Cipher, b session.Ban, encrypted []byte) bool {
+	return b.OldKey == "" && cipher.OldKey(encrypted) != ""
 }
 
 // marshal encodes a plain struct, which JSON can always hold.

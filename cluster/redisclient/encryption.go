@@ -60,11 +60,28 @@ func derive(k setting.Key, purpose string) ([]byte, error) {
 
 // Encrypt encrypts a value. It can be decrypted only for the same purpose, which says what the value is and whose.
 func (c *Cipher) Encrypt(plain []byte, purpose string) []byte {
-	aead := newAEAD(c.masterKeys[c.encryptingID], purpose)
-	encrypted := make([]byte, 0, 1+len(c.encryptingID)+aead.Overhead()+len(plain))
-	encrypted = append(encrypted, byte(len(c.encryptingID)))
-	encrypted = append(encrypted, c.encryptingID...)
+	return c.EncryptWith(c.encryptingID, plain, purpose)
+}
+
+// EncryptWith is Encrypt with the key that has the id, or with the first one if none has it.
+func (c *Cipher) EncryptWith(id string, plain []byte, purpose string) []byte {
+	master, known := c.masterKeys[id]
+	if !known {
+		id, master = c.encryptingID, c.masterKeys[c.encryptingID]
+	}
+	aead := newAEAD(master, purpose)
+	encrypted := make([]byte, 0, 1+len(id)+aead.Overhead()+len(plain))
+	encrypted = append(encrypted, byte(len(id)))
+	encrypted = append(encrypted, id...)
 	return aead.Seal(encrypted, nil, plain, nil)
+}
+
+// OldKey returns the id of the key that a value which can be decrypted was encrypted with; empty: it was the first key.
+func (c *Cipher) OldKey(encrypted []byte) string {
+	if id := string(encrypted[1 : 1+int(encrypted[0])]); id != c.encryptingID {
+		return id
+	}
+	return ""
 }
 
 // Decrypt returns the value that Encrypt was given for the purpose. Its error is the same whatever is wrong.

@@ -52,6 +52,27 @@ func TestCipher_Decrypt(t *testing.T) {
 	}
 }
 
+// TestCipher_EncryptWith encrypts with a key of the list, and tells with which.
+func TestCipher_EncryptWith(t *testing.T) {
+	t.Parallel()
+	both, err := NewCipher([]setting.Key{{ID: "b", Secret: "another secret of it"}, {ID: "old", Secret: "a secret of the cluster"}})
+	must(t, err)
+	old, err := NewCipher([]setting.Key{{ID: "old", Secret: "a secret of the cluster"}})
+	must(t, err)
+	for id, want := range map[string]string{"b": "", "old": "old", "": "", "unknown": ""} {
+		encrypted := both.EncryptWith(id, []byte("Ann"), "record 1")
+		if plain, err := both.Decrypt(encrypted, "record 1"); err != nil || string(plain) != "Ann" {
+			t.Errorf("with key %q: %q, %v", id, plain, err)
+		}
+		if _, err := old.Decrypt(encrypted, "record 1"); (err == nil) != (want == "old") {
+			t.Errorf("with key %q: the old key alone: %v", id, err)
+		}
+		if got := both.OldKey(encrypted); got != want {
+			t.Errorf("with key %q: the old key %q, want %q", id, got, want)
+		}
+	}
+}
+
 // TestCipher_Number compares numbers that are asked for at once with the hashes of the same values.
 func TestCipher_Number(t *testing.T) {
 	c, err := NewCipher([]setting.Key{{ID: "a", Secret: "a secret of the cluster"}})
