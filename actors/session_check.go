@@ -193,10 +193,17 @@ func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Re
 	if refused := r.banOf(request, d); refused != nil || !record.IsEvicted {
 		return refused
 	}
-	if r.streams.join(ctx, s, request, record.Opened, d) == session.StreamEvicted {
+	state := session.StreamActive
+	if u := r.streams.streamOf(request, d); u.maxStreams > 0 {
+		state = r.streams.report(ctx, s, u, record.Opened)
+	}
+	if state == session.StreamEvicted {
 		evicted := *record
 		s.evicted.Store(&evicted)
 		return new(evictedDecision(d))
+	}
+	if state != session.StreamActive {
+		return nil
 	}
 	if err := r.cluster.SetEvicted(ctx, s.id, false); err != nil {
 		r.log.Debug("eviction mark not removed", slog.String("session", s.id.String()), slog.Any("error", err))

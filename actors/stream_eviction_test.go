@@ -359,3 +359,56 @@ func TestRootFacts_Judge(t *testing.T) {
 		}
 	}
 }
+
+// markRecorder is a store that keeps account of the marks of evicted sessions that are removed.
+type markRecorder struct {
+	*fakeLimits
+	removed []backends.SessionID
+}
+
+func (f *markRecorder) SetEvicted(ctx context.Context, id backends.SessionID, isEvicted bool) error {
+	f.mu.Lock()
+	if !isEvicted {
+		f.removed = append(f.removed, id)
+	}
+	f.mu.Unlock()
+	return f.fakeCluster.SetEvicted(ctx, id, isEvicted)
+}
+
+// TestRegistry_RefusalOf_RunningSession_AsksLimit looks a running session up that the store holds for evicted: only its user's limit
+// says whether that is over.
+func TestRegistry_RefusalOf_RunningSession_AsksLimit(t *testing.T) {
+	t.Parallel()
+	for state, want := range map[session.StreamState]struct {
+		verdict backends.Verdict
+		removed int
+	}{
+		session.StreamEvicted:    {backends.Denied, 0},
+		session.StreamSuperseded: {backends.Allowed, 0}, // its next renewal tells it
+		session.StreamActive:     {backends.Allowed, 1},
+	} {
+		inBubble(t, func(t *testing.T) {
+			f := &markRecorder{fakeLimits: &fakeLimits{fakeCluster: &fakeCluster{isShared: true}, join: stateOf(session.StreamActive)}}
+			f.renew = stateOf(state)
+			b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+				d := allowedDecision()
+				d.UserID, d.MaxSessions = "7", 1
+				return d, nil
+			})
+			n := newNode(b, f.fakeCluster, func(s *setup) { s.Cluster = f })
+			defer n.closeAndDrain()
+			n.watch(t, openRequest(1))
+			synctest.Wait()
+			r := f.get(idOf(1))
+			r.IsEvicted = true
+			f.set(r)
+			n.OnTicketReplaced(idOf(1)) // looks it up
+			synctest.Wait()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if got := n.Find(idOf(1)).Decision(); got.Verdict != want.verdict || len(f.removed) != want.removed {
+				t.Errorf("%v: %v by %v, mark removed %d times; want %v and %d", state, got.Verdict, got.Source, len(f.removed), want.verdict, want.removed)
+			}
+		})
+	}
+}

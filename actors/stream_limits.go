@@ -113,14 +113,19 @@ func (l *streamLimits) join(
 // limit, or its renewals tell whether it is evicted.
 func (l *streamLimits) joining(s *Session, r *backends.Request, d *backends.Decision) (u streamFacts, isJoining bool) {
 	u = l.streamOf(r, d)
-	current := s.stream.Load()
-	return u, u.maxStreams > 0 && (current == nil || current.user.hash != u.hash)
+	return u, u.maxStreams > 0 && !u.isOf(s)
 }
 
-// report asks the store for a stream that the session is to have.
+// isOf reports whether the session has a stream of that user.
+func (u *streamFacts) isOf(s *Session) bool {
+	current := s.stream.Load()
+	return current != nil && current.user.hash == u.hash
+}
+
+// report asks the store for a stream that the session is to have, or whether the one that it has is evicted.
 func (l *streamLimits) report(ctx context.Context, s *Session, u streamFacts, opened time.Time) session.StreamState {
 	e := l.entry(u, s, opened)
-	e.IsNew = true
+	e.IsNew = !u.isOf(s)
 	result := l.cluster.ReportStreams(ctx, e)
 	l.applyResult(u.hash, result, s.id) //nolint:contextcheck // an eviction is no part of this opening
 	return result.States[0]
