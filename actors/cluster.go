@@ -143,8 +143,12 @@ func (c *clusterClient) announce(v session.Revocation) {
 	}
 }
 
-// handOver stores what this node knows of a session that leaves it.
+// handOver stores what this node knows of a session that leaves it, once: sessions go on, and may close, while the node that ends hands
+// them over.
 func (c *clusterClient) handOver(s *Session, counters session.Counters) {
+	if !s.flags.add(flagHandedOver) {
+		return
+	}
 	ctx, cancel := c.writeContext()
 	defer cancel()
 	if err := c.AddCounters(ctx, s.id, counters); err != nil {

@@ -1,10 +1,15 @@
 package actors
 
 import (
+	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"usher/actors/session"
+	"usher/backends"
 )
 
 func TestLifecycle_TryRun(t *testing.T) {
@@ -97,4 +102,73 @@ func TestPass(t *testing.T) {
 			t.Errorf("done %d times, want once more", done.Load())
 		}
 	})
+}
+
+// TestRegistry_Close_IdleMeanwhile_RecordedOnce has viewers count as gone while the node that closes hands their sessions over.
+func TestRegistry_Close_IdleMeanwhile_RecordedOnce(t *testing.T) {
+	t.Parallel()
+	for _, isShared := range []bool{false, true} {
+		inBubble(t, func(t *testing.T) {
+			const sessions, idle = maxExpired + 1, time.Minute
+			store := &slowHandOver{fakeCluster: &fakeCluster{isShared: isShared}, counted: map[backends.SessionID]int{}}
+			n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) {
+				s.Cluster, s.Config.IdleTimeout = store, idle
+			})
+			for i := range sessions {
+				n.watch(t, openRequest(i))
+			}
+			time.Sleep(idle - time.Second)
+			store.isSlow.Store(true)
+			n.closeAndDrain()
+			store.mu.Lock()
+			defer store.mu.Unlock()
+			if len(store.counted) != sessions {
+				t.Errorf("shared %t: counted %d sessions, want all %d", isShared, len(store.counted), sessions)
+			}
+			for id, times := range store.counted {
+				if times != 1 {
+					t.Fatalf("shared %t: session %v counted %d times, want once", isShared, id, times)
+				}
+			}
+		})
+	}
+}
+
+// slowHandOver is a store that keeps account of the sessions whose counters it gets. When it is slow, the first heartbeat after that takes
+// two seconds.
+type slowHandOver struct {
+	*fakeCluster
+	isSlow atomic.Bool
+
+	mu      sync.Mutex
+	counted map[backends.SessionID]int
+}
+
+func (f *slowHandOver) AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
+	f.mu.Lock()
+	f.counted[id]++
+	f.mu.Unlock()
+	return f.fakeCluster.AddCounters(ctx, id, c)
+}
+
+func (f *slowHandOver) ExpireIdle(ctx context.Context, idle time.Duration, limit int) ([]session.ClosingRecord, error) {
+	closed, err := f.fakeCluster.ExpireIdle(ctx, idle, limit)
+	if len(closed) > 0 {
+		f.pause()
+	}
+	return closed, err
+}
+
+func (f *slowHandOver) RecordHeartbeats(ctx context.Context, seen []session.Heartbeat) ([]backends.SessionID, error) {
+	if f.Shared() {
+		f.pause()
+	}
+	return f.fakeCluster.RecordHeartbeats(ctx, seen)
+}
+
+// pause takes two seconds, in which viewers count as gone.
+func (f *slowHandOver) pause() {
+	if f.isSlow.CompareAndSwap(true, false) {
+		time.Sleep(2 * time.Second)
+	}
 }

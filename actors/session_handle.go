@@ -84,6 +84,8 @@ const (
 	flagCountedViewer
 	// flagLost: the store has lost the session, which is to be stored again.
 	flagLost
+	// flagHandedOver: the store has got what this node counted, or is about to.
+	flagHandedOver
 )
 
 func (f *sessionFlags) has(flag uint32) bool { return f.word.Load()&flag != 0 }
