@@ -54,6 +54,9 @@
 // Decided: a re-check is granted only while the store and the backend keep up, whatever the rate. Refused: a bound on those under way,
 // because a session that ends or panics would have to give its place back; look-ups and the backend's queue count themselves.
 //
+// Decided: an unverified session of which a re-check has failed waits among the overdue ones. Refused: every n-th grant for the overdue
+// ones, because after an outage all unverified sessions come first, however many.
+//
 // Decided: the table's slots hold numbers of places, and the places hold the sessions in the order in which they were made. So the
 // collector finds neighbours beside each other: following pointers in the order of their hashes it missed the processor's caches at
 // nearly each read, and took twice the time. Refused: slabs of records without pointers, since a session that ends would leave a hole
