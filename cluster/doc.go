@@ -97,6 +97,7 @@
 //   - Over all nodes a session is closed once, by the node that finds that no node has seen it, with the counters of all. What
 //     was counted stays in Redis until that node confirms that its record is kept; until then it is returned again, with the
 //     same period.
+//   - After an outage of Redis a node closes no session before each node has had the time to report those that it saw.
 //   - A record is estimated if a node allowed the session and never reported what it counted, as after a kill. Each node is
 //     noted when it begins to hold the session, and removed by its report.
 //   - What describes viewers is encrypted, and users are keyed hashes: Redis learns how many there are and no more.

@@ -32,12 +32,14 @@ type Redis struct {
 
 	nodeID                string
 	sessionTTL, reviveFor time.Duration
-	scripts               sessionScripts
-	waiters               leaseWaiters
-	unreadable            sync.Once     // logs once
-	flushRequested        chan struct{} // holds one
-	background            sync.WaitGroup
-	stop                  context.CancelFunc
+	// upAtStart is [redisclient.Client.UpSince] until the first outage.
+	upAtStart      time.Time
+	scripts        sessionScripts
+	waiters        leaseWaiters
+	unreadable     sync.Once     // logs once
+	flushRequested chan struct{} // holds one
+	background     sync.WaitGroup
+	stop           context.CancelFunc
 }
 
 // redisLimits gives [Redis] the limits' methods without an exported field.
@@ -94,7 +96,7 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), onDenied: d.OnDenied, log: d.Logger,
 		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
-		flushRequested: make(chan struct{}, 1),
+		flushRequested: make(chan struct{}, 1), upAtStart: client.UpSince(),
 	}
 	r.redisLimits = limits.NewRedis(client, d.Limits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())

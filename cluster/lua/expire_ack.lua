@@ -9,7 +9,7 @@ local bucket = KEYS[1]
 local removed = 0
 for i = 1, #ARGV, 2 do
   local score = redis.call('ZSCORE', bucket, ARGV[i])
-  if score and tonumber(score) == tonumber(ARGV[i + 1]) then
+  if score and tonumber(score) == tonumber(ARGV[i + 1]) + 0.5 then
     removed = removed + redis.call('ZREM', bucket, ARGV[i])
   end
 end

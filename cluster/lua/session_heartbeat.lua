@@ -6,7 +6,8 @@
 -- ARGV[3]… for each session two arguments: its id; how long ago it was last seen in ms, which is negative if it counts as
 --          seen for that long from now
 --
--- Result   a list: Redis' clock in ms; "expired" or "ok"; then the ids of the sessions that were not in the bucket
+-- Result   a list: Redis' clock in ms; "expired" or "ok"; then the ids of the sessions that were not in the bucket, or
+--          were seen since expire_scan.lua returned them: their period has ended, and they must be stored again
 local bucket = KEYS[1]
 local expiry, ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 
@@ -20,7 +21,9 @@ local result = {now, 'ok'}
 local ahead = 0
 for i = 3, #ARGV, 2 do
   local id, age = ARGV[i], tonumber(ARGV[i + 1])
-  if not redis.call('ZSCORE', bucket, id) then
+  local score = tonumber(redis.call('ZSCORE', bucket, id) or 0)
+  local isClosing = score % 1 ~= 0
+  if score == 0 or isClosing and now - age > score then
     result[#result + 1] = id
   end
   redis.call('ZADD', bucket, 'GT', now - age, id)
