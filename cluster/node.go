@@ -340,7 +340,6 @@ func (n *Node) recheckAll() {
 
 // stateLost writes again what this node knows of what Redis lost.
 func (n *Node) stateLost(recent []events.Issued) {
-	n.redis.RestoreDenied()
 	n.redis.denyAgain(recent)
 	if f := n.handlers.Load().OnStateLost; f != nil {
 		f()

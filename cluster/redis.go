@@ -33,13 +33,14 @@ type Redis struct {
 	nodeID                string
 	sessionTTL, reviveFor time.Duration
 	// upAtStart is [redisclient.Client.UpSince] until the first outage.
-	upAtStart      time.Time
-	scripts        sessionScripts
-	waiters        leaseWaiters
-	unreadable     sync.Once     // logs once
-	flushRequested chan struct{} // holds one
-	background     sync.WaitGroup
-	stop           context.CancelFunc
+	upAtStart        time.Time
+	scripts          sessionScripts
+	waiters          leaseWaiters
+	unreadable       sync.Once     // logs once
+	flushRequested   chan struct{} // holds one
+	restoreRequested chan struct{} // holds one
+	background       sync.WaitGroup
+	stop             context.CancelFunc
 }
 
 // redisLimits gives [Redis] the limits' methods without an exported field.
@@ -96,13 +97,14 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), onDenied: d.OnDenied, log: d.Logger,
 		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
-		flushRequested: make(chan struct{}, 1), upAtStart: client.UpSince(),
+		flushRequested: make(chan struct{}, 1), restoreRequested: make(chan struct{}, 1), upAtStart: client.UpSince(),
 	}
 	r.redisLimits = limits.NewRedis(client, d.Limits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	client.OnRecovered(r.requestFlush)
 	r.background.Go(func() { r.flushOnRequest(ctx) })
+	r.background.Go(func() { r.restoreOnRequest(ctx) })
 	return r, nil
 }
 

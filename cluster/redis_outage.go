@@ -135,7 +135,7 @@ func (d *deferredWrites) putBack(id backends.SessionID, w *deferredWrite) {
 	})
 }
 
-// denyAgain writes in the background what denies the sessions that were revoked lately: Redis lost it.
+// denyAgain writes in the background what denies streams, and the sessions that were revoked lately: Redis lost it.
 func (r *Redis) denyAgain(recent []events.Issued) {
 	for _, issued := range recent {
 		switch v := issued.Revocation; v.Kind {
@@ -149,6 +149,22 @@ func (r *Redis) denyAgain(recent []events.Issued) {
 		}
 	}
 	r.requestFlush()
+	select {
+	case r.restoreRequested <- struct{}{}:
+	default:
+	}
+}
+
+// restoreOnRequest stores the denied streams again whenever that is requested, until ctx ends.
+func (r *Redis) restoreOnRequest(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.restoreRequested:
+			r.RestoreDenied(ctx)
+		}
+	}
 }
 
 // requestFlush asks for the deferred writes to be written. It does not block.

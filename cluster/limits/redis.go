@@ -28,8 +28,8 @@ func NewRedis(client *redisclient.Client, r session.LimitRules, log *slog.Logger
 }
 
 // RestoreDenied stores again the streams of users of which one is denied, as this node knows them: Redis has lost its data, and
-// another node must not take the denied stream for a new one. It does not block.
-func (l *Redis) RestoreDenied() { l.streams.restoreDenied() }
+// another node must not take the denied stream for a new one. It tries again what fails, until all are stored or ctx ends.
+func (l *Redis) RestoreDenied(ctx context.Context) { l.streams.restoreDenied(ctx) }
 
 // ReportStreams reports streams of one user, at least one.
 func (l *Redis) ReportStreams(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {

@@ -188,18 +188,6 @@ func (h *shared) enqueue(ctx context.Context, name string, u *sharedUser, report
 	return c
 }
 
-// restoreDenied has the sets in which a stream is denied stored again, because the store has lost its data: another node must
-// not take the stream for a new one. It does not block.
-func (h *shared) restoreDenied() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for name, e := range h.users.entries {
-		if slices.ContainsFunc(e.value.known.streams, func(s stream) bool { return s.State != session.StreamActive }) {
-			h.enqueue(context.Background(), name, e.value, nil)
-		}
-	}
-}
-
 // run serves a user's calls until none waits.
 func (h *shared) run(name string, u *sharedUser, all *userCalls) {
 	for {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -435,16 +434,8 @@ func (rig *lossRig) playing() (ids []int) {
 	return ids
 }
 
-// restoreNow has a node restore what it knows, and waits until it has.
-func restoreNow(h *shared) {
-	h.restoreDenied()
-	for isRunning := true; isRunning; runtime.Gosched() {
-		h.mu.Lock()
-		u := h.users.get("ann")
-		isRunning = u != nil && u.calls != nil && u.calls.isRunning
-		h.mu.Unlock()
-	}
-}
+// restoreNow has a node restore what it knows, once.
+func restoreNow(h *shared) { h.restore(context.Background(), h.denied()) }
 
 // TestShared_DataLost_SameStreamsPlay has viewers of one user on several nodes, and a store that fails for a while and then has
 // lost everything. Those who played before go on, and a second later no other one plays, under both policies, though those who
