@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -258,5 +260,50 @@ func testHeadOfStream(t *testing.T, f frontKind) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.ContentLength >= 0 {
 		t.Errorf("got %d and length %d, want 200 and none", resp.StatusCode, resp.ContentLength)
+	}
+}
+
+// TestServer_HTTP10_TruncatedBody has an origin break off a body whose length nobody knows. A viewer by HTTP/1.0 has only the end of
+// the connection to tell that it is not whole, over TLS too: an alert there says that the end is meant.
+func TestServer_HTTP10_TruncatedBody(t *testing.T) { eachFront(t, testHTTP10TruncatedBody) }
+
+func testHTTP10TruncatedBody(t *testing.T, f frontKind) {
+	t.Parallel()
+	a, dir := newAuthority(t), t.TempDir()
+	files := gateway.TLSConfig{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	a.issue(t, files, 1, time.Unix(1000, 0))
+	for name, edit := range map[string]func(*gateway.Config){
+		"from the viewer": func(*gateway.Config) {},
+		"from a balancer": func(c *gateway.Config) { c.ProxyProtocol.From = c.TrustedProxies },
+		"over TLS":        func(c *gateway.Config) { c.TLS = files },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newTestServer(t, f, edit)
+			release := make(chan struct{})
+			s.upstream.Answer = func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "half of ")
+				_ = http.NewResponseController(w).Flush()
+				<-release
+				panic(http.ErrAbortHandler)
+			}
+			conn, _ := s.dialRaw(t, "")
+			if name == "over TLS" {
+				conn = tls.Client(conn, &tls.Config{RootCAs: a.pool, ServerName: "tv"})
+			}
+			_, _ = io.WriteString(conn, "GET /~"+s.ticket+"/play/a001/seg-17.ts HTTP/1.0\r\n\r\n")
+			resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if _, err := io.ReadFull(resp.Body, make([]byte, len("half of "))); err != nil {
+				t.Errorf("the first half: %v", err)
+			}
+			close(release)
+			if rest, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("got %q and the end of the body, want an error", rest)
+			}
+		})
 	}
 }

@@ -72,6 +72,19 @@ func (c *Conn) Close() error {
 	return err
 }
 
+// Reset closes the connection so that its client gets an error, and no end that could be meant: neither that of TCP nor, where the
+// connection is below TLS, an alert of TLS. What is not sent yet is dropped.
+func (c *Conn) Reset() {
+	below := c.Conn
+	if proxied, isProxied := below.(*proxyproto.Conn); isProxied {
+		below = proxied.Raw()
+	}
+	if tcp, isTCP := below.(*net.TCPConn); isTCP {
+		_ = tcp.SetLinger(0) // fails on a closed connection alone
+	}
+	_ = c.Close()
+}
+
 // TCP returns the connection itself, for those that read and write it without [Conn]. It is nil if a PROXY header may have to be read,
 // or if it is none of TCP.
 func (c *Conn) TCP() *net.TCPConn {

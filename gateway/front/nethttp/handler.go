@@ -111,7 +111,7 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Res
 	}
 	controller := http.NewResponseController(w)
 	if resp.Stream != nil {
-		h.relay(w, controller, resp)
+		h.relay(w, r, controller, resp)
 		return
 	}
 	h.extendWriteDeadline(controller, len(resp.Body))
@@ -125,8 +125,14 @@ func (h *Handler) send(w http.ResponseWriter, r *http.Request, resp *gateway.Res
 
 // relay copies a body as it arrives. It flushes before it waits for the origin, so that the viewer gets a part while the
 // origin still produces it.
-func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseController, resp *gateway.Response) {
-	defer func() { _ = resp.Stream.Close() }()
+func (h *Handler) relay(w http.ResponseWriter, r *http.Request, controller *http.ResponseController, resp *gateway.Response) {
+	isWhole := false
+	defer func() {
+		_ = resp.Stream.Close()
+		if !isWhole && r.ProtoMajor == 1 && r.ProtoMinor == 0 {
+			reset(controller) // the end of the connection can be that of the body
+		}
+	}()
 	w.WriteHeader(resp.Status)
 	for {
 		if !resp.Stream.IsReady() {
@@ -142,6 +148,7 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 				h.gateway.StreamBroken(err, resp)
 				panic(http.ErrAbortHandler) // so that the viewer sees a broken transfer instead of a short body
 			}
+			isWhole = true
 			return
 		}
 		h.extendWriteDeadline(controller, len(data))
@@ -151,6 +158,19 @@ func (h *Handler) relay(w http.ResponseWriter, controller *http.ResponseControll
 			return
 		}
 	}
+}
+
+// reset ends a connection of HTTP/1 so that the viewer gets an error. net/http would end it as after a whole response, over TLS with an
+// alert that says so.
+func reset(controller *http.ResponseController) {
+	c, _, err := controller.Hijack()
+	if err != nil {
+		return // of a writer without a connection
+	}
+	if own := listener.Of(c); own != nil {
+		own.Reset()
+	}
+	_ = c.Close()
 }
 
 // extendWriteDeadline sets the write deadline for the next n bytes.

@@ -84,6 +84,9 @@ func (c *conn) answer() bool {
 	c.server.options.Handler.Serve(x)
 	switch {
 	case x.isAborted:
+		if !h.isHTTP11 && c.own != nil {
+			c.own.Reset() // the end of the connection can be that of the body
+		}
 		return false
 	case hasBody:
 		c.linger()
