@@ -28,6 +28,9 @@ const probePause = 250 * time.Millisecond
 // latestTimer is how late a timer may be for what it lost to be made good.
 const latestTimer = 10 * time.Millisecond
 
+// numPriorities is the number of queues.
+const numPriorities = session.PriorityOverdue + 1
+
 // minDropLength is the queue length from which closed sessions are dropped.
 const minDropLength = 1024
 
@@ -45,7 +48,7 @@ type recheckQueue struct {
 	returned  chan struct{} // holds one token when a session did not need its slot
 
 	mu      sync.Mutex
-	queues  [session.NumPriorities]fairQueue
+	queues  [numPriorities]fairQueue
 	dropAt  int           // the length at which closed sessions are dropped next
 	arrived chan struct{} // holds one token when a session may wait
 }
@@ -128,7 +131,7 @@ func (s *Session) enqueue(p session.QueuePriority) {
 
 // takeMoved lets the sessions that have another backend than the queue's wait for that one.
 func (q *recheckQueue) takeMoved(backend string) {
-	var moved [session.NumPriorities][]*Session
+	var moved [numPriorities][]*Session
 	q.mu.Lock()
 	for p := range q.queues {
 		q.queues[p].keep(func(s *Session) bool {

@@ -138,8 +138,8 @@ func TestRegistry_Open_ReturningViewer_AskedAsOpening(t *testing.T) {
 			t.Fatalf("%d checks, want an opening, re-checks, and another opening", len(all))
 		}
 		for i, r := range all {
-			if isOpening := i == 0 || i == len(all)-1; r.request.IsOpening != isOpening || r.request.IsRecheck() == isOpening {
-				t.Errorf("check %d, number %d: opening %v, want %v", i, r.request.Number, r.request.IsOpening, isOpening)
+			if isOpening := i == 0 || i == len(all)-1; r.request.IsRecheck == isOpening {
+				t.Errorf("check %d, number %d: re-check %v, want %v", i, r.request.Number, r.request.IsRecheck, !isOpening)
 			}
 		}
 		if last := all[len(all)-1]; last.request.Number == 0 {

@@ -28,7 +28,7 @@ func (a *sessionActor) request() *backends.Request {
 func (a *sessionActor) checkRequest() *backends.Request {
 	r := new(*a.request())
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
-	r.Current, r.IsOpening = a.state.CurrentDecision(), a.state.IsOpening()
+	r.Current, r.IsRecheck = a.state.CurrentDecision(), !a.state.IsOpening()
 	if opening := a.session.opening.Load(); opening != nil {
 		r.IsStranger = opening.isStranger
 	}

@@ -68,8 +68,8 @@ type Request struct {
 	// Current is the session's present decision. It is Pending for an unknown viewer.
 	Current Decision
 
-	// IsOpening reports that a viewer waits for the answer, whatever the number.
-	IsOpening bool
+	// IsRecheck reports that the session runs, so that no viewer waits for the answer. The zero value is an opening.
+	IsRecheck bool
 	// IsStranger says of an opening that nothing speaks for the viewer yet: they show no ticket, and what they show was not
 	// allowed before. Where there is not room for all, strangers stand behind the others.
 	IsStranger bool
@@ -87,9 +87,6 @@ type Header struct{ Name, Value string }
 
 // IsUnknown reports whether the viewer has no decision yet.
 func (r *Request) IsUnknown() bool { return r.Current.Verdict == Pending }
-
-// IsRecheck reports whether the check is one of a running session, whose viewer does not wait for it.
-func (r *Request) IsRecheck() bool { return r.Number > 0 && !r.IsOpening }
 
 // EdgeReport is what an edge with sessions of its own (Astra, Alta, Flussonic) reported of a viewer, where it differs from
 // what a player's request would say. What the edge did not report is told to no backend as if it had.

@@ -228,7 +228,7 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	if r.Decision.Verdict == backends.Pending {
 		return session.OutcomeStored
 	}
-	if e.hasRecord && (u.RevokeTicket && r.Opened.Before(old.Opened) || holdsAt(old, revokedBefore, now)) {
+	if e.hasRecord && isBeside(old, &u, revokedBefore, now) {
 		if outcome := outcomeBeside(old, &u); outcome != session.OutcomeStored {
 			return outcome
 		}
@@ -245,6 +245,11 @@ func (e *memoryEntry) update(u session.DecisionUpdate, revokedBefore, now time.T
 	}
 	e.record, e.hasRecord = r, true
 	return session.OutcomeStored
+}
+
+// isBeside reports whether another decision has not expired, or is of a session that was opened later than a revoked ticket.
+func isBeside(old *session.Record, u *session.DecisionUpdate, revokedBefore, now time.Time) bool {
+	return u.RevokeTicket && u.Record.Opened.Before(old.Opened) || holdsAt(old, revokedBefore, now)
 }
 
 // outcomeBeside returns what becomes of a decision where another one has not expired, or was opened later.

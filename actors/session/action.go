@@ -36,7 +36,6 @@ const (
 	NotQueued          QueuePriority = iota
 	PriorityUnverified               // admitted without an answer, and not asked about since
 	PriorityOverdue                  // the answer's validity is over, or a re-check has failed
-	NumPriorities      = iota
 )
 
 // CloseReason is why a session closes. Its strings are a closed set.

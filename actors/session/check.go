@@ -36,14 +36,7 @@ func (e *BackendAnswered) apply(s step) Action {
 	if e.Number != int(s.CheckNumber) || !s.phase.hasCheckInFlight() {
 		return Action{}
 	}
-	isAnswered := e.Decision.Verdict != backends.Pending && e.Decision.Source.IsAuthoritative()
-	s.checked = madeHere
-	if s.phase == recheckChecking && !isAnswered {
-		s.checked = recheckFailedHere
-	}
-	if isAnswered && s.LeaseRevision != 0 {
-		s.Revision = s.LeaseRevision
-	}
+	s.endCheck(e.Decision.Verdict != backends.Pending && e.Decision.Source.IsAuthoritative())
 	var a Action
 	switch e.Decision.Verdict {
 	case backends.Allowed:
@@ -58,6 +51,17 @@ func (e *BackendAnswered) apply(s step) Action {
 	a = s.releaseLease(a)
 	a.ReleaseLease = a.ReleaseLease && !e.IsSaved // the write that has saved it ends the lease, unless this overtakes it
 	return a
+}
+
+// endCheck remembers a check that this node made, and whether somebody answered.
+func (s step) endCheck(isAnswered bool) {
+	s.checked = madeHere
+	if s.phase == recheckChecking && !isAnswered {
+		s.checked = recheckFailedHere
+	}
+	if isAnswered && s.LeaseRevision != 0 {
+		s.Revision = s.LeaseRevision
+	}
 }
 
 // allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the

@@ -45,7 +45,7 @@ func newDenials() denials {
 // counts reports whether the answer to a request tells of a viewer whom the backend has allowed before.
 func counts(r *backends.Request, d *backends.Decision) bool {
 	wasAllowed := r.Current.Source == backends.FromBackend || r.Current.Source == backends.FromCached
-	return r.IsRecheck() && r.Current.Verdict == backends.Allowed && wasAllowed && d.Source == backends.FromBackend
+	return r.IsRecheck && r.Current.Verdict == backends.Allowed && wasAllowed && d.Source == backends.FromBackend
 }
 
 // record records an answer that counts. It reports whether the alarm begins, with what happened, or ends.

@@ -80,7 +80,7 @@ func answerOf(v backends.Verdict) backends.Decision {
 
 // recheckOf returns a re-check of a viewer with that decision.
 func recheckOf(v backends.Verdict, s backends.Source) *backends.Request {
-	return &backends.Request{Number: 1, Current: backends.Decision{Verdict: v, Source: s}}
+	return &backends.Request{Number: 1, IsRecheck: true, Current: backends.Decision{Verdict: v, Source: s}}
 }
 
 // traffic is re-checks at a rate for a time, of which a share is denied.
@@ -98,7 +98,7 @@ func TestStats_Alarm_DenialsJump(t *testing.T) {
 	t.Parallel()
 	ours := recheckOf(backends.Allowed, backends.FromBackend)
 	returning := *ours
-	returning.IsOpening = true
+	returning.IsRecheck = false
 	backend := backends.FromBackend
 	usual := traffic{ours, 2 * time.Hour, time.Second, .02, backend, ""}
 	empty := traffic{ours, 10 * time.Minute, time.Second, 1, backend, "begin"}
@@ -119,7 +119,7 @@ func TestStats_Alarm_DenialsJump(t *testing.T) {
 		"too few to tell":                          {{ours, 20 * time.Hour, 10 * time.Minute, 1, backend, ""}},
 		"an outage between":                        {usual, {recheckOf(backends.Allowed, backends.FromCached), 10 * time.Minute, time.Second, 1, backend, "begin"}},
 		"strangers":                                {usual, with(new(backends.Request), backend)},
-		"strangers who ask again":                  {usual, with(&backends.Request{Number: 3}, backend)},
+		"strangers who ask again":                  {usual, with(&backends.Request{Number: 3, IsRecheck: true}, backend)},
 		"viewers who return with an old token":     {usual, with(&returning, backend)},
 		"viewers who were denied before":           {usual, with(recheckOf(backends.Denied, backends.FromBackend), backend)},
 		"viewers whom the outage policy admitted":  {usual, with(recheckOf(backends.Allowed, backends.FromFailOpen), backend)},

@@ -211,7 +211,7 @@ func TestChain_Probe(t *testing.T) {
 		if _, _, err := c.Probe(t.Context()); !errors.Is(err, ErrNobodyToProbe) || c.calls() != 0 {
 			t.Errorf("before any viewer: %v and %d calls", err, c.calls())
 		}
-		_, _ = c.Check(t.Context(), &backends.Request{Query: "token=ann", IsOpening: true})
+		_, _ = c.Check(t.Context(), &backends.Request{Query: "token=ann"})
 		openBreaker(t, c.Breaker, c.switchable)
 		_ = c.Force(order(1, backends.BreakerOpen))
 		var asked backends.Request
@@ -221,7 +221,7 @@ func TestChain_Probe(t *testing.T) {
 			return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}, nil
 		})
 		d, took, err := c.Probe(t.Context())
-		if err != nil || d.Verdict != backends.Denied || took != time.Second || asked.Query != "token=ann" || !asked.IsRecheck() {
+		if err != nil || d.Verdict != backends.Denied || took != time.Second || asked.Query != "token=ann" || !asked.IsRecheck {
 			t.Errorf("got %s after %s, error %v, of %+v; want a denial of Ann's re-check", d.Verdict, took, err, asked)
 		}
 		c.setBackend(hang)

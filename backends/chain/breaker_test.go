@@ -84,7 +84,7 @@ func openingFrom(viewer int) *backends.Request {
 // recheckFrom returns a re-check of a session that is allowed.
 func recheckFrom(viewer int) *backends.Request {
 	r := openingFrom(viewer)
-	r.Number = 1
+	r.Number, r.IsRecheck = 1, true
 	r.Current = backends.Decision{Verdict: backends.Allowed, Source: backends.FromBackend, Reason: "paid", ValidFor: time.Minute}
 	return r
 }

@@ -87,7 +87,7 @@ func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 // Check waits for a slot, calls the request's OnSent, and asks.
 func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
 	q := &b.openings
-	if r.IsRecheck() {
+	if r.IsRecheck {
 		q = &b.rechecks
 	}
 	c := slotClaim{address: backends.SubscriberPrefix(r.Address), isStranger: r.IsStranger}

@@ -125,7 +125,7 @@ func TestBulkhead_RechecksDoNotDelayOpenings(t *testing.T) {
 		fillSlots(t, b, recheckFrom(1), 4)
 		fillSlots(t, b, openingFrom(1), 1)
 		returning := recheckFrom(2) // whose session closed, and is known
-		returning.IsOpening = true
+		returning.IsRecheck = false
 		fillSlots(t, b, returning, 1)
 		if openings, rechecks := b.InFlight(); openings != 2 || rechecks != 1 {
 			t.Errorf("got %d openings and %d re-checks under way, want 2 and 1", openings, rechecks)

@@ -61,7 +61,7 @@ type answeredRequest struct {
 // asRecheck returns the request as one of a running session.
 func (a *answeredRequest) asRecheck() backends.Request {
 	r := a.request
-	r.Number, r.IsOpening = max(1, r.Number), false
+	r.Number, r.IsRecheck = max(1, r.Number), true
 	return r
 }
 

