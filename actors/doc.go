@@ -54,8 +54,9 @@
 // Decided: a re-check is granted only while the store and the backend keep up, whatever the rate. Refused: a bound on those under way,
 // because a session that ends or panics would have to give its place back; look-ups and the backend's queue count themselves.
 //
-// Decided: an unverified session of which a re-check has failed waits among the overdue ones. Refused: every n-th grant for the overdue
-// ones, because after an outage all unverified sessions come first, however many.
+// Decided: the probes of a half-open breaker are of unverified and of overdue sessions in turn, because the backend may fail for an
+// unverified one alone, which waits again at once. Refused: to let a session wait behind the others once a re-check of it has failed,
+// because in an outage all fail, and after it the unverified ones come first.
 //
 // Decided: the table's slots hold numbers of places, and the places hold the sessions in the order in which they were made. So the
 // collector finds neighbours beside each other: following pointers in the order of their hashes it missed the processor's caches at

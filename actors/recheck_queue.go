@@ -44,6 +44,7 @@ type recheckQueue struct {
 	liveNodes func() int    // the number of nodes that share the rate
 	lastGrant time.Time     // used by run alone, as due
 	due       time.Time     // when the next grant is
+	probes    int           // grants to a half-open breaker; used by run alone
 	lookups   atomic.Int32  // re-checks that wait for the store
 	returned  chan struct{} // holds one token when a session did not need its slot
 
@@ -188,10 +189,11 @@ func (q *recheckQueue) grantNext(ctx context.Context) bool {
 	case backends.BreakerOpen:
 		return true
 	case backends.BreakerHalfOpen:
-		q.grant()
+		q.probes++
+		q.grant(q.probes%2 == 0)
 		return pause(ctx, probePause)
 	default:
-		q.grant()
+		q.grant(false)
 		return true
 	}
 }
@@ -223,8 +225,9 @@ func (q *recheckQueue) returnSlot() {
 	}
 }
 
-func (q *recheckQueue) grant() {
-	if s, since := q.pop(); s != nil {
+// grant grants the re-check of the first session; of the last queue that has one, if isOther.
+func (q *recheckQueue) grant(isOther bool) {
+	if s, since := q.pop(isOther); s != nil {
 		now := time.Now()
 		q.lastGrant = grantedAt(q.due, now)
 		q.onGranted(s, now.Sub(q.started)-since)
@@ -241,12 +244,15 @@ func grantedAt(due, now time.Time) time.Time {
 	return now
 }
 
-// pop removes the first live session of the highest priority, or returns nil. Since is when it was added, as time since the
-// queue was made.
-func (q *recheckQueue) pop() (s *Session, since time.Duration) {
+// pop removes the first live session of the highest priority, or of the lowest one, or returns nil. Since is when it was added, as
+// time since the queue was made.
+func (q *recheckQueue) pop(isLowest bool) (s *Session, since time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for p := range q.queues {
+		if isLowest {
+			p = len(q.queues) - 1 - p
+		}
 		if s, since := q.queues[p].pop(); s != nil {
 			return s, since
 		}

@@ -50,7 +50,7 @@ func TestRecheckQueue_AllClose_Dropped(t *testing.T) {
 		if got := p.length(); got != 1 {
 			t.Errorf("%d wait, want the one that lives", got)
 		}
-		p.pop()
+		p.pop(false)
 	}
 }
 

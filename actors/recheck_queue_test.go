@@ -244,7 +244,7 @@ func TestRecheckQueue_ManyOfOneAddress_OthersInTurn(t *testing.T) {
 	if length := p.length(); length != 1003 {
 		t.Errorf("%d wait, want 1003", length)
 	}
-	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
+	for s, _ := p.pop(false); s != nil; s, _ = p.pop(false) {
 		got = append(got, s)
 	}
 	if !slices.Equal(got, want) {
@@ -315,7 +315,7 @@ func TestRecheckQueue_LongOutage_DropsClosedSessions(t *testing.T) {
 		t.Errorf("%d wait after 20,000 closed, want at most %d", got, most)
 	}
 	left := make(map[*Session]bool)
-	for s, _ := p.pop(); s != nil; s, _ = p.pop() {
+	for s, _ := p.pop(false); s != nil; s, _ = p.pop(false) {
 		left[s] = true
 	}
 	if len(left) != len(watching) {

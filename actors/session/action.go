@@ -34,8 +34,8 @@ type QueuePriority uint8
 // The queues, the first one served first.
 const (
 	NotQueued          QueuePriority = iota
-	PriorityUnverified               // admitted without an answer, and not asked about since
-	PriorityOverdue                  // the answer's validity is over, or a re-check has failed
+	PriorityUnverified               // admitted without an answer
+	PriorityOverdue                  // the answer's validity is over
 )
 
 // CloseReason is why a session closes. Its strings are a closed set.

@@ -36,7 +36,10 @@ func (e *BackendAnswered) apply(s step) Action {
 	if e.Number != int(s.CheckNumber) || !s.phase.hasCheckInFlight() {
 		return Action{}
 	}
-	s.endCheck(e.Decision.Verdict != backends.Pending && e.Decision.Source.IsAuthoritative())
+	s.checkedHere = true
+	if e.Decision.Verdict != backends.Pending && s.LeaseRevision != 0 && e.Decision.Source.IsAuthoritative() {
+		s.Revision = s.LeaseRevision
+	}
 	var a Action
 	switch e.Decision.Verdict {
 	case backends.Allowed:
@@ -53,17 +56,6 @@ func (e *BackendAnswered) apply(s step) Action {
 	return a
 }
 
-// endCheck remembers a check that this node made, and whether somebody answered.
-func (s step) endCheck(isAnswered bool) {
-	s.checked = madeHere
-	if s.phase == recheckChecking && !isAnswered {
-		s.checked = recheckFailedHere
-	}
-	if isAnswered && s.LeaseRevision != 0 {
-		s.Revision = s.LeaseRevision
-	}
-}
-
 // allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the
 // session is queued at once.
 func (s step) allow(d backends.Decision, isDown bool) Action {
@@ -73,7 +65,7 @@ func (s step) allow(d backends.Decision, isDown bool) Action {
 	case d.Source.IsAuthoritative():
 		s.Expires, s.ValidUntil = s.renewalAt(s.Clamped(d.ValidFor)), s.now+s.Clamped(d.ValidFor)
 	case isDown && !s.tokenIsSpentIn(s.RecheckMin):
-		s.phase, a.Enqueue = recheckQueued, s.priority()
+		s.phase, a.Enqueue = recheckQueued, priorityOf(d.Source)
 		s.Expires, s.ValidUntil = s.now, s.now+s.RecheckMin
 	default:
 		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
@@ -158,15 +150,6 @@ func either(first bool, a, b phase) phase {
 		return a
 	}
 	return b
-}
-
-// priority returns the queue of a session that waits for a re-check. One of which a re-check has failed here waits behind the others: if
-// the backend fails for it alone, it would take all their slots, and the probes of a half-open breaker.
-func (s step) priority() QueuePriority {
-	if s.checked == recheckFailedHere {
-		return PriorityOverdue
-	}
-	return priorityOf(s.Decision.Source)
 }
 
 // priorityOf returns the queue of a session whose decision has that source.

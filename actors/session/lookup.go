@@ -193,7 +193,7 @@ func (s step) isBeingRenewed(r Record) bool {
 // takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.
 func (s step) takeDecision(r Record) {
 	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber)
-	s.checked, s.ValidUntil = madeElsewhere, s.since(r.Expires)
+	s.checkedHere, s.ValidUntil = false, s.since(r.Expires)
 	s.Expires = s.ValidUntil
 	if s.Shared {
 		s.Expires += peerRenewDelay
@@ -210,7 +210,7 @@ func (s step) onLookup(e *LeaseAnswered) Action {
 		a.Publish, a.Save = a.Publish || ticket.Publish, a.Save || ticket.Save
 	}
 	if hasMissedSlot && s.phase == recheckQueued {
-		a.Enqueue = s.priority()
+		a.Enqueue = priorityOf(s.Decision.Source)
 	}
 	if s.mustLookAgain && (s.phase == allowedFresh || s.phase == recheckQueued) {
 		a.Lookup = s.look().Lookup
@@ -228,9 +228,7 @@ func (s step) afterLookup(e *LeaseAnswered) Action {
 	case e.HeldElsewhere:
 		return Action{Save: e.isLost(), WakeAt: s.at(s.now + peerRenewDelay)} // the lease may be one that nobody knows of
 	}
-	if s.checked == madeElsewhere {
-		s.checked = madeHere
-	}
+	s.checkedHere = true
 	a := s.renew(e.Timer)
 	a.Save = a.Save || e.isLost()
 	return a
@@ -319,7 +317,7 @@ func (DecisionOutdated) apply(s step) Action {
 	if s.phase != allowedFresh && s.phase != deniedRemembered {
 		return Action{} // it is about to know, or knows nothing
 	}
-	s.checked = madeElsewhere
+	s.checkedHere = false
 	s.Expires = s.now + peerRenewDelay
 	return Action{WakeAt: s.at(s.Expires)}
 }

@@ -12,7 +12,7 @@ func onManyNodes(t *testSession) { t.policy.Shared = true }
 // checkedHere makes this node the one that renews the session.
 func checkedHere(t *testSession) {
 	onManyNodes(t)
-	t.checked = madeHere
+	t.checkedHere = true
 }
 
 func TestStep_Renewal_ManyNodes(t *testing.T) {
@@ -111,7 +111,7 @@ func TestStep_Queued_LooksElsewhere(t *testing.T) {
 			t.Parallel()
 			session := sessionIn(recheckQueued)
 			test.given(session)
-			session.policy.Shared, session.checked, session.Expires = test.nodes, madeHere, time.Hour
+			session.policy.Shared, session.checkedHere, session.Expires = test.nodes, true, time.Hour
 			if got, want := session.step(seen(0, backends.BreakerClosed), 0), (Action{WakeAt: in(test.want)}); got != want {
 				t.Errorf("action %+v, want %+v", got, want)
 			}

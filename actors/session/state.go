@@ -73,7 +73,8 @@ type Flat struct {
 	HasCredentials bool
 	// WasAllowed reports that the session was allowed once, so that a ticket for it exists.
 	WasAllowed bool
-	checked    lastCheck
+	// checkedHere reports that this node made the newest check. Other nodes look first whether it has renewed the decision.
+	checkedHere bool
 	// CheckNumber is the number of the newest check.
 	CheckNumber int32
 	// opened is the session's opening in Unix seconds, as its ticket says.
@@ -100,17 +101,6 @@ type Flat struct {
 	// ValidUntil is when the decision's validity ends.
 	ValidUntil time.Duration
 }
-
-// lastCheck is which node made the newest check, and what came of it.
-type lastCheck uint8
-
-const (
-	// madeElsewhere: another node made it, or none. This one looks first whether it has renewed the decision.
-	madeElsewhere lastCheck = iota
-	madeHere
-	// recheckFailedHere: it was a re-check of this node, and nobody answered.
-	recheckFailedHere
-)
 
 // notSeen is the lastSeen of a session whose timer has not fired.
 const notSeen time.Duration = math.MinInt64

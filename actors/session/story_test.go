@@ -164,30 +164,6 @@ func TestStep_Recheck(t *testing.T) {
 				{7200 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
 			},
 		},
-		"an unverified session is first until a re-check of it has failed, while the backend is down": {
-			start: openingChecking,
-			moves: []move{
-				{0, &BackendAnswered{Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
-				{s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
-				{2 * s, &BackendAnswered{Number: 1, Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityOverdue, WakeAt: in(62 * s)}},
-			},
-		},
-		"a viewer who returns in an outage is first too, though their session was checked before": {
-			start: openingChecking, given: func(t *testSession) { t.CheckNumber = 7 },
-			moves: []move{
-				{0, &BackendAnswered{Number: 7, Decision: letIn(), IsBackendDown: true}, recheckQueued, Action{Publish: true, Save: true, Enqueue: PriorityUnverified, WakeAt: in(60 * s)}},
-			},
-		},
-		"an unverified session is first until a re-check of it has failed, while the backend counts as healthy": {
-			start: openingChecking,
-			moves: []move{
-				{0, &BackendAnswered{Decision: letIn()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(10 * s)}},
-				{10 * s, seen(10*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityUnverified, WakeAt: in(70 * s)}},
-				{11 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
-				{12 * s, &BackendAnswered{Number: 1, Decision: letIn()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(22 * s)}},
-				{22 * s, seen(22*s, backends.BreakerClosed), recheckQueued, Action{Enqueue: PriorityOverdue, WakeAt: in(82 * s)}},
-			},
-		},
 		"an unverified session whose slot comes while it reloads is queued again": {
 			start: openingChecking, given: shared,
 			moves: []move{

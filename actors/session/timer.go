@@ -59,7 +59,7 @@ func (s step) keepDenial(e TimerFired) Action {
 // lookOrRenew renews a decision that has expired, after a look whether another node has.
 func (s step) lookOrRenew(e TimerFired) Action {
 	isDue := s.now >= s.Expires
-	if isDue && s.Shared && (s.checked == madeElsewhere || e.Breaker != backends.BreakerClosed) && !s.tokenIsSpent() {
+	if isDue && s.Shared && (!s.checkedHere || e.Breaker != backends.BreakerClosed) && !s.tokenIsSpent() {
 		a := s.look()
 		a.WakeAt = s.nextWake(s.since(e.LastSeen))
 		return a
@@ -82,7 +82,7 @@ func (s step) renew(e TimerFired) Action {
 		return s.useFallback(e)
 	default:
 		s.phase = recheckQueued
-		return Action{Enqueue: s.priority(), WakeAt: s.nextWake(lastSeen)}
+		return Action{Enqueue: priorityOf(s.Decision.Source), WakeAt: s.nextWake(lastSeen)}
 	}
 	return Action{WakeAt: s.nextWake(lastSeen)}
 }
@@ -97,7 +97,7 @@ func (s step) useFallback(e TimerFired) Action {
 	}
 	a := Action{Publish: true, Save: true}
 	if s.phase != recheckQueued {
-		s.phase, a.Enqueue = recheckQueued, s.priority()
+		s.phase, a.Enqueue = recheckQueued, priorityOf(s.Decision.Source)
 	}
 	a.WakeAt = s.nextWake(s.since(e.LastSeen))
 	return a

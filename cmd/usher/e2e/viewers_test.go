@@ -92,7 +92,7 @@ func wantFacts(t *testing.T, check backendtest.Request, address string) {
 // TestNode_ConcurrentFirstRequests_OneCall runs alone, because it disturbs the times of other tests.
 func TestNode_ConcurrentFirstRequests_OneCall(t *testing.T) {
 	m := startMiddleware(t)
-	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "answer_deadline: 20s, timeout: 20s, breaker: { interval: 100s }"})
+	n := startNode(t, setup{origin: startStage(t, nil), middleware: m.URL(), backend: "answer_deadline: 20s, timeout: 20s, dial_timeout: 20s, breaker: { interval: 100s }"})
 	setMode(t, m, backendtest.Slow(2*time.Second))
 	address := n.public + "/play/a001/index.m3u8?token=good"
 	client := newClient(t, "")
