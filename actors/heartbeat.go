@@ -36,7 +36,7 @@ type heartbeatReporter struct {
 	openedMu sync.Mutex
 	opened   []*Session // since the last look; guarded by openedMu
 
-	lost pass // stores sessions again
+	lost pass // of storeUnknown
 
 	keeping  sync.Mutex // held while open sessions are kept, so that none is that has closed
 	isClosed bool       // all sessions have closed; guarded by keeping
@@ -160,12 +160,12 @@ func (h *heartbeatReporter) store(seen []session.Heartbeat) {
 		}
 	}
 	if hasLost {
-		h.lost.ask(h.life, h.saveLost)
+		h.lost.ask(h.life, h.storeUnknown)
 	}
 }
 
-// saveLost stores sessions again that the store has lost, at a pace: it may have lost all of them.
-func (h *heartbeatReporter) saveLost() {
+// storeUnknown stores sessions again that the store did not know, at a pace: it may have lost all of them.
+func (h *heartbeatReporter) storeUnknown() {
 	h.table.each(func(s *Session) bool {
 		if !s.flags.has(flagLost) {
 			return !h.life.isEnding()

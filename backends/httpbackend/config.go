@@ -180,7 +180,7 @@ func parseAddress(address string) (*url.URL, error) {
 	if strings.ContainsFunc(u.Host, func(r rune) bool { return r >= 0x80 }) {
 		name, err := idna.Lookup.ToASCII(u.Hostname())
 		if err != nil {
-			return nil, fmt.Errorf("address: the host is no name that DNS can have: %w", err)
+			return nil, fmt.Errorf("address: the host %q is no name that DNS can have: %w", u.Hostname(), err)
 		}
 		u.Host = strings.Replace(u.Host, u.Hostname(), name, 1)
 	}

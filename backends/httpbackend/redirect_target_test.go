@@ -104,6 +104,31 @@ func FuzzNewRedirectTarget(f *testing.F) {
 	})
 }
 
+func TestMayBeCheck(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string]bool{
+		"http://other.example.com/api/check": true, "https://other.example.com/api/check/?a=1": true,
+		"http://other.example.com/": false, "http://other.example.com/api/check.m3u8": false, "http://other.example.com/api": false,
+	} {
+		address, other := mustURL(t, "http://portal.example.com:8080/api/check"), mustURL(t, target)
+		if got := mayBeCheck(address, other); got != want {
+			t.Errorf("%s: %t, want %t", target, got, want)
+		}
+		if root := mustURL(t, "http://portal.example.com/"); mayBeCheck(root, other) {
+			t.Errorf("%s may be the check at the root", target)
+		}
+	}
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 func TestRedirectWindow_MostAnswers(t *testing.T) {
 	t.Parallel()
 	start := time.Now()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,8 +28,10 @@ func (a *Attack) RunBy(ctx context.Context, command []string, base, path string)
 	if _, err := exec.LookPath("chrt"); err == nil {
 		command = append([]string{"chrt", "--idle", "0"}, command...)
 	}
-	arguments := append(command[1:], a.kind, strconv.Itoa(a.count), strconv.FormatFloat(a.rate, 'f', 0, 64), base, path)
-	process := exec.CommandContext(ctx, command[0], arguments...)
+	arguments := []string{a.kind, strconv.Itoa(a.count), strconv.FormatFloat(a.rate, 'f', 0, 64), base, path}
+	process := exec.CommandContext(ctx, command[0], slices.Concat(command[1:], arguments)...)
+	var complaint strings.Builder
+	process.Stderr = &complaint
 	process.Cancel = func() error { return process.Process.Signal(syscall.SIGTERM) }
 	process.WaitDelay = ending
 	reports, err := process.StdoutPipe()
@@ -46,8 +49,10 @@ func (a *Attack) RunBy(ctx context.Context, command []string, base, path string)
 			a.set(s)
 		}
 	}
-	if err := process.Wait(); ctx.Err() == nil || process.ProcessState.ExitCode() != 0 {
-		return fmt.Errorf("attack: %s ended: %w", strings.Join(command, " "), errors.Join(err, errEnded))
+	_ = process.Wait() // its state says the same
+	// A code below 0 is that of the signal, which may come before the process takes it.
+	if state := process.ProcessState; ctx.Err() == nil || state.ExitCode() > 0 {
+		return fmt.Errorf("attack: %s ended (%s): %w %s", strings.Join(command, " "), state, errEnded, strings.TrimSpace(complaint.String()))
 	}
 	return nil
 }

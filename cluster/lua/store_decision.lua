@@ -20,8 +20,8 @@
 -- ARGV[16] how long ago the decision was taken, in ms, if it waited for Redis to recover; 0: it did not
 --
 -- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds; the ticket is revoked all the
---          same), "stale" (a newer lease was granted, or the session was opened later elsewhere; nothing was stored) or "unknown" (the record is wanted;
---          nothing has changed)
+--          same), "stale" (a newer lease was granted, or the session was opened later elsewhere; nothing was stored) or
+--          "unknown" (the record is wanted; nothing has changed)
 --
 -- The fingerprint is stored with the revision of its record: a node of an earlier version leaves it there when it stores another
 -- record. Records without a lease have none, since their revisions are all zero.
