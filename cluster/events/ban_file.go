@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -43,6 +45,8 @@ type BanFile struct {
 	// unreadable has when the bans end that are in the file and that this node's keys or version cannot read, by id.
 	unreadable map[string]time.Time
 	forced     *Forced // nil: none are kept
+	// unreadableForced has the orders that are in the file and that this node's keys or version cannot read, by backend.
+	unreadableForced map[string][]byte
 }
 
 // CheckBanFile returns why no node could keep its bans in the file. It changes nothing, and accepts a file that a running
@@ -86,7 +90,10 @@ func OpenBanFile(path string, log *slog.Logger) (*BanFile, error) {
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	f := &BanFile{db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}}, unreadable: make(map[string]time.Time)}
+	f := &BanFile{
+		db: db, log: log, written: map[string]map[string]bool{fileBans: {}, fileUnbanned: {}},
+		unreadable: make(map[string]time.Time), unreadableForced: make(map[string][]byte),
+	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range []string{fileBans, fileUnbanned, fileNode, fileForced} {
 			if _, err := tx.CreateBucketIfNotExists([]byte(name)); err != nil {
@@ -120,14 +127,23 @@ func (f *BanFile) Secret() (secret setting.Secret, err error) {
 // KeepForced adds the orders on breakers that the file has, and keeps in it what changes.
 func (f *BanFile) KeepForced(cipher *redisclient.Cipher, forced *Forced, now time.Time) error {
 	f.forced = forced
-	return f.db.View(func(tx *bbolt.Tx) error {
+	err := f.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket([]byte(fileForced)).ForEach(func(backend, value []byte) error {
-			if order, isCurrent, _ := decodeForced(cipher, string(backend), string(value), now.UnixMilli(), now); isCurrent {
+			order, isCurrent, err := decodeForced(cipher, string(backend), string(value), now.UnixMilli(), now)
+			switch {
+			case isCurrent:
 				forced.Add(now, order)
+			case err != nil && !errors.Is(err, errVersionAhead): // no order could follow one of such a version
+				f.unreadableForced[string(backend)] = bytes.Clone(value)
 			}
 			return nil
 		})
 	})
+	if len(f.unreadableForced) > 0 {
+		f.log.Warn("orders on breakers in cluster.state_dir unreadable, check that cluster.encryption_keys has the key that they were written with",
+			slog.Any("backends", slices.Sorted(maps.Keys(f.unreadableForced))))
+	}
+	return err
 }
 
 // Load adds to the bans what the file has.
@@ -248,9 +264,19 @@ func (f *BanFile) writeForced(tx *bbolt.Tx, cipher *redisclient.Cipher) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range f.forced.All(time.Now()) {
+	now := time.Now()
+	for _, o := range f.forced.All(now) {
+		delete(f.unreadableForced, o.Backend)
 		value := fmt.Sprintf("%d %d %s", o.Version, o.Until.UnixMilli(), encodeForced(cipher, o))
 		if err := bucket.Put([]byte(o.Backend), []byte(value)); err != nil {
+			return err
+		}
+	}
+	for backend, value := range f.unreadableForced {
+		if _, _, err := decodeForced(cipher, backend, string(value), now.UnixMilli(), now); err == nil {
+			continue // it has ended
+		}
+		if err := bucket.Put([]byte(backend), value); err != nil {
 			return err
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 
 	"usher/actors/session"
+	"usher/backends"
 	"usher/backends/setting"
 	"usher/cluster/redisclient"
 	"usher/cluster/redistest"
@@ -203,6 +204,40 @@ func TestBanFile_Run_WrongKey(t *testing.T) {
 	}
 	if got := bans.Tombstones("gone"); len(got) > 0 {
 		t.Errorf("with the right key again: the tombstones %+v of a ban that was removed", got)
+	}
+}
+
+// TestBanFile_KeepForced_WrongKey keeps the orders that a node with a wrong key could not read, until they end or are replaced.
+func TestBanFile_KeepForced_WrongKey(t *testing.T) {
+	t.Parallel()
+	path, now := filepath.Join(t.TempDir(), "bans.db"), time.Now()
+	var log strings.Builder
+	run := func(cipher *redisclient.Cipher, at time.Time, orders ...backends.ForcedBreaker) []backends.ForcedBreaker {
+		f, bans, forced := openFile(t, path, slog.New(slog.NewTextHandler(&log, nil))), NewBans(), NewForced()
+		must(t, f.KeepForced(cipher, forced, at))
+		kept := forced.All(at)
+		for _, o := range orders {
+			forced.Add(at, o)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		f.Run(ctx, cipher, bans)
+		return kept
+	}
+	order := func(backend, reason string) backends.ForcedBreaker {
+		return backends.ForcedBreaker{Backend: backend, IsForced: true, Reason: reason, Until: now.Add(time.Hour), Version: now.UnixMilli()}
+	}
+	right, wrong := cipherOf(t, "a"), cipherOf(t, "b")
+	run(right, now, order("portal", "upgrade"), order("radius", "upgrade"))
+	if kept := run(wrong, now, order("radius", "newer")); len(kept) != 0 {
+		t.Fatalf("with the wrong key: %+v, want none", kept)
+	}
+	if want := "backends=\"[portal radius]\""; strings.Count(log.String(), "cluster.encryption_keys") != 1 || !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say once what to do, with %s:\n%s", want, log.String())
+	}
+	kept := run(right, now)
+	if len(kept) != 1 || kept[0].Backend != "portal" || kept[0].Reason != "upgrade" {
+		t.Errorf("with the right key again: %+v, want the order that was not replaced", kept)
 	}
 }
 
