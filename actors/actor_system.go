@@ -137,8 +137,10 @@ func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
 	if isLast {
 		message = last.message
 	}
-	active := p.queue(message)
+	active, isStopped := p.queue(message)
 	switch {
+	case isStopped:
+		p.drop(message)
 	case active == nil:
 	case isLast:
 		last.next = func() task { return p.run(active) }
@@ -148,19 +150,33 @@ func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
 }
 
 // queue queues an event, and returns the actor if it must be run.
-func (p sessionProcess) queue(message any) (activated *sessionActor) {
+func (p sessionProcess) queue(message any) (activated *sessionActor, isStopped bool) {
 	m := &p.session.mail
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p.session.flags.has(flagStopped) {
-		return nil
+		return nil, true
 	}
 	if m.active == nil {
 		activated, _ = p.system.idle.Get().(*sessionActor)
 		m.active = activated
 	}
 	m.active.queue = append(m.active.queue, message)
-	return activated
+	return activated, false
+}
+
+// drop gives back what a message brings that no actor handles any more. A lease would keep the other nodes from a check of the session
+// until it is over.
+func (p sessionProcess) drop(message any) {
+	r := p.system.registry
+	switch m := message.(type) {
+	case *leaseAnswered:
+		if lease := m.event.Revision; lease != 0 {
+			r.life.run(func() { _, _ = r.cluster.saveDecision(releaseOf(p.session.id, lease)) })
+		}
+	case session.RecheckGranted:
+		p.session.backend.Load().rechecks.returnSlot()
+	}
 }
 
 // SendSystemMessage does nothing: a session watches no actor and is watched by none.
@@ -261,6 +277,9 @@ func (a *sessionActor) next() (message any, isLast bool) {
 	m.active = nil
 	m.mu.Unlock()
 	if isStopped {
+		for _, left := range a.queue[a.handled:] {
+			sessionProcess{a.registry.actors, a.session}.drop(left)
+		}
 		a.registry.life.actors.Done()
 	}
 	a.forget()
@@ -324,11 +343,22 @@ func (a *sessionActor) restart() {
 			return
 		}
 	}
+	a.giveUp()
+}
+
+// giveUp drops the session. What a part of it that panics would give back stays counted.
+func (a *sessionActor) giveUp() {
 	s := a.session
-	a.registry.timers.disarm(s)
-	s.flags.set(flagClosed, true)
-	a.registry.table.remove(s)
-	a.registry.actors.stop(s)
+	if a.panics(func() { a.close(session.NotClosing, time.Now()) }) {
+		a.registry.timers.disarm(s)
+		s.flags.set(flagClosed, true)
+		a.registry.table.remove(s)
+		a.registry.actors.stop(s)
+	}
+	if opening := s.opening.Swap(nil); opening != nil {
+		s.decision.CompareAndSwap(nil, new(session.PendingDecision(session.ErrPanicked)))
+		close(opening.done)
+	}
 }
 
 // panics reports whether f panicked.

@@ -135,10 +135,6 @@ func (o *sessionOpener) keyOf(b *backendRuntime, r *backends.Request) uint64 {
 // onDecision remembers a viewer who is allowed from now on, and forgets one whom their backend denies. opening is nil unless it
 // is their first decision.
 func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pendingOpening, before, d *backends.Decision) {
-	isAllowed := d.Verdict == backends.Allowed
-	if opening != nil && isAllowed {
-		opening.pass.GiveBack()
-	}
 	isVerified := isVerifiedViewer(d)
 	isRefused := d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
 	if isVerified == isVerifiedViewer(before) && !isRefused || !s.flags.has(flagCredentials) {
@@ -153,6 +149,16 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 		o.known.Forget(key)
 	case isVerified && o.known.Add(key, now, now):
 		o.cluster.ShareKnown(key)
+	}
+}
+
+// settlePass gives a stranger who is allowed back what they drew on. A viewer who was told to retry may be allowed yet.
+func (a *sessionActor) settlePass(v backends.Verdict) {
+	if v == backends.Allowed {
+		a.pass.GiveBack()
+	}
+	if v != backends.Pending {
+		a.pass = admission.Pass{}
 	}
 }
 

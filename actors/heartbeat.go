@@ -232,8 +232,14 @@ func (h *heartbeatReporter) queueRenewals(s *Session) {
 	}
 }
 
-// runExpiry closes expired sessions until the registry closes.
+// runExpiry closes expired sessions until the registry closes. A node that has just started does not know whether the others could
+// report whom they saw, so it begins once they had the time to: they close what is over meanwhile.
 func (h *heartbeatReporter) runExpiry() {
+	// Another node may have seen a session up to one heartbeat after the last one that the store knows.
+	idle := h.idleTimeout + h.interval
+	if h.cluster.Shared() && !pause(h.life.ctx, idle) {
+		return
+	}
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
 	for {
@@ -242,8 +248,7 @@ func (h *heartbeatReporter) runExpiry() {
 			return
 		case <-ticker.C:
 		}
-		// Another node may have seen a session up to one heartbeat after the last one that the store knows.
-		for h.expire(h.idleTimeout+h.interval) > 0 {
+		for h.expire(idle) > 0 {
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -143,6 +144,55 @@ func TestSessionActor_BackendPanics_CheckFails(t *testing.T) {
 		}
 		if log := n.log.String(); !strings.Contains(log, "BUG: backend check panicked") || strings.Contains(log, "s3cret") {
 			t.Errorf("the log does not name the panic, or quotes a viewer:\n%s", log)
+		}
+	})
+}
+
+// brokenObserver panics when it is told of a decision, while it is broken.
+type brokenObserver struct {
+	noObserver
+	isBroken atomic.Bool
+}
+
+func (o *brokenObserver) Decided(*backends.Request, *backends.Decision, *backends.Decision) {
+	if o.isBroken.Load() {
+		panic(errBroken)
+	}
+}
+
+// TestSessionActor_AlwaysPanics_Dropped drops a session whose state cannot be rebuilt. It counts nowhere any more, and its viewer can
+// open it again.
+func TestSessionActor_AlwaysPanics_Dropped(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		o := new(brokenObserver)
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			d := allowedDecision()
+			d.MaxSessions = 1
+			return d, nil
+		})
+		n := newNode(b, new(fakeCluster), func(s *setup) { s.Observer = o })
+		defer n.closeAndDrain()
+		n.keepWatching(t, openRequest(1), 10*time.Second, nil)
+		s := n.table.find(idOf(1))
+		s.decision.Store(nil)       // what it would be rebuilt from
+		n.send(s, sessionCreated{}) // its session is missing, so handling it panics
+		synctest.Wait()
+		channel, all := n.Viewers("a001")
+		if n.Len() != 0 || channel != 0 || all != 0 {
+			t.Errorf("%d sessions, %d viewers of the channel and %d in all, want none", n.Len(), channel, all)
+		}
+		if s.stream.Load() != nil {
+			t.Error("the session has a stream")
+		}
+		o.isBroken.Store(true)
+		start := time.Now()
+		if d := n.watch(t, openRequest(2)); d.Verdict != backends.Pending || time.Since(start) != 0 {
+			t.Errorf("a viewer whose opening always panics: %v after %v, want pending at once", d.Verdict, time.Since(start))
+		}
+		o.isBroken.Store(false)
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
+			t.Errorf("the viewer who comes back: %v", d.Verdict)
 		}
 	})
 }

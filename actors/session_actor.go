@@ -10,6 +10,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"usher/actors/admission"
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -75,6 +76,8 @@ type rareMemory struct {
 	unverifiedFor time.Duration
 	// failure is why the outage policy decided last in the backend's place.
 	failure backends.FailureKind
+	// pass is what a stranger has drawn on, while neither yes nor no has been said to them.
+	pass admission.Pass
 }
 
 // receive handles one message.
@@ -237,6 +240,10 @@ func (a *sessionActor) publish(now time.Time) {
 	a.registry.addresses.onDecision(s, d)
 	a.trace.decided(a.registry.options.Tracer, s, before, d) // before the request goes on, whose span is the parent
 	opening := s.opening.Swap(nil)
+	if opening != nil {
+		a.pass = opening.pass
+	}
+	a.settlePass(d.Verdict)
 	a.registry.opener.onDecision(s, request, opening, before, d)
 	if opening != nil {
 		close(opening.done)

@@ -322,7 +322,7 @@ func (c *sessionCheck) answer(ctx context.Context, request *backends.Request, d 
 	}
 	if r.life.isEnding() {
 		// The session can no longer release the lease. If this fails, the lease expires.
-		_, _ = r.cluster.saveDecision(session.DecisionUpdate{Record: session.Record{ID: s.id, Revision: c.revision}}) //nolint:contextcheck // it outlives the registry
+		_, _ = r.cluster.saveDecision(releaseOf(s.id, c.revision)) //nolint:contextcheck // it outlives the registry
 	}
 	answer.IsBackendDown = c.backend.State() != backends.BreakerClosed
 	return r.actors.sendLast(c.pid, answer)

@@ -59,14 +59,18 @@ func (a *sessionActor) updateFor(do session.Action) (update session.DecisionUpda
 		return session.DecisionUpdate{}, false
 	case do.Save && (a.state.Decision.Verdict == backends.Allowed || r.cluster.denials.allow(time.Now())):
 	default: // a denial too many only releases the lease
-		record := session.Record{ID: s.id, Revision: do.Revision}
-		return session.DecisionUpdate{Record: record}, do.Save || do.ReleaseLease
+		return releaseOf(s.id, do.Revision), do.Save || do.ReleaseLease
 	}
 	update = session.DecisionUpdate{Record: a.record(do.Revision), RevokeTicket: do.RevokeTicket}
 	if a.known.fingerprint != 0 && !do.RevokeTicket && isSameRecord(&update.Record, a.known.record) {
 		update.Fingerprint = a.known.fingerprint
 	}
 	return update, true
+}
+
+// releaseOf returns the update that releases a lease, and stores no decision.
+func releaseOf(id backends.SessionID, lease uint64) session.DecisionUpdate {
+	return session.DecisionUpdate{Record: session.Record{ID: id, Revision: lease}}
 }
 
 // isSameRecord reports whether two records of a session differ at most in CheckNumber, Expires, Revision, and what has become of the
@@ -124,7 +128,8 @@ func (r *Registry) write(s *Session, update session.DecisionUpdate) {
 }
 
 // close ends the session on this node: it is stored first and then removed, so that a viewer who returns meanwhile is known.
-// On all nodes a session closes when none has seen its viewer for long enough; see heartbeat.go.
+// On all nodes a session closes when none has seen its viewer for long enough; see heartbeat.go. One whose actor cannot go on has no
+// reason.
 func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	r, s := a.registry, a.session
 	a.countUnverified(backends.Decision{}, now)

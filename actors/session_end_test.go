@@ -318,3 +318,41 @@ func TestSessionActor_Denied_Announced(t *testing.T) {
 		})
 	}
 }
+
+// leaseOnRecheck grants re-checks a lease, late.
+type leaseOnRecheck struct {
+	*saveRecorder
+	asked, granted chan struct{}
+}
+
+func (s leaseOnRecheck) AcquireLease(ctx context.Context, q session.LeaseRequest) (session.LeaseResult, error) {
+	result, err := s.saveRecorder.AcquireLease(ctx, q)
+	if q.Known != nil {
+		close(s.asked)
+		<-s.granted
+		result.Revision = 7
+	}
+	return result, err
+}
+
+// TestSessionActor_Stopped_ReleasesLease has a session end while the store grants it a lease. No other node waits for that lease.
+func TestSessionActor_Stopped_ReleasesLease(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := leaseOnRecheck{&saveRecorder{fakeCluster: &fakeCluster{isShared: true}}, make(chan struct{}), make(chan struct{})}
+		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) { s.Cluster = store })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		n.keepWatching(t, openRequest(1), 3*time.Minute, func(backends.Decision) {})
+		<-store.asked
+		s := n.table.find(idOf(1))
+		n.actors.stop(s)
+		close(store.granted)
+		synctest.Wait()
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if last := store.saved[len(store.saved)-1].Record; last.Revision != 7 || last.Decision.Verdict != backends.Pending {
+			t.Errorf("saved %+v at last, want the lease 7 released", last)
+		}
+	})
+}

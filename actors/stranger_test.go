@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -210,5 +211,38 @@ func TestRegistry_Open_Shed(t *testing.T) {
 		}
 		strangers, all = false, false
 		n.watch(t, unknown(6))
+	})
+}
+
+// TestRegistry_Open_StrangerAllowedLate_GivenBack has a slow backend allow strangers after they were told to retry. What they drew on
+// is there for others then.
+func TestRegistry_Open_StrangerAllowedLate_GivenBack(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyKeep, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			r.OnSent()
+			time.Sleep(1500 * time.Millisecond)
+			return allowedDecision(), nil
+		})
+		n := newNode(b, new(fakeCluster), func(s *setup) { s.Config.DeniedRatePerNetwork = 1 })
+		defer n.closeAndDrain()
+		var viewers sync.WaitGroup
+		for i := range 10 {
+			viewers.Go(func() {
+				if d := n.watch(t, unknown(1+i)); d.Verdict != backends.Pending {
+					t.Errorf("stranger %d: %v, want pending", i, d.Verdict)
+				}
+			})
+		}
+		viewers.Wait()
+		time.Sleep(time.Second)
+		for i := range 10 {
+			viewers.Go(func() {
+				if _, err := n.Open(t.Context(), unknown(100+i)); err != nil {
+					t.Errorf("stranger %d: %v, want that the ones before take no place", i, err)
+				}
+			})
+		}
+		viewers.Wait()
 	})
 }
