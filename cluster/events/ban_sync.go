@@ -254,6 +254,9 @@ func (s *banSync) addPage(stored *storedBans, fields []any, now time.Time) {
 	for _, entry := range redisclient.List(fields[1]) {
 		e := append(redisclient.List(entry), nil, nil, nil)
 		id := redisclient.Text(e[0])
+		if _, isRepeated := stored.ids[id]; isRepeated { // by HSCAN, while the hash is resized
+			continue
+		}
 		stored.ids[id] = struct{}{}
 		encrypted := []byte(redisclient.Text(e[2]))
 		b, err := decodeBan(s.cipher, id, encrypted)
