@@ -26,7 +26,6 @@ type actorSystem struct {
 	system   *actor.ActorSystem
 	idle     sync.Pool // of *sessionActor, with room for messages
 	answers  sync.Pool // of *leaseAnswered, which are empty
-	lasts    sync.Pool // of *lastMessage, which are empty
 }
 
 func newActorSystem(r *Registry) *actorSystem {
@@ -39,42 +38,24 @@ func newActorSystem(r *Registry) *actorSystem {
 	}
 	as.idle.New = func() any { return &sessionActor{registry: r} }
 	as.answers.New = func() any { return new(leaseAnswered) }
-	as.lasts.New = func() any { return new(lastMessage) }
 	as.system.ProcessRegistry.RegisterAddressResolver(as.resolve)
 	return as
 }
 
 // send queues a message for the session's actor. A stopped actor drops it.
-func (as *actorSystem) send(s *Session, message any) {
-	as.sendTo(s.pid(), message)
-}
+func (as *actorSystem) send(s *Session, message any) { as.system.Root.Send(s.pid(), message) }
 
-// pid returns the PID of the session's actor. An opening keeps its own.
-func (s *Session) pid() *actor.PID {
-	if opening := s.opening.Load(); opening != nil {
-		return opening.pid
+// sendLast is send for a task that ends with it, and returns what it runs next: the actor, unless another worker runs it already. An
+// opening would spend a tenth of its time on waking goroutines. It finds the session without its PID, also one that has left the table:
+// what the message brings may have to be given back.
+func (as *actorSystem) sendLast(s *Session, message any) (next task) {
+	p := sessionProcess{as, s}
+	switch active, isStopped := p.queue(message); {
+	case isStopped:
+		p.drop(message)
+	case active != nil:
+		next = func() task { return p.run(active) }
 	}
-	return s.newPID()
-}
-
-// sendTo is send for a session whose PID is at hand.
-func (as *actorSystem) sendTo(pid *actor.PID, message any) { as.system.Root.Send(pid, message) }
-
-// lastMessage is a message whose sender has nothing else to do.
-type lastMessage struct {
-	message any
-	next    task // runs the actor, if it was not active
-}
-
-// sendLast is sendTo for a task that ends with it, and returns what it runs next: the actor, unless another worker runs it already. An
-// opening would spend a tenth of its time on waking goroutines.
-func (as *actorSystem) sendLast(pid *actor.PID, message any) (next task) {
-	last, _ := as.lasts.Get().(*lastMessage)
-	last.message = message
-	as.sendTo(pid, last)
-	next = last.next
-	*last = lastMessage{}
-	as.lasts.Put(last)
 	return next
 }
 
@@ -118,7 +99,7 @@ func (s *Session) actorName() string {
 	return string(strconv.AppendUint(append(name, '.'), s.sequence, sequenceBase))
 }
 
-func (s *Session) newPID() *actor.PID { return actor.NewPID(sessionAddress, s.actorName()) }
+func (s *Session) pid() *actor.PID { return actor.NewPID(sessionAddress, s.actorName()) }
 
 // sessionProcess is a session as protoactor addresses it. It runs the session's mailbox itself: an actor of protoactor's own
 // takes a kilobyte and ten objects, and a stopped one drops what was sent meanwhile.
@@ -133,19 +114,8 @@ var _ actor.Process = sessionProcess{}
 // request that opens a session does not run the actor, although it waits for it: the stack of its connection would take 16 kB instead
 // of 8.
 func (p sessionProcess) SendUserMessage(_ *actor.PID, message any) {
-	last, isLast := message.(*lastMessage)
-	if isLast {
-		message = last.message
-	}
-	active, isStopped := p.queue(message)
-	switch {
-	case isStopped:
-		p.drop(message)
-	case active == nil:
-	case isLast:
-		last.next = func() task { return p.run(active) }
-	default:
-		p.system.registry.life.workers.start(func() task { return p.run(active) })
+	if run := p.system.sendLast(p.session, message); run != nil {
+		p.system.registry.life.workers.start(run)
 	}
 }
 
@@ -169,13 +139,9 @@ func (p sessionProcess) queue(message any) (activated *sessionActor, isStopped b
 // until it is over.
 func (p sessionProcess) drop(message any) {
 	r := p.system.registry
-	switch m := message.(type) {
-	case *leaseAnswered:
-		if lease := m.event.Revision; lease != 0 {
-			r.life.run(func() { _, _ = r.cluster.saveDecision(releaseOf(p.session.id, lease)) })
-		}
-	case session.RecheckGranted:
-		p.session.backend.Load().rechecks.returnSlot()
+	if m, isLease := message.(*leaseAnswered); isLease && m.event.Revision != 0 {
+		update := releaseOf(p.session.id, m.event.Revision)
+		r.life.run(func() { _, _ = r.cluster.saveDecision(update) })
 	}
 }
 

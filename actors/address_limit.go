@@ -19,10 +19,8 @@ type ticketUse struct {
 	root backends.SessionID
 	// rootOpened is when the root of a sibling was opened; zero: the session is the root, and shared.
 	rootOpened time.Time
-	// maxAddresses is sessions.max_addresses, or less if the route says so.
+	// maxAddresses is the bound of the route that the session was opened by; 0: it has none.
 	maxAddresses int
-	// isRefusing: an address beyond them is denied, and need not retry.
-	isRefusing bool
 
 	recent   atomic.Pointer[netip.Prefix] // the newest address of a shared session
 	recentAt atomic.Int64                 // when it was used, in seconds since the node's start
@@ -38,7 +36,7 @@ type addressUse struct {
 }
 
 // newTicketUse returns how the session that a request opens counts, or nil if it has an address to itself.
-func newTicketUse(r *session.OpenRequest, maxAddresses int) *ticketUse {
+func newTicketUse(r *session.OpenRequest) *ticketUse {
 	root, rootOpened := r.Root, r.Ticket.Opened
 	if root.IsZero() {
 		if r.AddressID.IsZero() {
@@ -46,12 +44,11 @@ func newTicketUse(r *session.OpenRequest, maxAddresses int) *ticketUse {
 		}
 		root, rootOpened = r.Request.Session, time.Time{}
 	}
-	u := &ticketUse{root: root, rootOpened: rootOpened, maxAddresses: maxAddresses}
-	if r.MaxAddresses > 0 {
-		u.maxAddresses, u.isRefusing = min(u.maxAddresses, r.MaxAddresses), true
-	}
-	return u
+	return &ticketUse{root: root, rootOpened: rootOpened, maxAddresses: r.MaxAddresses}
 }
+
+// isRefusing reports whether an address beyond the bound is denied, and need not retry.
+func (u *ticketUse) isRefusing() bool { return u.maxAddresses > 0 }
 
 // isSibling reports whether the session is another one's sibling. A nil ticketUse is none.
 func (u *ticketUse) isSibling() bool { return u != nil && !u.rootOpened.IsZero() }
@@ -126,6 +123,8 @@ type addressLimit struct {
 
 	// renewalsSkipped is how many sessions had no room in renewal.
 	renewalsSkipped atomic.Uint64
+	// most is sessions.max_addresses.
+	most atomic.Int64
 
 	mu sync.Mutex
 	// warned holds the tickets of which a warning was written.
@@ -160,9 +159,9 @@ func (l *addressLimit) allowNew(root backends.SessionID, now time.Time) error {
 	return nil
 }
 
-// addressEntries returns what the store is told of the session's addresses.
-func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
-	e := s.addressEntry(now)
+// entries returns what the store is told of the session's addresses.
+func (l *addressLimit) entries(s *Session, now time.Time) []session.StreamEntry {
+	e := l.entry(s, now)
 	u := s.ticketUse
 	if u.isSibling() {
 		return []session.StreamEntry{e}
@@ -179,19 +178,28 @@ func (s *Session) addressEntries(now time.Time) []session.StreamEntry {
 	return entries
 }
 
-// addressEntry returns the entry of the session's own address.
-func (s *Session) addressEntry(now time.Time) session.StreamEntry {
+// entry returns the entry of the session's own address.
+func (l *addressLimit) entry(s *Session, now time.Time) session.StreamEntry {
 	return session.StreamEntry{
 		User: s.ticketUse.root.String(), Session: s.id, Group: s.ticketUse.root, IsIPv6: isIPv6(s.request.Address()),
-		LastSeen: s.lastAsked(now), IsPlaying: true, ZapTimeout: s.idleAfter(), MaxStreams: s.ticketUse.maxAddresses,
+		LastSeen: s.lastAsked(now), IsPlaying: true, ZapTimeout: s.idleAfter(), MaxStreams: l.maxOf(s.ticketUse),
 	}
+}
+
+// maxOf returns how many addresses may use a ticket.
+func (l *addressLimit) maxOf(u *ticketUse) int {
+	most := int(l.most.Load())
+	if u.isRefusing() {
+		most = min(most, u.maxAddresses)
+	}
+	return most
 }
 
 func isIPv6(a netip.Addr) bool { return a.Unmap().Is6() }
 
 // join adds the address of a sibling, or returns the bound that it meets. root is what is known of the ticket's own session.
 func (l *addressLimit) join(ctx context.Context, s *Session, root *rootFacts) error {
-	e := s.addressEntry(time.Now())
+	e := l.entry(s, time.Now())
 	if !root.isPlaying {
 		return l.joinEntry(ctx, s, e)
 	}
@@ -208,7 +216,7 @@ func (l *addressLimit) joinEntry(ctx context.Context, s *Session, e session.Stre
 		return nil
 	}
 	l.warn(s)
-	return backends.NewOverload("sessions.max_addresses", s.ticketUse.maxAddresses)
+	return backends.NewOverload("sessions.max_addresses", l.maxOf(s.ticketUse))
 }
 
 // warn writes once for each ticket that it is used from too many addresses.
@@ -225,8 +233,8 @@ func (l *addressLimit) warn(s *Session) {
 		return
 	}
 	log := l.log.With(slog.String("session", root.String()), slog.String("channel", s.request.Channel()),
-		slog.Int("max_addresses", s.ticketUse.maxAddresses))
-	if s.ticketUse.isRefusing {
+		slog.Int("max_addresses", l.maxOf(s.ticketUse)))
+	if s.ticketUse.isRefusing() {
 		log.Warn("ticket used from another address, which gets 403, change the route's on_new_address if both are one viewer's")
 		return
 	}
@@ -242,7 +250,7 @@ func (l *addressLimit) admit(ctx context.Context, s *Session, id backends.Sessio
 	if err := l.allowNew(s.id, now); err != nil {
 		return err
 	}
-	e := s.addressEntry(now)
+	e := l.entry(s, now)
 	e.Session, e.IsIPv6, e.LastSeen = id, isIPv6(address), now
 	if err := l.joinEntry(ctx, s, e); err != nil {
 		return err
@@ -251,10 +259,11 @@ func (l *addressLimit) admit(ctx context.Context, s *Session, id backends.Sessio
 	return nil
 }
 
-// onDecision frees the place of a sibling that was denied.
-func (l *addressLimit) onDecision(s *Session, d *backends.Decision) {
+// onDecision frees the place of a sibling that was denied, once. A nil before: it had no decision.
+func (l *addressLimit) onDecision(s *Session, before, d *backends.Decision) {
 	u := s.ticketUse
-	if !u.isSibling() || d.Verdict != backends.Denied {
+	wasDenied := before != nil && before.Verdict == backends.Denied
+	if !u.isSibling() || d.Verdict != backends.Denied || wasDenied {
 		return
 	}
 	l.life.run(func() {
@@ -283,7 +292,7 @@ func (l *addressLimit) run() {
 		case <-l.life.ctx.Done():
 			return
 		case s := <-l.renewal:
-			if entries := s.addressEntries(time.Now()); len(entries) > 0 {
+			if entries := l.entries(s, time.Now()); len(entries) > 0 {
 				ctx, cancel := context.WithTimeout(l.life.ctx, writeTimeout)
 				l.cluster.ReportAddresses(ctx, entries...)
 				cancel()
@@ -383,7 +392,7 @@ func (r *Registry) applyRoot(ctx context.Context, s *Session, root rootFacts, e 
 	err := r.addresses.join(ctx, s, &root)
 	switch {
 	case err == nil:
-	case s.ticketUse.isRefusing:
+	case s.ticketUse.isRefusing():
 		e.Refused = new(backends.LocalDecision(backends.Denied, backends.ReasonNewAddress))
 	default:
 		e.Overload = err.Error()

@@ -1,9 +1,12 @@
 package actors
 
 import (
+	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/actors/session"
@@ -124,4 +127,69 @@ func TestAddressLimit_Warn_Bounded(t *testing.T) {
 			t.Errorf("step %d: %d warnings, %d tickets remembered; want %d and %d", step, got, len(l.warned), test.warnings, test.remembered)
 		}
 	}
+}
+
+// TestRegistry_Reload_MaxAddresses reports the new bound of tickets that are in use.
+func TestRegistry_Reload_MaxAddresses(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := new(fakeCluster)
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, store, func(s *setup) { s.Config.MaxAddresses = 3 })
+		defer n.closeAndDrain()
+		opened := time.Now()
+		n.watch(t, openRequest(1))
+		n.keepWatching(t, siblingRequest(2, opened), time.Second, nil)
+		c := DefaultConfig()
+		c.MaxAddresses = 10
+		n.Reload(c, map[string]BackendOptions{"portal": n.options(b, 3*time.Minute)}, insteadOf("x", "y"))()
+		n.keepWatching(t, siblingRequest(2, opened), time.Minute, nil)
+		store.addresses.mu.Lock()
+		defer store.addresses.mu.Unlock()
+		if len(store.addresses.renewed) == 0 {
+			t.Fatal("no address was renewed")
+		}
+		for _, e := range store.addresses.renewed {
+			if e.MaxStreams != 10 {
+				t.Errorf("%d addresses are reported as the bound, want 10", e.MaxStreams)
+			}
+		}
+	})
+}
+
+// leavingStore counts the addresses that leave a ticket.
+type leavingStore struct {
+	*fakeCluster
+	leaving atomic.Int32
+}
+
+func (s *leavingStore) ReportAddresses(ctx context.Context, entries ...session.StreamEntry) session.LimitResult {
+	if entries[0].IsLeaving {
+		s.leaving.Add(1)
+	}
+	return s.fakeCluster.ReportAddresses(ctx, entries...)
+}
+
+// TestAddressLimit_OnDecision_Once has the player of a denied sibling retry. The store is told once.
+func TestAddressLimit_OnDecision_Once(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &leavingStore{fakeCluster: new(fakeCluster)}
+		n := newNode(newFakeBackend(backends.PolicyAllow, byAddress(1)), store.fakeCluster, func(s *setup) {
+			s.Cluster, s.rules.TokenLife = store, time.Hour
+		})
+		defer n.closeAndDrain()
+		opened := time.Now()
+		n.watch(t, openRequest(1))
+		n.watch(t, siblingRequest(2, opened))
+		for range 100 {
+			if _, err := n.Open(t.Context(), siblingRequest(2, opened.Add(-2*time.Hour))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := store.leaving.Load(); got != 1 {
+			t.Errorf("the store was told %d times, want once", got)
+		}
+	})
 }

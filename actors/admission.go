@@ -136,7 +136,8 @@ func (o *sessionOpener) keyOf(b *backendRuntime, r *backends.Request) uint64 {
 // is their first decision.
 func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pendingOpening, before, d *backends.Decision) {
 	isVerified := isVerifiedViewer(d)
-	isRefused := d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
+	// What a sibling shows are the root's credentials: a No to another address makes the root's viewer no stranger.
+	isRefused := d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal) && !s.ticketUse.isSibling()
 	if isVerified == isVerifiedViewer(before) && !isRefused || !s.flags.has(flagCredentials) {
 		return
 	}
@@ -152,14 +153,19 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 	}
 }
 
-// settlePass gives a stranger who is allowed back what they drew on. A viewer who was told to retry may be allowed yet.
-func (a *sessionActor) settlePass(v backends.Verdict) {
-	if v == backends.Allowed {
+// settlePass gives a stranger who is allowed back what they drew on. While their backend is being asked its answer counts, though the
+// outage policy admits them or they were told to retry meanwhile.
+func (a *sessionActor) settlePass() {
+	if a.pass == (admission.Pass{}) {
+		return
+	}
+	switch d := &a.state.Decision; {
+	case a.check != nil && !d.Source.IsAuthoritative():
+		return
+	case d.Verdict == backends.Allowed:
 		a.pass.GiveBack()
 	}
-	if v != backends.Pending {
-		a.pass = admission.Pass{}
-	}
+	a.pass = admission.Pass{}
 }
 
 // keyOf returns the viewer's key if it is known since they were admitted with this request, else 0. o may be nil.
@@ -185,10 +191,10 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitt
 	s := &Session{
 		id: r.Request.Session, began: int64(time.Since(b.policy.Start)), sequence: o.sequence.Add(1),
 		extraLifetime: int32(min(r.ExtraLifetime.Milliseconds(), math.MaxInt32)),
-		ticketUse:     newTicketUse(&r, o.config.Load().MaxAddresses),
+		ticketUse:     newTicketUse(&r),
 	}
 	s.backend.Store(b)
-	s.opening.Store(&pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), request: r.Request, ticket: r.Ticket, admitted: a})
+	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), request: r.Request, ticket: r.Ticket, admitted: a})
 	s.request.Store(r.Request)
 	s.flags.set(flagCredentials, r.HasCredentials)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))

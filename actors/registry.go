@@ -58,6 +58,7 @@ func NewRegistry(o Options) *Registry {
 		cluster: &clusterClient{Cluster: o.Cluster, life: life, log: o.Logger},
 	}
 	r.addresses = newAddressLimit(r.core, start)
+	r.addresses.most.Store(int64(o.Config.MaxAddresses))
 	r.opener = newSessionOpener(r.core, &r.options, r.addresses)
 	r.timers = newTimerWheel(start, r.table.find, r.fireTimer)
 	r.streams = newStreamLimits(r.core, o.Config.PerUser)
@@ -134,7 +135,7 @@ func (r *Registry) reopen(s *Session, t session.Ticket) {
 		s.policy().TokenLife == 0 || time.Since(t.Opened) <= s.policy().TokenLife {
 		return
 	}
-	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), pid: s.newPID(), began: time.Now(), ticket: t}) {
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
 		r.send(s, session.OpenRequested{Ticket: t})
 	}
 }
@@ -324,6 +325,7 @@ func (r *Registry) Reload(c Config, all map[string]BackendOptions, replaced func
 	defer r.reloading.Unlock()
 	r.opener.follow(c)
 	r.streams.config.Store(&c.PerUser)
+	r.addresses.most.Store(int64(c.MaxAddresses))
 	r.setBackends(c, all, replaced)
 	r.moveSessions()
 	return func() {
@@ -367,7 +369,7 @@ func (r *Registry) removeBackends() {
 			continue
 		}
 		removed := *b
-		removed.Backend = removedBackend{b.Backend}
+		removed.Backend, removed.policy.IsRemoved = removedBackend{b.Backend}, true
 		removed.rechecks.follow(1, removed)
 		next.byName[name] = &removed
 	}

@@ -265,3 +265,21 @@ func TestRegistry_Reload_CountsMoved(t *testing.T) {
 		})
 	}
 }
+
+// TestRegistry_Reload_RemovedBackend_DenialEnds has a backend go with its route. Nobody asks for the sessions that it denied, so none
+// stays.
+func TestRegistry_Reload_RemovedBackend_DenialEnds(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+		n := newNode(b, new(fakeCluster), nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		other := n.options(newFakeBackend(backends.PolicyAllow, nil), time.Minute)
+		n.Reload(DefaultConfig(), map[string]BackendOptions{"other": other}, insteadOf("x", "y"))()
+		time.Sleep(time.Minute)
+		if got := n.Len(); got != 0 {
+			t.Errorf("%d sessions a minute later, want none", got)
+		}
+	})
+}

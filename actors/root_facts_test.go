@@ -120,9 +120,12 @@ func TestPendingOpening_NeedsTicket(t *testing.T) {
 	}
 }
 
-// TestSession_AddressEntries_InUse reports the addresses of a shared session that were used within the idle timeout.
-func TestSession_AddressEntries_InUse(t *testing.T) {
+// TestAddressLimit_Entries_InUse reports the addresses of a shared session that were used within the idle timeout, and the lower one of
+// the two bounds.
+func TestAddressLimit_Entries_InUse(t *testing.T) {
 	t.Parallel()
+	l := newAddressLimit(core{}, t0())
+	l.most.Store(5)
 	s := bareSession(idOf(1))
 	s.request.Store(openRequest(1).Request)
 	s.ticketUse = &ticketUse{root: idOf(1), maxAddresses: 3, shared: []addressUse{
@@ -130,7 +133,7 @@ func TestSession_AddressEntries_InUse(t *testing.T) {
 	}}
 	now := in(61 * time.Second)
 	got := map[backends.SessionID]time.Duration{}
-	for _, e := range s.addressEntries(now) {
+	for _, e := range l.entries(s, now) {
 		got[e.Session] = e.LastSeen.Sub(t0())
 		if e.MaxStreams != 3 {
 			t.Errorf("entry %+v", e)

@@ -76,7 +76,7 @@ type rareMemory struct {
 	unverifiedFor time.Duration
 	// failure is why the outage policy decided last in the backend's place.
 	failure backends.FailureKind
-	// pass is what a stranger has drawn on, while neither yes nor no has been said to them.
+	// pass is what a stranger has drawn on, while their backend has neither answered nor failed.
 	pass admission.Pass
 }
 
@@ -193,6 +193,7 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 	if do.Publish {
 		a.publish(now)
 	}
+	a.settlePass()
 	a.writeToStore(event, do)
 	if do.Lookup != session.NoLookup {
 		a.lookUp(do.Lookup)
@@ -237,13 +238,12 @@ func (a *sessionActor) publish(now time.Time) {
 	s.addToHistory(d)
 	a.registry.streams.onDecision(s, request, d)
 	a.registry.users.add(s, d)
-	a.registry.addresses.onDecision(s, d)
+	a.registry.addresses.onDecision(s, before, d)
 	a.trace.decided(a.registry.options.Tracer, s, before, d) // before the request goes on, whose span is the parent
 	opening := s.opening.Swap(nil)
 	if opening != nil {
 		a.pass = opening.pass
 	}
-	a.settlePass(d.Verdict)
 	a.registry.opener.onDecision(s, request, opening, before, d)
 	if opening != nil {
 		close(opening.done)

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/attribute"
 
 	"usher/actors/session"
@@ -22,7 +21,7 @@ import (
 func (a *sessionActor) lookUp(kind session.LookupKind) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
-	request, pid := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}, s.pid()
+	request := session.LeaseRequest{ID: s.id, KnownRevision: a.state.Revision}
 	if kind == session.LookupForRecheck && r.cluster.Shared() && a.state.HasCredentials {
 		request.Known = new(a.record(0))
 	}
@@ -39,9 +38,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
 	a.call(r.lookups(kind, b), func() task {
-		answered := r.answerLookup(ctx, s, kind, request)
-		answered.known.pid = pid
-		return r.actors.sendLast(pid, answered)
+		return r.actors.sendLast(s, r.answerLookup(ctx, s, kind, request))
 	})
 }
 
@@ -66,7 +63,7 @@ func (r *Registry) answerLookup(
 	started := time.Now()
 	result, storeDeadline, err := r.acquireLease(ctx, kind, request)
 	took := time.Since(started)
-	s.noteLookup(kind, err)
+	s.noteLookup(kind, &result, err)
 	if err != nil {
 		span.RecordError(err)
 	}
@@ -95,8 +92,13 @@ func (r *Registry) answerLookup(
 	return answered
 }
 
-// noteLookup notes what a look-up leaves to be asked later.
-func (s *Session) noteLookup(kind session.LookupKind, err error) {
+// noteLookup notes what a look-up leaves to be asked, or told, later.
+func (s *Session) noteLookup(kind session.LookupKind, result *session.LeaseResult, err error) {
+	r := &result.Record
+	isOpen := result.Found && r.Decision.Verdict == backends.Allowed && !r.IsClosed && r.Opened.After(r.RevokedBefore)
+	if kind == session.LookupForOpening && isOpen {
+		s.flags.set(flagReturned, true)
+	}
 	switch {
 	case err == nil:
 		s.flags.set(flagUnsaved, false) // the session is stored now, if the store lacks it
@@ -245,15 +247,15 @@ func (a *sessionActor) startCheck(now time.Time) {
 	r, s := a.registry, a.session
 	b := s.backend.Load()
 	c := &sessionCheck{
-		registry: r, session: s, backend: b, pid: a.known.pid, number: int(a.state.CheckNumber), known: a.known,
+		registry: r, session: s, backend: b, number: int(a.state.CheckNumber), known: a.known,
 		opened: a.state.Opened(), keyID: a.state.KeyID, trace: a.trace.parent(),
 		revision: a.state.LeaseRevision, storeDeadline: now.Add(r.options.StoreTimeout), trigger: timeline.Recheck,
 	}
-	if c.pid == nil {
-		c.pid = s.pid()
-	}
 	if a.state.IsOpening() {
-		c.storeDeadline, c.trigger = s.opening.Load().storeDeadline, timeline.Opening
+		c.trigger = timeline.Opening
+		if opening := s.opening.Load(); opening != nil { // a reopened session may have been answered meanwhile
+			c.storeDeadline = opening.storeDeadline
+		}
 	}
 	s.checkNumber.Store(int32(c.number))
 	a.check = c
@@ -277,7 +279,6 @@ type sessionCheck struct {
 	registry *Registry
 	session  *Session
 	backend  *backendRuntime
-	pid      *actor.PID // of the session
 	number   int
 	// trigger is why the check is made, opened, keyID and trace are as in the session's record, revision is that of the lease, and
 	// storeDeadline is until when its viewer waits for the store.
@@ -325,7 +326,7 @@ func (c *sessionCheck) answer(ctx context.Context, request *backends.Request, d 
 		_, _ = r.cluster.saveDecision(releaseOf(s.id, c.revision)) //nolint:contextcheck // it outlives the registry
 	}
 	answer.IsBackendDown = c.backend.State() != backends.BreakerClosed
-	return r.actors.sendLast(c.pid, answer)
+	return r.actors.sendLast(s, answer)
 }
 
 // joinStreams replaces the backend's yes if the viewer is banned, and reports whether their user's stream limit is reached. A session
@@ -384,7 +385,6 @@ type knownRecord struct {
 	record *session.Record
 	// fingerprint is [session.LeaseResult]'s: 0 if the store was not asked whether it holds the record, or holds another.
 	fingerprint uint64
-	pid         *actor.PID // of the session
 }
 
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or

@@ -145,17 +145,18 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	if reason != session.ClosedIdle {
 		r.table.remove(s)
 		r.actors.stop(s)
-		if !a.state.WasAllowed {
+		if !a.state.WasAllowed && !s.flags.has(flagReturned) {
 			return
 		}
 	}
 	record, counters := a.record(a.state.Revision), s.counters()
+	// The store has the yes of a session that was evicted, or refused when its viewer came back. A denial must not replace it.
+	isStored := r.cluster.Shared() || !a.state.WasAllowed || record.Decision.Source == backends.FromLimit
 	if r.log.Enabled(r.life.ctx, slog.LevelDebug) {
 		r.log.Debug("session left this node", slog.String("session", s.id.String()), slog.String("reason", reason.String()))
 	}
 	a.call(&r.cluster.saves, func() task {
-		// The store has the yes of an evicted session, which a denial must not replace.
-		if !r.cluster.Shared() && record.Decision.Source != backends.FromLimit {
+		if !isStored {
 			if _, err := r.cluster.saveDecision(session.DecisionUpdate{Record: record}); err != nil {
 				r.log.Warn("closed session not stored", slog.String("session", s.id.String()), slog.Any("error", err))
 			}

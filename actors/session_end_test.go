@@ -338,21 +338,82 @@ func (s leaseOnRecheck) AcquireLease(ctx context.Context, q session.LeaseRequest
 // TestSessionActor_Stopped_ReleasesLease has a session end while the store grants it a lease. No other node waits for that lease.
 func TestSessionActor_Stopped_ReleasesLease(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T) {
-		store := leaseOnRecheck{&saveRecorder{fakeCluster: &fakeCluster{isShared: true}}, make(chan struct{}), make(chan struct{})}
-		n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) { s.Cluster = store })
-		defer n.closeAndDrain()
-		n.watch(t, openRequest(1))
-		n.keepWatching(t, openRequest(1), 3*time.Minute, func(backends.Decision) {})
-		<-store.asked
-		s := n.table.find(idOf(1))
-		n.actors.stop(s)
-		close(store.granted)
-		synctest.Wait()
-		store.mu.Lock()
-		defer store.mu.Unlock()
-		if last := store.saved[len(store.saved)-1].Record; last.Revision != 7 || last.Decision.Verdict != backends.Pending {
-			t.Errorf("saved %+v at last, want the lease 7 released", last)
-		}
-	})
+	for name, end := range map[string]func(*node, *Session){
+		"its actor stops": func(n *node, s *Session) { n.actors.stop(s) },
+		"it has left the table": func(n *node, s *Session) {
+			n.send(s, session.Revoked{Kind: session.RevokedSuperseded, Decision: supersededDecision()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := leaseOnRecheck{&saveRecorder{fakeCluster: &fakeCluster{isShared: true}}, make(chan struct{}), make(chan struct{})}
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) { s.Cluster = store })
+				defer n.closeAndDrain()
+				n.keepWatching(t, openRequest(1), 3*time.Minute, nil)
+				<-store.asked
+				end(n, n.table.find(idOf(1)))
+				synctest.Wait()
+				close(store.granted)
+				synctest.Wait()
+				store.mu.Lock()
+				defer store.mu.Unlock()
+				if last := store.saved[len(store.saved)-1].Record; last.Revision != 7 || last.Decision.Verdict != backends.Pending {
+					t.Errorf("saved %+v at last, want the lease 7 released", last)
+				}
+			})
+		})
+	}
+}
+
+// TestSessionActor_Close_ReturnedAndRefused has a viewer come back to a session that the store knows, and be refused. The look-up told
+// the store that they are back, so it learns of the end too. Of one that had closed there is nothing to tell.
+func TestSessionActor_Close_ReturnedAndRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isShared, isClosed bool
+		want               int
+	}{
+		"on a single node":         {false, false, 1},
+		"in a cluster":             {true, false, 1},
+		"one that has been closed": {true, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := &saveRecorder{fakeCluster: &fakeCluster{isShared: test.isShared}}
+				store.banned = func(_ *backends.Request, d *backends.Decision) (session.Ban, bool) { // a ban of a user whom the record names
+					return session.Ban{ID: "b"}, d != nil
+				}
+				known := session.Record{
+					ID: idOf(1), Opened: time.Now().Add(-time.Minute), Decision: allowedDecision(), Expires: time.Now().Add(time.Hour),
+					Request: openRequest(1).Request, IsClosed: test.isClosed,
+				}
+				store.set(known)
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), store.fakeCluster, func(s *setup) {
+					s.Cluster, s.OnClosed = store, func([]session.ClosingRecord) error { return nil }
+				})
+				handedOver := func() int {
+					store.fakeCluster.mu.Lock()
+					defer store.fakeCluster.mu.Unlock()
+					return len(store.closing)
+				}
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
+					t.Fatalf("%v, want denied", d.Verdict)
+				}
+				for n.Find(idOf(1)) != nil {
+					time.Sleep(time.Second)
+				}
+				synctest.Wait()
+				got := handedOver()
+				n.closeAndDrain()
+				if got != test.want {
+					t.Errorf("%d hand-overs, want %d", got, test.want)
+				}
+				if r := store.get(idOf(1)); r.Decision != allowedDecision() {
+					t.Errorf("the store has %+v, want the yes", r.Decision)
+				}
+			})
+		})
+	}
 }

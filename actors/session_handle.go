@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
-
 	"usher/actors/facts"
 	"usher/actors/session"
 	"usher/actors/timeline"
@@ -86,6 +84,8 @@ const (
 	flagLost
 	// flagHandedOver: the store has got what this node counted, or is about to.
 	flagHandedOver
+	// flagReturned: the store knew the session as one that had not closed, and waits to learn of its end since the look-up.
+	flagReturned
 )
 
 func (f *sessionFlags) has(flag uint32) bool { return f.word.Load()&flag != 0 }
@@ -105,7 +105,6 @@ func (f *sessionFlags) set(flag uint32, isSet bool) {
 // with.
 type pendingOpening struct {
 	done     chan struct{}
-	pid      *actor.PID // of the actor; it finds the session once, for all messages of the opening
 	began    time.Time
 	request  *backends.Request // that opens the session; nil: it opens again. See sessionActor.request
 	ticket   session.Ticket    // that the viewer presented

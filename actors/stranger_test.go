@@ -246,3 +246,55 @@ func TestRegistry_Open_StrangerAllowedLate_GivenBack(t *testing.T) {
 		viewers.Wait()
 	})
 }
+
+// TestRegistry_Open_SlowBackend_BoundsStrangers has a backend deny strangers whom the outage policy has admitted meanwhile. It is asked
+// about no more of them than where it answers at once.
+func TestRegistry_Open_SlowBackend_BoundsStrangers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			r.OnSent()
+			time.Sleep(1500 * time.Millisecond)
+			return deniedDecision(), nil
+		})
+		n := newNode(b, new(fakeCluster), func(s *setup) { s.Config.DeniedRatePerNetwork = 2 })
+		defer n.closeAndDrain()
+		const seconds, each = 10, 20
+		for i := range seconds {
+			for j := range each {
+				go func() { _, _ = n.Open(t.Context(), unknown(1+i*each+j)) }()
+			}
+			time.Sleep(time.Second)
+		}
+		if got, most := b.checks.Load(), int64(2*(10+seconds)); got > most {
+			t.Errorf("the backend was asked about %d strangers, want %d at most", got, most)
+		}
+	})
+}
+
+// TestRegistry_Open_DeniedSibling_RootStaysKnown has a ticket be refused at another address. Its own viewer is no stranger for that.
+func TestRegistry_Open_DeniedSibling_RootStaysKnown(t *testing.T) {
+	t.Parallel()
+	for name, most := range map[string]int{"by the backend": 0, "by the route": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, byAddress(1))
+				n := newNode(b, new(fakeCluster), nil)
+				defer n.closeAndDrain()
+				opened := time.Now()
+				n.watch(t, openRequest(1))
+				o := siblingRequest(2, opened)
+				o.MaxAddresses = most
+				n.watch(t, o)
+				zap := openRequest(1)
+				zap.Request.Session, zap.Request.Channel = idOf(3), "a002"
+				n.watch(t, zap)
+				all := b.requests()
+				if last := all[len(all)-1].request; last.Channel != "a002" || last.IsStranger {
+					t.Errorf("asked at last about %+v, want the other channel of a viewer who is known", last)
+				}
+			})
+		})
+	}
+}

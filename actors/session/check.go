@@ -41,19 +41,30 @@ func (e *BackendAnswered) apply(s step) Action {
 		s.Revision = s.LeaseRevision
 	}
 	var a Action
-	switch e.Decision.Verdict {
-	case backends.Allowed:
-		a = s.allow(e.Decision, e.IsBackendDown)
+	switch d := &e.Decision; {
+	case d.Verdict == backends.Allowed:
+		a = s.allow(*d, e.IsBackendDown)
 		a.Save = !e.IsSaved
-	case backends.Denied:
-		a = s.deny(e.Decision)
-		a.Save = !e.IsSaved && !a.RevokeTicket && e.Decision.Source.IsAuthoritative()
+	case d.Verdict == backends.Denied && (d.Source.IsAuthoritative() || !s.holds()):
+		a = s.deny(*d)
+		a.Save = !e.IsSaved && !a.RevokeTicket && isAnswer(d)
 	default:
 		a = s.unanswered(e)
 	}
 	a = s.releaseLease(a)
 	a.ReleaseLease = a.ReleaseLease && !e.IsSaved // the write that has saved it ends the lease, unless this overtakes it
 	return a
+}
+
+// holds reports whether what was decided before holds on, whatever the outage policy says: an answer that is still valid, and a denial.
+func (s step) holds() bool {
+	return s.phase == deniedChecking || s.phase == recheckChecking && s.now < s.ValidUntil
+}
+
+// isAnswer reports whether a backend has decided. What a ban or a limit denies may be allowed again at any time, and no other node need
+// learn it.
+func isAnswer(d *backends.Decision) bool {
+	return d.Source == backends.FromBackend || d.Source == backends.FromLocal
 }
 
 // allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the
@@ -75,10 +86,10 @@ func (s step) allow(d backends.Decision, isDown bool) Action {
 }
 
 // deny remembers the denial. A session that was allowed has a ticket, which must not revive it. A denial by the outage policy
-// says nothing about the viewer, and an evicted stream may play again, so both keep the ticket.
+// says nothing about the viewer, a ban may end, and an evicted stream may play again, so they keep the ticket.
 func (s step) deny(d backends.Decision) Action {
 	a := s.denyLocally(d)
-	a.RevokeTicket = s.WasAllowed && d.Source.IsAuthoritative() && d.Source != backends.FromLimit
+	a.RevokeTicket = s.WasAllowed && isAnswer(&d)
 	return a
 }
 
@@ -102,7 +113,9 @@ func (s step) unanswered(e *BackendAnswered) Action {
 		s.phase = deniedRemembered
 		return Action{}
 	case recheckChecking:
-		s.Expires = s.renewalAt(s.RecheckMin)
+		if s.Expires = s.renewalAt(s.RecheckMin); s.now < s.ValidUntil {
+			s.Expires = min(s.Expires, s.ValidUntil) // the outage policy may have it end then
+		}
 	}
 	s.phase = allowedFresh
 	return Action{WakeAt: s.nextWake(s.seen())}

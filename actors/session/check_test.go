@@ -41,6 +41,25 @@ func TestStep_BackendAnswered_Validity(t *testing.T) {
 	}
 }
 
+// TestStep_BackendAnswered_Denied_Stored has only a backend's own No stored, and revoke a ticket: bans and limits may end.
+func TestStep_BackendAnswered_Denied_Stored(t *testing.T) {
+	t.Parallel()
+	for source, isAnswer := range map[backends.Source]bool{
+		backends.FromBackend: true, backends.FromLocal: true, backends.FromBan: false, backends.FromLimit: false, backends.FromFailOpen: false,
+	} {
+		d := backends.Decision{Verdict: backends.Denied, Source: source}
+		opening := sessionIn(openingChecking)
+		if a := opening.step(&BackendAnswered{Decision: d}, time.Second); a.Save != isAnswer || a.RevokeTicket {
+			t.Errorf("an opening, by %v: %+v, want it stored: %t", source, a, isAnswer)
+		}
+		playing := sessionIn(recheckChecking)
+		playing.WasAllowed, playing.ValidUntil = true, time.Second
+		if a := playing.step(&BackendAnswered{Decision: d}, time.Second); a.RevokeTicket != isAnswer || a.Save {
+			t.Errorf("a session that plays, by %v: %+v, want its ticket revoked: %t", source, a, isAnswer)
+		}
+	}
+}
+
 // TestStep_WaitExpired_Validity shows until when a viewer plays who was admitted before the backend answered.
 func TestStep_WaitExpired_Validity(t *testing.T) {
 	t.Parallel()

@@ -28,6 +28,8 @@ type Policy struct {
 	ReviveFor time.Duration
 	// ReviveDenied reports that the outage policy admits no viewer without an answer, so a ticket alone admits none.
 	ReviveDenied bool
+	// IsRemoved reports that the settings have the backend no more, so that no viewer comes whom its denials would refuse.
+	IsRemoved bool
 	// Shared reports that other nodes use the same store.
 	Shared bool
 	// LeaseTTL is how long a lease lasts: longer than any check.

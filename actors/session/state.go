@@ -277,12 +277,24 @@ func (s step) nextWake(lastSeen time.Duration) time.Time {
 	case allowedFresh:
 		wake = min(wake, s.Expires)
 	case recheckQueued:
-		if s.Shared && !s.Decision.Source.IsAuthoritative() {
+		switch isVerified := s.Decision.Source.IsAuthoritative(); {
+		case s.Shared && !isVerified:
 			// This node cannot ask, but another one may have: seldom, for in an outage of the backend itself none has.
 			wake = min(wake, s.now+s.Clamped(0))
+		case s.ReviveDenied && isVerified:
+			wake = min(wake, s.policyDue()) // an outage that begins meanwhile would have it end
 		}
 	}
 	return s.at(max(wake, s.now))
+}
+
+// policyDue returns when the outage policy is to be asked about a queued session that it may deny: when the validity is over, and from
+// then on as often as answers may be renewed.
+func (s step) policyDue() time.Duration {
+	if s.now < s.ValidUntil {
+		return s.ValidUntil
+	}
+	return s.now + s.RecheckMin
 }
 
 // seen returns when the viewer may have been seen last. An edge's viewer is seen only when the timer says so, or they would

@@ -35,7 +35,7 @@ func (s step) onDenialTimer(e TimerFired) Action {
 	switch {
 	case s.now < s.Expires:
 		return Action{WakeAt: s.at(s.Expires)}
-	case e.Breaker != backends.BreakerClosed && (s.Decision.Source == backends.FromBackend || s.Decision.Source == backends.FromLocal):
+	case e.Breaker != backends.BreakerClosed && isAnswer(&s.Decision) && !s.IsRemoved:
 		return s.keepDenial(e)
 	case s.WasAllowed:
 		return s.end(closedDenied)
@@ -91,7 +91,11 @@ func (s step) renew(e TimerFired) Action {
 func (s step) useFallback(e TimerFired) Action {
 	switch e.Fallback.Verdict {
 	case backends.Denied:
-		return s.deny(e.Fallback)
+		if s.now >= s.ValidUntil {
+			return s.deny(e.Fallback)
+		}
+		s.Expires = s.ValidUntil // a renewal is due a little before
+		return Action{WakeAt: s.nextWake(s.since(e.LastSeen))}
 	case backends.Allowed:
 		s.Decision = e.Fallback
 	}

@@ -360,9 +360,12 @@ func TestCluster_Ban_HoldsOnAllNodes(t *testing.T) {
 			n.OnRevocation(session.Revocation{Kind: session.RevokedUnbanned, Ban: ban})
 		}
 		synctest.Wait()
-		d, _ := c.watch(1, 0, session.Ticket{})
-		if d.Verdict != backends.Allowed {
-			t.Errorf("after the ban the viewer is %v by %v", d.Verdict, d.Source)
+		for viewer := range 2 { // the second one's session was never allowed
+			for i := range c.nodes {
+				if d, _ := c.watch(i, viewer, session.Ticket{}); d.Verdict != backends.Allowed {
+					t.Errorf("after the ban viewer %d is %v by %v on node %d", viewer, d.Verdict, d.Source, i)
+				}
+			}
 		}
 	})
 }
