@@ -68,6 +68,22 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	return s, overload
 }
 
+// reopen starts a session again that was denied for its token, if a ticket speaks for the viewer that is older: the backend may have
+// forgotten the token since, or the token have expired.
+func (r *Registry) reopen(s *Session, t session.Ticket) {
+	d := s.Decision()
+	if t.IsZero() || d == nil || d.Verdict != backends.Denied || s.ticketUse.isSibling() || !s.Ticket().Opened.After(t.Opened) {
+		return
+	}
+	isSpent := d.Source == backends.FromBackend && s.policy().TokenLife > 0 && time.Since(t.Opened) > s.policy().TokenLife
+	if !isSpent && (d.Source != backends.FromLocal || s.policy().TokenLife > 0) {
+		return
+	}
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
+		r.send(s, session.OpenRequested{Ticket: t})
+	}
+}
+
 // admitted is how a session came to be opened.
 type admitted struct {
 	// isStranger: nothing speaks for the viewer; see [admission.Viewer].

@@ -128,18 +128,6 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 	return s, nil
 }
 
-// reopen starts a session again that was denied with a token that its backend has forgotten, if a ticket speaks for the viewer.
-func (r *Registry) reopen(s *Session, t session.Ticket) {
-	d := s.Decision()
-	if t.IsZero() || d == nil || d.Verdict != backends.Denied || d.Source != backends.FromBackend ||
-		s.policy().TokenLife == 0 || time.Since(t.Opened) <= s.policy().TokenLife {
-		return
-	}
-	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
-		r.send(s, session.OpenRequested{Ticket: t})
-	}
-}
-
 // admitAddress adds the viewer's address to those of a shared session.
 func (r *Registry) admitAddress(ctx context.Context, s *Session, o *session.OpenRequest) error {
 	if o.AddressID.IsZero() || s.ticketUse == nil {

@@ -38,7 +38,7 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
 	a.call(r.lookups(kind, b), func() task {
-		return r.actors.sendLast(s, r.answerLookup(ctx, s, kind, request))
+		return r.actors.sendLast(s, r.answerLookup(ctx, s, kind, request)) //nolint:contextcheck // a lease is given back whatever ends
 	})
 }
 
@@ -326,7 +326,7 @@ func (c *sessionCheck) answer(ctx context.Context, request *backends.Request, d 
 		_, _ = r.cluster.saveDecision(releaseOf(s.id, c.revision)) //nolint:contextcheck // it outlives the registry
 	}
 	answer.IsBackendDown = c.backend.State() != backends.BreakerClosed
-	return r.actors.sendLast(s, answer)
+	return r.actors.sendLast(s, answer) //nolint:contextcheck // as above
 }
 
 // joinStreams replaces the backend's yes if the viewer is banned, and reports whether their user's stream limit is reached. A session

@@ -28,11 +28,22 @@ func (a *sessionActor) request() *backends.Request {
 func (a *sessionActor) checkRequest() *backends.Request {
 	r := new(*a.request())
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
+	r.TokenTime = a.tokenTime()
 	r.Current, r.IsRecheck = a.state.CurrentDecision(), !a.state.IsOpening()
 	if opening := a.session.opening.Load(); opening != nil {
 		r.IsStranger = opening.isStranger
 	}
 	return r
+}
+
+// tokenTime returns as of when the viewer's token is judged. A sibling shows the token of its root, which need not be valid any more: the
+// ticket speaks for the viewer, if it holds.
+func (a *sessionActor) tokenTime() time.Time {
+	opened, root := a.state.Opened(), a.session.rootOpened()
+	if root.IsZero() || !a.state.IsRootAllowed && opened.Sub(root) > a.session.policy().ReviveFor {
+		return opened
+	}
+	return root
 }
 
 // record returns what another node needs to continue the session as it stands, or to check it.

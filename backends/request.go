@@ -62,6 +62,9 @@ type Request struct {
 	Edge *EdgeReport
 	// Opened is when the session was opened.
 	Opened time.Time
+	// TokenTime is as of when a backend that decides in this process judges whether the token is still valid: when the session was
+	// opened or, of one that a ticket opened at another address, when the ticket's own was. Zero: now.
+	TokenTime time.Time
 	// Bytes is how many bytes the session was sent so far.
 	Bytes int64
 

@@ -45,7 +45,7 @@ func (e *BackendAnswered) apply(s step) Action {
 	case d.Verdict == backends.Allowed:
 		a = s.allow(*d, e.IsBackendDown)
 		a.Save = !e.IsSaved
-	case d.Verdict == backends.Denied && (d.Source.IsAuthoritative() || !s.holds()):
+	case d.Verdict == backends.Denied && !s.outlasts(d):
 		a = s.deny(*d)
 		a.Save = !e.IsSaved && !a.RevokeTicket && isAnswer(d)
 	default:
@@ -56,9 +56,11 @@ func (e *BackendAnswered) apply(s step) Action {
 	return a
 }
 
-// holds reports whether what was decided before holds on, whatever the outage policy says: an answer that is still valid, and a denial.
-func (s step) holds() bool {
-	return s.phase == deniedChecking || s.phase == recheckChecking && s.now < s.ValidUntil
+// outlasts reports whether what was decided before holds on, since the outage policy alone has denied now: an answer that is still valid,
+// and a denial.
+func (s step) outlasts(d *backends.Decision) bool {
+	isValid := s.phase == recheckChecking && s.now < s.ValidUntil
+	return !d.Source.IsAuthoritative() && (isValid || s.phase == deniedChecking)
 }
 
 // isAnswer reports whether a backend has decided. What a ban or a limit denies may be allowed again at any time, and no other node need

@@ -15,7 +15,7 @@ const peerRenewDelay = time.Second
 
 // apply looks the session up.
 func (e OpenRequested) apply(s step) Action {
-	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.Decision.Source == backends.FromBackend && s.outlivesToken(e.Ticket)
+	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.isBeside(&s.Decision, s.Opened(), e.Ticket)
 	if s.phase != openingNew && !isReopened {
 		return Action{Publish: !e.Ticket.IsZero() && !s.phase.isOpening()} // for the request that waits
 	}
@@ -26,10 +26,22 @@ func (e OpenRequested) apply(s step) Action {
 	return Action{Lookup: LookupForOpening}
 }
 
-// isDeniedSince reports whether the record denies an opening that was later than the ticket's, with a token that was spent.
+// isDeniedSince reports whether the record denies an opening that was later than the ticket's, and says nothing of that one.
 func (s step) isDeniedSince(t Ticket, r Record) bool {
-	return r.Decision.Verdict == backends.Denied && r.Decision.Source == backends.FromBackend &&
-		r.Opened.After(t.Opened) && t.Opened.After(r.RevokedBefore) && s.outlivesToken(t)
+	return r.Decision.Verdict == backends.Denied && t.Opened.After(r.RevokedBefore) && s.isBeside(&r.Decision, r.Opened, t)
+}
+
+// isBeside reports whether the denial of an opening says nothing of a ticket that is older: the backend has forgotten the token since,
+// or judged it as of that opening. Then it judges again, as of the ticket.
+func (s step) isBeside(denial *backends.Decision, opened time.Time, t Ticket) bool {
+	switch {
+	case !opened.After(t.Opened):
+		return false
+	case denial.Source == backends.FromBackend:
+		return s.outlivesToken(t)
+	default:
+		return denial.Source == backends.FromLocal && s.TokenLife == 0 && !s.isSibling() && s.ticketHolds(t)
+	}
 }
 
 // outlivesToken reports whether a ticket admits a session whose token its backend has forgotten since, so that its No says
@@ -62,7 +74,7 @@ func (e *LeaseAnswered) apply(s step) Action {
 
 // learnRoot keeps what the answer says of a sibling's root.
 func (s step) learnRoot(e *LeaseAnswered) {
-	s.isRootAllowed, s.isRootDenied = s.isRootAllowed || e.IsRootAllowed, e.IsRootDenied || s.isRootDenied && !e.IsRootAllowed
+	s.IsRootAllowed, s.isRootDenied = s.IsRootAllowed || e.IsRootAllowed, e.IsRootDenied || s.isRootDenied && !e.IsRootAllowed
 	if s.phase == openingLeasing {
 		s.Decision = e.Root
 	}
@@ -113,9 +125,10 @@ func (s step) endOpening(e *LeaseAnswered) (a Action, isOver bool) {
 const rootWasDenied = "the ticket's session was denied"
 
 // setOpened sets when a session without a usable record was opened. It has one ticket for life, also without a record, so
-// the ticket tells. A sibling has no ticket of its own.
+// the ticket tells, unless it is too old to say anything. A sibling has no ticket of its own.
 func (s step) setOpened(t Ticket, r Record) {
-	if !s.isSibling() && !s.WasAllowed && t.Opened.After(r.RevokedBefore) {
+	isOfTicket := t.Opened.After(r.RevokedBefore) && s.clock.Sub(t.Opened) <= s.ReviveFor
+	if !s.isSibling() && !s.WasAllowed && isOfTicket {
 		s.opened, s.KeyID = uint32(t.Opened.Unix()), t.KeyID
 	}
 	if !s.Opened().After(r.RevokedBefore) {
@@ -153,6 +166,7 @@ func (s step) adopt(r Record) (a Action, isAdopted bool) {
 
 // adoptAllowed lets a session go on that was allowed, if its decision is valid or about to be renewed.
 func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
+	newOpened, newKey := s.opened, s.KeyID
 	s.opened, s.KeyID, s.WasAllowed = uint32(r.Opened.Unix()), r.KeyID, true
 	s.takeDecision(r)
 	s.CheckNumber++
@@ -163,6 +177,9 @@ func (s step) adoptAllowed(r Record) (a Action, isAdopted bool) {
 	case !isValid && s.isBeingRenewed(r):
 		next, a.Enqueue = recheckQueued, priorityOf(s.Decision.Source)
 	case !isValid:
+		if r.IsClosed { // the viewer opens it anew: the answer does not concern the ticket of before
+			s.opened, s.KeyID, s.WasAllowed = newOpened, newKey, false
+		}
 		return Action{}, false
 	case !s.Decision.Source.IsAuthoritative() && s.HasCredentials && !s.tokenIsSpent():
 		next, a.Enqueue = recheckQueued, PriorityUnverified

@@ -26,6 +26,12 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		r.Found, r.Record.RevokedBefore = true, at
 		return r
 	}
+	over := func(r *LeaseAnswered) *LeaseAnswered {
+		r.Record.IsClosed = true
+		return r
+	}
+	byRule := no()
+	byRule.Source = backends.FromLocal
 	ticket := func(at time.Time) Ticket { return Ticket{Opened: at, KeyID: "t"} }
 	watching := Action{Publish: true, WakeAt: now.Add(time.Minute)}
 	admitted := watching
@@ -52,7 +58,7 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		},
 		"a ticket that is too old does not admit": {
 			ticket: ticket(in(-5 * h)), want: Action{Publish: true, Close: closedUnknownTicket}, phase: closed,
-			opened: in(-5 * h), key: "t", source: backends.FromTicket,
+			opened: now, key: "new", source: backends.FromTicket,
 		},
 		"a ticket does not admit where the policy wants an answer": {
 			ticket: ticket(t0()), given: func(p *Policy) { p.ReviveDenied = true },
@@ -127,9 +133,21 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 		"a ticket that is exactly as old as it may be admits": {
 			ticket: ticket(in(-4 * h)), want: admitted, phase: allowedFresh, opened: in(-4 * h), key: "t", source: backends.FromTicket,
 		},
-		"a ticket that is too old with credentials is checked, though its token is spent": {
+		"a ticket that is too old with credentials is checked, and opens anew, though its token is spent": {
 			request: true, ticket: ticket(in(-5 * h)), given: func(p *Policy) { p.TokenLife = 5 * time.Second },
-			want: Action{StartCheck: true}, phase: openingChecking, opened: in(-5 * h), key: "t",
+			want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new",
+		},
+		"a closed session whose decision has expired opens anew": {
+			request: true, event: over(record(yes(), in(h), request)),
+			want: Action{StartCheck: true}, phase: openingChecking, opened: now, key: "new", source: backends.FromBackend,
+		},
+		"a closed session whose ticket holds keeps its opening time": {
+			request: true, ticket: ticket(t0()), event: over(record(yes(), in(h), request)),
+			want: Action{StartCheck: true}, phase: openingChecking, opened: t0(), key: "t", source: backends.FromBackend,
+		},
+		"a denial by a rule is not adopted for an older ticket": {
+			request: true, ticket: ticket(in(-h)), given: func(p *Policy) { p.Shared = true }, event: record(byRule, in(3*h), request),
+			want: Action{StartCheck: true}, phase: openingChecking, opened: in(-h), key: "t",
 		},
 		"a decision that expires now is checked": {
 			request: true, event: record(yes(), now, request),

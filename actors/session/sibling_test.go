@@ -22,7 +22,7 @@ func asSibling(age time.Duration, edits ...func(*testSession)) func(*testSession
 
 func withCredentials(s *testSession) { s.HasCredentials = true }
 
-func rootAllowed(s *testSession) { s.isRootAllowed = true }
+func rootAllowed(s *testSession) { s.IsRootAllowed = true }
 
 func rootDenied(s *testSession) { s.isRootDenied = true }
 

@@ -88,8 +88,8 @@ type Flat struct {
 	extraLifetime int32
 	// HasBegun reports that NewState made it.
 	HasBegun bool
-	// isRootAllowed and isRootDenied report what is known of a sibling's root while the sibling opens.
-	isRootAllowed, isRootDenied bool
+	// IsRootAllowed and isRootDenied report what was known of a sibling's root when the sibling opened.
+	IsRootAllowed, isRootDenied bool
 	// mustLookAgain reports that another look-up must follow the one in flight.
 	mustLookAgain bool
 	// lastSeen is when the viewer was last seen, as the timer reported last; notSeen: not yet.

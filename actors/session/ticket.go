@@ -26,7 +26,7 @@ func (s step) ticketHolds(t Ticket) bool {
 	switch {
 	case t.IsZero(), s.isRootDenied:
 		return false
-	case s.isRootAllowed:
+	case s.IsRootAllowed:
 		return true
 	default:
 		return !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor

@@ -108,8 +108,8 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	}
 	now := b.now()
 	windowTime := now
-	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
-		windowTime = r.Opened
+	if !b.cfg.EndSessionOnExpiry && !r.TokenTime.IsZero() {
+		windowTime = r.TokenTime
 	}
 	token, claims, err := b.verify(ctx, raw)
 	if err != nil {

@@ -224,8 +224,8 @@ func TestCheck_TokenWindow(t *testing.T) {
 			b, clock := newBackend(t, withSecret(func(c *Config) { c.EndSessionOnExpiry = tt.cut }), nil)
 			clock.advance(tt.now)
 			r := openingRequest(sign(t, "HS256", "", []byte(testSecret), goodClaims(jwt.MapClaims{"nbf": testNow.Unix()})))
-			if r.Opened = testNow.Add(tt.opened); tt.unset {
-				r.Opened = time.Time{}
+			if r.TokenTime = testNow.Add(tt.opened); tt.unset {
+				r.TokenTime = time.Time{}
 			}
 			d := mustCheck(t, b, r)
 			if tt.reason != "" {

@@ -260,7 +260,7 @@ func newBackend(t testing.TB, cfg Config, log *slog.Logger) (*Backend, *clock) {
 // openingRequest returns a viewer's first check, with that token.
 func openingRequest(token string) *backends.Request {
 	r := backendtest.NewRequest(token)
-	r.Opened = testNow
+	r.TokenTime = testNow
 	r.Address = netip.MustParseAddr("192.0.2.7")
 	return r
 }

@@ -118,8 +118,8 @@ func (b *Backend) signedName(r *backends.Request) string {
 func (b *Backend) decideByWindow(t *token, r *backends.Request, user string) backends.Decision {
 	now := b.now()
 	at := now
-	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
-		at = r.Opened
+	if !b.cfg.EndSessionOnExpiry && !r.TokenTime.IsZero() {
+		at = r.TokenTime
 	}
 	switch {
 	case at.Unix() < t.from-b.tolerance:

@@ -76,7 +76,7 @@ func TestCheck_WindowAppliesToOpening(t *testing.T) {
 			r := exampleRequest(vector2)
 			r.Number = 1
 			if tt.opened != 0 {
-				r.Opened = time.Unix(tt.opened, 0)
+				r.TokenTime = time.Unix(tt.opened, 0)
 			}
 			if diff := cmp.Diff(tt.want, mustCheck(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)

@@ -124,8 +124,8 @@ func (b *Backend) isPathSigned(s *signature, uri string, r *backends.Request) bo
 func (b *Backend) decideByExpiry(s *signature, r *backends.Request) backends.Decision {
 	now := b.now()
 	at := now
-	if !b.cfg.EndSessionOnExpiry && !r.Opened.IsZero() {
-		at = r.Opened
+	if !b.cfg.EndSessionOnExpiry && !r.TokenTime.IsZero() {
+		at = r.TokenTime
 	}
 	if at.Unix() > s.until+b.tolerance {
 		return backends.LocalDecision(backends.Denied, "signed link has expired")

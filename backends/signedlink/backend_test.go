@@ -207,7 +207,7 @@ func TestCheck_Expiry(t *testing.T) {
 			t.Parallel()
 			r := &backends.Request{Path: "/live/ch1", Query: query, Number: 1}
 			if tt.opened != 0 {
-				r.Opened = time.Unix(tt.opened, 0)
+				r.TokenTime = time.Unix(tt.opened, 0)
 			}
 			if diff := cmp.Diff(tt.want, mustCheck(t, newBackend(t, tt.now, tt.change), r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)

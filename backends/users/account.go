@@ -27,8 +27,8 @@ const maxExpiryValidity = time.Minute
 // cuts sessions. reason is that of an allowed decision.
 func (a *account) decide(r *backends.Request, reason string, cutExpired bool, now time.Time) backends.Decision {
 	at := now
-	if !cutExpired && !r.Opened.IsZero() {
-		at = r.Opened
+	if !cutExpired && !r.TokenTime.IsZero() {
+		at = r.TokenTime
 	}
 	d := backends.LocalDecision(backends.Denied, reason)
 	d.UserID, d.User = a.login, a.login

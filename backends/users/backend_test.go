@@ -281,7 +281,7 @@ func TestCheck_Expiry(t *testing.T) {
 			b := newBackend(t, func(c *Config) { c.EndSessionOnExpiry = tt.cut })
 			b.now = func() time.Time { return tt.now }
 			r := requestWith("token=a-token-in-plain")
-			r.Opened = tt.opened
+			r.TokenTime = tt.opened
 			if diff := cmp.Diff(tt.want, check(t, b, r)); diff != "" {
 				t.Errorf("decision (-want +got):\n%s", diff)
 			}
