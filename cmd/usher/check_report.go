@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"unicode"
 
 	"usher/backends/httpbackend"
+	"usher/cmd/usher/sessions"
 )
 
 // checkReport is the output of check.
@@ -86,21 +86,21 @@ func (r checkReport) json(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// text writes the report for a terminal.
+// text writes the report for a terminal. A strings.Builder fails at no write.
 func (r checkReport) text(w io.Writer) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "backend   %s (%s; route %s, channel %s)\n", r.Backend, r.Kind, r.Route, r.Channel)
+	_ = sessions.Printf(&b, "backend   %s (%s; route %s, channel %s)\n", r.Backend, r.Kind, r.Route, r.Channel)
 	if len(r.Calls) == 0 {
 		b.WriteString("decided   locally, no backend was called\n")
 	}
 	for i := range r.Calls {
 		r.Calls[i].text(&b, len(r.Calls) > 1)
 	}
-	fmt.Fprintf(&b, "verdict   %s", r.Verdict)
+	_ = sessions.Printf(&b, "verdict   %s", r.Verdict)
 	if r.Source != "" {
-		fmt.Fprintf(&b, " (source %s)", r.Source)
+		_ = sessions.Printf(&b, " (source %s)", r.Source)
 	}
-	fmt.Fprintf(&b, "\nreason    %s\n", r.Reason)
+	_ = sessions.Printf(&b, "\nreason    %s\n", r.Reason)
 	limit := ""
 	if r.MaxSessions > 0 {
 		limit = strconv.Itoa(r.MaxSessions) + " sessions"
@@ -113,14 +113,14 @@ func (r checkReport) text(w io.Writer) error {
 		{"challenge", strings.ReplaceAll(r.Challenge, "\n", ", ")},
 	} {
 		if line.value != "" {
-			fmt.Fprintf(&b, "%-9s %s\n", line.name, line.value)
+			_ = sessions.Printf(&b, "%-9s %s\n", line.name, line.value)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.ContractViolations)) {
-		fmt.Fprintf(&b, "VIOLATION %s: %s\n", name, r.ContractViolations[name])
+		_ = sessions.Printf(&b, "VIOLATION %s: %s\n", name, r.ContractViolations[name])
 	}
 	if r.Warning != "" {
-		fmt.Fprintf(&b, "WARNING   %s\n", r.Warning)
+		_ = sessions.Printf(&b, "WARNING   %s\n", r.Warning)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -129,22 +129,22 @@ func (r checkReport) text(w io.Writer) error {
 // text writes one call, with the backend's name if isNamed.
 func (c *checkCall) text(b *strings.Builder, isNamed bool) {
 	if isNamed {
-		fmt.Fprintf(b, "called    %s\n", c.Backend)
+		_ = sessions.Printf(b, "called    %s\n", c.Backend)
 	}
-	fmt.Fprintf(b, "> %s\n", c.Request)
+	_ = sessions.Printf(b, "> %s\n", c.Request)
 	for _, name := range slices.Sorted(maps.Keys(c.RequestHeaders)) {
-		fmt.Fprintf(b, "> %s: %s\n", name, c.RequestHeaders[name])
+		_ = sessions.Printf(b, "> %s: %s\n", name, c.RequestHeaders[name])
 	}
 	if c.Status != 0 {
-		fmt.Fprintf(b, "< %d\n", c.Status)
+		_ = sessions.Printf(b, "< %d\n", c.Status)
 		for _, name := range slices.Sorted(maps.Keys(c.ResponseHeaders)) {
-			fmt.Fprintf(b, "< %s: %s\n", name, c.ResponseHeaders[name])
+			_ = sessions.Printf(b, "< %s: %s\n", name, c.ResponseHeaders[name])
 		}
 	}
 	if c.Body != "" {
-		fmt.Fprintf(b, "< %s\n", singleLine(c.Body))
+		_ = sessions.Printf(b, "< %s\n", singleLine(c.Body))
 	}
-	fmt.Fprintf(b, "duration  %.1f ms\n", c.DurationMS)
+	_ = sessions.Printf(b, "duration  %.1f ms\n", c.DurationMS)
 }
 
 // singleLine returns the beginning of a body on one line, without control characters.

@@ -129,6 +129,20 @@ func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 	}
 }
 
+// TestCheck_HostileAnswer_Printable has a middleware answer with what would move the cursor, or turn a line around.
+func TestCheck_HostileAnswer_Printable(t *testing.T) {
+	m := middleware(t)
+	m.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+		w.Header().Set("X-Userid", "A\u202en\u009b2Jn")
+		w.WriteHeader(http.StatusOK)
+	})
+	_, out, errs := usher("check", "--config", writeFile(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check"))),
+		"--url", "http://tv.example/play/a001/index.m3u8?token=good")
+	if !strings.Contains(out, "< X-Userid: A\ufffdn\ufffd2Jn\n") || strings.ContainsAny(out+errs, "\u202e\u009b") {
+		t.Errorf("printed %q and %q, want the user without what does not print", out, errs)
+	}
+}
+
 func TestCheck_LocalBackend(t *testing.T) {
 	const rules = `  portal: { kind: iprules, rules: [ "allow 192.0.2.1", "deny 192.0.2.2" ] }` + "\n"
 	wantCheck(t, checkSettings(rules), 0, "decided   locally, no backend was called", "verdict   allowed (source local)", "rules[0]: allow 192.0.2.1")

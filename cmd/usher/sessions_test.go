@@ -142,6 +142,22 @@ func TestRun_Sessions_Output(t *testing.T) {
 				"\nlast seen   2026-03-01T12:00:00Z\nrequests    12\nbytes       34\nnodes       n1, n2\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},
 		},
+		"names that would move the cursor, or turn the line around": {
+			args:   []string{"list"},
+			answer: "{\"total\":1,\"matched\":1,\"sessions\":[" + strings.NewReplacer("a001", "a\u202e1", "Ann", `A\t\u001b[2Jn`+"\u009b2Jn\u2066").Replace(session) + "]}",
+			out: "SESSION  CHANNEL  USER          VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
+				"S1       a\ufffd1      A \ufffd[2Jn\ufffd2Jn\ufffd  allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 1 matching sessions, 1 in all\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
+		},
+		"a trace's address that would move the cursor": {
+			args: []string{"timeline", "S1"}, answer: "{\"session\":\"S1\",\"trace_url\":\"http://jaeger/\u009dS1\",\"checks\":[]}",
+			out:   "TIME  NODE  WHY  BACKEND  TOOK  VERDICT  SOURCE  ERROR OR REASON\ntraces: http://jaeger/\ufffdS1\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions/S1/timeline"}},
+		},
+		"a refusal that would move the cursor": {
+			args: []string{"unban", "b1"}, status: 404, answer: "ban \u009b2J\nof nobody", code: exitNegative, errs: "usher: ban \ufffd2J of nobody\n",
+			calls: []apiCall{{Line: "DELETE /api/v1/bans/b1"}},
+		},
 		"an unknown session": {
 			args: []string{"show", "S1"}, status: 404, answer: "no live session of that id", code: exitNegative,
 			errs: "usher: no live session of that id\n", calls: []apiCall{{Line: "GET /api/v1/sessions/S1"}},

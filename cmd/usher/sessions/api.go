@@ -43,7 +43,7 @@ func (f adminFlags) call(
 	}
 	text := strings.TrimSpace(string(answer))
 	if pending := header.Get("X-Usher-Pending"); pending != "" {
-		if _, err := fmt.Fprintln(r.Err, "warning:", pending); err != nil {
+		if err := Printf(r.Err, "warning: %s\n", pending); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (f adminFlags) call(
 
 // refusal returns the error that a response tells, or nil.
 func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
-	text := strings.TrimSpace(string(answer))
+	text := printable(strings.TrimSpace(string(answer)))
 	switch status {
 	case http.StatusOK, http.StatusAccepted:
 		return nil
@@ -75,7 +75,7 @@ func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 	case http.StatusConflict:
 		var refused struct{ Error string }
 		if err := json.Unmarshal(answer, &refused); err == nil && refused.Error != "" {
-			return errors.New(refused.Error)
+			return errors.New(printable(refused.Error))
 		}
 	}
 	return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)

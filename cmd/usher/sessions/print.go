@@ -3,26 +3,54 @@ package sessions
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
-// printLine prints formatted text.
-func printLine(r Runtime, format string, args ...any) error {
-	_, err := fmt.Fprintf(r.Out, format, args...)
+// Printf prints formatted text for a terminal. Strings among the arguments come from players and middlewares, and are printed
+// without what would break the line, move the cursor or turn the line around.
+func Printf(w io.Writer, format string, args ...any) error {
+	for i, a := range args {
+		if text, isString := a.(string); isString {
+			args[i] = printable(text)
+		}
+	}
+	_, err := fmt.Fprintf(w, format, args...)
 	return err
 }
+
+// printable returns the text with a space in place of each space, and U+FFFD for what else does not print.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case unicode.IsSpace(c):
+			return ' '
+		case !unicode.IsPrint(c):
+			return unicode.ReplacementChar
+		}
+		return c
+	}, text)
+}
+
+// printLine prints formatted text.
+func printLine(r Runtime, format string, args ...any) error { return Printf(r.Out, format, args...) }
 
 // table prints rows in columns under a header.
 func table(r Runtime, head []string, rows [][]string) error {
 	w := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{head}, rows...) {
-		if _, err := fmt.Fprintln(w, strings.Join(row, "\t")); err != nil {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = printable(cell)
+		}
+		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return err
 		}
 	}
@@ -33,8 +61,7 @@ func warnUnreachable(r Runtime, silent []string) error {
 	if len(silent) == 0 {
 		return nil
 	}
-	_, err := fmt.Fprintf(r.Err, "warning: nodes that did not answer: %s\n", strings.Join(silent, ", "))
-	return err
+	return Printf(r.Err, "warning: nodes that did not answer: %s\n", strings.Join(silent, ", "))
 }
 
 // orDash returns the text, or "-" for an empty one, so that no column is empty.

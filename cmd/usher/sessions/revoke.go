@@ -47,7 +47,7 @@ func (f revokeFlags) measure(r Runtime, api adminFlags, path string, fields map[
 func (f revokeFlags) confirm(r Runtime, api adminFlags, impact admin.Impact) (isConfirmed bool, err error) {
 	silent := impact.UnreachableNodes
 	if impact.UnreachableNodes = nil; !api.JSON {
-		err = printLine(r, "hits %v\n", impact)
+		err = printLine(r, "hits %s\n", impact.String())
 	}
 	if err = errors.Join(err, warnUnreachable(r, silent)); err != nil {
 		return false, err

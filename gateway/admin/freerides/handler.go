@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Filter selects reports.
@@ -114,7 +115,7 @@ func (r *Report) record() []string {
 		strings.Join(nodes, "; "), strings.Join(users, "; "),
 	}
 	for i := range record {
-		record[i] = withoutFormula(record[i])
+		record[i] = withoutFormula(printable(record[i]))
 	}
 	return record
 }
@@ -129,10 +130,24 @@ func (u *User) Name() string {
 
 // withoutFormula returns a field that no spreadsheet takes for a formula: a user's name is what a middleware says.
 func withoutFormula(field string) string {
-	if field != "" && strings.ContainsRune("=+-@\t\r", rune(field[0])) {
+	if begins := strings.TrimLeft(field, " "); begins != "" && strings.ContainsRune("=+-@", rune(begins[0])) {
 		return "'" + field
 	}
 	return field
+}
+
+// printable returns a field with a space in place of each space, and U+FFFD for what else does not print: in a terminal or a
+// spreadsheet it would break the line, move the cursor or turn the line around.
+func printable(field string) string {
+	return strings.Map(func(c rune) rune {
+		switch {
+		case unicode.IsSpace(c):
+			return ' '
+		case !unicode.IsPrint(c):
+			return unicode.ReplacementChar
+		}
+		return c
+	}, field)
 }
 
 func timeText(t *time.Time) string {
