@@ -72,7 +72,31 @@ check_chart() {
 	for values in "$chart"/ci/*.yaml; do
 		check_values "$values" "$crds" || return
 	done
-	refuses_values
+	renders_values && refuses_values
+}
+
+# renders_values sees that values reach the manifests. Each line has values of ci/, one more, and what a manifest then says.
+renders_values() {
+	local values setting line output failed=0
+	while read -r values setting line; do
+		output=$("$tools/helm" template tv deploy/helm/usher --values "deploy/helm/usher/ci/$values-values.yaml" --set "$setting") || return
+		if [[ $output != *"$line"* ]]; then
+			printf -- 'ci/%s-values.yaml --set %s: no manifest has: %s\n' "$values" "$setting" "$line"
+			failed=1
+		fi
+	done <<-'END'
+		state state.persistent=true kind: StatefulSet
+		state state.persistent=true scaleTargetRef: { apiVersion: apps/v1, kind: StatefulSet, name: tv-usher }
+		state state.persistent=true resources: { requests: { storage: 20Gi } }
+		state state.persistent=true state_dir: /var/lib/usher
+		state config.ext_authz.listen=:9003 { name: ext-authz, containerPort: 9003 }
+		state config.ext_authz.listen=:9003 { name: ext-authz, port: 9003, targetPort: ext-authz, appProtocol: grpc }
+		state config.ext_authz.listen=:9003 - ports: [ { port: ext-authz } ]
+		one-node state.persistent=false,state.mayBeLost=true,state.size=3Gi emptyDir: { sizeLimit: 3Gi }
+		one-node state.persistent=false,state.mayBeLost=true state_dir: /var/lib/usher
+		everything state.persistent=false kind: Deployment
+	END
+	return "$failed"
 }
 
 # check_values renders the chart, and checks the manifests and the settings in them.
@@ -109,7 +133,7 @@ refuses_manifests() { # crds file
 make_secrets() ( # folder
 	local name
 	umask 077
-	for name in identity.key ticket.key cluster.key admin.token; do
+	for name in identity.key ticket.key cluster.key webhook.key admin.token; do
 		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$1/secrets/$name" || return
 	done
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=tv.example.com \
@@ -144,6 +168,14 @@ refuses_values() {
 		serviceMonitor.interval=often interval
 		resources.limits.memory=much memory
 		podDisruptionBudget.maxUnavailable=0 maxUnavailable
+		state.persistent=false config.cluster.redis.addresses
+		state.size=much size
+		state.persistent=false,config.cluster.state_dir=/var/lib/usher config.cluster.state_dir
+		state.persistent=false,config.records.spool.path=/var/lib/usher/records.db config.records.spool.path
+		state.persistent=false,config.records.file.path=/var/lib/usher/records.jsonl config.records.file.path
+		state.persistent=false,config.admin.audit.file=/var/lib/usher/audit.jsonl config.admin.audit.file
+		config.ext_authz.listen=:8081 config.ext_authz.listen
+		config.ext_authz.listen=envoy listen
 	END
 	return "$failed"
 }

@@ -14,7 +14,39 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if contains "usher" .Release.Name }}{{ .Release.Name | trunc 50 | trimSuffix "-" }}{{ else }}{{ .Release.Name | trunc 44 | trimSuffix "-" }}-usher{{ end }}
 {{- end }}
 
-{{- /* The settings file: config, and the certificate of tls.existingSecret. */ -}}
+{{- /* Volumes that belong to one node each need a StatefulSet. */ -}}
+{{- define "usher.kind" -}}
+{{ ternary "StatefulSet" "Deployment" .Values.state.persistent }}
+{{- end }}
+
+{{- /* The port of config.ext_authz.listen, empty without one. */ -}}
+{{- define "usher.extAuthzPort" -}}
+{{- $port := regexFind "[0-9]*$" (dig "ext_authz" "listen" "" .Values.config) }}
+{{- if has $port (list "8080" "8081") }}
+{{- fail (printf "config.ext_authz.listen: port %s is that of listen or admin.listen" $port) }}
+{{- end }}
+{{- $port }}
+{{- end }}
+
+{{- /* Refuses what would end with the pod, unless it may. */ -}}
+{{- define "usher.refuseLosses" -}}
+{{- $mend := "set state.persistent: true for a volume of each node, or state.mayBeLost: true" }}
+{{- $config := .Values.config }}
+{{- range $setting, $path := dict
+  "config.records.spool.path" (dig "records" "spool" "path" "" $config)
+  "config.records.file.path" (dig "records" "file" "path" "" $config)
+  "config.admin.audit.file" (dig "admin" "audit" "file" "" $config)
+  "config.cluster.state_dir" (dig "cluster" "state_dir" "" $config) }}
+{{- if $path }}
+{{- fail (printf "%s: %s ends with the pod, as with each upgrade: %s" $setting $path $mend) }}
+{{- end }}
+{{- end }}
+{{- if not (dig "cluster" "redis" "addresses" list $config) }}
+{{- fail (printf "config.cluster.redis.addresses: none, so that all bans end with the pod, as with each upgrade: %s" $mend) }}
+{{- end }}
+{{- end }}
+
+{{- /* The settings file: config, the certificate of tls.existingSecret, and the folder for bans. */ -}}
 {{- define "usher.settings" -}}
 {{- $config := deepCopy .Values.config }}
 {{- if .Values.tls.existingSecret }}
@@ -24,6 +56,11 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $nodes := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled }}
 {{- if and (gt (int $nodes) 1) (not $redis) }}
 {{- fail "config.cluster.redis.addresses: none; several nodes share sessions through Redis: set it, or replicas: 1 without autoscaling" }}
+{{- end }}
+{{- if or .Values.state.persistent .Values.state.mayBeLost }}
+{{- $_ := set $config "cluster" (merge ($config.cluster | default dict) (dict "state_dir" "/var/lib/usher")) }}
+{{- else }}
+{{- include "usher.refuseLosses" . }}
 {{- end }}
 {{- toYaml $config }}
 {{- end }}
