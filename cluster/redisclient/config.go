@@ -91,7 +91,13 @@ func (p *problems) reject(isWrong bool, format string, args ...any) {
 // validateServers reports which settings contradict one another on what the servers are.
 func (c Config) validateServers(errs *problems) {
 	for i, a := range c.Addresses {
-		if err := setting.ValidateServer(a); err != nil && !strings.HasPrefix(a, "/") {
+		if strings.HasPrefix(a, "/") {
+			continue
+		}
+		if strings.Contains(a, "@") { // an address without a secret is named
+			*errs = append(*errs, fmt.Errorf(`redis.addresses[%d]: has a user or a password, which redis.username and redis.password have; `+
+				`want "host:port", or the path of a socket`, i))
+		} else if err := setting.ValidateServer(a); err != nil {
 			*errs = append(*errs, fmt.Errorf("redis.addresses[%d]: %w, or the path of a socket", i, err))
 		}
 	}

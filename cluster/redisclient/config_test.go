@@ -46,6 +46,7 @@ func TestConfig_Validate(t *testing.T) {
 		"one server":             {func(*Config) {}, ""},
 		"a socket":               {func(c *Config) { c.Addresses = []string{"/run/redis.sock"} }, ""},
 		"no server":              {func(c *Config) { c.Addresses = nil }, ""},
+		"a URL with a password":  {func(c *Config) { c.Addresses = []string{"redis://usher:S3k1@10.0.0.9:6379"} }, `redis.addresses[0]: has a user or a password, which redis.username and redis.password have; want "host:port", or the path of a socket`},
 		"no address":             {func(c *Config) { c.Addresses = []string{"redis"} }, `redis.addresses[0]: "redis" is no address; want "host:port", or the path of a socket`},
 		"a group with Sentinels": {func(c *Config) { c.SentinelMaster, c.Addresses = "m", []string{"a:1", "b:1"} }, ""},
 		"a Redis Cluster":        {func(c *Config) { c.Cluster, c.Addresses = true, []string{"a:1", "b:1"} }, ""},

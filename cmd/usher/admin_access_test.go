@@ -50,7 +50,7 @@ routes:
 cluster:
   encryption_keys: [ { id: a, secret: S3k20Pq7wZx2mVb9n } ]
   redis: { addresses: [ "127.0.0.1:1" ], username: me, password: S3k21Pq7wZx2mVb9n, sentinel_password: S3k22Pq7wZx2mVb9n }
-tracing: { endpoint: "http://me:S3k23@127.0.0.1:9" }
+tracing: { endpoint: "http://127.0.0.1:9" }
 `
 
 // apiOf returns a function that calls the API of a node of the settings file.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.uber.org/goleak"
 
 	"usher/backends/backendtest"
@@ -264,6 +266,57 @@ func TestServe_CannotStart_NamesReason(t *testing.T) {
 				t.Errorf("exit code %d: %q; want 2, %q and no start", code, errs, test.want)
 			}
 		})
+	}
+}
+
+// TestTracingSettings_HTTPPath sees at which path a receiver gets traces.
+func TestTracingSettings_HTTPPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"": "/v1/traces", "/": "/v1/traces", "/v1/traces": "/v1/traces", "/v1/traces/": "/v1/traces", "/otlp/": "/otlp/v1/traces", "/otlp/v1/traces": "/otlp/v1/traces",
+	} {
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			got := make(chan string, 1)
+			receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got <- r.URL.Path }))
+			t.Cleanup(receiver.Close)
+			settings := tracingSettings{Endpoint: receiver.URL + path, Protocol: "http", Sample: 1}
+			if err := settings.Validate(); err != nil {
+				t.Fatal(err)
+			}
+			exporter, err := settings.exporter(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := exporter.ExportSpans(t.Context(), tracetest.SpanStubs{{Name: "session.open"}}.Snapshots()); err != nil {
+				t.Error(err)
+			}
+			if path := <-got; path != want {
+				t.Errorf("traces are sent to %s, want %s", path, want)
+			}
+		})
+	}
+}
+
+// TestTracingSettings_Validate_Endpoint checks that what would not be sent is refused, and that no error shows a password.
+func TestTracingSettings_Validate_Endpoint(t *testing.T) {
+	t.Parallel()
+	for endpoint, test := range map[string]struct{ protocol, want string }{
+		"http://h:4318/?key=S3k1":       {"http", "endpoint: has a query"},
+		"http://h:4318/v1/traces#S3k1":  {"http", "endpoint: has a query"},
+		"http://me:S3k1@h:4318":         {"http", "endpoint: has a user or a password"},
+		"https://S3k1@h:4317":           {"grpc", "endpoint: has a user or a password"},
+		"http://me:S3k1@h:4317/a b%":    {"grpc", "endpoint: want http://host:4317"},
+		"ftp://h/S3k1":                  {"http", "endpoint: want http://host:4317"},
+		"me:S3k1@h:4317":                {"grpc", "endpoint: want http://host:4317"},
+		"http://h:4317/v1/traces":       {"grpc", `endpoint: has the path "/v1/traces"`},
+		"http://h:4317/":                {"grpc", ""},
+		"https://h:4318/otlp/v1/traces": {"http", ""},
+	} {
+		err := tracingSettings{Endpoint: endpoint, Protocol: test.protocol, Sample: 1}.Validate()
+		if (err == nil) != (test.want == "") || err != nil && (!strings.HasPrefix(err.Error(), test.want) || strings.Contains(err.Error(), "S3k1")) {
+			t.Errorf("%s by %s: %v, want %q without the password", endpoint, test.protocol, err, test.want)
+		}
 	}
 }
 

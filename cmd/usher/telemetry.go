@@ -80,7 +80,7 @@ func formatDuration(_ []string, a slog.Attr) slog.Attr {
 
 // tracingSettings hold where traces are sent.
 type tracingSettings struct {
-	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces.
+	// Endpoint is an OTLP receiver, "http://host:4317" or "https://…"; empty: no traces. Over http it may have a path.
 	Endpoint string `yaml:"endpoint"`
 	// Protocol is grpc or http.
 	Protocol string `yaml:"protocol"`
@@ -94,12 +94,8 @@ type tracingSettings struct {
 // Validate names every setting that cannot work.
 func (t tracingSettings) Validate() error {
 	var errs []error
-	switch u, err := url.Parse(t.Endpoint); {
-	case t.Endpoint == "":
-	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
-		errs = append(errs, fmt.Errorf("endpoint: %q: want http://host:4317 or https://host:4317", t.Endpoint))
-	case setting.ValidatePort(u.Port()) != nil:
-		errs = append(errs, fmt.Errorf("endpoint: %w", setting.ValidatePort(u.Port())))
+	if err := t.validateEndpoint(); err != nil {
+		errs = append(errs, fmt.Errorf("endpoint: %w", err))
 	}
 	if t.Protocol != "grpc" && t.Protocol != "http" {
 		errs = append(errs, fmt.Errorf("protocol: %q is unknown; want grpc or http", t.Protocol))
@@ -111,6 +107,24 @@ func (t tracingSettings) Validate() error {
 		errs = append(errs, fmt.Errorf("slow: %v is negative; 0s sends none for being slow", t.Slow))
 	}
 	return errors.Join(errs...)
+}
+
+// validateEndpoint refuses what no exporter sends. Until it is known to have no credential, the URL is not shown.
+func (t tracingSettings) validateEndpoint() error {
+	u, err := url.Parse(t.Endpoint)
+	switch {
+	case t.Endpoint == "":
+		return nil
+	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+		return errors.New("want http://host:4317 or https://host:4317")
+	case u.User != nil:
+		return errors.New("has a user or a password, which is not sent; want http://host:4317 or https://host:4317")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return errors.New("has a query or a fragment, which is not sent; want http://host:4317 or https://host:4317")
+	case t.Protocol == "grpc" && strings.Trim(u.Path, "/") != "":
+		return fmt.Errorf("has the path %q, which grpc does not send; leave it out, or set protocol: http", u.Path)
+	}
+	return setting.ValidatePort(u.Port())
 }
 
 // tracer returns the node's tracer, nil without an endpoint, what it could not send, and a function that flushes and ends it. Traces
@@ -168,7 +182,9 @@ func (l *exportErrorLog) Handle(err error) {
 
 func (t tracingSettings) exporter(ctx context.Context) (*otlptrace.Exporter, error) {
 	if t.Protocol == "http" {
-		return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(t.Endpoint+"/v1/traces"))
+		const path = "/v1/traces" // where OTLP has them
+		base := strings.TrimSuffix(strings.TrimRight(t.Endpoint, "/"), path)
+		return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimRight(base, "/")+path))
 	}
 	return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(t.Endpoint))
 }
