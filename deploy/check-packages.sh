@@ -121,7 +121,7 @@ validate_manifests() { # crds file
 # refuses_manifests sees that a misspelt field, and a value of another type, are found.
 refuses_manifests() { # crds file
 	local mistake
-	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/PeriodSeconds: 45/PeriodSeconds: long/'; do
+	for mistake in 's/periodSeconds: 2/periodSecond: 2/' 's/containerPort: 8080/containerPort: public/' 's/PeriodSeconds: 60/PeriodSeconds: long/'; do
 		sed "$mistake" "$2" >"$2.wrong.yaml"
 		if cmp --quiet "$2" "$2.wrong.yaml" || validate_manifests "$1" "$2.wrong.yaml" >/dev/null 2>&1; then
 			printf 'accepted: %s\n' "$mistake"
@@ -223,7 +223,19 @@ check_release() {
 		both+=("$work/sums$i")
 	done
 	cmp "${both[@]}" || return
+	precedes_release 1.2.3-rc1 1.2.3 || return
 	deploy/packages/check-signature.sh
+}
+
+# precedes_release sees that apt upgrades a candidate to the release.
+precedes_release() { # candidate release
+	local version
+	VERSION=$1 COMMIT=0123456789ab SOURCE_DATE_EPOCH=1700000000 ./deploy/package.sh >/dev/null &&
+		version=$(dpkg-deb --field "dist/usher_$1_$(go env GOARCH).deb" Version) || return
+	dpkg --compare-versions "$version" lt "$2" || {
+		printf 'the Debian version %s of %s is not before %s\n' "$version" "$1" "$2"
+		return 1
+	}
 }
 
 # debian_root prints the folder of a minimal Debian with systemd.

@@ -31,6 +31,8 @@ VERSION=${VERSION:-$(from_git '' describe --tags --exact-match --match='v[0-9]*'
 # A version with "~" is before the release in dpkg's order.
 VERSION=${VERSION:-0.0.0~$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S).$COMMIT}
 VERSION=${VERSION#v}
+# A candidate, 1.2.3-rc1, comes before its release.
+debian_version=${VERSION//-/'~'}
 export SOURCE_DATE_EPOCH
 
 build_program() { # file
@@ -51,7 +53,7 @@ build_deb() { # program file
 	printf '/etc/usher/usher.yaml\n' >"$tree/DEBIAN/conffiles"
 	cat >"$tree/DEBIAN/control" <<-END
 		Package: usher
-		Version: $VERSION
+		Version: $debian_version
 		Architecture: $GOARCH
 		Maintainer: The Usher authors <usher@localhost>
 		Depends: passwd
