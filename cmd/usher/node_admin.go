@@ -26,7 +26,7 @@ import (
 func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           n.adminHandler(),
-		ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 75 * time.Second,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
@@ -38,7 +38,12 @@ func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
 
 // adminHandler returns the handler of the admin listener, which follows the settings.
 func (n *node) adminHandler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { n.current.Load().admin.ServeHTTP(w, r) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 { // the whole request is read; the deadline would end the event stream of an open page
+			_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // a writer without deadlines has none to take away
+		}
+		n.current.Load().admin.ServeHTTP(w, r)
+	})
 }
 
 // newAdminHandler returns the handler of the admin listener for these settings.
