@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -70,7 +71,23 @@ func (s *settings) Validate() error {
 	if s.Retention < audit.MinRetention {
 		errs = append(errs, fmt.Errorf("retention: %v is too short; want at least %v", s.Retention, audit.MinRetention))
 	}
-	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateEnvoy(), s.validateCluster())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateFiles(), s.validateEnvoy(), s.validateCluster())...)
+}
+
+// validateFiles finds two settings that write one file: each would rotate or damage what the other keeps.
+func (s *settings) validateFiles() error {
+	var errs []error
+	all := []struct{ key, path string }{
+		{"admin.audit.file", s.Admin.Audit.File}, {"records.file.path", s.Records.File.Path}, {"records.spool.path", s.Records.Spool.Path},
+	}
+	for i, f := range all {
+		for _, other := range all[:i] {
+			if f.path != "" && filepath.Clean(f.path) == filepath.Clean(other.path) {
+				errs = append(errs, fmt.Errorf("%s: %q is taken by %s: %q; want a file of its own", f.key, f.path, other.key, other.path))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // minHeartbeatsPerIdle is how many heartbeats fit into the idle timeout, so that a lost one does not end sessions.

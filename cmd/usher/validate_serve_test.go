@@ -74,7 +74,15 @@ func TestValidate_WhatServeRefuses_Refused(t *testing.T) {
 		},
 		"a file of bans that is none":    {local, "cluster: { state_dir: " + stateDir + " }", ":9:12: cluster.state_dir: open " + noBans},
 		"a file of records in no folder": {local, "records: { file: { path: /nowhere/x } }", ":9:20: records.file.path: /nowhere is not writable"},
-		"a spool that is none":           {local, "records: { spool: { path: " + noPEM + " } }", ":9:21: records.spool.path: open " + noPEM},
+		"an audit among records": {
+			local, "admin: { audit: { file: " + stateDir + "/a } }\nrecords: { file: { path: " + stateDir + "/./a } }",
+			`:10:20: records.file.path: "` + stateDir + `/./a" is taken by admin.audit.file: "` + stateDir + `/a"; want a file of its own`,
+		},
+		"a spool among records": {
+			local, "records: { spool: { path: " + stateDir + "/a }, file: { path: " + stateDir + "/a } }",
+			`:9:21: records.spool.path: "` + stateDir + `/a" is taken by records.file.path: "` + stateDir + `/a"; want a file of its own`,
+		},
+		"a spool that is none": {local, "records: { spool: { path: " + noPEM + " } }", ":9:21: records.spool.path: open " + noPEM},
 		"a webhook of another scheme": {
 			local, "records: { webhook: { url: 'ftp://x/', secret: 0123456789abcdef }, spool: { path: /x } }", ":9:23: records.webhook.url: want http://",
 		},
