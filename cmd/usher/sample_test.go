@@ -5,8 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -90,6 +92,48 @@ func TestSettings_SampleNamesEverySetting(t *testing.T) {
 	for _, m := range key.FindAllStringSubmatch(printed.String(), -1) {
 		if !named[m[1]] && m[1] != "id" {
 			t.Errorf("the sample does not name %q", m[1])
+		}
+	}
+}
+
+// TestSettings_SampleNamesVariables checks that the variables of its comments set what the sample has.
+func TestSettings_SampleNamesVariables(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(sampleFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := regexp.MustCompile(`USHER_[A-Z0-9_]+\b`).FindAllString(string(text), -1)
+	if len(variables) == 0 {
+		t.Error("the sample names no variable")
+	}
+	for _, name := range variables {
+		_, err := config.Parse("usher.yaml", text, defaultSettings(), config.Environment{Variables: []string{name + "=x"}})
+		if err != nil && strings.Contains(err.Error(), "names no setting") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestServe_DrainFitsGrace checks that nothing kills a node with the default settings before it has drained.
+func TestServe_DrainFitsGrace(t *testing.T) {
+	t.Parallel()
+	drain := defaultSettings().Gateway.Drain
+	most := drain.ReadinessDelay + drain.Timeout + drainMargin
+	for file, key := range map[string]string{
+		"usher.service": "TimeoutStopSec=", "compose/compose.yaml": "stop_grace_period: ", "helm/usher/values.yaml": "terminationGracePeriodSeconds: ",
+	} {
+		text, err := os.ReadFile(filepath.Join("../../deploy", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(`(?m)^ *` + key + `(\d+)`).FindSubmatch(text)
+		if found == nil {
+			t.Errorf("%s has no %s", file, key)
+			continue
+		}
+		if seconds, err := strconv.Atoi(string(found[1])); err != nil || time.Duration(seconds)*time.Second <= most {
+			t.Errorf("%s: %s%s; want more than the %v that a drain may take", file, key, found[1], most)
 		}
 	}
 }

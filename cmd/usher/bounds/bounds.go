@@ -27,7 +27,6 @@ func All() []Bound {
 		{Setting: "cluster.redis.pool_size", Metric: "usher_redis_call_duration_seconds"},
 		{Setting: "cache.max_size", Metric: "usher_cache_evictions_total"},
 		{Setting: "records.spool.max_size", Metric: "usher_records_dropped_total"},
-		{Setting: "records.spool.max_age", Metric: "usher_records_dropped_total"},
 
 		{Constant: "actors.maxRenewals", Metric: reached, Label: "stream_renewals"},
 		{Constant: "actors.maxRenewals", Metric: reached, Label: "address_renewals"},

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -123,7 +124,7 @@ func settingsOf(t *testing.T) []string {
 	return slices.Compact(found)
 }
 
-// TestAll_HasEverySetting has each setting that looks like a bound in the list or among those of one thing.
+// TestAll_HasEverySetting has each setting that looks like a bound in the list or among those of one thing, and none besides.
 func TestAll_HasEverySetting(t *testing.T) {
 	t.Parallel()
 	// ofOne are bounds of one request, one user, one file, or that are no bounds.
@@ -139,9 +140,15 @@ sessions.recheck.jitter_percent sessions.recheck.max tickets.max_uri
 	}
 	backend := regexp.MustCompile(`^backends\.[a-z_]+\.`)
 	found := settingsOf(t)
-	for _, s := range found {
-		if s = backend.ReplaceAllString(s, "backends.*."); listed[s] == slices.Contains(ofOne, s) {
+	for i, s := range found {
+		s = backend.ReplaceAllString(s, "backends.*.")
+		if found[i] = s; listed[s] == slices.Contains(ofOne, s) {
 			t.Errorf("%s: in the list %v; a bound of what grows needs a metric, see Bound", s, listed[s])
+		}
+	}
+	for _, s := range slices.Concat(slices.Collect(maps.Keys(listed)), ofOne) {
+		if s != "" && !slices.Contains(found, s) {
+			t.Errorf("%s: is no setting, or none that looks like a bound", s)
 		}
 	}
 	if len(found) < 20 {
