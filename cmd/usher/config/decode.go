@@ -231,8 +231,8 @@ func (d *decoder) decodeText(v reflect.Value, n *yaml.Node, path string) (err er
 	if n.Line > 0 {
 		value, err = d.expand(n.Value)
 	}
-	if err == nil && isSecret && strings.HasPrefix(n.Value, filePrefix) {
-		value, err = d.readSecret(n, strings.TrimPrefix(value, filePrefix), path)
+	if err == nil && isSecret {
+		value, err = d.secretOf(n, value, path)
 	}
 	if err != nil {
 		return err

@@ -25,7 +25,8 @@
 // A section that has an UnmarshalText may also be given as a single text.
 //
 // Texts: ${NAME} (unset or empty is an error) and ${NAME:-default} stand in any scalar, $$ is a dollar sign. A Secret
-// may also be file:PATH. The value of a variable is not expanded again, so a secret may contain any character.
+// may also be file:PATH, also as a default or in a USHER_ variable. The value of another variable is not expanded again, so a
+// secret may contain any character; one that begins with file: is an error, because the path would be the secret.
 //
 // Defaults that depend on a section's preset are those of the preset that the file names: see [Kinded].
 //

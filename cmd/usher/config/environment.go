@@ -26,6 +26,19 @@ const (
 // expand replaces ${NAME}, ${NAME:-default} and $$ in a text. The values are not expanded again, and errors name the
 // variable only. An empty variable counts as unset, as in the shell's ${NAME:-…}.
 func (d *decoder) expand(text string) (expanded string, err error) {
+	return d.expandWith(text, func(value string) string { return value })
+}
+
+// saysFile reports whether the settings say that a secret is in a file: in the text itself or in a default, and not in the value
+// of a variable.
+func (d *decoder) saysFile(text string) bool {
+	const value = "\x00"
+	written, err := d.expandWith(text, func(string) string { return value })
+	return err == nil && strings.HasPrefix(written, filePrefix)
+}
+
+// expandWith is expand with what it calls for each value of a variable in the place of that.
+func (d *decoder) expandWith(text string, show func(value string) string) (expanded string, err error) {
 	if !strings.Contains(text, "$") {
 		return text, nil
 	}
@@ -44,11 +57,25 @@ func (d *decoder) expand(text string) (expanded string, err error) {
 		case value == "":
 			return strings.TrimPrefix(fallback, ":-")
 		default:
-			return value
+			return show(value)
 		}
 		return ""
 	})
 	return expanded, err
+}
+
+// secretOf returns the secret that an expanded text says, which may be that of a file.
+func (d *decoder) secretOf(n *yaml.Node, text, path string) (secret string, err error) {
+	file, isFile := strings.CutPrefix(text, filePrefix)
+	switch {
+	case !isFile:
+		return text, nil
+	case n.Line > 0 && !d.saysFile(n.Value):
+		return "", errors.New("the value of the variable begins with file:, which is not read there; write file:${NAME}, " +
+			"and have the variable hold the path alone")
+	default:
+		return d.readSecret(n, file, path)
+	}
 }
 
 // readSecret reads file:PATH without the newline that editors end a file with. It warns of the file's permissions.

@@ -117,10 +117,10 @@ func TestParse_Values(t *testing.T) {
 		},
 		"a secret from a variable as it is": {
 			"admin: { token: \"${FILE}\" }\n",
-			edited(func(s *settings) { s.Admin.Token = "file:/etc/passwd" }),
+			edited(func(s *settings) { s.Admin.Token = "$${HOST}file:key" }),
 		},
 	}
-	environment := Environment{Variables: []string{"HOST=old", "HOST=h$$h", "RATIO=0.75", "NIL=", "FILE=file:/etc/passwd"}}
+	environment := Environment{Variables: []string{"HOST=old", "HOST=h$$h", "RATIO=0.75", "NIL=", "FILE=$${HOST}file:key"}}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -329,6 +329,7 @@ func TestLoad_SecretFiles(t *testing.T) {
 	if err := os.Chmod(filepath.Join(folder, "open"), 0o644); err != nil { // past the umask
 		t.Fatal(err)
 	}
+	const inVariable = "the value of the variable begins with file:, which is not read there; write file:${NAME}, and have the variable hold the path alone"
 	tests := map[string]struct{ text, want, warning, err string }{
 		"without its newline":           {text: "file:key", want: "swordfish-9x2"},
 		"that has no newline":           {text: "file:bare", want: "swordfish-9x2"},
@@ -341,13 +342,19 @@ func TestLoad_SecretFiles(t *testing.T) {
 		"that is too large":             {text: "file:large", err: "read the secret: " + folder + "/large is larger than 65536 bytes"},
 		"that is a folder":              {text: "file:.", err: "read the secret: " + folder + " is no regular file"},
 		"without a name":                {text: "file:", err: "file: names no file, want file:PATH"},
+		"by a default":                  {text: "${UNSET:-file:key}", want: "swordfish-9x2"},
+		"by defaults in parts":          {text: "${UNSET:-}${UNSET:-file:}${FOLDER}/key", want: "swordfish-9x2"},
+		"by a default that is missing":  {text: "${UNSET:-file:none}", err: "read the secret: stat " + folder + "/none: no such file or directory"},
+		"by the value of a variable":    {text: "${FILE:-x}", err: inVariable},
+		"by a value behind nothing":     {text: "${UNSET:-}${FILE}", err: inVariable},
+		"by a value in parts":           {text: "${UNSET:-fi}${LE}", err: inVariable},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := defaults()
 			source, err := Parse("f", []byte("admin: { token: \""+test.text+"\" }"), s,
-				Environment{Folder: folder, Variables: []string{"FOLDER=" + folder}})
+				Environment{Folder: folder, Variables: []string{"FOLDER=" + folder, "FILE=file:key", "LE=le:key"}})
 			if got := s.Admin.Token.Reveal(); got != test.want {
 				t.Errorf("token = %q, want %q", got, test.want)
 			}
