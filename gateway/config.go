@@ -91,14 +91,6 @@ type LimitsConfig struct {
 	WriteTimeout time.Duration `yaml:"write_timeout"`
 }
 
-// minViewerRate is the rate in bytes per second below which a viewer counts as stalled. No stream plays at it.
-const minViewerRate = 8 << 10
-
-// TimeToWrite returns how long a viewer may take to receive n bytes.
-func (c LimitsConfig) TimeToWrite(n int) time.Duration {
-	return c.WriteTimeout + time.Duration(n/minViewerRate)*time.Second
-}
-
 // DrainConfig configures how a node shuts down.
 type DrainConfig struct {
 	// ReadinessDelay is how long the node still serves after readiness is off, so that balancers notice. Each response then closes

@@ -18,6 +18,7 @@ import (
 	"usher/gateway"
 	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
+	"usher/gateway/origin"
 )
 
 func TestServer_StreamsBeforeTheOriginEnds(t *testing.T) {
@@ -438,4 +439,39 @@ func testManyViewersConcurrently(t *testing.T, f frontKind) {
 	if n := len(g.table.all()); n < 24 {
 		t.Errorf("%d sessions, want at least one a viewer", n)
 	}
+}
+
+// TestServer_WriteTimeout_OfServingGateway has a gateway of other settings than those of the start serve, as after a reload.
+func TestServer_WriteTimeout_OfServingGateway(t *testing.T) {
+	eachFront(t, testWriteTimeoutOfServingGateway)
+}
+
+func testWriteTimeoutOfServingGateway(t *testing.T, f frontKind) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const atStart, reloaded, size = time.Second, time.Hour, 64 << 10
+		c := testConfig("http://origin.example.com")
+		c.Limits.WriteTimeout = reloaded
+		core, _ := newGateway(t, c, origin.WithTransport(playlistBeside(func(r *http.Request) (*http.Response, error) {
+			return gatewaytest.OriginResponse(r, size, strings.NewReader(strings.Repeat("x", size))), nil
+		})))
+		ticket, l := ticketOf(t, core), gatewaytest.NewListener()
+		c.Limits.WriteTimeout = atStart
+		run(t, f, c, core, l)
+		conn, err := l.Dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = fmt.Fprintf(conn, "GET /~%s/play/a001/seg-17.ts HTTP/1.1\r\nHost: tv\r\n\r\n", ticket)
+		advance(reloaded / 2) // the viewer reads nothing
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("the answer to a viewer who stalled for %v of %v: %v", reloaded/2, reloaded, err)
+		}
+		defer resp.Body.Close()
+		if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+			t.Errorf("%d bytes arrived, %v; want %d", n, err, size)
+		}
+	})
 }

@@ -122,7 +122,7 @@ func (s *Server) newEngine(requests context.Context, l *listener.Listener, secur
 	if secured == nil && s.handlers.Plain != nil {
 		return plain.New(requests, plain.Options{
 			Handler: s.handlers.Plain, MaxHeadSize: int(limits.MaxHeaderSize), ReadTimeout: limits.ReadTimeout, IdleTimeout: limits.IdleTimeout,
-			TimeToWrite: limits.TimeToWrite, IsDraining: s.draining.Load, Logger: s.logger,
+			IsDraining: s.draining.Load, Logger: s.logger,
 		})
 	}
 	server := &http.Server{

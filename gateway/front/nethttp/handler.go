@@ -176,7 +176,7 @@ func reset(controller *http.ResponseController) {
 // extendWriteDeadline sets the write deadline for the next n bytes.
 func (h *Handler) extendWriteDeadline(controller *http.ResponseController, n int) {
 	// A writer without deadlines returns an error, which changes nothing.
-	_ = controller.SetWriteDeadline(time.Now().Add(h.limits.TimeToWrite(n)))
+	_ = controller.SetWriteDeadline(time.Now().Add(h.gateway.TimeToWrite(n)))
 }
 
 // isTruncated reports whether the error is other than the end of a body.

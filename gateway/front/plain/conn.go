@@ -309,7 +309,7 @@ func (c *conn) refuse(r *refusal) {
 	out = appendStatus(out, r.status)
 	out = append(out, "Content-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"...)
 	out = append(append(append(out, text...), ": "...), r.why...)
-	if _, err := c.write(c.server.options.TimeToWrite(len(out)), append(out, '\n')); err == nil {
+	if _, err := c.write(c.server.options.ReadTimeout, append(out, '\n')); err == nil {
 		c.linger()
 	}
 }

@@ -27,6 +27,7 @@ type Exchange struct {
 	in         []byte
 	start, end int // of what has arrived and is not read
 	out        []byte
+	gateway    *gateway.Gateway // answers the request
 	request    gateway.Request
 	response   gateway.Response
 	body       body
@@ -47,7 +48,7 @@ func (x *Exchange) buffered() int { return x.end - x.start }
 // empty forgets the request, and a buffer that an unusual one made large.
 func (x *Exchange) empty() {
 	x.conn, x.start, x.end, x.isAborted = nil, 0, 0, false
-	x.request, x.body = gateway.Request{}, body{}
+	x.gateway, x.request, x.body = nil, gateway.Request{}, body{}
 	if len(x.in) > inSize {
 		x.in = make([]byte, inSize)
 	}
@@ -109,6 +110,7 @@ func (c *conn) isKeptAlive() bool {
 // Answer answers by a gateway.
 func (x *Exchange) Answer(g *gateway.Gateway) {
 	c := x.conn
+	x.gateway = g
 	if c.context == nil {
 		c.context = &requestContext{conn: c}
 	}
@@ -131,11 +133,11 @@ func (x *Exchange) Answer(g *gateway.Gateway) {
 	if x.response.Stream != nil {
 		defer func() { _ = x.response.Stream.Close() }()
 	}
-	x.send(g)
+	x.send()
 }
 
 // send writes the response.
-func (x *Exchange) send(g *gateway.Gateway) {
+func (x *Exchange) send() {
 	resp := &x.response
 	out, isChunked := x.appendHead(x.out[:0])
 	x.out = out
@@ -144,7 +146,7 @@ func (x *Exchange) send(g *gateway.Gateway) {
 	case isBare:
 		x.write(out)
 	case resp.Stream != nil:
-		x.relay(g, resp.Stream, isChunked)
+		x.relay(resp.Stream, isChunked)
 		x.conn.lastResponse = time.Now()
 	case len(out)+len(resp.Body) <= cap(out):
 		resp.Sent(x.write(append(out, resp.Body...)) - int64(len(out)))
@@ -159,14 +161,14 @@ func (x *Exchange) write(parts ...[]byte) int64 {
 	for _, p := range parts {
 		size += len(p)
 	}
-	n, err := x.conn.write(x.conn.server.options.TimeToWrite(size), parts...)
+	n, err := x.conn.write(x.gateway.TimeToWrite(size), parts...)
 	x.isAborted = x.isAborted || err != nil
 	return int64(n)
 }
 
 // relay sends the body as it arrives. The header goes out before it waits for the origin, so that the viewer gets a part while the
 // origin still produces it.
-func (x *Exchange) relay(g *gateway.Gateway, from *origin.Stream, isChunked bool) {
+func (x *Exchange) relay(from *origin.Stream, isChunked bool) {
 	pending := x.out
 	for !x.isAborted {
 		if len(pending) > 0 && !from.IsReady() {
@@ -175,7 +177,7 @@ func (x *Exchange) relay(g *gateway.Gateway, from *origin.Stream, isChunked bool
 		}
 		data, err := from.Next()
 		if err != nil && !errors.Is(err, io.EOF) {
-			g.StreamBroken(err, &x.response)
+			x.gateway.StreamBroken(err, &x.response)
 			x.isAborted = true // so that the viewer sees a broken transfer instead of a short body
 			return
 		}
