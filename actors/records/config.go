@@ -3,9 +3,14 @@ package records
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"usher/backends/setting"
 )
@@ -45,7 +50,8 @@ type WebhookConfig struct {
 type SpoolConfig struct {
 	// Path is the file. Every node has its own.
 	Path string `yaml:"path"`
-	// MaxSize bounds the records that wait, and as much again of open sessions.
+	// MaxSize bounds the records that wait, and as much again of open sessions. The file is larger: 1.3 times the one, and up
+	// to twice the other.
 	MaxSize setting.ByteSize `yaml:"max_size"`
 }
 
@@ -140,4 +146,35 @@ func (c Config) Check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkSpool returns why no spool could be kept in the file.
+func checkSpool(path string) error {
+	if err := checkFile(path); err != nil {
+		return err
+	}
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return db.Close()
+}
+
+// checkFile returns why a file cannot be written or made. It changes nothing.
+func checkFile(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if f, err = os.CreateTemp(filepath.Dir(path), "usher-check-"); err == nil {
+			defer os.Remove(f.Name()) //nolint:errcheck // the next check tells
+		} else {
+			err = fmt.Errorf("%s is not writable: %w", filepath.Dir(path), errors.Unwrap(err))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }

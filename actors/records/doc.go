@@ -32,8 +32,9 @@
 //   - Redis forgets what was counted of a session only after its closing record is in a spool. A node that is killed in between
 //     loses nothing: another one closes the session again, and the record has the same id.
 //   - A damaged value in the spool costs itself: it is dropped and counted, and the others are delivered.
-//   - A receiver that is down costs disk up to spool.max_size, and nothing else. Beyond that the oldest are lost and counted, and
-//     one warning tells of it. No viewer waits for the file, the spool or the receiver.
+//   - A receiver that is down costs disk, 1.3 times spool.max_size, and nothing else. Beyond that the oldest are lost and
+//     counted, and one warning tells of it. No viewer waits for the file, the spool or the receiver, and no session that closes
+//     for the removal of more than some 2,000 records.
 //   - No record has a token, a ticket, a query or a path. Addresses and names of users are deleted after retention.
 //   - A record is estimated if a node was killed that had allowed the session. With redis its seconds end with the last
 //     heartbeat of all nodes, and its counters lack what the killed node had not reported. Without redis both are as of the
@@ -52,6 +53,9 @@
 //
 // Refused: a goroutine and a queue for each record. The node that closes sessions closes them in batches, and a batch is one
 // write to the disk. A record that the receiver refuses is not dropped: a receiver that is set up wrong would lose all.
+//
+// Refused: a spool that becomes smaller. It would be another file, and a process that waits for the lock of this one would get
+// one that no path leads to. What is free in it is used again, and costs a later write nothing.
 //
 // Refused: counters in each heartbeat, so that Redis knows what a killed node had counted. It would double the writes of all
 // sessions for the few of a kill.

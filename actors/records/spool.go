@@ -6,10 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -33,6 +30,12 @@ type spool struct {
 // spoolLockTimeout bounds the wait for a file that another process uses.
 const spoolLockTimeout = time.Second
 
+// spoolGrowth is by how much the file grows at once. bbolt's own 16 MiB is more than the smallest spool.
+const spoolGrowth = 1 << 20
+
+// removeBatch is how many records are removed in one write. Sessions that close and heartbeats wait for a write to end.
+const removeBatch = 2000
+
 // The buckets.
 const (
 	waitingBucket = "waiting"
@@ -41,13 +44,17 @@ const (
 )
 
 func openSpool(path string, maxSize int64) (*spool, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: spoolLockTimeout})
+	// After an outage most of the file is free, and a list of that would be written with each record.
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout: spoolLockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s: another process uses it; every node has its own", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
+	db.AllocSize = spoolGrowth
 	err = db.Update(func(tx *bbolt.Tx) error {
 		var errs []error
 		for _, name := range []string{waitingBucket, openBucket, sizesBucket} {
@@ -120,18 +127,20 @@ func (b *sized) remove(key []byte) error {
 	return b.Delete(key)
 }
 
-// removeFirst removes the first values while they are to be, and returns how many.
-func (b *sized) removeFirst(isToBe func(key, value []byte) bool) (removed int, err error) {
-	for {
-		key, value := b.Cursor().First()
-		if key == nil || !isToBe(key, value) {
-			return removed, nil
-		}
-		if err := b.remove(key); err != nil {
-			return removed, err
-		}
-		removed++
+// removeFirst removes the first values while they are to be, up to that many, and returns how many. It looks at them before it
+// removes any: a cursor walks over every page that was emptied in the same write.
+func (b *sized) removeFirst(most int, isToBe func(key, value []byte) bool) (removed int, err error) {
+	var keys [][]byte
+	c := b.Cursor()
+	for key, value := c.First(); key != nil && len(keys) < most && isToBe(key, value); key, value = c.Next() {
+		keys = append(keys, bytes.Clone(key))
 	}
+	for _, key := range keys {
+		if err := b.remove(key); err != nil {
+			return 0, err
+		}
+	}
+	return len(keys), nil
 }
 
 // add stores records that wait, and forgets that the sessions were open, in one write. It returns how many old ones it dropped
@@ -152,6 +161,7 @@ func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) 
 		return 0, nil
 	}
 	b := sizedBucket(tx, waitingBucket)
+	b.FillPercent = 1 // its keys only grow: nothing comes into a page that was filled
 	for _, r := range records {
 		n, err := b.NextSequence()
 		if err != nil {
@@ -161,7 +171,14 @@ func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) 
 			return 0, err
 		}
 	}
-	if dropped, err = b.removeFirst(func(_, _ []byte) bool { return b.size > s.max }); err != nil {
+	// With a smaller max_size than before there is more to remove than one write should: each later one removes some.
+	excess := b.size - s.max
+	dropped, err = b.removeFirst(len(records)+removeBatch, func(_, value []byte) bool {
+		isOver := excess > 0
+		excess -= int64(len(value))
+		return isOver
+	})
+	if err != nil {
 		return 0, err
 	}
 	return dropped, b.save()
@@ -317,21 +334,29 @@ func (s *spool) remove(last []byte) error {
 // removeBefore removes the records that were made before that time, and returns how many.
 func (s *spool) removeBefore(limit time.Time) (removed int, err error) {
 	oldest, err := s.oldest(1)
-	if err != nil || len(oldest.records) == 0 || !recordTime(oldest.records[0]).Before(limit) {
+	if err != nil || oldest.last == nil || len(oldest.records) > 0 && !recordTime(oldest.records[0]).Before(limit) {
 		return 0, err // mostly, without a write
 	}
 	return s.removeWaiting(func(_, value []byte) bool { return recordTime(value).Before(limit) })
 }
 
+// removeWaiting removes the first records while they are to be, in writes between which others may write.
 func (s *spool) removeWaiting(isToBe func(key, value []byte) bool) (removed int, err error) {
-	err = s.db.Update(func(tx *bbolt.Tx) error {
-		b := sizedBucket(tx, waitingBucket)
-		if removed, err = b.removeFirst(isToBe); err != nil {
-			return err
+	for isLast := false; !isLast; {
+		n := 0
+		err = s.db.Update(func(tx *bbolt.Tx) error {
+			b := sizedBucket(tx, waitingBucket)
+			if n, err = b.removeFirst(removeBatch, isToBe); err != nil {
+				return err
+			}
+			return b.save()
+		})
+		if err != nil {
+			return removed, err
 		}
-		return b.save()
-	})
-	return removed, err
+		removed, isLast = removed+n, n < removeBatch
+	}
+	return removed, nil
 }
 
 // sizes returns how many records wait and their bytes, and how many stays of open sessions are noted.
@@ -342,35 +367,4 @@ func (s *spool) sizes() (waiting, bytes, open int64) {
 		return nil
 	})
 	return waiting, bytes, open
-}
-
-// checkSpool returns why no spool could be kept in the file.
-func checkSpool(path string) error {
-	if err := checkFile(path); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	return db.Close()
-}
-
-// checkFile returns why a file cannot be written or made. It changes nothing.
-func checkFile(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		if f, err = os.CreateTemp(filepath.Dir(path), "usher-check-"); err == nil {
-			defer os.Remove(f.Name()) //nolint:errcheck // the next check tells
-		} else {
-			err = fmt.Errorf("%s is not writable: %w", filepath.Dir(path), errors.Unwrap(err))
-		}
-	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
 }

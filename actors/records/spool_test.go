@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -297,4 +298,86 @@ func FuzzRecordTime(f *testing.F) {
 			t.Errorf("%q was made at %v, and encoded again at %v", line, at, got)
 		}
 	})
+}
+
+// numWrites returns how many writes the spool has had.
+func numWrites(t testing.TB, s *spool) int {
+	t.Helper()
+	tx, err := s.db.Begin(true)
+	must(t, err)
+	defer tx.Rollback() //nolint:errcheck // it wrote nothing
+	return tx.ID()
+}
+
+// fill adds that many records of sessions.
+func fill(t testing.TB, s *spool, n int) (dropped int) {
+	t.Helper()
+	lines := recordsOf(t, closing(0, 1000))
+	for left := n; left > 0; left -= len(lines) {
+		d, err := s.add(lines[:min(left, len(lines))], nil)
+		must(t, err)
+		dropped += d
+	}
+	return dropped
+}
+
+// TestSpool_RemoveBefore_InBatches removes many records in writes between which others can write.
+func TestSpool_RemoveBefore_InBatches(t *testing.T) {
+	t.Parallel()
+	const waiting = 4*removeBatch + 1
+	s := newTestSpool(t)
+	fill(t, s, waiting)
+	before := numWrites(t, s)
+	removed, err := s.removeBefore(time.Now().Add(time.Hour))
+	if writes := numWrites(t, s) - before; removed != waiting || err != nil || writes < waiting/removeBatch {
+		t.Errorf("%d of %d removed in %d writes, %v; want at least %d writes", removed, waiting, writes, err, waiting/removeBatch)
+	}
+	if !isEmpty(t, s, waitingBucket) {
+		t.Error("something waits")
+	}
+}
+
+// TestSpool_Add_SmallerMaxSize removes only so many records in one write, and the rest in later ones.
+func TestSpool_Add_SmallerMaxSize(t *testing.T) {
+	t.Parallel()
+	const waiting = 3*removeBatch + 1
+	s := newTestSpool(t)
+	fill(t, s, waiting)
+	s.max = 1
+	for want := waiting; want > 0; want -= removeBatch + 1 {
+		dropped, err := s.add(recordsOf(t, closing(0, 1)), nil)
+		if most := min(want+1, removeBatch+1); dropped != most || err != nil {
+			t.Fatalf("%d dropped, %v; want %d", dropped, err, most)
+		}
+		want++
+	}
+}
+
+// TestSpool_Add_FileSize fills a spool three times. Its file is little larger than what waits, and what is free costs a later
+// write nothing.
+func TestSpool_Add_FileSize(t *testing.T) {
+	t.Parallel()
+	const maxSize = 16 << 20
+	s := newTestSpool(t)
+	s.max = maxSize
+	lines := recordsOf(t, closing(0, 1000))
+	fill(t, s, 1000)
+	allocatedByOne := func() int64 {
+		before := s.db.Stats().TxStats
+		fill(t, s, 1)
+		after := s.db.Stats().TxStats
+		return after.GetPageAlloc() - before.GetPageAlloc()
+	}
+	allocated := allocatedByOne()
+	fill(t, s, 3*maxSize/len(lines[0]))
+	info, err := os.Stat(s.db.Path())
+	must(t, err)
+	if _, waiting, _ := s.sizes(); info.Size() > maxSize*13/10 || waiting < maxSize*9/10 {
+		t.Errorf("the file has %d bytes, and %d wait; want at most 1.3 of %d", info.Size(), waiting, maxSize)
+	}
+	_, err = s.removeBefore(time.Now().Add(time.Hour))
+	must(t, err)
+	if after := allocatedByOne(); after > allocated {
+		t.Errorf("a record took %d bytes of pages, and %d after many were removed", allocated, after)
+	}
 }
