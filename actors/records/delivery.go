@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -256,8 +255,25 @@ func (d *Delivery) Run(ctx context.Context) {
 	if d.opened != nil {
 		tasks.Go(func() { d.runOpened(ctx) })
 	}
-	if d.hook != nil {
+	switch {
+	case d.hook != nil:
 		tasks.Go(func() { d.runWebhook(ctx) })
+	case d.spool != nil:
+		tasks.Go(func() { d.runExpiry(ctx) })
+	}
+}
+
+// runExpiry drops what waits for a webhook that is no longer set, until ctx ends, at once and every hour.
+func (d *Delivery) runExpiry(ctx context.Context) {
+	if n := d.Stats().Waiting; n > 0 {
+		d.log.Warn("records wait and are not sent, records.webhook.url is empty; set it before retention ends, which deletes them",
+			slog.Int64("waiting", n), slog.Duration("retention", d.Retention))
+	}
+	ticker := time.NewTicker(expiryInterval)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		d.dropExpired(time.Now())
+		await(ctx, ticker.C)
 	}
 }
 
@@ -285,33 +301,6 @@ func (d *Delivery) keepOpened() {
 	}
 }
 
-// runWebhook sends what waits until ctx ends.
-func (d *Delivery) runWebhook(ctx context.Context) {
-	failures := 0
-	for ctx.Err() == nil {
-		d.dropExpired(time.Now())
-		sent, err := d.deliver(ctx)
-		switch {
-		case ctx.Err() != nil:
-		case err != nil:
-			d.failed.Add(1)
-			if failures == 0 {
-				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int64("waiting", d.Stats().Waiting), slog.Any("error", err))
-			}
-			await(ctx, d.pauseAfter(failures))
-			failures++
-		case sent == 0:
-			await(ctx, d.arrived)
-		default:
-			if failures > 0 {
-				d.log.Info("webhook recovered", slog.Int64("waiting", d.Stats().Waiting))
-			}
-			failures = 0
-			d.isDropping.Store(false)
-		}
-	}
-}
-
 // dropExpired drops records that have waited for too long.
 func (d *Delivery) dropExpired(now time.Time) {
 	dropped, err := d.spool.removeBefore(now.Add(-d.Retention))
@@ -323,37 +312,12 @@ func (d *Delivery) dropExpired(now time.Time) {
 	}
 }
 
-// pauseAfter returns a channel that tells when to try again after so many failures and one. Its jitter keeps nodes apart.
-func (d *Delivery) pauseAfter(failures int) <-chan time.Time {
-	pause := min(longestPause, d.pause<<min(failures, 20))
-	return time.After(pause/2 + rand.N(pause)) //nolint:gosec // jitter, not a secret
-}
-
 // await waits for a value or the end of ctx.
 func await[T any](ctx context.Context, c <-chan T) {
 	select {
 	case <-ctx.Done():
 	case <-c:
 	}
-}
-
-// deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped.
-func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
-	batch, err := d.spool.oldest(maxBatch)
-	if err != nil || batch.last == nil {
-		return 0, err
-	}
-	if sent = len(batch.records); sent > 0 {
-		if err := d.hook.send(ctx, batch.records, time.Now()); err != nil {
-			return 0, err
-		}
-		d.delivered.Add(uint64(sent))
-	}
-	if err := d.spool.remove(batch.last); err != nil {
-		return sent, err
-	}
-	d.countUnreadable(batch.unreadable)
-	return sent, nil
 }
 
 // Stats returns the numbers.

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -496,6 +498,33 @@ func TestDelivery_RecordsTooOld_Dropped(t *testing.T) {
 	if before.Waiting != 10 || after.Waiting != 0 || after.Dropped != 10 || !strings.Contains(log.String(), "longer than retention") {
 		t.Errorf("%d wait before and %d after their time, %d dropped:\n%s", before.Waiting, after.Waiting, after.Dropped, &log)
 	}
+}
+
+// TestDelivery_NoWebhook_ExpiredDropped starts with records of a webhook that is no longer set. They wait no longer than any.
+func TestDelivery_NoWebhook_ExpiredDropped(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "")
+	c.Webhook.URL = ""
+	synctest.Test(t, func(t *testing.T) {
+		s, err := openSpool(c.Spool.Path, int64(c.Spool.MaxSize))
+		must(t, err)
+		old, young := Record{Time: time.Now().Add(-testRetention - time.Hour)}, Record{Time: time.Now()}
+		_, err = s.add([][]byte{old.encode(), young.encode()}, nil)
+		must(t, errors.Join(err, s.close()))
+		var log bytes.Buffer
+		d, stop := open(t, c, &log)
+		synctest.Wait()
+		atStart := d.Stats()
+		time.Sleep(testRetention + 2*time.Hour)
+		later := d.Stats()
+		stop()
+		if atStart.Waiting != 1 || later.Waiting != 0 || later.Dropped != 2 {
+			t.Errorf("%d of 2 wait after the start, %d later, %d dropped; want 1, then none", atStart.Waiting, later.Waiting, later.Dropped)
+		}
+		if n := strings.Count(log.String(), "records.webhook.url is empty"); n != 1 || !strings.Contains(log.String(), "waiting=2") {
+			t.Errorf("want one warning of 2 that wait:\n%s", &log)
+		}
+	})
 }
 
 func TestDelivery_Opened(t *testing.T) {

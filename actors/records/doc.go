@@ -39,6 +39,7 @@
 //   - A record is estimated if a node was killed that had allowed the session. With redis its seconds end with the last
 //     heartbeat of all nodes, and its counters lack what the killed node had not reported. Without redis both are as of the
 //     last heartbeat, which spool.path has; without a spool.path the records of a killed node are lost.
+//   - What waits when webhook.url is taken out waits until it is older than retention, and is sent if the URL is set again.
 //   - A session that opened less than 100 ms before a kill may have no record.
 //
 // Decided: the closing records of a node without redis are written when it stops, with the reason node-stopped. Its viewers who

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -114,4 +116,56 @@ func (w *webhook) send(ctx context.Context, records [][]byte, now time.Time) err
 		return fmt.Errorf("status %d, want 2xx", resp.StatusCode)
 	}
 	return nil
+}
+
+// runWebhook sends what waits until ctx ends.
+func (d *Delivery) runWebhook(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		d.dropExpired(time.Now())
+		sent, err := d.deliver(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err != nil:
+			d.failed.Add(1)
+			if failures == 0 {
+				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int64("waiting", d.Stats().Waiting), slog.Any("error", err))
+			}
+			await(ctx, d.pauseAfter(failures))
+			failures++
+		case sent == 0:
+			await(ctx, d.arrived)
+		default:
+			if failures > 0 {
+				d.log.Info("webhook recovered", slog.Int64("waiting", d.Stats().Waiting))
+			}
+			failures = 0
+			d.isDropping.Store(false)
+		}
+	}
+}
+
+// pauseAfter returns a channel that tells when to try again after so many failures and one. Its jitter keeps nodes apart.
+func (d *Delivery) pauseAfter(failures int) <-chan time.Time {
+	pause := min(longestPause, d.pause<<min(failures, 20))
+	return time.After(pause/2 + rand.N(pause)) //nolint:gosec // jitter, not a secret
+}
+
+// deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped.
+func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
+	batch, err := d.spool.oldest(maxBatch)
+	if err != nil || batch.last == nil {
+		return 0, err
+	}
+	if sent = len(batch.records); sent > 0 {
+		if err := d.hook.send(ctx, batch.records, time.Now()); err != nil {
+			return 0, err
+		}
+		d.delivered.Add(uint64(sent))
+	}
+	if err := d.spool.remove(batch.last); err != nil {
+		return sent, err
+	}
+	d.countUnreadable(batch.unreadable)
+	return sent, nil
 }
