@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -596,6 +597,32 @@ func TestFile_Expire(t *testing.T) {
 				t.Errorf("kept: %t (%v), want %t", isKept, err, test.kept)
 			}
 		})
+	}
+}
+
+// TestFile_Write_DiskFull has the disk take half a record. The next one stands on a line of its own.
+func TestFile_Write_DiskFull(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "records.jsonl")
+	var log bytes.Buffer
+	f := openFile(FileConfig{Path: path, MaxSize: setting.MiB, MaxFiles: 1}, testRetention, slog.New(slog.NewTextHandler(&log, nil)))
+	defer f.close()
+	lines := recordsOf(t, closing(0, 4))
+	f.write(lines[:1])
+	write := f.writeOut
+	f.writeOut = func(line []byte) (int, error) {
+		n, _ := write(line[:len(line)/2])
+		return n, syscall.ENOSPC
+	}
+	f.write(lines[1:3])
+	f.writeOut = write
+	f.write(lines[3:])
+	want := string(lines[0]) + "\n" + string(lines[3]) + "\n"
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("the file holds\n%s\n%v; want\n%s", got, err, want)
+	}
+	if n := strings.Count(log.String(), "records not written"); n != 1 || !strings.Contains(log.String(), "records=2") {
+		t.Errorf("want one line of log about 2 records:\n%s", &log)
 	}
 }
 

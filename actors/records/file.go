@@ -35,6 +35,7 @@ const (
 type file struct {
 	mu        sync.Mutex
 	out       *lumberjack.Logger
+	writeOut  func([]byte) (int, error) // out.Write, except in tests
 	retention time.Duration
 	log       *slog.Logger
 	isBroken  bool // since it was logged
@@ -42,7 +43,7 @@ type file struct {
 
 func openFile(c FileConfig, retention time.Duration, log *slog.Logger) *file {
 	out := &lumberjack.Logger{Filename: c.Path, MaxSize: int(c.MaxSize >> 20), MaxBackups: c.MaxFiles}
-	return &file{out: out, retention: retention, log: log}
+	return &file{out: out, writeOut: out.Write, retention: retention, log: log}
 }
 
 // write appends records. The first failure is logged, and so is its end.
@@ -51,7 +52,7 @@ func (f *file) write(lines [][]byte) {
 	defer f.mu.Unlock()
 	lost, failure := 0, error(nil)
 	for _, line := range lines {
-		if _, err := f.out.Write(append(slices.Clip(line), '\n')); err != nil {
+		if err := f.append(append(slices.Clip(line), '\n')); err != nil {
 			lost, failure = lost+1, err
 		}
 	}
@@ -64,6 +65,20 @@ func (f *file) write(lines [][]byte) {
 		f.isBroken = false
 		f.log.Info("records are written again", slog.String("file", f.out.Filename))
 	}
+}
+
+// append writes a line. What a full disk took of it is removed, or the next record would be on the same line.
+func (f *file) append(line []byte) error {
+	n, err := f.writeOut(line)
+	if err == nil || n == 0 {
+		return err
+	}
+	_ = f.out.Close() // it is opened again at its end
+	info, failure := os.Stat(f.out.Filename)
+	if failure == nil {
+		failure = os.Truncate(f.out.Filename, info.Size()-int64(n))
+	}
+	return errors.Join(err, failure)
 }
 
 // run deletes old records until ctx ends, at once and every hour.

@@ -72,6 +72,7 @@ type File struct {
 	path      string
 	retention time.Duration
 	logger    *slog.Logger
+	writeTo   func(*os.File, []byte) (int, error) // (*os.File).Write, except in tests
 
 	mu       sync.Mutex
 	isFailed bool // since the last success
@@ -82,7 +83,7 @@ func OpenFile(c Config, retention time.Duration, logger *slog.Logger) *File {
 	if c.File == "" {
 		return nil
 	}
-	return &File{path: c.File, retention: retention, logger: logger}
+	return &File{path: c.File, retention: retention, logger: logger, writeTo: (*os.File).Write}
 }
 
 // Write appends a record. The first failure is logged as an error, and those that follow it are not.
@@ -100,13 +101,21 @@ func (f *File) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// append writes a line to the file, which it makes if there is none.
+// append writes a line to the file, which it makes if there is none. What a full disk took of it is removed, or the next record
+// would be on the same line.
 func (f *File) append(line []byte) error {
 	file, err := os.OpenFile(f.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(line)
+	n, err := f.writeTo(file, line)
+	if err != nil && n > 0 {
+		info, failure := file.Stat()
+		if failure == nil {
+			failure = file.Truncate(info.Size() - int64(n))
+		}
+		err = errors.Join(err, failure)
+	}
 	return errors.Join(err, file.Close())
 }
 
