@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
+
+	"usher/backends"
 )
 
 const (
@@ -173,9 +175,19 @@ func isRemarkable(attributes []attribute.KeyValue) bool {
 				return true
 			}
 		case "usher.source":
-			if source := a.Value.AsString(); source == "fail-open" || source == "cached" {
+			if isUnverified(a.Value.AsString()) {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// isUnverified reports whether a text names a source that admits without an answer.
+func isUnverified(text string) bool {
+	for s := backends.SourceNone + 1; s <= backends.FromOperator; s++ {
+		if s.String() == text {
+			return !s.IsAuthoritative()
 		}
 	}
 	return false

@@ -99,6 +99,8 @@ func TestProcessor_KeepsWhatOperatorsLookFor(t *testing.T) {
 		"turned away":                    {0, plain, text("usher.verdict", "pending"), true},
 		"admitted without an answer":     {0, plain, text("usher.source", "fail-open"), true},
 		"kept without an answer":         {0, plain, text("usher.source", "cached"), true},
+		"admitted by the ticket alone":   {0, plain, text("usher.source", "ticket"), true},
+		"admitted by a local rule":       {0, plain, text("usher.source", "local"), false},
 		"failed":                         {0, plain, func(s trace.Span) { s.SetStatus(codes.Error, "timeout") }, true},
 		"slow":                           {0, plain, func(trace.Span) { time.Sleep(time.Second) }, true},
 		"just not slow":                  {0, plain, func(trace.Span) { time.Sleep(time.Second - 1) }, false},
