@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/cluster/events"
 	"usher/cluster/redisclient"
 )
 
@@ -48,19 +49,24 @@ func (c Config) Enabled() bool { return len(c.Redis.Addresses) > 0 }
 
 // Validate reports every setting that cannot work, by its path below the cluster's.
 func (c Config) Validate() error {
-	errs := []error{c.validateKeys(), c.validateTimes(), c.validateStateDir()}
+	errs := []error{c.validateKeys(), c.validateTimes()}
 	if c.Enabled() {
 		errs = append(errs, c.Redis.Validate())
 	}
 	return errors.Join(errs...)
 }
 
-func (c Config) validateStateDir() error {
+// CheckStateDir returns why no node could keep its bans in the folder. It changes nothing there, and accepts a folder that
+// a running node uses. The error begins with the setting.
+func (c Config) CheckStateDir() error {
 	if c.StateDir == "" {
 		return nil
 	}
 	if info, err := os.Stat(c.StateDir); err != nil || !info.IsDir() {
-		return fmt.Errorf("state_dir: %q is no folder; make it, writable for the user that runs usher", c.StateDir)
+		return fmt.Errorf("cluster.state_dir: %q is no folder; make it, writable for the user that runs usher", c.StateDir)
+	}
+	if err := events.CheckBanFile(c.banFile()); err != nil {
+		return fmt.Errorf("cluster.state_dir: %w", err)
 	}
 	return nil
 }

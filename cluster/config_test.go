@@ -14,9 +14,6 @@ import (
 
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
-	folder := t.TempDir()
-	file := filepath.Join(folder, "file")
-	must(t, os.WriteFile(file, nil, 0o600))
 	tests := map[string]struct {
 		edit func(*Config)
 		want string
@@ -33,9 +30,6 @@ func TestConfig_Validate(t *testing.T) {
 				"encryption_keys[1].id: \"a\": want 1 to 16 letters and digits, unlike any other key's\n" +
 				"encryption_keys[2].id: \"a b\": want 1 to 16 letters and digits, unlike any other key's",
 		},
-		"a folder for the bans":      {func(c *Config) { c.StateDir = folder }, ""},
-		"no such folder":             {func(c *Config) { c.StateDir = file + "x" }, fmt.Sprintf("state_dir: %q is no folder; make it, writable for the user that runs usher", file+"x")},
-		"a file instead of a folder": {func(c *Config) { c.StateDir = file }, fmt.Sprintf("state_dir: %q is no folder; make it, writable for the user that runs usher", file)},
 		"the shortest times": {
 			func(c *Config) {
 				c.RedisTimeout, c.HeartbeatInterval, c.SessionTTL = 5*time.Millisecond, time.Second, time.Minute
@@ -89,5 +83,26 @@ func TestConfig_Validate(t *testing.T) {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestConfig_CheckStateDir(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	file := filepath.Join(folder, "file")
+	must(t, os.WriteFile(file, nil, 0o600))
+	isNone := func(dir string) string {
+		return fmt.Sprintf("cluster.state_dir: %q is no folder; make it, writable for the user that runs usher", dir)
+	}
+	for dir, want := range map[string]string{"": "", folder: "", file + "x": isNone(file + "x"), file: isNone(file)} {
+		c := DefaultConfig()
+		c.StateDir = dir
+		err := c.CheckStateDir()
+		if got := fmt.Sprint(err); err != nil && got != want || err == nil && want != "" {
+			t.Errorf("%q: got %v, want %s", dir, err, want)
+		}
+		if err := c.Validate(); err != nil {
+			t.Errorf("%q: the settings are refused where no node runs: %v", dir, err)
+		}
 	}
 }

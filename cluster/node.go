@@ -138,23 +138,14 @@ func (n *Node) stayAlone(local *Memory) (err error) {
 	return err
 }
 
-// CheckStateDir returns why no node could keep its bans in the folder. It changes nothing there, and accepts a folder that
-// a running node uses. The error begins with the setting.
-func (c Config) CheckStateDir() error {
-	if c.StateDir == "" {
-		return nil
-	}
-	if err := events.CheckBanFile(c.banFile()); err != nil {
-		return fmt.Errorf("cluster.state_dir: %w", err)
-	}
-	return nil
-}
-
 // banFile returns the path of the file of bans.
 func (c Config) banFile() string { return filepath.Join(c.StateDir, "bans.db") }
 
 // openFile opens the file of bans, if there is to be one.
 func (n *Node) openFile() (err error) {
+	if err := n.o.Config.CheckStateDir(); err != nil {
+		return err
+	}
 	if n.o.Config.StateDir != "" {
 		if n.file, err = events.OpenBanFile(n.o.Config.banFile(), n.o.Logger); err != nil {
 			return fmt.Errorf("cluster.state_dir: %w", err)

@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	"usher/actors/records"
 	"usher/backends"
 	"usher/backends/httpbackend"
 	"usher/cluster"
 	"usher/cmd/usher/sessions"
 	"usher/gateway"
+	"usher/gateway/admin/audit"
 )
 
 // checkCommand calls a configured backend once, without its breaker and outage policy, and shows what it answers.
@@ -31,9 +33,10 @@ type checkCommand struct {
 // Run calls the backend and prints a report. The exit code is 0 for allowed, 1 for denied, 2 without an answer.
 func (c checkCommand) Run(r runtime) error {
 	n, end, err := c.build(r, func(s *settings) {
-		// This process is not a node of the cluster, listens nowhere, and exports no traces.
+		// This process is not a node of the cluster, listens nowhere, exports no traces, and writes none of a node's files, which
+		// its user may not be allowed to.
 		s.Cluster, s.Gateway.TLS, s.ExtAuthz.TLS = cluster.DefaultConfig(), gateway.TLSConfig{}, gateway.TLSConfig{}
-		s.Tracing = tracingSettings{}
+		s.Tracing, s.Records, s.Admin.Audit = tracingSettings{}, records.Config{}, audit.Config{}
 		s.Gateway.Listen, s.Admin.Listen, s.ExtAuthz.Listen = "", "", ""
 	})
 	if err != nil {

@@ -35,6 +35,24 @@ func wantCheck(t *testing.T, settings string, code int, wants ...string) {
 	}
 }
 
+// TestCheckCommand_Run_FilesNotWritable checks a URL with files of the node that this process cannot write.
+func TestCheckCommand_Run_FilesNotWritable(t *testing.T) {
+	const none = "/nowhere/of/the/node"
+	m := middleware(t)
+	settings := checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check")) + fmt.Sprintf(`
+cluster: { state_dir: %[1]s }
+records: { file: { path: %[1]s/records.jsonl }, spool: { path: %[1]s/records.db } }
+admin: { listen: "127.0.0.1:0", token: "0123456789abcdef", audit: { file: %[1]s/audit.jsonl } }
+`, none)
+	wantCheck(t, settings, 0, "verdict   allowed")
+	code, _, errs := usher("validate", "--config", writeFile(t, settings))
+	for _, setting := range []string{"cluster.state_dir", "records.file.path", "records.spool.path", "admin.audit.file"} {
+		if code != 2 || !strings.Contains(errs, setting) {
+			t.Errorf("validate: exit code %d, want 2 and %s:\n%s", code, setting, errs)
+		}
+	}
+}
+
 func TestCheck_NamesWrongServer(t *testing.T) {
 	page := func(status int, text string) backendtest.Dialect {
 		return func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
