@@ -52,6 +52,8 @@ func (c Config) Validate() error {
 	errs := []error{c.validateKeys(), c.validateTimes()}
 	if c.Enabled() {
 		errs = append(errs, c.Redis.Validate())
+	} else {
+		errs = append(errs, c.Redis.ValidateUnused(DefaultConfig().Redis))
 	}
 	return errors.Join(errs...)
 }
@@ -75,6 +77,9 @@ func (c Config) validateKeys() error {
 	var errs []error
 	if c.Enabled() && len(c.EncryptionKeys) == 0 {
 		errs = append(errs, errors.New("encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: \"file:/etc/usher/cluster.key\" }"))
+	}
+	if !c.Enabled() && len(c.EncryptionKeys) > 0 {
+		errs = append(errs, errors.New("encryption_keys: set, and not used, because redis.addresses is empty; name the servers, or take them out"))
 	}
 	errs = append(errs, setting.ValidateKeys("encryption_keys", c.EncryptionKeys))
 	return errors.Join(errs...)

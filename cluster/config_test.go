@@ -4,13 +4,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/cluster/redisclient"
 )
+
+// unused is a line about a setting that a node without addresses does not use.
+func unused(setting, it string) string {
+	return setting + ": set, and not used, because redis.addresses is empty; name the servers, or take " + it + " out\n"
+}
 
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
@@ -22,6 +29,18 @@ func TestConfig_Validate(t *testing.T) {
 		"a cluster":    {func(*Config) {}, ""},
 		"by a socket":  {func(c *Config) { c.Redis.Addresses = []string{"/run/redis.sock"} }, ""},
 		"no keys":      {func(c *Config) { c.EncryptionKeys = nil }, `encryption_keys: none; want at least one, the same on every node, such as { id: a, secret: "file:/etc/usher/cluster.key" }`},
+		"all of Redis but its addresses": {
+			func(c *Config) {
+				c.Redis = redisclient.Config{
+					SentinelMaster: "m", Cluster: true, Username: "u", Password: "p", SentinelUsername: "s", SentinelPassword: "p", Database: 1,
+					TLS: redisclient.TLSConfig{Enabled: true}, KeyPrefix: "other", PoolSize: 8,
+				}
+			},
+			unused("encryption_keys", "them") + unused("redis.sentinel_master", "it") + unused("redis.cluster", "it") +
+				unused("redis.username", "it") + unused("redis.password", "it") + unused("redis.sentinel_username", "it") +
+				unused("redis.sentinel_password", "it") + unused("redis.database", "it") + unused("redis.tls", "it") +
+				unused("redis.key_prefix", "it") + strings.TrimSuffix(unused("redis.pool_size", "it"), "\n"),
+		},
 		"bad keys": {
 			func(c *Config) {
 				c.EncryptionKeys = []setting.Key{{ID: "a", Secret: "short"}, {ID: "a", Secret: "a secret of the cluster"}, {ID: "a b", Secret: "a secret of the cluster"}}

@@ -26,6 +26,8 @@ func TestConfig_Validate(t *testing.T) {
 		"a small spool":              {func(c *Config) { c.Spool.MaxSize = 1 << 19 }, "max_size: 512KiB is too small; want at least 1MiB"},
 		"no secret":                  {func(c *Config) { c.Webhook.Secret = "" }, "secret: missing"},
 		"a short secret":             {func(c *Config) { c.Webhook.Secret = "0123456789abcde" }, "secret: has 15 bytes; want at least 16"},
+		"a short secret in base64":   {func(c *Config) { c.Webhook.Secret = "whsec_MDEyMzQ1Njc4OWFi" }, "secret: has 12 bytes; want at least 16"},
+		"nothing in base64":          {func(c *Config) { c.Webhook.Secret = "whsec_" }, "secret: has 0 bytes; want at least 16"},
 		"a broken secret":            {func(c *Config) { c.Webhook.Secret = "whsec_!!!!!!!!!!!!" }, "secret: what follows whsec_ is not base64"},
 		"no timeout":                 {func(c *Config) { c.Webhook.Timeout = 0 }, "timeout: 0s is too short"},
 	} {

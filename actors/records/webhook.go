@@ -44,16 +44,15 @@ func signingKey(s setting.Secret) ([]byte, error) {
 	if text == "" {
 		return nil, errors.New("missing; the receiver cannot tell who sends; create one with openssl rand -hex 32")
 	}
-	if n := len(text); n < setting.MinSecretSize {
+	key := []byte(text)
+	if encoded, isEncoded := strings.CutPrefix(text, secretPrefix); isEncoded {
+		var err error
+		if key, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, errors.New("what follows whsec_ is not base64")
+		}
+	}
+	if n := len(key); n < setting.MinSecretSize {
 		return nil, fmt.Errorf("has %d bytes; want at least %d; create one with openssl rand -hex 32", n, setting.MinSecretSize)
-	}
-	encoded, isEncoded := strings.CutPrefix(text, secretPrefix)
-	if !isEncoded {
-		return []byte(text), nil
-	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil || len(key) == 0 {
-		return nil, errors.New("what follows whsec_ is not base64")
 	}
 	return key, nil
 }

@@ -63,6 +63,30 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// ValidateUnused reports every setting that is not its default, for a node without addresses: it would run alone, and nothing
+// would say that the rest is ignored.
+func (c Config) ValidateUnused(defaults Config) error {
+	var errs problems
+	for _, s := range []struct {
+		key   string
+		isSet bool
+	}{
+		{"sentinel_master", c.SentinelMaster != defaults.SentinelMaster},
+		{"cluster", c.Cluster != defaults.Cluster},
+		{"username", c.Username != defaults.Username},
+		{"password", c.Password != defaults.Password},
+		{"sentinel_username", c.SentinelUsername != defaults.SentinelUsername},
+		{"sentinel_password", c.SentinelPassword != defaults.SentinelPassword},
+		{"database", c.Database != defaults.Database},
+		{"tls", c.TLS != defaults.TLS},
+		{"key_prefix", c.KeyPrefix != defaults.KeyPrefix},
+		{"pool_size", c.PoolSize != defaults.PoolSize},
+	} {
+		errs.reject(s.isSet, "redis.%s: set, and not used, because redis.addresses is empty; name the servers, or take it out", s.key)
+	}
+	return errors.Join(errs...)
+}
+
 // Warnings says what a Redis on the internet costs. Addresses with a name may be there as well.
 func (c Config) Warnings() error {
 	var errs problems
