@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
-
 	"usher/backends/setting"
 )
 
@@ -146,21 +143,6 @@ func (c Config) Check() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// checkSpool returns why no spool could be kept in the file.
-func checkSpool(path string) error {
-	if err := checkFile(path); err != nil {
-		return err
-	}
-	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, fs.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("open %s: %w", path, err)
-	}
-	return db.Close()
 }
 
 // checkFile returns why a file cannot be written or made. It changes nothing.

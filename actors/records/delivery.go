@@ -50,8 +50,11 @@ type Delivery struct {
 	opened  chan Record   // nil: no events "opened"
 	pause   time.Duration // the first one
 
-	isDropping, isJournalBroken atomic.Bool // since it was logged
-	delivered, failed, dropped  atomic.Uint64
+	// since it was logged
+	isDropping, isSpoolBroken      atomic.Bool
+	isJournalFull, isJournalBroken atomic.Bool
+
+	delivered, failed, dropped atomic.Uint64
 }
 
 // Stats are numbers of the delivery.
@@ -193,19 +196,21 @@ func (d *Delivery) write(records []Record) {
 	}
 }
 
-// countDropped counts records that are lost, and logs the first of them. The error is why the spool could not be written; nil:
-// there was no room.
+// countDropped counts records that are lost in a write to the spool, and logs the first of them. The error is why the spool could
+// not be written; nil: there was no room. The one is over with the next write, the other with the next delivery.
 func (d *Delivery) countDropped(n int, err error) {
 	d.dropped.Add(uint64(n))
-	if n == 0 && err == nil || d.isDropping.Swap(true) {
-		return
-	}
-	if err != nil {
+	wasBroken := d.isSpoolBroken.Swap(err != nil)
+	switch {
+	case err != nil && !wasBroken:
 		d.log.Error("records not kept, the spool cannot be written; check records.spool.path", slog.Int("lost", n), slog.Any("error", err))
-		return
+	case err == nil && wasBroken:
+		d.log.Info("records are kept again", slog.String("spool", d.Config.Spool.Path))
 	}
-	d.log.Warn("oldest records lost, too many wait; check records.webhook.url, or raise records.spool.max_size",
-		slog.String("max_size", d.Config.Spool.MaxSize.String()))
+	if err == nil && n > 0 && !d.isDropping.Swap(true) {
+		d.log.Warn("oldest records lost, too many wait; check records.webhook.url, or raise records.spool.max_size",
+			slog.String("max_size", d.Config.Spool.MaxSize.String()))
+	}
 }
 
 // Opened takes the event that a session has opened on this node. It does not block.
@@ -233,13 +238,14 @@ func (d *Delivery) KeepOpen(open []session.ClosingRecord) {
 		all[i] = openSession{open[i].Record.ID, open[i].Sequence, r.encode()}
 	}
 	dropped, err := d.spool.keepOpen(all)
-	switch isBroken := err != nil || dropped > 0; {
-	case !isBroken:
-		d.isJournalBroken.Store(false)
-	case d.isJournalBroken.Swap(true):
-	case err != nil:
-		d.log.Error("open sessions not kept, a kill would lose their records; check records.spool.path", slog.Any("error", err))
-	default:
+	wasBroken := d.isJournalBroken.Swap(err != nil)
+	if err != nil {
+		if !wasBroken {
+			d.log.Error("open sessions not kept, a kill would lose their records; check records.spool.path", slog.Any("error", err))
+		}
+		return
+	}
+	if wasFull := d.isJournalFull.Swap(dropped > 0); dropped > 0 && !wasFull {
 		d.log.Warn("open sessions not kept, a kill would lose their records; raise records.spool.max_size",
 			slog.Int("sessions", dropped), slog.String("max_size", d.Config.Spool.MaxSize.String()))
 	}

@@ -348,6 +348,11 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 	if err := os.WriteFile(none, []byte("none"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s := newTestSpool(t)
+	whole, err := os.ReadFile(s.db.Path())
+	must(t, err)
+	part := filepath.Join(t.TempDir(), "part.db")
+	must(t, os.WriteFile(part, whole[:8192], 0o600))
 	used := testConfig(t, "127.0.0.1:9")
 	_, stop := open(t, used, io.Discard)
 	defer stop()
@@ -356,6 +361,7 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 		says   string
 	}{
 		"a spool that is none":          {func(c *Config) { c.Spool.Path = none }, "records.spool.path: open " + none},
+		"a part of a new spool":         {func(c *Config) { c.Spool.Path = part }, "records.spool.path: open " + part + ": has 8192 bytes, fewer than any spool; delete it"},
 		"a spool in no folder":          {func(c *Config) { c.Spool.Path = "/nowhere/x.db" }, "records.spool.path: /nowhere is not writable"},
 		"a file in no folder":           {func(c *Config) { c.File.Path = "/nowhere/x" }, "records.file.path: /nowhere is not writable"},
 		"a file that is a folder":       {func(c *Config) { c.File.Path = os.TempDir() }, "records.file.path: open " + os.TempDir()},
@@ -627,6 +633,63 @@ func TestFile_Write_DiskFull(t *testing.T) {
 }
 
 func rotatedName(at time.Time) string { return "records-" + at.Format(rotatedAt) + ".jsonl" }
+
+// TestDelivery_SpoolFails_Logged fails after records had no room, and after it was written again.
+func TestDelivery_SpoolFails_Logged(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "127.0.0.1:9")
+	c.Spool.MaxSize = 100 // below what Validate allows
+	var log bytes.Buffer
+	d, err := Open(Options{Config: c, Retention: testRetention, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	defer d.Close()
+	fails := func(says string, isLogged bool, err error) {
+		t.Helper()
+		before := strings.Count(log.String(), says)
+		if err != nil {
+			working := d.spool
+			d.spool = closedSpool(t)
+			defer func() { d.spool = working }()
+		}
+		if got := d.Closed(closing(0, 3)); (got != nil) != (err != nil) {
+			t.Fatalf("closed: %v, want %v", got, err)
+		}
+		d.KeepOpen(closing(0, 3))
+		if n := strings.Count(log.String(), says) - before; (n == 2) != isLogged || !isLogged && n != 0 {
+			t.Errorf("%q was logged %d times, want it for the records and the open sessions: %t\n%s", says, n, isLogged, &log)
+		}
+	}
+	broken := errors.New("closed")
+	const noRoom, notWritten = "records.spool.max_size", "check records.spool.path"
+	fails(noRoom, true, nil)
+	fails(noRoom, false, nil)
+	fails(notWritten, true, broken)
+	fails(notWritten, false, broken)
+	fails(noRoom, false, nil)
+	fails(notWritten, true, broken)
+}
+
+// closedSpool returns one that cannot be written.
+func closedSpool(t *testing.T) *spool {
+	t.Helper()
+	s := newTestSpool(t)
+	must(t, s.close())
+	return s
+}
+
+// TestOpen_EmptySpool starts with the empty file of a first start on a full disk.
+func TestOpen_EmptySpool(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t, "127.0.0.1:9")
+	must(t, os.WriteFile(c.Spool.Path, nil, 0o600))
+	must(t, c.Check())
+	d, stop := open(t, c, io.Discard)
+	defer stop()
+	closed(t, d, closing(0, 3))
+	if n := d.Stats().Waiting; n != 3 {
+		t.Errorf("%d wait, want 3", n)
+	}
+}
 
 // TestDelivery_SpoolFails_CountedUnlessShared shows what is lost when the spool cannot be written: on a shared store nothing is.
 func TestDelivery_SpoolFails_CountedUnlessShared(t *testing.T) {

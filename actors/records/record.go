@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"strconv"
 	"time"
 
@@ -160,4 +161,18 @@ func (r *Record) logTo(log *slog.Logger) {
 		slog.String("why", r.Reason), slog.String("history", r.History), slog.Duration("duration", seconds(r.Seconds)),
 		slog.Duration("unverified", seconds(r.UnverifiedSeconds)), slog.Int64("requests", r.Requests), slog.Int64("bytes", r.Bytes),
 		slog.Bool("estimated", r.IsEstimated))...)
+}
+
+// maxCount is more than a session has requests or bytes, so that those of its stays can be added.
+const maxCount = 1 << 56
+
+// readOpen reads what would be recorded of a stay of a session.
+func readOpen(id backends.SessionID, key, value []byte) (r Record, isReadable bool) {
+	if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil || r.Session != id.String() || len(key) != len(id)+8 {
+		return Record{}, false
+	}
+	longest := time.Duration(math.MaxInt64).Seconds()
+	isPossible := math.Abs(r.Seconds) <= longest && math.Abs(r.UnverifiedSeconds) <= longest &&
+		r.Requests >= 0 && r.Requests < maxCount && r.Bytes >= 0 && r.Bytes < maxCount
+	return r, isPossible
 }

@@ -3,10 +3,10 @@ package records
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"io/fs"
+	"os"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -285,20 +285,6 @@ func (f *recovered) take(from *sized) (keys [][]byte) {
 	return keys
 }
 
-// maxCount is more than a session has requests or bytes, so that those of its stays can be added.
-const maxCount = 1 << 56
-
-// readOpen reads what would be recorded of a stay of a session.
-func readOpen(id backends.SessionID, key, value []byte) (r Record, isReadable bool) {
-	if err := json.Unmarshal(value, &r); err != nil || r.Ending == nil || r.Session != id.String() || len(key) != len(id)+8 {
-		return Record{}, false
-	}
-	longest := time.Duration(math.MaxInt64).Seconds()
-	isPossible := math.Abs(r.Seconds) <= longest && math.Abs(r.UnverifiedSeconds) <= longest &&
-		r.Requests >= 0 && r.Requests < maxCount && r.Bytes >= 0 && r.Bytes < maxCount
-	return r, isPossible
-}
-
 // waitingBatch are the oldest records that wait.
 type waitingBatch struct {
 	records [][]byte
@@ -367,4 +353,29 @@ func (s *spool) sizes() (waiting, bytes, open int64) {
 		return nil
 	})
 	return waiting, bytes, open
+}
+
+// leastSpoolBytes is what bbolt writes at first, four pages. It would crash on a part of them.
+const leastSpoolBytes = 4 * 4096
+
+// checkSpool returns why no spool could be kept in the file.
+func checkSpool(path string) error {
+	if err := checkFile(path); err != nil {
+		return err
+	}
+	switch info, err := os.Stat(path); {
+	case err != nil: // it is told below
+	case info.Size() == 0: // a full disk left it of the first start
+		return nil
+	case info.Size() < leastSpoolBytes:
+		return fmt.Errorf("open %s: has %d bytes, fewer than any spool; delete it, if a full disk left it of the first start", path, info.Size())
+	}
+	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	return db.Close()
 }

@@ -353,7 +353,7 @@ func TestSpool_Add_SmallerMaxSize(t *testing.T) {
 	}
 }
 
-// TestSpool_Add_FileSize fills a spool three times. Its file is little larger than what waits, and what is free costs a later
+// TestSpool_Add_FileSize fills a spool twice. Its file is little larger than what waits, and what is free costs a later
 // write nothing.
 func TestSpool_Add_FileSize(t *testing.T) {
 	t.Parallel()
@@ -369,7 +369,7 @@ func TestSpool_Add_FileSize(t *testing.T) {
 		return after.GetPageAlloc() - before.GetPageAlloc()
 	}
 	allocated := allocatedByOne()
-	fill(t, s, 3*maxSize/len(lines[0]))
+	fill(t, s, 2*maxSize/len(lines[0]))
 	info, err := os.Stat(s.db.Path())
 	must(t, err)
 	if _, waiting, _ := s.sizes(); info.Size() > maxSize*13/10 || waiting < maxSize*9/10 {
