@@ -64,9 +64,20 @@ func CheckBanFile(path string) error {
 	return db.Close()
 }
 
+// leastFileBytes is what bbolt writes at first, four pages. It would crash on a part of them.
+const leastFileBytes = 4 * 4096
+
 // openWritable opens a file that is only read, so that one that cannot be written is found too.
 func openWritable(path string, _ int, _ os.FileMode) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR, 0)
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err == nil && info.Size() > 0 && info.Size() < leastFileBytes {
+		_ = f.Close()
+		return nil, fmt.Errorf("has %d bytes, fewer than any file of bans; delete it, if a full disk left it of the first start", info.Size())
+	}
+	return f, nil
 }
 
 // checkFolder returns why no file can be made in the folder.

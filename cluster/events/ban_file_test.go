@@ -289,12 +289,18 @@ func TestCheckBanFile(t *testing.T) {
 	used := openFile(t, path("used.db"), discard())
 	defer func() { must(t, used.db.Close()) }()
 	must(t, openFile(t, path("unused.db"), discard()).db.Close())
-	must(t, os.WriteFile(path("none.db"), []byte("none"), 0o600))
+	must(t, os.WriteFile(path("none.db"), bytes.Repeat([]byte("none"), leastFileBytes/4), 0o600))
+	whole, err := os.ReadFile(path("unused.db"))
+	must(t, err)
+	must(t, os.WriteFile(path("part.db"), whole[:8192], 0o600))
 	for name, test := range map[string]struct{ file, want string }{
-		"a node uses it":        {"used.db", ""},
-		"no node uses it":       {"unused.db", ""},
-		"it is not there yet":   {"new.db", ""},
-		"it holds no bans":      {"none.db", "open " + path("none.db") + ": invalid database"},
+		"a node uses it":      {"used.db", ""},
+		"no node uses it":     {"unused.db", ""},
+		"it is not there yet": {"new.db", ""},
+		"it holds no bans":    {"none.db", "open " + path("none.db") + ": invalid database"},
+		"a full disk took a part": {
+			"part.db", "open " + path("part.db") + ": has 8192 bytes, fewer than any file of bans; delete it, if a full disk left it of the first start",
+		},
 		"its folder is missing": {"no/new.db", path("no") + " is not writable: no such file or directory"},
 		"it is a folder":        {".", "open " + path(".") + ": open " + path(".") + ": is a directory"},
 	} {
@@ -308,8 +314,8 @@ func TestCheckBanFile(t *testing.T) {
 			}
 		})
 	}
-	if made, err := os.ReadDir(folder); err != nil || len(made) != 3 {
-		t.Errorf("the folder has %v, %v; want the three files of before", made, err)
+	if made, err := os.ReadDir(folder); err != nil || len(made) != 4 {
+		t.Errorf("the folder has %v, %v; want the four files of before", made, err)
 	}
 }
 
