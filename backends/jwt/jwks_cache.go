@@ -21,8 +21,8 @@ const (
 	// freshFor is how long after a fetch its keys settle that such a token is not the issuer's. Issuers publish a key before
 	// they sign with it.
 	freshFor = time.Second
-	// defaultSuspectTimeout is how long a viewer with such a token waits for a fetch. It is below the longest wait for a
-	// decision (1 s by default): a wait that long would count as an unanswered check, and allow the viewer.
+	// defaultSuspectTimeout is how long a viewer with such a token waits for a fetch. It is below the shortest answer_deadline
+	// (1 s): a wait that long would count as an unanswered check, and allow the viewer.
 	defaultSuspectTimeout = 500 * time.Millisecond
 	// failureTTL is how long the next viewers get the last fetch's failure while no keys are known.
 	failureTTL = time.Second

@@ -12,7 +12,8 @@ import (
 )
 
 // defaultVerifyTimeout bounds the wait for a slot and for the computation together. It is below the answer_deadline of
-// local backends (1 s), because a longer wait would count as an outage, and fail-open would allow the viewer.
+// local backends (1 s), which no composite that calls one undercuts, because a longer wait would count as an outage, and
+// fail-open would allow the viewer.
 const defaultVerifyTimeout = 750 * time.Millisecond
 
 // passwordVerifier verifies passwords against bcrypt hashes, with bounded concurrency, and caches correct ones. Safe for

@@ -109,3 +109,40 @@ func TestSettings_AnswerDeadline_LongestOfMembers(t *testing.T) {
 		t.Errorf("got %v, want an error that begins with answer_deadline: -1ns", err)
 	}
 }
+
+// TestSettings_ValidateMembers_ShortDeadline: a check of users or jwt that lasts longer than a composite waits would count as an outage,
+// and its viewer be admitted.
+func TestSettings_ValidateMembers_ShortDeadline(t *testing.T) {
+	t.Parallel()
+	const members = `
+  inner: { kind: any, backends: [ people ] }
+  people: { kind: users, file: /nowhere.yaml }
+  tokens: { kind: jwt, algorithms: [ ES256 ], jwks_url: "https://login.example/keys" }
+  signed: { kind: securetoken, key: "7f3a9c1e5b8d2046" }
+  remote: { kind: httprequest, address: "http://127.0.0.1:9/" }
+`
+	for name, test := range map[string]struct{ portal, says string }{
+		"users": {
+			"{ kind: rules, rules: [ { backend: people } ], answer_deadline: 300ms }",
+			`backends.portal.answer_deadline: 300ms is too short for "people", which it calls; want at least 1s, or 0s for the longest of the members'`,
+		},
+		"jwt among others": {
+			"{ kind: any, backends: [ remote, tokens ], answer_deadline: 999ms }", `backends.portal.answer_deadline: 999ms is too short for "tokens"`,
+		},
+		"users through another composite": {
+			"{ kind: rules, rules: [ { backend: inner } ], answer_deadline: 1ms }", `backends.portal.answer_deadline: 1ms is too short for "people"`,
+		},
+		"as long as jwt itself":      {"{ kind: any, backends: [ people, tokens ], answer_deadline: 1s }", ""},
+		"the longest of the members": {"{ kind: any, backends: [ people, tokens ] }", ""},
+		"no member that takes time":  {"{ kind: any, backends: [ remote, signed ], answer_deadline: 300ms }", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			text := checkSettings("  portal: " + test.portal + members)
+			_, err := config.Parse("usher.yaml", []byte(text), defaultSettings(), config.Environment{})
+			if test.says == "" && err != nil || test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
+	}
+}

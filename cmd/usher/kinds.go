@@ -157,6 +157,16 @@ func (b *backendSettings) members() []string {
 	}
 }
 
+// takesTime reports whether the backend decides in this process and yet makes viewers wait: for a fetch, or for a slot.
+func (b *backendSettings) takesTime() bool {
+	switch b.Settings.(type) {
+	case *settingsOf[fetchingSettings, jwt.Config], *settingsOf[localSettings, users.Config]:
+		return true
+	default:
+		return false
+	}
+}
+
 // kindSettings are the settings of a kind, a settingsOf.
 type kindSettings interface {
 	kind() string
@@ -301,14 +311,14 @@ type fetchingSettings struct {
 	Base  localSettings     `yaml:",inline"`
 }
 
-// minFetchDeadline is more than such a backend takes for a token with an unknown key. With a shorter deadline that token
-// would look like an outage, and be admitted.
-const minFetchDeadline = time.Second
+// minLocalDeadline is more than jwt takes for a token with an unknown key, and users for a password. With a shorter deadline, their
+// own or that of a composite that calls them, such a check would look like an outage, and a wrong password be admitted.
+const minLocalDeadline = time.Second
 
 // Validate names every setting that cannot work.
 func (s fetchingSettings) Validate() error {
-	if s.Local.AnswerDeadline < minFetchDeadline {
-		return fmt.Errorf("answer_deadline: %v is too short; want at least %v", s.Local.AnswerDeadline, minFetchDeadline)
+	if s.Local.AnswerDeadline < minLocalDeadline {
+		return fmt.Errorf("answer_deadline: %v is too short; want at least %v", s.Local.AnswerDeadline, minLocalDeadline)
 	}
 	return nil
 }

@@ -130,10 +130,12 @@ func (s *settings) validateEnvoy() error {
 	return nil
 }
 
-// validateMembers finds composite backends with an unknown member, or that are members of themselves.
+// validateMembers finds composite backends with an unknown member, that are members of themselves, or that wait too briefly for
+// a member.
 func (s *settings) validateMembers() error {
 	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
+	for _, name := range s.backendNames() {
+		errs = append(errs, s.validateCompositeDeadline(name))
 		for _, member := range s.Backends[name].members() {
 			switch {
 			case s.Backends[member] == nil:
@@ -145,6 +147,21 @@ func (s *settings) validateMembers() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// validateCompositeDeadline finds an answer_deadline that ends while a member still decides by itself.
+func (s *settings) validateCompositeDeadline(name string) error {
+	deadline := s.Backends[name].rules().AnswerDeadline
+	if deadline == 0 || deadline >= minLocalDeadline || s.Backends[name].members() == nil {
+		return nil
+	}
+	for _, other := range s.backendNames() {
+		if s.Backends[other].takesTime() && s.reaches(name, other, len(s.Backends)) {
+			return fmt.Errorf("backends.%s.answer_deadline: %v is too short for %q, which it calls; want at least %v, or 0s for the longest of the members'",
+				name, deadline, other, minLocalDeadline)
+		}
+	}
+	return nil
 }
 
 // answerDeadline returns how long a viewer's opening waits: as the backend's settings say, or as long as for its slowest
