@@ -21,7 +21,7 @@ const (
 	maxSetKeys = 64
 )
 
-// newClient makes the client of the JWK set. It follows no redirects, and classifies failures as for any backend.
+// newClient makes the client of the JWK set. It follows no redirects.
 func newClient(name string, cfg Config, log *slog.Logger) (*httpbackend.Client, error) {
 	client := httpbackend.DefaultConfig()
 	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
@@ -29,32 +29,39 @@ func newClient(name string, cfg Config, log *slog.Logger) (*httpbackend.Client, 
 	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1, Log: log})
 }
 
-// fetchKeys fetches the JWK set. Its error is a *backends.Failure, or wraps context.Canceled.
+// fetchKeys fetches the JWK set. Its error wraps context.Canceled, or is a *backends.Failure as of a server that does not answer: a
+// fetch holds nothing of a viewer, so that an answer without keys is no less of an outage.
 func fetchKeys(ctx context.Context, name string, client *httpbackend.Client, algorithms []string) (keySet, error) {
 	answer, err := client.Do(ctx, httpbackend.Call{Header: http.Header{"Accept": {"application/json"}}, NeedsBody: true})
 	if err != nil {
 		return nil, withSetting(err)
 	}
 	if answer.Status != http.StatusOK {
-		return nil, &backends.Failure{Kind: backends.FailureStatus, Backend: name, Status: answer.Status}
+		return nil, withoutKeys(name, fmt.Errorf("status %d", answer.Status))
 	}
 	set, err := parseSet(answer.Body, algorithms)
 	if err != nil {
-		return nil, client.Malformed(fmt.Errorf("fetch jwks_url: %w", err))
+		return nil, withoutKeys(name, err)
 	}
 	return set, nil
+}
+
+// withoutKeys returns the failure of an answer that holds no keys.
+func withoutKeys(name string, cause error) error {
+	return &backends.Failure{Kind: backends.FailureTransport, Backend: name, Err: fmt.Errorf("fetch jwks_url: %w", cause)}
 }
 
 // withSetting adds the setting's name to a failure.
 func withSetting(err error) error {
 	f := backends.AsFailure(err)
-	if f == nil {
+	switch {
+	case f == nil:
 		return err
+	case !f.IsTransport():
+		return withoutKeys(f.Backend, fmt.Errorf("the response is not HTTP, or larger than %d bytes", maxSetSize))
 	}
 	named := *f
-	if named.Err = fmt.Errorf("fetch jwks_url: %w", f.Err); f.Kind == backends.FailureMalformed {
-		named.Err = fmt.Errorf("fetch jwks_url: the response is not HTTP, or larger than %d bytes", maxSetSize)
-	}
+	named.Err = fmt.Errorf("fetch jwks_url: %w", f.Err)
 	return &named
 }
 

@@ -51,6 +51,8 @@ func transportHint(err error) string {
 		return ": wrong URL; the host name in address is unknown"
 	case strings.Contains(text, "TLS"):
 		return ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in address"
+	case strings.Contains(text, "jwks_url"):
+		return ": it gives no keys; check jwks_url and the network"
 	default:
 		return ": it cannot be reached; check address and the network"
 	}
