@@ -76,6 +76,16 @@ func (b *Backend) loadKeys(log *slog.Logger) (err error) {
 	return err
 }
 
+// TakeOver takes the fetched keys of the backend that this one replaces, so that other settings do not make known keys unknown. It
+// takes none that came from another place, or from a server that the settings no longer trust. Call it before the first check.
+func (b *Backend) TakeOver(replaced backends.Backend) {
+	previous, isJWT := replaced.(*Backend)
+	if !isJWT || b.jwks == nil || previous.cfg.JWKSURL != b.cfg.JWKSURL || previous.cfg.TLS != b.cfg.TLS {
+		return
+	}
+	b.jwks.takeOver(previous.jwks, b.cfg.Algorithms)
+}
+
 // Run refreshes the JWK set until ctx ends, and then returns nil. With other keys it does nothing.
 func (b *Backend) Run(ctx context.Context) error {
 	if b.jwks == nil {

@@ -14,7 +14,7 @@
 //   - A key verifies only the algorithms of its kind, and of those only the configured ones; none is never allowed.
 //     Keys and key URLs inside a token are ignored; a token with critical extensions (crit) is denied.
 //   - Once keys are known no token causes a failure, whatever key it names and whether fetches succeed: a failure
-//     would admit its bearer.
+//     would admit its bearer. A backend with other settings takes the keys over from the one that it replaces.
 //   - A token that no known key verifies, by its id or by its signature, is denied by keys fetched within the last second
 //     alone. Without them it is an overload: its player retries, and no denial is remembered.
 //   - Viewers share a fetch, no viewer's leaving ends it, and such tokens cause one every ten seconds at most.

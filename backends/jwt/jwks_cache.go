@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ type jwksCache struct {
 	endLifetime context.CancelFunc
 	fetches     sync.WaitGroup
 
-	// current is nil until keys have been fetched.
+	// current is nil until keys have been fetched or taken over.
 	current atomic.Pointer[keySet]
 
 	mu       sync.Mutex
@@ -81,6 +82,30 @@ func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, e
 	}
 	c.lifetime, c.endLifetime = context.WithCancel(context.Background())
 	return c
+}
+
+// takeOver takes the other cache's keys for the algorithms, and what its fetches came to.
+func (c *jwksCache) takeOver(other *jwksCache, algorithms []string) {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	known := other.current.Load()
+	if known == nil {
+		return
+	}
+	var set keySet
+	for _, k := range *known {
+		if slices.ContainsFunc(algorithms, k.verifies) {
+			set = append(set, k)
+		}
+	}
+	if len(set) == 0 {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current.Store(&set)
+	c.currentAsOf, c.suspectFetchAt = other.currentAsOf, other.suspectFetchAt
+	c.failure, c.failedAt = other.failure, other.failedAt
 }
 
 // keys returns the keys for a token, and the set that they are of. Its error is errUnknownKey, an overload of
@@ -235,11 +260,8 @@ func (c *jwksCache) logTransition(previous, err error) {
 
 // run fetches the keys at once if none are known, and then at each interval until ctx ends.
 func (c *jwksCache) run(ctx context.Context) {
-	timer := time.NewTimer(c.refreshInterval)
+	timer := time.NewTimer(c.untilRefresh())
 	defer timer.Stop()
-	if c.current.Load() == nil {
-		timer.Reset(0)
-	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -260,6 +282,16 @@ func (c *jwksCache) run(ctx context.Context) {
 		}
 		timer.Reset(pause)
 	}
+}
+
+// untilRefresh returns the time until the known keys are as old as the interval. Those of a replaced backend may be already.
+func (c *jwksCache) untilRefresh() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current.Load() == nil {
+		return 0
+	}
+	return c.refreshInterval - c.now().Sub(c.currentAsOf)
 }
 
 // close cancels the fetch in flight and waits for its end.

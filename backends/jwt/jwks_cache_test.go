@@ -204,3 +204,23 @@ func TestJWKSCache_FetchEndsDuringLookup(t *testing.T) {
 		}
 	})
 }
+
+// TestJWKSCache_Run_AfterTakeOver: the keys of a replaced backend are fetched anew when they are due, as if nothing had been replaced.
+func TestJWKSCache_Run_AfterTakeOver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		replaced := newFakeFetches(t)
+		if _, _, err := replaced.keys(t.Context(), "HS256", "1"); err != nil {
+			t.Fatalf("keys: %v", err)
+		}
+		time.Sleep(4 * time.Minute)
+		f := newFakeFetches(t)
+		f.takeOver(replaced.jwksCache, []string{"HS256"})
+		ctx, cancel := context.WithTimeout(t.Context(), 7*time.Minute)
+		defer cancel()
+		f.run(ctx)
+		if diff := cmp.Diff([]time.Duration{time.Minute, 6 * time.Minute}, f.startTimes()); diff != "" {
+			t.Errorf("fetches (-want +got):\n%s", diff)
+		}
+	})
+}

@@ -491,3 +491,44 @@ func TestConfig_Validate_TLS(t *testing.T) {
 		}
 	}
 }
+
+// TestBackend_TakeOver replaces a backend while its issuer is away. A forged token is a failure, which would admit its bearer, only if
+// the keys came from elsewhere or are for other algorithms.
+func TestBackend_TakeOver(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		change func(*Config)
+		isKept bool
+	}{
+		"another clock skew":          {func(c *Config) { c.ClockSkew = time.Minute }, true},
+		"another timeout":             {func(c *Config) { c.JWKSTimeout = time.Second }, true},
+		"one more algorithm":          {func(c *Config) { c.Algorithms = []string{"RS256", "ES256"} }, true},
+		"other algorithms":            {func(c *Config) { c.Algorithms = []string{"RS256"} }, false},
+		"another address":             {func(c *Config) { c.JWKSURL += "?2" }, false},
+		"another server to trust":     {func(c *Config) { c.TLS.ServerName = "login.example" }, false},
+		"a secret in place of an URL": {func(c *Config) { *c = withSecret(nil) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			i := startIssuer(t, firstKey(t))
+			cfg := withIssuer(i)
+			replaced, _ := newBackend(t, cfg, nil)
+			wantDecision(t, mustCheck(t, replaced, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+			i.setMode(t, backendtest.Refuse())
+			test.change(&cfg)
+			b, _ := newBackend(t, cfg, nil)
+			b.TakeOver(replaced)
+			forged := sign(t, cfg.Algorithms[0], "2", signingKey(cfg.Algorithms[0]), goodClaims(nil))
+			_, err := b.Check(t.Context(), openingRequest(forged))
+			if isFailure := backends.AsFailure(err) != nil; isFailure != (!test.isKept && cfg.JWKSURL != "") {
+				t.Errorf("a token of an unknown key: %v", err)
+			}
+			if !test.isKept {
+				return
+			}
+			wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+			b.TakeOver(nil)
+			wantDecision(t, mustCheck(t, b, openingRequest(tokenForKey1(t))), backends.Allowed, "token is valid")
+		})
+	}
+}

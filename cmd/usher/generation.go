@@ -165,7 +165,11 @@ func (n *node) makeBackend(g, previous *generation, name string) error {
 		}
 		return nil
 	}
-	return n.addBackend(g, name, parts, chains)
+	if err := n.addBackend(g, name, parts, chains); err != nil || previous == nil {
+		return err
+	}
+	g.adapters[name].takeOver(previous.adapters[name])
+	return nil
 }
 
 // addBackend makes a backend over its members' chains.

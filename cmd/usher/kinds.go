@@ -120,6 +120,13 @@ func newAdapter(b backends.Backend) adapter {
 	return a
 }
 
+// takeOver gives the backend what the one that it replaces has learned. The zero adapter has learned nothing.
+func (a adapter) takeOver(replaced adapter) {
+	if heir, learns := a.Backend.(interface{ TakeOver(backends.Backend) }); learns {
+		heir.TakeOver(replaced.Backend)
+	}
+}
+
 // backendSettings are the settings of one backend.
 type backendSettings struct {
 	// Settings are nil while the kind is unknown.

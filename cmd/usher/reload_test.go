@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"encoding"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -458,6 +461,45 @@ func TestNode_Reload_KeepsBackends(t *testing.T) {
 		t.Error("the origin was made anew")
 	}
 	<-before.closed // no request is served by it
+}
+
+// TestNode_Reload_KeepsIssuersKeys: a jwt backend with other settings still knows the keys while their server is away, so that forged
+// tokens are no outage.
+func TestNode_Reload_KeepsIssuersKeys(t *testing.T) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": %q}]}`, base64.RawURLEncoding.EncodeToString(public))
+	}))
+	defer issuer.Close()
+	sign := func(key ed25519.PrivateKey) string {
+		text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid":"1"}`)) + "." +
+			base64.RawURLEncoding.EncodeToString([]byte(`{"exp":4102444800}`))
+		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
+	}
+	const skew = "clock_skew: 30s"
+	text := reloadText(stageOrigin(t), "http://127.0.0.1:9", "kind: httprequest,", "kind: jwt, algorithms: [ EdDSA ], "+skew+
+		fmt.Sprintf(", jwks_url: %q }", issuer.URL)+"\n  other: { kind: httprequest,")
+	r := startReloadNode(t, text)
+	if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+sign(private)); status != http.StatusOK {
+		t.Fatalf("a token of the issuer: %d, want 200", status)
+	}
+	issuer.Close()
+	r.reloadTo(strings.Replace(text, skew, "clock_skew: 31s", 1))
+	_, forger, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+sign(forger)); status == http.StatusOK {
+			t.Error("a forged token: 200")
+		}
+	}
+	if status, _ := get(t, r.address+"/play/a002/index.m3u8?token="+sign(private)); status != http.StatusOK {
+		t.Errorf("a token of the issuer after the reload: %d, want 200", status)
+	}
 }
 
 // TestNode_Reload_Backends: sessions follow their route to another backend, and what else a reload changes holds at once.
