@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"math"
 	"net/netip"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 // Bounds of claims, the same as for every backend's decisions.
@@ -80,19 +80,10 @@ func (b *Backend) rejectionByChannel(claims jwt.MapClaims, channel string) strin
 	if !ok {
 		return "token lists no channels"
 	}
-	if !slices.ContainsFunc(patterns, func(pattern string) bool { return matchesChannel(pattern, channel) }) {
+	if !setting.MatchesChannel(patterns, channel) {
 		return "token is for another channel"
 	}
 	return ""
-}
-
-// matchesChannel reports whether the pattern matches the channel. An invalid pattern matches none.
-func matchesChannel(pattern, channel string) bool {
-	if pattern == "*" {
-		return true
-	}
-	ok, err := path.Match(pattern, channel)
-	return ok && err == nil
 }
 
 func (b *Backend) rejectionByAddress(claims jwt.MapClaims, address netip.Addr) string {

@@ -52,7 +52,7 @@ func TestCheck_Claims(t *testing.T) {
 		"the channel in a list":   {channels, jwt.MapClaims{"channels": []string{"b", "a001"}}, valid},
 		"the channel among words": {channels, jwt.MapClaims{"channels": "b  a001 c"}, valid},
 		"a pattern":               {channels, jwt.MapClaims{"channels": []string{"a*"}}, valid},
-		"a pattern of classes":    {channels, jwt.MapClaims{"channels": []string{"[ab]00?"}}, valid},
+		"classes are themselves":  {channels, jwt.MapClaims{"channels": []string{"[ab]00?"}}, channel},
 		"all channels":            {channels, jwt.MapClaims{"channels": "*"}, valid},
 		"another channel": {
 			channels, jwt.MapClaims{"channels": []string{"a002", "A001", "a00", "a0011"}}, channel,

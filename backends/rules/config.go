@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 
@@ -23,7 +22,7 @@ type Config struct {
 type Rule struct {
 	// Addresses are viewer addresses: IPv4, IPv6, CIDR.
 	Addresses []string `yaml:"addresses"`
-	// Channels are channel patterns of [path.Match].
+	// Channels are channels, in which '*' matches any text, '/' included and also none.
 	Channels []string `yaml:"channels"`
 	// UserAgents are wildcards in which '*' matches any text, also none; case is ignored.
 	UserAgents []string `yaml:"user_agents"`
@@ -153,7 +152,7 @@ func (r Rule) validateConditions(key string) error {
 		_, err := parsePrefix(s)
 		return err
 	})
-	each("channels", r.Channels, validateChannel)
+	each("channels", r.Channels, setting.ValidateChannelPattern)
 	each("user_agents", r.UserAgents, validateNonEmpty)
 	each("hosts", r.Hosts, validateHost)
 	each("referers", r.Referers, validateHost)
@@ -170,16 +169,6 @@ var errEmpty = errors.New("must not be empty")
 func validateNonEmpty(s string) error {
 	if s == "" {
 		return errEmpty
-	}
-	return nil
-}
-
-func validateChannel(pattern string) error {
-	if pattern == "" {
-		return errEmpty
-	}
-	if _, err := path.Match(pattern, ""); err != nil {
-		return fmt.Errorf("%q: %w", pattern, err)
 	}
 	return nil
 }

@@ -5,46 +5,9 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"unicode"
 
 	"usher/backends/setting"
 )
-
-// matchesByTable computes matchesWildcard by a table over all prefixes of both.
-func matchesByTable(pattern, text string) bool {
-	reached := make([]bool, len(text)+1)
-	reached[0] = true
-	for i := range len(pattern) {
-		next := make([]bool, len(text)+1)
-		for t := range reached {
-			switch {
-			case pattern[i] == '*':
-				next[t] = reached[t] || t > 0 && next[t-1]
-			case t > 0:
-				next[t] = reached[t-1] && (pattern[i] == text[t-1] || pattern[i] < 0x80 && text[t-1] < 0x80 &&
-					unicode.ToLower(rune(pattern[i])) == unicode.ToLower(rune(text[t-1])))
-			}
-		}
-		reached = next
-	}
-	return reached[len(text)]
-}
-
-func FuzzMatchesWildcard(f *testing.F) {
-	for _, seed := range [][2]string{
-		{"", ""}, {"*", ""}, {"a*b", "AxB"}, {"*ab*abc", "ababababc"}, {"**", "x"}, {"ü*", "Ü"}, {"a*a*a*a*b", "aaaaaaaa"},
-	} {
-		f.Add(seed[0], seed[1])
-	}
-	f.Fuzz(func(t *testing.T, pattern, text string) {
-		if len(pattern)*len(text) > 1<<16 {
-			return // the table takes too long
-		}
-		if got, want := matchesWildcard(pattern, text), matchesByTable(pattern, text); got != want {
-			t.Errorf("%q against %q: got %t, want %t", pattern, text, got, want)
-		}
-	})
-}
 
 // A listed token that Go finds in the query is found, whatever surrounds it, and an absent one is not.
 func FuzzHasListedToken(f *testing.F) {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"usher/backends/setting"
 )
 
 // validateHost rejects a pattern that matches no host name.
@@ -54,10 +56,10 @@ func matchesHost(patterns []string, name string) bool {
 	}
 	for _, p := range patterns {
 		if suffix, ok := strings.CutPrefix(p, "*"); ok {
-			if cut := len(name) - len(suffix); cut > 0 && equalFoldASCII(name[cut:], suffix) {
+			if cut := len(name) - len(suffix); cut > 0 && setting.MatchesWildcardFold(suffix, name[cut:]) {
 				return true
 			}
-		} else if equalFoldASCII(name, p) {
+		} else if setting.MatchesWildcardFold(p, name) {
 			return true
 		}
 	}

@@ -37,12 +37,3 @@ func TestRefererHost(t *testing.T) {
 		}
 	}
 }
-
-func TestLower_LettersAlone(t *testing.T) {
-	t.Parallel()
-	for c, want := range map[byte]byte{'A': 'a', 'Z': 'z', 'M': 'm', '@': '@', '[': '[', 'a': 'a', '0': '0', 0xc1: 0xc1} {
-		if got := lower(c); got != want {
-			t.Errorf("%q: got %q, want %q", c, got, want)
-		}
-	}
-}

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"path"
+	"slices"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // rule is a compiled [Rule].
@@ -42,20 +43,15 @@ func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 // matches reports whether the request meets every condition.
 func (r *rule) matches(request *backends.Request) bool {
 	return (len(r.networks) == 0 || containsAddress(r.networks, request.Address)) &&
-		(len(r.Channels) == 0 || matchesChannel(r.Channels, request.Channel)) &&
-		(len(r.UserAgents) == 0 || matchesAnyWildcard(r.UserAgents, request.UserAgent)) &&
+		(len(r.Channels) == 0 || setting.MatchesChannel(r.Channels, request.Channel)) &&
+		(len(r.UserAgents) == 0 || matchesUserAgent(r.UserAgents, request.UserAgent)) &&
 		(len(r.Hosts) == 0 || matchesHost(r.Hosts, hostWithoutPort(request.Host))) &&
 		(len(r.Referers) == 0 || matchesHost(r.Referers, refererHost(request.Referer))) &&
 		(len(r.Tokens) == 0 || hasListedToken(r.Tokens, request.Query))
 }
 
-func matchesChannel(patterns []string, channel string) bool {
-	for _, p := range patterns {
-		if ok, _ := path.Match(p, channel); ok { // the pattern is valid
-			return true
-		}
-	}
-	return false
+func matchesUserAgent(patterns []string, userAgent string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return setting.MatchesWildcardFold(pattern, userAgent) })
 }
 
 // outcome is the result of a rule's check with its member.

@@ -2,10 +2,10 @@ package users
 
 import (
 	"net/netip"
-	"path"
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // account is one user of the file.
@@ -39,7 +39,7 @@ func (a *account) decide(r *backends.Request, reason string, cutExpired bool, no
 		d.Reason = "account has expired"
 	case len(a.addresses) > 0 && !a.hasAddress(r.Address):
 		d.Reason = "account is for other addresses"
-	case len(a.channels) > 0 && !a.hasChannel(r.Channel):
+	case len(a.channels) > 0 && !setting.MatchesChannel(a.channels, r.Channel):
 		d.Reason = "account is for other channels"
 	default:
 		d.Verdict, d.MaxSessions = backends.Allowed, int32(a.connections) // at most maxConnections
@@ -55,15 +55,6 @@ func (a *account) hasAddress(address netip.Addr) bool {
 	address = address.Unmap().WithZone("")
 	for _, network := range a.addresses {
 		if network.Contains(address) {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *account) hasChannel(channel string) bool {
-	for _, pattern := range a.channels {
-		if ok, _ := path.Match(pattern, channel); ok { // the pattern is valid
 			return true
 		}
 	}

@@ -237,6 +237,7 @@ func TestCheck_AccountRestrictions(t *testing.T) {
 		"with a zone":                    {address("2001:db8::7%eth0"), allowedDecision("alice", byToken, 2)},
 		"its neighbour":                  {address("2001:db8::8"), addresses},
 		"a channel by its pattern":       {func(r *backends.Request) { r.Channel = "sport-1" }, allowedDecision("alice", byToken, 2)},
+		"a folder by its pattern":        {func(r *backends.Request) { r.Channel = "sport-1/hd" }, allowedDecision("alice", byToken, 2)},
 		"another channel":                {func(r *backends.Request) { r.Channel = "a002" }, channels},
 		"no channel":                     {func(r *backends.Request) { r.Channel = "" }, channels},
 	}

@@ -10,8 +10,8 @@
 //	    enable: true                                # false: denied
 //	    expires: 2026-12-31T00:00:00Z               # or a Unix time; without: never
 //	    connections: 2                              # at once; without, or 0: unlimited
-//	    addresses: [192.0.2.0/24]                   # without: all
-//	    channels: ["a001", "sport-*"]               # without: all
+//	    addresses: [192.0.2.0/24]                   # without: all; an empty list is an error
+//	    channels: ["a001", "sport-*"]               # the same; * is any text, '/' included
 //	  bob: { password: "sha256:<salt in hex>:<SHA-256 in hex of the salt's bytes and the password>" }
 //
 // Source: Cesbo's documentation of Astra, astra.cesbo.com, pages on access by users (auth=login:password or token=…, on

@@ -3,7 +3,6 @@ package users
 import (
 	"errors"
 	"fmt"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -110,19 +109,28 @@ func (p *parser) parseField(a *account, key string, at position, where string, v
 			return err
 		})
 	case "addresses":
-		p.eachItem(value, where, func(text string) error {
+		p.eachLimit(value, where, func(text string) error {
 			network, err := setting.ParseNetwork(text, errNetwork)
 			a.addresses = append(a.addresses, network)
 			return err
 		})
 	case "channels":
-		p.eachItem(value, where, func(text string) error {
+		p.eachLimit(value, where, func(text string) error {
 			a.channels = append(a.channels, text)
-			return validatePattern(text)
+			return setting.ValidateChannelPattern(text)
 		})
 	default: // the key is not shown: it may be a misplaced secret
 		p.report(at, account, "unknown key; want %s", accountKeys)
 	}
+}
+
+// eachLimit calls do for each item of a list that limits an account. It reports an empty one, which would not limit it: a program
+// that writes the file may mean that nothing is allowed.
+func (p *parser) eachLimit(value *yaml.Node, where string, do func(text string) error) {
+	if value.Kind == yaml.SequenceNode && len(value.Content) == 0 {
+		p.report(positionOf(value), where, "is empty; leave the key out for all, or set enable: false for none")
+	}
+	p.eachItem(value, where, do)
 }
 
 func (p *parser) addToken(a *account, text string) error {
@@ -188,13 +196,3 @@ func parseCount(text string) (int, error) {
 
 // errNetwork reports text that is neither an address nor a CIDR.
 var errNetwork = errors.New("want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24 or 2001:db8::/32")
-
-func validatePattern(text string) error {
-	if text == "" {
-		return errors.New("is empty")
-	}
-	if _, err := path.Match(text, ""); err != nil {
-		return errors.New(`is not a pattern; want a channel, with * and ? for any text and character, such as "sport-*"`)
-	}
-	return nil
-}

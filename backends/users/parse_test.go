@@ -4,12 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"path"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/backends/setting"
 )
 
 func mustParse(t testing.TB, text string) *accountTable {
@@ -225,11 +226,19 @@ func TestParse_ErrorPositions(t *testing.T) {
 		},
 		"no pattern": {
 			"users: { a: { tokens: [x], channels: ['a['] } }",
-			"f:1:39: users.a.channels[0]: is not a pattern; " +
-				`want a channel, with * and ? for any text and character, such as "sport-*"`,
+			`f:1:39: users.a.channels[0]: "a[": has ?, [ or \, but only * is a wildcard; ` +
+				`want a channel, with * for any text, such as "sport-*"`,
 		},
 		"no channel": {
-			"users: { a: { tokens: [x], channels: [''] } }", "f:1:39: users.a.channels[0]: is empty",
+			"users: { a: { tokens: [x], channels: [''] } }", "f:1:39: users.a.channels[0]: must not be empty",
+		},
+		"no channels": {
+			"users: { a: { tokens: [x], channels: [] } }",
+			"f:1:38: users.a.channels: is empty; leave the key out for all, or set enable: false for none",
+		},
+		"no addresses": {
+			"users: { a: { tokens: [x], addresses: [] } }",
+			"f:1:39: users.a.addresses: is empty; leave the key out for all, or set enable: false for none",
 		},
 		"an alias": {
 			"users: { a: { tokens: &t [x] }, b: { tokens: *t } }",
@@ -361,7 +370,7 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 			for _, pattern := range a.channels {
-				if _, err := path.Match(pattern, "a001"); err != nil {
+				if err := setting.ValidateChannelPattern(pattern); err != nil {
 					t.Errorf("%q: pattern %q", login, pattern)
 				}
 			}
