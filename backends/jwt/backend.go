@@ -61,7 +61,7 @@ func (b *Backend) loadKeys(log *slog.Logger) (err error) {
 	switch {
 	case b.cfg.Secret != "":
 		b.local = keySet{{value: []byte(b.cfg.Secret.Reveal())}}
-	case b.cfg.PublicKeyFile != "":
+	case b.cfg.PublicKeyFile.Path != "":
 		b.local, err = readPublicKey(b.cfg.PublicKeyFile, b.cfg.Algorithms)
 	default:
 		b.client, err = newClient(b.name, b.cfg, log)

@@ -28,7 +28,7 @@ func TestCheck_EveryAlgorithm(t *testing.T) {
 	for _, algorithm := range algorithms() {
 		sources := map[string]func(*Config){
 			"jwks": func(c *Config) { c.JWKSURL = published.URL() },
-			"pem":  func(c *Config) { c.PublicKeyFile = writeFile(t, pemOf(t, public["key "+kindOf(algorithm)])) },
+			"pem":  func(c *Config) { c.PublicKeyFile = keyFile(t, pemOf(t, public["key "+kindOf(algorithm)])) },
 		}
 		if isSymmetric(algorithm) {
 			sources = map[string]func(*Config){"secret": func(c *Config) { c.Secret = testSecret }}
@@ -171,7 +171,7 @@ func TestCheck_ForgedTokens_Denied(t *testing.T) {
 		}, malformed},
 	}
 	cfg := DefaultConfig()
-	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, rsaPEM)
+	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, keyFile(t, rsaPEM)
 	b, _ := newBackend(t, cfg, nil)
 	wantDecision(t, mustCheck(t, b, openingRequest(good(t))), backends.Allowed, "token is valid")
 	for name, tt := range tests {
@@ -338,7 +338,7 @@ func TestNew_ErrorsHideSecrets(t *testing.T) {
 	}
 	private := keyPairs()["RSA"].private.(*rsa.PrivateKey)
 	cfg := DefaultConfig()
-	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, writeFile(t, privatePEM(private))
+	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, keyFile(t, privatePEM(private))
 	_, err = New("tokens", cfg, nil)
 	if err == nil || !strings.Contains(err.Error(), `no public key or certificate in PEM, but "RSA PRIVATE KEY"`) {
 		t.Errorf("got %v, want the file's problem", err)

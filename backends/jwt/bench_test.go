@@ -17,7 +17,7 @@ func BenchmarkCheck(b *testing.B) {
 			cfg := withSecret(nil)
 			if !isSymmetric(algorithm) {
 				cfg.Secret, cfg.Algorithms = "", []string{algorithm}
-				cfg.PublicKeyFile = writeFile(b, pemOf(b, keyPairs()[kindOf(algorithm)].public))
+				cfg.PublicKeyFile = keyFile(b, pemOf(b, keyPairs()[kindOf(algorithm)].public))
 			}
 			backend, _ := newBackend(b, cfg, nil)
 			r := openingRequest(sign(b, algorithm, "1", signingKey(algorithm), goodClaims(nil)))

@@ -27,8 +27,8 @@ type Config struct {
 	Algorithms []string `yaml:"algorithms"`
 	// Secret is the key of HS algorithms, at least 32 bytes.
 	Secret setting.Secret `yaml:"secret"`
-	// PublicKeyFile is a PEM file: a public key or a certificate. It is read once.
-	PublicKeyFile string `yaml:"public_key_file"`
+	// PublicKeyFile is a PEM file: a public key or a certificate. It is read with the settings.
+	PublicKeyFile setting.File `yaml:"public_key_file"`
 	// JWKSURL is the URL of the issuer's JWK set, usually https.
 	JWKSURL string `yaml:"jwks_url"`
 	// JWKSRefreshInterval is the interval between fetches.
@@ -133,7 +133,7 @@ func (c Config) validateAlgorithms() error {
 
 func (c Config) validateSource() error {
 	set := 0
-	for _, isSet := range []bool{c.Secret != "", c.PublicKeyFile != "", c.JWKSURL != ""} {
+	for _, isSet := range []bool{c.Secret != "", c.PublicKeyFile.Path != "", c.JWKSURL != ""} {
 		if isSet {
 			set++
 		}

@@ -48,7 +48,9 @@ func TestConfig_Validate(t *testing.T) {
 	}{
 		"a secret is enough": {nil, nil},
 		"a public key is enough": {
-			func(c *Config) { c.Secret, c.PublicKeyFile, c.Algorithms = "", "key.pem", []string{"PS256"} }, nil,
+			func(c *Config) {
+				c.Secret, c.PublicKeyFile, c.Algorithms = "", setting.File{Path: "key.pem"}, []string{"PS256"}
+			}, nil,
 		},
 		"several algorithms": {func(c *Config) { c.Algorithms = []string{"HS256", "HS384", "HS512"} }, nil},
 		"a header alone":     {func(c *Config) { c.Parameter, c.Header = "", "Authorization" }, nil},
@@ -86,7 +88,7 @@ func TestConfig_Validate(t *testing.T) {
 		"no keys": {func(c *Config) { c.Secret, c.Algorithms = "", []string{"ES256"} }, []string{
 			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 0",
 		}},
-		"too many keys": {func(c *Config) { c.PublicKeyFile, c.JWKSURL = "key.pem", "https://a.example/" }, []string{
+		"too many keys": {func(c *Config) { c.PublicKeyFile, c.JWKSURL = setting.File{Path: "key.pem"}, "https://a.example/" }, []string{
 			"secret: exactly one of secret, public_key_file and jwks_url must be set, not 3",
 		}},
 		"a short secret": {
@@ -177,7 +179,7 @@ func TestConfig_ValidateJWKSURL(t *testing.T) {
 func TestDefaultConfig_LacksOnlyKeys(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, "key.pem"
+	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, setting.File{Path: "key.pem"}
 	if err := cfg.Validate(); err != nil {
 		t.Errorf("got %v, want nil", err)
 	}

@@ -30,6 +30,7 @@ import (
 
 	"usher/backends"
 	"usher/backends/backendtest"
+	"usher/backends/setting"
 )
 
 // testSecret is unlike any other text, so that a search finds it in an error.
@@ -135,6 +136,12 @@ func pemOf(t testing.TB, public crypto.PublicKey) []byte {
 		t.Fatalf("marshal the key: %v", err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
+}
+
+// keyFile returns a file with the text, as the settings read it.
+func keyFile(t testing.TB, text []byte) setting.File {
+	t.Helper()
+	return setting.ReadFile(writeFile(t, text))
 }
 
 func writeFile(t testing.TB, text []byte) string {

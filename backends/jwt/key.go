@@ -10,10 +10,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"usher/backends/setting"
 )
 
 // Bounds of an RSA key. RFC 7518 §3.3 requires 2048; beyond the upper bound a single token would cost a millisecond.
@@ -106,22 +107,21 @@ func (s keySet) matching(algorithm, id string) []jwt.VerificationKey {
 }
 
 // readPublicKey reads the key of a PEM file. The key must verify all of the algorithms.
-func readPublicKey(file string, algorithms []string) (keySet, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("public_key_file: %w", err)
+func readPublicKey(file setting.File, algorithms []string) (keySet, error) {
+	if file.Err != nil {
+		return nil, fmt.Errorf("public_key_file: %w", file.Err)
 	}
-	value, err := parsePublicKey(text)
+	value, err := parsePublicKey([]byte(file.Text.Reveal()))
 	if err != nil {
-		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
+		return nil, fmt.Errorf("public_key_file: %s: %w", file.Path, err)
 	}
 	k := key{value: value}
 	if err := k.validate(); err != nil {
-		return nil, fmt.Errorf("public_key_file: %s: %w", file, err)
+		return nil, fmt.Errorf("public_key_file: %s: %w", file.Path, err)
 	}
 	for _, algorithm := range algorithms {
 		if !k.verifies(algorithm) {
-			return nil, fmt.Errorf("algorithms: %s is not for the key in public_key_file: %s", algorithm, file)
+			return nil, fmt.Errorf("algorithms: %s is not for the key in public_key_file: %s", algorithm, file.Path)
 		}
 	}
 	return keySet{k}, nil

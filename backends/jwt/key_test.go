@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 func pemBlock(kind string, der []byte) []byte {
@@ -82,7 +83,7 @@ func TestReadPublicKey(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			cfg := DefaultConfig()
-			cfg.Algorithms, cfg.PublicKeyFile = tt.algorithms, writeFile(t, tt.text)
+			cfg.Algorithms, cfg.PublicKeyFile = tt.algorithms, keyFile(t, tt.text)
 			b, err := New("tokens", cfg, nil)
 			if tt.wrong != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.wrong) {
@@ -113,7 +114,7 @@ func TestKey_Validate_Size(t *testing.T) {
 func TestNew_MissingKeyFile(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, t.TempDir()+"/none.pem"
+	cfg.Algorithms, cfg.PublicKeyFile = []string{"RS256"}, setting.ReadFile(t.TempDir()+"/none.pem")
 	_, err := New("tokens", cfg, nil)
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "public_key_file: ") {
 		t.Errorf("got %v, want that the file is not there", err)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -463,6 +465,13 @@ func TestNode_Reload_KeepsBackends(t *testing.T) {
 	<-before.closed // no request is served by it
 }
 
+// signToken returns a JSON Web Token of the key "1" that is valid until 2100.
+func signToken(key ed25519.PrivateKey) string {
+	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid":"1"}`)) + "." +
+		base64.RawURLEncoding.EncodeToString([]byte(`{"exp":4102444800}`))
+	return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
+}
+
 // TestNode_Reload_KeepsIssuersKeys: a jwt backend with other settings still knows the keys while their server is away, so that forged
 // tokens are no outage.
 func TestNode_Reload_KeepsIssuersKeys(t *testing.T) {
@@ -474,16 +483,11 @@ func TestNode_Reload_KeepsIssuersKeys(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": %q}]}`, base64.RawURLEncoding.EncodeToString(public))
 	}))
 	defer issuer.Close()
-	sign := func(key ed25519.PrivateKey) string {
-		text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"EdDSA","kid":"1"}`)) + "." +
-			base64.RawURLEncoding.EncodeToString([]byte(`{"exp":4102444800}`))
-		return text + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(key, []byte(text)))
-	}
 	const skew = "clock_skew: 30s"
 	text := reloadText(stageOrigin(t), "http://127.0.0.1:9", "kind: httprequest,", "kind: jwt, algorithms: [ EdDSA ], "+skew+
 		fmt.Sprintf(", jwks_url: %q }", issuer.URL)+"\n  other: { kind: httprequest,")
 	r := startReloadNode(t, text)
-	if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+sign(private)); status != http.StatusOK {
+	if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+signToken(private)); status != http.StatusOK {
 		t.Fatalf("a token of the issuer: %d, want 200", status)
 	}
 	issuer.Close()
@@ -493,12 +497,49 @@ func TestNode_Reload_KeepsIssuersKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+sign(forger)); status == http.StatusOK {
+		if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+signToken(forger)); status == http.StatusOK {
 			t.Error("a forged token: 200")
 		}
 	}
-	if status, _ := get(t, r.address+"/play/a002/index.m3u8?token="+sign(private)); status != http.StatusOK {
+	if status, _ := get(t, r.address+"/play/a002/index.m3u8?token="+signToken(private)); status != http.StatusOK {
 		t.Errorf("a token of the issuer after the reload: %d, want 200", status)
+	}
+}
+
+// TestNode_Reload_PublicKeyFile: another key in the file that a setting names is a change of that setting.
+func TestNode_Reload_PublicKeyFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "issuer.pem")
+	writeKey := func() ed25519.PrivateKey {
+		public, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		der, err := x509.MarshalPKIXPublicKey(public)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return private
+	}
+	first := writeKey()
+	r := startReloadNode(t, reloadText(stageOrigin(t), "http://127.0.0.1:9", "kind: httprequest,",
+		fmt.Sprintf("kind: jwt, algorithms: [ EdDSA ], public_key_file: %q }\n  other: { kind: httprequest,", path)))
+	second := writeKey()
+	if status, result := r.post(); status != http.StatusOK || !slices.Equal(result.Changed, []string{"backends.portal.public_key_file"}) {
+		t.Fatalf("reload: %d %+v, want a change of the file", status, result)
+	}
+	for key, want := range map[*ed25519.PrivateKey]int{&first: http.StatusForbidden, &second: http.StatusOK} {
+		if status, _ := get(t, r.address+"/play/a001/index.m3u8?token="+signToken(*key)); status != want {
+			t.Errorf("a token of one of the two keys: %d, want %d", status, want)
+		}
+	}
+	if err := os.WriteFile(path, []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if status, result := r.post(); status != http.StatusUnprocessableEntity {
+		t.Errorf("a file without a key: %d %+v, want it refused", status, result)
 	}
 }
 
