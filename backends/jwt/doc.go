@@ -22,8 +22,9 @@
 //
 // Decided: no token means no opinion, so that other backends can decide; an invalid token is denied. What a token says
 // against its bearer (expired, another channel) counts even while no key is known, so an outage helps no token that
-// excludes itself. The token's window applies to the opening, unless end_session_on_expiry is set. Claims are validated here,
-// because the relevant time is the session's opening and the library uses the present. A configured claim that is
+// excludes itself. The token's window applies to the opening, unless end_session_on_expiry is set. A key that
+// is removed or replaced ends the sessions that it opened at their next re-check, also those whose token has expired. Claims are
+// validated here, because the relevant time is the session's opening and the library uses the present. A configured claim that is
 // invalid denies: otherwise it would lift a limit. Verified tokens are not cached: an HS256 costs about 5 µs, RS256 35,
 // EdDSA 50, ES256 70; a session is checked once per validity, and a cached token would outlive its key.
 //

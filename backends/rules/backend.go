@@ -60,7 +60,7 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	for i := range b.rules {
 		rule := &b.rules[i]
 		switch {
-		case rule.then == Pass || !rule.matches(r):
+		case rule.Action == Pass || !rule.matches(r):
 			continue
 		case rule.member == nil:
 			return afterSkippedFailure(rule.decision, skipped, r), nil
@@ -102,7 +102,7 @@ func (b *Backend) requestFor(i int, r *backends.Request) *backends.Request {
 func (b *Backend) hasLaterCheck(i int, r *backends.Request) bool {
 	for i++; i < len(b.rules); i++ {
 		rule := &b.rules[i]
-		if rule.then != Pass && rule.matches(r) {
+		if rule.Action != Pass && rule.matches(r) {
 			return rule.member != nil
 		}
 	}

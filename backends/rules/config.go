@@ -93,7 +93,7 @@ func (r Rule) validateReachability(key string, last bool) error {
 
 func (r Rule) validateActions(key string) error {
 	if r.Backend == "" {
-		return r.validateThen(key)
+		return r.validateAction(key)
 	}
 	var conflict error
 	if r.Action != NoAction {
@@ -107,8 +107,8 @@ func (r Rule) validateActions(key string) error {
 	)
 }
 
-// validateThen validates the actions of a rule without ask.
-func (r Rule) validateThen(key string) error {
+// validateAction validates the actions of a rule without a backend.
+func (r Rule) validateAction(key string) error {
 	var errs []error
 	if r.Action == NoAction {
 		errs = append(errs, fmt.Errorf("%s: want action or backend", key))

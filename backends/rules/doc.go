@@ -27,8 +27,8 @@
 //	  - { referers: [tv.example.com, "*.tv.example.com"], backend: portals, on_failure: pass }
 //	default: deny
 //
-// A rule matches if each of its conditions is met by one of the condition's entries. `then` is the action. `ask` names
-// a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_allow or on_deny
+// A rule matches if each of its conditions is met by one of the condition's entries. In channels and user_agents '*' is
+// any text, '/' included. `action` allows, denies or passes. `backend` names a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_allow or on_deny
 // says pass; its failure fails the whole check (on_failure: fail), or is passed on, or denies; without an opinion the
 // next rule follows. default: pass is no opinion: the backend that contains this one decides; a standalone one denies.
 //
@@ -44,7 +44,7 @@
 // must not look like a backend that hangs; answer_deadline covers the whole list. A re-check runs the whole list. An
 // allowed decision that was passed on leaves no trace: the deciding backend sets user, limit and validity. The first challenge
 // that was passed on comes with the default and with another backend's denial; the denial of a rule without one has none. Every
-// token of a query counts, as middlewares differ in the one they read. `then: allow` without a condition is rejected: most
+// token of a query counts, as middlewares differ in the one they read. `action: allow` without a condition is rejected: most
 // likely its conditions got lost, and default: allow does the same.
 //
 // Refused: countries, which need a GeoIP file; regular expressions, since '*' is enough; negated conditions.

@@ -17,18 +17,17 @@ type rule struct {
 	key      string // the rule's position in the config, such as rules[0]
 	networks []netip.Prefix
 
-	then     Action
 	decision backends.Decision // of a rule without a member
 
-	member                 *backends.Member // of ask; nil: none
+	member                 *backends.Member // of backend; nil: none
 	onYes, onNo, onFailure Action           // of a rule with a member
 }
 
 func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 	compiled := rule{
 		Rule: r, key: key,
-		then: r.Action, decision: decisionFor(key, r.Action),
-		member: member, onYes: r.OnAllow.orDefault(Allow), onNo: r.OnDeny.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
+		decision: decisionFor(key, r.Action),
+		member:   member, onYes: r.OnAllow.orDefault(Allow), onNo: r.OnDeny.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
 	}
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)

@@ -43,7 +43,7 @@ const maxTolerance = time.Hour
 type Config struct {
 	// Key is the key that the portal signs with.
 	Key setting.Secret `yaml:"key"`
-	// ExtraKeys are further keys, for rotation. A token may be made with any of them.
+	// ExtraKeys are further keys, for rotation. A token may be made with any of them. Removing one ends the sessions that it opened.
 	ExtraKeys []setting.Secret `yaml:"extra_keys"`
 	// Formula is the vendor's formula of the tokens.
 	Formula Formula `yaml:"formula"`

@@ -14,8 +14,10 @@
 // capitals in the hash, how a path with escapes is signed.
 //
 // The portal needs no change: the key of the media server ("securetoken://KEY") becomes `key`, and "no_check_ip=true"
-// becomes `no_check_ip: true`. To rotate keys, set the new one as `key` and list the old one under `keys` until all its
-// tokens have expired. A user_parameter must be among the route's credentials.
+// becomes `no_check_ip: true`. To rotate keys, set the new one as `key` and list the old one under `extra_keys` for as long
+// as a session that it opened may run: a re-check verifies the token again, so a key that is removed ends its sessions, also those
+// whose token expired long ago. That is how to end what a stolen key has opened. A user_parameter must be among the route's
+// credentials.
 //
 // Invariants:
 //   - A viewer is allowed only by a hash made with a key, for their channel and, unless disabled, their address.

@@ -16,7 +16,8 @@ const maxTolerance = time.Hour
 type Config struct {
 	// Secret is the secret that the portal signs with.
 	Secret setting.Secret `yaml:"secret"`
-	// ExtraSecrets are further secrets, for rotation. A link may be made with any of them.
+	// ExtraSecrets are further secrets, for rotation. A link may be made with any of them. Removing one ends the sessions that it
+	// opened.
 	ExtraSecrets []setting.Secret `yaml:"extra_secrets"`
 	// MD5Parameter is the query parameter of the hash.
 	MD5Parameter string `yaml:"md5_parameter"`

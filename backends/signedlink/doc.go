@@ -25,7 +25,8 @@
 // whatever the case of its name; its value is not unescaped; and there is no clock tolerance. $remote_addr is the
 // viewer's; an IPv4-mapped IPv6 address counts as IPv4. A path with a suffix that portals omit when they sign (`trim_suffixes`)
 // is tried without it, then unchanged. The expiry applies to openings, and to running sessions only with
-// `end_session_on_expiry`: Ministra's links live for five seconds.
+// `end_session_on_expiry`: Ministra's links live for five seconds. A re-check verifies the link again, so a secret that is removed
+// from `extra_secrets` ends the sessions that it opened, however long ago; keep it there for as long as they may run.
 //
 // Refused, where nginx is more lenient: an expiry without exactly ten digits (years 2001 to 2286), because a digit could
 // move between path and expiry: the link of /live/ch1 to 1669890000 would be one of /live/ch to 11669890000; a second

@@ -52,7 +52,7 @@ func New(name string, cfg Config, log *slog.Logger) (*Backend, error) {
 	return b, nil
 }
 
-// Run reloads the file every `reload` if it changed, until ctx ends, and then returns nil. Call it once.
+// Run reloads the file every reload_interval if it changed, until ctx ends, and then returns nil. Call it once.
 func (b *Backend) Run(ctx context.Context) error {
 	if b.cfg.ReloadInterval == 0 {
 		<-ctx.Done()
