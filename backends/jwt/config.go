@@ -51,8 +51,8 @@ type Config struct {
 	UserClaim string `yaml:"user_claim"`
 	// NameClaim is the claim of the displayed name. A token may lack it. Empty: not read.
 	NameClaim string `yaml:"name_claim"`
-	// ChannelsClaim is the claim of the token's channels, a list or a string separated by spaces. '*' matches any text in one,
-	// '/' included. A token must have it. Empty: any channel.
+	// ChannelsClaim is the claim of the token's channels, a list or a string separated by spaces. They are patterns as of
+	// [setting.MatchesChannel]. A token must have it. Empty: any channel.
 	ChannelsClaim string `yaml:"channels_claim"`
 	// AddressClaim is the claim of the viewer's address. A token must have it. Empty: any address.
 	AddressClaim string `yaml:"address_claim"`

@@ -22,7 +22,7 @@ type Config struct {
 type Rule struct {
 	// Addresses are viewer addresses: IPv4, IPv6, CIDR.
 	Addresses []string `yaml:"addresses"`
-	// Channels are channels, in which '*' matches any text, '/' included and also none.
+	// Channels are patterns; see [setting.MatchesChannel].
 	Channels []string `yaml:"channels"`
 	// UserAgents are wildcards in which '*' matches any text, also none; case is ignored.
 	UserAgents []string `yaml:"user_agents"`

@@ -98,7 +98,7 @@ func TestConfig_Validate(t *testing.T) {
 		"a wrong address":           {`rules: [{ addresses: [192.0.2.7, 192.0.2, "fe80::1%eth0"], action: deny }]`, "rules[0].addresses[1]: \"192.0.2\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24\nrules[0].addresses[2]: \"fe80::1%eth0\": want an address such as 192.0.2.7, or a CIDR such as 192.0.2.0/24"},
 		"a wrong network":           {`rules: [{ addresses: [192.0.2.0/33], action: deny }]`, `rules[0].addresses[0]: "192.0.2.0/33": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
 		"a network of both":         {`rules: [{ addresses: ["::ffff:0:0/64"], action: deny }]`, `rules[0].addresses[0]: "::ffff:0:0/64": want a CIDR such as 192.0.2.0/24 or 2001:db8::/32`},
-		"a wrong channel":           {`rules: [{ channels: ["[a"], action: deny }]`, `rules[0].channels[0]: "[a": has ?, [ or \, but only * is a wildcard; want a channel, with * for any text, such as "sport-*"`},
+		"a wrong channel":           {`rules: [{ channels: ["[a"], action: deny }]`, `rules[0].channels[0]: "[a": has [ or \, but only * and ? are wildcards; want a channel, with * for any text, such as "sport-*"`},
 		"a host with a scheme":      {`rules: [{ hosts: ["http://a"], action: deny }]`, `rules[0].hosts[0]: "http://a": want a host such as tv.example.com or *.example.com, without scheme, port and path`},
 		"a page with a path":        {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], action: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
 		"an IPv6 host":              {`rules: [{ hosts: ["2001:db8::1"], action: deny }]`, ""},

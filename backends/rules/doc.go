@@ -28,7 +28,8 @@
 //	default: deny
 //
 // A rule matches if each of its conditions is met by one of the condition's entries. In channels and user_agents '*' is
-// any text, '/' included. `action` allows, denies or passes. `backend` names a backend: if it allows, the rule allows, and if it denies, the rule denies, redirect included, unless on_allow or on_deny
+// any text, '/' included. `action` allows, denies or passes. `backend` names a backend: if it allows, the rule allows, and if it
+// denies, the rule denies, redirect included, unless on_allow or on_deny
 // says pass; its failure fails the whole check (on_failure: fail), or is passed on, or denies; without an opinion the
 // next rule follows. default: pass is no opinion: the backend that contains this one decides; a standalone one denies.
 //

@@ -57,6 +57,10 @@ func TestMatchesChannel(t *testing.T) {
 		"a folder in between":      {[]string{"tv/*/hd"}, "tv/travel/2/hd", true},
 		"nothing after the folder": {[]string{"tv/*"}, "tv", false},
 		"no pattern":               {nil, "tv", false},
+		"a question mark":          {[]string{"tv?"}, "tv2", true},
+		"it is not nothing":        {[]string{"tv?"}, "tv", false},
+		"it is one character":      {[]string{"?/*/?"}, "ü/travel/ж", true},
+		"and not two":              {[]string{"?"}, "tv", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +74,7 @@ func TestMatchesChannel(t *testing.T) {
 func TestValidateChannelPattern(t *testing.T) {
 	t.Parallel()
 	for pattern, isValid := range map[string]bool{
-		"a001": true, "sport-*": true, "*": true, "tv/*": true, "Россия 1": true, "": false, "a00?": false, "[ab]": false, `a\*`: false,
+		"a001": true, "sport-*": true, "*": true, "tv/*": true, "Россия 1": true, "": false, "a00?": true, "[ab]": false, `a\*`: false,
 	} {
 		if err := ValidateChannelPattern(pattern); (err == nil) != isValid {
 			t.Errorf("%q: got %v, want valid %t", pattern, err, isValid)

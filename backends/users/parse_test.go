@@ -226,7 +226,7 @@ func TestParse_ErrorPositions(t *testing.T) {
 		},
 		"no pattern": {
 			"users: { a: { tokens: [x], channels: ['a['] } }",
-			`f:1:39: users.a.channels[0]: "a[": has ?, [ or \, but only * is a wildcard; ` +
+			`f:1:39: users.a.channels[0]: "a[": has [ or \, but only * and ? are wildcards; ` +
 				`want a channel, with * for any text, such as "sport-*"`,
 		},
 		"no channel": {
