@@ -42,7 +42,7 @@ func TestEncodeRecord_RoundTrip(t *testing.T) {
 	want := fullRecord()
 	beside := map[string]bool{ // what scripts read, and what is not stored
 		"Expires": true, "Revision": true, "RevokedBefore": true, "IsEvicted": true, "IsClosed": true,
-		"OnSent": true, "OnFailure": true, "Current": true, "IsRecheck": true, "IsStranger": true,
+		"OnSent": true, "OnFailure": true, "Current": true, "IsRecheck": true, "IsStranger": true, "TokenTime": true,
 	}
 	for _, v := range []reflect.Value{reflect.ValueOf(want), reflect.ValueOf(want.Decision), reflect.ValueOf(*want.Request)} {
 		for i := range v.NumField() {
