@@ -1,11 +1,11 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"usher/actors/session"
@@ -16,8 +16,11 @@ import (
 	"usher/gateway/urlpath"
 )
 
-// edgeCheck is the memory that answering one edge takes. It is pooled.
+// edgeCheck is one check of an edge. It is pooled.
 type edgeCheck struct {
+	dialect  edge.Dialect
+	edgeAddr netip.Addr
+	at       string // the path at which the edge asks, which several routes may share
 	incoming edge.HTTPRequest
 	request  edge.CheckRequest
 	viewer   Request // as the edge reports it
@@ -27,47 +30,47 @@ type edgeCheck struct {
 // serveEdge answers an edge that asks over HTTP at an endpoint's path. The edge is at the other end of the connection, or
 // behind a trusted proxy that forwards its address.
 func (g *Gateway) serveEdge(ctx context.Context, req *Request, viewer client, resp *Response) error {
-	edgeAddr := req.Peer
-	endpoint, isAllowed := g.endpoints.AtPath(req.Path, edgeAddr)
-	if !isAllowed {
-		edgeAddr = viewer.address
-		endpoint, isAllowed = g.endpoints.AtPath(req.Path, edgeAddr)
-	}
-	if !isAllowed {
-		g.rejectUnlistedEdge(endpoint, edgeAddr, resp)
-		return nil
-	}
-	body, err := edge.ReadBody(req.Body)
-	if err != nil {
-		g.rejectUnreadable(endpoint, edgeAddr, err, resp)
-		return nil
-	}
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
 	defer g.release(check)
+	check.at, check.edgeAddr = req.Path, req.Peer
 	check.incoming = edge.HTTPRequest{
-		Method: req.Method, Query: req.Query, Host: req.Host, Header: req.Header, Body: body, IsForwarder: g.isForwarder,
+		Method: req.Method, Query: req.Query, Host: req.Host, Header: req.Header, IsForwarder: g.isForwarder,
 	}
-	if err := endpoint.Dialect().Decode(&check.incoming, &check.request); err != nil {
-		endpoint.WarnUnreadable(g.options.Logger, edgeAddr, err)
-		g.rejectUnreadable(endpoint, edgeAddr, err, resp)
+	endpoint, isAllowed := g.endpoints.AtPath(req.Path, check.edgeAddr)
+	if !isAllowed {
+		check.edgeAddr = viewer.address
+		endpoint, isAllowed = g.endpoints.AtPath(req.Path, check.edgeAddr)
+	}
+	if !isAllowed {
+		g.rejectUnlistedEdge(endpoint, check, resp)
 		return nil
 	}
-	return g.answerEdge(ctx, check, endpoint.Dialect(), edgeAddr, req.Path, resp)
+	check.dialect = endpoint.Dialect()
+	body, bodyErr := edge.ReadBody(req.Body)
+	check.incoming.Body = body
+	err := check.dialect.Decode(&check.incoming, &check.request)
+	if bodyErr == nil && err != nil {
+		endpoint.WarnUnreadable(g.options.Logger, check.edgeAddr, err)
+	}
+	if err := cmp.Or(bodyErr, err); err != nil {
+		g.rejectCheck(g.routeOf(endpoint), check, enforcement.UnreadableCheck, err.Error(), resp)
+		return nil
+	}
+	return g.answerEdge(ctx, check, resp)
 }
 
 // Check answers an edge that asks by other means than the public listener. The response is encoded in the dialect. Check
 // returns an error only if the edge disconnected.
 func (g *Gateway) Check(ctx context.Context, d edge.Dialect, edgeAddr netip.Addr, q *edge.CheckRequest, resp *Response) error {
-	endpoint, isAllowed := g.endpoints.OfDialect(d, edgeAddr)
-	if !isAllowed {
-		g.rejectUnlistedEdge(endpoint, edgeAddr, resp)
-		return nil
-	}
 	check, _ := g.edgeChecks.Get().(*edgeCheck)
 	defer g.release(check)
-	check.request = *q
+	check.dialect, check.edgeAddr, check.request = d, edgeAddr, *q
+	if endpoint, isAllowed := g.endpoints.OfDialect(d, edgeAddr); !isAllowed {
+		g.rejectUnlistedEdge(endpoint, check, resp)
+		return nil
+	}
 	check.request.Address = g.viewerAddress(q)
-	return g.answerEdge(ctx, check, d, edgeAddr, "", resp)
+	return g.answerEdge(ctx, check, resp)
 }
 
 func (g *Gateway) release(check *edgeCheck) {
@@ -92,109 +95,120 @@ func (g *Gateway) isEdgeOrProxy(address netip.Addr) bool {
 	return g.trusted.contain(address) || g.endpoints.Allow(address)
 }
 
+// routeOf returns an endpoint's route, or nil if the endpoint is nil.
+func (g *Gateway) routeOf(endpoint *edge.Endpoint) *route {
+	for _, r := range g.routes {
+		if endpoint != nil && r.endpoint == endpoint {
+			return r
+		}
+	}
+	return nil
+}
+
 // rejectUnlistedEdge refuses an edge outside the endpoint's networks and warns the operator, who most likely forgot to list
 // it. The endpoint may be nil.
-func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, address netip.Addr, resp *Response) {
-	endpoint.WarnUnlisted(g.options.Logger, address)
-	if g.waiveAtEndpoint(endpoint, address, enforcement.UnlistedEdge, resp) {
-		encodeForEdge(endpoint.Dialect(), &requestContext{}, resp)
-		return
+func (g *Gateway) rejectUnlistedEdge(endpoint *edge.Endpoint, check *edgeCheck, resp *Response) {
+	endpoint.WarnUnlisted(g.options.Logger, check.edgeAddr)
+	if endpoint != nil && endpoint.Dialect() != edge.Envoy {
+		_ = endpoint.Dialect().Decode(&check.incoming, &check.request) // what the viewer wants, without the body of a stranger
 	}
-	resp.refuse(http.StatusForbidden, "this address may not ask; add it to routes[].edge.networks")
+	g.rejectCheck(g.routeOf(endpoint), check, enforcement.UnlistedEdge, "this address may not ask; add it to routes[].edge.networks", resp)
 }
 
-// waiveAtEndpoint answers yes to an edge that cannot be told about a viewer, if the endpoint's route does not enforce
-// anything. It reports whether it did.
-func (g *Gateway) waiveAtEndpoint(endpoint *edge.Endpoint, edgeAddr netip.Addr, reason enforcement.Reason, resp *Response) bool {
-	i := slices.IndexFunc(g.routes, func(r *route) bool { return endpoint != nil && r.endpoint == endpoint })
-	if i < 0 || g.routes[i].config.Enforce == enforcement.Enforced {
-		return false
+// rejectCheck refuses a check about which no backend is asked. If the route does not enforce it, the edge gets yes, unless the
+// viewer may want to publish. Both answers are the same in every dialect. The route may be nil.
+func (g *Gateway) rejectCheck(r *route, check *edgeCheck, reason enforcement.Reason, why string, resp *Response) {
+	resp.refuse(http.StatusForbidden, why)
+	if r == nil {
+		return
+	}
+	g.tellRefusal(r, reason)
+	if r.config.Enforce == enforcement.Enforced || check.request.MayPublish() {
+		return
 	}
 	g.unenforced.Record(enforcement.Refusal{
-		Route: g.routes[i].name, Session: backends.SessionID(edgeAddr.As16()), Reason: reason,
-		Facts: []slog.Attr{slog.String("edge", edgeAddr.String())},
+		Route: r.name, Session: backends.SessionID(check.edgeAddr.As16()), Reason: reason,
+		Facts: []slog.Attr{slog.String("edge", check.edgeAddr.String())},
 	})
-	resp.Status = http.StatusOK
-	return true
+	resp.Status, resp.Body = http.StatusOK, nil
+	resp.keepFields("Cache-Control")
 }
 
-// rejectUnreadable refuses an edge's request that cannot be decoded, in the edge's dialect.
-func (g *Gateway) rejectUnreadable(endpoint *edge.Endpoint, edgeAddr netip.Addr, err error, resp *Response) {
-	if g.waiveAtEndpoint(endpoint, edgeAddr, enforcement.UnreadableCheck, resp) {
-		encodeForEdge(endpoint.Dialect(), &requestContext{}, resp)
-		return
-	}
-	resp.refuse(endpoint.Dialect().Encode(edge.CheckResult{Status: http.StatusForbidden}, resp), err.Error())
-}
-
-// answerEdge finds the viewer's target, decides, and encodes the response for the edge. at is the path at which the edge
-// asked; several routes may share it.
-func (g *Gateway) answerEdge(
-	ctx context.Context, check *edgeCheck, d edge.Dialect, edgeAddr netip.Addr, at string, resp *Response,
-) error {
-	q := &check.request
+// answerEdge finds the viewer's target, decides, and encodes the response for the edge.
+func (g *Gateway) answerEdge(ctx context.Context, check *edgeCheck, resp *Response) error {
 	rc := &resp.scratch
-	t, found := g.findEdgeTarget(d, edgeAddr, at, q)
-	switch {
-	case !found:
-		g.rejectUnrouted(d, edgeAddr, at, resp)
-	case !urlpath.IsClean(t.path) && g.waiveAtEndpoint(t.route.endpoint, edgeAddr, enforcement.UncleanPath, resp):
-	case !urlpath.IsClean(t.path):
-		resp.refuse(http.StatusForbidden, urlpath.Unclean)
-	default:
+	if t, found := g.findEdgeTarget(check); !found {
+		g.rejectUnrouted(check, resp)
+	} else if reason, why := whyUnchecked(&t, &check.request); reason != "" {
+		g.rejectCheck(t.route, check, reason, why, resp)
+	} else {
+		q := &check.request
 		check.viewer = Request{
 			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
-			edgeCheck: q, edgeAddr: edgeAddr, isPublish: q.IsPublish,
+			edgeCheck: q, edgeAddr: check.edgeAddr, isPublish: q.IsPublish,
 		}
 		check.header.Request = q
 		check.viewer.Header = &check.header
 		rc.begin(&check.viewer, &client{address: q.Address, scheme: q.Scheme, host: q.Host})
 		rc.aim(&t)
-		rc.isPlaylist = rc.isPlaylist || d.KeepsSessions()
+		rc.isPlaylist = rc.isPlaylist || check.dialect.KeepsSessions()
 		if err := g.admitAtEdge(ctx, rc, resp); err != nil {
 			return err
 		}
 	}
-	encodeForEdge(d, rc, resp)
+	encodeForEdge(check.dialect, rc, resp)
 	return nil
 }
 
+// whyUnchecked returns why no backend is asked about a viewer, who is refused; "" if one may be asked.
+func whyUnchecked(t *target, q *edge.CheckRequest) (_ enforcement.Reason, why string) {
+	switch {
+	case !urlpath.IsClean(t.path):
+		return enforcement.UncleanPath, urlpath.Unclean
+	case q.IsPublish && t.route.config.Edge.PublishBackend == "":
+		return enforcement.Publish, "publishing is not allowed; the route has no edge.publish_backend"
+	case q.Method != http.MethodGet && q.Method != http.MethodHead:
+		return enforcement.Method, "only GET and HEAD; the edge answers OPTIONS itself, as in deploy/edges"
+	default:
+		return "", ""
+	}
+}
+
 // findEdgeTarget returns the target of a viewer at an edge, from the first matching route that allows the edge.
-func (g *Gateway) findEdgeTarget(d edge.Dialect, edgeAddr netip.Addr, at string, q *edge.CheckRequest) (target, bool) {
+func (g *Gateway) findEdgeTarget(check *edgeCheck) (target, bool) {
 	for _, r := range g.routes {
-		if !r.endpoint.Matches(d, edgeAddr, at) {
+		if !r.endpoint.Matches(check.dialect, check.edgeAddr, check.at) {
 			continue
 		}
-		if t, found := r.edgeTarget(q); found {
+		if t, found := r.edgeTarget(&check.request); found {
 			return t, true
 		}
 	}
 	return target{}, false
 }
 
-// rejectUnrouted refuses a viewer for whose path the edge has no route, and warns the operator.
-func (g *Gateway) rejectUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string, resp *Response) {
-	g.warnUnrouted(d, edgeAddr, at)
+// rejectUnrouted refuses a viewer for whose path the edge has no route, and warns the operator. Of the edge's routes, one that
+// does not enforce it decides.
+func (g *Gateway) rejectUnrouted(check *edgeCheck, resp *Response) {
+	var first *route
+	hasWarned := false
 	for _, r := range g.routes {
-		if r.endpoint.Matches(d, edgeAddr, at) && g.waiveAtEndpoint(r.endpoint, edgeAddr, enforcement.NoRoute, resp) {
-			return
+		if !r.endpoint.Matches(check.dialect, check.edgeAddr, check.at) {
+			continue
+		}
+		hasWarned = hasWarned || r.endpoint.WarnUnrouted(g.options.Logger, check.edgeAddr, r.name)
+		if first == nil || first.config.Enforce == enforcement.Enforced && r.config.Enforce == enforcement.Unenforced {
+			first = r
 		}
 	}
-	resp.refuse(http.StatusForbidden, "no route serves this path and host")
-}
-
-// warnUnrouted warns that viewers of the edge ask for what none of its routes serves.
-func (g *Gateway) warnUnrouted(d edge.Dialect, edgeAddr netip.Addr, at string) {
-	for _, r := range g.routes {
-		if r.endpoint.Matches(d, edgeAddr, at) && r.endpoint.WarnUnrouted(g.options.Logger, edgeAddr, r.name) {
-			return
-		}
-	}
+	g.rejectCheck(first, check, enforcement.NoRoute, "no route serves this path and host", resp)
 }
 
 // admitAtEdge decides on a viewer of an edge. It writes the response that a viewer who asks for media would get.
 func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Response) error {
-	if answerUnchecked(rc, resp) {
+	r := rc.target.route
+	if r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !rc.canOpenSession() && !mayBePlaylist(rc.target.path) {
+		resp.Status = http.StatusOK
 		return nil
 	}
 	before := resp.numFields
@@ -212,7 +226,7 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		return nil
 	}
 	g.recordGroup(rc)
-	switch rc.target.route.endpoint.Matching() {
+	switch r.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
 		if rc.viewer.address.IsValid() {
 			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id, rc.now)
@@ -223,24 +237,6 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		}
 	}
 	return nil
-}
-
-// answerUnchecked answers what needs no decision, and reports whether it did.
-func answerUnchecked(rc *requestContext, resp *Response) bool {
-	r := rc.target.route
-	switch {
-	case rc.request.Method == http.MethodOptions: // a browser's preflight shows no credentials, and learns nothing
-		resp.Status = http.StatusOK
-	case r.config.Enforce == enforcement.Enforced && rc.request.Method != http.MethodGet && rc.request.Method != http.MethodHead:
-		resp.refuse(http.StatusForbidden, "only GET, HEAD and OPTIONS")
-	case rc.request.isPublish && r.config.Edge.PublishBackend == "":
-		resp.refuse(http.StatusForbidden, "publishing is not allowed; the route has no edge.publish_backend")
-	case !rc.canOpenSession() && r.endpoint.Matching() == edge.MatchByPlaylistsOnly && !mayBePlaylist(rc.target.path):
-		resp.Status = http.StatusOK
-	default:
-		return false
-	}
-	return true
 }
 
 // fingerprint returns the viewer's fingerprint on a target.

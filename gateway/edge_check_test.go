@@ -14,6 +14,7 @@ import (
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/urlpath"
 )
@@ -110,13 +111,13 @@ func TestServe_EdgeRouteBesideMediaRoute(t *testing.T) {
 
 func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 	t.Parallel()
-	const why = "only GET, HEAD and OPTIONS\n"
+	const why = "only GET and HEAD; the edge answers OPTIONS itself, as in deploy/edges\n"
 	for _, d := range proxyDialects() {
 		for method, tc := range map[string]struct {
 			status, opened int
 			body           string
 		}{
-			"": {200, 1, ""}, http.MethodGet: {200, 1, ""}, http.MethodHead: {200, 1, ""}, http.MethodOptions: {200, 0, ""},
+			"": {200, 1, ""}, http.MethodGet: {200, 1, ""}, http.MethodHead: {200, 1, ""}, http.MethodOptions: {403, 0, why},
 			http.MethodPost: {403, 0, why}, http.MethodDelete: {403, 0, why}, "get": {403, 0, why}, "CONNECT": {403, 0, why},
 		} {
 			t.Run(d.String()+" "+method, func(t *testing.T) {
@@ -125,9 +126,6 @@ func TestServe_EdgeCheck_ViewersMethod(t *testing.T) {
 				got := g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
 				if n := len(g.table.openRequests()); n != tc.opened || got.body != tc.body {
 					t.Errorf("%d open requests, answered %q; want %d, %q", n, got.body, tc.opened, tc.body)
-				}
-				if method == http.MethodOptions {
-					g.wantCheck(t, d, tc.status, edgeViewer{uri: "/play/a001/seg-17.ts", method: method})
 				}
 			})
 		}
@@ -274,6 +272,49 @@ func TestServe_EdgeCheckBody_Bounded(t *testing.T) {
 	}
 	if n := len(g.table.openRequests()); n != 1 {
 		t.Errorf("%d open requests, want the first alone", n)
+	}
+}
+
+// TestServe_EdgeCheckRefused_Counted has every refusal of a check about which no backend is asked, of the route that serves it and
+// of one that does not enforce it.
+func TestServe_EdgeCheckRefused_Counted(t *testing.T) {
+	t.Parallel()
+	const good = "/play/a001/index.m3u8?token=1"
+	elsewhere := allowNetworks("192.0.2.9/32")
+	for reason, tc := range map[enforcement.Reason]struct {
+		dialect edge.Dialect
+		edit    func(*RouteConfig)
+		viewer  edgeViewer
+		publish string // the body of a publisher's check
+	}{
+		enforcement.UnlistedEdge:    {edge.Nginx, elsewhere, edgeViewer{uri: good}, ""},
+		enforcement.UnreadableCheck: {edge.Nginx, nil, edgeViewer{uri: "no/path"}, ""},
+		enforcement.NoRoute:         {edge.Envoy, nil, edgeViewer{uri: "/elsewhere"}, ""},
+		enforcement.UncleanPath:     {edge.ForwardAuth, nil, edgeViewer{uri: "/play/a001/../x.ts"}, ""},
+		enforcement.Method:          {edge.ForwardAuth, nil, edgeViewer{uri: good, method: http.MethodOptions}, ""},
+		enforcement.Publish:         {edge.Flussonic, nil, edgeViewer{}, `{"name":"a001","ip":"192.0.2.7"}`},
+	} {
+		for _, mode := range []enforcement.Mode{enforcement.Enforced, enforcement.Unenforced} {
+			t.Run(fmt.Sprintf("%s, enforced %s", reason, mode), func(t *testing.T) {
+				t.Parallel()
+				edits := []func(*RouteConfig){func(r *RouteConfig) { r.Name, r.Enforce = "the edge's", mode }}
+				if tc.edit != nil {
+					edits = append(edits, tc.edit)
+				}
+				g := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(tc.dialect, edits...))
+				counted := g.recordRefusals()
+				for range 2 {
+					if tc.publish != "" {
+						g.post(t, "/auth", tc.publish)
+					} else {
+						g.check(t, tc.dialect, tc.viewer)
+					}
+				}
+				if want := "the edge's " + string(reason); !slices.Equal(counted(), []string{want, want}) {
+					t.Errorf("counted %q, want %q twice", counted(), want)
+				}
+			})
+		}
 	}
 }
 

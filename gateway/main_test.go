@@ -323,6 +323,23 @@ func (g *testGateway) useLogger(log *slog.Logger) {
 	g.variants = variants.New(o.MaxVariants, o.IdleTimeout, o.Sessions.Find, log)
 }
 
+// recordRefusals returns a function that returns the refusals counted since, each as "route reason". It is called before the
+// gateway's first request.
+func (g *testGateway) recordRefusals() func() []string {
+	var mu sync.Mutex
+	var counted []string
+	g.options.OnRefusal = func(route, reason string) {
+		mu.Lock()
+		defer mu.Unlock()
+		counted = append(counted, route+" "+reason)
+	}
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(counted)
+	}
+}
+
 // do sends one request; the fields are "Name: value".
 func (g *testGateway) do(t testing.TB, method, path string, fields ...string) reply {
 	t.Helper()

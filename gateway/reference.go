@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 	"usher/gateway/reference"
@@ -84,6 +85,7 @@ func (g *Gateway) openReference(rc *requestContext, buf *reference.Buffer, resp 
 	if rc.hasTicket {
 		g.warnOfReference(rc)
 	}
+	g.tellRefusal(rc.target.route, enforcement.BadReference)
 	resp.refuse(http.StatusForbidden, "the reference in the path is not valid for this channel and name; open the playlist again")
 	return false
 }

@@ -30,8 +30,10 @@ func TestServe_ForgedReference_Forbidden(t *testing.T) {
 			})
 			records := &logRecorder{}
 			g.useLogger(slog.New(records))
+			counted := g.recordRefusals()
 			ticket := g.ticket(t, "a001")
-			for name, path := range forgedPaths(t, g, foreign) {
+			forged := forgedPaths(t, g, foreign)
+			for name, path := range forged {
 				fields := []string{"Cookie: usher_ticket=" + ticket}
 				switch ticketIn {
 				case hls.TicketInPath:
@@ -44,6 +46,9 @@ func TestServe_ForgedReference_Forbidden(t *testing.T) {
 				if asked := g.upstream.RequestURIs(); len(asked) != 0 {
 					t.Errorf("%s: the origin was asked for %q", name, asked)
 				}
+			}
+			if got := counted(); len(got) != len(forged) || got[0] != "/play/{channel}/* bad_reference" {
+				t.Errorf("counted %q, want each of %d", got, len(forged))
 			}
 			if got := records.containing("reference invalid"); len(got) != 1 {
 				t.Errorf("logged %q, want one warning", got)

@@ -182,8 +182,15 @@ func (g *Gateway) claimsOfRefused(rc *requestContext, status int) ticket.Claims 
 
 // countRefusal tells of a refusal, if that is the response.
 func (g *Gateway) countRefusal(rc *requestContext, resp *Response) {
-	if resp.Status != 0 && g.options.OnRefusal != nil {
-		g.options.OnRefusal(rc.target.route.name, string(g.refusalReason(rc, resp.Status, rc.decision())))
+	if resp.Status != 0 {
+		g.tellRefusal(rc.target.route, g.refusalReason(rc, resp.Status, rc.decision()))
+	}
+}
+
+// tellRefusal tells of a response that refuses a viewer of the route.
+func (g *Gateway) tellRefusal(r *route, reason enforcement.Reason) {
+	if g.options.OnRefusal != nil {
+		g.options.OnRefusal(r.name, string(reason))
 	}
 }
 

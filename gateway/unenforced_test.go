@@ -370,6 +370,57 @@ func TestGateway_Unenforced_PublisherRefused(t *testing.T) {
 	}
 }
 
+// TestGateway_Unenforced_PublisherWithoutCheck_Refused has publishers about whom no backend is asked.
+func TestGateway_Unenforced_PublisherWithoutCheck_Refused(t *testing.T) {
+	t.Parallel()
+	below := func(r *RouteConfig) { r.Edge.ViewerPath, r.Edge.PublishBackend = "/tv/{channel}", "p" }
+	g := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(edge.Flussonic, waive, below),
+		edgeRoute(edge.Flussonic, waive, below, allowNetworks("192.0.2.9/32"), func(r *RouteConfig) { r.Path = "/unlisted" }))
+	for name, check := range map[string]struct{ path, body string }{
+		"a name of no route": {"/auth", `{"name":"a001","ip":"192.0.2.7"}`},
+		"an unclean name":    {"/auth", `{"name":"tv/..","ip":"192.0.2.7"}`},
+		"no name":            {"/auth", `{"ip":"192.0.2.7"}`},
+		"no address":         {"/auth", `{"name":"tv/a001"}`},
+		"no object":          {"/auth", `[]`},
+		"a body too large":   {"/auth", strings.Repeat(" ", edge.MaxBody+1)},
+		"an unlisted edge":   {"/unlisted", `{"name":"tv/a001","ip":"192.0.2.7"}`},
+	} {
+		if got := g.post(t, check.path, check.body); got.status != http.StatusForbidden {
+			t.Errorf("%s: got %d, want 403", name, got.status)
+		}
+	}
+	if counts := g.counts(); len(counts) != 0 {
+		t.Errorf("counted %v, want none: they were refused", counts)
+	}
+}
+
+// TestGateway_Unenforced_OtherMethodsAtEdge_Refused has viewers who may send something through an edge that reports methods. A
+// preflight shows no credentials and sends nothing, so it is served.
+func TestGateway_Unenforced_OtherMethodsAtEdge_Refused(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxyDialects() {
+		t.Run(d.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newEdgeTestGateway(t, nil, edgeRoute(d, waive))
+			unlisted := newEdgeTestGateway(t, func(c *Config) { c.TrustedProxies = nil }, edgeRoute(d, waive, allowNetworks("192.0.2.9/32")))
+			for method, status := range map[string]int{
+				http.MethodPut: 403, http.MethodPost: 403, "get": 403, http.MethodOptions: 200, http.MethodGet: 200,
+			} {
+				for _, uri := range []string{"/play/a001/index.m3u8?token=1", "/play/a001/../seg.ts", "/elsewhere"} {
+					g.wantCheck(t, d, status, edgeViewer{uri: uri, method: method})
+				}
+				unlisted.wantCheck(t, d, status, edgeViewer{uri: "/play/a001/index.m3u8?token=1", method: method})
+				if d != edge.Envoy {
+					g.wantCheck(t, d, status, edgeViewer{uri: "no/path", method: method})
+				}
+			}
+			if counts := g.counts(); counts[enforcement.Method] != 1 {
+				t.Errorf("counted %v, want one edge that passes on OPTIONS", counts)
+			}
+		})
+	}
+}
+
 // TestRequestContext_RefusalReason_TicketInPath has a ticket in the path that is valid, and one that was not read.
 func TestRequestContext_RefusalReason_TicketInPath(t *testing.T) {
 	t.Parallel()

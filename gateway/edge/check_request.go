@@ -2,6 +2,7 @@ package edge
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 )
@@ -83,7 +84,18 @@ func (h *ViewerHeader) Values(name string) []string {
 	return nil
 }
 
-// Decode decodes an edge's HTTP request. The error tells the operator what is wrong with the edge's settings.
+// MayPublish reports whether the viewer may want to send something, such as a stream, and not to play.
+func (q *CheckRequest) MayPublish() bool {
+	switch q.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return q.IsPublish
+	default:
+		return true
+	}
+}
+
+// Decode decodes an edge's HTTP request. The error tells the operator what is wrong with the edge's settings. Also with an error
+// it says whether the viewer [CheckRequest.MayPublish].
 func (d Dialect) Decode(in *HTTPRequest, q *CheckRequest) error {
 	*q = CheckRequest{}
 	switch d {
@@ -124,6 +136,7 @@ func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 // decodeNginx decodes what deploy/edges/nginx sends.
 func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
+	q.Method = methodOrGet(h.Get("X-Original-Method"))
 	uri := h.Get("X-Original-Uri")
 	if !strings.HasPrefix(uri, "/") {
 		return fmt.Errorf("X-Original-URI: %w", errMissing)
@@ -133,7 +146,6 @@ func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Real-IP: %w", errMissing)
 	}
-	q.Method = methodOrGet(h.Get("X-Original-Method"))
 	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = in.Host
 	q.setViewerHeader(h)
@@ -143,6 +155,7 @@ func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 // decodeForwardAuth decodes what Traefik's ForwardAuth and Caddy's forward_auth send.
 func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	h := in.Header
+	q.Method = methodOrGet(h.Get("X-Forwarded-Method"))
 	uri := h.Get("X-Forwarded-Uri")
 	if !strings.HasPrefix(uri, "/") {
 		return fmt.Errorf("X-Forwarded-Uri: %w", errMissing)
@@ -152,7 +165,6 @@ func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
 	}
-	q.Method = methodOrGet(h.Get("X-Forwarded-Method"))
 	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = h.Get("X-Forwarded-Host")
 	q.setViewerHeader(h)

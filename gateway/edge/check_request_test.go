@@ -426,3 +426,28 @@ func TestViewerHeader(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckRequest_MayPublish has checks that cannot be decoded: what the viewer may want is known all the same.
+func TestCheckRequest_MayPublish(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		dialect Dialect
+		in      HTTPRequest
+		want    bool
+	}{
+		"flussonic's publisher":      {Flussonic, HTTPRequest{Method: "POST", Body: []byte("{")}, true},
+		"flussonic's viewer":         {Flussonic, HTTPRequest{Method: "GET"}, false},
+		"nginx, PUT":                 {Nginx, HTTPRequest{Method: "GET", Header: http.Header{"X-Original-Method": {"PUT"}}}, true},
+		"nginx, POST by the edge":    {Nginx, HTTPRequest{Method: "POST", Header: http.Header{"X-Original-Method": {"GET"}}}, false},
+		"nginx, no method":           {Nginx, HTTPRequest{Method: "GET", Header: http.Header{}}, false},
+		"forward-auth, DELETE":       {ForwardAuth, HTTPRequest{Method: "GET", Header: http.Header{"X-Forwarded-Method": {"DELETE"}}}, true},
+		"forward-auth, a preflight":  {ForwardAuth, HTTPRequest{Method: "GET", Header: http.Header{"X-Forwarded-Method": {"OPTIONS"}}}, false},
+		"forward-auth, HEAD":         {ForwardAuth, HTTPRequest{Method: "GET", Header: http.Header{"X-Forwarded-Method": {"HEAD"}}}, false},
+		"forward-auth, a lower case": {ForwardAuth, HTTPRequest{Method: "GET", Header: http.Header{"X-Forwarded-Method": {"get"}}}, true},
+	} {
+		var q CheckRequest
+		if err := tc.dialect.Decode(&tc.in, &q); err == nil || q.MayPublish() != tc.want {
+			t.Errorf("%s: %v after %v, want %v and an error", name, q.MayPublish(), err, tc.want)
+		}
+	}
+}

@@ -13,13 +13,14 @@ var errMissing = errors.New("missing or not what it should be; set the edge up a
 // decodeFlussonic decodes an auth_backend request: the query of a GET for a viewer who plays, or the same fields as JSON in
 // a POST for one who publishes.
 func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
+	q.Method, q.IsPublish = http.MethodGet, in.Method == http.MethodPost
 	var get func(name string) string
-	if in.Method == http.MethodPost {
+	if q.IsPublish {
 		fields, err := readJSON(in.Body)
 		if err != nil {
 			return err
 		}
-		get, q.IsPublish = func(name string) string { return fields[name] }, true
+		get = func(name string) string { return fields[name] }
 	} else {
 		values, _ := url.ParseQuery(in.Query) // pairs that an odd User-Agent breaks are dropped, the rest is kept
 		get = values.Get
@@ -32,7 +33,6 @@ func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("ip: %w", errMissing)
 	}
-	q.Method = "GET"
 	q.Path = "/" + (&url.URL{Path: q.Channel}).EscapedPath()
 	q.Query = flussonicQuery(get("qs"), get("token"))
 	q.UserAgent, q.Referer, q.Host = get("user_agent"), get("referer"), get("host")

@@ -13,5 +13,6 @@
 // Decided: bans, kicks and stream limits are not enforced either. Nobody is refused, without an exception to remember.
 // Decided: viewers who are refused get no ticket of a session, so that none of them plays on once the route is enforced. Those who
 // could not be asked about get one, so that they do.
-// Refused: answering publishers with yes, because anyone could send a stream.
+// Refused: answering publishers with yes, because anyone could send a stream. So an edge gets no yes to a check that may be a
+// publisher's and cannot be read, nor to a viewer's method that may write.
 package enforcement

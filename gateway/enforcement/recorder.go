@@ -35,15 +35,25 @@ const (
 	NoRoute         Reason = "no_route"
 	// UncleanPath is a viewer's path at an edge with what an origin may read as another path.
 	UncleanPath Reason = "unclean_path"
+	// Method is a viewer's request at an edge that is neither GET nor HEAD.
+	Method Reason = "method"
+	// Publish is a publisher at an edge whose route lets nobody publish. It is enforced on every route.
+	Publish Reason = "publish"
+	// BadReference is a reference that is not valid for its channel and name. It is enforced on every route, since it leads nowhere.
+	BadReference Reason = "bad_reference"
 )
 
 // DeniedBy returns the reason of a denial.
 func DeniedBy(s backends.Source) Reason { return Reason(s.String()) }
 
 // Reasons returns all reasons.
-func Reasons() []Reason {
+func Reasons() []Reason { return append(waivable(), Publish, BadReference) }
+
+// waivable returns the reasons that routes may leave unenforced.
+func waivable() []Reason {
 	all := []Reason{
 		MissingCredential, NoTicket, BadTicket, UnknownKey, Addresses, Unchecked, UnlistedEdge, UnreadableCheck, NoRoute, UncleanPath,
+		Method,
 	}
 	for s := backends.FromBackend; s <= backends.FromOperator; s++ {
 		all = append(all, DeniedBy(s))
@@ -95,7 +105,7 @@ func (r *Recorder) For(unenforced []string) *Recorder {
 			continue
 		}
 		next.counts[route] = map[Reason]*atomic.Uint64{}
-		for _, reason := range Reasons() {
+		for _, reason := range waivable() {
 			next.counts[route][reason] = new(atomic.Uint64)
 		}
 	}
