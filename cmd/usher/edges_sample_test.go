@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	bootstrap "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	cors "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/cors/v3"
 	extauthz "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3" // the sample names it
 	manager "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -118,6 +120,12 @@ type traefikDynamic struct {
 			Service     string   `yaml:"service"`
 		} `yaml:"routers"`
 		Middlewares map[string]struct {
+			Headers struct {
+				AccessControlAllowOriginList []string `yaml:"accessControlAllowOriginList"`
+				AccessControlAllowMethods    []string `yaml:"accessControlAllowMethods"`
+				AccessControlAllowHeaders    []string `yaml:"accessControlAllowHeaders"`
+				AccessControlMaxAge          int64    `yaml:"accessControlMaxAge"`
+			} `yaml:"headers"`
 			ForwardAuth struct {
 				Address             string   `yaml:"address"`
 				TrustForwardHeader  bool     `yaml:"trustForwardHeader"`
@@ -136,7 +144,10 @@ type traefikDynamic struct {
 
 type traefikStatic struct {
 	EntryPoints map[string]struct {
-		Address string `yaml:"address"`
+		Address       string `yaml:"address"`
+		ProxyProtocol struct {
+			TrustedIPs []string `yaml:"trustedIPs"`
+		} `yaml:"proxyProtocol"`
 	} `yaml:"entryPoints"`
 	Providers struct {
 		File struct {
@@ -171,8 +182,12 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	if servers := dynamic.HTTP.Services[play.Service].LoadBalancer.Servers; len(servers) == 0 {
 		t.Errorf("there is no service %q", play.Service)
 	}
-	if diff := cmp.Diff([]string{"usher"}, play.Middlewares); diff != "" {
+	if diff := cmp.Diff([]string{"cors", "usher"}, play.Middlewares); diff != "" {
 		t.Fatalf("the middlewares of /play/ (-want +got):\n%s", diff)
+	}
+	if preflight := dynamic.HTTP.Middlewares["cors"].Headers; len(preflight.AccessControlAllowOriginList) == 0 ||
+		len(preflight.AccessControlAllowMethods) == 0 || len(preflight.AccessControlAllowHeaders) == 0 {
+		t.Errorf("the answer to a preflight is %+v, want origins, methods and headers", preflight)
 	}
 	auth := dynamic.HTTP.Middlewares["usher"].ForwardAuth
 	at, err := url.Parse(auth.Address)
@@ -184,6 +199,38 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"X-Session-Name", "X-Userid", "X-Usher-Source"}, auth.AuthResponseHeaders); diff != "" {
 		t.Errorf("authResponseHeaders (-want +got):\n%s", diff)
+	}
+}
+
+// TestEdges_TraefikSampleBehindBalancer reads the sample with the line for a load balancer. Traefik must not believe header fields of
+// a balancer, because the balancer passes on those that a viewer made up.
+func TestEdges_TraefikSampleBehindBalancer(t *testing.T) {
+	t.Parallel()
+	text := regexp.MustCompile(`(?m)^    #   (\w+: .*)$`).ReplaceAll(edgeFile(t, "traefik", "traefik.yaml"), []byte("    $1"))
+	var static traefikStatic
+	if err := yaml.Load(text, &static, yaml.WithKnownFields()); err != nil {
+		t.Fatalf("traefik.yaml: %v", err)
+	}
+	if static.EntryPoints["web"].ProxyProtocol.TrustedIPs == nil {
+		t.Errorf("traefik.yaml has no line for the PROXY protocol of a load balancer:\n%s", text)
+	}
+}
+
+// TestEdges_CaddySampleDropsForgedFields requires that what Caddy copies from Usher's answer is first removed from the viewer's
+// request: Caddy 2.10 and 2.11 keep a viewer's own where the answer has none.
+func TestEdges_CaddySampleDropsForgedFields(t *testing.T) {
+	t.Parallel()
+	text := string(edgeFile(t, "caddy", "Caddyfile"))
+	route, check, isOrdered := strings.Cut(text, "forward_auth ")
+	_, copied, found := strings.Cut(check, "copy_headers ")
+	if _, route, _ = strings.Cut(route, "\troute {"); route == "" || !isOrdered || !found {
+		t.Fatal("Caddyfile has no route with forward_auth and copy_headers: only a route keeps the order of its directives")
+	}
+	copied, _, _ = strings.Cut(copied, "\n")
+	for name := range strings.FieldsSeq(copied) {
+		if !strings.Contains(route, "request_header -"+name+"\n") {
+			t.Errorf("%s is copied to the request, and a viewer's own not removed before", name)
+		}
 	}
 }
 
@@ -315,8 +362,11 @@ func TestEdges_EnvoySampleChecksOnlyPlay(t *testing.T) {
 	for _, f := range m.GetHttpFilters() {
 		filters = append(filters, f.GetName())
 	}
-	if diff := cmp.Diff([]string{"envoy.filters.http.ext_authz", "envoy.filters.http.router"}, filters); diff != "" {
+	if diff := cmp.Diff([]string{"envoy.filters.http.cors", "envoy.filters.http.ext_authz", "envoy.filters.http.router"}, filters); diff != "" {
 		t.Errorf("the filters (-want +got):\n%s", diff)
+	}
+	if p := onlyMessage[*cors.CorsPolicy](t, b); len(p.GetAllowOriginStringMatch()) == 0 || p.GetAllowMethods() == "" || p.GetAllowHeaders() == "" {
+		t.Errorf("the answer to a preflight is %v, want origins, methods and headers", p)
 	}
 	var unchecked extauthz.ExtAuthzPerRoute
 	for _, r := range m.GetRouteConfig().GetVirtualHosts()[0].GetRoutes() {

@@ -1,0 +1,161 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"usher/backends/backendtest"
+)
+
+// obligingOrigin serves the same media to any method and path, and records the requests.
+type obligingOrigin struct {
+	mu       sync.Mutex
+	requests []*http.Request
+}
+
+func (o *obligingOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.requests = append(o.requests, r)
+	_, _ = io.WriteString(w, "media")
+}
+
+// asked returns the requests since the last call.
+func (o *obligingOrigin) asked() []*http.Request {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	requests := o.requests
+	o.requests = nil
+	return requests
+}
+
+// startForEach runs a test with each edge in front of an obligingOrigin.
+func startForEach(t *testing.T, test func(*testing.T, *edge, *obligingOrigin)) {
+	t.Helper()
+	for name, startEdge := range map[string]func(*testing.T, *liveOrigin, string) *edge{
+		"nginx": startNginx, "Caddy": startCaddy, "HAProxy": startHAProxy,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			origin := &obligingOrigin{}
+			server := httptest.NewServer(origin)
+			t.Cleanup(server.Close)
+			test(t, startEdge(t, &liveOrigin{url: server.URL}, ""), origin)
+		})
+	}
+}
+
+// send sends a request with fields, "Name: value", and returns the response and its body.
+func (e *edge) send(t *testing.T, method, path string, fields ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, e.url+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, field := range fields {
+		name, value, _ := strings.Cut(field, ": ")
+		req.Header[name] = []string{value} // as written
+	}
+	resp, err := e.client.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return resp, string(body)
+}
+
+// TestEdges_Options_AnsweredByEdge sends OPTIONS without credentials, as a browser's preflight and bare. The origin gets none of them.
+func TestEdges_Options_AnsweredByEdge(t *testing.T) {
+	t.Parallel()
+	startForEach(t, func(t *testing.T, e *edge, origin *obligingOrigin) {
+		for name, fields := range map[string][]string{
+			"bare": nil,
+			"preflight": {
+				"Origin: https://tv.example.com", "Access-Control-Request-Method: GET",
+				"Access-Control-Request-Headers: authorization,range",
+			},
+		} {
+			for _, path := range []string{"/play/a001/seg-17.ts", "/play/a001/index.m3u8"} {
+				resp, body := e.send(t, http.MethodOptions, path, fields...)
+				if requests := origin.asked(); resp.StatusCode != http.StatusNoContent || body != "" || len(requests) > 0 {
+					t.Errorf("%s, OPTIONS %s: %d %q, %d requests of the origin; want 204 and none", name, path, resp.StatusCode, body, len(requests))
+				}
+				for field, want := range map[string]string{
+					"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS", "Access-Control-Max-Age": "86400",
+				} {
+					if got := resp.Header.Values(field); len(got) != 1 || got[0] != want {
+						t.Errorf("%s, OPTIONS %s: %s is %q, want %q", name, path, field, got, want)
+					}
+				}
+				if got := resp.Header.Get("Access-Control-Allow-Headers"); fields != nil && got != "authorization,range" {
+					t.Errorf("OPTIONS %s: Access-Control-Allow-Headers is %q, want those that were asked for", path, got)
+				}
+			}
+		}
+	})
+}
+
+// TestEdges_ForgedHeaders_Ignored has a viewer send the fields by which edges tell Usher what a viewer wants, and those by which Usher
+// tells an origin of its viewer.
+func TestEdges_ForgedHeaders_Ignored(t *testing.T) {
+	t.Parallel()
+	startForEach(t, func(t *testing.T, e *edge, origin *obligingOrigin) {
+		const allowed = "/play/a001/index.m3u8?token=good"
+		e.wantStatus(t, e.client, allowed, http.StatusOK)
+		origin.asked()
+		for _, separator := range []string{"-", "_"} { // some servers take one for the other
+			for _, method := range []string{http.MethodGet, http.MethodOptions} {
+				var fields []string
+				for name, value := range map[string]string{
+					"X-Forwarded-Uri": allowed, "X-Forwarded-Method": method, "X-Original-Uri": allowed, "X-Original-Method": method,
+					"X-Original-Url": allowed, "X-Rewrite-Url": allowed, "X-Http-Method-Override": method,
+				} {
+					fields = append(fields, strings.ReplaceAll(name, "-", separator)+": "+value)
+				}
+				if resp, _ := e.send(t, http.MethodGet, "/play/b002/seg-17.ts", fields...); resp.StatusCode != http.StatusForbidden {
+					t.Errorf("with %q: %d, want 403", fields, resp.StatusCode)
+				}
+			}
+			for _, name := range []string{"X-Forwarded-For", "X-Real-Ip", "Forwarded", "X-Client-Ip", "True-Client-Ip"} {
+				name = strings.ReplaceAll(name, "-", separator)
+				path := fmt.Sprintf("/play/a001/index.m3u8?token=good-%s", name)
+				if resp, _ := e.send(t, http.MethodGet, path, name+": 192.0.2.99"); resp.StatusCode != http.StatusOK {
+					t.Errorf("with %s: %d, want 200", name, resp.StatusCode)
+				}
+			}
+		}
+		if forged := e.sessions(t, "address=192.0.2.99"); len(forged) > 0 {
+			t.Errorf("%d sessions have the address that the viewer made up, want none", len(forged))
+		}
+		if requests := origin.asked(); len(requests) != 10 {
+			t.Errorf("the origin was asked %d times, want once for each playlist", len(requests))
+		}
+	})
+}
+
+// TestEdges_ForgedUser_NotPassedOn has a viewer name a user to the origin, when Usher knows the viewer's and when it knows none. nginx
+// and HAProxy tell the origin of no user.
+func TestEdges_ForgedUser_NotPassedOn(t *testing.T) {
+	t.Parallel()
+	origin := &obligingOrigin{}
+	server := httptest.NewServer(origin)
+	t.Cleanup(server.Close)
+	e := startCaddy(t, &liveOrigin{url: server.URL}, "")
+	for token, mode := range map[string]backendtest.Mode{"good": backendtest.Healthy(), "good-in-outage": backendtest.Refuse()} {
+		setMode(t, e.middleware, mode)
+		e.send(t, http.MethodGet, "/play/a001/index.m3u8?token="+token, "X-Session-Name: forged", "X-Userid: forged", "X-Usher-Source: forged")
+		requests := origin.asked()
+		if len(requests) != 1 || strings.Contains(fmt.Sprint(requests[0].Header), "forged") || requests[0].Header.Get("X-Usher-Source") == "" {
+			t.Errorf("%s: the origin got %d requests, %v; want one, of the user that Usher knows", token, len(requests), requests)
+		}
+	}
+}
