@@ -284,6 +284,9 @@ type Observer interface {
 	// Decided tells that a session has the decision after in place of before. A nil before: it had none; a nil after: the
 	// session has left the node.
 	Decided(r *backends.Request, before, after *backends.Decision)
+	// Moved tells that a session with the decision d is of r.Backend since a reload, and of the backend from no longer. Nothing was
+	// decided.
+	Moved(r *backends.Request, from string, d *backends.Decision)
 	// Waited tells how long the viewer waited for that first decision.
 	Waited(r *backends.Request, d *backends.Decision, waited time.Duration)
 	// Verified tells for how long the viewer watched without an answer, until that one came.
@@ -302,6 +305,7 @@ type Observer interface {
 type noObserver struct{}
 
 func (noObserver) Decided(*backends.Request, *backends.Decision, *backends.Decision) {}
+func (noObserver) Moved(*backends.Request, string, *backends.Decision)               {}
 func (noObserver) Waited(*backends.Request, *backends.Decision, time.Duration)       {}
 func (noObserver) Verified(*backends.Request, *backends.Decision, time.Duration)     {}
 func (noObserver) RecheckDue(string)                                                 {}

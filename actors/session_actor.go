@@ -273,21 +273,24 @@ func (a *sessionActor) renameBackend() {
 	}
 	s := a.session
 	s.request.SetBackend(s.backend.Load().name)
-	if d := s.decision.Load(); d != nil && a.observed != unique.Make(s.request.Backend()) {
-		a.observe(s.Request(), d, d)
+	if d := s.decision.Load(); d != nil {
+		a.observeBackend(s.Request(), d)
 	}
 }
 
-// observe tells the observer of another decision on the request, of the backend of which it was told before.
+// observe tells the observer of another decision on the request.
 func (a *sessionActor) observe(r *backends.Request, before, after *backends.Decision) {
-	o := a.registry.options.Observer
+	a.observeBackend(r, before)
+	a.registry.options.Observer.Decided(r, before, after)
+}
+
+// observeBackend tells the observer if the request is of another backend than the one that it was told of with the decision d.
+func (a *sessionActor) observeBackend(r *backends.Request, d *backends.Decision) {
 	told, of := a.observed, unique.Make(r.Backend)
-	if before != nil && told != (unique.Handle[string]{}) && told != of {
-		o.Decided(ofBackend(r, told.Value()), before, nil)
-		before = nil
-	}
 	a.observed = of
-	o.Decided(r, before, after)
+	if d != nil && told != (unique.Handle[string]{}) && told != of {
+		a.registry.options.Observer.Moved(r, told.Value(), d)
+	}
 }
 
 // countViewer adds the viewer to the viewers of their channel, or removes them.

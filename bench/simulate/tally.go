@@ -89,6 +89,9 @@ func (t *tally) Decided(_ *backends.Request, _, after *backends.Decision) {
 	}
 }
 
+// Moved is told of reloads, which no simulation has.
+func (t *tally) Moved(*backends.Request, string, *backends.Decision) {}
+
 // Waited is told how long a viewer waited, which open knows better.
 func (t *tally) Waited(*backends.Request, *backends.Decision, time.Duration) {}
 

@@ -65,7 +65,8 @@ func (n *node) overloadStats() overloadstats.Stats {
 	return overloadstats.Stats{Memory: n.memory.Stats(), Reached: reached}
 }
 
-// observer counts what sessions do, and follows those without an answer.
+// observer counts what sessions do, and follows those without an answer. One of these that moves to another backend stays in the
+// outage in which it became unverified.
 type observer struct {
 	*admin.Recorder
 	freeRides *freerides.Tracker

@@ -32,6 +32,7 @@ import (
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
+	"usher/gateway/admin/freerides"
 )
 
 // reloadNode is a node that serves by a settings file, as `usher serve` does.
@@ -579,6 +580,53 @@ func TestNode_Reload_Backends(t *testing.T) {
 	}
 	if !r.logger.Enabled(t.Context(), slog.LevelDebug) {
 		t.Error("the log level is not debug")
+	}
+}
+
+// TestNode_Reload_Moved_NothingDecided: sessions that follow their route to another backend are no new decisions, denials or
+// openings, and stay in the outage that let them in.
+func TestNode_Reload_Moved_NothingDecided(t *testing.T) {
+	first, _ := stagePortal(t)
+	second, _ := stagePortal(t)
+	text := reloadText(stageOrigin(t), first) + "records: { log: true, open_events: true }\n"
+	const down = "  down: { kind: httprequest, address: \"http://127.0.0.1:9/check\", breaker: { interval: 3m } }\n"
+	text = strings.Replace(text, "routes:\n", down+"routes:\n  - { path: \"/other/{channel}/*\", origin: stage, origin_path: \"/play/{channel}/*\", backend: down }\n", 1)
+	r := startReloadNode(t, text)
+	get(t, r.address+"/play/a001/index.m3u8?token=1")
+	get(t, r.address+"/play/a001/index.m3u8?token=2")
+	get(t, r.address+"/play/a001/index.m3u8?token=bad")
+	get(t, r.address+"/other/a001/index.m3u8?token=3")
+	moved := strings.Replace(text, "backends:\n", "backends:\n  second: { kind: httprequest, address: \""+second+"/check\" }\n", 1)
+	moved = strings.NewReplacer("backend: portal", "backend: second", "backend: down", "backend: second").Replace(moved)
+	r.reloadTo(moved)
+	metrics := scraper{t, r.adminHandler()}
+	eventually(t, "the sessions are the second backend's", func() bool {
+		allowed, _ := metrics.value(`usher_sessions{backend="second",route="/play/{channel}/*",state="allowed"}`)
+		denied, _ := metrics.value(`usher_sessions{backend="second",route="/play/{channel}/*",state="denied"}`)
+		left, _ := metrics.value(`usher_sessions{backend="down",route="/other/{channel}/*",state="unverified"}`)
+		return allowed == "2" && denied == "1" && left == "0"
+	})
+	metrics.want(map[string]string{
+		`usher_sessions{backend="portal",route="/play/{channel}/*",state="denied"}`:                               "0",
+		`usher_decisions_total{backend="second",route="/play/{channel}/*",source="backend",verdict="allowed"}`:    "0",
+		`usher_decisions_total{backend="second",route="/play/{channel}/*",source="backend",verdict="denied"}`:     "0",
+		`usher_decisions_total{backend="second",route="/other/{channel}/*",source="fail-open",verdict="allowed"}`: "0",
+	})
+	w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/free-rides", nil)
+	q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+	r.adminHandler().ServeHTTP(w, q)
+	var rides freerides.List
+	if err := json.Unmarshal(w.Body.Bytes(), &rides); err != nil || len(rides.Reports) != 1 || rides.Reports[0].Backend != "down" ||
+		rides.Reports[0].Sessions != 1 || rides.Reports[0].Unknown != 0 {
+		t.Errorf("%s, %v; want one outage, of the backend down, whose session is not unknown", w.Body, err)
+	}
+	get(t, r.address+"/play/last/index.m3u8?token=4")
+	opened := func() []string { return r.log.lines("session opened") }
+	eventually(t, "the last session that opened is recorded", func() bool {
+		return slices.ContainsFunc(opened(), func(line string) bool { return strings.Contains(line, `"channel":"last"`) })
+	})
+	if got := opened(); len(got) != 4 {
+		t.Errorf("recorded %q, want four sessions that opened", got)
 	}
 }
 

@@ -127,6 +127,12 @@ func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision
 	}
 }
 
+// Moved counts a session as one of r.Backend, and no longer of the backend from.
+func (m *Recorder) Moved(r *backends.Request, from string, d *backends.Decision) {
+	m.sessions.WithLabelValues(r.Route, from, stateOf(d)).Dec()
+	m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(d)).Inc()
+}
+
 // The reasons of evictions.
 const (
 	evictedByLimit    = "limit"

@@ -70,6 +70,23 @@ func TestRecorder_Decided_Evictions(t *testing.T) {
 	)
 }
 
+// TestRecorder_Moved moves a session to another backend: it counts there, and nothing was decided.
+func TestRecorder_Moved(t *testing.T) {
+	t.Parallel()
+	m := NewRecorder()
+	m.AddRoute("/a", "portal")
+	m.AddRoute("/a", "second")
+	denied := &backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
+	m.Decided(&backends.Request{Route: "/a", Backend: "portal"}, nil, denied)
+	m.Moved(&backends.Request{Route: "/a", Backend: "second"}, "portal", denied)
+	wantLines(t, recorderOptions(m),
+		`usher_sessions{backend="portal",route="/a",state="denied"} 0`,
+		`usher_sessions{backend="second",route="/a",state="denied"} 1`,
+		`usher_decisions_total{backend="portal",route="/a",source="backend",verdict="denied"} 1`,
+		`usher_decisions_total{backend="second",route="/a",source="backend",verdict="denied"} 0`,
+	)
+}
+
 func TestRecorder_Rechecks(t *testing.T) {
 	t.Parallel()
 	m := NewRecorder()

@@ -42,6 +42,9 @@
 // Decided: a session that closes without an answer counts until it closes, which is idle_timeout after its viewer left, as in its
 // closing record.
 //
+// Decided: a session whose route has another backend since a reload stays in the outage, until the new backend answers. It was
+// let in because the old one did not.
+//
 // Decided: the metrics count what each node saw. Their sum exceeds the report where the requests of one viewer reach several
 // nodes.
 //
