@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -53,7 +55,7 @@ cluster:
 tracing: { endpoint: "http://127.0.0.1:9" }
 `
 
-// apiOf returns a function that calls the API of a node of the settings file.
+// apiOf returns a function that calls the API of a node of the settings file, which answers queries.
 func apiOf(t *testing.T, path string) func(token, method, path, body string) (int, string) {
 	t.Helper()
 	n, end, err := fileFlag{Config: path}.build(runtime{t.Context(), console{out: io.Discard, err: io.Discard}}, func(*settings) {})
@@ -61,6 +63,14 @@ func apiOf(t *testing.T, path string) func(token, method, path, body string) (in
 		t.Fatal(err)
 	}
 	t.Cleanup(end)
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { n.runCluster(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() })
+	eventually(t, "the node answers queries", func() bool {
+		replies, _ := n.cluster.Ask(ctx, []byte(`{"ask":"overview"}`))
+		return replies[n.cluster.Name()] != nil
+	})
 	server := httptest.NewServer(n.adminHandler())
 	t.Cleanup(server.Close)
 	return func(token, method, path, body string) (int, string) {
@@ -132,6 +142,7 @@ func TestAdminHandler_Roles_AuditedInFile(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
+		" | ban | /api/v1/bans | the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens | ",
 		"admin | ban | user Ann | done | unpaid",
 		`grafana | ban | user Ann | token "grafana" has the role read; ban needs the role write | unpaid`,
 		"support | ban | user Ann | done | unpaid",

@@ -190,7 +190,11 @@ func TestNode_ForceBreaker_Refused(t *testing.T) {
 		"backends/own/probe": http.StatusBadRequest, "backends/both/probe": http.StatusBadRequest,
 		"backends/portal/probe": http.StatusConflict,
 	} {
-		if got := k.api(0, "POST", path, map[string]any{"state": "open"}, nil); got != want {
+		var body map[string]any
+		if strings.HasSuffix(path, "/breaker") {
+			body = map[string]any{"state": "open"}
+		}
+		if got := k.api(0, "POST", path, body, nil); got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
 		}
 	}

@@ -209,7 +209,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 			answer: `{"matched":3,"kicked":2,"addresses":1,"bans":["b1","b2"],"unreachable_nodes":["n3"]}`,
 			out:    "hits 3 sessions from 1 address\nkicked 2 of 3 sessions, refused until unban b1 b2\n", errs: "warning: nodes that did not answer: n3\nwarning: other nodes follow later\n",
 			calls: []apiCall{
-				{"POST /api/v1/kick", `{"address":"::1/128","dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"address":"::1/128","reason":"","user":"Ann"}`},
+				{"POST /api/v1/kick", `{"address":"::1","dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"address":"::1","reason":"","user":"Ann"}`},
 			},
 		},
 		"a kick of a channel that does not reach all nodes": {
@@ -412,7 +412,12 @@ func TestRun_Sessions_Errors(t *testing.T) {
 		"a kick by id and by user": {
 			[]string{"kick", "x", "--user", "a", "--admin", address}, "usher: ids and flags that select sessions exclude each other\n",
 		},
-		"an invalid address":   {[]string{"kick", "--address", "here", "--admin", address}, "usher: --address=here: want an address or a prefix\n"},
+		"a kick by an empty flag": {
+			[]string{"kick", "--channel", "a001", "--user", "", "--admin", address, "--token", apiToken}, "usher: --user: is empty; give it a value or leave it out\n",
+		},
+		"a list by one": {
+			[]string{"list", "--user", "", "--admin", address, "--token", apiToken}, "usher: --user: is empty; give it a value or leave it out\n",
+		},
 		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},
 	}
 	for name, test := range tests {

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -213,7 +212,7 @@ func Handler(c Config, o Options) http.Handler {
 		mux.Handle(pattern, handle)
 	}
 	for pattern, e := range h.endpoints() {
-		mux.Handle(pattern, h.page.Identify(h.authorize(e)))
+		mux.Handle(pattern, h.page.Identify(e.change, h.authorize(e)))
 	}
 	return mux
 }
@@ -230,36 +229,38 @@ func (h *handler) openEndpoints() map[string]http.Handler {
 // endpoint is an operation of the API.
 type endpoint struct {
 	handle http.HandlerFunc
+	// hasQuery is set for an operation with parameters in its query. handle finds each of them once there.
+	hasQuery bool
 	// change is what the audit calls the operation; empty: it changes nothing, and needs the role read.
 	change string
-	// hasDryRun is set for a change whose dry run needs the role read, or whose reason the audit has also of an attempt. Its
-	// handler calls mayKickOrBan or mayChange.
-	hasDryRun bool
+	// hasBody is set for a change with a body: its dry run may need the role read alone, and the audit has its reason also of an
+	// attempt. Its handler calls mayKickOrBan or mayChange.
+	hasBody bool
 }
 
 // endpoints returns the operations of the API by their patterns. The document in openapi has each of them.
 func (h *handler) endpoints() map[string]endpoint {
 	return map[string]endpoint{
 		"GET /api/v1/overview":                 {handle: h.overview},
-		"GET /api/v1/sessions":                 {handle: h.sessions},
-		"GET /api/v1/sessions/lookup":          {handle: h.lookup},
+		"GET /api/v1/sessions":                 {handle: h.sessions, hasQuery: true},
+		"GET /api/v1/sessions/lookup":          {handle: h.lookup, hasQuery: true},
 		"GET /api/v1/sessions/{id}":            {handle: h.session},
 		"GET /api/v1/sessions/{id}/timeline":   {handle: h.timeline},
-		"POST /api/v1/sessions/{id}/kick":      {h.kick, "kick", true},
-		"DELETE /api/v1/sessions/{id}":         {h.kick, "kick", true},
-		"POST /api/v1/kick":                    {h.kickAll, "kick", true},
+		"POST /api/v1/sessions/{id}/kick":      {handle: h.kick, change: "kick", hasBody: true},
+		"DELETE /api/v1/sessions/{id}":         {handle: h.kick, change: "kick", hasBody: true},
+		"POST /api/v1/kick":                    {handle: h.kickAll, change: "kick", hasBody: true},
 		"GET /api/v1/bans":                     {handle: h.bans},
-		"POST /api/v1/bans":                    {h.ban, "ban", true},
-		"DELETE /api/v1/bans/{id}":             {h.unban, "unban", false},
+		"POST /api/v1/bans":                    {handle: h.ban, change: "ban", hasBody: true},
+		"DELETE /api/v1/bans/{id}":             {handle: h.unban, change: "unban"},
 		"GET /api/v1/nodes":                    {handle: h.nodes},
 		"GET /api/v1/backends":                 {handle: h.backends},
-		"POST /api/v1/backends/{name}/breaker": {h.forceBreaker, "force", true},
-		"POST /api/v1/backends/{name}/probe":   {h.probeBackend, "probe", false},
+		"POST /api/v1/backends/{name}/breaker": {handle: h.forceBreaker, change: "force", hasBody: true},
+		"POST /api/v1/backends/{name}/probe":   {handle: h.probeBackend, change: "probe"},
 		"GET /api/v1/routes":                   {handle: h.routes},
 		"GET /api/v1/origins":                  {handle: h.origins},
-		"GET /api/v1/free-rides":               {handle: h.freeRides},
+		"GET /api/v1/free-rides":               {handle: h.freeRides, hasQuery: true},
 		"GET /api/v1/config":                   {handle: h.config},
-		"POST /api/v1/reload":                  {h.reload, "reload", false},
+		"POST /api/v1/reload":                  {handle: h.reload, change: "reload"},
 		"GET /api/v1/openapi.json":             {handle: h.document},
 	}
 }
@@ -309,40 +310,6 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	writeText(w, status, text)
-}
-
-// authorize rejects requests without a token, and changes by a token that may only read. A request that has its principal
-// already needs no token.
-func (h *handler) authorize(e endpoint) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p, isKnown := access.FromContext(r.Context())
-		if !isKnown {
-			p, isKnown = h.tokens.FromBearer(r)
-		}
-		if !isKnown {
-			w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
-			writeText(w, http.StatusUnauthorized,
-				"the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens")
-			return
-		}
-		r = r.WithContext(access.WithPrincipal(r.Context(), p))
-		target := cmp.Or(r.PathValue("id"), r.PathValue("name"), r.URL.Path)
-		if e.change != "" && !e.hasDryRun && !h.mayChange(w, r, e.change, target) {
-			return
-		}
-		e.handle(w, r)
-	})
-}
-
-// mayChange reports whether the request's principal may change anything. If not, it responds, and records the attempt.
-func (h *handler) mayChange(w http.ResponseWriter, r *http.Request, action, target string, attributes ...slog.Attr) bool {
-	p, _ := access.FromContext(r.Context()) // nobody has no role
-	err := p.Check(action, access.Write)
-	if err != nil {
-		h.log.Record(r, action, target, err, attributes...)
-		writeText(w, http.StatusForbidden, err.Error())
-	}
-	return err == nil
 }
 
 // writeError responds with the error. It does nothing and returns false if err is nil.

@@ -28,6 +28,7 @@ type fakeNode struct {
 }
 
 func (n *fakeNode) Ready() bool         { return n.ready }
+func (n *fakeNode) Name() string        { return "" }
 func (n *fakeNode) Live() int           { return 1 }
 func (n *fakeNode) RedisDown() bool     { return false }
 func (n *fakeNode) RoundTrips() uint64  { return 0 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"time"
 
 	"usher/actors/session"
@@ -17,7 +16,7 @@ type banRequest struct {
 	User    string `json:"user"`
 	Session string `json:"session"`
 	// Address is an address or a prefix.
-	Address string `json:"address"`
+	Address prefix `json:"address"`
 	// CredentialsOf is the id of a session whose credentials are banned.
 	CredentialsOf string `json:"credentials_of"`
 	// For is the duration of the ban.
@@ -26,14 +25,14 @@ type banRequest struct {
 }
 
 // filter matches the live sessions that the ban hits.
-func (b *banRequest) filter(p netip.Prefix) Filter {
-	return Filter{User: b.User, ID: b.Session, Address: p, CredentialsOf: b.CredentialsOf}
+func (b *banRequest) filter() Filter {
+	return Filter{User: b.User, ID: b.Session, Address: b.Address, CredentialsOf: b.CredentialsOf}
 }
 
 // parse validates the request and returns the ban, which ends at now plus the requested duration.
 func (b *banRequest) parse(now time.Time) (Ban, error) {
 	subjects := 0
-	for _, text := range [...]string{b.User, b.Session, b.Address, b.CredentialsOf} {
+	for _, text := range [...]string{b.User, b.Session, b.Address.String(), b.CredentialsOf} {
 		if text != "" {
 			subjects++
 		}
@@ -49,40 +48,31 @@ func (b *banRequest) parse(now time.Time) (Ban, error) {
 		return Ban{}, fmt.Errorf(`duration: %w: missing; want a duration such as "24h"`, errInvalidInput)
 	}
 	ban := Ban{
-		User: b.User, Session: b.Session, CredentialsOf: b.CredentialsOf, Reason: b.Reason,
+		User: b.User, Session: b.Session, Address: b.Address.String(), CredentialsOf: b.CredentialsOf, Reason: b.Reason,
 		// Not in UTC, which drops the monotonic clock: a ban lasts as long as it was to, also if the machine's clock is set.
 		Until: now.Add(d),
-	}
-	if b.Address != "" {
-		p, err := parsePrefix(b.Address)
-		if err != nil {
-			return Ban{}, err
-		}
-		ban.Address = p.String()
 	}
 	return ban, nil
 }
 
 func (h *handler) ban(w http.ResponseWriter, r *http.Request) {
 	var body banRequest
-	if writeError(w, decodeBody(w, r, &body)) {
-		return
+	requested, err := Ban{}, decodeBody(w, r, &body)
+	if err == nil {
+		requested, err = body.parse(time.Now())
 	}
-	requested, err := body.parse(time.Now())
-	if writeError(w, err) {
+	if h.refuse(w, r, "ban", r.URL.Path, err, body.attributes()...) {
 		return
 	}
 	if !h.mayKickOrBan(w, r, "ban", requested.Subject(), body.confirmation) {
 		return
 	}
 	wanted, err := h.sessionBan(r.Context(), requested)
-	if err != nil {
-		h.log.Record(r, "ban", requested.Subject(), err, body.attributes()...)
-		writeError(w, err)
+	if h.refuse(w, r, "ban", requested.Subject(), err, body.attributes()...) {
 		return
 	}
-	impact := h.measure(r.Context(), body.filter(wanted.Prefix))
-	if h.writeImpact(w, r, "ban", requested.Subject(), body.confirmation, impact) {
+	impact, isConfirmed := h.confirm(w, r, "ban", requested.Subject(), body.confirmation, body.filter(), 0)
+	if !isConfirmed {
 		return
 	}
 	ban, err := h.placeBan(r.Context(), wanted)

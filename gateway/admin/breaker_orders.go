@@ -116,17 +116,17 @@ func parseOrder(w http.ResponseWriter, r *http.Request, backend string) (order b
 // forceBreaker forces the breaker of a backend on all nodes, or gives it back its own state.
 func (h *handler) forceBreaker(w http.ResponseWriter, r *http.Request) {
 	backend, err := h.findBreaker(r)
-	if writeError(w, err) {
+	if h.refuse(w, r, "force", backend, err) {
 		return
 	}
 	order, err := parseOrder(w, r, backend)
-	if writeError(w, err) {
+	if h.refuse(w, r, "force", backend, err, (&confirmation{Reason: order.Reason}).attributes()...) {
 		return
 	}
 	if !h.mayChange(w, r, "force", backend, slog.String("reason", order.Reason)) {
 		return
 	}
-	ctx := context.WithoutCancel(r.Context()) // a caller who leaves does not leave half an order
+	ctx := r.Context()
 	order, err = h.Cluster.ForceBreaker(ctx, order)
 	pending := asPending(err)
 	done := ForceResult{Backend: backend, Forced: NewForced(order)}
@@ -160,7 +160,7 @@ func (h *handler) forceBreaker(w http.ResponseWriter, r *http.Request) {
 // probeBackend has each node send one check to a backend, whatever its breaker says.
 func (h *handler) probeBackend(w http.ResponseWriter, r *http.Request) {
 	backend, err := h.findBreaker(r)
-	if writeError(w, err) {
+	if h.refuse(w, r, "probe", backend, err) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), probeWait)

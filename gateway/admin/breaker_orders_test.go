@@ -91,7 +91,7 @@ func TestHandler_ForceBreaker_NamesNodes(t *testing.T) {
 			handler := newHandler(t, Config{Token: token}, Options{
 				Sessions: newFakeNode(), Cluster: c, Breakers: c, Ready: newFakeNode().Ready, Backends: newFakeNode().Backends,
 			})
-			body := `{"state":"open","duration":"1h","reason":"upgrade"}`
+			body := map[string]string{"breaker": `{"state":"open","duration":"1h","reason":"upgrade"}`}[test.path]
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/backends/portal/"+test.path, strings.NewReader(body))
 			r.Header.Set("Authorization", "Bearer "+token)
 			w := httptest.NewRecorder()

@@ -24,6 +24,8 @@ var (
 // [backends.ErrStoreUnavailable] or the end of ctx's time means that a change is in force on this node, and reaches the
 // others when Redis has recovered.
 type Cluster interface {
+	// Name returns the name of this node.
+	Name() string
 	// Ask sends a request to all nodes, which reply by [AnswerSessionQuery]. It returns the replies by the nodes' names,
 	// and the names of the nodes that did not reply.
 	Ask(ctx context.Context, request []byte) (replies map[string][]byte, silent []string)
@@ -125,9 +127,9 @@ func (h *handler) findSessions(ctx context.Context, f Filter, limit int) Session
 	return mergeSessionLists(f, limit, replies, silent)
 }
 
-// asPending marks an error of an unavailable store with errPending.
+// asPending marks an error of a [Cluster] that has made a change on this node, and could not tell the others, with errPending.
 func asPending(err error) error {
-	if errors.Is(err, backends.ErrStoreUnavailable) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, backends.ErrStoreUnavailable) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%w: %w", errPending, err)
 	}
 	return err

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func (c *fakeCluster) Ask(ctx context.Context, request []byte) (map[string][]byt
 	if err != nil {
 		c.note("find: %v", err)
 	}
-	return map[string][]byte{"": body}, c.found.UnreachableNodes
+	return map[string][]byte{c.Name(): body}, c.found.UnreachableNodes
 }
 
 // AcquireLease knows every session, and the credentials of each.
@@ -372,6 +373,21 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 200, answer: `{"id":"b1","address":"192.0.2.9/32","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
 			asked: []string{`count {"address":"192.0.2.9/32"}`, `ban "" of "address 192.0.2.9/32" on : for 1h0m0s, reason ""`},
 		},
+		"a ban of an IPv4 prefix in IPv6": {
+			method: "POST", path: "bans", body: `{"address":"::ffff:192.0.2.9/120","duration":"1h"}`,
+			status: 200, answer: `{"id":"b1","address":"192.0.2.0/24","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
+			asked: []string{`count {"address":"192.0.2.0/24"}`, `ban "" of "address 192.0.2.0/24" on : for 1h0m0s, reason ""`},
+		},
+		"all sessions of an address": {
+			method: "POST", path: "kick", body: `{"address":"192.0.2.7"}`,
+			kicks:  map[string]string{"n1": `{"matched":{"count":1,"hashes":"AAAAAAAAAAE="}}`},
+			status: 200, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"]}`,
+			asked: []string{`count {"address":"192.0.2.7/32"}`, `order {"address":"192.0.2.7/32"} for 5m0s, reason ""`},
+		},
+		"sessions by empty values": {
+			method: "GET", path: "sessions?address=&verdict=&source=&channel=", found: SessionList{Sessions: []Session{}},
+			status: 200, answer: `{"total":0,"matched":0,"sessions":[]}`, asked: []string{"find {} 100"},
+		},
 		"a ban that is published later": {
 			method: "POST", path: "bans", body: `{"address":"2001:db8::1/32","duration":"1h"}`, err: backends.ErrStoreUnavailable,
 			status: 202, answer: `{"id":"b1","address":"2001:db8::/32","until":"0001-01-01T00:00:00Z","sessions":0,"addresses":0}`,
@@ -426,9 +442,9 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 		"no bans": {method: "GET", path: "bans", status: 200, answer: `{"bans":[]}`},
 		"sessions by all that they are listed by": {
 			method: "GET",
-			path:   "sessions?id=i&channel=c&route=r&backend=b&user=u&verdict=v&source=s&node=n&q=x&address=192.0.2.7&limit=7",
+			path:   "sessions?id=" + anID + "&channel=c&route=r&backend=b&user=u&verdict=allowed&source=ban&node=n&q=x&address=192.0.2.7&limit=7",
 			found:  SessionList{Sessions: []Session{}}, status: 200, answer: `{"total":0,"matched":0,"sessions":[]}`,
-			asked: []string{`find {"id":"i","channel":"c","route":"r","backend":"b","user":"u","verdict":"v","source":"s",` +
+			asked: []string{`find {"id":"` + anID + `","channel":"c","route":"r","backend":"b","user":"u","verdict":"allowed","source":"ban",` +
 				`"address":"192.0.2.7/32","q":"x","node":"n"} 7`},
 		},
 	}
@@ -488,6 +504,21 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"a ban of no address":       {"POST", "bans", `{"address":"1.2.3","duration":"1h"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
 		"a parameter that is none":  {"GET", "sessions?chanel=a001", "", "chanel: invalid input; want id, channel, route, backend, user, verdict, source, node, q, after, credentials_of, address or limit"},
 		"an address that is none":   {"GET", "sessions?address=here", "", `address: invalid input: "here"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"no query":                  {"GET", "sessions?user=Ann%", "", `query: invalid input: invalid URL escape "%"`},
+		"half a query":              {"GET", "sessions?user=Ann;x", "", "query: invalid input: invalid semicolon separator in query"},
+		"half a query of outages":   {"GET", "free-rides?backend=portal%", "", `query: invalid input: invalid URL escape "%"`},
+		"a parameter twice":         {"GET", "sessions?channel=a&channel=b", "", "channel: invalid input: the query has it 2 times; want it once"},
+		"two backends of outages":   {"GET", "free-rides?backend=a&backend=b", "", "backend: invalid input: the query has it 2 times; want it once"},
+		"a list without parameters": {"GET", "bans?user=Ann", "", "user: invalid input; this operation has no parameters"},
+		"a dry run by the query":    {"DELETE", "bans/b1?dry_run=true", "", "dry_run: invalid input; this operation has no parameters"},
+		"a dry run by the body":     {"DELETE", "bans/b1", `{"dry_run":true}`, `body: invalid input: json: unknown field "dry_run"`},
+		"a reload of another file":  {"POST", "reload", `{"file":"x"}`, `body: invalid input: json: unknown field "file"`},
+		"a verdict in capitals":     {"GET", "sessions?verdict=Allowed", "", `verdict: invalid input: "Allowed"; want pending, allowed, denied`},
+		"a kick by that":            {"POST", "kick", `{"verdict":"Allowed"}`, `verdict: invalid input: "Allowed"; want pending, allowed, denied`},
+		"a source without its dash": {"GET", "sessions?source=failopen", "", `source: invalid input: "failopen"; want none, backend, local, fail-open, cached, ticket, limit, ban, operator`},
+		"no session's id":           {"GET", "sessions?id=x", "", `id: invalid input: session id "x": want 22 characters of URL-safe base64`},
+		"a kick of no address":      {"POST", "kick", `{"address":"1.2.3"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
+		"a prefix around IPv4":      {"POST", "bans", `{"address":"::ffff:0.0.0.0/90","duration":"1h"}`, `address: invalid input: "::ffff:0.0.0.0/90"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
 		"a ban for eleven years":    {"POST", "bans", `{"user":"a","duration":"96360h"}`, `duration: invalid input: "96360h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 		"a ban that began long ago": {"POST", "bans", `{"user":"a","duration":"-1h"}`, `duration: invalid input: "-1h"; want a duration such as "90s" or "12h", 1s to 87600h0m0s`},
 	}
@@ -499,7 +530,8 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 			if diff := cmp.Diff(test.want+"\n", got.body); diff != "" || got.status != http.StatusBadRequest {
 				t.Errorf("status %d, want 400; answer (-want +got):\n%s", got.status, diff)
 			}
-			if len(c.asked) > 0 || log != "" {
+			isAudited := strings.Contains(log, "msg=audit actor=admin") && strings.Contains(log, "result="+strconv.Quote(test.want))
+			if len(c.asked) > 0 || isAudited != (test.method != "GET") || len(log) > 3<<10 {
 				t.Errorf("it did %q and logged %q", c.asked, log)
 			}
 		})
@@ -521,4 +553,23 @@ func TestMetrics_Cluster(t *testing.T) {
 func (c *fakeCluster) ForceBreaker(_ context.Context, o backends.ForcedBreaker) (backends.ForcedBreaker, error) {
 	c.note("force %s %s", o.Backend, o.State)
 	return o, c.err
+}
+
+// TestAsPending takes the errors by which a Cluster says that a change is in force on this node alone.
+func TestAsPending(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err       error
+		isPending bool
+	}{
+		{nil, false},
+		{errors.New("ban: too many"), false},
+		{fmt.Errorf("store a ban: %w", backends.ErrStoreUnavailable), true},
+		{fmt.Errorf("store a ban: %w", context.DeadlineExceeded), true},
+		{fmt.Errorf("store a ban: %w", context.Canceled), true},
+	} {
+		if got := asPending(test.err); errors.Is(got, errPending) != test.isPending || !errors.Is(got, test.err) {
+			t.Errorf("%v: got %v, want it pending %t", test.err, got, test.isPending)
+		}
+	}
 }

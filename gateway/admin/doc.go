@@ -90,10 +90,15 @@
 //
 // A kick or a ban first counts the sessions and the addresses that it hits, over all nodes. If there are more sessions than
 // expect, or 20 without it, it gets 409 with the numbers, and nothing is done. A dry run gets the numbers alone. Nodes that
-// did not respond are named in unreachable_nodes.
+// did not respond, or were too slow to read all their sessions, are named in unreachable_nodes. If the node that responds is one of
+// them, a kick or a ban gets 503, and nothing is done.
 //
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
-// recovered.
+// recovered. It is made, or refused, whether or not its caller still waits.
+//
+// A request gets 400 if a part of it would be ignored: a query that cannot be parsed, a parameter that is unknown or there twice, a
+// field that is unknown, and a verdict, a source or an id that no session could have. An empty value is none. An address may be a
+// prefix.
 //
 // A forced breaker sends no check (open) or every check (closed) until its order ends, after a day at most: on all nodes, also on
 // those that start meanwhile. not_forced are the nodes on which it does not hold yet, by name, with the reason. A live one has
@@ -107,12 +112,19 @@
 //     readiness do not, because load balancers call them.
 //   - A change requires the role write: without it 403, and nothing was asked of the cluster. A dry run changes nothing.
 //   - Every change, and every attempt, is a record "audit" with actor, client_address, action, target and result; of kicks and
-//     bans with the numbers and the reason. The actor is the token's name; see audit.
+//     bans with the numbers and the reason. The actor is the token's name; see audit. Invalid and forged requests for a change are
+//     attempts.
+//   - Wrong tokens are bounded for each subscriber prefix and in all, and so are requests for a change without one: 429 beyond that,
+//     as for failed logins. They are records too, also those that only read, within the bound.
 //   - No response contains a viewer's token, ticket or query.
 //   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.
+//
+// Decided: a right token is never slowed, however many wrong ones come from its address. Otherwise a guess, or a program with an old
+// token, would lock out all behind one proxy, also those who must kick. What makes guesses hopeless is the length of a token; the
+// bound keeps them from filling the audit, which shows them.
 //
 // Decided: the delay of a revocation is measured by Redis' clock, so that the clocks of nodes need not agree. Where a failover
 // sets that clock back, it counts as zero. What waited at its node while Redis was unavailable is part of it, except for bans,

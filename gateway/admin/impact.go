@@ -16,7 +16,7 @@ const DefaultExpect = 20
 // countTimeout bounds the wait for the counts of all nodes: a node that is cut off must not hold up a kick.
 const countTimeout = queryTimeout
 
-// errUnexpected means that a kick or a ban would hit more sessions than its request expects.
+// errUnexpected means that a kick or a ban would hit more sessions than its request expects, or nobody knows how many.
 var errUnexpected = errors.New("nothing is done")
 
 // Impact is what a kick or a ban hits.
@@ -78,8 +78,10 @@ func (c *confirmation) validate() error {
 	return nil
 }
 
-// attributes are the reason in the audit.
-func (c *confirmation) attributes() []slog.Attr { return []slog.Attr{slog.String("reason", c.Reason)} }
+// attributes are the reason in the audit, as far as one may be.
+func (c *confirmation) attributes() []slog.Attr {
+	return []slog.Attr{slog.String("reason", c.Reason[:min(len(c.Reason), maxReasonBytes)])}
+}
 
 // check returns errUnexpected if the impact is more than the caller expects.
 func (c *confirmation) check(i Impact) error {
@@ -94,13 +96,20 @@ func (h *handler) mayKickOrBan(w http.ResponseWriter, r *http.Request, action, t
 	return c.DryRun || h.mayChange(w, r, action, target, c.attributes()...)
 }
 
-// measure counts what a kick or a ban of the matching sessions would hit.
-func (h *handler) measure(ctx context.Context, f Filter) Impact {
+// measure counts what a kick or a ban of the matching sessions would hit. Another node may be silent, which is named; without the
+// count of this node there is none.
+func (h *handler) measure(ctx context.Context, f Filter) (Impact, error) {
 	f.After = ""
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	replies, silent := h.Cluster.Ask(ctx, encodeQuery(countQueryKind, f, 1))
-	return mergeCounts(f, replies, silent)
+	if own := h.Cluster.Name(); f.Node == "" || f.Node == own {
+		if _, _, err := decodeNodeSessions(replies[own]); err != nil {
+			return Impact{}, fmt.Errorf("this node could not count the sessions within %v, or not read the credentials of "+
+				"credentials_of from redis: %w; try again", countTimeout, errUnexpected)
+		}
+	}
+	return mergeCounts(f, replies, silent), nil
 }
 
 // refused is the response to a request that would hit more than expected.
@@ -109,21 +118,27 @@ type refused struct {
 	Impact
 }
 
-// writeImpact responds with the impact alone, if the request asks for that or would hit more than expected. Then nothing else
-// must be done.
-func (h *handler) writeImpact(w http.ResponseWriter, r *http.Request, action, target string, c confirmation, i Impact) (done bool) {
+// confirm counts what a kick or a ban of the matching sessions hits: that many at least. If the request asks for the numbers alone,
+// if they are more than expected, or if they are unknown, it responds, and nothing must be done.
+func (h *handler) confirm(
+	w http.ResponseWriter, r *http.Request, action, target string, c confirmation, f Filter, least int,
+) (i Impact, isConfirmed bool) {
+	i, err := h.measure(r.Context(), f)
+	if h.refuse(w, r, action, target, err, c.attributes()...) {
+		return i, false
+	}
+	i.Sessions, i.Addresses = max(least, i.Sessions), max(least, i.Addresses)
 	if c.DryRun {
 		writeJSON(w, i)
-		return true
+		return i, false
 	}
-	err := c.check(i)
-	if err == nil {
-		return false
+	if err = c.check(i); err == nil {
+		return i, true
 	}
 	h.log.Record(r, action, target, err, append(i.attributes(), c.attributes()...)...)
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusConflict)
 	_ = encodeJSON(w, refused{err.Error(), i}) // it fails only if the client has disconnected
-	return true
+	return i, false
 }

@@ -116,26 +116,22 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		kickRequest
 		Filter
 	}
-	if writeError(w, decodeBody(w, r, &k)) {
-		return
+	wanted, err := session.Ban{}, decodeBody(w, r, &k)
+	if err == nil {
+		wanted, err = k.parse(h)
+		err = errors.Join(err, k.Filter.validateKick())
 	}
-	wanted, err := k.parse(h)
-	if writeError(w, errors.Join(err, k.Filter.validate())) {
-		return
-	}
-	if k.Filter.IsZero() {
-		writeError(w, fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters()))
+	if h.refuse(w, r, "kick", "all that match", err, k.attributes()...) {
 		return
 	}
 	if !h.mayKickOrBan(w, r, "kick", "all that match", k.confirmation) {
 		return
 	}
-	if writeError(w, h.checkNode(r.Context(), k.Node)) {
+	if h.refuse(w, r, "kick", "all that match", h.checkNode(r.Context(), k.Node), k.attributes()...) {
 		return
 	}
-	r = r.WithContext(context.WithoutCancel(r.Context())) // a caller who leaves does not leave half a kick
-	impact := h.measure(r.Context(), k.Filter)            //nolint:contextcheck // see above
-	if h.writeImpact(w, r, "kick", "all that match", k.confirmation, impact) {
+	impact, isConfirmed := h.confirm(w, r, "kick", "all that match", k.confirmation, k.Filter, 0)
+	if !isConfirmed {
 		return
 	}
 	done := KickResult{
@@ -151,6 +147,14 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, done, err)
+}
+
+// validateKick also rejects the filter that matches every session.
+func (f *Filter) validateKick() error {
+	if f.IsZero() {
+		return fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters())
+	}
+	return f.validate()
 }
 
 // kickUser refuses a user, whatever else their viewers show, on every channel unless the filter names one.

@@ -29,6 +29,20 @@ func (k *kickRequest) parse(h *handler) (session.Ban, error) {
 	return session.Ban{Until: time.Now().Add(cmp.Or(d, h.KickDuration)), Reason: k.Reason, IsKick: true}, nil
 }
 
+// read reads a request for the kick of one session.
+func (k *kickRequest) read(h *handler, w http.ResponseWriter, r *http.Request) (id backends.SessionID, wanted session.Ban, err error) {
+	if err = decodeBody(w, r, k); err != nil {
+		return id, wanted, err
+	}
+	if wanted, err = k.parse(h); err != nil {
+		return id, wanted, err
+	}
+	if id, err = backends.ParseSessionID(r.PathValue("id")); err != nil {
+		err = fmt.Errorf("id: %w: %w", errInvalidInput, err)
+	}
+	return id, wanted, err
+}
+
 // KickResult is the result of a kick.
 type KickResult struct {
 	// Matched counts the sessions that match, Addresses the subscriber prefixes that they are from.
@@ -49,30 +63,19 @@ type KickResult struct {
 
 func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 	var k kickRequest
-	if writeError(w, decodeBody(w, r, &k)) {
-		return
-	}
-	wanted, err := k.parse(h)
-	if writeError(w, err) {
-		return
-	}
-	id, err := backends.ParseSessionID(r.PathValue("id"))
-	if err != nil {
-		writeError(w, fmt.Errorf("id: %w: %w", errInvalidInput, err))
+	id, wanted, err := k.read(h, w, r)
+	if h.refuse(w, r, "kick", r.PathValue("id"), err, k.attributes()...) {
 		return
 	}
 	if !h.mayKickOrBan(w, r, "kick", id.String(), k.confirmation) {
 		return
 	}
 	v, err := h.findViewer(r.Context(), id)
-	if err != nil {
-		h.log.Record(r, "kick", id.String(), err, k.attributes()...)
-		writeError(w, err)
+	if h.refuse(w, r, "kick", id.String(), err, k.attributes()...) {
 		return
 	}
-	impact := h.measure(r.Context(), v.filter())
-	impact.Sessions, impact.Addresses = max(1, impact.Sessions), max(1, impact.Addresses)
-	if h.writeImpact(w, r, "kick", id.String(), k.confirmation, impact) {
+	impact, isConfirmed := h.confirm(w, r, "kick", id.String(), k.confirmation, v.filter(), 1)
+	if !isConfirmed {
 		return
 	}
 	got, err := h.kickViewer(r, v, wanted, impact.attributes()...)

@@ -1,9 +1,13 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +173,143 @@ func TestHandler_FindViewer(t *testing.T) {
 			got.presented = nil
 			if *got != test.want || token != test.token {
 				t.Errorf("got %+v with %q, want %+v with %q", *got, token, test.want, test.token)
+			}
+		})
+	}
+}
+
+// countedCluster is two nodes with the same sessions, whose calls end with their ctx, as those of Redis do. One of them may be too busy to
+// read its sessions.
+type countedCluster struct {
+	restingCluster
+	busy string
+	done []string
+}
+
+func newCountedCluster(sessions int, busy string) *countedCluster {
+	return &countedCluster{busy: busy, restingCluster: restingCluster{here: newRestingSessions(sessions), recorder: NewRecorder(), live: 2}}
+}
+
+func (c *countedCluster) Ask(ctx context.Context, asked []byte) (map[string][]byte, []string) {
+	replies := map[string][]byte{}
+	for _, name := range []string{"n1", "n2"} {
+		ctx, cancel := context.WithCancel(ctx)
+		if name == c.busy {
+			cancel()
+		}
+		reply, isAsked := c.recorder.AnswerOverviewQuery(asked)
+		if !isAsked {
+			reply = AnswerSessionQuery(ctx, c.here, nil, asked)
+		}
+		replies[name] = reply
+		cancel()
+	}
+	return replies, nil
+}
+
+func (c *countedCluster) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
+	return nil, ctx.Err()
+}
+
+func (c *countedCluster) Credentials(*backends.Request) string { return "" }
+
+func (c *countedCluster) AcquireLease(ctx context.Context, _ session.LeaseRequest) (session.LeaseResult, error) {
+	return session.LeaseResult{}, ctx.Err()
+}
+
+func (c *countedCluster) Ban(ctx context.Context, b session.Ban) (session.Ban, error) {
+	c.done = append(c.done, "ban")
+	return b, ctx.Err()
+}
+
+func (c *countedCluster) Kick(
+	ctx context.Context, _ backends.SessionID, _ time.Time, b session.Ban, _ *backends.Request,
+) (session.Ban, error) {
+	c.done = append(c.done, "kick")
+	return b, ctx.Err()
+}
+
+func (c *countedCluster) Unban(ctx context.Context, _ string) (bool, error) {
+	c.done = append(c.done, "unban")
+	return true, ctx.Err()
+}
+
+// request sends a request to a listener of the cluster and returns the response and the log.
+func (c *countedCluster) request(t *testing.T, ctx context.Context, method, path, body string) (got *httptest.ResponseRecorder, log string) { //nolint:revive // t comes first
+	t.Helper()
+	var logged bytes.Buffer
+	r := httptest.NewRequestWithContext(ctx, method, "/api/v1/"+path, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+token)
+	got = httptest.NewRecorder()
+	newHandler(t, Config{Token: token}, Options{
+		Sessions: c.here, Cluster: c, Recorder: c.recorder, Ready: c.Ready, KickDuration: time.Minute,
+		Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+	}).ServeHTTP(got, r)
+	return got, logged.String()
+}
+
+// TestHandler_CallerLeaves makes a change, or refuses it, as if the caller had stayed.
+func TestHandler_CallerLeaves(t *testing.T) {
+	t.Parallel()
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for name, test := range map[string]struct {
+		method, path, body string
+		status             int
+		done               []string
+		audited            string
+	}{
+		"a ban of too many":     {"POST", "bans", `{"address":"10.0.0.0/8","duration":"1h"}`, 409, nil, "nothing is done"},
+		"a ban as expected":     {"POST", "bans", `{"address":"10.0.0.0/8","duration":"1h","expect":500}`, 200, []string{"ban"}, "result=done sessions=500"},
+		"a kick of a session":   {"POST", "sessions/SESSION/kick", "", 200, []string{"kick"}, "result=done sessions=1"},
+		"a kick of a user":      {"POST", "kick", `{"user":"user-7"}`, 200, []string{"ban"}, "result=done sessions=1"},
+		"a kick of too many":    {"POST", "kick", `{"channel":"a001"}`, 409, nil, "nothing is done"},
+		"the end of a ban":      {"DELETE", "bans/b1", "", 200, []string{"unban"}, "result=done"},
+		"a dry run of many":     {"POST", "bans", `{"address":"10.0.0.0/8","duration":"1h","dry_run":true}`, 200, nil, ""},
+		"a ban of nobody's id":  {"POST", "bans", `{"credentials_of":"` + anID + `","duration":"1h"}`, 404, nil, "not found"},
+		"a kick of nobody's id": {"POST", "sessions/" + anID + "/kick", "", 404, nil, "not found"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCountedCluster(500, "")
+			got, log := c.request(t, left, test.method, strings.ReplaceAll(test.path, "SESSION", c.here.all[0].id.String()), test.body)
+			if got.Code != test.status || !slices.Equal(c.done, test.done) {
+				t.Errorf("got %d %s, did %q; want %d and %q", got.Code, got.Body, c.done, test.status, test.done)
+			}
+			if !strings.Contains(log, test.audited) || (log == "") != (test.audited == "") {
+				t.Errorf("audited %q, want %q", log, test.audited)
+			}
+		})
+	}
+}
+
+// TestHandler_BusyNode_Named takes no part of a node's sessions for all of them.
+func TestHandler_BusyNode_Named(t *testing.T) {
+	t.Parallel()
+	const ban = `{"address":"10.0.0.0/8","duration":"1h","expect":1}`
+	for name, test := range map[string]struct {
+		busy, method, path, body string
+		status                   int
+		want                     string // in the body
+	}{
+		"a list":            {"n2", "GET", "sessions", "", 200, `"unreachable_nodes":["n2"]`},
+		"a list of its own": {"n1", "GET", "sessions", "", 200, `"unreachable_nodes":["n1"]`},
+		"an overview":       {"n2", "GET", "overview", "", 200, `"unreachable_nodes":["n2"]`},
+		"a ban":             {"n2", "POST", "bans", ban, 409, "it would hit 50 sessions from 50 addresses; nodes that did not respond: n2"},
+		"a ban of its own":  {"n1", "POST", "bans", ban, 503, "this node could not count the sessions"},
+		"a dry run":         {"n1", "POST", "bans", strings.Replace(ban, "{", `{"dry_run":true,`, 1), 503, "this node could not count the sessions"},
+		"a kick of its own": {"n1", "POST", "kick", `{"user":"user-7"}`, 503, "this node could not count the sessions"},
+		"a kick of another": {"n1", "POST", "kick", `{"user":"user-7","node":"n2","dry_run":true}`, 200, `"sessions":1`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCountedCluster(50, test.busy)
+			got, log := c.request(t, t.Context(), test.method, test.path, test.body)
+			if got.Code != test.status || !strings.Contains(got.Body.String(), test.want) || len(c.done) > 0 {
+				t.Errorf("got %d %s, did %q; want %d with %s", got.Code, got.Body, c.done, test.status, test.want)
+			}
+			if isRefused := test.status == 503; isRefused != strings.Contains(log, "result=\"this node could not count") {
+				t.Errorf("audited %q", log)
 			}
 		})
 	}

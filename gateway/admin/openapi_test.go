@@ -131,7 +131,8 @@ func TestHandler_Document_HasEveryRoute(t *testing.T) {
 	}
 }
 
-// TestHandler_Document_Responses checks of each operation that the document has the errors which authorize responds with.
+// TestHandler_Document_Responses checks of each operation that the document has the errors which authorize responds with, and
+// parameters if authorize lets some through.
 func TestHandler_Document_Responses(t *testing.T) {
 	t.Parallel()
 	doc, err := apiDocument()
@@ -140,7 +141,17 @@ func TestHandler_Document_Responses(t *testing.T) {
 	}
 	for pattern, e := range (&handler{}).endpoints() {
 		method, path, _ := strings.Cut(pattern, " ")
-		responses := doc.Paths.Value(path).GetOperation(method).Responses
+		operation := doc.Paths.Value(path).GetOperation(method)
+		inQuery := func(p *openapi3.ParameterRef) bool { return p.Value.In == "query" }
+		if hasQuery := slices.ContainsFunc(operation.Parameters, inQuery); hasQuery != e.hasQuery {
+			t.Errorf("%s has parameters %t, and the document says %t", pattern, e.hasQuery, hasQuery)
+		}
+		responses := operation.Responses
+		for _, status := range []int{http.StatusBadRequest, http.StatusTooManyRequests} {
+			if responses.Status(status) == nil {
+				t.Errorf("%s needs the status %d", pattern, status)
+			}
+		}
 		if responses.Status(http.StatusUnauthorized) == nil || (responses.Status(http.StatusForbidden) != nil) != (e.change != "") {
 			t.Errorf("%s needs the status 401, and 403 if it changes something", pattern)
 		}

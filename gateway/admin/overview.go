@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"usher/gateway/admin/access"
@@ -42,6 +43,9 @@ func (h *handler) makeOverview(ctx context.Context) overview.Overview {
 	}
 	list := h.findSessions(ctx, Filter{}, 1) // a count would count addresses too, which takes longer
 	o.Sessions, o.Approximate = list.Total, list.Approximate
+	o.UnreachableNodes = append(o.UnreachableNodes, list.UnreachableNodes...) // what only they hold is missing in the total
+	slices.Sort(o.UnreachableNodes)
+	o.UnreachableNodes = slices.Compact(o.UnreachableNodes)
 	return o
 }
 

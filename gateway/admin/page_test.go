@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -28,9 +30,10 @@ type restingCluster struct {
 	live     int
 }
 
-func (c *restingCluster) Len() int    { return c.here.Len() }
-func (c *restingCluster) Live() int   { return c.live }
-func (c *restingCluster) Ready() bool { return true }
+func (c *restingCluster) Name() string { return "n1" }
+func (c *restingCluster) Len() int     { return c.here.Len() }
+func (c *restingCluster) Live() int    { return c.live }
+func (c *restingCluster) Ready() bool  { return true }
 
 func (c *restingCluster) Ask(ctx context.Context, asked []byte) (map[string][]byte, []string) {
 	replies := map[string][]byte{}
@@ -152,8 +155,9 @@ func TestHandler_Overview(t *testing.T) {
 func TestHandler_Cookie_Roles(t *testing.T) {
 	t.Parallel()
 	c := &restingCluster{here: newRestingSessions(1), recorder: NewRecorder(), live: 1}
+	var logged bytes.Buffer
 	server := httptest.NewServer(Handler(Config{Token: token, Tokens: []access.Token{{Name: "grafana", Token: "the token of grafana", Role: access.Read}}},
-		Options{Sessions: c, Cluster: c, Recorder: c.recorder, Ready: c.Ready}))
+		Options{Sessions: c, Cluster: c, Recorder: c.recorder, Ready: c.Ready, Logger: slog.New(slog.NewTextHandler(&logged, nil))}))
 	defer server.Close()
 	send := func(method, path, body string, header ...string) *http.Response {
 		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, strings.NewReader(body))
@@ -171,6 +175,7 @@ func TestHandler_Cookie_Roles(t *testing.T) {
 		return resp
 	}
 	for text, want := range map[string]int{token: http.StatusNotFound, "the token of grafana": http.StatusForbidden} {
+		logged.Reset()
 		login := send(http.MethodPost, "/ui/login", "token="+strings.ReplaceAll(text, " ", "+"), "Content-Type", "application/x-www-form-urlencoded")
 		cookie := page.CookieName + "=" + login.Cookies()[0].Value
 		var me struct{ CSRF string }
@@ -185,6 +190,10 @@ func TestHandler_Cookie_Roles(t *testing.T) {
 		}
 		if got := send(http.MethodDelete, "/api/v1/bans/x", "", "Cookie", cookie).StatusCode; got != http.StatusForbidden {
 			t.Errorf("%q unbans without the CSRF token: %d", text, got)
+		}
+		name := map[string]string{token: "admin", "the token of grafana": "grafana"}[text]
+		if record := "msg=audit actor=" + name + " client_address=127.0.0.1 action=unban target=x result=\"the request is not the page's own"; !strings.Contains(logged.String(), record) {
+			t.Errorf("the audit lacks %s:\n%s", record, logged.String())
 		}
 	}
 	if got := send(http.MethodGet, "/api/v1/overview", "", "Cookie", page.CookieName+"=x").StatusCode; got != http.StatusUnauthorized {

@@ -1,16 +1,22 @@
 package admin
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/gateway/admin/access"
+	"usher/gateway/admin/audit"
 )
 
 // errInvalidInput marks errors in a request.
@@ -29,6 +35,76 @@ const (
 	maxBan = 10 * 365 * 24 * time.Hour
 )
 
+// authorize rejects requests without a token, with a query or a body that would be ignored, and changes by a token that may only
+// read. A request that has its principal already needs no token. A caller who leaves does not leave half a change.
+func (h *handler) authorize(e endpoint) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p, isKnown := access.FromContext(r.Context())
+		if !isKnown {
+			p, isKnown = h.tokens.FromBearer(r)
+		}
+		if !isKnown {
+			h.refuseUnknown(w, r, e)
+			return
+		}
+		ctx, target := access.WithPrincipal(r.Context(), p), audit.Target(r)
+		if e.change != "" {
+			ctx = context.WithoutCancel(ctx)
+		}
+		r = r.WithContext(ctx)
+		err := checkQuery(r.URL.RawQuery, e.hasQuery)
+		if err == nil && e.change != "" && !e.hasBody {
+			err = decodeBody(w, r, &struct{}{})
+		}
+		if err != nil {
+			if e.change != "" {
+				h.log.Record(r, e.change, target, err)
+			}
+			writeError(w, err)
+			return
+		}
+		if e.change != "" && !e.hasBody && !h.mayChange(w, r, e.change, target) {
+			return
+		}
+		e.handle(w, r)
+	})
+}
+
+// errNoToken means that nobody knows who sent a request.
+var errNoToken = errors.New("the API needs the header Authorization: Bearer <token>, with admin.token or one of admin.tokens")
+
+// refuseUnknown responds to a request without a known token. A wrong token may be a guess, and an attempt to change is recorded:
+// there is a bound to both.
+func (h *handler) refuseUnknown(w http.ResponseWriter, r *http.Request, e endpoint) {
+	hasToken := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if (hasToken || e.change != "") && h.page.LimitUnknown(w, r, cmp.Or(e.change, "read"), errNoToken) {
+		return
+	}
+	w.Header().Set("Www-Authenticate", `Bearer realm="usher"`)
+	writeText(w, http.StatusUnauthorized, errNoToken.Error())
+}
+
+// mayChange reports whether the request's principal may change anything. If not, it responds, and records the attempt.
+func (h *handler) mayChange(w http.ResponseWriter, r *http.Request, action, target string, attributes ...slog.Attr) bool {
+	p, _ := access.FromContext(r.Context()) // nobody has no role
+	err := p.Check(action, access.Write)
+	if err != nil {
+		h.log.Record(r, action, target, err, attributes...)
+		writeText(w, http.StatusForbidden, err.Error())
+	}
+	return err == nil
+}
+
+// refuse responds with why a change is not made, and records the attempt. It does nothing and returns false if err is nil.
+func (h *handler) refuse(
+	w http.ResponseWriter, r *http.Request, action, target string, err error, attributes ...slog.Attr,
+) (isRefused bool) {
+	if err != nil {
+		h.log.Record(r, action, target, err, attributes...)
+	}
+	return writeError(w, err)
+}
+
 // decodeBody decodes the JSON body into v. An empty body leaves v unchanged. A key without a field in v is an error,
 // because it would be ignored otherwise.
 func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
@@ -37,6 +113,8 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 	switch err := d.Decode(v); {
 	case errors.Is(err, io.EOF):
 		return nil
+	case errors.Is(err, errInvalidInput): // of a value that says what it is
+		return err
 	case err != nil:
 		return fmt.Errorf("body: %w: %w", errInvalidInput, err)
 	case d.More():
@@ -57,17 +135,54 @@ func parseDuration(text string, longest time.Duration) (time.Duration, error) {
 	return d, nil
 }
 
-// parsePrefix parses an address or a prefix. A single address becomes the prefix that holds only it.
-func parsePrefix(text string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return p.Masked(), nil
+// prefix is an address or a prefix in a request. The zero value is none.
+type prefix struct{ netip.Prefix }
+
+// String returns the prefix; none is empty.
+func (p prefix) String() string {
+	if !p.IsValid() {
+		return ""
 	}
-	a, err := netip.ParseAddr(text)
+	return p.Prefix.String()
+}
+
+// UnmarshalText parses an address or a prefix; an empty text is none. A single address becomes the prefix that holds only it, and
+// IPv4 in IPv6 is IPv4, as viewers' addresses are.
+func (p *prefix) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*p = prefix{}
+		return nil
+	}
+	parsed, err := netip.ParsePrefix(string(text))
+	if a, notAddress := netip.ParseAddr(string(text)); notAddress == nil {
+		parsed, err = netip.PrefixFrom(a.WithZone(""), a.BitLen()), nil
+	}
+	if a := parsed.Addr(); a.Is4In6() {
+		parsed = netip.PrefixFrom(a.Unmap(), parsed.Bits()-(128-32))
+	}
+	if err != nil || !parsed.IsValid() {
+		return fmt.Errorf("address: %w: %q; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48", errInvalidInput, text)
+	}
+	p.Prefix = parsed.Masked()
+	return nil
+}
+
+// checkQuery rejects a query of which a part would be ignored, because then more would match than is meant, or a change would be
+// made: one that cannot be parsed, a parameter that it has twice, and any parameter of an operation that has none.
+func checkQuery(raw string, hasParameters bool) error {
+	query, err := url.ParseQuery(raw)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("address: %w: %q; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48", errInvalidInput, text)
+		return fmt.Errorf("query: %w: %w", errInvalidInput, err)
 	}
-	a = a.Unmap().WithZone("")
-	return netip.PrefixFrom(a, a.BitLen()), nil
+	for name, values := range query {
+		switch {
+		case !hasParameters:
+			return fmt.Errorf("%s: %w; this operation has no parameters", name, errInvalidInput)
+		case len(values) > 1:
+			return fmt.Errorf("%s: %w: the query has it %d times; want it once", name, errInvalidInput, len(values))
+		}
+	}
+	return nil
 }
 
 // parseFilter parses the query of a list of sessions. An unknown parameter is an error, because without it too many
@@ -75,14 +190,14 @@ func parsePrefix(text string) (netip.Prefix, error) {
 func parseFilter(query url.Values) (f Filter, limit int, err error) {
 	limit = defaultLimit
 	for name, values := range query {
-		value := values[0]
+		value := values[0] // the only one; see checkQuery
 		if field := f.field(name); field != nil {
 			*field = value
 			continue
 		}
 		switch name {
 		case "address":
-			if f.Address, err = parsePrefix(value); err != nil {
+			if err = f.Address.UnmarshalText([]byte(value)); err != nil {
 				return f, 0, err
 			}
 		case "limit":

@@ -6,9 +6,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"usher/gateway/admin/access"
 )
@@ -143,5 +147,80 @@ func TestHandler_PrincipalOfContext(t *testing.T) {
 		if w.Code != want || !strings.Contains(g.stream.String(), `"actor":"page"`) {
 			t.Errorf("%s: got %d, want %d; audited %q", role, w.Code, want, g.stream.String())
 		}
+	}
+}
+
+// TestHandler_UnknownToken_BoundedAndAudited has a bound to guesses of tokens, and never slows a right one.
+func TestHandler_UnknownToken_BoundedAndAudited(t *testing.T) {
+	t.Parallel()
+	g := newRoleRig()
+	handler := newHandler(t, g.config(), g.Options)
+	send := func(authorization, method, path, address string) *httptest.ResponseRecorder {
+		r := httptest.NewRequestWithContext(t.Context(), method, "/api/v1/"+path, nil)
+		r.RemoteAddr = address + ":1000"
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+	const guessing, other = "192.0.2.1", "192.0.2.2"
+	for i := range 10 {
+		method, path := "GET", "sessions"
+		if i%2 > 0 {
+			method, path = "DELETE", "bans/b1"
+		}
+		if got := send("Bearer a guess", method, path, guessing); got.Code != http.StatusUnauthorized {
+			t.Fatalf("guess %d: %d", i, got.Code)
+		}
+	}
+	for range 3 {
+		got := send("Bearer a guess", "GET", "sessions", guessing)
+		if wait, err := strconv.Atoi(got.Header().Get("Retry-After")); got.Code != http.StatusTooManyRequests || err != nil || wait < 1 || wait > 61 {
+			t.Errorf("another guess: %d, Retry-After %q", got.Code, got.Header().Get("Retry-After"))
+		}
+	}
+	for name, test := range map[string]struct {
+		authorization, method, path, address string
+		want                                 int
+	}{
+		"a right token":                  {"Bearer " + token, "GET", "sessions", guessing, http.StatusOK},
+		"a right token that changes":     {"Bearer " + token, "DELETE", "bans/b1", guessing, http.StatusOK},
+		"no token":                       {"", "GET", "sessions", guessing, http.StatusUnauthorized},
+		"no token, and a change":         {"", "DELETE", "bans/b1", guessing, http.StatusTooManyRequests},
+		"a guess from elsewhere":         {"Bearer a guess", "GET", "sessions", other, http.StatusUnauthorized},
+		"a change without a token there": {"", "DELETE", "bans/b1", other, http.StatusUnauthorized},
+	} {
+		if got := send(test.authorization, test.method, test.path, test.address); got.Code != test.want {
+			t.Errorf("%s: %d, want %d", name, got.Code, test.want)
+		}
+	}
+	login := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/ui/login", strings.NewReader("token="+url.QueryEscape(token)))
+	login.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	w := httptest.NewRecorder()
+	if Handler(g.config(), g.Options).ServeHTTP(w, login); w.Code != http.StatusNoContent {
+		t.Errorf("a login: %d", w.Code)
+	}
+	records := map[string]int{}
+	for line := range strings.Lines(g.stream.String()) {
+		var r struct{ Actor, Action, Target, Result string }
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatal(err)
+		}
+		records[strings.Join([]string{r.Actor, r.Action, r.Target, r.Result}, " | ")]++
+	}
+	want := map[string]int{
+		" | read | /api/v1/sessions | " + errNoToken.Error():                                  6,
+		" | unban | b1 | " + errNoToken.Error():                                               6,
+		" | read | /api/v1/sessions | too many requests without a known token; wait a minute": 1,
+		"admin | unban | b1 | done":                                                           1,
+		"admin | login | page | done":                                                         1,
+	}
+	if diff := cmp.Diff(want, records); diff != "" {
+		t.Errorf("audit (-want +got):\n%s", diff)
+	}
+	if strings.Contains(g.stream.String(), "a guess") {
+		t.Errorf("the audit has a token: %s", g.stream.String())
 	}
 }

@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,7 +65,7 @@ type Filter struct {
 	Verdict string `json:"verdict,omitempty"`
 	Source  string `json:"source,omitempty"`
 	// Address is a prefix that contains the viewer's address; the zero prefix matches every address.
-	Address netip.Prefix `json:"address,omitzero"`
+	Address prefix `json:"address,omitzero"`
 	// Query is a prefix of the id, the channel, the user's name or id, the address or the User-Agent. Case does not matter.
 	Query string `json:"q,omitempty"`
 	// After is the id of a session. Sessions up to it are counted but not listed, so that a long list can be paged.
@@ -88,13 +90,34 @@ func (f *Filter) Matches(s *Session) bool {
 
 // validate reports a value that no session could have.
 func (f *Filter) validate() error {
-	if f.CredentialsOf == "" {
+	var verdicts, sources []string
+	for v := backends.Pending; v <= backends.Denied; v++ {
+		verdicts = append(verdicts, v.String())
+	}
+	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
+		sources = append(sources, s.String())
+	}
+	return errors.Join(validateID("id", f.ID), validateID("credentials_of", f.CredentialsOf),
+		validateName("verdict", f.Verdict, verdicts), validateName("source", f.Source, sources))
+}
+
+// validateID reports a text that is no id of a session, unless it is empty.
+func validateID(parameter, text string) error {
+	if text == "" {
 		return nil
 	}
-	if _, err := backends.ParseSessionID(f.CredentialsOf); err != nil {
-		return fmt.Errorf("credentials_of: %w: %w", errInvalidInput, err)
+	if _, err := backends.ParseSessionID(text); err != nil {
+		return fmt.Errorf("%s: %w: %w", parameter, errInvalidInput, err)
 	}
 	return nil
+}
+
+// validateName reports a text that is none of the names, unless it is empty.
+func validateName(parameter, text string, names []string) error {
+	if text == "" || slices.Contains(names, text) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w: %q; want %s", parameter, errInvalidInput, text, strings.Join(names, ", "))
 }
 
 // mayMatch reports whether the filter may match a session, without a cost that counts for a million of them.

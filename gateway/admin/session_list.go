@@ -88,7 +88,8 @@ type NodeSessions interface {
 }
 
 // AnswerSessionQuery returns the response of a node with these sessions to a request of [Cluster.Ask]. It is nil if the
-// node does not understand the request, for example one of a newer version. A filter by credentials names a session that has
+// node does not understand the request, for example one of a newer version, or if ctx ends before the node has read all its
+// sessions: then it counts as silent. A filter by credentials names a session that has
 // them, so that they do not travel: the node reads them from its sessions or from the store.
 func AnswerSessionQuery(ctx context.Context, here NodeSessions, store queryStore, asked []byte) []byte {
 	q, isKnown := decodeQuery(asked)
@@ -152,7 +153,8 @@ func includesAll(parts, wanted []string) bool {
 	return true
 }
 
-// answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter.
+// answerQuery answers a query. Each of the sessions comes with whether its viewer presented the credentials in the filter. The
+// answer is nil if ctx ends before all of them have been read.
 func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessionQuery) []byte {
 	total, matched, addresses, rest := newSketch(sketchSize), newSketch(sketchSize), newSketch(sketchSize), 0
 	prefixes := map[uint64]struct{}{} // by their hashes, which are far fewer bytes
@@ -171,6 +173,9 @@ func answerQuery(ctx context.Context, sessions iter.Seq2[Session, bool], q sessi
 		}
 		return ctx.Err() == nil
 	})
+	if ctx.Err() != nil {
+		return nil // a part would look like all
+	}
 	for p := range prefixes {
 		addresses.addHash(p)
 	}

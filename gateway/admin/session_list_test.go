@@ -297,8 +297,8 @@ func TestFilterMatches(t *testing.T) {
 		want   bool
 	}{
 		"nothing asked":              {Filter{}, true},
-		"an address within":          {Filter{Address: netip.MustParsePrefix("192.0.2.0/24")}, true},
-		"an address without":         {Filter{Address: netip.MustParsePrefix("192.0.3.0/24")}, false},
+		"an address within":          {Filter{Address: prefix{netip.MustParsePrefix("192.0.2.0/24")}}, true},
+		"an address without":         {Filter{Address: prefix{netip.MustParsePrefix("192.0.3.0/24")}}, false},
 		"a beginning in capitals":    {Filter{Query: "mag"}, true},
 		"a beginning of the user":    {Filter{Query: "an"}, true},
 		"a beginning of the id":      {Filter{Query: "ID"}, true},
@@ -399,7 +399,7 @@ func TestAnswerSessionQuery_Count(t *testing.T) {
 		"a user on a channel":                {filter: Filter{User: "17", Channel: "a001"}, want: Impact{Sessions: 2, Addresses: 1}},
 		"at another backend":                 {filter: Filter{User: "17", Backend: "other"}},
 		"on another route":                   {filter: Filter{Route: "other"}},
-		"an address":                         {filter: Filter{Address: netip.MustParsePrefix("2001:db8::/64")}, want: Impact{Sessions: 2, Addresses: 1}},
+		"an address":                         {filter: Filter{Address: prefix{netip.MustParsePrefix("2001:db8::/64")}}, want: Impact{Sessions: 2, Addresses: 1}},
 		"a session":                          {filter: Filter{ID: ids[4]}, want: Impact{Sessions: 1, Addresses: 1}},
 		"credentials that are here":          {filter: Filter{CredentialsOf: ids[0]}, want: Impact{Sessions: 3, Addresses: 2}},
 		"credentials on a channel":           {filter: Filter{CredentialsOf: ids[0], Channel: "a001"}, want: Impact{Sessions: 2, Addresses: 1}},

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strconv"
 	"time"
@@ -34,29 +35,35 @@ type adminFlags struct {
 	JSON  bool   `help:"Print the JSON of the API."`
 }
 
-// filterFlags select sessions.
+// filterFlags select sessions. One that is not given is nil.
 type filterFlags struct {
-	Channel string `help:"Sessions of this channel."`
-	User    string `help:"Sessions of this user, by name or id."`
-	Route   string `help:"Sessions of this route."`
-	Backend string `help:"Sessions of this backend."`
-	Verdict string `help:"Sessions with this verdict: allowed, denied or pending."`
-	Source  string `help:"Sessions whose decision has this source: backend, local, fail-open, cached, ticket, limit, ban or operator."`
-	Address string `help:"Sessions from this address or prefix."`
-	Node    string `help:"Sessions on this node."`
+	Channel *string `help:"Sessions of this channel."`
+	User    *string `help:"Sessions of this user, by name or id."`
+	Route   *string `help:"Sessions of this route."`
+	Backend *string `help:"Sessions of this backend."`
+	Verdict *string `help:"Sessions with this verdict: allowed, denied or pending."`
+	Source  *string `help:"Sessions whose decision has this source: backend, local, fail-open, cached, ticket, limit, ban or operator."`
+	Address *string `help:"Sessions from this address or prefix."`
+	Node    *string `help:"Sessions on this node."`
 }
 
-func (f filterFlags) query() url.Values {
+// query returns the flags as parameters of the API. One that is empty, as a variable of a script may be, is an error, because more
+// sessions than meant would match.
+func (f filterFlags) query() (url.Values, error) {
 	q := url.Values{}
-	for name, value := range map[string]string{
+	for name, value := range map[string]*string{
 		"channel": f.Channel, "user": f.User, "route": f.Route, "backend": f.Backend, "verdict": f.Verdict,
 		"source": f.Source, "address": f.Address, "node": f.Node,
 	} {
-		if value != "" {
-			q.Set(name, value)
+		switch {
+		case value == nil:
+		case *value == "":
+			return nil, fmt.Errorf("--%s: is empty; give it a value or leave it out", name)
+		default:
+			q.Set(name, *value)
 		}
 	}
-	return q
+	return q, nil
 }
 
 type listCommand struct {
@@ -69,7 +76,10 @@ type listCommand struct {
 
 // Run lists sessions.
 func (c listCommand) Run(r Runtime) error {
-	query := c.query()
+	query, err := c.query()
+	if err != nil {
+		return err
+	}
 	query.Set("limit", strconv.Itoa(c.Limit))
 	for name, value := range map[string]string{"q": c.Prefix, "after": c.After} {
 		if value != "" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -77,8 +76,10 @@ func (kickCommand) Help() string {
 
 // Run ends the sessions of the given ids, or all that match the flags.
 func (c kickCommand) Run(r Runtime) error {
-	filter := c.query()
+	filter, err := c.query()
 	switch {
+	case err != nil:
+		return err
 	case len(c.IDs) == 0 && len(filter) == 0:
 		return errors.New("no sessions selected; want ids, or flags such as --user")
 	case len(c.IDs) > 0 && len(filter) > 0:
@@ -143,13 +144,6 @@ func (c kickCommand) kickMatching(r Runtime, filter url.Values) error {
 	for name := range filter {
 		fields[name] = filter.Get(name)
 	}
-	if c.Address != "" {
-		p, err := prefixOf(c.Address)
-		if err != nil {
-			return err
-		}
-		fields["address"] = p.String()
-	}
 	impact, err := c.measure(r, c.adminFlags, "kick", fields)
 	if err != nil {
 		return err
@@ -188,18 +182,6 @@ func printKicked(r Runtime, k admin.KickResult) error {
 		rows = append(rows, []string{node, k.NotKicked[node]})
 	}
 	return table(r, []string{"NODE", "NOT KICKED"}, rows)
-}
-
-// prefixOf parses an address or a prefix.
-func prefixOf(text string) (netip.Prefix, error) {
-	if p, err := netip.ParsePrefix(text); err == nil {
-		return p, nil
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("--address=%s: want an address or a prefix", text)
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 type banCommand struct {

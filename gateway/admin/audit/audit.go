@@ -1,7 +1,8 @@
 // Package audit records who changed what by the operator's API, in the log and in a stream of its own.
 //
 // Invariants:
-//   - Every change and every attempt is a record "audit" with actor, client_address, action, target and result.
+//   - Every change and every attempt is a record "audit" with actor, client_address, action, target and result. Of requests without
+//     a known token, which have no actor, it has those within a bound, and the first beyond it.
 //   - No record contains a token.
 //   - A stream that cannot be written does not stop a change: the log has the record too.
 //
@@ -38,7 +39,15 @@ func New(logger *slog.Logger, stream io.Writer) *Log {
 	return l
 }
 
-// Record records a change, or the attempt. The actor is the request's principal.
+// Target returns what the request of an operation of the API names, or the operation's path.
+func Target(r *http.Request) string {
+	return cmp.Or(r.PathValue("id"), r.PathValue("name"), r.URL.Path)
+}
+
+// maxTextBytes bounds the target and the result of a record, which may hold what anybody sends.
+const maxTextBytes = 1 << 10
+
+// Record records a change, or the attempt. The actor is the request's principal. A long target or result is shortened.
 func (l *Log) Record(r *http.Request, action, target string, err error, attributes ...slog.Attr) {
 	result := "done"
 	if err != nil {
@@ -47,8 +56,8 @@ func (l *Log) Record(r *http.Request, action, target string, err error, attribut
 	p, _ := access.FromContext(r.Context())
 	host, _, _ := net.SplitHostPort(r.RemoteAddr)
 	all := append([]slog.Attr{
-		slog.String("actor", p.Name), slog.String("client_address", cmp.Or(host, r.RemoteAddr)),
-		slog.String("action", action), slog.String("target", target), slog.String("result", result),
+		slog.String("actor", p.Name), slog.String("client_address", cmp.Or(host, r.RemoteAddr)), slog.String("action", action),
+		slog.String("target", target[:min(len(target), maxTextBytes)]), slog.String("result", result[:min(len(result), maxTextBytes)]),
 	}, attributes...)
 	for _, logger := range l.loggers {
 		logger.LogAttrs(context.WithoutCancel(r.Context()), slog.LevelInfo, "audit", all...)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,5 +69,29 @@ func TestLog_Record_StreamHasJSONLines(t *testing.T) {
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("stream (-want +got):\n%s", diff)
+	}
+}
+
+// TestLog_Record_LongText_Shortened bounds what anybody who reaches the listener can make a record hold.
+func TestLog_Record_LongText_Shortened(t *testing.T) {
+	t.Parallel()
+	var stream bytes.Buffer
+	long := strings.Repeat("x", 1<<20)
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodDelete, "/", nil)
+	r.SetPathValue("id", long)
+	audit.New(slog.New(slog.DiscardHandler), &stream).Record(r, "unban", audit.Target(r), errors.New(long))
+	if size := stream.Len(); size > 3<<10 || size < 2<<10 {
+		t.Errorf("the record has %d bytes", size)
+	}
+}
+
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"id": "b1", "name": "portal", "other": "/api/v1/kick"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/api/v1/kick", nil)
+		r.SetPathValue(name, want)
+		if got := audit.Target(r); got != want {
+			t.Errorf("of a %s: %q, want %q", name, got, want)
+		}
 	}
 }

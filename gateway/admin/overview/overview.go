@@ -29,7 +29,8 @@ type Overview struct {
 	Series Series `json:"series"`
 	// Backends are sorted by name.
 	Backends []Backend `json:"backends"`
-	// Nodes are the names of the nodes that responded, sorted; UnreachableNodes of those that did not.
+	// Nodes are the names of the nodes that responded, sorted; UnreachableNodes of those that did not, or did not count their
+	// sessions.
 	Nodes            []string `json:"nodes"`
 	UnreachableNodes []string `json:"unreachable_nodes,omitempty"`
 	// RedisUp reports whether the node that responds reaches Redis, or needs none. Join leaves it false.

@@ -16,25 +16,32 @@ const (
 	maxAllFailures = 100
 )
 
-// limiter bounds the guesses of tokens. It keeps at most maxAllFailures addresses. The zero value is ready. It is safe for
+// limiter bounds the guesses of tokens, and the records of them. It keeps at most maxAllFailures addresses. The zero value is ready. It is safe for
 // concurrent use.
 type limiter struct {
 	mu       sync.Mutex
 	began    time.Time // when the window began
 	all      int
 	failures map[netip.Prefix]int
+	// refused are those who were refused in the window; the zero prefix is all.
+	refused map[netip.Prefix]bool
 }
 
-// begin counts an attempt as failed until succeeded is called. If there were too many, it returns how long to wait instead.
-func (l *limiter) begin(from netip.Addr, now time.Time) (succeeded func(), wait time.Duration) {
+// begin counts an attempt as failed until succeeded is called. If there were too many, it returns how long to wait instead, and
+// whether that is so for the first time in a window.
+func (l *limiter) begin(from netip.Addr, now time.Time) (succeeded func(), wait time.Duration, isFirst bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Sub(l.began) >= loginWindow || now.Before(l.began) {
-		l.began, l.all, l.failures = now, 0, map[netip.Prefix]int{}
+		l.began, l.all, l.failures, l.refused = now, 0, map[netip.Prefix]int{}, map[netip.Prefix]bool{}
 	}
 	prefix, window := backends.SubscriberPrefix(from), l.began
-	if l.all >= maxAllFailures || l.failures[prefix] >= maxFailures {
-		return nil, l.began.Add(loginWindow).Sub(now)
+	if areAll := l.all >= maxAllFailures; areAll || l.failures[prefix] >= maxFailures {
+		if areAll {
+			prefix = netip.Prefix{}
+		}
+		isFirst, l.refused[prefix] = !l.refused[prefix], true
+		return nil, l.began.Add(loginWindow).Sub(now), isFirst
 	}
 	l.all++
 	l.failures[prefix]++
@@ -45,5 +52,5 @@ func (l *limiter) begin(from netip.Addr, now time.Time) (succeeded func(), wait 
 			l.all--
 			l.failures[prefix]--
 		}
-	}, 0
+	}, 0, false
 }

@@ -13,7 +13,7 @@ func TestLimiter_Begin(t *testing.T) {
 	// fail returns how many attempts of an address were let through.
 	fail := func(l *limiter, from netip.Addr, count int, now time.Time) (passed int) {
 		for range count {
-			if _, wait := l.begin(from, now); wait == 0 {
+			if _, wait, _ := l.begin(from, now); wait == 0 {
 				passed++
 			}
 		}
@@ -28,7 +28,7 @@ func TestLimiter_Begin(t *testing.T) {
 		if got := fail(&l, address(2), 1, start); got != 1 {
 			t.Error("another address is refused")
 		}
-		if _, wait := l.begin(address(1), start.Add(50*time.Second)); wait != 10*time.Second {
+		if _, wait, _ := l.begin(address(1), start.Add(50*time.Second)); wait != 10*time.Second {
 			t.Errorf("wait of %v, want 10s", wait)
 		}
 		if got := fail(&l, address(1), 50, start.Add(loginWindow)); got != maxFailures {
@@ -54,12 +54,27 @@ func TestLimiter_Begin(t *testing.T) {
 			t.Errorf("%d attempts and %d addresses, want %d at most", passed, len(l.failures), maxAllFailures)
 		}
 	})
+	t.Run("the first that is refused", func(t *testing.T) {
+		t.Parallel()
+		var l limiter
+		for window := range 3 {
+			now, firsts := start.Add(time.Duration(window)*loginWindow), 0
+			for i := range 40 * maxFailures { // the last address is refused for the number of all
+				if _, _, isFirst := l.begin(address(i/(3*maxFailures)), now); isFirst {
+					firsts++
+				}
+			}
+			if want := maxAllFailures / maxFailures; firsts != want {
+				t.Errorf("window %d: %d are the first that are refused, want %d", window, firsts, want)
+			}
+		}
+	})
 	t.Run("success", func(t *testing.T) {
 		t.Parallel()
 		var l limiter
-		late, _ := l.begin(address(1), start)
+		late, _, _ := l.begin(address(1), start)
 		for range 3 * maxAllFailures {
-			succeeded, wait := l.begin(address(1), start)
+			succeeded, wait, _ := l.begin(address(1), start)
 			if wait > 0 {
 				t.Fatalf("wait of %v", wait)
 			}

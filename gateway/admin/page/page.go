@@ -46,9 +46,9 @@ type Options struct {
 // Page is the live page. It is safe for concurrent use.
 type Page struct {
 	Options
-	limiter limiter
-	streams streams
-	origins *http.CrossOriginProtection
+	logins, requests limiter // requests are of the API
+	streams          streams
+	origins          *http.CrossOriginProtection
 }
 
 // New returns a page.
@@ -116,20 +116,27 @@ var (
 	errNoLogin = errors.New("no login, or it has ended")
 	// errForged means that the request may be another page's.
 	errForged = errors.New("the request is not the page's own")
-	// errUnknownToken and errTooMany refuse a login.
+	// errUnknownToken, errTooMany and errForm refuse a login.
 	errUnknownToken = errors.New("unknown token; want admin.token or one of admin.tokens")
 	errTooMany      = errors.New("too many failed logins; wait a minute")
+	errForm         = errors.New("the form cannot be read")
+	// errTooManyUnknown refuses a request of the API without a known token.
+	errTooManyUnknown = errors.New("too many requests without a known token; wait a minute")
 )
 
 // Identify gives the requests with the page's cookie and without a bearer token their principal. It refuses those that may be
-// another page's; those without a login have none.
-func (p *Page) Identify(next http.Handler) http.Handler {
+// another page's, and records them unless change, the name of what they would change, is empty. Those without a login have none.
+func (p *Page) Identify(change string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
-			switch principal, _, err := p.authenticate(r); {
-			case err == nil:
+			principal, _, err := p.authenticate(r)
+			if err == nil || errors.Is(err, errForged) {
 				r = r.WithContext(access.WithPrincipal(r.Context(), principal))
-			case errors.Is(err, errForged):
+			}
+			if errors.Is(err, errForged) {
+				if change != "" {
+					p.Audit.Record(r, change, audit.Target(r), err)
+				}
 				writeRefusal(w, err)
 				return
 			}
@@ -139,18 +146,18 @@ func (p *Page) Identify(next http.Handler) http.Handler {
 }
 
 // authenticate returns who sent a request with the page's cookie. An error is errNoLogin or, if the request is a write without
-// the CSRF token or comes from another origin, errForged.
+// the CSRF token or comes from another origin, errForged: then the principal is whose cookie it has.
 func (p *Page) authenticate(r *http.Request) (access.Principal, *login, error) {
 	principal, l, err := p.find(r)
 	if err != nil {
 		return access.Principal{}, nil, err
 	}
 	if err := p.checkOrigin(r); err != nil {
-		return access.Principal{}, nil, err
+		return principal, nil, err
 	}
 	isRead := r.Method == http.MethodGet || r.Method == http.MethodHead
 	if !isRead && subtle.ConstantTimeCompare([]byte(r.Header.Get(CSRFHeader)), []byte(l.token())) != 1 {
-		return access.Principal{}, nil, fmt.Errorf("%w: it needs the header %s with the token of /ui/me", errForged, CSRFHeader)
+		return principal, nil, fmt.Errorf("%w: it needs the header %s with the token of /ui/me", errForged, CSRFHeader)
 	}
 	return principal, l, nil
 }
@@ -194,17 +201,14 @@ func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, err)
 		return
 	}
-	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	succeeded, wait := p.limiter.begin(peer.Addr(), p.Now())
-	if wait > 0 {
-		p.Audit.Record(r, "login", "page", errTooMany)
-		w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		writeText(w, http.StatusTooManyRequests, errTooMany.Error())
+	succeeded, isAnswered := p.limit(w, r, &p.logins, "login", "page", errTooMany)
+	if isAnswered {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
 	if err := r.ParseForm(); err != nil {
-		writeText(w, http.StatusBadRequest, "the form cannot be read")
+		p.Audit.Record(r, "login", "page", errForm)
+		writeText(w, http.StatusBadRequest, errForm.Error())
 		return
 	}
 	text := r.PostForm.Get("token")
@@ -218,6 +222,32 @@ func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 	p.Audit.Record(r.WithContext(access.WithPrincipal(r.Context(), principal)), "login", "page", nil)
 	setCookie(w, r, newLogin(p.Now().Add(Lifetime)).seal(setting.Secret(text)), Lifetime)
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// limit counts a request as failed until succeeded is called. Beyond the bound it answers 429, and records the first such request.
+func (p *Page) limit(
+	w http.ResponseWriter, r *http.Request, l *limiter, action, target string, tooMany error,
+) (succeeded func(), isAnswered bool) {
+	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
+	succeeded, wait, isFirst := l.begin(peer.Addr(), p.Now())
+	if wait == 0 {
+		return succeeded, false
+	}
+	if isFirst {
+		p.Audit.Record(r, action, target, tooMany)
+	}
+	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+	writeText(w, http.StatusTooManyRequests, tooMany.Error())
+	return nil, true
+}
+
+// LimitUnknown records a request of the API without a known token, and why it is refused. Beyond the bound of failed logins it answers
+// 429 instead, and reports true. Neither counts for the other, so that a program with an old token keeps nobody from logging in.
+func (p *Page) LimitUnknown(w http.ResponseWriter, r *http.Request, action string, why error) (isAnswered bool) {
+	if _, isAnswered = p.limit(w, r, &p.requests, action, audit.Target(r), errTooManyUnknown); !isAnswered {
+		p.Audit.Record(r, action, audit.Target(r), why)
+	}
+	return isAnswered
 }
 
 // logout ends the cookie, and the streams of its login on this node.
@@ -260,6 +290,7 @@ func writeRefusal(w http.ResponseWriter, err error) {
 
 func writeText(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(text + "\n"))
 }
