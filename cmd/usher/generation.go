@@ -21,6 +21,7 @@ import (
 	"usher/backends/chain"
 	"usher/backends/httpbackend"
 	"usher/gateway"
+	"usher/gateway/admin/overview"
 	"usher/gateway/edge"
 	"usher/gateway/front/nethttp"
 	"usher/gateway/front/plain"
@@ -35,6 +36,7 @@ type generation struct {
 	chains   map[string]*chain.Chain
 	adapters map[string]adapter
 	stats    map[string]*callstats.Stats   // of the backends that call a middleware
+	breakers map[string]*overview.Breaker  // what the overview shows of them
 	ends     map[string]context.CancelFunc // of the background work of chains and adapters; set by start
 	origins  map[string]*origin.Origin
 	gateway  *gateway.Gateway
@@ -53,7 +55,7 @@ type generation struct {
 func newGeneration(s *settings) *generation {
 	return &generation{
 		settings: s, chains: map[string]*chain.Chain{}, adapters: map[string]adapter{},
-		stats: map[string]*callstats.Stats{}, ends: map[string]context.CancelFunc{},
+		stats: map[string]*callstats.Stats{}, breakers: map[string]*overview.Breaker{}, ends: map[string]context.CancelFunc{},
 		origins: map[string]*origin.Origin{}, idle: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
@@ -160,6 +162,7 @@ func (n *node) makeBackend(g, previous *generation, name string) error {
 	}
 	if g.keepsBackend(previous, name) {
 		g.adapters[name], g.chains[name], g.ends[name] = previous.adapters[name], previous.chains[name], previous.ends[name]
+		g.breakers[name] = previous.breakers[name]
 		if stats := previous.stats[name]; stats != nil {
 			g.stats[name] = stats
 		}
@@ -185,14 +188,13 @@ func (n *node) addBackend(g *generation, name string, parts kindDeps, members []
 	}
 	deps := chain.Deps{
 		Kind: b.Settings.kind(), DefaultPolicy: a.preset.Policy(), Log: n.logger, Tracer: n.tracer,
-		OnCall: n.onCall(name, g.stats[name]), OnState: n.onBreaker(name, g.stats[name]),
+		OnCall: n.onCall(name, g.stats[name]), OnState: n.onBreaker(g, name),
 	}
 	if remote, isRemote := b.Settings.common().(remoteSettings); isRemote {
 		g.chains[name] = chain.New(name, remote.Chain, a, deps)
 	} else {
 		g.chains[name] = chain.NewLocal(name, b.Settings.common().onFailure(), a, members, deps)
 	}
-	n.forceAgain(name, g.chains[name])
 	return nil
 }
 

@@ -85,7 +85,7 @@ func (n nodeSessions) Checks(id backends.SessionID) (checks []admin.Check, found
 	return checks, found
 }
 
-// beginMetrics begins at zero the series whose names are known.
+// beginMetrics begins at zero the series whose names are known, and has the overview show the breakers of the generation.
 func (n *node) beginMetrics(g *generation) {
 	for i, name := range g.gateway.Routes() {
 		n.recorder.AddRoute(name, g.settings.Gateway.Routes[i].Backend)
@@ -102,6 +102,7 @@ func (n *node) beginMetrics(g *generation) {
 	for _, setting := range nodeBounds() {
 		n.recorder.AddBound(setting)
 	}
+	n.recorder.SetBreakers(g.breakers)
 }
 
 // nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.

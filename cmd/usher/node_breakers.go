@@ -48,13 +48,10 @@ func (n *node) onForced(order backends.ForcedBreaker) {
 	}
 }
 
-// forceAgain applies the order that holds on a backend's breaker to the one that a reload makes in its place.
-func (n *node) forceAgain(backend string, c *chain.Chain) {
-	if n.cluster == nil {
-		return // at the start, when it is still to come
-	}
+// forceAgain applies the orders that hold on breakers to those that a reload puts in their place.
+func (n *node) forceAgain(g *generation) {
 	for _, order := range n.cluster.ForcedBreakers() {
-		if order.Backend == backend {
+		if c := g.chains[order.Backend]; c != nil {
 			_ = c.Force(order)
 		}
 	}
@@ -77,9 +74,12 @@ func (n *node) onCall(backend string, stats *callstats.Stats) func(r *backends.R
 	}
 }
 
-// onBreaker returns a function that is told of each state of a backend's breaker.
-func (n *node) onBreaker(backend string, stats *callstats.Stats) func(backends.BreakerState) {
-	record := n.recorder.OnBreaker(backend)
+// onBreaker returns a function that is told of each state of a backend's breaker. The overview shows these states once it serves by
+// the generation.
+func (n *node) onBreaker(g *generation, backend string) func(backends.BreakerState) {
+	record, shown := n.recorder.OnBreaker(backend)
+	stats := g.stats[backend]
+	g.breakers[backend] = shown
 	return func(s backends.BreakerState) {
 		record(s)
 		stats.RecordState(time.Now(), s)

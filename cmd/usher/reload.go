@@ -214,8 +214,9 @@ func (n *node) remake(s *settings, old *generation) (*generation, error) {
 
 // replace serves by the next generation from now on. The old one ends with its last request.
 func (n *node) replace(old, next *generation) {
-	n.start(next)
 	n.beginMetrics(next)
+	n.forceAgain(next)
+	n.start(next)
 	finish := n.registry.Reload(next.settings.Sessions, next.sessionBackends(), replacedBackends(old.settings, next.settings))
 	n.memory.Follow(next.settings.Gateway.Limits.Memory)
 	n.viewers.setTrusted(next.settings.Gateway.TrustedProxies)

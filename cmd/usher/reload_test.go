@@ -29,6 +29,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
@@ -627,6 +629,67 @@ func TestNode_Reload_Moved_NothingDecided(t *testing.T) {
 	})
 	if got := opened(); len(got) != 4 {
 		t.Errorf("recorded %q, want four sessions that opened", got)
+	}
+}
+
+// TestNode_Reload_Overview: the overview follows the breakers of the settings in force, also after settings that were refused, and shows
+// no other.
+func TestNode_Reload_Overview(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	text := reloadText(origin, portal)
+	r := startReloadNode(t, text)
+	shown := func() map[string]string {
+		t.Helper()
+		w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/api/v1/overview", nil)
+		q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+		r.adminHandler().ServeHTTP(w, q)
+		var o struct {
+			Backends []struct{ Name, Breaker string }
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &o); err != nil {
+			t.Fatalf("%d %s: %v", w.Code, w.Body, err)
+		}
+		states := map[string]string{}
+		for _, b := range o.Backends {
+			states[b.Name] = b.Breaker
+		}
+		return states
+	}
+	force := func(state string) {
+		t.Helper()
+		w, q := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/api/v1/backends/portal/breaker", strings.NewReader(`{"state": "`+state+`"}`))
+		q.Header.Set("Authorization", "Bearer 0123456789abcdef")
+		if r.adminHandler().ServeHTTP(w, q); w.Code != http.StatusOK {
+			t.Fatalf("force %s: %d %s", state, w.Code, w.Body)
+		}
+	}
+	transitions := func() string {
+		t.Helper()
+		value, _ := scraper{t, r.adminHandler()}.value(`usher_backend_breaker_transitions_total{backend="portal",state="open"}`)
+		return value
+	}
+	refused := strings.NewReplacer("timeout: 2s", "timeout: 3s", `listen: "127.0.0.1:0"`, `listen: "127.0.0.1:9999"`,
+		"backends:\n", "backends:\n  typo: { kind: httprequest, address: \"http://127.0.0.1:9/\" }\n").Replace(text)
+	for range 2 { // the second one while the breaker is forced
+		r.write(refused)
+		if status, result := r.post(); status != http.StatusUnprocessableEntity {
+			t.Fatalf("%d %+v, want it refused", status, result)
+		}
+		force("open")
+	}
+	if diff := cmp.Diff(map[string]string{"portal": "open"}, shown()); diff != "" || transitions() != "1" {
+		t.Errorf("opened %s times; after settings that were refused (-want +got):\n%s", transitions(), diff)
+	}
+	changed := strings.Replace(text, "timeout: 2s", "timeout: 3s", 1)
+	r.reloadTo(changed) // the new breaker is forced as the old one was
+	if diff := cmp.Diff(map[string]string{"portal": "open"}, shown()); diff != "" {
+		t.Errorf("of the backend made anew (-want +got):\n%s", diff)
+	}
+	force("auto")
+	r.reloadTo(strings.NewReplacer("portal: {", "second: {", "backend: portal", "backend: second").Replace(changed))
+	if diff := cmp.Diff(map[string]string{"second": "closed"}, shown()); diff != "" {
+		t.Errorf("of the renamed backend (-want +got):\n%s", diff)
 	}
 }
 

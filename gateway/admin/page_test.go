@@ -131,7 +131,9 @@ func TestHandler_Overview(t *testing.T) {
 	t.Parallel()
 	recorder := NewRecorder()
 	r := &backends.Request{Route: "vod", Backend: "portal"}
-	recorder.OnBreaker("portal")(backends.BreakerOpen)
+	onState, shown := recorder.OnBreaker("portal")
+	recorder.SetBreakers(map[string]*overview.Breaker{"portal": shown})
+	onState(backends.BreakerOpen)
 	allowed := &backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen}
 	recorder.Waited(r, allowed, time.Millisecond)
 	recorder.Decided(r, nil, allowed)

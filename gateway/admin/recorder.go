@@ -253,14 +253,18 @@ func (m *Recorder) AddRoute(route, backend string) {
 // AddBound begins the series of a bound of this node at zero.
 func (m *Recorder) AddBound(setting string) { m.overloads.WithLabelValues(setting) }
 
-// OnBreaker returns a function that counts the changes of a backend's breaker.
-func (m *Recorder) OnBreaker(backend string) func(backends.BreakerState) {
-	note := m.counters.OnBreaker(backend)
+// OnBreaker returns a function that counts the changes of a backend's breaker, and what the overview shows of it once SetBreakers
+// has it.
+func (m *Recorder) OnBreaker(backend string) (onState func(backends.BreakerState), shown *overview.Breaker) {
+	shown = m.counters.NewBreaker()
 	return func(s backends.BreakerState) {
-		note(s)
+		shown.Note(s)
 		m.breakerChanges.WithLabelValues(backend, s.String()).Inc()
-	}
+	}, shown
 }
+
+// SetBreakers has the overview show these breakers, by the names of their backends, and no others.
+func (m *Recorder) SetBreakers(all map[string]*overview.Breaker) { m.counters.SetBreakers(all) }
 
 // Refused counts a response that refuses a viewer. Both names are of closed sets.
 func (m *Recorder) Refused(route, reason string) { m.refusals.WithLabelValues(route, reason).Inc() }

@@ -3,6 +3,7 @@ package overview
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -26,8 +27,8 @@ type Counters struct {
 	mu       sync.Mutex
 	last     int64 // the number of the last sample's interval since 1970; 0: there is none
 	counted  [2]int64
-	samples  []sample // the newest last, at most Kept
-	breakers map[string]*breaker
+	samples  []sample            // the newest last, at most Kept
+	breakers map[string]*Breaker // by the names of their backends
 }
 
 // sample is what happened in one interval, and what held at its end.
@@ -35,8 +36,9 @@ type sample struct {
 	openings, denials, sessions, failOpen int64
 }
 
-// breaker is the breaker of one backend.
-type breaker struct {
+// Breaker is what becomes of the breaker of one backend. Begin with [Counters.NewBreaker].
+type Breaker struct {
+	of *Counters
 	// state is the present state, worst the worst one since the last sample.
 	state, worst backends.BreakerState
 	// history has a letter for each sample.
@@ -44,7 +46,7 @@ type breaker struct {
 }
 
 // NewCounters returns counters of nothing.
-func NewCounters() *Counters { return &Counters{breakers: map[string]*breaker{}} }
+func NewCounters() *Counters { return &Counters{breakers: map[string]*Breaker{}} }
 
 // Opened counts a session's first decision.
 func (c *Counters) Opened() { c.openings.Add(1) }
@@ -72,17 +74,21 @@ func (c *Counters) hold(d *backends.Decision, n int64) {
 	}
 }
 
-// OnBreaker returns a function that notes the states of a backend's breaker, which is closed at first.
-func (c *Counters) OnBreaker(backend string) func(backends.BreakerState) {
-	b := new(breaker)
+// NewBreaker returns a breaker that is closed. SetBreakers has it counted.
+func (c *Counters) NewBreaker() *Breaker { return &Breaker{of: c} }
+
+// Note notes the breaker's state.
+func (b *Breaker) Note(s backends.BreakerState) {
+	b.of.mu.Lock()
+	defer b.of.mu.Unlock()
+	b.state, b.worst = s, max(b.worst, s)
+}
+
+// SetBreakers counts these breakers from now on, and no others. They have the names of their backends.
+func (c *Counters) SetBreakers(all map[string]*Breaker) {
 	c.mu.Lock()
-	c.breakers[backend] = b
-	c.mu.Unlock()
-	return func(s backends.BreakerState) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		b.state, b.worst = s, max(b.worst, s)
-	}
+	defer c.mu.Unlock()
+	c.breakers = maps.Clone(all)
 }
 
 // Run takes a sample at the end of every interval until ctx ends.

@@ -32,18 +32,27 @@ func open(c *overview.Counters, count int, s backends.Source) {
 	}
 }
 
+// follow has the counters count breakers of these backends, and returns the first.
+func follow(c *overview.Counters, backends ...string) *overview.Breaker {
+	all := map[string]*overview.Breaker{}
+	for _, name := range backends {
+		all[name] = c.NewBreaker()
+	}
+	c.SetBreakers(all)
+	return all[backends[0]]
+}
+
 func TestJoin_TwoNodes(t *testing.T) {
 	t.Parallel()
 	a, b := overview.NewCounters(), overview.NewCounters()
-	portal := a.OnBreaker("portal")
-	b.OnBreaker("portal")
-	b.OnBreaker("local")
+	portal := follow(a, "portal")
+	follow(b, "portal", "local")
 	a.Sample(at(0))
 	b.Sample(at(0))
 	open(a, 10, backends.FromBackend)
 	open(b, 5, backends.FromFailOpen)
-	portal(backends.BreakerOpen)
-	portal(backends.BreakerHalfOpen) // between two samples
+	portal.Note(backends.BreakerOpen)
+	portal.Note(backends.BreakerHalfOpen) // between two samples
 	a.Sample(at(1))
 	b.Sample(at(1))
 	a.Decided(decision(backends.Allowed, backends.FromBackend), decision(backends.Denied, backends.FromBackend))
@@ -113,7 +122,7 @@ func TestJoin_ImplausibleReply_CountsAsSilent(t *testing.T) {
 // FuzzJoin joins what any node of another version may tell.
 func FuzzJoin(f *testing.F) {
 	c := overview.NewCounters()
-	c.OnBreaker("portal")(backends.BreakerOpen)
+	follow(c, "portal").Note(backends.BreakerOpen)
 	open(c, 3, backends.FromFailOpen)
 	for i := range 3 {
 		c.Sample(at(i))
@@ -138,13 +147,13 @@ func FuzzJoin(f *testing.F) {
 func TestCounters_Sample_KeepsTenMinutes(t *testing.T) {
 	t.Parallel()
 	c := overview.NewCounters()
-	portal := c.OnBreaker("portal")
+	portal := follow(c, "portal")
 	for i := range overview.Kept + 10 {
 		open(c, 5, backends.FromBackend)
 		c.Sample(at(i))
 		c.Sample(at(i)) // no second one in an interval
 	}
-	portal(backends.BreakerOpen)
+	portal.Note(backends.BreakerOpen)
 	open(c, 50, backends.FromBackend)
 	c.Sample(at(overview.Kept + 12)) // two were missed
 	got := overview.Join(start, map[string][]byte{"": c.Node()}, nil)
@@ -161,6 +170,32 @@ func TestCounters_Sample_KeepsTenMinutes(t *testing.T) {
 	got = overview.Join(start, map[string][]byte{"": c.Node()}, nil)
 	if n := len(got.Series.Openings); n != overview.Kept {
 		t.Errorf("%d samples after a long sleep, want %d", n, overview.Kept)
+	}
+}
+
+// TestCounters_SetBreakers counts the breakers that were set last: one that is made changes nothing, and one that is gone is not kept.
+func TestCounters_SetBreakers(t *testing.T) {
+	t.Parallel()
+	c := overview.NewCounters()
+	shown := func() map[string]string {
+		states := map[string]string{}
+		for _, b := range overview.Join(start, map[string][]byte{"": c.Node()}, nil).Backends {
+			states[b.Name] = b.Breaker
+		}
+		return states
+	}
+	portal, gone := c.NewBreaker(), c.NewBreaker()
+	c.SetBreakers(map[string]*overview.Breaker{"portal": portal, "gone": gone})
+	next := c.NewBreaker() // of settings that may be refused
+	portal.Note(backends.BreakerOpen)
+	if diff := cmp.Diff(map[string]string{"portal": "open", "gone": "closed"}, shown()); diff != "" {
+		t.Errorf("before the next is set (-want +got):\n%s", diff)
+	}
+	c.SetBreakers(map[string]*overview.Breaker{"portal": next})
+	portal.Note(backends.BreakerHalfOpen)
+	gone.Note(backends.BreakerOpen)
+	if diff := cmp.Diff(map[string]string{"portal": "closed"}, shown()); diff != "" {
+		t.Errorf("after (-want +got):\n%s", diff)
 	}
 }
 
