@@ -42,6 +42,7 @@ type generation struct {
 	gateway  *gateway.Gateway
 	handler  http.Handler
 	admin    http.Handler
+	endPages context.CancelFunc // ends the open pages of admin
 
 	requests   [numLanes]lane // in flight
 	isReplaced atomic.Bool
@@ -291,10 +292,11 @@ func (n *node) makeGateway(g, previous *generation) (err error) {
 func (n *node) makeAdmin(g, previous *generation) {
 	if previous != nil && reflect.DeepEqual(previous.settings.Admin, g.settings.Admin) &&
 		previous.settings.Sessions.KickDuration == g.settings.Sessions.KickDuration {
-		g.admin = previous.admin
+		g.admin, g.endPages = previous.admin, previous.endPages
 		return
 	}
-	g.admin = n.newAdminHandler(g.settings)
+	replaced, end := context.WithCancel(context.Background())
+	g.admin, g.endPages = n.newAdminHandler(g.settings, replaced.Done()), end
 }
 
 // sessionBackends returns the chains with the policies of their sessions.

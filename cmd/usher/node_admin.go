@@ -46,14 +46,13 @@ func (n *node) adminHandler() http.Handler {
 	})
 }
 
-// newAdminHandler returns the handler of the admin listener for these settings.
-func (n *node) newAdminHandler(s *settings) http.Handler {
+// newAdminHandler returns the handler of the admin listener for these settings. Its open pages end when replaced is closed.
+func (n *node) newAdminHandler(s *settings, replaced <-chan struct{}) http.Handler {
 	o := admin.Options{
 		Sessions: n.registry, Cluster: n.cluster, Recorder: n.recorder, Ready: func() bool { return n.server.Ready() }, Warnings: n.warnings,
 		Backends: n.backends, Breakers: nodeBreakers{n}, Routes: n.routes, Origins: n.originStates, FreeRides: n.freeRides, Cache: n.cacheState,
 		DroppedSpans: func() map[string]uint64 { return n.droppedSpans.ByReason() }, KickDuration: s.Sessions.KickDuration, Logger: n.logger,
-		Records:  n.recordStats,
-		Overload: n.overloadStats,
+		Records: n.recordStats, Overload: n.overloadStats, Replaced: replaced,
 		Settings: func(w io.Writer) error { return config.Print(w, n.current.Load().settings) },
 		Reload:   func() admin.ReloadResult { return n.reload("api") },
 	}

@@ -288,7 +288,7 @@ func TestNode_DenialsJump(t *testing.T) {
 	n := newPHPNode(t, "httprequest", address+"/database.php", "")
 	s := *n.current.Load().settings
 	s.Admin.Token = apiToken
-	api := n.newAdminHandler(&s)
+	api := n.newAdminHandler(&s, nil)
 	read := func(path string) string {
 		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Header.Set("Authorization", "Bearer "+apiToken)

@@ -226,7 +226,11 @@ func (n *node) replace(old, next *generation) {
 	}
 	next.previous = old.closed
 	n.current.Store(next)
+	n.forceAgain(next) // an order that came meanwhile went to the old one
 	old.replaced()
+	if next.admin != old.admin {
+		old.endPages()
+	}
 	select {
 	case n.reloads.applied <- struct{}{}:
 	default:

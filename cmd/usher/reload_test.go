@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -690,6 +691,52 @@ func TestNode_Reload_Overview(t *testing.T) {
 	r.reloadTo(strings.NewReplacer("portal: {", "second: {", "backend: portal", "backend: second").Replace(changed))
 	if diff := cmp.Diff(map[string]string{"second": "closed"}, shown()); diff != "" {
 		t.Errorf("of the renamed backend (-want +got):\n%s", diff)
+	}
+}
+
+// TestNode_Reload_OpenPage: a page that is open ends with its token, and otherwise connects again.
+func TestNode_Reload_OpenPage(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	const old, kept = "0123456789abcdef", "fedcba9876543210"
+	text := strings.Replace(reloadText(origin, portal), "admin: {", `admin: { tokens: [ { name: kept, token: "`+kept+`", role: read } ],`, 1)
+	r := startReloadNode(t, text)
+	server := httptest.NewServer(r.adminHandler())
+	t.Cleanup(server.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // else a page that does not end hangs
+	t.Cleanup(cancel)
+	send := func(method, path, cookie string) *http.Response {
+		t.Helper()
+		q, err := http.NewRequestWithContext(ctx, method, server.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Cookie", cookie)
+		resp, err := server.Client().Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp
+	}
+	cookies, pages := map[string]string{}, map[string]*http.Response{}
+	for _, token := range []string{old, kept} {
+		resp, err := server.Client().PostForm(server.URL+"/ui/login", url.Values{"token": {token}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		cookies[token] = resp.Cookies()[0].Name + "=" + resp.Cookies()[0].Value
+		pages[token] = send(http.MethodGet, "/ui/events", cookies[token])
+	}
+	r.reloadTo(strings.Replace(text, `token: "`+old+`" }`, `token: "another admin token" }`, 1))
+	for token, want := range map[string]int{old: http.StatusUnauthorized, kept: http.StatusOK} {
+		if _, err := io.Copy(io.Discard, pages[token].Body); err != nil {
+			t.Errorf("the page was broken off: %v", err)
+		}
+		if got := send(http.MethodGet, "/ui/events", cookies[token]); got.StatusCode != want {
+			t.Errorf("it connects again: %d, want %d", got.StatusCode, want)
+		}
 	}
 }
 

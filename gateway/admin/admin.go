@@ -191,6 +191,8 @@ type Options struct {
 	Overload func() overloadstats.Stats
 	// Settings writes the settings that are in effect, as YAML without secrets.
 	Settings func(io.Writer) error
+	// Replaced is closed when another handler serves in this one's place: open pages end, and connect to the other one. Nil: never.
+	Replaced <-chan struct{}
 	// KickDuration is how long a kicked session is denied, unless the request says otherwise.
 	KickDuration time.Duration
 	// Logger receives a record "audit" of every change by an operator. Nil discards it.

@@ -68,6 +68,6 @@ func (h *handler) newPage(c Config) *page.Page {
 		Tokens: func() []access.Token {
 			return append([]access.Token{{Name: access.AdminName, Token: c.Token, Role: access.Write}}, c.Tokens...)
 		},
-		Authenticator: h.tokens, Overview: h.overviewJSON, Audit: h.log,
+		Authenticator: h.tokens, Overview: h.overviewJSON, Audit: h.log, Replaced: h.Replaced,
 	})
 }

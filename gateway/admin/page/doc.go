@@ -19,7 +19,8 @@
 //     refused beyond the bound. So are requests of the API without a known token, apart from the logins.
 //   - Open pages cost a node at most a tenth of a processor, however many sessions it has: an overview, which all pages share, is
 //     followed by a pause of ten times its duration, and so is a list in the browser. A row that is shown is read by its id.
-//   - A stream ends with its client, its login or the listener, and no client that stops to read holds one.
+//   - A stream ends with its client, its login, its page or the listener, and no client that stops to read holds one. A page ends when
+//     a reload of the settings makes another one: then a browser connects again, and a login with a token that is gone is refused.
 //
 // Decided: nothing is kept for a login. The cookie is sealed with a key that is derived from the token by HKDF, so that every node
 // with the same tokens accepts it behind any balancer. Logging out takes the cookie from the browser; a copy that was taken before

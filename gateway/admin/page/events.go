@@ -132,7 +132,7 @@ func (s *streams) send(ctx context.Context, overview []byte, next time.Time) {
 	}
 }
 
-// events sends the overview whenever there is a new one, until the client, the login or the node ends.
+// events sends the overview whenever there is a new one, until the client, the login, the page or the node ends.
 func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	_, l, err := p.authenticate(r)
 	if err != nil {
@@ -154,6 +154,8 @@ func (p *Page) events(w http.ResponseWriter, r *http.Request) {
 	for text := "retry: 2000\n\n"; send(text); {
 		select {
 		case <-ctx.Done():
+			return
+		case <-p.Replaced:
 			return
 		case overview := <-s.next:
 			text = "event: overview\ndata: " + string(bytes.TrimSpace(overview)) + "\n\n"

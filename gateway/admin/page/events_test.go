@@ -121,6 +121,7 @@ func TestPage_Events_EndsWithLogin(t *testing.T) {
 			defer s.mu.Unlock()
 			s.tokens = []access.Token{{Name: "admin", Token: "another token", Role: access.Write}}
 		},
+		"its page":     func(s *site) { close(s.replaced) },
 		"the listener": func(s *site) { _ = s.Config.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,6 +39,8 @@ type Options struct {
 	Overview OverviewFunc
 	// Audit records logins and logouts.
 	Audit *audit.Log
+	// Replaced is closed when another page serves in this one's place, perhaps with other tokens: the streams end. Nil: never.
+	Replaced <-chan struct{}
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }

@@ -34,7 +34,8 @@ const (
 // site is a listener with the page and one API operation, which answers who has called it.
 type site struct {
 	*httptest.Server
-	page *page.Page
+	page     *page.Page
+	replaced chan struct{}
 
 	mu     sync.Mutex
 	now    time.Time
@@ -77,14 +78,14 @@ func (s *site) currentTokens() []access.Token {
 // newSite returns a site whose overviews count up.
 func newSite(t *testing.T, edits ...func(*http.Server)) *site {
 	t.Helper()
-	s := &site{now: time.Unix(1_800_000_000, 0), tokens: []access.Token{
+	s := &site{replaced: make(chan struct{}), now: time.Unix(1_800_000_000, 0), tokens: []access.Token{
 		{Name: "admin", Token: adminToken, Role: access.Write}, {Name: "grafana", Token: readToken, Role: access.Read}, {Name: "empty", Role: access.Write},
 	}}
 	var overviews atomic.Int64
 	s.page = page.New(page.Options{
 		Tokens: s.currentTokens, Authenticator: access.NewAuthenticator(adminToken, s.tokens[1:]),
 		Overview: func(context.Context) []byte { return fmt.Appendf(nil, "{\"number\":%d}\n", overviews.Add(1)) },
-		Audit:    audit.New(slog.New(slog.NewJSONHandler(s, nil)), nil), Now: s.clock,
+		Audit:    audit.New(slog.New(slog.NewJSONHandler(s, nil)), nil), Replaced: s.replaced, Now: s.clock,
 	})
 	mux := http.NewServeMux()
 	s.page.Register(mux)
