@@ -266,7 +266,8 @@ func (n *Node) ShareKnown(key uint64) {
 	}
 }
 
-// Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrStoreUnavailable or ctx's.
+// Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrStoreUnavailable or ctx's: then
+// the nodes are as this one saw them last.
 func (n *Node) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
 	if n.broker != nil {
 		return n.broker.Nodes(ctx)

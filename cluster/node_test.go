@@ -312,6 +312,38 @@ func TestNode_Nodes(t *testing.T) {
 	redistest.Eventually(t, "the one that ended is gone", func() bool { return a.Live() == 1 && len(list()) == 1 })
 }
 
+// TestNode_Nodes_RedisUnavailable lists the nodes as they were when this one last reached Redis.
+func TestNode_Nodes_RedisUnavailable(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.Sessions = func() int { return 7 } })
+	b, _ := startPeer(t, testConfig(server), "b", nil)
+	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	known, err := a.Nodes(t.Context())
+	must(t, err)
+	beat := time.Now()
+	redistest.Eventually(t, "b is known to live", func() bool {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		nodes, err := a.Nodes(ctx)
+		return errors.Is(err, context.Canceled) && len(nodes) == 2 && nodes[1].LastSeen.After(beat) && nodes[1].IsAlive
+	})
+	server.Signal(syscall.SIGKILL)
+	nodes, err := a.Nodes(t.Context())
+	if !errors.Is(err, backends.ErrStoreUnavailable) || len(nodes) != 2 {
+		t.Fatalf("nodes %+v, %v", nodes, err)
+	}
+	for i, name := range []string{"a", "b"} {
+		got := nodes[i]
+		if got.ID != known[i].ID || got.Name != name || got.IsSelf != known[i].IsSelf || got.Sessions != known[i].Sessions || got.Version != "v1" || got.Address != ":8080" {
+			t.Errorf("got %+v, want as %+v", got, known[i])
+		}
+	}
+	if !nodes[0].IsAlive {
+		t.Error("the node itself does not live")
+	}
+}
+
 func TestNode_Nodes_SilentNode(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -263,7 +263,7 @@ func (b *Broker) heartbeat(
 		notify(b.wakeOnly) // the other nodes wait for that
 	}
 	b.revocations.sendQueued(ctx)
-	if !b.registry.isListCurrent(reply.liveNodes) {
+	if !b.registry.confirmOthers(reply.liveNodes) {
 		_, _ = b.registry.list(ctx, b.client.Run, "") // it serves names alone, and the next heartbeat tries again
 	}
 	others, _ := b.registry.lastOthers()
@@ -289,7 +289,7 @@ func (b *Broker) LiveNodes() int { return int(max(1, b.registry.liveNodes.Load()
 func (b *Broker) Nodes(ctx context.Context) ([]session.NodeInfo, error) {
 	listed, err := b.registry.list(ctx, b.client.Run, "")
 	if err != nil {
-		return nil, err
+		return b.registry.lastSeen(), err
 	}
 	nodes := make([]session.NodeInfo, len(listed))
 	for i := range listed {

@@ -143,7 +143,7 @@ func (r *nodeRegistry) list(ctx context.Context, run runScript, message string) 
 			nodes = append(nodes, n)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b listedNode) int { return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID) })
+	slices.SortFunc(nodes, func(a, b listedNode) int { return compareNodes(a.NodeInfo, b.NodeInfo) })
 	r.setOthers(nodes)
 	return nodes, nil
 }
@@ -162,6 +162,10 @@ func parseNode(entry any, now time.Time) (n listedNode, isReadable bool) {
 		Started:  now.Add(-since - uptime).Truncate(time.Second),
 		LastSeen: now.Add(-since), Sessions: max(0, s.Sessions), IsDraining: s.IsDraining, IsAlive: since < nodeTTL,
 	}}, true
+}
+
+func compareNodes(a, b session.NodeInfo) int {
+	return strings.Compare(a.Name+" "+a.ID, b.Name+" "+b.ID)
 }
 
 // setOthers remembers the other live nodes, so that they can be named when they cannot be listed.
@@ -187,9 +191,31 @@ func (r *nodeRegistry) lastOthers() (ids, names []string) {
 	return ids, names
 }
 
-// isListCurrent reports whether the last list has as many live nodes as that.
-func (r *nodeRegistry) isListCurrent(liveNodes int) bool {
+// lastSeen returns this node and the others that lived when it last reached Redis.
+func (r *nodeRegistry) lastSeen() []session.NodeInfo {
+	now, s := time.Now().UTC(), r.status()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return liveNodes == len(r.others)+1
+	nodes := append(slices.Clone(r.others), session.NodeInfo{
+		ID: r.nodeID, Name: s.Name, Address: s.Address, Version: s.Version, Started: r.started.UTC().Truncate(time.Second),
+		LastSeen: now, Sessions: s.Sessions, IsDraining: s.IsDraining, IsSelf: true,
+	})
+	for i := range nodes {
+		nodes[i].IsAlive = now.Sub(nodes[i].LastSeen) < nodeTTL
+	}
+	slices.SortFunc(nodes, compareNodes)
+	return nodes
+}
+
+// confirmOthers reports whether the last list has as many live nodes as that. Then those that it has still live.
+func (r *nodeRegistry) confirmOthers(liveNodes int) (isCurrent bool) {
+	now := time.Now().UTC()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if isCurrent = liveNodes == len(r.others)+1; isCurrent {
+		for i := range r.others {
+			r.others[i].LastSeen = now
+		}
+	}
+	return isCurrent
 }

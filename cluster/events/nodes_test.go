@@ -36,7 +36,7 @@ func TestNodeRegistry_SetWritten_NewOnce(t *testing.T) {
 func TestNodeRegistry_SetOthers_LiveAlone(t *testing.T) {
 	t.Parallel()
 	r := new(nodeRegistry)
-	if !r.isListCurrent(1) {
+	if !r.confirmOthers(1) {
 		t.Error("a node that knows no other is not taken for the only one")
 	}
 	self, dead, other := listed("self", ""), listed("dead", ""), listed("other", "")
@@ -47,7 +47,7 @@ func TestNodeRegistry_SetOthers_LiveAlone(t *testing.T) {
 		t.Errorf("the others are %v, %v; want the one that lives", ids, names)
 	}
 	for live, want := range map[int]bool{1: false, 2: true, 3: false} {
-		if got := r.isListCurrent(live); got != want {
+		if got := r.confirmOthers(live); got != want {
 			t.Errorf("%d live nodes: the list is current %t, want %t", live, got, want)
 		}
 	}

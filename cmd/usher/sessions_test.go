@@ -327,6 +327,12 @@ func TestRun_Sessions_Output(t *testing.T) {
 				"n2         -        draining               0         1m30s  v1\nn3         -        unreachable for 1m30s  0         1m30s  -\n",
 			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
 		},
+		"nodes without redis": {
+			args: []string{"nodes"}, answer: `{"nodes":[{"name":"n1","started":"` + since + `","sessions":3,"alive":true,"self":true}],"incomplete":true}`,
+			out:   "NODE       ADDRESS  STATE  SESSIONS  UP     VERSION\nn1 (self)  -        alive  3         1m30s  -\n",
+			errs:  "warning: redis unavailable, the nodes are listed as this one saw them last\n",
+			calls: []apiCall{{Line: "GET /api/v1/nodes"}},
+		},
 		"free rides": {
 			args: []string{"free-rides", "--backend", "portal", "--from", "2026-03-01T10:00:00Z", "--to", "2026-03-01T13:00:00Z"},
 			answer: `{"reports":[{"id":"portal-1","backend":"portal","started":"2026-03-01T11:00:00Z","running":true,"sessions":1200,"fail_open":1200,` +

@@ -46,7 +46,7 @@ type Cluster interface {
 	Bans() []session.Ban
 	// ForceBreaker applies an order on a breaker to this node, stores it for the others, and assigns its version.
 	ForceBreaker(ctx context.Context, order backends.ForcedBreaker) (backends.ForcedBreaker, error)
-	// Nodes lists the live nodes and those that were live a moment ago.
+	// Nodes lists the live nodes and those that were live a moment ago. With an error they are as this node saw them last.
 	Nodes(ctx context.Context) ([]session.NodeInfo, error)
 	// Live counts the live nodes from memory; at least 1.
 	Live() int

@@ -340,6 +340,13 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 202, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"]}`,
 			asked: []string{`count {"channel":"a001"}`, `order {"channel":"a001"} for 5m0s, reason ""`},
 		},
+		"all sessions while redis is unavailable, and another node is known": {
+			method: "POST", path: "kick", body: `{"channel":"a001"}`, err: backends.ErrStoreUnavailable,
+			found: SessionList{UnreachableNodes: []string{"n2"}}, lost: []session.NodeInfo{{Name: "n2", LastSeen: time.Now().Add(-30 * time.Hour)}},
+			kicks:  map[string]string{"n1": `{"matched":{"count":1,"hashes":"AAAAAAAAAAE="},"pending":true}`},
+			status: 202, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"],"unreachable_nodes":["n2"],"not_kicked":{"n2":"redis unavailable"}}`,
+			asked: []string{`count {"channel":"a001"}`, `order {"channel":"a001"} for 5m0s, reason ""`},
+		},
 		"all sessions of one node": {
 			method: "POST", path: "kick", body: `{"node":"n2"}`, found: SessionList{UnreachableNodes: []string{"n3"}},
 			kicks: map[string]string{
@@ -431,8 +438,10 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			method: "DELETE", path: "bans/b7", err: errNotFound,
 			status: 404, answer: "ban b7: not found", asked: []string{"unban b7"},
 		},
-		"redis unavailable": {
-			method: "GET", path: "nodes", err: errors.New("redis unavailable"), status: 503, answer: "redis unavailable",
+		"the nodes while redis is unavailable": {
+			method: "GET", path: "nodes", err: backends.ErrStoreUnavailable, status: 200,
+			answer: `{"nodes":[{"id":"x","name":"n1","started":"0001-01-01T00:00:00Z","last_seen":"0001-01-01T00:00:00Z",` +
+				`"sessions":3,"draining":false,"alive":true,"self":true}],"incomplete":true}`,
 		},
 		"the nodes": {
 			method: "GET", path: "nodes", status: 200,

@@ -70,7 +70,7 @@
 //	GET    bans                 also what kicks still refuse
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason, expect, dry_run
 //	DELETE bans/{id}            ends a ban or a kick
-//	GET    nodes
+//	GET    nodes                while Redis is unavailable as this one saw them last
 //	GET    backends             of this node: rates of the last minute, the last failure of each kind, changes of the breaker
 //	GET    routes               of this node
 //	POST   backends/{name}/breaker  {"state": "open", "duration": "10m", "reason": "…"}: open, closed or auto, on all nodes

@@ -176,7 +176,7 @@ func (h *handler) checkNode(ctx context.Context, name string) error {
 	if name == "" {
 		return nil
 	}
-	nodes, _ := h.Cluster.Nodes(ctx) // without Redis this node is alone
+	nodes, _ := h.Cluster.Nodes(ctx)
 	isOther := func(n session.NodeInfo) bool { return n.Name != name }
 	if named := slices.DeleteFunc(nodes, isOther); len(named) > 1 {
 		return fmt.Errorf("node: %w: %d nodes have the name %q; give each its own cluster.node_name", errInvalidInput, len(named), name)
@@ -235,7 +235,10 @@ func (h *handler) unreached(ctx context.Context, f Filter, replies map[string][]
 	}
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
-	nodes, _ := h.Cluster.Nodes(ctx) // without them Redis is unavailable, and the silent ones are known
+	nodes, err := h.Cluster.Nodes(ctx)
+	if err != nil {
+		nodes = nil // Redis is unavailable, and the silent ones are known
+	}
 	for _, n := range nodes {
 		switch {
 		case !n.IsAlive:

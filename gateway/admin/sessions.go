@@ -39,14 +39,18 @@ func sessionNotFound(found SessionList) string {
 	return fmt.Sprintf("no live session has this id; %d nodes did not respond: %q", len(found.UnreachableNodes), found.UnreachableNodes)
 }
 
+// nodes lists the nodes, while Redis is unavailable as this one saw them last.
 func (h *handler) nodes(w http.ResponseWriter, r *http.Request) {
 	nodes, err := h.Cluster.Nodes(r.Context())
-	if writeError(w, asPending(err)) {
-		return
-	}
-	writeJSON(w, struct {
-		Nodes []session.NodeInfo `json:"nodes"`
-	}{nodes})
+	writeJSON(w, NodeList{Nodes: nodes, IsIncomplete: err != nil})
+}
+
+// NodeList are the nodes of the cluster.
+type NodeList struct {
+	Nodes []session.NodeInfo `json:"nodes"`
+	// IsIncomplete reports that Redis is unavailable: the nodes are as the one that responds saw them last, without those that
+	// started since.
+	IsIncomplete bool `json:"incomplete,omitempty"`
 }
 
 // lookupQueryKind is the kind of a query for sessions by their ids. It costs a node what these cost, however many sessions it

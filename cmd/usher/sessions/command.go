@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -135,8 +134,8 @@ type nodesCommand struct{ adminFlags }
 
 // Run lists nodes.
 func (c nodesCommand) Run(r Runtime) error {
-	var list struct{ Nodes []session.NodeInfo }
-	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list.Nodes) })
+	var list admin.NodeList
+	return c.get(r, "nodes", nil, &list, func() error { return printNodes(r, list) })
 }
 
 // apiTimeout bounds one API call, in which the node asks the other nodes.

@@ -10,7 +10,6 @@ import (
 	"time"
 	"unicode"
 
-	"usher/actors/session"
 	"usher/gateway/admin"
 )
 
@@ -165,9 +164,14 @@ func printBans(r Runtime, bans []admin.Ban) error {
 	return table(r, []string{"BAN", "SUBJECT", "UNTIL", "REASON"}, rows)
 }
 
-func printNodes(r Runtime, nodes []session.NodeInfo) error {
+func printNodes(r Runtime, list admin.NodeList) error {
+	if list.IsIncomplete {
+		if _, err := fmt.Fprintln(r.Err, "warning: redis unavailable, the nodes are listed as this one saw them last"); err != nil {
+			return err
+		}
+	}
 	var rows [][]string
-	for _, n := range nodes {
+	for _, n := range list.Nodes {
 		state := "alive"
 		switch {
 		case !n.IsAlive:

@@ -19,9 +19,10 @@ export function nodes() {
 
   const refresh = paced(async () => {
     try {
-      const all = (await api.get("nodes")).nodes ?? [];
+      const found = await api.get("nodes"), all = found.nodes ?? [];
       if (isClosed) return;
-      setText(summary, `${count(all.filter((n) => n.alive).length)} alive of ${count(all.length)}`);
+      const when = found.incomplete ? " – Redis is unavailable: as this node saw them last" : "";
+      setText(summary, `${count(all.filter((n) => n.alive).length)} alive of ${count(all.length)}${when}`);
       updateRows(list.body, all, (n) => n.id, build, (row, n) => {
         setText(row.children[0], (n.name || "this node") + (n.self && n.name ? " (this one)" : ""));
         setBadge(row.children[1].firstChild, !n.alive ? "silent" : n.draining ? "draining" : "alive");
