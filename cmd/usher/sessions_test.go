@@ -80,10 +80,16 @@ func TestRun_Sessions_Output(t *testing.T) {
 			calls: []apiCall{{Line: "GET /api/v1/sessions?address=192.0.2.0%2F24&after=S0&limit=100&q=MAG&user=Ann"}},
 		},
 		"the first of two": {
-			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `]}`,
+			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `],"more":true}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
 				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after S1\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
+		},
+		"the second of two": {
+			args: []string{"list", "--limit", "1", "--after", "S0"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `]}`,
+			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?after=S0&limit=1"}},
 		},
 		"an empty list of many matches": {
 			args: []string{"list"}, answer: `{"total":90000,"matched":4000,"approximate":true,"sessions":[]}`,

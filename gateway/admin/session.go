@@ -21,7 +21,7 @@ type Session struct {
 	User      string    `json:"user,omitempty"`
 	UserID    string    `json:"user_id,omitempty"`
 	Address   string    `json:"address"`
-	UserAgent string    `json:"user_agent,omitempty"`
+	UserAgent string    `json:"user_agent,omitempty"` // shortened
 	Verdict   string    `json:"verdict"`
 	Source    string    `json:"source"`
 	Reason    string    `json:"reason,omitempty"`
@@ -39,12 +39,17 @@ func (s *Session) prefix() netip.Prefix {
 	return backends.SubscriberPrefix(address)
 }
 
+// maxUserAgent bounds what a viewer can make a session of the API hold, in bytes, so that a list of them fits into a message. The
+// channel is bounded by the URL, and what the backend says by the backend.
+const maxUserAgent = 256
+
 // NewSession returns a session as it is now.
 func NewSession(s session.Handle) Session {
 	r := s.Request()
 	shown := Session{
 		ID: s.ID().String(), Route: r.Route, Channel: r.Channel, Backend: r.Backend,
-		Address: r.Address.String(), UserAgent: r.UserAgent, Verdict: backends.Pending.String(), Source: backends.SourceNone.String(),
+		Address: r.Address.String(), UserAgent: r.UserAgent[:min(len(r.UserAgent), maxUserAgent)],
+		Verdict: backends.Pending.String(), Source: backends.SourceNone.String(),
 		Started: s.Ticket().Opened, LastSeen: s.LastSeen(), Requests: s.Requests(), Bytes: s.Bytes(),
 	}
 	if d := s.Decision(); d != nil {
@@ -162,6 +167,8 @@ type SessionList struct {
 	Approximate bool `json:"approximate,omitempty"`
 	// Sessions are the matching sessions in the order of their ids, up to a limit.
 	Sessions []Session `json:"sessions"`
+	// HasMore reports that others match, after the last of Sessions.
+	HasMore bool `json:"more,omitempty"`
 	// UnreachableNodes are the names of the nodes that did not respond, sorted. Sessions that only they hold are missing.
 	UnreachableNodes []string `json:"unreachable_nodes,omitempty"`
 }

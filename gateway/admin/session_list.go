@@ -207,6 +207,7 @@ func compareSessionIDs(a, b Session) int { return cmp.Compare(a.ID, b.ID) }
 func mergeSessionLists(f Filter, limit int, answers map[string][]byte, silent []string) SessionList {
 	m := mergeAnswers(f, answers, silent)
 	list := SessionList{Sessions: m.listed(limit)}
+	list.HasMore = m.hasMore || len(list.Sessions) < len(m.sessions)
 	total, isTotalExact := countUnion(m.totals)
 	matched, isMatchedExact := countUnion(m.matches)
 	list.Total, list.Matched, list.Approximate = total, matched, !isTotalExact || !isMatchedExact
@@ -246,8 +247,10 @@ type merger struct {
 	totals, matches, addresses []encodedSketch
 	sessions                   map[string]*Session
 	// last is the id up to which all nodes have listed their sessions; empty means that every list is complete.
-	last   string
-	silent []string
+	last string
+	// hasMore reports that a node holds others.
+	hasMore bool
+	silent  []string
 }
 
 // add adds the response of one node.
@@ -262,6 +265,7 @@ func (m *merger) add(node string, body []byte) {
 	for _, s := range sessions {
 		mergeSession(m.sessions, s, node)
 	}
+	m.hasMore = m.hasMore || a.HasMore
 	// Beyond the last session that a node lists, it may hold more of the sessions that other nodes list.
 	if end := len(sessions); a.HasMore && end > 0 && (m.last == "" || sessions[end-1].ID < m.last) {
 		m.last = sessions[end-1].ID

@@ -2,11 +2,13 @@ package admin
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"iter"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -125,8 +127,8 @@ func TestMergeSessionLists_PagesHaveNoGaps(t *testing.T) {
 				t.Fatalf("%s has %d requests on %d nodes", s.ID, s.Requests, len(s.Nodes))
 			}
 		}
-		if !slices.Equal(ids, want[:min(limit, len(want))]) {
-			t.Fatalf("got %v of %v, limit %d", ids, want, limit)
+		if !slices.Equal(ids, want[:min(limit, len(want))]) || got.HasMore != (len(ids) < len(want)) {
+			t.Fatalf("got %v of %v, limit %d, more %t", ids, want, limit, got.HasMore)
 		}
 	})
 }
@@ -458,5 +460,54 @@ func TestMergeCounts_SeveralNodes(t *testing.T) {
 	want := Impact{Sessions: 3, Addresses: 2, UnreachableNodes: []string{"n3", "n4"}}
 	if diff := cmp.Diff(want, mergeCounts(Filter{}, answers, []string{"n4"})); diff != "" {
 		t.Errorf("impact (-want +got):\n%s", diff)
+	}
+}
+
+// TestNewSession_LongUserAgent_Shortened has pages and lookups of viewers with the longest headers hold all that they should.
+func TestNewSession_LongUserAgent_Shortened(t *testing.T) {
+	t.Parallel()
+	const page = 50
+	here := newRestingSessions(maxLookup + 1)
+	var ids []string
+	for i, s := range here.all {
+		random := make([]byte, 12_000)                         // which do not compress
+		_, _ = rand.NewChaCha8([32]byte{byte(i)}).Read(random) // it never fails
+		s.request.UserAgent = base64.StdEncoding.EncodeToString(random)
+		if shown := NewSession(s); shown.UserAgent != s.request.UserAgent[:maxUserAgent] {
+			t.Fatalf("a session shows %d bytes of its agent", len(shown.UserAgent))
+		}
+		if ids = append(ids, s.id.String()); len(ids) > maxLookup {
+			ids = ids[:maxLookup]
+		}
+	}
+	answer := AnswerSessionQuery(t.Context(), here, nil, encodeQuery(listQueryKind, Filter{}, page))
+	if got := mergeSessionLists(Filter{}, page, map[string][]byte{"n1": answer}, nil); len(got.Sessions) != page || !got.HasMore {
+		t.Errorf("a page has %d sessions, more %t; want %d", len(got.Sessions), got.HasMore, page)
+	}
+	if answer := AnswerSessionQuery(t.Context(), here, nil, encode(sessionQuery{Kind: lookupQueryKind, IDs: ids, Limit: maxLookup})); len(answer) > maxListBytes {
+		t.Errorf("a lookup has %d bytes", len(answer))
+	}
+}
+
+// TestMergeSessionLists_CutPage_HasMore tells of more sessions where a node's list is cut before the limit.
+func TestMergeSessionLists_CutPage_HasMore(t *testing.T) {
+	t.Parallel()
+	n := new(fakeNode)
+	for i := range 100 {
+		n.sessions = append(n.sessions, Session{ID: fmt.Sprintf("%04d", i), Channel: strings.Repeat("&", 8000)})
+	}
+	listed, after := 0, ""
+	for page := 1; ; page++ {
+		got := mergeNodes(t, Filter{After: after}, 50, map[string]*fakeNode{"n1": n})
+		listed += len(got.Sessions)
+		if !got.HasMore {
+			break
+		}
+		if after = got.Sessions[len(got.Sessions)-1].ID; page > 100 {
+			t.Fatal("the pages do not end")
+		}
+	}
+	if listed != 100 {
+		t.Errorf("the pages have %d sessions, want 100", listed)
 	}
 }

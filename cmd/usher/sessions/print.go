@@ -86,7 +86,7 @@ func printSessions(r Runtime, found admin.SessionList) error {
 	if err := printLine(r, "%d of %s%d matching sessions, %s%d in all\n", len(found.Sessions), about, found.Matched, about, found.Total); err != nil {
 		return err
 	}
-	if listed := len(found.Sessions); listed > 0 && listed < found.Matched {
+	if listed := len(found.Sessions); listed > 0 && found.HasMore {
 		if err := printLine(r, "more with --after %s\n", found.Sessions[listed-1].ID); err != nil {
 			return err
 		}

@@ -93,7 +93,7 @@ export function sessions(app) {
         const kept = isInBackground ? shown.filter((s) => s.ended && !found.sessions.some((f) => f.id === s.id)) : [];
         shown = [...found.sessions, ...kept].sort((a, b) => (a.id < b.id ? -1 : 1));
         lastID = found.sessions.at(-1)?.id ?? "";
-        hasMore = found.sessions.length === LIMIT;
+        hasMore = Boolean(found.more) && lastID !== "";
         draw();
       }
       describe(found);
