@@ -27,8 +27,8 @@ const (
 	leaveTimeout = 250 * time.Millisecond
 )
 
-// Options are what a [Broker] is made of. All are required but those whose comment says otherwise. The functions are called from goroutines of the broker's and
-// must not block, except Answer.
+// Options are what a [Broker] is made of. All are required but those whose comment says otherwise. The functions are called from
+// goroutines of the broker's and must not block, except Answer.
 type Options struct {
 	Client *redisclient.Client
 	Cipher *redisclient.Cipher

@@ -16,8 +16,8 @@ const (
 	maxAllFailures = 100
 )
 
-// limiter bounds the guesses of tokens, and the records of them. It keeps at most maxAllFailures addresses. The zero value is ready. It is safe for
-// concurrent use.
+// limiter bounds the guesses of tokens, and the records of them. It keeps at most maxAllFailures addresses. The zero value is ready.
+// It is safe for concurrent use.
 type limiter struct {
 	mu       sync.Mutex
 	began    time.Time // when the window began

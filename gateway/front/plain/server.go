@@ -22,7 +22,8 @@ type Options struct {
 	Handler Handler
 	// MaxHeadSize bounds a request's line and header, in bytes.
 	MaxHeadSize int
-	// ReadTimeout bounds the arrival of a head and of a body, and that of a refusal at the viewer. IdleTimeout bounds the silence between two requests.
+	// ReadTimeout bounds the arrival of a head and of a body, and that of a refusal at the viewer. IdleTimeout bounds the silence
+	// between two requests.
 	ReadTimeout, IdleTimeout time.Duration
 	// IsDraining reports whether a connection ends with the request that it begins to serve; nil: not before Shutdown.
 	IsDraining func() bool
