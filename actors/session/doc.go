@@ -30,7 +30,10 @@
 //   - A slot is used or returned, a lease is used or released, also when the session closes.
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
 //   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
-//   - Only an authoritative denial revokes a ticket.
+//   - A valid answer outlasts failures under every outage policy, and a denial outlasts an outage.
+//   - Only a backend's own denial is stored, and revokes a ticket: bans and limits may end at any time.
+//   - An opening is as old as the ticket that holds, or as the record of a session that has not closed. Otherwise it is new, whatever
+//     record there is: as of then backends judge tokens that expire.
 //   - A sibling is asked about before it is admitted, unless nobody can be asked. A bound of Usher's own admits none.
 //   - Step does not allocate.
 //
