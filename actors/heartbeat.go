@@ -19,6 +19,8 @@ const (
 	openedInterval = 100 * time.Millisecond
 	// expiryInterval is how often expired sessions are looked for.
 	expiryInterval = 5 * time.Second
+	// noneIsIdle is longer than any session was idle.
+	noneIsIdle = 100 * 365 * 24 * time.Hour
 	// maxExpired bounds one call, so that it stays far below the store's timeout.
 	maxExpired = 500
 )
@@ -233,20 +235,23 @@ func (h *heartbeatReporter) queueRenewals(s *Session) {
 }
 
 // runExpiry closes expired sessions until the registry closes. A node that has just started does not know whether the others could
-// report whom they saw, so it begins once they had the time to: they close what is over meanwhile.
+// report whom they saw, so it closes none before they had the time to: they close what is over meanwhile. It asks the store all the
+// same, by which a node without viewers notices that the store is gone.
 func (h *heartbeatReporter) runExpiry() {
 	// Another node may have seen a session up to one heartbeat after the last one that the store knows.
 	idle := h.idleTimeout + h.interval
-	if h.cluster.Shared() && !pause(h.life.ctx, idle) {
-		return
-	}
 	ticker := time.NewTicker(expiryInterval)
 	defer ticker.Stop()
+	started := time.Now()
 	for {
 		select {
 		case <-h.life.ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		if h.cluster.Shared() && time.Since(started) < idle {
+			h.expire(noneIsIdle)
+			continue
 		}
 		for h.expire(idle) > 0 {
 		}
