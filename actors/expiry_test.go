@@ -312,7 +312,7 @@ func TestHeartbeatReporter_RunExpiry_Started(t *testing.T) {
 		store.mu.Lock()
 		defer store.mu.Unlock()
 		for i, asked := range store.idle {
-			want := time.Duration(noneIsIdle)
+			want := noneIsIdle
 			if after := time.Duration(i+1) * expiryInterval; after >= idle {
 				want = idle
 			}
