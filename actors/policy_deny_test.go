@@ -114,7 +114,7 @@ func TestRegistry_PolicyDeny_Queued(t *testing.T) {
 func TestRegistry_FailedProbe_KeepsDenial(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+		b := newFakeBackend(backends.PolicyAllow, byAddress()) // it denies all
 		n := newNode(b, new(fakeCluster), nil)
 		defer n.closeAndDrain()
 		n.watch(t, openRequest(1))

@@ -281,7 +281,7 @@ func TestRegistry_Reload_CountsMoved(t *testing.T) {
 func TestRegistry_Reload_RemovedBackend_DenialEnds(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+		b := newFakeBackend(backends.PolicyAllow, byAddress()) // it denies all
 		n := newNode(b, new(fakeCluster), nil)
 		defer n.closeAndDrain()
 		n.watch(t, openRequest(1))

@@ -15,7 +15,7 @@ const peerRenewDelay = time.Second
 
 // apply looks the session up.
 func (e OpenRequested) apply(s step) Action {
-	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.isBeside(&s.Decision, s.Opened(), e.Ticket)
+	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.sparesTicket(&s.Decision, s.Opened(), e.Ticket)
 	if s.phase != openingNew && !isReopened {
 		return Action{Publish: !e.Ticket.IsZero() && !s.phase.isOpening()} // for the request that waits
 	}
@@ -28,12 +28,12 @@ func (e OpenRequested) apply(s step) Action {
 
 // isDeniedSince reports whether the record denies an opening that was later than the ticket's, and says nothing of that one.
 func (s step) isDeniedSince(t Ticket, r Record) bool {
-	return r.Decision.Verdict == backends.Denied && t.Opened.After(r.RevokedBefore) && s.isBeside(&r.Decision, r.Opened, t)
+	return r.Decision.Verdict == backends.Denied && t.Opened.After(r.RevokedBefore) && s.sparesTicket(&r.Decision, r.Opened, t)
 }
 
-// isBeside reports whether the denial of an opening says nothing of a ticket that is older: the backend has forgotten the token since,
+// sparesTicket reports whether the denial of an opening says nothing of a ticket that is older: the backend has forgotten the token since,
 // or judged it as of that opening. Then it judges again, as of the ticket.
-func (s step) isBeside(denial *backends.Decision, opened time.Time, t Ticket) bool {
+func (s step) sparesTicket(denial *backends.Decision, opened time.Time, t Ticket) bool {
 	switch {
 	case !opened.After(t.Opened):
 		return false

@@ -28,7 +28,7 @@ type Policy struct {
 	ReviveFor time.Duration
 	// ReviveDenied reports that the outage policy admits no viewer without an answer, so a ticket alone admits none.
 	ReviveDenied bool
-	// IsRemoved reports that the settings have the backend no more, so that no viewer comes whom its denials would refuse.
+	// IsRemoved reports that the settings no longer have the backend, so that no viewer comes whom its denials would refuse.
 	IsRemoved bool
 	// Shared reports that other nodes use the same store.
 	Shared bool

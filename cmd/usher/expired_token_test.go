@@ -68,15 +68,16 @@ func (n *node) wantStatus(t *testing.T, what, address, uri string, want int) {
 	}
 }
 
-// openLink opens a session by a link, and returns the folder of its ticket.
-func (n *node) openLink(t *testing.T, link string) (ticket string) {
+// openLink opens a session by a link that is valid for seconds, and returns the link and the folder of the ticket.
+func (n *node) openLink(t *testing.T) (link, ticket string) {
 	t.Helper()
+	link = signedLink(5 * time.Second)
 	status, playlist := n.ask(t, wifi, link)
 	if status != http.StatusOK {
 		t.Fatalf("opening: %d %s", status, playlist)
 	}
 	segment := lastURI(t, linkPath, playlist)
-	return segment[:strings.Index(segment[1:], "/")+1]
+	return link, segment[:strings.Index(segment[1:], "/")+1]
 }
 
 // TestNode_ExpiredLink_MovesAndRestarts has a viewer play on whose link has expired: from another address, and on a node that has just
@@ -86,8 +87,7 @@ func TestNode_ExpiredLink_MovesAndRestarts(t *testing.T) {
 	origin := startOrigin(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := linkNode(t, origin)
-		link := signedLink(5 * time.Second)
-		ticket := n.openLink(t, link)
+		link, ticket := n.openLink(t)
 		for range 3 {
 			time.Sleep(10 * time.Second)
 			n.wantStatus(t, "at home", wifi, ticket+linkPath, http.StatusOK)
@@ -110,8 +110,7 @@ func TestNode_ExpiredLink_TooOld(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				n := linkNode(t, origin)
-				link := signedLink(5 * time.Second)
-				ticket := n.openLink(t, link)
+				link, ticket := n.openLink(t)
 				time.Sleep(12 * time.Hour)
 				if isNew {
 					n = linkNode(t, origin)
@@ -134,8 +133,7 @@ func TestNode_ExpiredLink_Returns(t *testing.T) {
 	origin := startOrigin(t)
 	synctest.Test(t, func(t *testing.T) {
 		n := linkNode(t, origin)
-		link := signedLink(5 * time.Second)
-		ticket := n.openLink(t, link)
+		link, ticket := n.openLink(t)
 		time.Sleep(3 * time.Hour)
 		n.wantStatus(t, "the link", wifi, link, http.StatusForbidden)
 		n.wantStatus(t, "the ticket, which holds", wifi, ticket+linkPath, http.StatusOK)

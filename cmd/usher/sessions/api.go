@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"usher/gateway/admin/printable"
 )
 
 // maxAPIResponse bounds a response. A thousand sessions, the most in one list, take a megabyte at most.
@@ -59,7 +61,7 @@ func (f adminFlags) call(
 
 // refusal returns the error that a response tells, or nil.
 func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
-	text := printable(strings.TrimSpace(string(answer)))
+	text := printable.Text(strings.TrimSpace(string(answer)))
 	switch status {
 	case http.StatusOK, http.StatusAccepted:
 		return nil
@@ -75,7 +77,7 @@ func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 	case http.StatusConflict:
 		var refused struct{ Error string }
 		if err := json.Unmarshal(answer, &refused); err == nil && refused.Error != "" {
-			return errors.New(printable(refused.Error))
+			return errors.New(printable.Text(refused.Error))
 		}
 	}
 	return fmt.Errorf("--admin=%s answers %d: %s", f.Admin, status, text)

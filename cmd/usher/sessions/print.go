@@ -8,9 +8,9 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"usher/gateway/admin"
+	"usher/gateway/admin/printable"
 )
 
 // Printf prints formatted text for a terminal. Strings among the arguments come from players and middlewares, and are printed
@@ -18,24 +18,11 @@ import (
 func Printf(w io.Writer, format string, args ...any) error {
 	for i, a := range args {
 		if text, isString := a.(string); isString {
-			args[i] = printable(text)
+			args[i] = printable.Text(text)
 		}
 	}
 	_, err := fmt.Fprintf(w, format, args...)
 	return err
-}
-
-// printable returns the text with a space in place of each space, and U+FFFD for what else does not print.
-func printable(text string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case unicode.IsSpace(c):
-			return ' '
-		case !unicode.IsPrint(c):
-			return unicode.ReplacementChar
-		}
-		return c
-	}, text)
 }
 
 // printLine prints formatted text.
@@ -47,7 +34,7 @@ func table(r Runtime, head []string, rows [][]string) error {
 	for _, row := range append([][]string{head}, rows...) {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = printable(cell)
+			cells[i] = printable.Text(cell)
 		}
 		if _, err := fmt.Fprintln(w, strings.Join(cells, "\t")); err != nil {
 			return err

@@ -10,7 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
+
+	"usher/gateway/admin/printable"
 )
 
 // Filter selects reports.
@@ -115,7 +116,7 @@ func (r *Report) record() []string {
 		strings.Join(nodes, "; "), strings.Join(users, "; "),
 	}
 	for i := range record {
-		record[i] = withoutFormula(printable(record[i]))
+		record[i] = withoutFormula(printable.Text(record[i]))
 	}
 	return record
 }
@@ -134,20 +135,6 @@ func withoutFormula(field string) string {
 		return "'" + field
 	}
 	return field
-}
-
-// printable returns a field with a space in place of each space, and U+FFFD for what else does not print: in a terminal or a
-// spreadsheet it would break the line, move the cursor or turn the line around.
-func printable(field string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case unicode.IsSpace(c):
-			return ' '
-		case !unicode.IsPrint(c):
-			return unicode.ReplacementChar
-		}
-		return c
-	}, field)
 }
 
 func timeText(t *time.Time) string {
