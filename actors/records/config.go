@@ -47,8 +47,8 @@ type WebhookConfig struct {
 type SpoolConfig struct {
 	// Path is the file. Every node has its own.
 	Path string `yaml:"path"`
-	// MaxSize bounds the records that wait, and as much again of open sessions. The file is larger: 1.3 times the one, and up
-	// to twice the other.
+	// MaxSize bounds the records that wait, and as much again of open sessions. The file is larger: 1.3 times the one, and 1.7
+	// times the other.
 	MaxSize setting.ByteSize `yaml:"max_size"`
 }
 
