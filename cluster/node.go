@@ -207,13 +207,18 @@ func (n *Node) Close() {
 	n.memory.Close()
 }
 
-// Run receives the events of the other nodes and announces this node until ctx ends; then it removes the node from the
-// list.
-func (n *Node) Run(ctx context.Context, h Handlers) {
+// Handle sets what is told of events, and tells OnForced at once which orders hold. Call it before anything that revokes or
+// bans: there is nobody to be told of what happens earlier.
+func (n *Node) Handle(h Handlers) {
 	n.handlers.Store(&h)
 	for _, order := range n.forced.All(time.Now()) {
 		n.onForced(order)
 	}
+}
+
+// Run receives the events of the other nodes and announces this node until ctx ends; then it removes the node from the
+// list.
+func (n *Node) Run(ctx context.Context) {
 	if n.broker == nil {
 		<-ctx.Done()
 		return

@@ -84,7 +84,8 @@ func startPeer(t testing.TB, c Config, name string, edit func(*Options)) (p *pee
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { p.Run(ctx, p.handlers()) })
+	p.Handle(p.handlers())
+	running.Go(func() { p.Run(ctx) })
 	stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
@@ -395,7 +396,6 @@ func TestNode_SingleNode(t *testing.T) {
 	t.Parallel()
 	p, _ := startPeer(t, DefaultConfig(), "alone", nil)
 	ctx := t.Context()
-	redistest.Eventually(t, "it runs", func() bool { return p.Node.handlers.Load().OnRevocation != nil })
 	kick, err := p.Kick(ctx, idOf(1), time.Time{}, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Hour)}, nil)
 	must(t, err)
 	ban, err := p.Ban(ctx, session.Ban{Prefix: netip.MustParsePrefix("192.0.2.0/24"), Until: time.Now().Add(time.Hour)})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -63,14 +61,7 @@ func apiOf(t *testing.T, path string) func(token, method, path, body string) (in
 		t.Fatal(err)
 	}
 	t.Cleanup(end)
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() { n.runCluster(ctx) })
-	t.Cleanup(func() { stop(); running.Wait() })
-	eventually(t, "the node answers queries", func() bool {
-		replies, _ := n.cluster.Ask(ctx, []byte(`{"ask":"overview"}`))
-		return replies[n.cluster.Name()] != nil
-	})
+	n.handleEvents()
 	server := httptest.NewServer(n.adminHandler())
 	t.Cleanup(server.Close)
 	return func(token, method, path, body string) (int, string) {

@@ -145,7 +145,8 @@ func (n *node) run(ctx context.Context, on listeners) error {
 	defer end()
 	group, life := errgroup.WithContext(life)
 	n.life, n.work = life, group
-	for _, run := range []func(context.Context){n.runCluster, n.records.Run, n.recorder.Run, n.freeRides.Run, n.memory.Run, gcpace.Run} {
+	n.handleEvents() // before a viewer or an operator can cause one
+	for _, run := range []func(context.Context){n.cluster.Run, n.records.Run, n.recorder.Run, n.freeRides.Run, n.memory.Run, gcpace.Run} {
 		group.Go(func() error {
 			run(life)
 			return nil
@@ -188,9 +189,9 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	return group.Wait()
 }
 
-// runCluster applies the events of the cluster to the sessions of this node until ctx ends.
-func (n *node) runCluster(ctx context.Context) {
-	n.cluster.Run(ctx, cluster.Handlers{
+// handleEvents has the events of the cluster applied to the sessions of this node.
+func (n *node) handleEvents() {
+	n.cluster.Handle(cluster.Handlers{
 		OnRevocation: n.registry.OnRevocation, RecheckAll: n.registry.RecheckAll, OnRedisRecovered: n.registry.OnRedisRecovered,
 		OnStateLost:      n.registry.OnStateLost,
 		OnTicketReplaced: n.registry.OnTicketReplaced, OnTicketsMissed: n.registry.OnTicketsMissed,
