@@ -111,6 +111,48 @@ func TestHeartbeatReporter_Expire(t *testing.T) {
 	}
 }
 
+// distantStore is a store whose answers take a while, and that does nothing for a call whose time is over.
+type distantStore struct{ *expiryStore }
+
+func (d *distantStore) ReportStreams(ctx context.Context, of ...session.StreamEntry) session.LimitResult {
+	select {
+	case <-time.After(5 * time.Millisecond):
+		return d.expiryStore.ReportStreams(ctx, of...)
+	case <-ctx.Done():
+		return session.LimitResult{States: make([]session.StreamState, len(of))}
+	}
+}
+
+func (d *distantStore) ConfirmClosed(ctx context.Context, closed []session.ClosingRecord) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return d.expiryStore.ConfirmClosed(ctx, closed)
+}
+
+// TestHeartbeatReporter_Expire_DistantStore frees and confirms all that one look finds, over a link on which one call after another
+// would take longer than a write may.
+func TestHeartbeatReporter_Expire_DistantStore(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		const sessions = 448 // 7 in each of 64 buckets
+		limited := allowedDecision()
+		limited.MaxSessions = 1
+		store := &distantStore{&expiryStore{fakeCluster: &fakeCluster{isShared: true}}}
+		for i := range sessions {
+			store.expired = append(store.expired, session.ClosingRecord{Record: session.Record{Request: openRequest(i).Request, Decision: limited}})
+		}
+		life := newLifecycle()
+		defer life.cancel()
+		c := core{life: life, cluster: &clusterClient{Cluster: store, life: life}, log: slog.New(slog.DiscardHandler)}
+		h := newHeartbeatReporter(c, newStreamLimits(c, PerUserConfig{}), nil, 20*time.Second, time.Minute)
+		h.expire(h.idleTimeout + h.interval)
+		if len(store.left) != sessions || store.confirmed != sessions {
+			t.Errorf("%d streams freed and %d sessions confirmed, want %d of each", len(store.left), store.confirmed, sessions)
+		}
+	})
+}
+
 // TestHeartbeatReporter_RunExpiry looks again at once while there are expired sessions, and else every expiryInterval.
 func TestHeartbeatReporter_RunExpiry(t *testing.T) {
 	t.Parallel()

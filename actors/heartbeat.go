@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -23,6 +25,8 @@ const (
 	noneIsIdle = 100 * 365 * 24 * time.Hour
 	// maxExpired bounds one call, so that it stays far below the store's timeout.
 	maxExpired = 500
+	// maxFreed is how many streams of closed sessions are freed at once: enough to fill the store's pipelines.
+	maxFreed = 64
 )
 
 // heartbeatReporter reports to the store when sessions were last seen, and closes those that no node has seen for too long.
@@ -271,17 +275,9 @@ func (h *heartbeatReporter) expire(idle time.Duration) int {
 	if h.onClosed(expired) != nil && h.cluster.Shared() {
 		return 0
 	}
-	ctx, cancel = h.cluster.writeContext()
-	defer cancel()
-	for i := range expired {
-		if !expired[i].HasReturned {
-			h.freeStream(ctx, &expired[i])
-		}
-	}
 	if len(expired) > 0 {
-		if err := h.cluster.ConfirmClosed(ctx, expired); err != nil {
-			h.log.Debug("closed sessions not confirmed, they are recorded again", slog.Int("sessions", len(expired)), slog.Any("error", err))
-		}
+		h.freeStreams(expired)
+		h.confirmClosed(expired)
 	}
 	if err != nil {
 		return 0
@@ -298,6 +294,34 @@ func (h *heartbeatReporter) markStopped(closed []session.ClosingRecord) {
 		if c.LastSeen.After(now) { // at an edge
 			c.LastSeen = now
 		}
+	}
+}
+
+// freeStreams frees the streams of sessions that have closed on all nodes.
+func (h *heartbeatReporter) freeStreams(closed []session.ClosingRecord) {
+	ctx, cancel := h.cluster.writeContext()
+	defer cancel()
+	var calls errgroup.Group
+	calls.SetLimit(maxFreed)
+	for i := range closed {
+		if closed[i].HasReturned {
+			continue
+		}
+		calls.Go(func() error {
+			h.freeStream(ctx, &closed[i])
+			return nil
+		})
+	}
+	_ = calls.Wait() // no call fails
+}
+
+// confirmClosed has its own timeout: a store that was slow to free the streams would otherwise return all of the sessions again, and
+// each would be recorded once more.
+func (h *heartbeatReporter) confirmClosed(closed []session.ClosingRecord) {
+	ctx, cancel := h.cluster.writeContext()
+	defer cancel()
+	if err := h.cluster.ConfirmClosed(ctx, closed); err != nil {
+		h.log.Debug("closed sessions not confirmed, they are recorded again", slog.Int("sessions", len(closed)), slog.Any("error", err))
 	}
 }
 
