@@ -4,6 +4,7 @@
 //   - A server ends when the harness ends, also when that is killed (on Linux; elsewhere it has to be ended).
 //   - A server that has children ends with them: it gets SIGTERM, and what is left of its process group SIGKILL.
 //   - A reserved port is one server's from before its start until its release, also while the server is down (on Linux).
+//   - A server has the settings that the harness wrote, also where the environment has settings of the operator's nodes.
 //
 // Decided: a port is reserved by a bound socket that does not listen. The servers bind with SO_REUSEADDR and may share it; another
 // reservation binds without, and fails. A port that was free a moment ago may be another's, and a node that is killed for a while would

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,9 +18,13 @@ type Process struct {
 	ended  chan struct{}
 }
 
-// Start starts the command in a process group of its own. What it writes is kept for Output.
+// settingPrefix begins the variables that override settings of a node.
+const settingPrefix = "USHER_"
+
+// Start starts the command in a process group of its own, without the environment's settings of Usher. What it writes is kept for Output.
 func Start(cmd *exec.Cmd) (*Process, error) {
 	p := &Process{cmd: cmd, ended: make(chan struct{})}
+	cmd.Env = slices.DeleteFunc(cmd.Environ(), func(variable string) bool { return strings.HasPrefix(variable, settingPrefix) })
 	cmd.Stdout, cmd.Stderr = &p.output, &p.output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	endWithParent(cmd.SysProcAttr)

@@ -71,6 +71,18 @@ func TestStart_NoSuchProgram_Error(t *testing.T) {
 	}
 }
 
+// TestStart_Environment_NoSettings has an operator's variables of Usher, and of the harness itself, reach no server.
+func TestStart_Environment_NoSettings(t *testing.T) {
+	t.Setenv("USHER_BACKENDS_PORTAL_ADDRESS", "http://middleware.example.com/check")
+	t.Setenv("USHER_BENCH_METRICS_TOKEN", "secret")
+	t.Setenv("PUSHER_LISTEN", "kept")
+	p := start(t, "env")
+	<-p.Ended()
+	if got := p.Output(); strings.Contains(got, "\nUSHER_") || strings.HasPrefix(got, "USHER_") || !strings.Contains(got, "PUSHER_LISTEN=kept\n") {
+		t.Errorf("the environment of a server:\n%s", got)
+	}
+}
+
 func TestProcess_Output_KeepsEnd(t *testing.T) {
 	t.Parallel()
 	p := start(t, "sh", "-c", "head -c 100000 /dev/zero | tr '\\0' x; echo the end >&2")

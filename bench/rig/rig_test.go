@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,6 +90,24 @@ func TestRig_Faults_BreakAndMend(t *testing.T) {
 	}
 	if mode := g.Middleware.Mode(); mode != g.healthy() {
 		t.Errorf("middleware %v after all faults, want %v", mode, g.healthy())
+	}
+}
+
+// TestStart_OperatorsVariables_NoEffect requires the nodes to ask the middleware of the rig, not that of an operator whose shell has
+// settings of Usher.
+func TestStart_OperatorsVariables_NoEffect(t *testing.T) {
+	var asked atomic.Int64
+	operators := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer operators.Close()
+	t.Setenv("USHER_BACKENDS_PORTAL_ADDRESS", operators.URL)
+	t.Setenv("USHER_BENCH_METRICS_TOKEN", "secret")
+	g, err := Start(t.Context(), options(build(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if got := watch(t.Context(), g, "good"); got != http.StatusOK || g.Middleware.Calls() == 0 || asked.Load() > 0 {
+		t.Errorf("status %d, %d calls of the rig's middleware, %d of the operator's; want 200, some, none", got, g.Middleware.Calls(), asked.Load())
 	}
 }
 
