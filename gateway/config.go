@@ -85,7 +85,7 @@ type LimitsConfig struct {
 	// Memory bounds memory.
 	Memory memory.Limits `yaml:",inline"`
 	// ReadTimeout bounds the arrival of a request's header. IdleTimeout bounds a connection's silence between two requests.
-	// WriteTimeout bounds how long a response makes no progress.
+	// WriteTimeout bounds how long a response makes no progress. For a connection of HTTP/2 that takes nothing, a reload does not change it.
 	ReadTimeout  time.Duration `yaml:"read_timeout"`
 	IdleTimeout  time.Duration `yaml:"idle_timeout"`
 	WriteTimeout time.Duration `yaml:"write_timeout"`

@@ -2,6 +2,7 @@ package front
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,10 +14,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/gateway"
 	"usher/gateway/edge"
+	"usher/gateway/gatewaytest"
 )
 
 // TestServer_MaxConnections_IdleMakesRoom fills a bound with connections, first idle ones and then some that wait for their response.
@@ -306,4 +309,54 @@ func testHTTP10TruncatedBody(t *testing.T, f frontKind) {
 			}
 		})
 	}
+}
+
+// stallingConn is a connection whose client reads so many bytes, and then nothing until isOver is closed.
+type stallingConn struct {
+	net.Conn
+
+	left   int
+	isOver <-chan struct{}
+}
+
+// Read reads what is left, and then waits.
+func (c *stallingConn) Read(b []byte) (int, error) {
+	if c.left == 0 {
+		<-c.isOver
+		return 0, net.ErrClosed
+	}
+	n, err := c.Conn.Read(b[:min(len(b), c.left)])
+	c.left -= n
+	return n, err
+}
+
+// TestServer_StalledConnection_HTTP2 has a client of HTTP/2 whose windows are large stop reading its connection.
+func TestServer_StalledConnection_HTTP2(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		big := strings.Repeat("x", 1<<20)
+		b, _, client := newTLSMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			return gatewaytest.OriginResponse(r, int64(len(big)), strings.NewReader(big)), nil
+		})
+		isOver := make(chan struct{})
+		defer close(isOver)
+		transport, _ := client.Transport.(*http.Transport)
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := b.Dial(ctx, network, address)
+			return &stallingConn{Conn: conn, left: 64 << 10, isOver: isOver}, err
+		}
+		resp, err := client.Get("https://tv/~" + b.ticket + "/play/a001/seg-17.ts")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		advance(b.config.Limits.WriteTimeout - time.Second)
+		if n := b.core.Serving(); n != 1 || resp.ProtoMajor != 2 {
+			t.Fatalf("%d requests are served by %s within limits.write_timeout, want 1 by HTTP/2", n, resp.Proto)
+		}
+		advance(10 * time.Second) // TLS takes 5s to tell a client that does not read of the end
+		if n := b.core.Serving(); n != 0 {
+			t.Errorf("%d requests are served 9s after limits.write_timeout", n)
+		}
+	})
 }

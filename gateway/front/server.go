@@ -128,6 +128,8 @@ func (s *Server) newEngine(requests context.Context, l *listener.Listener, secur
 	server := &http.Server{
 		Handler: http.HandlerFunc(s.serveHTTP), TLSConfig: secured, ConnState: l.ConnState,
 		ReadHeaderTimeout: limits.ReadTimeout, IdleTimeout: limits.IdleTimeout, MaxHeaderBytes: int(limits.MaxHeaderSize),
+		// The write deadline of a request only resets its stream, and the reset waits behind what the viewer does not read.
+		HTTP2:       &http.HTTP2Config{WriteByteTimeout: limits.WriteTimeout},
 		BaseContext: func(net.Listener) context.Context { return requests },
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
 	}
