@@ -2,10 +2,13 @@ package front
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"sync"
 	"time"
+
+	"usher/gateway"
 )
 
 const (
@@ -50,14 +53,19 @@ func (c *resetCounter) count(now time.Time, isReset bool) bool {
 // serveHTTP2 answers a request whose stream the client has not reset by now, and ends the connection of a client that does little
 // else.
 func (s *Server) serveHTTP2(w http.ResponseWriter, r *http.Request) {
-	if r.Context().Err() == nil {
+	if !isReset(r) {
 		s.handlers.HTTP.ServeHTTP(w, r)
 	}
 	c, isCounted := r.Context().Value(resetCounterKey{}).(*resetCounter)
-	if !isCounted || !c.count(time.Now(), r.Context().Err() != nil) {
+	if !isCounted || !c.count(time.Now(), isReset(r)) {
 		return
 	}
 	if closeNow(c.conn); s.onOverload != nil {
 		s.onOverload("HTTP/2 stream resets of a connection")
 	}
+}
+
+// isReset reports whether a request has ended, other than by the end of the drain: that is answered, so that its viewer comes back.
+func isReset(r *http.Request) bool {
+	return r.Context().Err() != nil && !errors.Is(context.Cause(r.Context()), gateway.ErrDraining)
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"usher/gateway"
 )
 
 func TestResetCounter_Count(t *testing.T) {
@@ -68,5 +70,28 @@ func TestServer_ServeHTTP2_Reset(t *testing.T) {
 	}
 	if want := []string{"HTTP/2 stream resets of a connection"}; answered != 1 || !slices.Equal(reached, want) {
 		t.Errorf("%d answered, and %q reached; want 1 and %q", answered, reached, want)
+	}
+}
+
+// TestServer_ServeHTTP2_Draining answers the streams that the end of a drain has cancelled, however many there are.
+func TestServer_ServeHTTP2_Draining(t *testing.T) {
+	t.Parallel()
+	answered := 0
+	s := &Server{
+		handlers:   Handlers{HTTP: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { answered++ })},
+		onOverload: func(setting string) { t.Errorf("the connection was closed: %s", setting) },
+	}
+	near, far := net.Pipe()
+	defer closeNow(near)
+	defer closeNow(far)
+	requests, cancel := context.WithCancelCause(t.Context())
+	cancel(gateway.ErrDraining)
+	ctx, end := context.WithCancel(withResetCounter(requests, far))
+	defer end()
+	for range 2 * maxResets {
+		s.serveHTTP2(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil))
+	}
+	if answered != 2*maxResets {
+		t.Errorf("%d of %d requests were answered", answered, 2*maxResets)
 	}
 }
