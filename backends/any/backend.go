@@ -41,6 +41,15 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	return b, nil
 }
 
+// Overloads returns the bounds of its own that turn viewers away, as the errors of Check name them.
+func (b *Backend) Overloads() []string {
+	all := make([]string, len(b.members))
+	for i, m := range b.members {
+		all[i] = m.overloadSetting
+	}
+	return all
+}
+
 // Check checks a viewer with all members. It returns at the first allowed decision or when the viewer leaves, else
 // when all members have answered.
 func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {

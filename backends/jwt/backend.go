@@ -96,6 +96,14 @@ func (b *Backend) Run(ctx context.Context) error {
 	return nil
 }
 
+// Overloads returns the bounds that turn viewers away, as the errors of Check name them.
+func (b *Backend) Overloads() []string {
+	if b.jwks == nil {
+		return nil
+	}
+	return []string{b.jwks.suspectFetches()}
+}
+
 // Close cancels a fetch in flight. Later checks use the known keys.
 func (b *Backend) Close() {
 	if b.jwks != nil {

@@ -84,6 +84,11 @@ func newJWKSCache(name string, cfg Config, load func(context.Context) (keySet, e
 	return c
 }
 
+// suspectFetches names the bound of the fetches for tokens that the known keys do not verify.
+func (c *jwksCache) suspectFetches() string {
+	return "backends." + c.name + ".jwks_url: fetches for tokens without a known key"
+}
+
 // takeOver takes the other cache's keys for the algorithms, and what its fetches came to.
 func (c *jwksCache) takeOver(other *jwksCache, algorithms []string) {
 	other.mu.Lock()
@@ -174,7 +179,7 @@ func (c *jwksCache) refresh(ctx context.Context, seen *keySet) (*keySet, error) 
 	defer c.mu.Unlock()
 	newest := c.current.Load()
 	if newest == seen && c.now().Sub(c.currentAsOf) >= freshFor {
-		return nil, backends.NewOverload("backends."+c.name+".jwks_url: fetches for tokens without a known key", "1 in 10s")
+		return nil, backends.NewOverload(c.suspectFetches(), "1 in 10s")
 	}
 	return newest, nil
 }

@@ -73,6 +73,11 @@ func (b *Backend) Run(ctx context.Context) error {
 // Close waits for running hash computations, at most some hundred milliseconds.
 func (b *Backend) Close() { b.verifier.close() }
 
+// Overloads returns the settings whose bounds turn viewers away, as the errors of Check name them.
+func (b *Backend) Overloads() []string {
+	return []string{b.verifier.setting("max_waiting"), b.verifier.setting("max_concurrent_hashes")}
+}
+
 // readFile replaces the accounts if the file changed. After an error the previous accounts stay.
 func (b *Backend) readFile() (isChanged bool, err error) {
 	data, err := b.file.readIfChanged(b.now())

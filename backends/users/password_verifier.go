@@ -41,6 +41,9 @@ func newPasswordVerifier(name string, cfg Config, secret []byte) *passwordVerifi
 	}
 }
 
+// setting returns the path of a key of the backend.
+func (v *passwordVerifier) setting(key string) string { return "backends." + v.name + "." + key }
+
 // verify reports whether the text is the login's password. It compares with a decoy too, but always returns false then.
 // The error is an overload or a cancellation.
 func (v *passwordVerifier) verify(ctx context.Context, login string, p password, isDecoy bool, text string) (bool, error) {
@@ -90,7 +93,7 @@ func (v *passwordVerifier) acquireSlot(ctx context.Context) error {
 	}
 	if v.waiting.Add(1) > int64(v.maxWaiting) {
 		v.waiting.Add(-1)
-		return backends.NewOverload("backends."+v.name+".max_waiting", v.maxWaiting)
+		return backends.NewOverload(v.setting("max_waiting"), v.maxWaiting)
 	}
 	defer v.waiting.Add(-1)
 	select {
@@ -107,7 +110,7 @@ func (v *passwordVerifier) waitError(ctx context.Context) error {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return fmt.Errorf("check backend %q: %w", v.name, context.Canceled)
 	}
-	return backends.NewOverload("backends."+v.name+".max_concurrent_hashes", cap(v.slots))
+	return backends.NewOverload(v.setting("max_concurrent_hashes"), cap(v.slots))
 }
 
 // close waits for running computations.

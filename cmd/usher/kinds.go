@@ -49,6 +49,8 @@ type adapter struct {
 	alarms *httpbackend.Alarms         // nil if it calls no middleware
 	run    func(context.Context) error // nil without background work
 	close  func()
+	// overloads are the bounds by which it turns viewers away, beside those of its chain.
+	overloads []string
 }
 
 // kinds returns all kinds by the name that the settings use.
@@ -110,6 +112,9 @@ func newAdapter(b backends.Backend) adapter {
 		ContractAlarms() *httpbackend.Alarms
 	}); ok {
 		a.preset, a.url, a.alarms = remote.Preset(), remote.DisplayAddress(), remote.ContractAlarms()
+	}
+	if bounded, ok := b.(interface{ Overloads() []string }); ok {
+		a.overloads = bounded.Overloads()
 	}
 	if c, ok := b.(interface{ Close() }); ok {
 		a.close = c.Close

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"usher/backends/backendtest"
 	"usher/bench/stage"
+	"usher/cmd/usher/bounds"
 )
 
 // scraper reads the metrics of a node.
@@ -115,7 +117,7 @@ func TestNode_Metrics(t *testing.T) {
 // TestNodeBounds_NamesAll finds in the code each bound of a node that turns viewers away.
 func TestNodeBounds_NamesAll(t *testing.T) {
 	t.Parallel()
-	literal := regexp.MustCompile(`[oO]verload\("([^"]*[^."])"`)
+	literal := regexp.MustCompile(`(?:[oO]verload\(|max\w+ += )"([^"]*[^."])"`)
 	var found []string
 	for _, tree := range []string{"../../actors", "../../gateway"} {
 		err := filepath.WalkDir(tree, func(path string, _ fs.DirEntry, err error) error {
@@ -135,6 +137,36 @@ func TestNodeBounds_NamesAll(t *testing.T) {
 	slices.Sort(found)
 	if want := slices.Sorted(slices.Values(nodeBounds())); !slices.Equal(slices.Compact(found), want) {
 		t.Errorf("the code has %q, want %q", found, want)
+	}
+}
+
+// TestNode_Metrics_OverloadsBeginAtZero has a fresh node show the series of every bound that turns viewers away: Prometheus takes one that
+// begins above zero for no increase.
+func TestNode_Metrics_OverloadsBeginAtZero(t *testing.T) {
+	t.Parallel()
+	accounts := writeFile(t, "users: {}\n")
+	text := strings.Replace(settingsFor("http://127.0.0.1:9/check"), "routes:", fmt.Sprintf(`  accounts: { kind: users, file: %q }
+  tokens: { kind: jwt, algorithms: [ ES256 ], jwks_url: "https://127.0.0.1:9/keys" }
+  all: { kind: any, backends: [ portal, accounts ] }
+routes:`, accounts), 1)
+	n, _, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	w := httptest.NewRecorder()
+	n.adminHandler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", http.NoBody))
+	const metric = "usher_overloads_total"
+	want := []string{ // those of backends that call no middleware
+		"backends.accounts.answer_deadline", "backends.accounts.max_waiting", "backends.accounts.max_concurrent_hashes",
+		"backends.tokens.jwks_url: fetches for tokens without a known key", "backends.all.backends: unfinished calls to accounts",
+	}
+	for _, b := range bounds.All() {
+		if b.Metric == metric {
+			name := strings.NewReplacer("backends.*.backends", "backends.all.backends", "backends.*", "backends.portal", "to *", "to portal")
+			want = append(want, name.Replace(cmp.Or(b.Label, b.Setting)))
+		}
+	}
+	for _, setting := range want {
+		if !strings.Contains(w.Body.String(), fmt.Sprintf("\n%s{setting=%q} 0\n", metric, setting)) {
+			t.Errorf("no series of %s", setting)
+		}
 	}
 }
 

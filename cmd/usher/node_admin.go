@@ -91,7 +91,9 @@ func (n *node) beginMetrics(g *generation) {
 	}
 	for name, c := range g.chains {
 		n.recorder.AddBackend(name)
-		n.recorder.AddBound("backends." + name + ".answer_deadline")
+		for _, setting := range append(g.adapters[name].overloads, "backends."+name+".answer_deadline") {
+			n.recorder.AddBound(setting)
+		}
 		for _, setting := range bounds.Overloads() {
 			if of, isBackends := strings.CutPrefix(setting, "backends.*"); isBackends && c.Bulkhead != nil {
 				n.recorder.AddBound("backends." + name + of)

@@ -35,7 +35,7 @@ func All() []Bound {
 		{Constant: "actors/admission.cells", Metric: overloads, Label: "sessions.open_rate_per_network"},
 		{Constant: "actors/admission.setSize", Metric: reached, Label: "known_viewers"},
 		{Constant: "actors/records.maxOpened", Metric: "usher_records_dropped_total"},
-		{Constant: "backends/any.maxAbandonedCalls", Metric: overloads, Label: "backends.*.members"},
+		{Constant: "backends/any.maxAbandonedCalls", Metric: overloads, Label: "backends.*.backends: unfinished calls to *"},
 		{Constant: "cluster.maxDeferred", Metric: reached, Label: "deferred_writes"},
 		{Constant: "cluster/events.maxBannedSessions", Metric: reached, Label: "ban_tombstones"},
 		{Constant: "cluster/events.maxBans", Metric: "usher_active_bans"},
@@ -54,16 +54,18 @@ func All() []Bound {
 		{Constant: "gateway/variants.maxGroups", Metric: reached, Label: "variants"},
 		{Constant: "gateway/variants.maxCleared", Metric: reached, Label: "variants"},
 	}
-	for _, setting := range append(Overloads(), "limits.max_connections", "limits.max_connections_per_address") {
+	for _, setting := range Overloads() {
 		all = append(all, Bound{Setting: setting, Metric: overloads})
 	}
 	return all
 }
 
-// Overloads returns the settings whose bounds turn viewers away, where a * stands for a backend with calls of its own.
+// Overloads returns the settings whose bounds turn viewers or their connections away, where a * stands for a backend that calls a
+// middleware.
 func Overloads() []string {
 	return []string{
-		"limits.max_concurrent_requests", "limits.memory_high_water_percent", "fetch.max_waiting", "fetch.max_conns",
+		"limits.max_connections", "limits.max_connections_per_address", "limits.max_concurrent_requests", "limits.memory_high_water_percent",
+		"fetch.max_waiting", "fetch.max_conns",
 		"sessions.max", "sessions.max_pending", "sessions.open_rate_per_address", "sessions.open_rate_per_network", "sessions.open_rate",
 		"sessions.denied_rate_per_network", "sessions.denied_rate", "sessions.stranger_share_percent",
 		"sessions.max_addresses", "sessions.max_variants",
