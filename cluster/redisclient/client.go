@@ -64,7 +64,7 @@ func newClient(client redis.UniversalClient, config Config, timeout time.Duratio
 	return c
 }
 
-// connect configures go-redis. It retries nothing: the caller's time is short, and the breaker knows better when to try
+// connect configures go-redis. It retries nothing, see also once: the caller's time is short, and the breaker knows better when to try
 // again.
 func connect(c Config, timeout time.Duration, log *slog.Logger) (redis.UniversalClient, error) {
 	dial, err := c.TLS.dialer(timeout, log)
@@ -238,9 +238,10 @@ func (c *Client) RunDirect(ctx context.Context, s *Script, keys []string, args .
 func (c *Client) eval(ctx context.Context, s *Script, keys []string, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, max(c.timeout, minDirectTimeout))
 	defer cancel()
-	reply, err := c.redis.EvalSha(ctx, s.sha.(string), keys, args...).Result() //nolint:forcetypeassert // see newScript
+	command := append(s.command(keys, len(args)), args...)
+	reply, err := c.send(ctx, command...)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		reply, err = c.redis.Eval(ctx, s.source, keys, args...).Result()
+		reply, err = c.send(ctx, s.withSource(command)...)
 	}
 	if errors.Is(err, redis.Nil) { // a script without a result
 		return reply, nil
@@ -248,10 +249,17 @@ func (c *Client) eval(ctx context.Context, s *Script, keys []string, args ...any
 	return reply, err
 }
 
+// send sends a command on a connection of its own.
+func (c *Client) send(ctx context.Context, command ...any) (any, error) {
+	sent := redis.NewCmd(ctx, command...)
+	_ = c.redis.Process(ctx, once{sent}) // the command has the error
+	return sent.Result()
+}
+
 // Publish sends a message to the subscribers of a channel.
 func (c *Client) Publish(ctx context.Context, channel, message string) error {
 	start := time.Now()
-	err := c.redis.Publish(ctx, channel, message).Err()
+	_, err := c.send(ctx, "publish", channel, message)
 	c.onCall("publish", outcomeOf(err), time.Since(start))
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -298,4 +299,102 @@ func TestSubscription_Run(t *testing.T) {
 	}
 	end()
 	<-done
+}
+
+// startClusterClient returns a client of a Redis Cluster.
+func startClusterClient(t *testing.T) (*redistest.Cluster, *Client) {
+	t.Helper()
+	server := redistest.StartCluster(t)
+	config := Config{Addresses: []string{server.Address}, Cluster: true, KeyPrefix: "usher", PoolSize: 8}
+	client, err := New(config, 5*time.Second, slog.New(slog.DiscardHandler))
+	must(t, err)
+	t.Cleanup(client.Close)
+	return server, client
+}
+
+// TestClient_Cluster_SendsOnce sends no call again that a Redis Cluster may have run: it would count twice.
+func TestClient_Cluster_SendsOnce(t *testing.T) {
+	t.Parallel()
+	server, c := startClusterClient(t)
+	increment := newScript("increment", "return redis.call('INCR', KEYS[1])")
+	for name, call := range map[string]func(key string) error{
+		"a pipeline": func(key string) error {
+			_, err := c.Run(t.Context(), increment, []string{key}, "x")
+			return err
+		},
+		"alone": func(key string) error {
+			_, err := c.RunDirect(t.Context(), increment, []string{key}, "x")
+			return err
+		},
+	} {
+		must(t, call("usher:before:"+name)) // the server knows the script from then on
+		key := "usher:" + name
+		var answersLost atomic.Int32
+		server.Intercept(func(request string) (reply string, isTaken bool) {
+			return "", strings.Contains(request, key) && answersLost.Add(1) <= 2
+		})
+		if err := call(key); err == nil {
+			t.Errorf("%s: the call succeeded, though its answer was lost", name)
+		}
+		redistest.Eventually(t, "the call has run", func() bool { return server.Client.Exists(t.Context(), key).Val() == 1 })
+		if runs := server.Client.Get(t.Context(), key).Val(); runs != "1" {
+			t.Errorf("%s: the call ran %s times, want once", name, runs)
+		}
+	}
+}
+
+// TestClient_Cluster_Publish_Once publishes no message twice.
+func TestClient_Cluster_Publish_Once(t *testing.T) {
+	t.Parallel()
+	server, c := startClusterClient(t)
+	subscription := server.Client.Subscribe(t.Context(), "usher:a", "usher:end")
+	defer func() { _ = subscription.Close() }()
+	messages := subscription.Channel()
+	redistest.Eventually(t, "it is subscribed", func() bool { return server.Client.Publish(t.Context(), "usher:end", "").Val() == 1 })
+	var answersLost atomic.Int32
+	server.Intercept(func(request string) (reply string, isTaken bool) {
+		return "", strings.Contains(request, "once") && answersLost.Add(1) <= 2
+	})
+	if err := c.Publish(t.Context(), "usher:a", "once"); err == nil {
+		t.Error("the call succeeded, though its answer was lost")
+	}
+	must(t, c.Publish(t.Context(), "usher:a", "last"))
+	received := 0
+	for m := range messages {
+		if m.Payload == "last" {
+			break
+		}
+		if m.Payload == "once" {
+			received++
+		}
+	}
+	if received != 1 {
+		t.Errorf("the message was published %d times, want once", received)
+	}
+}
+
+// TestClient_Cluster_Redirected follows a hash slot to another master, which it has moved to or moves to.
+func TestClient_Cluster_Redirected(t *testing.T) {
+	t.Parallel()
+	from, c := startClusterClient(t)
+	to := redistest.StartCluster(t)
+	s := newScript("store", "redis.call('SET', KEYS[1], ARGV[1]) return ARGV[1]")
+	for _, redirect := range []string{"MOVED", "ASK"} {
+		key := "usher:" + redirect
+		from.Intercept(func(request string) (reply string, isTaken bool) {
+			if !strings.Contains(request, key) {
+				return "", false
+			}
+			return fmt.Sprintf("-%s %d %s\r\n", redirect, hashSlot(key), to.Address), true
+		})
+		if reply, err := c.Run(t.Context(), s, []string{key}, redirect); err != nil || Text(reply) != redirect {
+			t.Errorf("%s: got %v, %v", redirect, reply, err)
+		}
+		if stored := to.Client.Get(t.Context(), key).Val(); stored != redirect {
+			t.Errorf("%s: the other master has %q, want %q", redirect, stored, redirect)
+		}
+		if reply, err := c.RunDirect(t.Context(), s, []string{key}, "alone"); err != nil || Text(reply) != "alone" {
+			t.Errorf("%s, alone: got %v, %v", redirect, reply, err)
+		}
+	}
 }

@@ -205,7 +205,7 @@ func (p *pipeline) roundTrip(ctx context.Context, calls []*call) (unknown []*cal
 	for i, c := range calls {
 		commands[i] = redis.NewCmd(ctx, c.command...)
 		commands[i].SetFirstKeyPos(firstKey)
-		_ = pipe.Process(ctx, commands[i]) // it is only queued
+		_ = pipe.Process(ctx, once{commands[i]}) // it is only queued
 	}
 	_, pipeErr := pipe.Exec(ctx) // each command that was sent has an error of its own
 	if slices.ContainsFunc(calls, func(c *call) bool { return c.script.delaysSessions }) {
@@ -231,6 +231,13 @@ func (p *pipeline) roundTrip(ctx context.Context, calls []*call) (unknown []*cal
 	}
 	return unknown, failure
 }
+
+// once is a command that the library does not send again after a broken connection or an error reply: it may have run. Without this a
+// client of a Redis Cluster does, whatever its MaxRetries. Redirects are followed all the same.
+type once struct{ *redis.Cmd }
+
+// NoRetry implements [redis.Cmder].
+func (once) NoRetry() bool { return true }
 
 // logScriptError logs an error that is not an outage, once for each script.
 func (p *pipeline) logScriptError(s *Script, err error) {
