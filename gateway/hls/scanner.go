@@ -155,7 +155,7 @@ func (s *scanner) scanTag(name string, list attributes) {
 func (s *scanner) scanURITag(name string, list attributes) {
 	switch name {
 	case "PART":
-		s.rewriteURI(list, uriSpan{version: s.segmentVersion()})
+		s.rewriteURI(list, uriSpan{version: s.partVersion(list, "BYTERANGE")})
 		s.info.Parts++
 	case "PRELOAD-HINT":
 		s.rewritePreloadHint(list)
@@ -195,7 +195,7 @@ func (s *scanner) scanMultivariantTag(name string, list attributes) {
 
 // rewritePreloadHint rewrites the URI of what is listed next: a part, or an initialization section.
 func (s *scanner) rewritePreloadHint(list attributes) {
-	span := uriSpan{version: s.segmentVersion()}
+	span := uriSpan{version: s.partVersion(list, "BYTERANGE-START", "BYTERANGE-LENGTH")}
 	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
 		span.version = s.fileVersion()
 	}

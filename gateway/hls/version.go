@@ -44,7 +44,7 @@ func (s *scanner) readKey(list attributes) uint64 {
 	return hash
 }
 
-// segmentVersion returns the version of the segment that is listed next, and of its parts.
+// segmentVersion returns the version of the segment that is listed next, and of those of its parts that are files.
 func (s *scanner) segmentVersion() uint64 {
 	if s.rewriter == nil {
 		return 0
@@ -52,6 +52,17 @@ func (s *scanner) segmentVersion() uint64 {
 	sequence, _ := s.info.Next()
 	const spread = 0x9e3779b97f4a7c15 // odd, so that no two sequence numbers have the same product
 	return max(1, (sequence+s.prefetched)*spread^s.fileVersion())
+}
+
+// partVersion returns the version of a part, given the attributes that make it a range of a file. It is zero for a range: the file grows
+// until it is listed as a segment, and what was fetched before is not the segment.
+func (s *scanner) partVersion(list attributes, rangeAttributes ...string) uint64 {
+	for _, name := range rangeAttributes {
+		if _, isRange := findAttribute(list, name); isRange {
+			return 0
+		}
+	}
+	return s.segmentVersion()
 }
 
 // fileVersion returns the version of what the keys alone tell: an initialization section, or a file of many segments. It

@@ -163,6 +163,9 @@ segment
 #EXT-X-BYTERANGE:1@0
 range
 #EXT-X-PRELOAD-HINT:TYPE=MAP,URI="map2"
+#EXT-X-PART:URI="part",BYTERANGE="1@0"
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="rest",BYTERANGE-START=1
+#EXT-X-PRELOAD-HINT:TYPE=PART,URI="first",BYTERANGE-LENGTH=1
 #EXT-X-RENDITION-REPORT:URI="report"
 #EXT-X-SESSION-KEY:METHOD=AES-128,URI="session-key"
 #EXT-X-SESSION-DATA:DATA-ID="a",URI="data"
@@ -173,7 +176,7 @@ range
 			t.Errorf("%s has version %d", ref, version)
 		}
 	}
-	if len(got) != 9 {
+	if len(got) != 12 {
 		t.Errorf("%d URIs are listed", len(got))
 	}
 }

@@ -168,6 +168,19 @@ func (e *entry) canServeStale(now int64) bool {
 	return e != nil && e.object != nil && now < e.staleUntil.Load()
 }
 
+// isShortOf reports whether a range ends behind the entry's bytes, and the origin may have more by now: a packager writes the file whose
+// parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the object; s is what it says, or nil.
+func (e *entry) isShortOf(want byteRange, s *listedState) bool {
+	if !want.isSet || e.object == nil || e.freshLimit == 0 || s != nil {
+		return false
+	}
+	end := int64(len(e.object.Body))
+	if part, ok := parseContentRange(e.object.ContentRange); ok {
+		end = part.hi
+	}
+	return max(want.first, want.last) >= end
+}
+
 // hasValidator reports whether the entry can be revalidated by a conditional request.
 func (e *entry) hasValidator() bool {
 	return e != nil && e.object != nil && (e.etag != "" || e.lastModified != "")

@@ -13,7 +13,8 @@ import (
 
 // Media returns a segment, part, key or init section: from memory while it is fresh, else as a body that is still
 // arriving, shared by all concurrent requests. A viewer's range and conditions are evaluated against the whole object if
-// it is cached; otherwise the range is fetched as a range. A hit does not allocate.
+// it is cached; otherwise the range is fetched as a range, and so is one that ends beyond an object that may have grown. A hit does
+// not allocate.
 //
 // It returns a *StatusError, an *UnreachableError, a *HostError, a *backends.Overload, [ErrPlaylist], [ErrPath] or [ErrClosed],
 // possibly wrapped, or ctx's own error. ctx also bounds the reading of the Stream.
@@ -25,7 +26,7 @@ func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 			return Stream{}, err
 		}
 	}
-	if e := o.cache.getFresh(k); e != nil {
+	if e := o.cache.getFresh(k); e != nil && (r.Range == "" || r.Head || !e.isShortOf(parseRange(r.Range), o.cache.listed(k))) {
 		o.count.hits.add()
 		return e.stream(&r, false)
 	}

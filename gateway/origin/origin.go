@@ -129,7 +129,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	// the first.
 	old := o.cache.get(k)
 	listed := o.cache.listed(k)
-	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isOf(listed) {
+	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isOf(listed) && !old.isShortOf(want, listed) {
 		return nil, old, nil
 	}
 	if f := o.active[k]; f != nil && (listed == nil || f.started >= listed.since) && f.join() {
