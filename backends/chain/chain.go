@@ -20,6 +20,7 @@ type Chain struct {
 
 	withoutFailOpen backends.Backend
 	members         []*Chain
+	decidesAlone    bool        // see NewLocal
 	changes         broadcaster // of a local chain
 }
 
@@ -47,9 +48,13 @@ func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
 // NewLocal returns the chain of a backend that decides in this process, or asks the members, which have chains of their
 // own. So it has neither bulkhead nor breaker.
 //
-// An adapter without an opinion answers Pending. The chain denies then; [Chain.WithoutFailOpen] keeps the Pending.
+// An adapter without an opinion answers Pending. The chain denies then; [Chain.WithoutFailOpen] keeps the Pending. One whose
+// DecidesAlone is true decides on some viewers while no member answers, and so is asked then too.
 func NewLocal(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, deps Deps) *Chain {
 	c := &Chain{Name: name, members: members}
+	if a, ok := adapter.(interface{ DecidesAlone() bool }); ok {
+		c.decidesAlone = a.DecidesAlone()
+	}
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
 		c.failOpen(deps.policy(policy), deps),
@@ -128,18 +133,19 @@ func (c *Chain) Fallback(r *backends.Request, err error) (backends.Decision, err
 	return c.FailOpen.Fallback(r, err)
 }
 
-// IsDown reports whether the backend is known to be unavailable; of a composite, whether all members are.
+// IsDown reports whether the backend is known to be unavailable; of a composite, whether it can decide on nobody.
 func (c *Chain) IsDown() bool { return c.State() != backends.BreakerClosed }
 
 // State returns the state of the breaker. It is one atomic read for each member.
 //
 // A composite has the state of its best member, since one member that allows is enough. A backend that decides in this
-// process is always closed, so that a composite with such a member asks it during an outage of the others.
+// process is always closed, so that a composite with such a member asks it during an outage of the others. So is a composite
+// that decides on some viewers itself: the outage policy must not replace what it says of them.
 func (c *Chain) State() backends.BreakerState {
 	if c.Breaker != nil {
 		return c.Breaker.State()
 	}
-	if len(c.members) == 0 {
+	if len(c.members) == 0 || c.decidesAlone {
 		return backends.BreakerClosed
 	}
 	best := backends.BreakerOpen

@@ -108,6 +108,22 @@ func TestNewLocal_State_LocalMemberKeepsItClosed(t *testing.T) {
 	})
 }
 
+// opinionated is a composite with rules of its own.
+type opinionated struct{ backends.Backend }
+
+func (opinionated) DecidesAlone() bool { return true }
+
+func TestNewLocal_State_DecidesAloneKeepsItClosed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		portal, _ := memberInState(t, "portal", backends.BreakerOpen)
+		gate := NewLocal("gate", backends.PolicyDeny, opinionated{answerWith(backends.Decision{Verdict: backends.Allowed})}, []*Chain{portal}, Deps{})
+		if both := compositeOf(backends.PolicyAllow, nil, gate, portal); gate.IsDown() || both.IsDown() {
+			t.Errorf("down: %t, and the composite with it: %t; want neither", gate.IsDown(), both.IsDown())
+		}
+	})
+}
+
 // runChains runs the chains until the test ends.
 func runChains(t *testing.T, chains ...*Chain) (stop func()) {
 	t.Helper()

@@ -42,6 +42,21 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	return b, nil
 }
 
+// DecidesAlone reports whether the list decides on some viewers while none of its backends answers: by a rule's own action, by
+// on_failure: deny, or by the default.
+func (b *Backend) DecidesAlone() bool {
+	for i := range b.rules {
+		switch r := &b.rules[i]; {
+		case r.Action == Pass:
+		case r.member == nil || r.onFailure == Deny:
+			return true
+		case r.onFailure == Fail && r.isUnconditional():
+			return false // every viewer ends here
+		}
+	}
+	return true
+}
+
 // decisionFor returns the decision of a config's action; pending for pass.
 func decisionFor(key string, a Action) backends.Decision {
 	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + a.String()}

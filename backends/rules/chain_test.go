@@ -117,6 +117,37 @@ func TestBackend_OnFailure(t *testing.T) {
 	}
 }
 
+// A list is down with its backends only if each viewer's decision is one of theirs.
+func TestBackend_DecidesAlone(t *testing.T) {
+	t.Parallel()
+	for config, want := range map[string]bool{
+		`rules: [{ backend: a }]`: false,
+		`{ rules: [{ backend: a }, { addresses: [192.0.2.0/24], action: allow }], default: allow }`:   false,
+		`{ rules: [{ channels: [x], action: pass }, { channels: [x], backend: b }, { backend: a }] }`: false,
+		`{ rules: [{ backend: b, on_failure: pass }, { backend: a }] }`:                               false,
+		`rules: [{ addresses: [192.0.2.0/24], action: allow }, { backend: a }]`:                       true,
+		`rules: [{ user_agents: ["*bot*"], action: deny }, { backend: a }]`:                           true,
+		`rules: [{ backend: a, on_failure: deny }]`:                                                   true,
+		`{ rules: [{ backend: a, on_failure: pass }], default: allow }`:                               true,
+		`{ rules: [{ channels: [x], backend: a }], default: allow }`:                                  true,
+		`rules: [{ channels: [x], backend: b }, { backend: a }, { channels: [y], action: deny }]`:     false,
+	} {
+		t.Run(config, func(t *testing.T) {
+			t.Parallel()
+			c, members := newChains(t, backends.PolicyAllow, nil, config, pendingBackend(), pendingBackend())
+			for _, m := range members {
+				order := backends.ForcedBreaker{IsForced: true, State: backends.BreakerOpen, Until: time.Now().Add(time.Hour), Version: 1}
+				if err := m.Force(order); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := !c.IsDown(); got != want {
+				t.Errorf("decides while no backend answers: %t, want %t", got, want)
+			}
+		})
+	}
+}
+
 // One viewer's request that makes the backend fail passes nobody else on.
 func TestBackend_OneViewersFailuresLeadNobodyElsePast(t *testing.T) {
 	t.Parallel()

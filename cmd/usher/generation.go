@@ -194,7 +194,7 @@ func (n *node) addBackend(g *generation, name string, parts kindDeps, members []
 	if remote, isRemote := b.Settings.common().(remoteSettings); isRemote {
 		g.chains[name] = chain.New(name, remote.Chain, a, deps)
 	} else {
-		g.chains[name] = chain.NewLocal(name, b.Settings.common().onFailure(), a, members, deps)
+		g.chains[name] = chain.NewLocal(name, b.Settings.common().onFailure(), a.Backend, members, deps)
 	}
 	return nil
 }
