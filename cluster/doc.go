@@ -82,6 +82,8 @@
 //	~usher:* &usher:* +@connection +@hash +@sortedset +@stream +@scripting +@pubsub +eval +evalsha +set +exists +pexpire
 //	+pexpireat +pttl +time
 //
+// and on each server of a Redis Cluster +cluster|slots beside these.
+//
 // Invariants:
 //   - No request waits for Redis longer than cluster.redis_timeout, and during an outage none waits at all.
 //   - A call that Redis runs more than a second after its caller has given up changes nothing: it carries its expiry. Counters

@@ -357,24 +357,41 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 	})
 }
 
-// leastRights are the rights that an ACL user needs, as in doc.go.
-const leastRights = "~usher:* &usher:* +@connection +@hash +@sortedset +@stream +@scripting +@pubsub +eval +evalsha +set +exists +pexpire +pexpireat +pttl +time"
+// leastRights are the rights that an ACL user needs, as in doc.go. clusterRights are those that a Redis Cluster needs beside them.
+const (
+	leastRights   = "~usher:* &usher:* +@connection +@hash +@sortedset +@stream +@scripting +@pubsub +eval +evalsha +set +exists +pexpire +pexpireat +pttl +time"
+	clusterRights = " +cluster|slots"
+)
 
 func TestRedis_ACLUser(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", leastRights)...).Err())
-	must(t, server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err())
-	c := testConfig(server)
-	c.Redis.Username, c.Redis.Password = "usher", "a password"
-	s := newStore(t, c, slog.New(slog.DiscardHandler))
-	n := storePair{t, s, s}
-	writeEveryKey(n)
-	c.Redis.Password = "another one"
-	c.RedisTimeout = time.Second
-	wrong := newStore(t, c, slog.New(slog.DiscardHandler))
-	if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, backends.ErrStoreUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
-		t.Errorf("with another password: %v", err)
+	for name, isCluster := range map[string]bool{"one server": false, "a Redis Cluster": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var server *redistest.Server
+			var c Config
+			rights := leastRights
+			if isCluster {
+				cluster := redistest.StartCluster(t)
+				server, c, rights = cluster.Server, testConfig(cluster.Server), leastRights+clusterRights
+				c.Redis.Addresses, c.Redis.Cluster = []string{cluster.Address}, true
+			} else {
+				server = redistest.Start(t)
+				c = testConfig(server)
+			}
+			must(t, server.Client.Do(t.Context(), aclCommand("usher", "a password", rights)...).Err())
+			must(t, server.Client.Do(t.Context(), "ACL", "SETUSER", "default", "off").Err())
+			c.Redis.Username, c.Redis.Password = "usher", "a password"
+			s := newStore(t, c, slog.New(slog.DiscardHandler))
+			n := storePair{t, s, s}
+			writeEveryKey(n)
+			c.Redis.Password = "another one"
+			c.RedisTimeout = time.Second
+			wrong := newStore(t, c, slog.New(slog.DiscardHandler))
+			if _, err := wrong.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)}); !errors.Is(err, backends.ErrStoreUnavailable) || !strings.Contains(err.Error(), "WRONGPASS") {
+				t.Errorf("with another password: %v", err)
+			}
+		})
 	}
 }
 
