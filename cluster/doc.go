@@ -67,6 +67,8 @@
 //	                          usher:limits       a user exceeds the stream limit
 //	                          usher:revocations  revocations
 //	                          usher:node:ID      messages to one node: requests, replies, its own heartbeats
+//	                          of cluster.redis.database 1 usher:db1:decisions, and so on: Redis keeps channels of all
+//	                          databases together
 //
 //	a session's fields        v version of the record · r the record, encrypted · d its fingerprint, a keyed hash, with its
 //	                          revision · k the number of the newest check · o when it was opened, Unix seconds ·

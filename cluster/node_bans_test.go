@@ -260,3 +260,30 @@ func TestNode_BanCredentials_Many(t *testing.T) {
 		return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 0
 	})
 }
+
+// TestNode_Ban_OtherDatabase has the nodes of one database hear nothing of those of another one, though Redis has one set of channels.
+func TestNode_Ban_OtherDatabase(t *testing.T) {
+	t.Parallel()
+	server, ctx := redistest.Start(t), t.Context()
+	start := func(name string, database int) *peer {
+		c := testConfig(server)
+		c.Redis.Database = database
+		p, _ := startPeer(t, c, name, nil)
+		return p
+	}
+	first, other, listener := start("n1", 0), start("n2", 1), start("n3", 1)
+	redistest.Eventually(t, "the nodes of the other database know each other", func() bool { return listener.Live() == 2 && other.Live() == 2 })
+	_, err := first.Ban(ctx, session.Ban{User: "Ann", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	bob, err := other.Ban(ctx, session.Ban{User: "Bob", Until: time.Now().Add(time.Hour)})
+	must(t, err)
+	redistest.Eventually(t, "the ban of the same database arrives", func() bool {
+		return slices.ContainsFunc(listener.Bans(), func(b session.Ban) bool { return b.ID == bob.ID })
+	})
+	if got := listener.Bans(); len(got) != 1 {
+		t.Errorf("the node has the bans %+v, want that of its database alone", got)
+	}
+	if got := first.Live(); got != 1 {
+		t.Errorf("the node of the first database knows %d nodes, want itself", got)
+	}
+}

@@ -54,7 +54,7 @@ func New(c Config, timeout time.Duration, log *slog.Logger) (*Client, error) {
 
 func newClient(client redis.UniversalClient, config Config, timeout time.Duration, log *slog.Logger) *Client {
 	c := &Client{
-		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix}, timeout: timeout,
+		redis: client, keyspace: Keyspace{Prefix: config.KeyPrefix, Database: config.Database}, timeout: timeout,
 		clockScript: newScript("clock", clockSource),
 		clocks:      serverClocks{tolerance: timeout + clockTolerance, isCluster: config.Cluster},
 		onCall:      func(string, string, time.Duration) {},

@@ -12,7 +12,7 @@ import (
 
 func TestKeyspace_Golden(t *testing.T) {
 	t.Parallel()
-	k := Keyspace{Prefix: "usher"}
+	k, other := Keyspace{Prefix: "usher"}, Keyspace{Prefix: "usher", Database: 3}
 	for want, got := range map[string]string{
 		"usher:session:{AQAAAAAAAAAAAAAAAAAAAg}": k.Session(backends.SessionID{0: 1, 15: 2}),
 		"usher:last-seen:{63}":                   k.LastSeen(63),
@@ -22,6 +22,12 @@ func TestKeyspace_Golden(t *testing.T) {
 		"usher:limits":                           k.LimitChannel(),
 		"usher:revocations":                      k.RevocationChannel(),
 		"usher:node:n1":                          k.NodeChannel("n1"),
+		// Keys belong to their database, channels do not.
+		"usher:user:{other}":    other.User("other"),
+		"usher:db3:decisions":   other.DecisionChannel(),
+		"usher:db3:limits":      other.LimitChannel(),
+		"usher:db3:revocations": other.RevocationChannel(),
+		"usher:db3:node:n1":     other.NodeChannel("n1"),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)

@@ -11,6 +11,16 @@ import (
 type Keyspace struct {
 	// Prefix begins every name.
 	Prefix string
+	// Database is the number of the database, which tells the channels of several databases apart: Redis has one set for all.
+	Database int
+}
+
+// channel returns the name of a channel. Those of database 0 have no number, as in all versions.
+func (k Keyspace) channel(name string) string {
+	if k.Database == 0 {
+		return k.Prefix + ":" + name
+	}
+	return k.Prefix + ":db" + strconv.Itoa(k.Database) + ":" + name
 }
 
 // Session returns the key of a hash: a session's record, lease, tombstones and counters.
@@ -35,14 +45,14 @@ func (k Keyspace) Shared(name string) string { return k.Prefix + ":{all}:" + nam
 
 // DecisionChannel returns the channel of decisions that other nodes wait for: a message is a session's id. " ticket" follows it
 // if the session has another ticket now.
-func (k Keyspace) DecisionChannel() string { return k.Prefix + ":decisions" }
+func (k Keyspace) DecisionChannel() string { return k.channel("decisions") }
 
 // LimitChannel returns the channel of stream limits that were exceeded: a message is a user's hash, and every node then
 // reports how the user's sessions stand.
-func (k Keyspace) LimitChannel() string { return k.Prefix + ":limits" }
+func (k Keyspace) LimitChannel() string { return k.channel("limits") }
 
 // RevocationChannel returns the channel of revocations.
-func (k Keyspace) RevocationChannel() string { return k.Prefix + ":revocations" }
+func (k Keyspace) RevocationChannel() string { return k.channel("revocations") }
 
 // NodeChannel returns the channel of messages to one node.
-func (k Keyspace) NodeChannel(nodeID string) string { return k.Prefix + ":node:" + nodeID }
+func (k Keyspace) NodeChannel(nodeID string) string { return k.channel("node:" + nodeID) }
