@@ -42,7 +42,8 @@
 //   - While the store is unavailable, local state counts, then the ticket; a limit that cannot be counted denies no viewer.
 //   - Credentials alone open a session anew that its device has left for another channel, also where the store could not be told of it.
 //   - A panic costs one message: the session is rebuilt from what it published.
-//   - Times count from the node's start by the monotonic clock, so a stepped clock moves no timer.
+//   - Times count from the node's start by the monotonic clock, so a stepped clock moves no timer. A decision
+//     of the store holds for no longer than a new one would, also if the store's clock was set back.
 //   - A live session has a timer, or a lease request or check in flight.
 //   - A reload causes no check, loses no session and changes no decision before it expires.
 //

@@ -91,6 +91,46 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 	}
 }
 
+// TestStep_LeaseAnswered_ClockSetBack has the store's clock be set back, so that a stored decision seems to hold for an hour: it holds for
+// no longer than one that is taken now.
+func TestStep_LeaseAnswered_ClockSetBack(t *testing.T) {
+	t.Parallel()
+	validFor := func(d time.Duration) backends.Decision {
+		decision := yes()
+		decision.ValidFor = d
+		return decision
+	}
+	for name, test := range map[string]struct {
+		decision backends.Decision
+		phase    phase
+		want     time.Duration // how long it is valid
+	}{
+		"as long as the backend says":             {validFor(5 * time.Minute), openingLeasing, 5 * time.Minute},
+		"as long as the policy says":              {validFor(0), openingLeasing, 3 * time.Minute},
+		"what nobody answered":                    {letIn(), openingLeasing, 3 * time.Minute},
+		"two hours, of which an hour is left":     {validFor(2 * time.Hour), openingLeasing, time.Hour},
+		"a denial":                                {no(), openingLeasing, 15 * time.Second},
+		"a newer decision on a session that runs": {validFor(5 * time.Minute), allowedLooking, 5 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(test.phase)
+			s.policy.Shared, s.HasCredentials = true, true
+			e := remembered(Record{Opened: in(-time.Minute), Decision: test.decision, Expires: in(time.Hour), Revision: s.Revision + 1})
+			if test.phase == allowedLooking {
+				e.Kind = LookupOnly
+			}
+			a := s.step(e, 0)
+			if s.ValidUntil != test.want {
+				t.Errorf("valid for %v, want %v", s.ValidUntil, test.want)
+			}
+			if a.WakeAt.After(in(test.want + peerRenewDelay)) {
+				t.Errorf("wakes at %v, want %v at the latest", a.WakeAt, in(test.want+peerRenewDelay))
+			}
+		})
+	}
+}
+
 // TestStep_RevokedTicket_LateLookup has the store answer after the token's life: the revoked ticket still admits nobody.
 func TestStep_RevokedTicket_LateLookup(t *testing.T) {
 	t.Parallel()

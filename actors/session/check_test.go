@@ -125,7 +125,7 @@ func TestStep_LeaseAnswered_NewerRecord_Credentials(t *testing.T) {
 			t.Parallel()
 			s := sessionIn(allowedLooking)
 			s.HasCredentials = test.ofSession
-			r := Record{Revision: s.Revision + 1, Decision: yes(), Expires: in(time.Hour)}
+			r := Record{Revision: s.Revision + 1, Decision: yes(), Expires: in(2 * time.Minute)}
 			if test.ofRecord {
 				r.Request = &backends.Request{}
 			}
@@ -133,8 +133,8 @@ func TestStep_LeaseAnswered_NewerRecord_Credentials(t *testing.T) {
 			if s.Revision != r.Revision || s.HasCredentials != test.want {
 				t.Errorf("got revision %d and credentials %t, want %d and %t", s.Revision, s.HasCredentials, r.Revision, test.want)
 			}
-			if s.ValidUntil != time.Hour {
-				t.Errorf("valid until %v after the start, want what the record says, 1h", s.ValidUntil)
+			if s.ValidUntil != 2*time.Minute {
+				t.Errorf("valid until %v after the start, want what the record says, 2m", s.ValidUntil)
 			}
 		})
 	}

@@ -154,8 +154,8 @@ func (s step) adopt(r Record) (a Action, isAdopted bool) {
 	case s.Shared && s.HasCredentials && r.Decision.Verdict == backends.Denied && s.isValidAnswer(r):
 		s.Revision = r.Revision
 		a = s.denyLocally(r.Decision)
-		s.Expires = s.since(r.Expires)
-		s.ValidUntil, a.WakeAt = s.Expires, r.Expires
+		s.Expires = s.endOf(r, s.DenialTTL)
+		s.ValidUntil, a.WakeAt = s.Expires, s.at(s.Expires)
 		return a, true
 	case r.Decision.Verdict == backends.Allowed && r.Opened.After(r.RevokedBefore):
 		return s.adoptAllowed(r)
@@ -210,11 +210,17 @@ func (s step) isBeingRenewed(r Record) bool {
 // takeDecision makes another node's decision the session's own. That node renews it; this one looks a little later.
 func (s step) takeDecision(r Record) {
 	s.Decision, s.Revision, s.CheckNumber = r.Decision, r.Revision, int32(r.CheckNumber)
-	s.checkedHere, s.ValidUntil = false, s.since(r.Expires)
+	s.checkedHere, s.ValidUntil = false, s.endOf(r, s.Clamped(r.Decision.ValidFor))
 	s.Expires = s.ValidUntil
 	if s.Shared {
 		s.Expires += peerRenewDelay
 	}
+}
+
+// endOf returns when a stored decision ends, which holds for so long at most. The store's clock tells how much is left of it, and may
+// have been set back since.
+func (s step) endOf(r Record, longest time.Duration) time.Duration {
+	return min(s.since(r.Expires), s.now+longest)
 }
 
 // onLookup takes what the store knows of a session that runs, which waits for a slot again if it has missed one.
