@@ -55,6 +55,10 @@
 // Decided: a re-check is granted only while the store and the backend keep up, whatever the rate. Refused: a bound on those under way,
 // because a session that ends or panics would have to give its place back; look-ups and the backend's queue count themselves.
 //
+// Decided: a viewer whose check began late, because another node held the lease, is asked to retry when the answer deadline is over:
+// what a backend does not answer in the rest of it says nothing of it. Refused: to admit them where the rest was several times what
+// answers usually take, because a denial may take longer, and a viewer can ask two nodes at once.
+//
 // Decided: the probes of a half-open breaker are of unverified and of overdue sessions in turn, because the backend may fail for an
 // unverified one alone, which waits again at once. Refused: to let a session wait behind the others once a re-check of it has failed,
 // because in an outage all fail, and after it the unverified ones come first.

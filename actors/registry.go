@@ -285,7 +285,7 @@ func (r *Registry) newBackendRuntime(name string, c Config, o BackendOptions) *b
 	return b
 }
 
-// answerOverdue reports that a viewer waited for a queue of this node rather than for the backend.
+// answerOverdue reports that a viewer waited for a queue of this node, or for another node, rather than for the backend.
 func (b *backendRuntime) answerOverdue() error {
 	return backends.NewOverload("backends."+b.name+".answer_deadline", b.answerDeadline)
 }

@@ -330,7 +330,7 @@ func (a *sessionActor) logDenial(before, after *backends.Decision) {
 }
 
 // onViewerWaited answers a viewer who has waited for as long as they may. Only a backend that had all that time has failed. A
-// check that waited in a queue of Usher's own is an overload, which admits no viewer.
+// check that waited in a queue of Usher's own, or for another node's, is an overload, which admits no viewer.
 func (a *sessionActor) onViewerWaited(now time.Time) {
 	if !a.state.IsOpening() {
 		return

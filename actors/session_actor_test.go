@@ -17,8 +17,8 @@ func TestCheckProgress_IsUnanswered(t *testing.T) {
 	t.Parallel()
 	const deadline = 2 * time.Second // of which a twentieth may be spent in a queue of Usher's own
 	for name, test := range map[string]struct {
-		started, sent, answers time.Duration
-		want                   bool
+		due, sent, answers time.Duration
+		want               bool
 	}{
 		"the backend was not asked":               {time.Second, 0, 0, false},
 		"it was not asked, and is slow":           {time.Second, 0, time.Hour, false},
@@ -31,7 +31,7 @@ func TestCheckProgress_IsUnanswered(t *testing.T) {
 		"it was asked late, and never is in time": {0, time.Second, deadline + 1, true},
 	} {
 		var p sessionCheck
-		p.startedAt.Store(int64(test.started))
+		p.dueAt = test.due
 		p.sentAt.Store(int64(test.sent))
 		if got := p.isUnanswered(deadline, test.answers); got != test.want {
 			t.Errorf("%s: got %t, want %t", name, got, test.want)

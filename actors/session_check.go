@@ -248,13 +248,14 @@ func (a *sessionActor) startCheck(now time.Time) {
 	b := s.backend.Load()
 	c := &sessionCheck{
 		registry: r, session: s, backend: b, number: int(a.state.CheckNumber), known: a.known,
-		opened: a.state.Opened(), keyID: a.state.KeyID, trace: a.trace.parent(),
+		opened: a.state.Opened(), keyID: a.state.KeyID, trace: a.trace.parent(), dueAt: now.Sub(b.policy.Start),
 		revision: a.state.LeaseRevision, storeDeadline: now.Add(r.options.StoreTimeout), trigger: timeline.Recheck,
 	}
 	if a.state.IsOpening() {
 		c.trigger = timeline.Opening
 		if opening := s.opening.Load(); opening != nil { // a reopened session may have been answered meanwhile
 			c.storeDeadline = opening.storeDeadline
+			c.dueAt = min(c.dueAt, opening.began.Add(r.options.StoreTimeout).Sub(b.policy.Start))
 		}
 	}
 	s.checkNumber.Store(int32(c.number))
@@ -289,8 +290,9 @@ type sessionCheck struct {
 	storeDeadline time.Time
 	known         knownRecord // of a re-check
 
-	startedAt atomic.Int64
-	sentAt    atomic.Int64 // when the backend was asked
+	// dueAt is when the check was started or, of an opening, when it would have been if the session had waited for the store alone.
+	dueAt  time.Duration
+	sentAt atomic.Int64 // when the backend was asked
 	// took and failure are its outcome, set before the actor is told of it.
 	took    time.Duration
 	failure *backends.Failure
@@ -299,7 +301,6 @@ type sessionCheck struct {
 // ask asks the backend, and notes how long that took.
 func (c *sessionCheck) ask(ctx context.Context, request *backends.Request) (d backends.Decision, err error) {
 	b, started := c.backend, time.Now()
-	c.startedAt.Store(int64(started.Sub(b.policy.Start)))
 	d, err = c.registry.check(ctx, b, request)
 	c.took = time.Since(started)
 	if sent := c.sentAt.Load(); sent > 0 && c.trigger == timeline.Opening {
@@ -388,10 +389,10 @@ type knownRecord struct {
 }
 
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or
-// its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own may still be answered well
-// within the backend's own time.
+// its answers take longer than the deadline anyway. A check that waited in a queue of Usher's own, or for another node's lease, may
+// still be answered well within the backend's own time.
 func (c *sessionCheck) isUnanswered(deadline, answerTime time.Duration) bool {
 	const allowance = 20 // the share of the deadline that it may take to get a free slot
-	sent := c.sentAt.Load()
-	return sent > 0 && (time.Duration(sent-c.startedAt.Load()) <= deadline/allowance || answerTime > deadline)
+	sent := time.Duration(c.sentAt.Load())
+	return sent > 0 && (sent-c.dueAt <= deadline/allowance || answerTime > deadline)
 }

@@ -77,8 +77,8 @@ type Request struct {
 	// allowed before. Where there is not room for all, strangers stand behind the others.
 	IsStranger bool
 
-	// OnSent, if not nil, is called once when the call goes out, after any wait for a slot. It tells a backend that hangs
-	// from a queue of Usher's own.
+	// OnSent, if not nil, is called once when the call goes out, after any wait for a slot, and not at all if none does. It
+	// tells a backend that hangs from a queue of Usher's own.
 	OnSent func()
 	// OnFailure, if not nil, is called once with the error of the check if the outage policy decides in its place. A composite
 	// calls it for itself alone, not for its members.

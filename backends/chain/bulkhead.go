@@ -84,7 +84,7 @@ func newBulkhead(name string, cfg BulkheadConfig, next backends.Backend, opened 
 	return b
 }
 
-// Check waits for a slot, calls the request's OnSent, and asks.
+// Check waits for a slot, calls the request's OnSent, and asks. A check that the breaker rejects is not sent.
 func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.Decision, err error) {
 	q := &b.openings
 	if r.IsRecheck {
@@ -101,7 +101,7 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.D
 			q.release(got, err)
 		}()
 	}
-	if r.OnSent != nil {
+	if isSent := got != nil; isSent && r.OnSent != nil {
 		r.OnSent()
 	}
 	return b.next.Check(ctx, r)

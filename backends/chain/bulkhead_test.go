@@ -264,7 +264,9 @@ func TestBulkhead_OpenBreaker_Bypassed(t *testing.T) {
 		fillSlots(t, b, openingFrom(1), 2)
 		close(opened)
 		close(g.open)
-		if _, err := b.Check(t.Context(), openingFrom(2)); err != nil {
+		r := *openingFrom(2)
+		r.OnSent = func() { t.Error("OnSent was called although the breaker rejects the check") }
+		if _, err := b.Check(t.Context(), &r); err != nil {
 			t.Errorf("got %v, want the check passed on without a slot", err)
 		}
 	})
