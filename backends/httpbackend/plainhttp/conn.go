@@ -120,13 +120,15 @@ func (c *conn) readNow(fd uintptr) bool {
 			return true
 		}
 	}
-	if !c.hasBegun {
-		c.begin()
-		n, _ := socket.Write(fd, c.unsent) // an error comes again
-		c.unsent = c.unsent[max(n, 0):]
-		c.sendRest() // may wait, because a read does not lock writers out
+	if c.hasBegun {
+		return false
 	}
-	return false
+	c.begin()
+	n, _ := socket.Write(fd, c.unsent) // an error comes again
+	c.unsent = c.unsent[max(n, 0):]
+	c.sendRest() // may wait, because a read does not lock writers out
+	// What came on a new connection before this read wakes nobody: the poller has told of it already.
+	return !c.isReused && c.readNow(fd)
 }
 
 // begin tells the trace that the request is sent on this connection.

@@ -18,7 +18,8 @@
 //
 // Decided: a kept connection is looked at before it is used, since no goroutine waits for its end meanwhile. What has arrived by
 // then is its end, or an answer to nothing; it is closed in both cases. The look, the request and the wait for the answer are one
-// use of the socket: to read right behind the request, which finds nothing, would cost a twentieth of the call.
+// use of the socket: to read right behind the request, which finds nothing, would cost a twentieth of the call. A new connection is
+// read there once, since the server may have ended it already.
 //
 // Refused: TLS, whose records cannot be looked at without reading them; pipelining, since an answer that is late would delay
 // those behind it; connections in reserve.

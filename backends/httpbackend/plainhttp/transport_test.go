@@ -129,8 +129,8 @@ func TestTransport_RoundTrip_ConnectionKept(t *testing.T) {
 }
 
 // overSockets returns a transport to a server on loopback, and the number of its connections: what has arrived can be seen on a socket
-// alone. The connections stay open until the test ends.
-func overSockets(t *testing.T, serve func(net.Conn)) (*plainhttp.Transport, *atomic.Int64) {
+// alone. The connections stay open until the test ends. Calls begin after beforeCall.
+func overSockets(t *testing.T, serve func(net.Conn), beforeCall ...func(net.Conn) error) (*plainhttp.Transport, *atomic.Int64) {
 	t.Helper()
 	var listen net.ListenConfig
 	listener, err := listen.Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -153,7 +153,11 @@ func overSockets(t *testing.T, serve func(net.Conn)) (*plainhttp.Transport, *ato
 	transport := plainhttp.New(plainhttp.Options{
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, network, listener.Addr().String())
+			conn, err := d.DialContext(ctx, network, listener.Addr().String())
+			for _, before := range beforeCall {
+				err = errors.Join(err, before(conn))
+			}
+			return conn, err
 		}, MaxIdle: 1, MaxHeaderSize: 1 << 10,
 	})
 	t.Cleanup(func() {
@@ -222,6 +226,56 @@ func TestTransport_RoundTrip_KeptConnectionEnded(t *testing.T) {
 	}
 	if n := dials.Load(); n != 2 || !slices.Equal(reused, []bool{false, false}) {
 		t.Errorf("%d connections, calls began on reused ones as %v, want two new ones", n, reused)
+	}
+}
+
+// arrived returns once something has come to the new connection, and the poller has told of it. start makes the server send that.
+func arrived(conn net.Conn, start func()) error {
+	raw, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	isWoken := false
+	return raw.Read(func(uintptr) bool {
+		if isWoken {
+			return true
+		}
+		isWoken = true
+		start()
+		return false
+	})
+}
+
+// TestTransport_RoundTrip_ArrivedBefore has a server end a connection, or answer, before the call on it begins.
+func TestTransport_RoundTrip_ArrivedBefore(t *testing.T) {
+	t.Parallel()
+	const refusal = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+	for name, c := range map[string]struct {
+		serve  func(*net.TCPConn)
+		status int // 0: the call fails
+	}{
+		"reset":  {func(c *net.TCPConn) { _, _ = c.SetLinger(0), c.Close() }, 0},
+		"closed": {func(c *net.TCPConn) { _ = c.Close() }, 0},
+		"answer": {func(c *net.TCPConn) { _, _ = io.WriteString(c, refusal) }, http.StatusServiceUnavailable},
+		"answer, then closed": {func(c *net.TCPConn) {
+			_, _ = io.WriteString(c, refusal)
+			_ = c.CloseWrite()
+		}, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			isOpen := make(chan struct{})
+			transport, dials := overSockets(t, func(conn net.Conn) {
+				<-isOpen
+				c.serve(conn.(*net.TCPConn))
+			}, func(conn net.Conn) error { return arrived(conn, func() { close(isOpen) }) })
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // a lost answer never comes
+			defer cancel()
+			status, _, err := get(ctx, transport)
+			if status != c.status || (err == nil) != (c.status > 0) || ctx.Err() != nil || dials.Load() != 1 {
+				t.Errorf("got %d %v on %d connections, want %d on one", status, err, dials.Load(), c.status)
+			}
+		})
 	}
 }
 
