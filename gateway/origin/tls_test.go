@@ -8,17 +8,20 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"usher/backends/backendtest/testtls"
 	"usher/backends/setting"
+	"usher/gateway/gatewaytest"
 	"usher/gateway/upstream"
 )
 
@@ -137,4 +140,65 @@ func TestNew_UnreadableTLSFiles(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "origins.test.tls.ca_file: ") || errors.Unwrap(err) == nil {
 		t.Errorf("got %v, want an error that names the setting", err)
 	}
+}
+
+// silentConn is a connection that loses everything, in both directions and without an error, once isSilent is set.
+type silentConn struct {
+	net.Conn
+
+	isSilent *atomic.Bool
+}
+
+func (c silentConn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err != nil || !c.isSilent.Load() {
+			return n, err
+		}
+	}
+}
+
+func (c silentConn) Write(b []byte) (int, error) {
+	if c.isSilent.Load() {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// TestMedia_SilentHTTP2Connection_Replaced has the connection to an origin die silently. The next fetches get a new one.
+func TestMedia_SilentHTTP2Connection_Replaced(t *testing.T) {
+	t.Parallel()
+	ca := testtls.NewAuthority(t)
+	id := ca.Issue(t, "origin.example.com", nil)
+	synctest.Test(t, func(t *testing.T) {
+		l := gatewaytest.NewListener()
+		s := &http.Server{
+			Handler:           http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }),
+			TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{id.Certificate}},
+			ReadHeaderTimeout: time.Hour, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+		}
+		go func() { _ = s.ServeTLS(l, "", "") }()
+		t.Cleanup(func() { _ = s.Close(); synctest.Wait() })
+		var isSilent *atomic.Bool // of the last connection
+		dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := l.Dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			isSilent = new(atomic.Bool)
+			return tls.Client(silentConn{conn, isSilent}, &tls.Config{
+				MinVersion: tls.VersionTLS13, RootCAs: ca.Pool, ServerName: "origin.example.com", NextProtos: []string{"h2"},
+			}), nil
+		}
+		o := newFixture(t, nil, []string{"https://origin.example.com"}, WithTransport(newTransport(DefaultConfig().Fetch, dial, dial)))
+		if _, body := mustMedia(t, o, Request{Path: "/1.ts"}); body != "HTTP/2.0" {
+			t.Fatalf("the origin was asked by %q", body)
+		}
+		isSilent.Store(true)
+		if _, _, err := fetchMedia(t, o, Request{Path: "/2.ts"}); err == nil {
+			t.Error("a fetch over a silent connection succeeded")
+		}
+		sleep(DefaultConfig().Fetch.EjectFor)
+		mustMedia(t, o, Request{Path: "/3.ts"})
+	})
 }

@@ -82,11 +82,15 @@ func (c FetchConfig) within(connect dialFunc) dialFunc {
 }
 
 func newTransport(c FetchConfig, connect, connectTLS dialFunc) *http.Transport {
+	// A request that times out does not end its connection of HTTP/2, which the next ones would use. So a silent one is asked for a sign of
+	// life, and gone when its first request has waited for fetch.response_timeout.
+	silence := c.ResponseTimeout / 2
 	return &http.Transport{
 		DialContext:            c.within(connect),
 		DialTLSContext:         c.within(connectTLS),
 		DisableCompression:     true, // requests set Accept-Encoding themselves, and decoded bodies are bounded
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: silence, PingTimeout: silence},
 		MaxIdleConnsPerHost:    c.MaxConns,
 		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
