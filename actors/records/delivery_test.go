@@ -718,3 +718,16 @@ func TestDelivery_SpoolFails_CountedUnlessShared(t *testing.T) {
 		}
 	}
 }
+
+// TestNewWebhook_HTTP1 requires the protocol of which a request that times out ends its connection.
+func TestNewWebhook_HTTP1(t *testing.T) {
+	t.Parallel()
+	w, err := newWebhook(WebhookConfig{URL: "https://receiver.example.com/", Secret: testSecret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, _ := w.client.Transport.(*http.Transport)
+	if p := transport.Protocols; p == nil || p.HTTP2() || !p.HTTP1() {
+		t.Errorf("got protocols %v, want HTTP1", p)
+	}
+}

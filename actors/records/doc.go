@@ -7,7 +7,7 @@
 //
 // # The webhook
 //
-// A request is a POST with Content-Type application/json and the body
+// A request is a POST by HTTP/1.1 with Content-Type application/json and the body
 //
 //	{"version": 1, "records": [{"id": "…", "event": "closed", …}, …]}
 //

@@ -62,11 +62,14 @@ func newWebhook(c WebhookConfig) (*webhook, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A request that times out does not end its connection of HTTP/2, over which the next ones would be lost too.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	return &webhook{url: c.URL, key: key, client: &http.Client{
 		Timeout: c.Timeout,
 		// A redirect could lead to a server that nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 1},
+		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 1, Protocols: protocols},
 	}}, nil
 }
 
