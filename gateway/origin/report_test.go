@@ -14,6 +14,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"usher/backends"
 	"usher/backends/setting"
@@ -257,5 +258,23 @@ func TestOrigin_ReportUnlisted_OncePerHost(t *testing.T) {
 	text := log.String()
 	if strings.Count(text, "\n") != 2 || !strings.Contains(text, `"host":"cdn.example.com"`) || !strings.Contains(text, "origins.test.redirect_hosts") {
 		t.Errorf("log:\n%s\nwant one warning for each host, with the setting", text)
+	}
+}
+
+// TestOrigin_Report_KeepsNothingOfTheBuffer refuses a host that stands in a buffer, and then writes another one there.
+func TestOrigin_Report_KeepsNothingOfTheBuffer(t *testing.T) {
+	t.Parallel()
+	o := newFixture(t, nil, []string{"http://origin.example.com"})
+	logged := logTo(o)
+	buffer := []byte("http://edge-1.example.com")
+	base := unsafe.String(&buffer[0], len(buffer))
+	for range 3 {
+		copy(buffer, "http://edge-1.example.com")
+		_, err := o.Media(context.Background(), Request{Base: base, Path: "/a.ts"})
+		o.Report(FailedRequest{Err: err, Base: base, Path: "/a.ts"})
+		copy(buffer, "http://EDGE-2.example.net")
+	}
+	if n := strings.Count(logged.String(), "edge-1.example.com"); n == 0 || strings.Count(logged.String(), "\n") != 1 {
+		t.Errorf("three failures of one host are warned of by\n%s", logged)
 	}
 }

@@ -110,7 +110,7 @@ func (o *Origin) locate(base, path string) (string, string, error) {
 	case upstream.Listed:
 		return base, path, nil
 	default:
-		return "", "", fmt.Errorf("fetch from origin %q: %w", o.name, &HostError{Origin: o.name, Host: host})
+		return "", "", fmt.Errorf("fetch from origin %q: %w", o.name, &HostError{Origin: o.name, Host: strings.Clone(host)}) // which the report keeps
 	}
 }
 
