@@ -356,8 +356,14 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			asked: []string{`count {"node":"n2"}`, `order {"node":"n2"} for 5m0s, reason ""`},
 		},
 		"all sessions of a name that two nodes have": {
-			method: "POST", path: "kick", body: `{"node":"n1"}`, lost: []session.NodeInfo{{Name: "n1"}},
+			method: "POST", path: "kick", body: `{"node":"n1"}`, lost: []session.NodeInfo{{Name: "n1", IsAlive: true}},
 			status: 400, answer: `node: invalid input: 2 nodes have the name "n1"; give each its own cluster.node_name`,
+		},
+		"all sessions of a node that has just started again": {
+			method: "POST", path: "kick", body: `{"node":"n1"}`, lost: []session.NodeInfo{{Name: "n1", LastSeen: time.Now().Add(-30 * time.Hour)}},
+			kicks:  map[string]string{"n1": `{"matched":{"count":1,"hashes":"AAAAAAAAAAE="}}`},
+			status: 200, answer: `{"matched":1,"addresses":0,"kicked":1,"bans":["ID"]}`,
+			asked: []string{`count {"node":"n1"}`, `order {"node":"n1"} for 5m0s, reason ""`},
 		},
 		"the shortest kick, and the longest reason": {
 			method: "POST", path: "kick", body: `{"user":"17","duration":"1s","reason":"` + strings.Repeat("x", maxReasonBytes) + `"}`,

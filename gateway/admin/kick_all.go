@@ -171,13 +171,14 @@ func (h *handler) kickUser(r *http.Request, wanted session.Ban, f Filter, impact
 	return err
 }
 
-// checkNode rejects the name of several nodes: all of them would kick.
+// checkNode rejects the name of several live nodes: all of them would kick. A node that started again after a crash is listed twice for a
+// while.
 func (h *handler) checkNode(ctx context.Context, name string) error {
 	if name == "" {
 		return nil
 	}
 	nodes, _ := h.Cluster.Nodes(ctx)
-	isOther := func(n session.NodeInfo) bool { return n.Name != name }
+	isOther := func(n session.NodeInfo) bool { return n.Name != name || !n.IsAlive }
 	if named := slices.DeleteFunc(nodes, isOther); len(named) > 1 {
 		return fmt.Errorf("node: %w: %d nodes have the name %q; give each its own cluster.node_name", errInvalidInput, len(named), name)
 	}
