@@ -96,8 +96,8 @@
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
 // recovered. It is made, or refused, whether or not its caller still waits.
 //
-// A request gets 400 if a part of it would be ignored: a query that cannot be parsed, a parameter that is unknown or there twice, a
-// field that is unknown, and a verdict, a source or an id that no session could have. An empty value is none. An address may be a
+// A request gets 400 if a part of it would be ignored: a query that cannot be parsed, a parameter or a field that is unknown, there
+// twice or in capitals, and a verdict, a source or an id that no session could have. An empty value is none. An address may be a
 // prefix.
 //
 // A forced breaker sends no check (open) or every check (closed) until its order ends, after a day at most: on all nodes, also on

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -105,10 +106,14 @@ func (h *handler) refuse(
 	return writeError(w, err)
 }
 
-// decodeBody decodes the JSON body into v. An empty body leaves v unchanged. A key without a field in v is an error,
-// because it would be ignored otherwise.
+// decodeBody decodes the JSON body into v, whose fields are scalars. An empty body leaves v unchanged. What would be ignored otherwise is
+// an error.
 func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err != nil {
+		return fmt.Errorf("body: %w: %w", errInvalidInput, err)
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	switch err := d.Decode(v); {
 	case errors.Is(err, io.EOF):
@@ -117,8 +122,29 @@ func decodeBody(w http.ResponseWriter, r *http.Request, v any) error {
 		return err
 	case err != nil:
 		return fmt.Errorf("body: %w: %w", errInvalidInput, err)
-	case d.More():
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("body: %w: more than one JSON value", errInvalidInput)
+	}
+	return checkFields(body)
+}
+
+// checkFields rejects an object of scalars that has a field twice, or not as the API spells it: the decoder takes USER for user, and only
+// the last of them counts. The object has been decoded, so that it is valid.
+func checkFields(object []byte) error {
+	d, seen := json.NewDecoder(bytes.NewReader(object)), make(map[string]bool)
+	_, _ = d.Token() // its brace
+	for d.More() {
+		token, _ := d.Token()
+		name, _ := token.(string)
+		switch {
+		case strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") != "":
+			return fmt.Errorf("body: %w: json: unknown field %q", errInvalidInput, name)
+		case seen[name]:
+			return fmt.Errorf("%s: %w: the body has it twice; want it once", name, errInvalidInput)
+		}
+		seen[name] = true
+		_, _ = d.Token() // its value
 	}
 	return nil
 }
