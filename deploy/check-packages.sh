@@ -95,6 +95,8 @@ renders_values() {
 		one-node state.persistent=false,state.mayBeLost=true,state.size=3Gi emptyDir: { sizeLimit: 3Gi }
 		one-node state.persistent=false,state.mayBeLost=true state_dir: /var/lib/usher
 		everything state.persistent=false kind: Deployment
+		commented state.persistent=false kind: Deployment
+		one-node config.cluster.redis=null state_dir: /var/lib/usher
 	END
 	return "$failed"
 }
@@ -157,6 +159,11 @@ refuses_values() {
 		replicas=two replicas
 		replicas=2 config.cluster.redis.addresses
 		replica=2 replica
+		tls=null missing property 'tls'
+		autoscaling=null missing property 'autoscaling'
+		podDisruptionBudget=null missing property 'podDisruptionBudget'
+		serviceMonitor=null missing property 'serviceMonitor'
+		networkPolicy=null missing property 'networkPolicy'
 		config.origins=null origins
 		config.routes=null routes
 		config.listen=:80 listen

@@ -21,7 +21,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- /* The port of config.ext_authz.listen, empty without one. */ -}}
 {{- define "usher.extAuthzPort" -}}
-{{- $port := regexFind "[0-9]*$" (dig "ext_authz" "listen" "" .Values.config) }}
+{{- $port := regexFind "[0-9]*$" ((.Values.config.ext_authz).listen | default "") }}
 {{- if has $port (list "8080" "8081") }}
 {{- fail (printf "config.ext_authz.listen: port %s is that of listen or admin.listen" $port) }}
 {{- end }}
@@ -33,15 +33,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $mend := "set state.persistent: true for a volume of each node, or state.mayBeLost: true" }}
 {{- $config := .Values.config }}
 {{- range $setting, $path := dict
-  "config.records.spool.path" (dig "records" "spool" "path" "" $config)
-  "config.records.file.path" (dig "records" "file" "path" "" $config)
-  "config.admin.audit.file" (dig "admin" "audit" "file" "" $config)
-  "config.cluster.state_dir" (dig "cluster" "state_dir" "" $config) }}
+  "config.records.spool.path" (($config.records).spool).path
+  "config.records.file.path" (($config.records).file).path
+  "config.admin.audit.file" (($config.admin).audit).file
+  "config.cluster.state_dir" ($config.cluster).state_dir }}
 {{- if $path }}
 {{- fail (printf "%s: %s ends with the pod, as with each upgrade: %s" $setting $path $mend) }}
 {{- end }}
 {{- end }}
-{{- if not (dig "cluster" "redis" "addresses" list $config) }}
+{{- if not (($config.cluster).redis).addresses }}
 {{- fail (printf "config.cluster.redis.addresses: none, so that all bans end with the pod, as with each upgrade: %s" $mend) }}
 {{- end }}
 {{- end }}
@@ -52,7 +52,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if .Values.tls.existingSecret }}
 {{- $_ := set $config "tls" (dict "cert_file" "/etc/usher/tls/tls.crt" "key_file" "/etc/usher/tls/tls.key") }}
 {{- end }}
-{{- $redis := dig "cluster" "redis" "addresses" list $config }}
+{{- $redis := (($config.cluster).redis).addresses }}
 {{- $nodes := ternary .Values.autoscaling.maxReplicas .Values.replicas .Values.autoscaling.enabled }}
 {{- if and (gt (int $nodes) 1) (not $redis) }}
 {{- fail "config.cluster.redis.addresses: none; several nodes share sessions through Redis: set it, or replicas: 1 without autoscaling" }}
