@@ -579,6 +579,19 @@ func TestStore_ExpireIdle(t *testing.T) {
 				n.t.Errorf("closed before %v, after %v and %v, for the viewer who is back %v, and then %v", before, after, again, opening, back)
 			}
 		},
+		"a session whose decision has expired stays closed until it is decided anew": func(n storePair) {
+			old := allowedRecord(1, openedAgo(5))
+			old.Expires = time.Now().Add(-time.Second)
+			n.save(n.a, old, false, session.OutcomeStored)
+			seen(n, n.a, 1, 2*idle)
+			expire(n, n.a, 10)
+			first, second := n.read(n.b, 1), n.read(n.b, 1)
+			n.save(n.b, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
+			third := n.read(n.b, 1)
+			if !first.Record.IsClosed || !second.Record.IsClosed || third.Record.IsClosed {
+				n.t.Errorf("closed at first %v, then %v, and once decided %v", first.Record.IsClosed, second.Record.IsClosed, third.Record.IsClosed)
+			}
+		},
 		"nodes that expire at once close each session once": func(n storePair) {
 			for i := range 200 {
 				n.save(n.a, allowedRecord(i, openedAgo(5)), false, session.OutcomeStored)

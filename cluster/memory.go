@@ -167,7 +167,7 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	result.Record.IsClosed = e.isClosed
 	if isOver := e.hasRecord && !e.record.Opened.After(result.Record.RevokedBefore); r.KnownRevision == 0 && !isOver {
 		delete(shard.lastSeen, r.ID) // the viewer is back
-		if e.isClosed {
+		if e.isClosed && e.answers(&result.Record, 0, now) { // otherwise it is open again once it is decided anew
 			e.since, e.isClosed = now, false
 		}
 	}
