@@ -7,6 +7,8 @@
 // Every row runs all its servers in one go, in alternation (A B C A B C …), and compares medians. The range of a ratio is that
 // of its rounds: both servers of a round ran within seconds of each other.
 //
+// Invariant: no goal is met by requests that fail. Their number is in the row.
+//
 // Decided: a ratio, not a rate, is the figure. A rate depends on the machine, and on what else runs there.
 //
 // Decided: each row starts its servers afresh, so that no row's sessions and caches weigh on the next one.

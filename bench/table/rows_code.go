@@ -115,7 +115,7 @@ func (b *bed) besideWrk(ctx context.Context, t *target, program, path string) (L
 	const tolerance = 0.1
 	return Line{
 		Work: "this generator beside wrk, nginx-static, " + path, Goal: within, Peers: "wrk " + thousands(median(theirs, perSecond)) + "/s",
-		Usher: fmt.Sprintf("the harness %s/s, with %.1f cores", thousands(median(ours, perSecond)), median(ours, generatorCPU)),
-		Ratio: "÷ wrk " + r.String(), Met: r.median >= 1-tolerance && r.median <= 1+tolerance,
+		Usher: fmt.Sprintf("the harness %s/s, with %.1f cores", thousands(median(ours, perSecond)), median(ours, generatorCPU)) + failures(ours),
+		Ratio: "÷ wrk " + r.String(), Met: r.median >= 1-tolerance && r.median <= 1+tolerance && failed(ours) == 0,
 	}, nil
 }

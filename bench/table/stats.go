@@ -25,6 +25,22 @@ func p99(s sample) float64          { return s.p99.Seconds() }
 func cpu(s sample) float64          { return s.cpu.Seconds() }
 func generatorCPU(s sample) float64 { return s.generator }
 
+// failed returns how many requests failed. A goal is met only if none did: what fails at once makes a server look fast.
+func failed(samples []sample) (n uint64) {
+	for _, s := range samples {
+		n += s.failed
+	}
+	return n
+}
+
+// failures says how many requests failed, if any did.
+func failures(samples []sample) string {
+	if n := failed(samples); n > 0 {
+		return fmt.Sprintf(", **%d failed**", n)
+	}
+	return ""
+}
+
 // median returns the middle of a value over samples, NaN if there are none.
 func median(samples []sample, value func(sample) float64) float64 {
 	all := make([]float64, len(samples))
@@ -77,14 +93,7 @@ type runs struct {
 func (r *runs) describe(name string) string {
 	s := r.samples[name]
 	text := fmt.Sprintf("%s/s, p99 %s, %.1f µs", thousands(median(s, perSecond)), milliseconds(median(s, p99)), median(s, cpu)*1e6)
-	var failed uint64
-	for _, one := range s {
-		failed += one.failed
-	}
-	if failed > 0 {
-		text += fmt.Sprintf(", **%d failed**", failed)
-	}
-	return text
+	return text + failures(s)
 }
 
 // others describes the yardstick in full and other peers by their ratio to it.

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"usher/bench/load"
+	"usher/bench/peers"
 )
 
 func rates(all ...float64) []sample {
@@ -60,6 +63,39 @@ func TestRuns_Describe(t *testing.T) {
 	}
 	if got := r.ratios("nginx-auth"); !strings.HasPrefix(got, "**24.08**; p99 × 24.1; CPU × 1.00") {
 		t.Errorf("%s", got)
+	}
+}
+
+// TestLines_RequestsFail_NotMet has Usher as fast as any goal wants, first without a failed request and then with one.
+func TestLines_RequestsFail_NotMet(t *testing.T) {
+	t.Parallel()
+	for _, fails := range []bool{false, true} {
+		us := sample{perSecond: 3000, p99: time.Millisecond, cpu: time.Microsecond}
+		if fails {
+			us.failed = 1
+		}
+		r := &runs{names: []string{peers.Yardstick, usherName}, samples: map[string][]sample{peers.Yardstick: rates(1), usherName: {us}}}
+		node := &populated{target: &target{name: usherName}, sessions: 1, opened: new(load.Result)}
+		lines := append(millionLines(r, []*populated{node, node}, 0)[1:], contest{wanted: 2}.line(fewConnections, r), expiringLine(r, r, time.Second),
+			heldLines(r, node, node, holding{}, 0)[2])
+		for _, l := range lines {
+			if l.Met == fails {
+				t.Errorf("%s, fails %t: met %t", l.Work, fails, l.Met)
+			}
+			if isCost := l.Goal == "flat within 15 %"; strings.Contains(l.Usher, "**1 failed**") != fails && !isCost {
+				t.Errorf("%s, fails %t: %s", l.Work, fails, l.Usher)
+			}
+		}
+	}
+}
+
+// TestIsInTime_TooFew has a session whose decisions expired six times.
+func TestIsInTime_TooFew(t *testing.T) {
+	t.Parallel()
+	for rechecks, want := range map[float64]bool{0: false, 5: false, 5.6: true, 6: true, 6.5: true, 7: false} {
+		if got := isInTime(rechecks, 6); got != want {
+			t.Errorf("%v re-checks: %t, want %t", rechecks, got, want)
+		}
 	}
 }
 
