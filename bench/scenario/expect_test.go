@@ -86,6 +86,33 @@ func TestExpectation_Evaluate(t *testing.T) {
 	}
 }
 
+// TestMeasured_Until_SecondsWithoutValue counts the time of seconds whose value is not known, and none of a phase without a second.
+func TestMeasured_Until_SecondsWithoutValue(t *testing.T) {
+	one, zero := 1.0, 0.0
+	m := aMeasurement()
+	m.Series.Lines = append(m.Series.Lines, result.Line{Name: "free_rides", Unit: "1/s", Values: []*float64{nil, nil, nil, &one, &one, nil}},
+		result.Line{Name: "sessions.unverified", Values: []*float64{&one, nil, nil, &one, &one, &zero}})
+	m.phases["after"] = phase{isWhole: true, spans: [][2]float64{{6, 7}}}
+	for text, want := range map[string]struct {
+		kept bool
+		got  string
+	}{
+		"until(free_rides) == 5s":                 {true, "5s"},
+		"fault.until(free_rides) == 3s":           {true, "3s"},
+		"until(sessions.unverified) == 5s":        {true, "5s"},
+		"after.until(free_rides) == 0s":           {false, "after.until(free_rides): not measured"},
+		"after.until(sessions.unverified) <= 60s": {false, "after.until(sessions.unverified): not measured"},
+	} {
+		e, err := ParseExpectation(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, _ := m.evaluate(&e); a.Kept != want.kept || a.Got != want.got {
+			t.Errorf("%s: kept %t, got %q; want %t, %q", text, a.Kept, a.Got, want.kept, want.got)
+		}
+	}
+}
+
 func TestParseExpectation_Errors(t *testing.T) {
 	for _, text := range []string{
 		"", "errors", "errors =", "errors = 0", "errors == ", "errors == 0 1", "(errors == 0", "p99(playlist == 1", "p99() <= 1", "5 apples > 1", "== 1",

@@ -245,15 +245,27 @@ func overLine(reduce func(values, lengths []float64) float64) func(*measured, []
 
 // until returns how long it took until a line was above zero for the last time.
 func (m *measured) until(in []bool, name string) (value, error) {
-	values, lengths, _ := m.values(name, in)
-	if len(values) == 0 && !isCounted(name) {
-		return value{}, errNotMeasured
-	}
-	elapsed, last := 0.0, 0.0
-	for i, v := range values {
-		if elapsed += lengths[i]; v > 0 {
-			last = elapsed
+	var values []*float64
+	for _, l := range m.Series.Lines {
+		if l.Name == name {
+			values = l.Values
 		}
+	}
+	elapsed, last, from, isKnown := 0.0, 0.0, 0.0, isCounted(name)
+	for i, to := range m.Series.Seconds {
+		if in == nil || in[i] {
+			elapsed += to - from // time passes in a second without a value too
+			if i < len(values) && values[i] != nil {
+				isKnown = true
+				if *values[i] > 0 {
+					last = elapsed
+				}
+			}
+		}
+		from = to
+	}
+	if elapsed == 0 || !isKnown {
+		return value{}, errNotMeasured
 	}
 	return value{last, "s"}, nil
 }
