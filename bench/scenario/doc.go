@@ -26,6 +26,9 @@
 // of all faults, after from settle behind the last one. The name of a fault is a phase too. In a phase p50 and p99 are the medians of
 // those of its seconds, and max is the largest.
 //
+// Decided: an expectation that no measurement could break is refused: a failure that no request can have, and a time or a size beside a
+// number without a unit, which would be seconds or bytes. Zero needs none.
+//
 // Decided: an expectation on what was not measured fails. Only of servers that the harness did not start it is left out, with a note.
 //
 // Decided: a scenario whose servers cannot do what it says is refused before they start: nodes that share no Redis, a fault of a server

@@ -177,37 +177,3 @@ func parseNumber(token string) (*term, error) {
 	}
 	return &term{number: n * u.n, unit: u.unit}, nil
 }
-
-// check reports a name that is neither a knob nor a function nor a phase.
-func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
-	if t.operator != "" {
-		return errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases))
-	}
-	if t.name == "" {
-		return nil
-	}
-	if t.phase != "" && !phases[t.phase] {
-		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
-	}
-	if knob, isKnob := knobs[t.name]; isKnob && knob.number != nil && !t.isCall && t.phase == "" {
-		return nil
-	}
-	switch {
-	case !t.isFunction():
-		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
-	case t.phase != "" && isOfWholeRun(t.name):
-		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
-	}
-	return nil
-}
-
-func (t *term) isFunction() bool {
-	if t.isCall {
-		return oneArgument(t.name) != nil
-	}
-	return noArgument(t.name) != nil
-}
-
-func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error {
-	return errors.Join(e.left.check(knobs, phases), e.right.check(knobs, phases))
-}

@@ -2,11 +2,13 @@ package scenario
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"usher/bench/result"
+	"usher/bench/viewer"
 )
 
 // aMeasurement has six seconds, a fault from the third to the fifth, and a line for each of the tests.
@@ -70,7 +72,7 @@ func TestExpectation_Evaluate(t *testing.T) {
 		"started == planned":                                   {false, "9, want == 10"},
 		"dropped != 1":                                         {false, "1"},
 		"viewers / for >= 80":                                  {true, "83.333 1/s"},
-		"lateness <= 1%":                                       {true, "0"},
+		"lateness <= 10ms":                                     {true, "0"},
 		"max(decisions.backend) < 5":                           {false, "max(decisions.backend): not measured"},
 	} {
 		e, err := ParseExpectation(text)
@@ -191,6 +193,26 @@ func TestParse_Errors(t *testing.T) {
 	}
 }
 
+// TestScenario_Validate_Expectations accepts each failure that there is, zero of any unit, and sums with knobs that have none.
+func TestScenario_Validate_Expectations(t *testing.T) {
+	expectations := []string{
+		`failures("status 503") == 0`, "until(free_rides) == 0", "0 <= p99(playlist)", "until(free_rides) <= 5s + 1.2 * viewers / recheck_rate",
+		"until(free_rides) <= viewers / recheck_rate", "viewers / for >= 80", "max(bytes) <= 5MB", "max(middleware.calls) <= 2 * viewers / validity",
+	}
+	for _, failure := range viewer.Failures() {
+		expectations = append(expectations, fmt.Sprintf("failures(%q) == 0", failure))
+	}
+	for _, text := range expectations {
+		s, err := Parse("f.yaml", []byte("shows: a\nexpect: [ '"+text+"' ]"))
+		if err == nil {
+			err = s.Validate()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // killBoth kills a node for 4 s at 1 s, and another one.
 func killBoth(when string) string {
 	return "faults: [ { at: 1s, for: 4s, fault: node kill 1 }, { " + when + ", fault: node kill 2 } ]"
@@ -219,20 +241,28 @@ func TestScenario_Validate_Errors(t *testing.T) {
 		"pace: fast":    `pace: "fast": want constant`,
 		"sources: here": "sources: ",
 		"for: 1s":       "for: 1s is below 3s",
-		"faults: [ { at: 90%, for: 20%, fault: a b } ]": `fault "a b": at 90% for 20% ends behind the run`,
-		"expect: [ hang.errors == 0 ]":                  `expect: "hang.errors == 0": hang: no phase`,
-		"expect: [ wrong == 0 ]":                        `expect: "wrong == 0": wrong: neither a knob`,
-		"expect: [ wrong(playlist) == 0 ]":              `expect: "wrong(playlist) == 0": wrong: neither a knob`,
-		"expect: [ quiet.dropped == 0 ]":                `expect: "quiet.dropped == 0": dropped: known of the whole run alone`,
-		"expect: [ path == 0 ]":                         `expect: "path == 0": path: neither a knob`,
-		"dialect: apache":                               `dialect "apache"`,
-		"nodes: 3":                                      "nodes: 3 with redis: false: they would share nothing; set redis=true or nodes=1",
-		"for: 3s":                                       "validity: 30% of for: 3s is below 1s, the least that a node takes; set validity=1s or a longer for",
-		"hop: 1s":                                       "hop: 1s with nodes: 1: there is no other node to reach; set nodes=2 and redis=true",
-		"faults: [ { fault: redis kill } ]":             `fault "redis kill": redis: false: there is no redis-server to break; set redis=true`,
-		"faults: [ { fault: node restart 2 } ]":         `fault "node restart 2": nodes: 1: there is no node "2"; set nodes=2, or name one from 1 to 1`,
-		"faults: [ { fault: node kill 0 } ]":            `fault "node kill 0": nodes: 1: there is no node "0"`,
-		"expect: [ errors <= viewers ]\nfaults: [ { fault: node kill 1 } ]":                             `leaves no node alive, but "errors <= viewers" is expected; set nodes=2 and redis=true`,
+		"faults: [ { at: 90%, for: 20%, fault: a b } ]":                     `fault "a b": at 90% for 20% ends behind the run`,
+		"expect: [ hang.errors == 0 ]":                                      `expect: "hang.errors == 0": hang: no phase`,
+		"expect: [ wrong == 0 ]":                                            `expect: "wrong == 0": wrong: neither a knob`,
+		"expect: [ wrong(playlist) == 0 ]":                                  `expect: "wrong(playlist) == 0": wrong: neither a knob`,
+		"expect: [ quiet.dropped == 0 ]":                                    `expect: "quiet.dropped == 0": dropped: known of the whole run alone`,
+		"expect: [ path == 0 ]":                                             `expect: "path == 0": path: neither a knob`,
+		`expect: [ 'failures("status503") == 0' ]`:                          `failures("status503"): no request fails so; want "status 503" or another status, or one of "not a playlist", `,
+		`expect: [ 'failures("status 5xx") == 0' ]`:                         `failures("status 5xx"): no request fails so`,
+		`expect: [ "errors == failures(timeouts)" ]`:                        `failures("timeouts"): no request fails so`,
+		"expect: [ lateness <= 250 ]":                                       `"lateness <= 250": a time beside a number without a unit; want one such as 20ms or 1MB`,
+		"expect: [ 2 * 100 >= max(opening) ]":                               `a time beside a number without a unit`,
+		"expect: [ p99(playlist) <= 2 * for + 20 ]":                         `a time beside a number without a unit`,
+		"expect: [ max(memory.node1) / viewers <= 4 ]":                      `a size beside a number without a unit`,
+		"expect: [ last(memory.node1) <= for ]":                             `a size beside a time: they do not compare`,
+		"dialect: apache":                                                   `dialect "apache"`,
+		"nodes: 3":                                                          "nodes: 3 with redis: false: they would share nothing; set redis=true or nodes=1",
+		"for: 3s":                                                           "validity: 30% of for: 3s is below 1s, the least that a node takes; set validity=1s or a longer for",
+		"hop: 1s":                                                           "hop: 1s with nodes: 1: there is no other node to reach; set nodes=2 and redis=true",
+		"faults: [ { fault: redis kill } ]":                                 `fault "redis kill": redis: false: there is no redis-server to break; set redis=true`,
+		"faults: [ { fault: node restart 2 } ]":                             `fault "node restart 2": nodes: 1: there is no node "2"; set nodes=2, or name one from 1 to 1`,
+		"faults: [ { fault: node kill 0 } ]":                                `fault "node kill 0": nodes: 1: there is no node "0"`,
+		"expect: [ errors <= viewers ]\nfaults: [ { fault: node kill 1 } ]": `leaves no node alive, but "errors <= viewers" is expected; set nodes=2 and redis=true`,
 		"expect: [ 0 == fault.errors(playlist) ]\nfaults: [ { fault: node restart all } ]":              `leaves no node alive, but "0 == fault.errors(playlist)"`,
 		"expect: [ 'viewers > dead.errors' ]\nfaults: [ { name: dead, fault: node stop 1 } ]":           `leaves no node alive, but "viewers > dead.errors"`,
 		"nodes: 2\nredis: true\nexpect: [ 'failures(\"reset\") == 0' ]\n" + killBoth("at: 3s, for: 4s"): `fault "node kill 2" with nodes: 2 leaves no node alive, but "failures(\"reset\") == 0" is expected; set nodes=3`,

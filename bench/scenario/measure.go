@@ -137,22 +137,29 @@ func (m *measured) join(t *term) (value, error) {
 	if err != nil {
 		return right, err
 	}
+	unit := joinUnits(t.operator, left.unit, right.unit)
 	switch t.operator {
 	case "+":
-		return value{left.n + right.n, cmp.Or(left.unit, right.unit)}, nil
+		return value{left.n + right.n, unit}, nil
 	case "-":
-		return value{left.n - right.n, cmp.Or(left.unit, right.unit)}, nil
+		return value{left.n - right.n, unit}, nil
 	case "*":
-		return value{left.n * right.n, cmp.Or(left.unit, right.unit)}, nil
+		return value{left.n * right.n, unit}, nil
 	}
-	quotient := value{left.n / right.n, left.unit}
+	return value{left.n / right.n, unit}, nil
+}
+
+// joinUnits returns the unit of what an operator makes of two values.
+func joinUnits(operator, left, right string) string {
 	switch {
-	case left.unit == right.unit:
-		quotient.unit = ""
-	case left.unit == "" && right.unit == "s":
-		quotient.unit = "1/s"
+	case operator != "/":
+		return cmp.Or(left, right)
+	case left == right:
+		return ""
+	case left == "" && right == "s":
+		return "1/s"
 	}
-	return quotient, nil
+	return left
 }
 
 // during returns which seconds of the series are in a phase; nil: all.

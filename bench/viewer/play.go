@@ -2,10 +2,13 @@ package viewer
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"usher/bench/record"
+	"usher/bench/viewer/edge"
 	"usher/bench/viewer/playlist"
+	"usher/bench/viewer/wire"
 )
 
 // open opens a channel at its entry URL, and begins to play.
@@ -101,6 +104,11 @@ const (
 	badURL      = "bad URL"
 	redirected  = "too many redirects"
 )
+
+// Failures returns what requests of viewers and edges can fail by, beside a status such as "status 503".
+func Failures() []string {
+	return slices.Concat([]string{notPlaylist, badURL, redirected}, wire.Failures(), edge.Failures())
+}
 
 // shortestPeriod is that of a playlist without a target duration, or with one of less than a second.
 const shortestPeriod = time.Second

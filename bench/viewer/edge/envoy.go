@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net/http"
+	"strings"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -58,6 +59,19 @@ func (c *EnvoyClient) Check(ctx context.Context, q *Question, traceparent string
 	return http.StatusForbidden, "" // as Envoy answers without one
 }
 
+// Failures returns those of questions over gRPC, except the ones that questions over HTTP have too.
+func Failures() (all []string) {
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		if text := failureOf(code); strings.HasPrefix(text, ofGRPC) {
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
+// ofGRPC begins the failures that HTTP does not have.
+const ofGRPC = "grpc "
+
 func failureOf(code codes.Code) string {
 	switch code {
 	case codes.DeadlineExceeded:
@@ -65,7 +79,7 @@ func failureOf(code codes.Code) string {
 	case codes.Unavailable:
 		return wire.Unreachable
 	}
-	return "grpc " + code.String()
+	return ofGRPC + code.String()
 }
 
 func newCheckRequest(q *Question) *auth.CheckRequest {

@@ -33,6 +33,11 @@ const (
 	NoFiles = "no file descriptors"
 )
 
+// Failures returns all that a viewer can meet beside a status.
+func Failures() []string {
+	return []string{Timeout, Refused, Unreachable, BadTLS, Reset, BadAnswer, BrokenBody, NoPort, NoFiles}
+}
+
 // Exchange is a request and its answer. It keeps its buffers, so one exchange at a time serves many viewers.
 type Exchange struct {
 	// Target is the path with the query.

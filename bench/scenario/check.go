@@ -1,0 +1,126 @@
+package scenario
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"usher/bench/result"
+	"usher/bench/viewer"
+)
+
+// check reports what an expectation names that there is not, and units that do not fit. It could hold whatever is measured.
+func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error {
+	if err := errors.Join(e.left.check(knobs, phases), e.right.check(knobs, phases)); err != nil {
+		return err
+	}
+	return checkUnits(e.left, e.right, knobs)
+}
+
+// check reports a name that is neither a knob nor a function nor a phase, and a failure that no request can meet.
+func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
+	if t.operator != "" {
+		if err := errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases)); err != nil || t.isProduct() {
+			return err
+		}
+		return checkUnits(t.left, t.right, knobs)
+	}
+	if t.name == "" {
+		return nil
+	}
+	if t.phase != "" && !phases[t.phase] {
+		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
+	}
+	if knob, isKnob := knobs[t.name]; isKnob && knob.number != nil && !t.isCall && t.phase == "" {
+		return nil
+	}
+	switch {
+	case !t.isFunction():
+		return fmt.Errorf("%s: neither a knob with a number nor a function", t.name)
+	case t.phase != "" && isOfWholeRun(t.name):
+		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
+	case t.name == "failures":
+		return checkFailure(t.argument)
+	}
+	return nil
+}
+
+func (t *term) isFunction() bool {
+	if t.isCall {
+		return oneArgument(t.name) != nil
+	}
+	return noArgument(t.name) != nil
+}
+
+func (t *term) isProduct() bool { return t.operator == "*" || t.operator == "/" }
+
+// checkFailure reports a text that is neither the failure of a status nor another one that viewers meet.
+func checkFailure(text string) error {
+	const least, most = 100, 999
+	code, isStatus := strings.CutPrefix(text, "status ")
+	if n, err := strconv.Atoi(code); isStatus && err == nil && n >= least && n <= most {
+		return nil
+	}
+	known := viewer.Failures()
+	if slices.Contains(known, text) {
+		return nil
+	}
+	return fmt.Errorf(`failures(%q): no request fails so; want "status 503" or another status, or one of "%s"`, text, strings.Join(known, `", "`))
+}
+
+// checkUnits reports times or sizes that are compared with the other, added to it, or so joined with numbers that have no unit.
+func checkUnits(a, b *term, knobs map[string]Knob) error {
+	left, right := a.unitOf(knobs), b.unitOf(knobs)
+	measures := map[string]string{"s": "a time", "B": "a size"}
+	switch {
+	case left == right:
+		return nil
+	case measures[left] != "" && measures[right] != "":
+		return fmt.Errorf("%s beside %s: they do not compare", measures[left], measures[right])
+	case measures[left] != "" && b.isBare(), measures[right] != "" && a.isBare():
+		return fmt.Errorf("%s beside a number without a unit; want one such as 20ms or 1MB", measures[cmp.Or(left, right)])
+	}
+	return nil
+}
+
+// isBare reports whether the term consists of numbers without a unit. Zero is one of any unit.
+func (t *term) isBare() bool {
+	if t.operator != "" {
+		return t.left.isBare() && t.right.isBare()
+	}
+	return t.isNumber() && t.unit == "" && t.number != 0
+}
+
+// unitOf returns the unit of a term as far as it is known before the measurement; empty: none, or not known.
+func (t *term) unitOf(knobs map[string]Knob) string {
+	switch {
+	case t.operator != "":
+		return joinUnits(t.operator, t.left.unitOf(knobs), t.right.unitOf(knobs))
+	case t.isNumber():
+		return t.unit
+	}
+	if knob, isKnob := knobs[t.name]; isKnob && !t.isCall && t.phase == "" {
+		return knob.unit
+	}
+	switch t.name {
+	case "lateness", "until", "p50", "p99":
+		return "s"
+	case "max", "min", "mean", "last":
+		return unitOfLine(t.argument)
+	}
+	return ""
+}
+
+// unitOfLine returns the unit of a line or of the latency of a kind of request; empty: neither time nor size.
+func unitOfLine(name string) string {
+	switch kind, _, _ := strings.Cut(name, "."); kind {
+	case "latency", result.Opening, result.Playlist, result.Multivariant, result.Segment, result.AuthQuestion:
+		return "s"
+	case "memory":
+		return "B"
+	}
+	return ""
+}
