@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"usher/bench/plan"
+	"usher/bench/rig"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -135,6 +137,28 @@ func TestCalibration_Report(t *testing.T) {
 	}
 	if len(got.Notes) != 1 || !strings.HasPrefix(got.Notes[0], "heartbeat_us, recheck_us: too small") {
 		t.Errorf("notes %q", got.Notes)
+	}
+}
+
+// TestRead_NodeDied_Error has no costs of a node that ended while it was measured.
+func TestRead_NodeDied_Error(t *testing.T) {
+	c := newCalibration(Options{Usher: build(t)}, time.Second)
+	g, err := c.start(t.Context(), rig.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if _, err := read(t.Context(), g); err != nil {
+		t.Errorf("while it runs: %v", err)
+	}
+	if err := syscall.Kill(g.Nodes[0].PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(deadline); {
+		_, err = read(t.Context(), g)
+	}
+	if want := "node1: it ended by itself"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
 	}
 }
 

@@ -25,6 +25,9 @@ type reading struct {
 }
 
 func read(ctx context.Context, g *rig.Rig) (r reading, err error) {
+	if err := g.Died(); err != nil { // else it would have used nothing
+		return r, err
+	}
 	node, err := process.CPU(g.Nodes[0].PID())
 	if err != nil {
 		return r, err

@@ -130,6 +130,14 @@ func (p *Peer) await(ctx context.Context) error {
 // PID returns the process whose tree is the peer; see [process.CPU].
 func (p *Peer) PID() int { return p.process.PID() }
 
+// Died returns an error with the end of what the peer wrote if it has ended by itself.
+func (p *Peer) Died() error {
+	if err := p.process.Err(); err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	return nil
+}
+
 // Close ends the peer and removes its folder.
 func (p *Peer) Close() error {
 	if p.process != nil {

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -53,6 +54,18 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Ended is closed when the process has ended.
 func (p *Process) Ended() <-chan struct{} { return p.ended }
+
+// Err returns nil while the process runs, and then an error with the end of what it wrote.
+func (p *Process) Err() error {
+	select {
+	case <-p.ended:
+		return fmt.Errorf("%w: %s", errEnded, strings.TrimSpace(p.Output()))
+	default:
+		return nil
+	}
+}
+
+var errEnded = errors.New("it ended by itself")
 
 // Output returns the end of what the process wrote.
 func (p *Process) Output() string { return p.output.String() }

@@ -165,7 +165,7 @@ func (g *Rig) redisFault(kind string) (begin, error) {
 		}, nil
 	case "kill":
 		return func(context.Context) (func(context.Context) error, error) {
-			p := r.running()
+			p := r.end()
 			err := p.Signal(syscall.SIGKILL)
 			<-p.Ended()
 			return r.start, err

@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -28,8 +27,7 @@ type Node struct {
 	binary, file string
 	ports        []*process.Port
 
-	mu      sync.Mutex
-	process *process.Process
+	server
 }
 
 // nodeAuthPath is where edges ask a node.
@@ -140,9 +138,7 @@ func (n *Node) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.mu.Lock()
-	n.process = p
-	n.mu.Unlock()
+	n.started(p)
 	return poll(ctx, p, n.Name, func() error { return n.isReady(ctx) })
 }
 
@@ -156,18 +152,12 @@ func (n *Node) isReady(ctx context.Context) error {
 	return err
 }
 
-func (n *Node) running() *process.Process {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.process
-}
-
 // PID returns the id of the present process.
 func (n *Node) PID() int { return n.running().PID() }
 
 // Kill ends the process without warning.
 func (n *Node) Kill() {
-	p := n.running()
+	p := n.end()
 	_ = p.Signal(syscall.SIGKILL) // it has ended
 	<-p.Ended()
 }
@@ -175,7 +165,7 @@ func (n *Node) Kill() {
 // Restart drains the node, and starts it anew.
 func (n *Node) Restart(ctx context.Context) error {
 	const drainTimeout = 30 * time.Second
-	p := n.running()
+	p := n.end()
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("restart %s: %w", n.Name, err)
 	}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -33,14 +32,7 @@ type redis struct {
 	port    *process.Port
 	command []string
 
-	mu      sync.Mutex
-	process *process.Process
-}
-
-func (r *redis) running() *process.Process {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.process
+	server
 }
 
 func (r *redis) close() {
@@ -78,9 +70,7 @@ func (r *redis) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.process = p
-	r.mu.Unlock()
+	r.started(p)
 	return poll(ctx, p, "redis-server", func() error { return r.send(ctx, "PING") })
 }
 

@@ -26,6 +26,8 @@
 // of all faults, after from settle behind the last one. The name of a fault is a phase too. In a phase p50 and p99 are the medians of
 // those of its seconds, and max is the largest.
 //
+// Decided: a run in which a server ends that no fault ended is an error, whatever is expected. The viewers of such a server are another's.
+//
 // Decided: an expectation that no measurement could break is refused: a failure that no request can have, and a time or a size beside a
 // number without a unit, which would be seconds or bytes. Zero needs none.
 //

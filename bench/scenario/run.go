@@ -202,9 +202,13 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	var errs []error
+	var died error
 	for len(errs) < cap(failed) {
 		select {
 		case <-ticker.C:
+			if died = r.rig.Died(); died != nil {
+				cancel()
+			}
 			r.rig.Sample(parent, r.recorder) // may take a while
 			if snapshot := r.recorder.Tick(time.Now()); r.show != nil {
 				r.show(snapshot)
@@ -215,7 +219,7 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(append(errs, cmp.Or(died, r.rig.Died()))...); err != nil {
 		return err
 	}
 	if parent.Err() != nil {

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -353,6 +355,36 @@ func isShorter(onRight, onWrong *result.Assertion) bool {
 	short, err := time.ParseDuration(rightTook)
 	long, err2 := time.ParseDuration(wrongTook)
 	return err == nil && err2 == nil && short <= long*2/3
+}
+
+// TestRun_ServerDies_Error ends a node, and redis-server, without a fault. The other node serves all viewers, so all that is expected holds.
+func TestRun_ServerDies_Error(t *testing.T) {
+	binary, err := usher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, end := range map[string]func(g *rig.Rig) error{
+		"node2": func(g *rig.Rig) error { return syscall.Kill(g.Nodes[1].PID(), syscall.SIGKILL) },
+		"redis-server": func(g *rig.Rig) error {
+			info, err := g.RedisInfo(t.Context())
+			if err != nil {
+				return err
+			}
+			pid, err := strconv.Atoi(info["process_id"])
+			if err != nil {
+				return err
+			}
+			return syscall.Kill(pid, syscall.SIGKILL)
+		},
+	} {
+		s, err := Parse("f.yaml", []byte("shows: a\nviewers: 3\nfor: 3s\nvalidity: 1m\nnodes: 2\nredis: true\nbalancer: true\nexpect: [ dropped == 0 ]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Run(t.Context(), s, Options{Binary: binary, sabotage: end}); err == nil || !strings.Contains(err.Error(), name+": it ended by itself") {
+			t.Errorf("%v, want that %s ended", err, name)
+		}
+	}
 }
 
 // TestRun_Proof_NeedsRightServer closes only what holds on the right server and fails on a wrong one in the same round.

@@ -1,6 +1,7 @@
 package table
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,7 +149,9 @@ type target struct {
 	metricsURL string
 	// request returns the target of a viewer's request for a path.
 	request func(path, token string) string
-	close   func()
+	// died returns an error once the server has ended by itself.
+	died  func() error
+	close func()
 }
 
 // start starts Usher or a peer, and requires it to refuse who is to be refused: else its figures are of other work.
@@ -186,6 +189,7 @@ func (b *bed) launch(ctx context.Context, name string, s setting) (*target, erro
 		name: name, address: strings.TrimPrefix(p.URL, "http://"), pid: p.PID(), authPath: strings.TrimPrefix(p.AuthURL, p.URL),
 		isGuarded: p.Asks != peers.Never,
 		request:   func(path, token string) string { return strings.TrimPrefix(p.Request(path, token), p.URL) },
+		died:      p.Died,
 		close:     func() { _ = p.Close() },
 	}, nil
 }
@@ -269,13 +273,7 @@ func (b *bed) measure(ctx context.Context, t *target, o load.Options) (sample, e
 	var failed error
 	r := load.Run(ctx, o, func() { before, failed = readMeter(t) })
 	after, err := readMeter(t)
-	if failed != nil {
-		err = failed
-	}
-	if err != nil {
-		return sample{}, err
-	}
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(failed, err, t.died(), ctx.Err()); err != nil {
 		return sample{}, err
 	}
 	elapsed := after.at.Sub(before.at).Seconds()

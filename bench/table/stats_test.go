@@ -2,12 +2,14 @@ package table
 
 import (
 	"math"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"usher/bench/load"
 	"usher/bench/peers"
+	"usher/bench/process"
 )
 
 func rates(all ...float64) []sample {
@@ -86,6 +88,22 @@ func TestLines_RequestsFail_NotMet(t *testing.T) {
 				t.Errorf("%s, fails %t: %s", l.Work, fails, l.Usher)
 			}
 		}
+	}
+}
+
+// TestBed_Measure_ServerDied_Error has no figures of a server that has ended.
+func TestBed_Measure_ServerDied_Error(t *testing.T) {
+	t.Parallel()
+	server, err := process.Start(exec.Command("sh", "-c", "echo out of luck; exit 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-server.Ended()
+	n := &target{name: usherName, address: "127.0.0.1:1", pid: server.PID(), died: server.Err}
+	next := func(int, int) load.Request { return load.Request{Head: load.Get(n.address, "/")} }
+	s, err := new(bed).measure(t.Context(), n, load.Options{Connections: 1, Limit: 1, Next: next})
+	if err == nil || !strings.Contains(err.Error(), "out of luck") {
+		t.Errorf("%+v, %v; want what the server wrote", s, err)
 	}
 }
 

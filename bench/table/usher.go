@@ -88,7 +88,7 @@ func (b *bed) startUsher(ctx context.Context, s setting) (_ *target, err error) 
 	if err != nil {
 		return nil, err
 	}
-	t.address, t.pid = public.Address, node.PID()
+	t.address, t.pid, t.died = public.Address, node.PID(), node.Err
 	t.close = func() {
 		node.Stop()
 		leave()
