@@ -24,44 +24,69 @@ type Change struct {
 // noise is the share by which figures of the same program differ from run to run on a shared machine.
 const noise = 0.1
 
-// Compare returns what changed between two runs, for the targets that both have, by the medians over their rounds. Warnings say
-// what makes them hard to compare.
+// Compare returns what changed between two runs, for the targets and figures that both have, by the medians over their rounds. Warnings
+// say what makes them hard to compare.
 func Compare(before, after *result.Run) (changes []Change, warnings []string) {
 	warnings = differences(before, after)
 	targets, old := byTarget(before)
-	_, recent := byTarget(after)
+	others, recent := byTarget(after)
+	for _, target := range others {
+		if len(old[target]) == 0 {
+			targets = append(targets, target)
+		}
+	}
 	for _, target := range targets {
-		if len(recent[target]) == 0 {
-			warnings = append(warnings, fmt.Sprintf("%s was measured in the first run alone", target))
+		if alone := inOneAlone(len(old[target]) > 0, len(recent[target]) > 0); alone != "" {
+			warnings = append(warnings, target+alone)
 			continue
 		}
 		for _, f := range figuresOf(slices.Concat(before.Measurements, after.Measurements)) {
-			c := Change{Target: target, Figure: f.name, Before: medianOf(f, old[target]), After: medianOf(f, recent[target]), Verdict: "same"}
-			if c.Before == 0 && c.After == 0 {
-				continue
+			was, isBefore := medianOf(f, old[target])
+			is, isAfter := medianOf(f, recent[target])
+			if alone := inOneAlone(isBefore, isAfter); alone != "" {
+				warnings = append(warnings, fmt.Sprintf("%s of %s%s", f.name, target, alone))
+			} else if was != 0 || is != 0 {
+				changes = append(changes, newChange(target, f, was, is))
 			}
-			share := (c.After - c.Before) / c.Before
-			c.Percent = 100 * share
-			switch {
-			case math.Abs(share) < noise:
-			case (share < 0) == f.isBetterSmall:
-				c.Verdict = "better"
-			default:
-				c.Verdict = "worse"
-			}
-			changes = append(changes, c)
 		}
 	}
 	return changes, warnings
 }
 
-func medianOf(f figure, rounds []*result.Measurement) float64 {
+// inOneAlone says which of two runs alone has something; empty: both or neither.
+func inOneAlone(isBefore, isAfter bool) string {
+	switch {
+	case isBefore && !isAfter:
+		return " was measured in the first run alone"
+	case isAfter && !isBefore:
+		return " was measured in the second run alone"
+	}
+	return ""
+}
+
+func newChange(target string, f figure, was, is float64) Change {
+	share := (is - was) / was
+	c := Change{Target: target, Figure: f.name, Before: was, After: is, Percent: 100 * share, Verdict: "same"}
+	switch {
+	case math.Abs(share) < noise:
+	case (share < 0) == f.isBetterSmall:
+		c.Verdict = "better"
+	default:
+		c.Verdict = "worse"
+	}
+	return c
+}
+
+// medianOf returns the median of the rounds that have the figure.
+func medianOf(f figure, rounds []*result.Measurement) (median float64, isKnown bool) {
 	var values []float64
 	for _, m := range rounds {
-		values = append(values, f.of(m))
+		if f.isKnown(m) {
+			values = append(values, f.of(m))
+		}
 	}
-	median, _, _ := spread(values)
-	return median
+	median, _, _ = spread(values)
+	return median, len(values) > 0
 }
 
 // differences says what differs between two runs beside what they found.

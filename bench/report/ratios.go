@@ -25,6 +25,8 @@ type Ratio struct {
 // figure is something that measurements are compared by.
 type figure struct {
 	name string
+	// operation is the kind of requests that it is of; empty: of no single kind.
+	operation string
 	// isBetterSmall: less of it is better.
 	isBetterSmall bool
 	of            func(m *result.Measurement) float64
@@ -39,7 +41,7 @@ func (f *figure) isKnown(m *result.Measurement) bool {
 		_, isKnown := m.Counts["middleware.calls"]
 		return isKnown
 	}
-	return true
+	return m.Operations[f.operation] != nil
 }
 
 const (
@@ -55,25 +57,22 @@ func figuresOf(all []result.Measurement) (figures []figure) {
 			operations[name] = true
 		}
 	}
-	of := func(op string, f func(o *result.Operation, m *result.Measurement) float64) func(*result.Measurement) float64 {
-		return func(m *result.Measurement) float64 {
-			if o := m.Operations[op]; o != nil {
-				return f(o, m)
-			}
-			return 0
-		}
-	}
 	for _, op := range slices.Sorted(maps.Keys(operations)) {
-		figures = append(figures,
-			figure{op + " (1/s)", false, of(op, func(o *result.Operation, m *result.Measurement) float64 { return float64(o.Requests) / m.Seconds })},
-			figure{op + " p50 (ms)", true, of(op, func(o *result.Operation, _ *result.Measurement) float64 { return milliseconds(o.Latency.Quantile(0.5)) })},
-			figure{op + " p99 (ms)", true, of(op, func(o *result.Operation, _ *result.Measurement) float64 {
-				return milliseconds(o.Latency.Quantile(0.99))
-			})},
-			figure{op + " errors", true, of(op, func(o *result.Operation, _ *result.Measurement) float64 { return float64(o.Failed()) })})
+		add := func(what string, isBetterSmall bool, f func(o *result.Operation, m *result.Measurement) float64) {
+			figures = append(figures, figure{op + what, op, isBetterSmall, func(m *result.Measurement) float64 {
+				if o := m.Operations[op]; o != nil {
+					return f(o, m)
+				}
+				return 0
+			}})
+		}
+		add(" (1/s)", false, func(o *result.Operation, m *result.Measurement) float64 { return float64(o.Requests) / m.Seconds })
+		add(" p50 (ms)", true, func(o *result.Operation, _ *result.Measurement) float64 { return milliseconds(o.Latency.Quantile(0.5)) })
+		add(" p99 (ms)", true, func(o *result.Operation, _ *result.Measurement) float64 { return milliseconds(o.Latency.Quantile(0.99)) })
+		add(" errors", true, func(o *result.Operation, _ *result.Measurement) float64 { return float64(o.Failed()) })
 	}
-	return append(figures, figure{cpuFigure, true, serverCPU},
-		figure{callsFigure, true, func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
+	return append(figures, figure{cpuFigure, "", true, serverCPU},
+		figure{callsFigure, "", true, func(m *result.Measurement) float64 { return m.Counts["middleware.calls"] }})
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -381,6 +381,30 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// TestCompare_NotMeasured_Warns has a server whose processes, calls and segments the second run does not know, one that it does not have,
+// and one that it alone has.
+func TestCompare_NotMeasured_Warns(t *testing.T) {
+	before, after := example(1, 10, "usher", "nginx"), example(1, 10, "usher", "cdn")
+	m := &after.Measurements[0]
+	m.Counts, m.Processes = nil, nil
+	delete(m.Operations, result.Segment)
+	changes, warnings := report.Compare(before, after)
+	for _, c := range changes {
+		if c.Target != "usher" || c.Verdict != "same" {
+			t.Errorf("%+v, want figures of usher that are the same", c)
+		}
+	}
+	var want []string
+	for _, figure := range []string{"segment (1/s)", "segment p50 (ms)", "segment p99 (ms)", "segment errors", "server CPU a request (µs)", "middleware calls"} {
+		want = append(want, figure+" of usher was measured in the first run alone")
+	}
+	want = append(want, "nginx was measured in the first run alone", "cdn was measured in the second run alone")
+	slices.Sort(want)
+	if slices.Sort(warnings); !slices.Equal(warnings, want) {
+		t.Errorf("warnings %q, want %q", warnings, want)
+	}
+}
+
 // TestPrometheus scrapes a run while it goes on.
 func TestPrometheus(t *testing.T) {
 	snapshot := record.Snapshot{
