@@ -44,9 +44,10 @@ func startBalancer(ctx context.Context, nodes []*Node) (*balancer, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	b := &balancer{url: "http://" + listener.Addr().String(), listener: listener, cancel: cancel}
+	scheme, _, _ := strings.Cut(nodes[0].Public, ":") // what passes is theirs, TLS too
+	b := &balancer{url: scheme + "://" + listener.Addr().String(), listener: listener, cancel: cancel}
 	for _, n := range nodes {
-		one := &balanced{node: n, address: strings.TrimPrefix(n.Public, "http://"), conns: map[net.Conn]bool{}}
+		one := &balanced{node: n, address: n.ports[0].Address, conns: map[net.Conn]bool{}}
 		one.isReady.Store(true)
 		b.nodes = append(b.nodes, one)
 		b.running.Go(func() { one.check(ctx) })

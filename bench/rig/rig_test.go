@@ -172,6 +172,30 @@ func TestRig_Balancer_LeavesDeadNodes(t *testing.T) {
 	}
 }
 
+// TestRig_BalancerAndTLS_Serves has a viewer speak TLS with a node through the balancer.
+func TestRig_BalancerAndTLS_Serves(t *testing.T) {
+	o := options(build(t))
+	o.TLS = true
+	g, err := Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URLs()[0]+"/play/ch1/index.m3u8?token=good", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: g.TLS, DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK || answer.TLS == nil {
+		t.Errorf("status %d, TLS %v; want 200 with TLS", answer.StatusCode, answer.TLS)
+	}
+}
+
 // TestRig_Sample reads what the servers count themselves.
 func TestRig_Sample(t *testing.T) {
 	g, err := Start(t.Context(), options(build(t)))
