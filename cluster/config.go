@@ -25,7 +25,8 @@ type Config struct {
 	RedisTimeout time.Duration `yaml:"redis_timeout"`
 	// HeartbeatInterval is how often a node reports which sessions it has seen.
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
-	// SessionTTL is how long a session is remembered after its decision has expired.
+	// SessionTTL is how long a session is remembered after its decision has expired, and when it was last seen: for longer than until it
+	// is found to be idle.
 	SessionTTL time.Duration `yaml:"session_ttl"`
 	// StateDir is the folder in which the node keeps bans and orders on breakers over a restart; empty: none. Every node has its own.
 	StateDir string `yaml:"state_dir"`

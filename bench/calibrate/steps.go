@@ -51,7 +51,7 @@ func (c *calibration) start(ctx context.Context, o rig.Options) (*rig.Rig, error
 // settings keep sessions for longer than the step, and have the node report heartbeats at an interval.
 func settings(interval string) map[string]any {
 	return map[string]any{
-		"sessions": map[string]any{"idle_timeout": "1h"}, "cluster": map[string]any{"heartbeat_interval": interval},
+		"sessions": map[string]any{"idle_timeout": "1h"}, "cluster": map[string]any{"heartbeat_interval": interval, "session_ttl": "2h"},
 	}
 }
 

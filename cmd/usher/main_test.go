@@ -102,6 +102,13 @@ func TestValidate_ClusterTimes(t *testing.T) {
 			cluster: shared + ", heartbeat_interval: 21s",
 			says:    "cluster.heartbeat_interval: 21s is too long for sessions.idle_timeout: 1m0s; want a third of that at most",
 		},
+		"records that are lost": {
+			cluster: shared + ", session_ttl: 2m19s",
+			says: "cluster.session_ttl: 2m19s is too short for sessions.idle_timeout: 1m0s and cluster.heartbeat_interval: 20s; want at least 2m20s, " +
+				"or Redis forgets a session before it is recorded",
+		},
+		"records that are just kept":    {cluster: shared + ", session_ttl: 2m20s"},
+		"a single node records at once": {cluster: "session_ttl: 1m"},
 		"no time left for the backend": {
 			cluster: shared + ", redis_timeout: 600ms",
 			says:    "cluster.redis_timeout: 600ms is too long for backends.portal.answer_deadline: 1s; want half of that at most, so that time is left for the backend",

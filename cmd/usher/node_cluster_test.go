@@ -85,7 +85,7 @@ func startNodePair(t *testing.T, users map[string]backendtest.User, provider *sd
 	text := strings.NewReplacer("http://127.0.0.1:9", origin.URL, "timeout: 300ms", "timeout: 30s, answer_deadline: 20s, breaker: { interval: 3m }").
 		Replace(settingsFor(p.middleware.URL()+"/check")) + fmt.Sprintf(`
 sessions: { idle_timeout: 30m, recheck: { min: 1s, jitter_percent: 0 } }
-cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s }
+cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, session_ttl: 1h, redis_timeout: 10s }
 `, startRedis(t))
 	for i := range p.nodes {
 		p.nodes[i], p.addresses[i], p.stops[i] = launchNode(t, text, provider)

@@ -24,7 +24,7 @@ import (
 func startKickThree(t testing.TB, edits ...string) *kickRig {
 	t.Helper()
 	return startKickNodes(t, 3, fmt.Sprintf(
-		`node_name: NODE, redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)), edits...)
+		`node_name: NODE, redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, session_ttl: 1h, redis_timeout: 10s`, startRedis(t)), edits...)
 }
 
 // audience is the viewers of a channel, of whom the middleware knows some by id, some by name and some not.

@@ -54,7 +54,7 @@ func answerByToken(w http.ResponseWriter, r *http.Request) {
 func startKickRig(t testing.TB) *kickRig {
 	t.Helper()
 	return startKickNodes(t, 2, fmt.Sprintf(
-		`redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, redis_timeout: 10s`, startRedis(t)))
+		`redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: "0123456789abcdef" } ], heartbeat_interval: 10m, session_ttl: 1h, redis_timeout: 10s`, startRedis(t)))
 }
 
 // startKickNodes starts nodes with these settings of the cluster. edits are pairs of texts to replace in the others.

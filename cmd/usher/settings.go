@@ -93,6 +93,10 @@ func (s *settings) validateFiles() error {
 // minHeartbeatsPerIdle is how many heartbeats fit into the idle timeout, so that a lost one does not end sessions.
 const minHeartbeatsPerIdle = 3
 
+// lastRecordMargin is how much longer a session must be remembered than until it is found to be idle: for the look that finds it, and
+// for looks that fail.
+const lastRecordMargin = time.Minute
+
 // validateCluster finds times at which nodes would end sessions that play elsewhere, or leave no time for backends.
 func (s *settings) validateCluster() error {
 	if !s.Cluster.Enabled() {
@@ -102,6 +106,11 @@ func (s *settings) validateCluster() error {
 	if idle, interval := s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval; idle < minHeartbeatsPerIdle*interval {
 		errs = append(errs, fmt.Errorf(
 			"cluster.heartbeat_interval: %v is too long for sessions.idle_timeout: %v; want a third of that at most", interval, idle))
+	}
+	if least := s.Sessions.IdleTimeout + s.Cluster.HeartbeatInterval + lastRecordMargin; s.Cluster.SessionTTL < least {
+		errs = append(errs, fmt.Errorf(
+			"cluster.session_ttl: %v is too short for sessions.idle_timeout: %v and cluster.heartbeat_interval: %v; want at least %v, "+
+				"or Redis forgets a session before it is recorded", s.Cluster.SessionTTL, s.Sessions.IdleTimeout, s.Cluster.HeartbeatInterval, least))
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Backends)) {
 		b := s.Backends[name]

@@ -45,8 +45,8 @@ const (
 func (s clusterSetup) yaml(name, listen, admin string) string {
 	shared := ""
 	if s.redis != "" {
-		shared = fmt.Sprintf("cluster: { node_name: %s, redis: { %s }, encryption_keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat_interval: %s, redis_timeout: %s, %s }",
-			name, s.redis, heartbeat, cmp.Or(s.deadline, 400*time.Millisecond), s.cluster)
+		shared = fmt.Sprintf("cluster: { node_name: %s, redis: { %s }, encryption_keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ], heartbeat_interval: %s, session_ttl: %s, redis_timeout: %s, %s }",
+			name, s.redis, heartbeat, max(30*time.Minute, 2*s.idle), cmp.Or(s.deadline, 400*time.Millisecond), s.cluster)
 	}
 	return fmt.Sprintf(`
 listen: %q
