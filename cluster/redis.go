@@ -30,10 +30,10 @@ type Redis struct {
 	onDenied func(context.Context, session.Revocation) // may be nil
 	log      *slog.Logger
 
-	nodeID                string
-	sessionTTL, reviveFor time.Duration
-	// upAtStart is [redisclient.Client.UpSince] until the first outage.
-	upAtStart        time.Time
+	nodeID                                   string
+	sessionTTL, reviveFor, heartbeatInterval time.Duration
+
+	interruption     interruption
 	scripts          sessionScripts
 	waiters          leaseWaiters
 	unreadable       sync.Once     // logs once
@@ -96,12 +96,13 @@ func NewRedis(c Config, d RedisDeps) (*Redis, error) {
 	}
 	r := &Redis{
 		client: client, cipher: cipher, local: d.Local, deferred: newDeferredWrites(), onDenied: d.OnDenied, log: d.Logger,
-		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, scripts: loadSessionScripts(),
-		flushRequested: make(chan struct{}, 1), restoreRequested: make(chan struct{}, 1), upAtStart: client.UpSince(),
+		nodeID: d.NodeID, sessionTTL: c.SessionTTL, reviveFor: d.ReviveFor, heartbeatInterval: c.HeartbeatInterval,
+		scripts: loadSessionScripts(), flushRequested: make(chan struct{}, 1), restoreRequested: make(chan struct{}, 1),
 	}
 	r.redisLimits = limits.NewRedis(client, d.Limits, d.Logger)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
+	client.OnRecovered(func() { r.lastInterruption() })
 	client.OnRecovered(r.requestFlush)
 	r.background.Go(func() { r.flushOnRequest(ctx) })
 	r.background.Go(func() { r.restoreOnRequest(ctx) })

@@ -84,10 +84,11 @@ func parseRawID(v any) (id backends.SessionID, ok bool) {
 }
 
 // ExpireIdle closes sessions that no node has seen for that long, about that many. It scans all buckets at once: a few
-// round trips, mostly one. It closes none for that long after an outage, in which no node could tell whom it saw.
+// round trips, mostly one. For that long after an outage, in which no node could tell whom it saw, a session must not have been
+// seen for as much longer as the outage took, and for one heartbeat more, by which nodes notice it at different times.
 func (r *Redis) ExpireIdle(ctx context.Context, idle time.Duration, limit int) (closed []session.ClosingRecord, err error) {
-	if up := r.client.UpSince(); !up.Equal(r.upAtStart) && time.Since(up) < idle {
-		return nil, nil
+	if length, ended := r.lastInterruption(); time.Since(ended) < idle {
+		idle += length
 	}
 	limitPerBucket := max(1, limit/bucketCount)
 	buckets := make([][]session.ClosingRecord, bucketCount)

@@ -25,6 +25,38 @@ const (
 	flushRetryInterval = time.Second
 )
 
+// interruption is a time in which nodes could not report all sessions that they saw: an outage, or several between which there was no
+// time for that. It is safe for concurrent use.
+type interruption struct {
+	mu           sync.Mutex
+	began, ended time.Time
+}
+
+// add notes an outage, unless it is noted already, and returns the interruption of which it is a part. Between two of them lies the given
+// pause at least.
+func (i *interruption) add(began, ended time.Time, pause time.Duration) (length time.Duration, end time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if ended.After(i.ended) {
+		if began.Sub(i.ended) >= pause {
+			i.began = began
+		}
+		i.ended = ended
+	}
+	return i.ended.Sub(i.began), i.ended
+}
+
+// lastInterruption returns how much longer than else a session may be silent that plays, and when the interruption ended that is the
+// reason. Nodes need two heartbeats to report all sessions: a session's first one may have come just before.
+func (r *Redis) lastInterruption() (longer time.Duration, ended time.Time) {
+	began, ended := r.client.LastOutage()
+	if began.IsZero() {
+		return 0, time.Time{}
+	}
+	length, ended := r.interruption.add(began, ended, 2*r.heartbeatInterval)
+	return length + r.heartbeatInterval, ended
+}
+
 // deferredWrites are what is written to Redis after an outage. It is safe for concurrent use.
 type deferredWrites struct {
 	mu      sync.Mutex

@@ -42,7 +42,8 @@ type breaker struct {
 	isOpen       atomic.Bool
 	stateChanged chan struct{} // holds one
 	lastError    atomic.Pointer[error]
-	upSince      atomic.Pointer[time.Time] // never nil
+	lastOutage   atomic.Pointer[outage] // never nil
+	downAt       time.Time              // guarded by gobreaker's lock
 
 	mu        sync.Mutex
 	callbacks []func()
@@ -54,18 +55,24 @@ type breaker struct {
 	stop      context.CancelFunc
 }
 
+// outage is when the last outage began and ended. Without one it has the start of the breaker as its end alone.
+type outage struct{ began, ended time.Time }
+
 // newBreaker starts a breaker. The probe is a write that needs everything that a node needs of Redis.
 func newBreaker(probe func(ctx context.Context) error, probeTimeout time.Duration, log *slog.Logger) *breaker {
 	b := &breaker{probe: probe, probeTimeout: probeTimeout, log: log, stateChanged: make(chan struct{}, 1)}
-	b.upSince.Store(new(time.Now()))
+	b.lastOutage.Store(&outage{ended: time.Now()})
 	b.cb = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name: "redis", MaxRequests: probesToClose, Interval: breakerWindow, BucketPeriod: breakerBucket, Timeout: openTimeout,
 		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
 		ReadyToTrip: shouldOpen,
 		// It runs under gobreaker's lock, so it only records the change.
-		OnStateChange: func(_ string, _, to gobreaker.State) {
-			if to == gobreaker.StateClosed { // before the first call after it
-				b.upSince.Store(new(time.Now()))
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			switch {
+			case from == gobreaker.StateClosed:
+				b.downAt = time.Now()
+			case to == gobreaker.StateClosed: // before the first call after it
+				b.lastOutage.Store(&outage{b.downAt, time.Now()})
 			}
 			b.isOpen.Store(to != gobreaker.StateClosed)
 			b.notifyStateChanged()

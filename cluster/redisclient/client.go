@@ -124,7 +124,13 @@ func (c *Client) Keys() Keyspace { return c.keyspace }
 func (c *Client) IsDown() bool { return c.breaker.isOpen.Load() }
 
 // UpSince returns when Redis recovered last as this node saw it, or when the client was made.
-func (c *Client) UpSince() time.Time { return *c.breaker.upSince.Load() }
+func (c *Client) UpSince() time.Time { return c.breaker.lastOutage.Load().ended }
+
+// LastOutage returns when the last outage that is over began and ended, as this node saw it. Without one began is zero.
+func (c *Client) LastOutage() (began, ended time.Time) {
+	last := c.breaker.lastOutage.Load()
+	return last.began, last.ended
+}
 
 // OnRecovered registers f, which is called on a goroutine of the client's each time that Redis has recovered.
 func (c *Client) OnRecovered(f func()) { c.breaker.onRecovered(f) }
