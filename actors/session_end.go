@@ -114,6 +114,10 @@ func (a *sessionActor) store(update session.DecisionUpdate, underWay *atomic.Int
 
 // write stores a session's decision, or releases its lease.
 func (r *Registry) write(s *Session, update session.DecisionUpdate) {
+	if update.Record.Decision.Verdict == backends.Allowed && s.flags.has(flagHandedOver) {
+		// A yes would have the store wait for what this node counted, which it has got.
+		update = releaseOf(s.id, update.Record.Revision)
+	}
 	outcome, err := r.cluster.saveDecision(update)
 	if update.Record.Decision.Verdict == backends.Allowed {
 		s.flags.set(flagUnsaved, err != nil)

@@ -417,3 +417,58 @@ func TestSessionActor_Close_ReturnedAndRefused(t *testing.T) {
 		})
 	}
 }
+
+// handOverStore keeps in which order counters and decisions are stored. Once isSlow, it takes nearly as long for a last heartbeat as a
+// write may.
+type handOverStore struct {
+	*fakeCluster
+
+	orderMu sync.Mutex
+	order   []string
+	isSlow  atomic.Bool
+}
+
+func (h *handOverStore) note(what string) {
+	h.orderMu.Lock()
+	defer h.orderMu.Unlock()
+	h.order = append(h.order, what)
+}
+
+func (h *handOverStore) AddCounters(ctx context.Context, id backends.SessionID, c session.Counters) error {
+	h.note("counters")
+	return h.fakeCluster.AddCounters(ctx, id, c)
+}
+
+func (h *handOverStore) SaveDecision(ctx context.Context, u session.DecisionUpdate) (session.UpdateOutcome, error) {
+	h.note(u.Record.Decision.Verdict.String())
+	return h.fakeCluster.SaveDecision(ctx, u)
+}
+
+func (h *handOverStore) RecordHeartbeats(context.Context, []session.Heartbeat) ([]backends.SessionID, error) {
+	if h.isSlow.Load() {
+		time.Sleep(writeTimeout - 100*time.Millisecond)
+	}
+	return nil, nil
+}
+
+// TestRegistry_Close_RecheckMeanwhile has a session be re-checked while the node that ends hands it over. The node stores no yes after
+// the counters: the store would wait for counters that never come, and the session's record say that it is estimated.
+func TestRegistry_Close_RecheckMeanwhile(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &handOverStore{fakeCluster: &fakeCluster{isShared: true}}
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		n := newNode(b, store.fakeCluster, func(s *setup) { s.Cluster, s.rules.Validity = store, 10*time.Second })
+		n.watch(t, openRequest(1))
+		time.Sleep(8900 * time.Millisecond)
+		store.isSlow.Store(true)
+		n.closeAndDrain()
+		handedOver := slices.Index(store.order, "counters")
+		if handedOver < 0 || b.checks.Load() != 2 {
+			t.Fatalf("%d checks, and stored %q; want two, the second one after the counters", b.checks.Load(), store.order)
+		}
+		if slices.Contains(store.order[handedOver:], backends.Allowed.String()) {
+			t.Errorf("stored %q, want no yes after the counters", store.order)
+		}
+	})
+}
