@@ -90,7 +90,9 @@ type Node struct {
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
 	stop       context.CancelFunc
-	kicks      sync.WaitGroup // revokes the tickets of kicked sessions
+	kicks      sync.WaitGroup  // revokes the tickets of kicked sessions
+	kicking    context.Context //nolint:containedctx // of kicks
+	endKicks   context.CancelFunc
 }
 
 // Open makes a node. It connects on first use, so an unavailable Redis is no error. Close ends the node.
@@ -102,6 +104,7 @@ func Open(o Options) (*Node, error) {
 	if n.name == "" {
 		n.name, _ = os.Hostname() // a node without a name is shown without one
 	}
+	n.kicking, n.endKicks = context.WithCancel(context.Background())
 	n.handlers.Store(new(Handlers))
 	n.o.Limits.HeartbeatInterval = o.Config.HeartbeatInterval
 	local, err := NewMemory(o.Config.Memory, o.ReviveFor, n.o.Limits)
@@ -195,7 +198,10 @@ func (n *Node) join(local *Memory) error {
 
 // Close ends the node's background work and its connections, after Run has returned. It must not be used afterwards.
 func (n *Node) Close() {
+	late := time.AfterFunc(closeTimeout, n.endKicks)
 	n.kicks.Wait()
+	late.Stop()
+	n.endKicks()
 	if n.stop != nil {
 		n.stop()
 		n.background.Wait()

@@ -23,8 +23,10 @@ const (
 	concurrentRevocations = 128
 	// sessionsPerTurn is how many sessions are kicked before it is looked what other nodes have kicked meanwhile.
 	sessionsPerTurn = 5000
-	// revokeTimeout bounds the revocation of the tickets of all sessions that one call kicks.
+	// revokeTimeout bounds the revocation of the tickets of all sessions that one call kicks. The end of the node bounds it too.
 	revokeTimeout = 30 * time.Second
+	// closeTimeout is how long the end of the node waits for that: a third of what service managers give it beside the drain.
+	closeTimeout = 5 * time.Second
 )
 
 // KickAll ends sessions of this node on all nodes, and refuses their viewers for a while: their users and what they presented,
@@ -43,6 +45,7 @@ func (n *Node) KickAll(ctx context.Context, kick session.Ban, sessions []session
 	n.kicks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 		defer cancel()
+		defer context.AfterFunc(n.kicking, cancel)()
 		n.refuseByRecord(ctx, kick, kicked)
 		n.revokeTickets(ctx, kicked, kickedAt)
 	})

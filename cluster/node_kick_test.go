@@ -1,9 +1,11 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/actors/session"
@@ -211,4 +213,31 @@ func TestNode_KickAll_Again(t *testing.T) {
 			t.Errorf("%s is listed %d times, want once", s.ID(), listed[s.ID()])
 		}
 	}
+}
+
+// hangingStore is a store that does not answer.
+type hangingStore struct{ Store }
+
+func (hangingStore) RevokeSession(ctx context.Context, _ backends.SessionID, _ time.Time) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// TestNode_Close_RevokesTickets has a node end while it revokes the tickets of kicked sessions: it waits for that, but not for as long as
+// its service manager waits for the node.
+func TestNode_Close_RevokesTickets(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := DefaultConfig()
+		c.Memory.MaxSessions = 10
+		n, err := Open(Options{Config: c, ReviveFor: reviveFor, Limits: testRules})
+		must(t, err)
+		n.Store = hangingStore{n.Store}
+		must(t, n.KickAll(t.Context(), kickFor(time.Hour), kickedSessions(3)))
+		began := time.Now()
+		n.Close()
+		if took := time.Since(began); took != closeTimeout {
+			t.Errorf("took %v, want %v", took, closeTimeout)
+		}
+	})
 }
