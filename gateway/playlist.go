@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -92,9 +93,13 @@ func (g *Gateway) fetchRewritten(
 		resp.refuse(http.StatusNotFound, "the origin of this reference is configured no more")
 		return origin.Playlist{}, nil, nil
 	}
-	p, err := s.origin.Playlist(ctx, &origin.Request{
+	r := &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
-	})
+	}
+	if rc.isPlaylist && directives != "" {
+		g.boundReload(rc, s.origin, r)
+	}
+	p, err := s.origin.Playlist(ctx, r)
 	if err != nil {
 		return p, nil, g.originFailed(err, rc, resp)
 	}
@@ -207,7 +212,65 @@ func directives(query string) string {
 		}
 	}
 	slices.Sort(kept)
-	return strings.Join(slices.Compact(kept), "&")
+	isSame := func(a, b string) bool { return parameterName(a) == parameterName(b) }
+	return strings.Join(slices.CompactFunc(kept, isSame), "&")
+}
+
+// maxAhead is how far ahead of a playlist's last version a reload may ask, in segments and, within one, in parts besides those of a
+// target duration. The standard allows two segments, and the version may be a few old.
+const maxAhead = 10
+
+// boundReload leaves out of a request for which version the origin shall wait, if the last one tells that it does not: each number
+// is a request to the origin, and a viewer could ask for any. What is listed already is answered as without directives. Where a
+// playlist lists directives, the origin may want them.
+func (g *Gateway) boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
+	if strings.Contains(rc.sealed.target.Query, "_HLS_") {
+		return
+	}
+	if !strings.Contains(r.Directives, "_HLS_legacy") && !strings.Contains(r.Directives, "_HLS_rewind") {
+		r.IsNewest = isWholePlaylist
+	}
+	last := o.LastPlaylist(r)
+	if last == nil {
+		return
+	}
+	info, _ := last.Derive(g.generation, infoKey{}, func() any {
+		info, _ := hls.Scan(last.Body) // it was valid when it was stored
+		return info
+	}).(hls.Info)
+	if !waitsFor(&info, r.Directives) {
+		r.Directives = filterQuery(r.Directives, func(name, _ string) bool { return name != "_HLS_msn" && name != "_HLS_part" })
+	}
+}
+
+// infoKey is the key of a playlist's Info among what is derived from it.
+type infoKey struct{}
+
+// isWholePlaylist reports whether a playlist leaves nothing out, which a delta update does.
+func isWholePlaylist(body []byte) bool {
+	info, err := hls.Scan(body)
+	return err == nil && info.Skipped == 0
+}
+
+// waitsFor reports whether a playlist's origin waits for the version of a reload.
+func waitsFor(info *hls.Info, directives string) bool {
+	msn, err := strconv.ParseUint(parameter(directives, "_HLS_msn"), 10, 64)
+	if err != nil || !info.CanBlockReload {
+		return false
+	}
+	next, part := info.Next()
+	if msn < next || msn-next > maxAhead {
+		return false
+	}
+	asked, err := strconv.Atoi(parameter(directives, "_HLS_part"))
+	if err != nil { // for the whole segment
+		return true
+	}
+	most := maxAhead
+	if info.PartTarget > 0 {
+		most += int(info.TargetDuration / info.PartTarget)
+	}
+	return asked <= most && (msn > next || asked >= part)
 }
 
 // withoutDirectives returns the query without its delivery directives.

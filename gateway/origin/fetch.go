@@ -15,6 +15,7 @@ type fetch struct {
 	channel     string
 	wantedRange byteRange
 	freshness   func([]byte) (fresh, stale time.Duration, err error)
+	isNewest    func([]byte) bool
 	freshFor    time.Duration
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time

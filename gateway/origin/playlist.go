@@ -39,6 +39,23 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	return o.refresh(ctx, &k, r, e)
 }
 
+// LastPlaylist returns the last version of the request's playlist without directives, fresh or not, or nil.
+func (o *Origin) LastPlaylist(r *Request) *Object {
+	base, path, err := o.locate(r.Base, r.Path)
+	if err != nil {
+		return nil
+	}
+	if e := o.cache.peek(cacheKey{origin: o.id, base: base, path: path, query: r.Query}); e != nil {
+		return e.object
+	}
+	return nil
+}
+
+// isNewestOf reports whether the entry of a fetch with directives is the newest version of the playlist without them too; e may be nil.
+func (e *entry) isNewestOf(f *fetch) bool {
+	return e != nil && e.object != nil && e.retention > 0 && f.isNewest != nil && f.key.class() == classBlocking && f.isNewest(e.object.Body)
+}
+
 func (e *entry) playlist() (Playlist, error) {
 	if e.negative != nil {
 		return Playlist{}, e.negative

@@ -46,6 +46,8 @@ type Request struct {
 	// fails. An error means that the body is no playlist, as if the origin had failed. It is called once for each version and
 	// refresh. Nil means never fresh: only concurrent requests share a fetch.
 	Freshness func(body []byte) (fresh, stale time.Duration, err error)
+	// IsNewest reports whether the response to Directives is what the origin gives without them by now. Nil: it is not.
+	IsNewest func(body []byte) bool
 }
 
 // fetchClass is a kind of fetch. Each has its own connections.
@@ -166,6 +168,12 @@ func channelOf(r *Request, k cacheKey) string {
 // clone copies the key's strings, which may point into the caller's buffers.
 func (k cacheKey) clone() cacheKey {
 	k.base, k.path, k.query, k.variant = strings.Clone(k.base), strings.Clone(k.path), strings.Clone(k.query), strings.Clone(k.variant)
+	return k
+}
+
+// withoutDirectives returns the key of a playlist as it is requested first.
+func (k cacheKey) withoutDirectives() cacheKey {
+	k.variant = ""
 	return k
 }
 
