@@ -18,20 +18,20 @@ type Config struct {
 }
 
 // Rule is one rule. It matches if each of its conditions is met by one of the condition's entries; without conditions it
-// always matches.
+// always matches. A condition without entries is rejected: what it would match cannot be told.
 type Rule struct {
 	// Addresses are viewer addresses: IPv4, IPv6, CIDR.
-	Addresses []string `yaml:"addresses"`
+	Addresses []string `yaml:"addresses,omitempty"`
 	// Channels are patterns; see [setting.MatchesChannel].
-	Channels []string `yaml:"channels"`
+	Channels []string `yaml:"channels,omitempty"`
 	// UserAgents are wildcards in which '*' matches any text, also none; case is ignored.
-	UserAgents []string `yaml:"user_agents"`
+	UserAgents []string `yaml:"user_agents,omitempty"`
 	// Hosts are requested host names without port; "*.example.com" matches every name below example.com.
-	Hosts []string `yaml:"hosts"`
+	Hosts []string `yaml:"hosts,omitempty"`
 	// Referers are host names of the page that embeds the player, as in Hosts.
-	Referers []string `yaml:"referers"`
+	Referers []string `yaml:"referers,omitempty"`
 	// Tokens are values of the query parameter "token".
-	Tokens []setting.Secret `yaml:"tokens"`
+	Tokens []setting.Secret `yaml:"tokens,omitempty"`
 
 	// Action is the action of a matching rule: allow, deny or pass. It excludes Backend.
 	Action Action `yaml:"action"`
@@ -140,25 +140,28 @@ func oneOf(key string, a Action, allowed ...Action) error {
 }
 
 func (r Rule) validateConditions(key string) error {
+	return errors.Join(
+		validateCondition(key+".addresses", r.Addresses, func(s string) error {
+			_, err := parsePrefix(s)
+			return err
+		}),
+		validateCondition(key+".channels", r.Channels, setting.ValidateChannelPattern),
+		validateCondition(key+".user_agents", r.UserAgents, validateNonEmpty),
+		validateCondition(key+".hosts", r.Hosts, validateHost),
+		validateCondition(key+".referers", r.Referers, validateHost),
+		validateCondition(key+".tokens", r.Tokens, validateNonEmpty),
+	)
+}
+
+// validateCondition checks each entry. A list that is given without entries has most likely lost them.
+func validateCondition[S ~string](key string, entries []S, check func(string) error) error {
 	var errs []error
-	each := func(condition string, entries []string, check func(string) error) {
-		for i, entry := range entries {
-			if err := check(entry); err != nil {
-				errs = append(errs, fmt.Errorf("%s.%s[%d]: %w", key, condition, i, err))
-			}
-		}
+	if entries != nil && len(entries) == 0 {
+		errs = append(errs, fmt.Errorf("%s: is empty; leave the key out if there is no such condition", key))
 	}
-	each("addresses", r.Addresses, func(s string) error {
-		_, err := parsePrefix(s)
-		return err
-	})
-	each("channels", r.Channels, setting.ValidateChannelPattern)
-	each("user_agents", r.UserAgents, validateNonEmpty)
-	each("hosts", r.Hosts, validateHost)
-	each("referers", r.Referers, validateHost)
-	for i, token := range r.Tokens {
-		if token.Reveal() == "" {
-			errs = append(errs, fmt.Errorf("%s.tokens[%d]: %w", key, i, errEmpty))
+	for i, entry := range entries {
+		if err := check(string(entry)); err != nil {
+			errs = append(errs, fmt.Errorf("%s[%d]: %w", key, i, err))
 		}
 	}
 	return errors.Join(errs...)

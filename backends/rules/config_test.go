@@ -79,6 +79,18 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 	}
 }
 
+// TestConfig_Print validates what is printed of rules, which mostly have few of the conditions.
+func TestConfig_Print(t *testing.T) {
+	t.Parallel()
+	var printed strings.Builder
+	if err := config.Print(&printed, readConfig(t, `rules: [{ channels: [a], action: deny }, { backend: p }]`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := readConfig(t, printed.String()).Validate(); err != nil {
+		t.Errorf("got %v for\n%s", err, printed.String())
+	}
+}
+
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct{ config, want string }{
@@ -103,9 +115,18 @@ func TestConfig_Validate(t *testing.T) {
 		"a page with a path":        {`rules: [{ referers: [tv.example.com/x, "a*b", "*.", "*.192.0.2.7:1"], action: deny }]`, hostErrors("rules[0].referers", "tv.example.com/x", "a*b", "*.", "*.192.0.2.7:1")},
 		"an IPv6 host":              {`rules: [{ hosts: ["2001:db8::1"], action: deny }]`, ""},
 		"allow without a condition": {`rules: [{ action: allow }]`, "rules[0].action: allow without a condition allows every viewer; if that is intended, use default: allow"},
-		"a condition got lost":      {`rules: [{ addresses: [], action: allow }]`, "rules[0].action: allow without a condition allows every viewer; if that is intended, use default: allow"},
-		"deny all, then others":     {`rules: [{ action: deny }, { backend: p }]`, "rules[0].action: deny without a condition; the rules after it are never reached"},
-		"deny all in the end":       {`rules: [{ backend: p, on_deny: pass }, { action: deny }]`, ""},
+		"a condition got lost": {
+			`rules: [{ addresses: [], action: allow }]`,
+			"rules[0].addresses: is empty; leave the key out if there is no such condition\n" +
+				"rules[0].action: allow without a condition allows every viewer; if that is intended, use default: allow",
+		},
+		"one of two got lost": {
+			`rules: [{ addresses: [192.0.2.7], channels: [], tokens: [], action: allow }]`,
+			"rules[0].channels: is empty; leave the key out if there is no such condition\n" +
+				"rules[0].tokens: is empty; leave the key out if there is no such condition",
+		},
+		"deny all, then others": {`rules: [{ action: deny }, { backend: p }]`, "rules[0].action: deny without a condition; the rules after it are never reached"},
+		"deny all in the end":   {`rules: [{ backend: p, on_deny: pass }, { action: deny }]`, ""},
 		"empty entries": {
 			`rules: [{ addresses: [""], channels: [""], user_agents: [""], hosts: [""], referers: [""], tokens: [""], action: deny }]`,
 			"rules[0].addresses[0]: must not be empty\nrules[0].channels[0]: must not be empty\n" +

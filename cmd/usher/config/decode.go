@@ -192,9 +192,9 @@ func (d *decoder) decodeMap(v reflect.Value, n *yaml.Node, path string) {
 	}
 }
 
-// decodeList puts items in the place of a list's.
+// decodeList puts items in the place of a list's. A list that is given is not nil, even if it is empty.
 func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
-	v.SetZero()
+	v.Set(reflect.MakeSlice(v.Type(), 0, len(n.Content)))
 	for i, item := range n.Content {
 		under := index(path, i)
 		d.note(under, item)

@@ -14,12 +14,14 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 var update = flag.Bool("update", false, "write the messages that were found into testdata/*.want")
 
 func compare() cmp.Options {
 	return cmp.Options{
+		cmpopts.EquateEmpty(), // an empty list is printed for none
 		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
 		cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b }),
 	}
@@ -132,6 +134,17 @@ func TestParse_Values(t *testing.T) {
 				t.Errorf("Parse differs (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestParse_EmptyList_Given tells a list without entries from none.
+func TestParse_EmptyList_Given(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]bool{"trusted_proxies: []\n": true, "trusted_proxies:\n": false, "": false} {
+		got := defaults()
+		if _, err := Parse("usher.yaml", []byte(file), got, Environment{}); err != nil || (got.Trusted != nil) != want {
+			t.Errorf("%q: got %#v and error %v, want a list: %t", file, got.Trusted, err, want)
+		}
 	}
 }
 
