@@ -25,13 +25,23 @@ type Chain struct {
 }
 
 // New returns the chain of the named backend, which is asked over a network. The config must be valid.
+//
+// What an adapter's DecideWithoutCall decides holds whatever the backend does: it waits for no slot, and moves no breaker.
 func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
 	c := &Chain{Name: name}
+	own := ownDecision(undecided)
+	if a, ok := adapter.(interface {
+		DecideWithoutCall(r *backends.Request) (backends.Decision, bool)
+	}); ok {
+		own = a.DecideWithoutCall
+	}
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
-		c.failOpen(deps.policy(cfg.OnFailure), deps),
+		c.failOpen(deps.policy(cfg.OnFailure), own, deps),
 		// What a composite asks: it has an outage policy of its own.
 		c.memberView(),
+		// Outside all that concerns calls.
+		own.first,
 		// Outside the breaker, for which a 404 stays a failure, and outside the wait for a slot, so that checks are compared
 		// in the order in which they came.
 		func(next backends.Backend) backends.Backend { return newNotFound(cfg.Bulkhead.AnswerDeadline, next) },
@@ -57,7 +67,7 @@ func NewLocal(name string, policy backends.Policy, adapter backends.Backend, mem
 	}
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
-		c.failOpen(deps.policy(policy), deps),
+		c.failOpen(deps.policy(policy), undecided, deps),
 		// Inside the outage policy: denying a viewer on whom no backend has an opinion is an answer, not an outage.
 		deniesPending,
 		// What a composite asks: there, having no opinion leaves the decision to the next member.
@@ -84,10 +94,10 @@ func decorate(outermostFirst ...decorator) decorator {
 	}
 }
 
-func (c *Chain) failOpen(policy backends.Policy, deps Deps) decorator {
+func (c *Chain) failOpen(policy backends.Policy, own ownDecision, deps Deps) decorator {
 	return func(next backends.Backend) backends.Backend {
 		c.FailOpen = NewFailOpen(c.Name, policy, next, c.IsDown, deps.Log)
-		c.FailOpen.forced = c.Forced
+		c.FailOpen.own, c.FailOpen.forced = own, c.Forced
 		return c.FailOpen
 	}
 }

@@ -19,6 +19,7 @@
 //
 // Invariants:
 //   - A denial passes through every decorator unchanged. Only an error is counted, or replaced by a fallback.
+//   - What an adapter decides on a viewer without a call holds in an outage too, whatever the outage policy says.
 //   - A [backends.Overload] and a viewer who leaves move no breaker and admit no viewer.
 //   - No single viewer opens the breaker. A failure to connect counts always. Any other one may be the request's own doing
 //     (a status, a malformed answer, a panic, a reset or a timeout after it was sent): it counts once per subscriber prefix

@@ -17,6 +17,7 @@ type FailOpen struct {
 	policy backends.Policy
 	next   backends.Backend
 	isDown func() bool
+	own    ownDecision
 	// forced returns the order that holds; zero: the backend is not forced.
 	forced func() backends.ForcedBreaker
 	log    *slog.Logger
@@ -29,7 +30,7 @@ func NewFailOpen(name string, policy backends.Policy, next backends.Backend, isD
 		isDown = func() bool { return false }
 	}
 	return &FailOpen{
-		name: name, policy: policy, next: next, isDown: isDown, log: backends.LoggerOrDiscard(log),
+		name: name, policy: policy, next: next, isDown: isDown, own: undecided, log: backends.LoggerOrDiscard(log),
 		forced: func() backends.ForcedBreaker { return backends.ForcedBreaker{} },
 	}
 }
@@ -47,7 +48,7 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 }
 
 // Fallback returns what the policy decides after err, the error of a check; nil: the viewer's time to wait is over and
-// the check still runs. It calls no backend. An err that is neither a failure nor nil is returned unchanged.
+// the check still runs. What the adapter decides without a call stands. It calls no backend. An err that is neither a failure nor nil is returned unchanged.
 //
 // A failure that a viewer can cause admits no unknown viewer unless the breaker, which no single viewer can open, is
 // open too.
@@ -56,6 +57,9 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 		err = &backends.Failure{Kind: backends.FailureTimeout, Backend: f.name}
 	}
 	failure := backends.AsFailure(err)
+	if d, isDecided := f.own(r); isDecided && failure != nil {
+		return d, nil
+	}
 	switch {
 	case failure == nil:
 		return backends.Decision{}, err
@@ -68,6 +72,22 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 	default:
 		return backends.Decision{Verdict: backends.Allowed, Source: backends.FromFailOpen, Reason: "no answer: " + failure.Kind.String()}, nil
 	}
+}
+
+// ownDecision returns what an adapter decides on a viewer without a call, if it does.
+type ownDecision func(r *backends.Request) (d backends.Decision, isDecided bool)
+
+// undecided is that of an adapter that always calls.
+func undecided(*backends.Request) (backends.Decision, bool) { return backends.Decision{}, false }
+
+// first asks next on the other viewers alone.
+func (own ownDecision) first(next backends.Backend) backends.Backend {
+	return backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+		if d, isDecided := own(r); isDecided {
+			return d, nil
+		}
+		return next.Check(ctx, r)
+	})
 }
 
 // IsDown reports whether the backend is known to be unavailable. It neither blocks nor locks.

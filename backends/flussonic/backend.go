@@ -33,16 +33,21 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	return b.checkAt(ctx, r, time.Now())
 }
 
+// DecideWithoutCall denies a viewer without a token, unless they get one.
+func (b *Backend) DecideWithoutCall(r *backends.Request) (d backends.Decision, isDecided bool) {
+	if b.autoToken || httpbackend.QueryValue(r.Query, "token") != "" {
+		return backends.Decision{}, false
+	}
+	return backends.LocalDecision(backends.Denied, "no token, and auto_token is false"), true
+}
+
 func (b *Backend) checkAt(ctx context.Context, r *backends.Request, now time.Time) (backends.Decision, error) {
+	if d, isDecided := b.DecideWithoutCall(r); isDecided {
+		return d, nil
+	}
 	token := httpbackend.QueryValue(r.Query, "token")
-	switch {
-	case token != "":
-	case b.autoToken:
+	if token == "" {
 		token = r.Session.UUID()
-	default:
-		return backends.Decision{
-			Verdict: backends.Denied, Source: backends.FromLocal, Reason: "no token, and auto_token is false",
-		}, nil
 	}
 	return b.Decide(ctx, httpbackend.Call{Parameters: b.parameters(r, token, now), Credentials: r.Headers})
 }

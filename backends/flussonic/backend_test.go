@@ -274,6 +274,33 @@ func TestCheck_Tokens(t *testing.T) {
 	}
 }
 
+// TestBackend_DecideWithoutCall denies a viewer without a token in an outage too, alone and as a member of another backend.
+func TestBackend_DecideWithoutCall(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]backends.BreakerState{"nobody listens": backends.BreakerClosed, "open": backends.BreakerOpen} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, "http://127.0.0.1:9", func(c *Config) { c.AutoToken = false })
+			c := chain.New("middleware", chain.DefaultConfig(), b, chain.Deps{Kind: "flussonic", DefaultPolicy: backends.PolicyAllow})
+			order := backends.ForcedBreaker{IsForced: true, State: state, Until: time.Now().Add(time.Hour), Version: 1}
+			if err := c.Force(order); err != nil {
+				t.Fatal(err)
+			}
+			for token, want := range map[string]backends.Verdict{"": backends.Denied, "123": backends.Allowed} {
+				r := backendtest.NewRequest(token)
+				checked, err := c.Check(t.Context(), r)
+				fallback, fallbackErr := c.Fallback(r, &backends.Failure{Kind: backends.FailureBreakerOpen})
+				if err != nil || fallbackErr != nil || checked.Verdict != want || fallback.Verdict != want {
+					t.Errorf("token %q: %v (%v), and in its place %v (%v); want %v", token, checked, err, fallback, fallbackErr, want)
+				}
+			}
+			if d, err := c.WithoutFailOpen().Check(t.Context(), backendtest.NewRequest("")); err != nil || d.Verdict != backends.Denied {
+				t.Errorf("a member's: %v, %v; want denied", d, err)
+			}
+		})
+	}
+}
+
 func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")

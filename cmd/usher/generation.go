@@ -192,7 +192,7 @@ func (n *node) addBackend(g *generation, name string, parts kindDeps, members []
 		OnCall: n.onCall(name, g.stats[name]), OnState: n.onBreaker(g, name),
 	}
 	if remote, isRemote := b.Settings.common().(remoteSettings); isRemote {
-		g.chains[name] = chain.New(name, remote.Chain, a, deps)
+		g.chains[name] = chain.New(name, remote.Chain, a.Backend, deps)
 	} else {
 		g.chains[name] = chain.NewLocal(name, b.Settings.common().onFailure(), a.Backend, members, deps)
 	}

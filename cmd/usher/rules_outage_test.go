@@ -58,3 +58,22 @@ func TestNode_RulesInOutage(t *testing.T) {
 		})
 	}
 }
+
+// TestNode_TokenRequiredInOutage asks for a channel without a token while the backend is down that denies such a viewer without a call.
+func TestNode_TokenRequiredInOutage(t *testing.T) {
+	t.Parallel()
+	origin := httptest.NewServer(stage.NewOrigin(stage.Config{}))
+	t.Cleanup(origin.Close)
+	text := strings.NewReplacer("http://127.0.0.1:9", origin.URL, ", required: [token]", "",
+		"kind: httprequest", "kind: flussonic, auto_token: false, on_failure: allow").Replace(settingsFor("http://127.0.0.1:1"))
+	n, address, _ := launchNode(t, text, sdktrace.NewTracerProvider())
+	order := backends.ForcedBreaker{IsForced: true, State: backends.BreakerOpen, Until: time.Now().Add(time.Hour), Version: 1}
+	if err := n.current.Load().chains["portal"].Force(order); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]int{"": http.StatusForbidden, "?token=1": http.StatusOK} {
+		if got, _ := get(t, address+"/play/a001/index.m3u8"+query); got != want {
+			t.Errorf("query %q: %d, want %d", query, got, want)
+		}
+	}
+}
