@@ -117,8 +117,8 @@ func basicAuthorization(user *url.Userinfo) string {
 // checkOnce calls the adapter itself, without its breaker and outage policy, and reports what that policy does on a
 // failure. The members of a composite backend keep their breakers.
 func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, backends.Verdict) {
-	timeout := n.current.Load().settings.Backends[q.Backend].rules().Timeout
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	s := n.current.Load().settings
+	ctx, cancel := context.WithTimeout(ctx, s.Backends[q.Backend].rules().Timeout)
 	defer cancel()
 	ctx, calls := httpbackend.WithTrace(ctx)
 	d, err := n.current.Load().adapters[q.Backend].Check(ctx, q)
@@ -126,20 +126,20 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 		d.Verdict, d.Reason = backends.Denied, "no backend has an opinion on the viewer: "+d.Reason
 	}
 	report := checkReport{
-		Backend: q.Backend, Kind: n.current.Load().settings.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
+		Backend: q.Backend, Kind: s.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
 		Verdict: d.Verdict.String(), Reason: d.Reason, User: d.User, UserID: d.UserID, Redirect: d.Redirect,
 		Challenge:   d.Challenge,
 		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),
 	}
 	report.setCalls(calls.Entries())
 	if err != nil {
-		report.Verdict, report.Reason = "no answer", failureHint(err, timeout)
+		report.Verdict, report.Reason = "no answer", failureHint(err, s)
 		report.setWarning(outageHint(n.current.Load().chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
 	if d.ValidFor > 0 {
-		report.ValidFor = max(d.ValidFor, n.current.Load().settings.Sessions.Recheck.Min).String()
+		report.ValidFor = min(max(d.ValidFor, s.Sessions.Recheck.Min), s.Sessions.Recheck.Max).String()
 	}
 	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
 	return report, d.Verdict

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"usher/backends"
 	"usher/backends/setting"
@@ -11,7 +10,7 @@ import (
 
 // failureHint returns the error with its usual cause and what to check. The causes are those that Astra's manual lists
 // (refused, hanging, wrong URL), and related ones.
-func failureHint(err error, timeout time.Duration) string {
+func failureHint(err error, s *settings) string {
 	f := backends.AsFailure(err)
 	if f == nil {
 		return err.Error()
@@ -19,7 +18,7 @@ func failureHint(err error, timeout time.Duration) string {
 	text := err.Error()
 	switch {
 	case f.Kind == backends.FailureTimeout:
-		return fmt.Sprintf("%s: the request hangs; check the network and timeout=%v", text, timeout)
+		return text + ": the request hangs; check the network" + timeoutHint(s, f.Backend)
 	case f.Kind == backends.FailureTransport:
 		return text + transportHint(err)
 	case f.Status == 404:
@@ -37,6 +36,16 @@ func failureHint(err error, timeout time.Duration) string {
 	default:
 		return text + ": another server than the backend answers; check address"
 	}
+}
+
+// timeoutHint names the setting that bounds a call of the backend; empty for a kind without one.
+func timeoutHint(s *settings, backend string) string {
+	if b := s.Backends[backend]; b != nil {
+		if remote, isRemote := b.Settings.common().(remoteSettings); isRemote {
+			return fmt.Sprintf(" and backends.%s.timeout=%v", backend, remote.Chain.Timeout)
+		}
+	}
+	return ""
 }
 
 // transportHint returns the usual cause of a connection that failed with that error.

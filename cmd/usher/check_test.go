@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"usher/backends/backendtest"
 )
@@ -122,6 +123,34 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "http:", "https:", 1))), 2,
 			"http:// against https://")
 	})
+}
+
+// TestFailureHint_TimeoutOfTheBackend has a backend hang, alone and below another one, which has no timeout of its own.
+func TestFailureHint_TimeoutOfTheBackend(t *testing.T) {
+	m := middleware(t)
+	if err := m.SetMode(backendtest.Hang()); err != nil {
+		t.Fatal(err)
+	}
+	const remote = `{ kind: httprequest, address: %q, timeout: 200ms }`
+	for above, name := range map[string]string{
+		"": "portal",
+		"  portal: { kind: any, backends: [ billing ] }\n":                                            "billing",
+		"  portal: { kind: rules, rules: [ { backend: billing } ], default: deny }\n":                 "billing",
+		"  portal: { kind: any, backends: [ gate ] }\n  gate: { kind: any, backends: [ billing ] }\n": "billing",
+	} {
+		settings := checkSettings(above + "  " + name + ": " + fmt.Sprintf(remote, m.URL()+"/check") + "\n")
+		wantCheck(t, settings, 2, "the request hangs; check the network and backends."+name+".timeout=200ms")
+	}
+}
+
+// TestCheckCommand_Run_Validity checks a viewer whose answer holds longer than answers may.
+func TestCheckCommand_Run_Validity(t *testing.T) {
+	m := middleware(t)
+	settings := checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check"))
+	m.SetUser("good", backendtest.User{ValidFor: time.Second})
+	wantCheck(t, settings+"sessions: { recheck: { min: 20s } }\n", 0, "valid for 20s")
+	m.SetUser("good", backendtest.User{ValidFor: time.Hour})
+	wantCheck(t, settings+"sessions: { recheck: { max: 30m } }\n", 0, "valid for 30m0s")
 }
 
 func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
