@@ -49,7 +49,7 @@ type Config struct {
 	MaxConnectionAge time.Duration `yaml:"max_connection_age"`
 	// MaxResponseHeaderSize bounds the headers of an answer. A larger answer is malformed.
 	MaxResponseHeaderSize setting.ByteSize `yaml:"max_response_header_size"`
-	// MaxBodySize bounds the body in the same way.
+	// MaxBodySize bounds the body in the same way, where it is needed.
 	MaxBodySize setting.ByteSize `yaml:"max_body_size"`
 
 	// AllowedNetworks are the networks besides the internet, and the private network of Address, to which a redirect is followed.
