@@ -318,17 +318,27 @@ func TestNode_Nodes_RedisUnavailable(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	a, _ := startPeer(t, testConfig(server), "a", func(o *Options) { o.Sessions = func() int { return 7 } })
-	b, _ := startPeer(t, testConfig(server), "b", nil)
+	b, stop := startPeer(t, testConfig(server), "b", nil)
 	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
+	isKnown := func(since time.Time, id string) bool {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // so that it does not ask Redis
+		nodes, err := a.Nodes(ctx)
+		return errors.Is(err, context.Canceled) && len(nodes) == 2 && nodes[1].ID == id && nodes[1].LastSeen.After(since) && nodes[1].IsAlive
+	}
 	known, err := a.Nodes(t.Context())
 	must(t, err)
 	beat := time.Now()
-	redistest.Eventually(t, "b is known to live", func() bool {
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		nodes, err := a.Nodes(ctx)
-		return errors.Is(err, context.Canceled) && len(nodes) == 2 && nodes[1].LastSeen.After(beat) && nodes[1].IsAlive
-	})
+	redistest.Eventually(t, "b is known to live", func() bool { return isKnown(beat, known[1].ID) })
+	must(t, a.AwaitBans(t.Context())) // until then each heartbeat lists the nodes
+	stop()
+	b, _ = startPeer(t, testConfig(server), "b", nil)
+	redistest.Eventually(t, "b lives again", func() bool { return b.Live() == 2 })
+	known, err = b.Nodes(t.Context())
+	must(t, err)
+	known[0].IsSelf, known[1].IsSelf = true, false // as a sees them
+	beat = time.Now()
+	redistest.Eventually(t, "the new b is known to live", func() bool { return isKnown(beat, known[1].ID) })
 	server.Signal(syscall.SIGKILL)
 	nodes, err := a.Nodes(t.Context())
 	if !errors.Is(err, backends.ErrStoreUnavailable) || len(nodes) != 2 {

@@ -263,7 +263,7 @@ func (b *Broker) heartbeat(
 		notify(b.wakeOnly) // the other nodes wait for that
 	}
 	b.revocations.sendQueued(ctx)
-	if !b.registry.confirmOthers(reply.liveNodes) {
+	if !b.registry.confirmOthers(reply.live) {
 		_, _ = b.registry.list(ctx, b.client.Run, "") // it serves names alone, and the next heartbeat tries again
 	}
 	others, _ := b.registry.lastOthers()

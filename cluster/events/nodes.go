@@ -35,8 +35,8 @@ type NodeStatus struct {
 
 // heartbeatReply is what a heartbeat returns: what this node may have missed.
 type heartbeatReply struct {
-	ms             int64 // Redis' clock
-	liveNodes      int
+	ms             int64    // Redis' clock
+	live           []string // the ids of the nodes that are alive
 	epoch          string
 	epochAge       time.Duration
 	lastRevocation streamID
@@ -105,14 +105,15 @@ func (r *nodeRegistry) announce(ctx context.Context, status string, number uint6
 	if len(fields) != 6 {
 		return heartbeatReply{}, fmt.Errorf("BUG: script node_heartbeat returned %d fields", len(fields))
 	}
-	h := heartbeatReply{
-		ms: redisclient.Int(fields[0]), liveNodes: int(redisclient.Int(fields[1])), epoch: redisclient.Text(fields[2]),
+	h := heartbeatReply{ms: redisclient.Int(fields[0]), epoch: redisclient.Text(fields[2])}
+	for _, id := range redisclient.List(fields[1]) {
+		h.live = append(h.live, redisclient.Text(id))
 	}
 	h.lastRevocation, _ = parseStreamID(redisclient.Text(fields[3]))
 	h.epochAge = redisclient.Duration(redisclient.Int(fields[4]))
 	h.forced = redisclient.List(fields[5])
 	r.clock.Set(h.ms, sentAt)
-	r.liveNodes.Store(int64(max(1, h.liveNodes)))
+	r.liveNodes.Store(int64(max(1, len(h.live))))
 	return h, nil
 }
 
@@ -207,12 +208,17 @@ func (r *nodeRegistry) lastSeen() []session.NodeInfo {
 	return nodes
 }
 
-// confirmOthers reports whether the last list has as many live nodes as that. Then those that it has still live.
-func (r *nodeRegistry) confirmOthers(liveNodes int) (isCurrent bool) {
+// confirmOthers reports whether the nodes with these ids are this one and the others of the last list. Then those still live.
+func (r *nodeRegistry) confirmOthers(live []string) (isCurrent bool) {
 	now := time.Now().UTC()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if isCurrent = liveNodes == len(r.others)+1; isCurrent {
+	known := []string{r.nodeID}
+	for _, n := range r.others {
+		known = append(known, n.ID)
+	}
+	slices.Sort(known)
+	if isCurrent = slices.Equal(slices.Sorted(slices.Values(live)), known); isCurrent {
 		for i := range r.others {
 			r.others[i].LastSeen = now
 		}

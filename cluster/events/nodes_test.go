@@ -35,8 +35,8 @@ func TestNodeRegistry_SetWritten_NewOnce(t *testing.T) {
 
 func TestNodeRegistry_SetOthers_LiveAlone(t *testing.T) {
 	t.Parallel()
-	r := new(nodeRegistry)
-	if !r.confirmOthers(1) {
+	r := &nodeRegistry{nodeID: "self"}
+	if !r.confirmOthers([]string{"self"}) {
 		t.Error("a node that knows no other is not taken for the only one")
 	}
 	self, dead, other := listed("self", ""), listed("dead", ""), listed("other", "")
@@ -46,9 +46,19 @@ func TestNodeRegistry_SetOthers_LiveAlone(t *testing.T) {
 	if !slices.Equal(ids, []string{"other"}) || !slices.Equal(names, []string{"n2"}) {
 		t.Errorf("the others are %v, %v; want the one that lives", ids, names)
 	}
-	for live, want := range map[int]bool{1: false, 2: true, 3: false} {
-		if got := r.confirmOthers(live); got != want {
-			t.Errorf("%d live nodes: the list is current %t, want %t", live, got, want)
+	for name, test := range map[string]struct {
+		live []string
+		want bool
+	}{
+		"all":              {[]string{"self", "other"}, true},
+		"in another order": {[]string{"other", "self"}, true},
+		"this one":         {[]string{"self"}, false},
+		"one more":         {[]string{"self", "other", "fresh"}, false},
+		"as many":          {[]string{"self", "fresh"}, false},
+		"without this one": {[]string{"other"}, false},
+	} {
+		if got := r.confirmOthers(test.live); got != test.want {
+			t.Errorf("%s: the list is current %t, want %t", name, got, test.want)
 		}
 	}
 	if r.others[0].ID != (session.NodeInfo{ID: "other"}).ID {

@@ -13,7 +13,7 @@
 -- ARGV[7]  the node's channel
 -- ARGV[8]  the number of the heartbeat, which is published on that channel: the node then knows that it receives messages
 --
--- Result   a list: Redis' clock in ms, how many nodes are alive, the epoch, the id of the last revocation ("0-0": none),
+-- Result   a list: Redis' clock in ms, the ids of the nodes that are alive, the epoch, the id of the last revocation ("0-0": none),
 --          how long ago the epoch began in ms, the orders: each backend and what is stored of it
 local nodes, heartbeats, state, forced = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, status, nodeTTL, forgetAfter, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -45,5 +45,5 @@ redis.call('PEXPIRE', heartbeats, forgetAfter)
 redis.call('PEXPIRE', state, ttl)
 
 local known = redis.call('HMGET', state, 'epoch', 'last', 'began')
-return {now, redis.call('ZCOUNT', heartbeats, '(' .. (now - nodeTTL), '+inf'),
+return {now, redis.call('ZRANGEBYSCORE', heartbeats, '(' .. (now - nodeTTL), '+inf'),
   known[1] or '', known[2] or '0-0', now - tonumber(known[3] or 0), redis.call('HGETALL', forced)}
