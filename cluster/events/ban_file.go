@@ -54,7 +54,7 @@ type BanFile struct {
 func CheckBanFile(path string) error {
 	db, err := bbolt.Open(path, 0, &bbolt.Options{ReadOnly: true, Timeout: time.Nanosecond, OpenFile: openWritable})
 	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout), errors.Is(err, errEmptyFile):
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
 		return checkFolder(filepath.Dir(path))
@@ -67,14 +67,20 @@ func CheckBanFile(path string) error {
 // leastFileBytes is what bbolt writes at first, four pages. It would crash on a part of them.
 const leastFileBytes = 4 * 4096
 
+// errEmptyFile means that a full disk may have left the file of the first start. bbolt would write to it, though it only reads.
+var errEmptyFile = errors.New("it is empty")
+
 // openWritable opens a file that is only read, so that one that cannot be written is found too.
 func openWritable(path string, _ int, _ os.FileMode) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	if info, err := f.Stat(); err == nil && info.Size() > 0 && info.Size() < leastFileBytes {
+	if info, err := f.Stat(); err == nil && info.Size() < leastFileBytes {
 		_ = f.Close()
+		if info.Size() == 0 {
+			return nil, errEmptyFile
+		}
 		return nil, fmt.Errorf("has %d bytes, fewer than any file of bans; delete it, if a full disk left it of the first start", info.Size())
 	}
 	return f, nil

@@ -293,11 +293,13 @@ func TestCheckBanFile(t *testing.T) {
 	whole, err := os.ReadFile(path("unused.db"))
 	must(t, err)
 	must(t, os.WriteFile(path("part.db"), whole[:8192], 0o600))
+	must(t, os.WriteFile(path("empty.db"), nil, 0o600))
 	for name, test := range map[string]struct{ file, want string }{
-		"a node uses it":      {"used.db", ""},
-		"no node uses it":     {"unused.db", ""},
-		"it is not there yet": {"new.db", ""},
-		"it holds no bans":    {"none.db", "open " + path("none.db") + ": invalid database"},
+		"a node uses it":       {"used.db", ""},
+		"no node uses it":      {"unused.db", ""},
+		"it is not there yet":  {"new.db", ""},
+		"it holds no bans":     {"none.db", "open " + path("none.db") + ": invalid database"},
+		"a full disk took all": {"empty.db", ""},
 		"a full disk took a part": {
 			"part.db", "open " + path("part.db") + ": has 8192 bytes, fewer than any file of bans; delete it, if a full disk left it of the first start",
 		},
@@ -314,8 +316,11 @@ func TestCheckBanFile(t *testing.T) {
 			}
 		})
 	}
-	if made, err := os.ReadDir(folder); err != nil || len(made) != 4 {
-		t.Errorf("the folder has %v, %v; want the four files of before", made, err)
+	if made, err := os.ReadDir(folder); err != nil || len(made) != 5 {
+		t.Errorf("the folder has %v, %v; want the five files of before", made, err)
+	}
+	if empty, err := os.ReadFile(path("empty.db")); err != nil || len(empty) > 0 {
+		t.Errorf("the empty file has %d bytes, %v", len(empty), err)
 	}
 }
 
