@@ -409,10 +409,15 @@ func TestRun_Sessions_Errors(t *testing.T) {
 	t.Parallel()
 	address, _ := fakeAPI(t, http.StatusOK, "{}", "", false)
 	forbidding, _ := fakeAPI(t, http.StatusForbidden, `token "grafana" has the role read; unban needs the role write`, "", false)
+	limiting, _ := fakeAPI(t, http.StatusTooManyRequests, "too many requests without a known token; wait a minute", "", false)
 	tests := map[string]struct {
 		args []string
 		want string
 	}{
+		"a wrong token after many": {
+			[]string{"list", "--admin", limiting, "--token", apiToken},
+			"usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens; after many wrong ones, wait a minute before you try another\n",
+		},
 		"a token that only reads": {
 			[]string{"unban", "b1", "--admin", forbidding, "--token", apiToken},
 			"usher: --token (or USHER_ADMIN_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",

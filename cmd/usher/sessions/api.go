@@ -16,6 +16,8 @@ import (
 // maxAPIResponse bounds a response. A thousand sessions, the most in one list, take a megabyte at most.
 const maxAPIResponse = 16 << 20
 
+var errNotAccepted = errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens")
+
 // get calls the API and prints the response, with show unless JSON is wanted.
 func (f adminFlags) get(r Runtime, path string, query url.Values, into any, show func() error) error {
 	return f.call(r, http.MethodGet, path, query, nil, into, show)
@@ -71,7 +73,9 @@ func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 		}
 		return ErrNegative
 	case http.StatusUnauthorized:
-		return errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens")
+		return errNotAccepted
+	case http.StatusTooManyRequests: // a known token is never slowed
+		return fmt.Errorf("%w; after many wrong ones, wait a minute before you try another", errNotAccepted)
 	case http.StatusForbidden:
 		return fmt.Errorf("--token (or USHER_ADMIN_TOKEN): %s", text)
 	case http.StatusConflict:
