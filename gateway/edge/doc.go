@@ -25,7 +25,8 @@
 //   - An edge's own session id is never an identity by itself: credentials, channel, address and the edge's address count too.
 //   - What an edge with sessions did not report is told to no backend as if it had ([CheckRequest.Report]).
 //   - No dialect reads a header that the samples in deploy/edges do not set, so no viewer can inject one.
-//   - Only GET and HEAD are ever allowed, because an edge passes on to its origin what is allowed.
+//   - Only GET and HEAD are ever allowed, because an edge passes on to its origin what is allowed. A route that does not enforce
+//     allows OPTIONS too.
 //   - A fingerprint may name sessions that are over. The gateway matches none of those.
 //
 // Decided: a missing field is empty and no error where cesbo/auth-proxy accepts the request (astra, alta). It is an error
@@ -33,8 +34,9 @@
 // of fingerprints is the node's own. An edge's session id reaches backends of its own contract alone; for others, whose ids
 // have another form, one is derived from ours. Usher counts a session's checks itself, since it checks when the edge does not.
 //
-// Refused: 200 for OPTIONS, whatever its header says. A browser's preflight shows no credentials, and looks like any viewer's OPTIONS,
-// for which an origin that ignores methods sends the media. So the samples let the edge answer OPTIONS itself, without Usher.
+// Refused: 200 for OPTIONS, whatever its header says, on a route that enforces. A browser's preflight shows no credentials, and looks
+// like any viewer's OPTIONS, for which an origin that ignores methods sends the media. So the samples let the edge answer OPTIONS
+// itself, without Usher.
 //
 // Refused: 302 to Flussonic, whose last open version treats it as allowed. Statuses other than 200 and 403 to Astra, which
 // documents no meaning for them beside 401, and says that it admits every viewer when the backend is unreachable. A challenge
