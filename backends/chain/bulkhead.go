@@ -101,7 +101,7 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.D
 			q.release(got, err)
 		}()
 	}
-	if isSent := got != nil; isSent && r.OnSent != nil {
+	if got != nil && r.OnSent != nil {
 		r.OnSent()
 	}
 	return b.next.Check(ctx, r)

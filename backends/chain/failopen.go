@@ -48,7 +48,8 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 }
 
 // Fallback returns what the policy decides after err, the error of a check; nil: the viewer's time to wait is over and
-// the check still runs. What the adapter decides without a call stands. It calls no backend. An err that is neither a failure nor nil is returned unchanged.
+// the check still runs. What the adapter decides without a call stands. It calls no backend. An err that is neither a failure
+// nor nil is returned unchanged.
 //
 // A failure that a viewer can cause admits no unknown viewer unless the breaker, which no single viewer can open, is
 // open too.
