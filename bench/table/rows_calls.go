@@ -125,7 +125,7 @@ func (b *bed) startRedis(ctx context.Context, key string) (yaml string, stop fun
 		stop()
 		return "", nil, err
 	}
-	return fmt.Sprintf("cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: \"a secret of the table\" } ] }", socket), stop, nil
+	return fmt.Sprintf("cluster: { redis: { addresses: [ %q ] }, encryption_keys: [ { id: a, secret: \"a secret of the table\" } ], session_ttl: 3h }", socket), stop, nil
 }
 
 func awaitSocket(ctx context.Context, p *process.Process, socket string) error {
