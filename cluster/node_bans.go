@@ -172,7 +172,7 @@ func (n *Node) Kick(
 	var banErr, storeErr error
 	var writes sync.WaitGroup // at once, since the kick is to hold soon
 	writes.Go(func() { banErr = n.storeBans(ctx, bans...) })
-	writes.Go(func() { storeErr = n.RevokeSession(ctx, id, time.Time{}) })
+	writes.Go(func() { storeErr = n.revokeTicketsOf(ctx, id, opened) })
 	revokeErr := n.Revoke(ctx, v)
 	writes.Wait()
 	return b, cmp.Or(invalid, banErr, storeErr, revokeErr)

@@ -75,7 +75,9 @@ func (n *Node) kickInTurn(ctx context.Context, kick session.Ban, sessions []sess
 		begun := len(kicked)
 		for _, s := range turn {
 			if !n.bans.IsKicked(kick.ID, s.ID()) {
-				kicked = append(kicked, n.viewer(s.ID(), s.Request(), s.Decision()))
+				v := n.viewer(s.ID(), s.Request(), s.Decision())
+				v.Opened = s.Ticket().Opened
+				kicked = append(kicked, v)
 			}
 		}
 		groups := events.Group(kick, kicked[begun:])
@@ -134,13 +136,27 @@ func (n *Node) refuseByRecord(ctx context.Context, kick session.Ban, kicked []ev
 func (n *Node) revokeTickets(ctx context.Context, viewers []events.Viewer, kickedAt time.Time) {
 	var failed atomic.Int64
 	forEach(viewers, func(i int) {
-		if err := n.RevokeSession(ctx, viewers[i].Session, kickedAt); err != nil {
+		opened := kickedAt
+		if v := &viewers[i]; v.Opened.After(opened) { // by a node whose clock is ahead
+			opened = v.Opened
+		}
+		if err := n.RevokeSession(ctx, viewers[i].Session, opened); err != nil {
 			failed.Add(1)
 		}
 	})
 	if count := failed.Load(); count > 0 {
 		n.o.Logger.Warn("tickets of kicked sessions not revoked yet, they are when redis has recovered", slog.Int64("sessions", count))
 	}
+}
+
+// revokeTicketsOf revokes all tickets of a session that was opened at that time.
+func (n *Node) revokeTicketsOf(ctx context.Context, id backends.SessionID, opened time.Time) error {
+	err := n.RevokeSession(ctx, id, time.Time{})
+	if err != nil && opened.After(time.Now()) {
+		// It is stored later, as of this node's clock. That of the node that opened the session is ahead.
+		_ = n.RevokeSession(ctx, id, opened)
+	}
+	return err
 }
 
 // forEach calls f with the index of each viewer, for many at once.

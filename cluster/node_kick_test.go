@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"testing"
@@ -18,11 +19,13 @@ type kickedSession struct {
 	session.Handle
 	request  *backends.Request
 	decision *backends.Decision
+	ticket   session.Ticket
 }
 
 func (s kickedSession) ID() backends.SessionID       { return s.request.Session }
 func (s kickedSession) Request() *backends.Request   { return s.request }
 func (s kickedSession) Decision() *backends.Decision { return s.decision }
+func (s kickedSession) Ticket() session.Ticket       { return s.ticket }
 
 // kickedSessions are sessions of a channel. The middleware names every second viewer.
 func kickedSessions(count int) []session.Handle {
@@ -174,6 +177,51 @@ func TestNode_KickAll_Tickets(t *testing.T) {
 		if must(t, err); got.Record.RevokedBefore.Before(before.Truncate(time.Second)) || got.Record.RevokedBefore.After(after) {
 			t.Fatalf("the tickets of %s are revoked until %v, want a time from %v to %v", s.ID(), got.Record.RevokedBefore, before, after)
 		}
+	}
+}
+
+// TestNode_KickAll_ClockAhead revokes the ticket of a session that a node has opened whose clock is ahead: it would be good again once the
+// kick is over.
+func TestNode_KickAll_ClockAhead(t *testing.T) {
+	t.Parallel()
+	_, peers := startPeers(t, 1)
+	opened := time.Now().Add(10 * time.Minute).Truncate(time.Second)
+	s := kickedSession{request: &backends.Request{Session: idOf(1), Backend: "portal", Channel: "goal"}, ticket: session.Ticket{Opened: opened}}
+	must(t, peers[0].KickAll(t.Context(), kickFor(time.Second), []session.Handle{s}))
+	wantRevoked(t, peers[0], opened)
+}
+
+// TestNode_Kick_Unavailable_ClockAhead does so for one session, and while Redis is unavailable.
+func TestNode_Kick_Unavailable_ClockAhead(t *testing.T) {
+	t.Parallel()
+	server, opened := redistest.Start(t), time.Now().Add(10*time.Minute).Truncate(time.Second)
+	c := testConfig(server)
+	c.RedisTimeout = time.Second
+	p, _ := startPeer(t, c, "n1", nil)
+	server.Signal(syscall.SIGSTOP)
+	redistest.Eventually(t, "redis is unavailable", func() bool {
+		_, _ = p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
+		return p.redis.IsDown()
+	})
+	_, err := p.Kick(t.Context(), idOf(1), opened, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Second)}, nil)
+	if !errors.Is(err, backends.ErrStoreUnavailable) {
+		t.Errorf("got %v, want ErrStoreUnavailable", err)
+	}
+	server.Signal(syscall.SIGCONT)
+	wantRevoked(t, p, opened)
+}
+
+// wantRevoked waits until the store has a tombstone of session 1, and fails unless it covers tickets that were opened then.
+func wantRevoked(t *testing.T, p *peer, opened time.Time) {
+	t.Helper()
+	var record session.Record
+	redistest.Eventually(t, "a tombstone is stored", func() bool {
+		got, err := p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), KnownRevision: 1})
+		record = got.Record
+		return err == nil && !record.RevokedBefore.IsZero()
+	})
+	if record.RevokedBefore.Before(opened) {
+		t.Errorf("tickets are revoked until %v, want %v", record.RevokedBefore, opened)
 	}
 }
 

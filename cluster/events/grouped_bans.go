@@ -22,6 +22,8 @@ const (
 // Viewer is who is refused when their session is kicked with many others.
 type Viewer struct {
 	Session backends.SessionID
+	// Opened is when the session was opened, by the clock of the node that opened it.
+	Opened time.Time
 	// User is their id or name, Credentials what a ban of their credentials holds; each is empty if it is unknown.
 	User, Credentials string
 	// Backend and Channel are those of the session.
