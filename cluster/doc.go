@@ -131,6 +131,11 @@
 // ticket is older than tickets.revive_for. Likewise nothing is known of bans that all nodes and Redis have lost at once, unless
 // a node keeps them in cluster.state_dir. 10,000 tombstones are kept of one ban, and 100,000 in all.
 //
+// Decided: nodes notice that Redis has lost its data by the epoch, which lies with what all nodes share. Of a Redis Cluster that loses
+// the master and the replicas of other hash slots alone they notice nothing: bans hold, and each session that runs is stored again with
+// its next heartbeats, but the tombstones of sessions that ended there are lost. The ticket of one that was denied before admits again
+// on a node that does not remember the denial, until its viewer shows credentials or it is older than tickets.revive_for.
+//
 // Decided: Memory loses everything when the node restarts; then a ticket speaks for its session until credentials arrive. A
 // stream that is missing from its user's set joins it again instead of being denied, or a flush would deny every viewer. The
 // counters of a killed node are lost, and the records of its sessions say so.
