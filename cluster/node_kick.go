@@ -45,7 +45,7 @@ func (n *Node) KickAll(ctx context.Context, kick session.Ban, sessions []session
 	n.kicks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, revokeTimeout)
 		defer cancel()
-		defer context.AfterFunc(n.kicking, cancel)()
+		defer context.AfterFunc(n.kicking, cancel)() //nolint:contextcheck // the end of the node ends it too
 		n.refuseByRecord(ctx, kick, kicked)
 		n.revokeTickets(ctx, kicked, kickedAt)
 	})
