@@ -23,6 +23,7 @@ type ring struct {
 	// names is how many names the segments have; zero: each has its own. keyNames counts those of the keys, which change with
 	// every third segment; zero: there are none.
 	names, keyNames int
+	mark            string // in each name, before the number
 	listed          int
 	target          time.Duration
 	hasETag         bool
@@ -36,7 +37,7 @@ func (o *ring) name(kind string, n, names int) string {
 	if names > 0 {
 		n %= names
 	}
-	return fmt.Sprint(kind, n)
+	return kind + o.mark + strconv.Itoa(n)
 }
 
 // published returns the number of the newest segment.
@@ -66,6 +67,9 @@ func (o *ring) playlist() string {
 
 func (o *ring) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	file := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if strings.Contains(o.mark, "%") {
+		file = r.URL.EscapedPath()[strings.LastIndexByte(r.URL.EscapedPath(), '/')+1:]
+	}
 	if file == "index.m3u8" {
 		_, _ = io.WriteString(w, o.playlist())
 		return
@@ -190,12 +194,21 @@ func TestServe_NamesUsedAgain_NewBytes(t *testing.T) {
 // TestServe_Listed_StaysFresh counts the fetches of segments whose origin states no lifetime.
 func TestServe_Listed_StaysFresh(t *testing.T) {
 	t.Parallel()
-	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInNone} {
-		t.Run(ticketIn.String(), func(t *testing.T) {
+	for name, tc := range map[string]struct {
+		ticketIn hls.TicketTransport
+		mark     string
+	}{
+		"protected":                {hls.TicketInPath, ""},
+		"unprotected":              {hls.TicketInNone, ""},
+		"names that need escapes":  {hls.TicketInPath, " é"},
+		"names that have escapes":  {hls.TicketInPath, "%20"},
+		"unprotected, and escapes": {hls.TicketInNone, " "},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				o := &ring{listed: 5, target: 6 * time.Second}
-				node := newMemoryServer(t, func(c *Config) { c.Routes[0].TicketIn = ticketIn }, o.serve(t))
+				o := &ring{listed: 5, target: 6 * time.Second, mark: tc.mark}
+				node := newMemoryServer(t, func(c *Config) { c.Routes[0].TicketIn = tc.ticketIn }, o.serve(t))
 				for time.Since(o.start) < 5*time.Minute {
 					for _, u := range watchRing(t, node).segments {
 						getFrom(t, node, u)

@@ -182,8 +182,12 @@ func (l *locator) locate(listed hls.Listed) (string, bool) {
 	if !ok {
 		return "", false
 	}
+	plain, isPlain := l.plain(&listed, &sealed)
+	if isPlain {
+		sealed.Path = urlpath.Escape(sealed.Path) // as players request it
+	}
 	l.note(&listed, &sealed)
-	if plain, ok := l.plain(&listed, &sealed); ok {
+	if isPlain {
 		return plain, true
 	}
 	if !listed.IsKnown() || l.place == "" {
