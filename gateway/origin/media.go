@@ -251,7 +251,10 @@ func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead
 			return nil, fmt.Errorf("%w: requested %s, got Content-Range %q of %d bytes", errMalformed,
 				f.wantedRange, a.Header.Get("Content-Range"), h.length)
 		}
-		h.status, h.partRange, h.length = a.StatusCode, part, part.hi-part.lo
+		h.status, h.partRange = a.StatusCode, part
+		if part.total >= 0 { // else it is as long as it comes: the end may be that of all numbers, of what still grows (RFC 8673)
+			h.length = part.hi - part.lo
+		}
 	}
 	return h, nil
 }
@@ -259,7 +262,8 @@ func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead
 // storableEntry returns the entry of a completed fetch, empty if it must not be stored.
 func (o *Origin) storableEntry(f *fetch, h *responseHead) *entry {
 	o.count.bytes.Add(uint64(f.body.size))
-	if !h.caching.isStorable || !f.isComplete() {
+	isCut := h.status == http.StatusPartialContent && f.body.size != h.partRange.hi-h.partRange.lo
+	if !h.caching.isStorable || !f.isComplete() || isCut {
 		o.count.passedThrough.Add(1)
 		return &entry{} // removes the previous entry
 	}

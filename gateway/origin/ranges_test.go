@@ -408,3 +408,29 @@ func TestContentRange_Satisfies(t *testing.T) {
 		}
 	}
 }
+
+// TestMedia_RangeOfGrowingObject gets a range whose end is that of all numbers, of what the origin still writes (RFC 8673).
+func TestMedia_RangeOfGrowingObject(t *testing.T) {
+	t.Parallel()
+	const contentRange = "bytes 1000-9007199254740991/*"
+	var requests atomic.Int32
+	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		w.Header().Set("Content-Type", "video/mp4")
+		w.Header().Set("Content-Range", contentRange)
+		w.WriteHeader(http.StatusPartialContent)
+		for range 3 {
+			_, _ = io.WriteString(w, "part ")
+			_ = http.NewResponseController(w).Flush()
+		}
+	})})
+	for want := range int32(2) {
+		s, body := mustMedia(t, o, Request{Path: "/seg.mp4", Range: "bytes=1000-9007199254740991"})
+		if s.Status != 206 || s.ContentRange != contentRange || s.ContentLength != -1 || body != "part part part " {
+			t.Errorf("got %d, Content-Range %q, Content-Length %d, %q", s.Status, s.ContentRange, s.ContentLength, body)
+		}
+		if got := requests.Load(); got != want+1 {
+			t.Errorf("%d requests to the origin, want %d: the range is not all there is", got, want+1)
+		}
+	}
+}
