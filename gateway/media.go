@@ -47,7 +47,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	resp.Set("Content-Type", mediaContentType(s.ContentType, from.path))
 	resp.Set("Last-Modified", s.LastModified)
 	resp.Set("Etag", s.ETag)
-	resp.Set("Cache-Control", s.CacheControl)
+	resp.Set("Cache-Control", rc.cacheControl(s.Header))
 	resp.Set("Content-Range", s.ContentRange)
 	// Not by rc.now: where this request fetched the object, that is before the origin's response, and a second would be missing.
 	if age := time.Since(s.Fetched) / time.Second; age > 0 {
@@ -61,6 +61,14 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 		}
 	}
 	return nil
+}
+
+// cacheControl returns the Cache-Control of media. Only what is not protected may be shared by a cache in front.
+func (rc *requestContext) cacheControl(h *origin.Header) string {
+	if rc.target.route.config.TicketIn == hls.TicketInNone {
+		return h.CacheControl
+	}
+	return h.PrivateCacheControl
 }
 
 // reportOrigin records that the origin failed the viewer, and why. Credentials in the viewer's path may be in the origin's.

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -133,5 +135,49 @@ func TestMediaContentType(t *testing.T) {
 	}
 	if got := mediaContentType("video/iso.segment", "/a.ts"); got != "video/iso.segment" {
 		t.Errorf("the origin's own: got %s", got)
+	}
+}
+
+// TestServe_Media_CacheControl lets a cache in front share what is not protected, and nothing else.
+func TestServe_Media_CacheControl(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ticketIn      hls.TicketTransport
+		origin, wants string
+	}{
+		"in the path":               {hls.TicketInPath, "Public, max-age=3600", "private, max-age=3600"},
+		"in the query":              {hls.TicketInQuery, "s-maxage=60,max-age=3600,immutable", "private, max-age=3600, immutable"},
+		"in a cookie":               {hls.TicketInCookie, "max-age=3600", "private, max-age=3600"},
+		"in a cookie, without":      {hls.TicketInCookie, "", ""},
+		"a field that says nothing": {hls.TicketInPath, "no-cache", "private, no-cache"},
+		"unprotected":               {hls.TicketInNone, "public, max-age=3600", "public, max-age=3600"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newTestGateway(t, func(c *Config) {
+				c.Routes[0].TicketIn, c.CORS.AllowedOrigins = tc.ticketIn, []string{"https://tv.example.com"}
+			})
+			g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.URL.Path, ".m3u8") {
+					_, _ = io.WriteString(w, mediaPlaylist)
+					return
+				}
+				if tc.origin != "" {
+					w.Header().Set("Cache-Control", tc.origin)
+				}
+				_, _ = io.WriteString(w, segment)
+			}
+			list := g.want(t, 200, "/play/a001/index.m3u8?token=1")
+			uri := uris(list.body)[0]
+			if !strings.HasPrefix(uri, "/") {
+				uri = "/play/a001/" + uri
+			}
+			cookie, _, _ := strings.Cut(list.header.Get("Set-Cookie"), ";")
+			for _, again := range []string{"first", "again"} {
+				if got := g.want(t, 200, uri, "Cookie: "+cookie).header.Get("Cache-Control"); got != tc.wants {
+					t.Errorf("%s: got Cache-Control %q, want %q", again, got, tc.wants)
+				}
+			}
+		})
 	}
 }

@@ -189,7 +189,7 @@ func testRangesAndConditions(t *testing.T, f frontKind) {
 		t.Errorf("part: got %q, %q", got.body, got.header.Get("Content-Range"))
 	}
 	for name, want := range map[string]string{
-		"Content-Type": "text/plain; charset=utf-8", "Etag": `"v1"`, "Cache-Control": "max-age=60",
+		"Content-Type": "text/plain; charset=utf-8", "Etag": `"v1"`, "Cache-Control": "private, max-age=60",
 		"Accept-Ranges": "bytes", "Set-Cookie": "", "Server": "", "Content-Length": "11",
 	} {
 		if got.header.Get(name) != want {

@@ -312,7 +312,8 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
 	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag, expires: a.Header.Get("Expires")}
-	h.CacheControl = viewerHeader(a.Header, true).CacheControl
+	fresh := viewerHeader(a.Header, true)
+	h.CacheControl, h.PrivateCacheControl = fresh.CacheControl, fresh.PrivateCacheControl
 	object := &Object{Header: h.Header, Status: old.Status, ContentRange: old.ContentRange, Body: old.Body, Fetched: now.Add(-life.age)}
 	if !life.isStorable {
 		return &entry{object: object}
@@ -325,6 +326,24 @@ func viewerHeader(h http.Header, media bool) Header {
 	v := Header{ContentType: h.Get("Content-Type"), LastModified: h.Get("Last-Modified"), ETag: h.Get("ETag")}
 	if media {
 		v.CacheControl = strings.Join(h.Values("Cache-Control"), ", ")
+		v.PrivateCacheControl = privateCacheControl(v.CacheControl)
 	}
 	return v
+}
+
+// privateCacheControl returns a Cache-Control without what lets a shared cache store the response.
+func privateCacheControl(field string) string {
+	if field == "" {
+		return ""
+	}
+	kept := []string{"private"}
+	for part := range strings.SplitSeq(field, ",") {
+		part = strings.TrimSpace(part)
+		switch name, _, _ := strings.Cut(strings.ToLower(part), "="); strings.TrimSpace(name) {
+		case "", "public", "private", "s-maxage":
+		default:
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, ", ")
 }

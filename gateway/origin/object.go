@@ -15,6 +15,8 @@ type Header struct {
 	ETag         string
 	// CacheControl is set for media only. The caller decides the Cache-Control of playlists.
 	CacheControl string
+	// PrivateCacheControl is the same for responses that no cache in front may give to other viewers.
+	PrivateCacheControl string
 }
 
 // Source is where a playlist came from, after redirects. It is comparable.
