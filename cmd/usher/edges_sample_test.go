@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,15 +122,17 @@ type traefikDynamic struct {
 		} `yaml:"routers"`
 		Middlewares map[string]struct {
 			Headers struct {
-				AccessControlAllowOriginList []string `yaml:"accessControlAllowOriginList"`
-				AccessControlAllowMethods    []string `yaml:"accessControlAllowMethods"`
-				AccessControlAllowHeaders    []string `yaml:"accessControlAllowHeaders"`
-				AccessControlMaxAge          int64    `yaml:"accessControlMaxAge"`
+				AccessControlAllowOriginList  []string `yaml:"accessControlAllowOriginList"`
+				AccessControlAllowCredentials bool     `yaml:"accessControlAllowCredentials"`
+				AccessControlAllowMethods     []string `yaml:"accessControlAllowMethods"`
+				AccessControlAllowHeaders     []string `yaml:"accessControlAllowHeaders"`
+				AccessControlMaxAge           int64    `yaml:"accessControlMaxAge"`
 			} `yaml:"headers"`
 			ForwardAuth struct {
 				Address             string   `yaml:"address"`
 				TrustForwardHeader  bool     `yaml:"trustForwardHeader"`
 				AuthResponseHeaders []string `yaml:"authResponseHeaders"`
+				AddAuthCookies      []string `yaml:"addAuthCookiesToResponse"`
 			} `yaml:"forwardAuth"`
 		} `yaml:"middlewares"`
 		Services map[string]struct {
@@ -202,6 +205,28 @@ func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	}
 }
 
+// TestEdges_SamplesTakeCookie reads the samples of the edges that cannot run here with the lines for match_by: cookie. A page of another
+// origin may then send the cookie, if it is named.
+func TestEdges_SamplesTakeCookie(t *testing.T) {
+	t.Parallel()
+	text := regexp.MustCompile(`(?m)^.*accessControlAllowOriginList: \[ "\*" \]\n`).ReplaceAll(edgeFile(t, "traefik", "dynamic.yaml"), nil)
+	text = regexp.MustCompile(`(?m)^( +)#   (\w+: .*)$`).ReplaceAll(text, []byte("$1$2"))
+	var dynamic traefikDynamic
+	if err := yaml.Load(text, &dynamic, yaml.WithKnownFields()); err != nil {
+		t.Fatalf("dynamic.yaml: %v", err)
+	}
+	headers, auth := dynamic.HTTP.Middlewares["cors"].Headers, dynamic.HTTP.Middlewares["usher"].ForwardAuth
+	if !headers.AccessControlAllowCredentials || !slices.Equal(headers.AccessControlAllowOriginList, []string{"https://tv.example.com"}) || len(auth.AddAuthCookies) != 1 {
+		t.Errorf("Traefik: %+v, %+v; want a page by name, with credentials and the cookie", headers, auth)
+	}
+	text = regexp.MustCompile(`(?m)^.*allow_origin_string_match: \[ \{ exact: "\*" \} \].*\n`).ReplaceAll(edgeFile(t, "envoy", "envoy.yaml"), nil)
+	text = regexp.MustCompile(`(?m)^( +)#(allow_\w+: .*)$`).ReplaceAll(text, []byte("$1$2"))
+	policy := onlyMessage[*cors.CorsPolicy](t, parseEnvoy(t, text))
+	if pages := policy.GetAllowOriginStringMatch(); !policy.GetAllowCredentials().GetValue() || len(pages) != 1 || pages[0].GetExact() != "https://tv.example.com" {
+		t.Errorf("Envoy: %v; want a page by name, with credentials", policy)
+	}
+}
+
 // TestEdges_TraefikSampleBehindBalancer reads the sample with the line for a load balancer. Traefik must not believe header fields of
 // a balancer, because the balancer passes on those that a viewer made up.
 func TestEdges_TraefikSampleBehindBalancer(t *testing.T) {
@@ -234,11 +259,16 @@ func TestEdges_CaddySampleDropsForgedFields(t *testing.T) {
 	}
 }
 
-// envoySample parses envoy.yaml as Envoy does: a key or a type that Envoy does not define is an error.
 func envoySample(t *testing.T) *bootstrap.Bootstrap {
 	t.Helper()
+	return parseEnvoy(t, edgeFile(t, "envoy", "envoy.yaml"))
+}
+
+// parseEnvoy parses envoy.yaml as Envoy does: a key or a type that Envoy does not define is an error.
+func parseEnvoy(t *testing.T, sample []byte) *bootstrap.Bootstrap {
+	t.Helper()
 	var file map[string]any
-	if err := yaml.Load(edgeFile(t, "envoy", "envoy.yaml"), &file); err != nil {
+	if err := yaml.Load(sample, &file); err != nil {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(file)

@@ -104,6 +104,47 @@ func TestEdges_Options_AnsweredByEdge(t *testing.T) {
 	})
 }
 
+// TestEdges_PageOfAnotherOrigin has a page play whose origin the edge is told, with the ticket's cookie, and any page without one. Each
+// response answers once whether it may, whatever the origin of the media says.
+func TestEdges_PageOfAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Access-Control-Allow-Origin", "https://own.example.com")
+		w.Header().Set("Access-Control-Allow-Credentials", "true")
+	}))
+	t.Cleanup(server.Close)
+	origin := &liveOrigin{url: server.URL}
+	const page, withCookie = "https://tv.example.com", "match_by: cookie"
+	for name, test := range map[string]struct {
+		start                 func(*testing.T, *liveOrigin, string) *edge
+		change, page, mayShow string
+	}{
+		"nginx":               {startNginx, "", "*", ""},
+		"nginx with cookie":   {startNginx, withCookie, page, "true"},
+		"HAProxy with cookie": {startHAProxy, withCookie, page, "true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := test.start(t, origin, test.change)
+			for _, request := range []struct {
+				method, path string
+				status       int
+			}{
+				{http.MethodOptions, "/play/a001/index.m3u8", http.StatusNoContent},
+				{http.MethodGet, "/play/a001/index.m3u8?token=good", http.StatusOK},
+				{http.MethodGet, "/play/a001/index.m3u8?token=bad", http.StatusForbidden},
+			} {
+				resp, _ := e.send(t, request.method, request.path, "Origin: "+page)
+				pages, credentials := resp.Header.Values("Access-Control-Allow-Origin"), resp.Header.Values("Access-Control-Allow-Credentials")
+				if resp.StatusCode != request.status || len(pages) != 1 || pages[0] != test.page || strings.Join(credentials, ",") != test.mayShow {
+					t.Errorf("%s %s: %d, pages %q, credentials %q; want %d, %q, %q",
+						request.method, request.path, resp.StatusCode, pages, credentials, request.status, test.page, test.mayShow)
+				}
+			}
+		})
+	}
+}
+
 // TestEdges_ForgedHeaders_Ignored has a viewer send the fields by which edges tell Usher what a viewer wants, and those by which Usher
 // tells an origin of its viewer.
 func TestEdges_ForgedHeaders_Ignored(t *testing.T) {

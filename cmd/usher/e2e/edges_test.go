@@ -78,6 +78,9 @@ func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {
 	listen, own := freePort(t), t.TempDir()
 	servers := sample(t, "nginx/nginx.conf", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "listen 80", "listen "+listen)
 	config := filepath.Join(own, "nginx.conf")
+	if strings.Contains(change, "match_by: cookie") {
+		servers = strings.ReplaceAll(servers, "\t#set $", "\tset $")
+	}
 	text := inNginx(own, servers)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -301,6 +304,9 @@ func startHAProxy(t *testing.T, origin *liveOrigin, change string) *edge {
 		"haproxy.cfg": sample(t, "haproxy/haproxy.cfg", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url),
 			"bind :80", "bind "+listen, "lua-load usher.lua", "lua-load "+filepath.Join(own, "usher.lua")),
 	} {
+		if strings.Contains(change, "match_by: cookie") {
+			text = strings.ReplaceAll(text, "\t#http-after-response ", "\thttp-after-response ")
+		}
 		if err := os.WriteFile(filepath.Join(own, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
