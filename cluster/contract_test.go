@@ -345,6 +345,28 @@ func TestStore_SaveDecision(t *testing.T) {
 				n.t.Errorf("the lease was not released: %d after %d", next, revision)
 			}
 		},
+		"a denied opening keeps no older ticket out": func(n storePair) {
+			ticket, opened := openedAgo(3), openedAgo(2)
+			denied := n.lease(n.a, 1, 0)
+			n.save(n.a, withRevision(denied, deniedRecord(1, opened)), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, ticket), false, session.OutcomeStale) // it must look
+			n.save(n.b, fallbackRecord(1, ticket), false, session.OutcomeKept)
+			n.save(n.b, withRevision(denied, allowedRecord(1, ticket)), false, session.OutcomeStored) // it has looked
+			if got := n.want(n.a, 1, backends.Allowed, backends.FromBackend); !got.Opened.Equal(ticket) {
+				n.t.Errorf("opened %v, want %v", got.Opened, ticket)
+			}
+		},
+		"a denied opening keeps no older ticket out that was checked under a lease": func(n storePair) {
+			denied := n.lease(n.a, 1, 0)
+			n.save(n.a, withRevision(denied, deniedRecord(1, openedAgo(2))), false, session.OutcomeStored)
+			n.save(n.b, withRevision(n.lease(n.b, 1, denied), allowedRecord(1, openedAgo(3))), false, session.OutcomeStored)
+			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
+		},
+		"a denied opening without a lease keeps no older ticket out": func(n storePair) {
+			n.save(n.a, deniedRecord(1, openedAgo(2)), false, session.OutcomeStored)
+			n.save(n.b, allowedRecord(1, openedAgo(3)), false, session.OutcomeStored)
+			n.want(n.a, 1, backends.Allowed, backends.FromBackend)
+		},
 		"an opening that has expired counts no more": func(n storePair) {
 			r := allowedRecord(1, openedAgo(2))
 			r.Expires = time.Now().Add(-time.Second)

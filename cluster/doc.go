@@ -110,7 +110,8 @@
 //     up those that it could not store, and stores them if Redis lacks them.
 //   - A backend's denial of a session that ran is announced once Redis has it. One of an outage is dropped if the viewer was
 //     allowed under a lease that was granted after it: of two answers the newer one counts. A lease alone, or a fallback, does not
-//     outdate it. Opening a session anew is not undone by the denial of an older ticket.
+//     outdate it. Opening a session anew is not undone by the denial of an older ticket. A denial of an opening gives way to the yes on
+//     an older ticket, of which it may say nothing.
 //   - A ban holds for every ticket of every session that it refused, on all nodes, while one node lives that knows the ban.
 //     Each refusal leaves a tombstone: the session's id with the ban's. It ends with its ban or with its removal, and when no
 //     ticket can admit by itself any more (tickets.revive_for). Nothing else of the session is denied by it.

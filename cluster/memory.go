@@ -258,7 +258,7 @@ func outcomeBeside(old *session.Record, u *session.DecisionUpdate) session.Updat
 	switch order := u.Record.Opened.Compare(old.Opened); {
 	case order < 0 && u.RevokeTicket:
 		return session.OutcomeKept // only the older tickets are revoked
-	case order < 0:
+	case order < 0 && old.Decision.Verdict == backends.Allowed:
 		return session.OutcomeStale // it was opened later elsewhere
 	case isVerified && !u.Record.Decision.Source.IsAuthoritative(), isVerified && isUnleased && order == 0:
 		return session.OutcomeKept

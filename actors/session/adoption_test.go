@@ -52,7 +52,7 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 		"a denial that expires now is checked":               {nil, record(h, no(), 0), check, openingChecking},
 		"a denial by the outage policy is checked":           {nil, record(h, refusedByPolicy(), 10*s), check, openingChecking},
 		"a denial does not concern a ticket alone":           {byTicketAlone, record(h, no(), 10*s), admitted, allowedFresh},
-		"a denial with a spent token leaves the ticket":      {lives(5 * s), record(h, no(), 10*s), admitted, allowedFresh},
+		"a denial with a spent token leaves the ticket":      {lives(5 * s), record(h, no(), 10*s), knownAdmitted, allowedFresh},
 		"a denial with a token that lives is adopted":        {lives(3 * h), record(h, no(), 10*s), denied, deniedRemembered},
 		"a denial by a rule does not depend on the token":    {lives(5 * s), record(h, byRule, 10*s), denied, deniedRemembered},
 		"a denial of the ticket's own opening is adopted":    {lives(5 * s), record(0, no(), 10*s), denied, deniedRemembered},
@@ -129,6 +129,41 @@ func TestStep_LeaseAnswered_ClockSetBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestStep_DeniedSince has the store hold the denial of an opening that was later than the viewer's own ticket: it neither keeps the
+// viewer from watching nor ends what they watch, and their yes takes its place.
+func TestStep_DeniedSince(t *testing.T) {
+	t.Parallel()
+	const s = time.Second
+	shared := func(s *testSession) { s.policy.Shared = true }
+	byRule := no()
+	byRule.Source = backends.FromLocal
+	stored := LeaseResult{Found: true, Record: Record{Opened: in(60 * s), KeyID: "old", Decision: byRule, Expires: in(600 * s), Revision: 3}}
+	look := func(at time.Duration) *LeaseAnswered {
+		return &LeaseAnswered{Kind: LookupOnly, Timer: seen(at, backends.BreakerClosed), LeaseResult: stored}
+	}
+	tellStories(t, map[string]story{
+		"an opening": {
+			start: openingLeasing, given: shared,
+			moves: []move{
+				{120 * s, &LeaseAnswered{Kind: LookupForOpening, Ticket: Ticket{Opened: t0(), KeyID: "t"}, LeaseResult: stored}, openingChecking, Action{StartCheck: true}},
+				{120 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, Revision: 3, WakeAt: in(180 * s)}},
+				{120 * s, DecisionOutdated{}, allowedFresh, Action{WakeAt: in(121 * s)}},
+				{121 * s, seen(121*s, backends.BreakerClosed), allowedLooking, Action{Lookup: LookupOnly, WakeAt: in(181 * s)}},
+				{121 * s, look(121 * s), recheckQueued, Action{Enqueue: PriorityOverdue, Revision: 3, WakeAt: in(181 * s)}},
+			},
+		},
+		"a session that runs": {
+			start: allowedLooking, given: shared,
+			moves: []move{
+				{180 * s, look(180 * s), recheckQueued, Action{Enqueue: PriorityOverdue, Revision: 3, WakeAt: in(240 * s)}},
+				{180 * s, RecheckGranted{}, recheckLeasing, Action{Lookup: LookupForRecheck}},
+				{180 * s, &LeaseAnswered{Kind: LookupForRecheck, LeaseResult: stored}, recheckChecking, Action{StartCheck: true}},
+				{180 * s, &BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, Revision: 3, WakeAt: in(240 * s)}},
+			},
+		},
+	})
 }
 
 // TestStep_RevokedTicket_LateLookup has the store answer after the token's life: the revoked ticket still admits nobody.

@@ -63,8 +63,8 @@ const (
 	// OutcomeKept means that the stored decision stays: its source is authoritative, a newer version of Usher wrote it, or the
 	// session was opened later elsewhere and only older tickets are revoked.
 	OutcomeKept
-	// OutcomeStale means that another node's lease is newer, or that another node has opened the session later. The decision
-	// was not stored.
+	// OutcomeStale means that another node's lease is newer, or that another node has opened the session later and admitted its viewer.
+	// The decision was not stored.
 	OutcomeStale
 	// OutcomeDeferred means that the store is unavailable. It revokes the ticket and announces that once it has recovered, unless
 	// the viewer was allowed since.

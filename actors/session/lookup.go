@@ -26,9 +26,14 @@ func (e OpenRequested) apply(s step) Action {
 	return Action{Lookup: LookupForOpening}
 }
 
-// isDeniedSince reports whether the record denies an opening that was later than the ticket's, and says nothing of that one.
-func (s step) isDeniedSince(t Ticket, r Record) bool {
-	return r.Decision.Verdict == backends.Denied && t.Opened.After(r.RevokedBefore) && s.sparesTicket(&r.Decision, r.Opened, t)
+// passOverDenial reports whether the record denies an opening that was later than the ticket's, and says nothing of that one. Then this
+// node's own decision may take the denial's place.
+func (s step) passOverDenial(t Ticket, r Record) bool {
+	isSpared := r.Decision.Verdict == backends.Denied && t.Opened.After(r.RevokedBefore) && s.sparesTicket(&r.Decision, r.Opened, t)
+	if isSpared {
+		s.Revision = max(s.Revision, r.Revision)
+	}
+	return isSpared
 }
 
 // sparesTicket reports whether the denial of an opening says nothing of a ticket that is older: the backend has forgotten the token since,
@@ -91,7 +96,7 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 	}
 	r := e.Record
 	s.HasCredentials = s.HasCredentials || r.Request != nil || e.HasRootFacts
-	if e.Found && !s.isDeniedSince(e.Ticket, r) {
+	if e.Found && !s.passOverDenial(e.Ticket, r) {
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}
@@ -302,6 +307,8 @@ func (s step) takeNewer(e *LeaseAnswered) (a Action, isDecided bool) {
 		return s.denyLocally(d), true
 	}
 	switch isNewer := e.Found && r.Revision > s.Revision && s.isValidAnswer(r); {
+	case isNewer && s.passOverDenial(Ticket{Opened: s.Opened()}, r):
+		return Action{}, false
 	case isNewer && r.Decision.Verdict == backends.Denied:
 		return s.denyLocally(r.Decision), true
 	case isNewer:

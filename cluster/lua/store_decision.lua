@@ -20,7 +20,7 @@
 -- ARGV[16] how long ago the decision was taken, in ms, if it waited for Redis to recover; 0: it did not
 --
 -- Result   a list: Redis' clock in ms; "expired", "stored", "kept" (a better decision holds; the ticket is revoked all the
---          same), "stale" (a newer lease was granted, or the session was opened later elsewhere; nothing was stored) or
+--          same), "stale" (a newer lease was granted, or the session was opened and admitted later elsewhere; nothing was stored) or
 --          "unknown" (the record is wanted; nothing has changed)
 --
 -- The fingerprint is stored with the revision of its record: a node of an earlier version leaves it there when it stores another
@@ -31,7 +31,7 @@
 -- its check may have failed.
 --
 -- If nodes could not see each other's openings of a session, the latest one is the session's: revoking its ticket revokes the
--- others too.
+-- others too. One that was denied has no ticket, and keeps none out: its denial may say nothing of an older ticket.
 local session = KEYS[1]
 local expiry, version, revision, kind = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local record, opened, holdsFor, rememberFor = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -80,12 +80,12 @@ end
 local outcome, remember = 'stored', 0
 if isNewerVersion then
   outcome = 'kept'
-elseif kind ~= 'release' and opened < storedOpened and (hasTicket or revokeTicket) then
+elseif kind ~= 'release' and opened < storedOpened and (hasTicket and f[13] == '1' or revokeTicket) then
   outcome = revokeTicket and 'kept' or 'stale'
 elseif kind == 'fallback' and holds then
   outcome, remember = 'kept', holdsFor + rememberFor
 elseif kind == 'authoritative' and revision == 0 and holds and not revokeTicket
-    and not (isUnleased and opened > storedOpened) then
+    and not (isUnleased and opened ~= storedOpened) then
   outcome = opened == storedOpened and 'kept' or 'stale'
 elseif kind ~= 'release' then
   if f[3] and storedOpened ~= opened then
