@@ -84,6 +84,17 @@ func (r *Registry) reopen(s *Session, t session.Ticket) {
 	}
 }
 
+// reopen starts a denied session again, once for a ticket: one that is revoked does not make the session any older, so that it would
+// start again with each request.
+func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
+	a.check = nil // of the check that denied
+	e.IsRepeated = !e.Ticket.Opened.After(a.reopenedFor)
+	a.apply(e, now)
+	if a.state.IsOpening() {
+		a.reopenedFor = e.Ticket.Opened
+	}
+}
+
 // admitted is how a session came to be opened.
 type admitted struct {
 	// isStranger: nothing speaks for the viewer; see [admission.Viewer].

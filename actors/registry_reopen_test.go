@@ -71,6 +71,55 @@ func TestRegistry_Open_Reopens(t *testing.T) {
 	}
 }
 
+// TestRegistry_Open_RevokedTicket_ReopensOnce has a viewer show credentials that are denied beside a ticket that is revoked: each further
+// request costs neither a check nor a look-up. A newer ticket opens the session once more.
+func TestRegistry_Open_RevokedTicket_ReopensOnce(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		tokenLife time.Duration
+		denial    backends.Decision
+	}{
+		"by a rule":                     {denial: backends.LocalDecision(backends.Denied, "the account is disabled")},
+		"for a token that is forgotten": {tokenLife: 5 * time.Second, denial: deniedDecision()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return test.denial, nil
+				})
+				store := &fakeCluster{}
+				n := newNode(b, store, func(s *setup) { s.rules.TokenLife = test.tokenLife })
+				defer n.closeAndDrain()
+				revoked := time.Now().Add(-time.Hour).Truncate(time.Second).UTC()
+				store.set(session.Record{ID: idOf(1), RevokedBefore: revoked.Add(time.Minute)})
+				ask := func(opened time.Time) backends.Verdict {
+					o := openRequest(1)
+					o.Ticket = session.Ticket{Opened: opened, KeyID: "a"}
+					s, err := n.Open(t.Context(), o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s.Decision().Verdict
+				}
+				for range 50 {
+					if got := ask(revoked); got != backends.Denied {
+						t.Fatalf("%v, want it denied", got)
+					}
+				}
+				ask(revoked.Add(-time.Minute))
+				if checks := b.checks.Load(); checks > 2 || store.loads > 2 {
+					t.Errorf("%d checks and %d look-ups, want two at most", checks, store.loads)
+				}
+				b.setCheck(nil)
+				if got := ask(revoked.Add(2 * time.Minute)); got != backends.Allowed {
+					t.Errorf("with a newer ticket %v, want it allowed", got)
+				}
+			})
+		})
+	}
+}
+
 // TestRegistry_Open_AddressOfShared counts an address only where the route shares the session and says which address it is.
 func TestRegistry_Open_AddressOfShared(t *testing.T) {
 	t.Parallel()

@@ -63,7 +63,7 @@ type actorMemory struct {
 	observed unique.Handle[string]
 }
 
-// rareMemory is what an actor remembers of a session that is being checked, is traced, or is or was unverified.
+// rareMemory is what an actor remembers of a session that is being checked, is traced, has opened again, or is or was unverified.
 type rareMemory struct {
 	// unpublished is the state's decision where it is not the published one; nil: it is.
 	unpublished *backends.Decision
@@ -78,6 +78,8 @@ type rareMemory struct {
 	failure backends.FailureKind
 	// pass is what a stranger has drawn on, while their backend has neither answered nor failed.
 	pass admission.Pass
+	// reopenedFor is the time of the newest ticket for which the session has opened again; zero: it has not.
+	reopenedFor time.Time
 }
 
 // receive handles one message.
@@ -99,8 +101,9 @@ func (a *sessionActor) receive(message any, now time.Time) {
 		*m = leaseAnswered{}
 		a.registry.actors.answers.Put(m)
 	case session.Event:
-		if _, isReopened := m.(session.OpenRequested); isReopened {
-			a.check = nil // of the check that denied
+		if e, isReopened := m.(session.OpenRequested); isReopened {
+			a.reopen(e, now)
+			return
 		}
 		if a.check != nil {
 			a.known = a.check.known

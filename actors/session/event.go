@@ -15,7 +15,11 @@ type Event interface {
 type (
 	// OpenRequested starts the session. With a ticket it starts a denied session again whose ticket the denial does not
 	// concern.
-	OpenRequested struct{ Ticket Ticket }
+	OpenRequested struct {
+		Ticket Ticket
+		// IsRepeated reports that it has started again for such a ticket before.
+		IsRepeated bool
+	}
 	// LeaseAnswered is the store's answer to a lookup. Each lookup has exactly one.
 	LeaseAnswered struct {
 		Kind LookupKind

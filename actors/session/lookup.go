@@ -15,7 +15,7 @@ const peerRenewDelay = time.Second
 
 // apply looks the session up.
 func (e OpenRequested) apply(s step) Action {
-	isReopened := s.phase == deniedRemembered && !s.WasAllowed && s.sparesTicket(&s.Decision, s.Opened(), e.Ticket)
+	isReopened := s.phase == deniedRemembered && !s.WasAllowed && !e.IsRepeated && s.sparesTicket(&s.Decision, s.Opened(), e.Ticket)
 	if s.phase != openingNew && !isReopened {
 		return Action{Publish: !e.Ticket.IsZero() && !s.phase.isOpening()} // for the request that waits
 	}

@@ -87,6 +87,10 @@ func openRows() []row {
 			given: spent(nil), want: Action{Lookup: LookupForOpening},
 		},
 		{
+			story: "a ticket does so once", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
+			event: OpenRequested{Ticket: old.Ticket, IsRepeated: true},
+		},
+		{
 			story: "a ticket as young as the token does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
 			event: OpenRequested{Ticket: Ticket{Opened: in(-time.Second), KeyID: "a"}},
 		},
