@@ -119,6 +119,54 @@ func TestRegistry_Reload_QueueOfMoved(t *testing.T) {
 	}
 }
 
+// TestRegistry_Reload_PolicyDeny: an outage policy that denies reaches also those whom the outage has kept or let in.
+func TestRegistry_Reload_PolicyDeny(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		replacement string
+		isShared    bool
+	}{
+		"on_failure has changed":               {replacement: "portal"},
+		"on_failure has changed on many nodes": {replacement: "portal", isShared: true},
+		"the route has another backend":        {replacement: "other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b, strict := newFakeBackend(backends.PolicyAllow, nil), newFakeBackend(backends.PolicyDeny, breakerOpen)
+				n := newNode(b, &fakeCluster{isShared: test.isShared}, nil)
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				b.setCheck(breakerOpen)
+				for _, down := range []*fakeBackend{b, strict} {
+					down.health.Store(uint32(backends.BreakerOpen))
+				}
+				of := func(i int, backend string) session.OpenRequest {
+					o := openRequest(i)
+					o.Request.Backend = backend
+					return o
+				}
+				watchBoth := func(backend string, want backends.Verdict) {
+					t.Helper()
+					n.keepWatching(t, of(1, backend), 4*time.Minute, func(backends.Decision) { n.watch(t, of(2, backend)) })
+					for i := 1; i <= 2; i++ {
+						if d := n.watch(t, of(i, backend)); d.Verdict != want {
+							t.Errorf("viewer %d: %v by %v, want %v", i, d.Verdict, d.Source, want)
+						}
+					}
+				}
+				watchBoth("portal", backends.Allowed)
+				all := map[string]BackendOptions{"portal": n.options(b, time.Minute)}
+				o := n.options(strict, time.Minute)
+				o.Rules.ReviveDenied = true
+				all[test.replacement] = o
+				n.Reload(DefaultConfig(), all, insteadOf("portal", test.replacement))()
+				watchBoth(test.replacement, backends.Denied)
+			})
+		})
+	}
+}
+
 // TestRegistry_Reload_Bounds: the bounds of sessions are those of the new settings.
 func TestRegistry_Reload_Bounds(t *testing.T) {
 	t.Parallel()

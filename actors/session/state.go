@@ -277,12 +277,12 @@ func (s step) nextWake(lastSeen time.Duration) time.Time {
 	case allowedFresh:
 		wake = min(wake, s.Expires)
 	case recheckQueued:
-		switch isVerified := s.Decision.Source.IsAuthoritative(); {
-		case s.Shared && !isVerified:
+		switch {
+		case s.ReviveDenied:
+			wake = min(wake, s.policyDue()) // an outage that begins meanwhile would have it end
+		case s.Shared && !s.Decision.Source.IsAuthoritative():
 			// This node cannot ask, but another one may have: seldom, for in an outage of the backend itself none has.
 			wake = min(wake, s.now+s.Clamped(0))
-		case s.ReviveDenied && isVerified:
-			wake = min(wake, s.policyDue()) // an outage that begins meanwhile would have it end
 		}
 	}
 	return s.at(max(wake, s.now))

@@ -73,7 +73,7 @@ func (s step) renew(e TimerFired) Action {
 	isQueued := s.phase == recheckQueued
 	switch {
 	case s.now < s.Expires:
-	case isQueued && (e.Breaker == backends.BreakerClosed || !s.Decision.Source.IsAuthoritative()):
+	case isQueued && (e.Breaker == backends.BreakerClosed || !s.Decision.Source.IsAuthoritative() && !s.ReviveDenied):
 	case s.tokenIsSpent():
 		return s.onSpentToken(lastSeen)
 	case !s.HasCredentials:
