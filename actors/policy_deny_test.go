@@ -109,6 +109,41 @@ func TestRegistry_PolicyDeny_Queued(t *testing.T) {
 	}
 }
 
+// TestRegistry_PolicyDeny_HalfOpen_Probes has a breaker wait for a probe while no new viewer comes: a viewer whose renewal is due sends it,
+// before the outage policy denies them.
+func TestRegistry_PolicyDeny_HalfOpen_Probes(t *testing.T) {
+	t.Parallel()
+	const validity = time.Hour
+	for name, open := range map[string]time.Duration{
+		"before the renewal is due": 30 * time.Minute, "while the renewal waits": validity - 10*time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyDeny, answersFor(validity))
+				n := newNode(b, new(fakeCluster), func(s *setup) { s.rules.ReviveDenied = true })
+				defer n.closeAndDrain()
+				start := time.Now()
+				watch := func(d time.Duration) {
+					n.keepWatching(t, openRequest(1), d, func(d backends.Decision) {
+						if d.Verdict == backends.Denied {
+							t.Fatalf("denied after %v and %d checks: %s", time.Since(start), b.checks.Load(), d.Reason)
+						}
+					})
+				}
+				n.watch(t, openRequest(1))
+				b.health.Store(uint32(backends.BreakerOpen))
+				watch(open)
+				b.health.Store(uint32(backends.BreakerHalfOpen))
+				watch(2 * validity)
+				if got := b.checks.Load(); got < 3 {
+					t.Errorf("%d checks, want re-checks too", got)
+				}
+			})
+		})
+	}
+}
+
 // TestRegistry_FailedProbe_KeepsDenial has a half-open breaker's probe ask about a denied viewer, and fail. The denial holds through the
 // outage: an opening would be admitted.
 func TestRegistry_FailedProbe_KeepsDenial(t *testing.T) {

@@ -30,7 +30,7 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 					}
 					return allowedDecision(), nil
 				})
-				n := newNode(b, &fakeCluster{}, nil)
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.ReviveDenied = c.policy == backends.PolicyDeny })
 				defer n.closeAndDrain()
 				n.watch(t, openRequest(1))
 				b.health.Store(uint32(backends.BreakerOpen))

@@ -87,19 +87,19 @@ func (s step) renew(e TimerFired) Action {
 	return Action{WakeAt: s.nextWake(lastSeen)}
 }
 
-// useFallback publishes what a session stands on whose decision expires in an outage. The session is queued all the same.
+// useFallback publishes what a session stands on whose decision expires in an outage. The session is queued all the same: it may be the
+// one that finds the backend recovered.
 func (s step) useFallback(e TimerFired) Action {
+	a := Action{Publish: true, Save: true}
 	switch e.Fallback.Verdict {
 	case backends.Denied:
 		if s.now >= s.ValidUntil {
 			return s.deny(e.Fallback)
 		}
-		s.Expires = s.ValidUntil // a renewal is due a little before
-		return Action{WakeAt: s.nextWake(s.since(e.LastSeen))}
+		s.Expires, a = s.ValidUntil, Action{} // a renewal is due a little before
 	case backends.Allowed:
 		s.Decision = e.Fallback
 	}
-	a := Action{Publish: true, Save: true}
 	if s.phase != recheckQueued {
 		s.phase, a.Enqueue = recheckQueued, priorityOf(s.Decision.Source)
 	}
