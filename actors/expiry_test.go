@@ -217,6 +217,49 @@ func TestHeartbeatReporter_HandOver_OpenSessions(t *testing.T) {
 	}
 }
 
+// TestHeartbeatReporter_HandOver_ReturnedAndRefused has a node without others end while it remembers a viewer who came back to a session
+// that had not closed, and was refused: the session is recorded, and the store's yes stays.
+func TestHeartbeatReporter_HandOver_ReturnedAndRefused(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isClosed bool
+		want     int
+	}{
+		"one that had not closed": {false, 1},
+		"one that had":            {true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store, recorded := new(fakeCluster), 0
+				store.banned = func(_ *backends.Request, d *backends.Decision) (session.Ban, bool) { // a ban of a user whom the record names
+					return session.Ban{ID: "b"}, d != nil
+				}
+				store.set(session.Record{
+					ID: idOf(1), Opened: time.Now().Add(-time.Minute), Decision: allowedDecision(), Expires: time.Now().Add(time.Hour),
+					Request: openRequest(1).Request, IsClosed: test.isClosed,
+				})
+				n := newNode(newFakeBackend(backends.PolicyAllow, nil), store, func(s *setup) {
+					s.OnClosed = func(all []session.ClosingRecord) error {
+						recorded += len(all)
+						return nil
+					}
+				})
+				if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
+					t.Fatalf("%v, want denied", d.Verdict)
+				}
+				n.closeAndDrain()
+				if recorded != test.want {
+					t.Errorf("%d sessions recorded, want %d", recorded, test.want)
+				}
+				if r := store.get(idOf(1)); r.Decision != allowedDecision() {
+					t.Errorf("the store has %+v, want the yes", r.Decision)
+				}
+			})
+		})
+	}
+}
+
 // TestHeartbeatReporter_OnOpen_SeenSessions has a node without others keep its open sessions with each heartbeat, so that a
 // kill loses little.
 func TestHeartbeatReporter_OnOpen_SeenSessions(t *testing.T) {

@@ -343,11 +343,11 @@ func (h *heartbeatReporter) closeAll() {
 	h.keeping.Unlock()
 	stored := 0
 	h.table.each(func(s *Session) bool {
-		if s.flags.has(flagClosed) || s.opening.Load() != nil || !s.wasAllowed() {
+		if s.flags.has(flagClosed) || s.opening.Load() != nil || !s.wasAllowed() && !s.flags.has(flagReturned) {
 			return true
 		}
 		c := s.closingRecord()
-		if c.Record.Decision.Source != backends.FromLimit { // the store has the yes of an evicted session
+		if s.wasAllowed() && c.Record.Decision.Source != backends.FromLimit { // otherwise the store has a yes, as of an evicted session
 			_, _ = h.cluster.saveDecision(session.DecisionUpdate{Record: c.Record}) // it is in this process
 		}
 		h.cluster.handOver(s, c.Counters)
