@@ -49,6 +49,7 @@ func TestStep_OpeningOnOneOfManyNodes(t *testing.T) {
 	}{
 		"a denial is adopted":                                {nil, record(h, no(), 10*s), denied, deniedRemembered},
 		"a denial by a rule is checked as of the ticket":     {nil, record(h, byRule, 10*s), check, openingChecking},
+		"so it is where the policy wants an answer":          {denying, record(h, byRule, 10*s), check, openingChecking},
 		"a denial that expires now is checked":               {nil, record(h, no(), 0), check, openingChecking},
 		"a denial by the outage policy is checked":           {nil, record(h, refusedByPolicy(), 10*s), check, openingChecking},
 		"a denial does not concern a ticket alone":           {byTicketAlone, record(h, no(), 10*s), admitted, allowedFresh},

@@ -43,6 +43,10 @@
 // and each pair of phase and event has a row in the test's table. A sibling has its own opening time, by which streams are
 // ordered, while its ticket and its token are as old as its root's.
 //
+// Decided: whether a denial says nothing of an older ticket follows from the denial's source and the backend's settings. A composite's
+// denial has the source of one member: if that is a portal's, or a member has a token_life, a link that has expired denies the viewer
+// until denial_ttl is over, though another member would admit them as of their ticket.
+//
 // Refused: phases of siblings' own (each rule would be there twice), booleans beside the phase for what is in flight
 // (combinations without a row), keeping a slot that comes during a look (the backend would idle for as long as that takes).
 package session

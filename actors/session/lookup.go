@@ -45,7 +45,7 @@ func (s step) sparesTicket(denial *backends.Decision, opened time.Time, t Ticket
 	case denial.Source == backends.FromBackend:
 		return s.outlivesToken(t)
 	default:
-		return denial.Source == backends.FromLocal && s.TokenLife == 0 && !s.isSibling() && s.ticketHolds(t)
+		return denial.Source == backends.FromLocal && s.TokenLife == 0 && !s.isSibling() && s.tellsOpening(t)
 	}
 }
 
@@ -132,7 +132,7 @@ const rootWasDenied = "the ticket's session was denied"
 // setOpened sets when a session without a usable record was opened. It has one ticket for life, also without a record, so
 // the ticket tells, unless it is too old to say anything. A sibling has no ticket of its own.
 func (s step) setOpened(t Ticket, r Record) {
-	isOfTicket := t.Opened.After(r.RevokedBefore) && s.clock.Sub(t.Opened) <= s.ReviveFor
+	isOfTicket := t.Opened.After(r.RevokedBefore) && s.tellsOpening(t)
 	if !s.isSibling() && !s.WasAllowed && isOfTicket {
 		s.opened, s.KeyID = uint32(t.Opened.Unix()), t.KeyID
 	}

@@ -74,6 +74,14 @@ func openRows() []row {
 			}
 		}
 	}
+	byRule := func(edit func(*testSession)) func(*testSession) {
+		return func(s *testSession) {
+			s.Decision.Source = backends.FromLocal
+			if edit != nil {
+				edit(s)
+			}
+		}
+	}
 	shown := Action{Publish: true}
 	rows := append(
 		inEach("only a new session is looked up", allBut(openingNew), OpenRequested{}, stay, Action{}),
@@ -100,6 +108,18 @@ func openRows() []row {
 		},
 		{
 			story: "a ticket that is too old does not", phase: deniedRemembered, next: deniedRemembered, given: spent(nil), want: shown,
+			event: OpenRequested{Ticket: Ticket{Opened: in(-7 * time.Hour), KeyID: "a"}},
+		},
+		{
+			story: "a ticket opens a session again that a rule has denied", phase: deniedRemembered, event: old, next: openingLeasing,
+			given: byRule(nil), want: Action{Lookup: LookupForOpening},
+		},
+		{
+			story: "so it does where the policy wants an answer", phase: deniedRemembered, event: old, next: openingLeasing,
+			given: byRule(revivalDenied), want: Action{Lookup: LookupForOpening},
+		},
+		{
+			story: "a ticket that is too old for a rule does not", phase: deniedRemembered, next: deniedRemembered, given: byRule(nil), want: shown,
 			event: OpenRequested{Ticket: Ticket{Opened: in(-7 * time.Hour), KeyID: "a"}},
 		},
 		{

@@ -29,9 +29,12 @@ func (s step) ticketHolds(t Ticket) bool {
 	case s.IsRootAllowed:
 		return true
 	default:
-		return !s.ReviveDenied && s.clock.Sub(t.Opened) <= s.ReviveFor
+		return !s.ReviveDenied && s.tellsOpening(t)
 	}
 }
+
+// tellsOpening reports whether a ticket is young enough to say when its session was opened, also where it admits nobody by itself.
+func (s step) tellsOpening(t Ticket) bool { return s.clock.Sub(t.Opened) <= s.ReviveFor }
 
 // admitByTicket admits a session without a record by its ticket alone.
 func (s step) admitByTicket(next phase, t Ticket) Action {
