@@ -23,8 +23,10 @@ type Demand struct {
 	ZapsPerHour float64
 	// Limited is the share of viewers whose user has a stream limit, 0 to 1.
 	Limited float64
-	// IsEdge: other servers serve the media, and ask about each viewer once an answer has expired.
+	// IsEdge: other servers serve the media, and ask about each request: a playlist and a segment in the time of one.
 	IsEdge bool
+	// EdgeKeepsAnswers: they ask about each viewer only once an answer has expired.
+	EdgeKeepsAnswers bool
 	// WithoutRedis: each node asks about the viewers whom it serves. The balancer keeps a viewer on one node; otherwise there is
 	// a call for each node that serves them.
 	WithoutRedis bool
@@ -61,6 +63,7 @@ func (d Demand) Validate() error {
 	want(d.ZapsPerHour == 0 || isPositive(d.ZapsPerHour), "zaps: %v, want 0 or more", d.ZapsPerHour)
 	want(d.Limited >= 0 && d.Limited <= 1, "limited: %v, want 0 to 1", d.Limited)
 	want(d.Heartbeat >= time.Second, "heartbeat: %v, want at least 1s", d.Heartbeat)
+	want(d.IsEdge || !d.EdgeKeepsAnswers, "edge-keeps-answers: true without edge, want both or neither")
 	return errors.Join(errs...)
 }
 
@@ -166,9 +169,13 @@ func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
 	perSegment := viewers / d.Segment.Seconds()
 	bytes := viewers * d.Bitrate / 8
 	cpu := func(name string, rate, micros float64) { p.add("cpu", name, rate, micros, rate*micros/1e6, "cores") }
-	if d.IsEdge {
+	switch {
+	case d.EdgeKeepsAnswers:
 		cpu("questions of edges", viewers/d.Validity.Seconds(), c.AuthQuestion)
-	} else {
+	case d.IsEdge:
+		const playlistAndSegment = 2
+		cpu("questions of edges", playlistAndSegment*perSegment, c.AuthQuestion)
+	default:
 		cpu("playlists", perSegment, c.Playlist)
 		cpu("segments", perSegment, c.Segment)
 		cpu("megabytes of segments", bytes/1e6, c.SegmentMegabyte)

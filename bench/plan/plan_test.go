@@ -61,9 +61,22 @@ func TestMake(t *testing.T) {
 func TestMake_Edge(t *testing.T) {
 	d := demand(10_000_000)
 	d.IsEdge = true
-	got, err := plan.Make(d, machine(), roundCosts())
-	if err != nil || got.First != "sessions.max" || got.Nodes != 10 {
-		t.Errorf("%d nodes by %s, %v; want 10 by sessions.max", got.Nodes, got.First, err)
+	for _, want := range []struct {
+		keepsAnswers bool
+		questions    float64 // a second
+		first        string
+	}{
+		{false, 5_000_000, "cpu"}, // a playlist and a segment every four seconds
+		{true, 10_000_000.0 / 180, "sessions.max"},
+	} {
+		d.EdgeKeepsAnswers = want.keepsAnswers
+		got, err := plan.Make(d, machine(), roundCosts())
+		if err != nil || got.First != want.first || got.Nodes != 10 {
+			t.Errorf("keeps answers %t: %d nodes by %s, %v; want 10 by %s", want.keepsAnswers, got.Nodes, got.First, err, want.first)
+		}
+		if p := got.Products[0]; p.Name != "questions of edges" || math.Abs(p.Count-want.questions) > 1e-6 {
+			t.Errorf("keeps answers %t: %v of %s, want %v questions", want.keepsAnswers, p.Count, p.Name, want.questions)
+		}
 	}
 }
 
@@ -104,6 +117,7 @@ func TestMake_Errors(t *testing.T) {
 		"validity: 1ms, want at least 1s":            func(d *plan.Demand, _ *plan.Machine) { d.Validity = time.Millisecond },
 		"bitrate: +Inf, want more than 0":            func(d *plan.Demand, _ *plan.Machine) { d.Bitrate = math.Inf(1) },
 		"limited: 1.5, want 0 to 1":                  func(d *plan.Demand, _ *plan.Machine) { d.Limited = 1.5 },
+		"edge-keeps-answers: true without edge":      func(d *plan.Demand, _ *plan.Machine) { d.EdgeKeepsAnswers = true },
 		"headroom: 1, want 0 to less than 1":         func(_ *plan.Demand, m *plan.Machine) { m.Headroom = 1 },
 		"memory: 100000000 with a headroom of 0.3, ": func(_ *plan.Demand, m *plan.Machine) { m.Memory = 1e8 },
 	} {
@@ -122,6 +136,7 @@ func TestMake_Properties(t *testing.T) {
 		d.Bitrate = rapid.Float64Range(1e5, 2e7).Draw(t, "bitrate")
 		d.Limited = rapid.Float64Range(0, 1).Draw(t, "limited")
 		d.IsEdge = rapid.Bool().Draw(t, "edge")
+		d.EdgeKeepsAnswers = d.IsEdge && rapid.Bool().Draw(t, "keeps answers")
 		few, err := plan.Make(d, machine(), roundCosts())
 		if err != nil {
 			t.Fatal(err)

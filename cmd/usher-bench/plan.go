@@ -21,7 +21,8 @@ type planCmd struct {
 	Ramp      time.Duration `help:"The time in which all viewers arrive." default:"10m"`
 	Zaps      float64       `help:"How often a viewer goes to another channel in an hour." default:"4"`
 	Limited   float64       `help:"The share of viewers whose user has a stream limit, 0 to 1." default:"0"`
-	Edge      bool          `help:"Other servers serve the media, and ask about their viewers."`
+	Edge      bool          `help:"Other servers serve the media, and ask about each request, as nginx, Caddy, Traefik, HAProxy and Envoy do."`
+	Keeps     bool          `name:"edge-keeps-answers" help:"With --edge: they ask about a viewer once an answer has expired, as Astra, Alta and Flussonic do."`
 	Redis     bool          `help:"The nodes share decisions by Redis." default:"true" negatable:""`
 	Heartbeat time.Duration `help:"The setting cluster.heartbeat_interval." default:"20s"`
 
@@ -67,7 +68,7 @@ func (c *planCmd) Run() error {
 	}
 	p, err := plan.Make(plan.Demand{
 		Viewers: c.Viewers, Validity: c.Validity, Segment: c.Segment, Bitrate: float64(c.Bitrate), Ramp: c.Ramp, ZapsPerHour: c.Zaps,
-		Limited: c.Limited, IsEdge: c.Edge, WithoutRedis: !c.Redis, Heartbeat: c.Heartbeat,
+		Limited: c.Limited, IsEdge: c.Edge, EdgeKeepsAnswers: c.Keeps, WithoutRedis: !c.Redis, Heartbeat: c.Heartbeat,
 	}, plan.Machine{
 		Cores: c.Cores, Memory: float64(c.Memory), Network: float64(c.Network), MaxSessions: c.MaxSessions, Headroom: c.Headroom, Spare: c.Spare,
 	}, costs)
