@@ -105,7 +105,7 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.For > 0 {
+	if c.For != 0 {
 		s.For = c.For
 	}
 	for _, assignment := range c.Set {
@@ -168,6 +168,8 @@ func (c *runCmd) isExternal() bool { return len(c.Target) > 0 || c.Auth != "" }
 func (c *runCmd) checkFlags() error {
 	ofExternal := len(c.Metrics) > 0 || len(c.PID) > 0 || c.Middleware != "" || c.Origin != ""
 	switch {
+	case c.Rounds < 0:
+		return fmt.Errorf("--rounds=%d: want at least 1", c.Rounds)
 	case !c.isExternal() && ofExternal:
 		return errors.New("--metrics, --pid, --middleware and --origin are for servers of yours: give --target or --auth")
 	case c.isExternal() && c.Demo:
