@@ -136,6 +136,18 @@ func TestOptions_Validate(t *testing.T) {
 	}
 }
 
+// TestRows_Readme_ListsAll has the keys of --only in README.md as they are.
+func TestRows_Readme_ListsAll(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "`" + strings.Join(table.Rows(), "` `") + "`"; !strings.Contains(strings.Join(strings.Fields(string(text)), " "), want+". ") {
+		t.Errorf("README.md does not have %s", want)
+	}
+}
+
 func TestRun_NoUsher_Error(t *testing.T) {
 	t.Parallel()
 	o := table.DefaultOptions().Quick()
