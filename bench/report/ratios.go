@@ -68,7 +68,9 @@ func figuresOf(all []result.Measurement) (figures []figure) {
 		}
 		add(" (1/s)", false, func(o *result.Operation, m *result.Measurement) float64 { return float64(o.Requests) / m.Seconds })
 		add(" p50 (ms)", true, func(o *result.Operation, _ *result.Measurement) float64 { return milliseconds(o.Latency.Quantile(0.5)) })
-		add(" p99 (ms)", true, func(o *result.Operation, _ *result.Measurement) float64 { return milliseconds(o.Latency.Quantile(0.99)) })
+		add(" p99 (ms)", true, func(o *result.Operation, _ *result.Measurement) float64 {
+			return milliseconds(o.Latency.Quantile(0.99))
+		})
 		add(" errors", true, func(o *result.Operation, _ *result.Measurement) float64 { return float64(o.Failed()) })
 	}
 	return append(figures, figure{cpuFigure, "", true, serverCPU},

@@ -22,15 +22,18 @@ func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error
 
 // check reports a name that is neither a knob nor a function nor a phase, and a failure that no request can meet.
 func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
-	if t.operator != "" {
-		if err := errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases)); err != nil || t.isProduct() {
-			return err
-		}
-		return checkUnits(t.left, t.right, knobs)
-	}
-	if t.name == "" {
+	switch {
+	case t.operator == "*" || t.operator == "/":
+		return errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases))
+	case t.operator != "":
+		return (&Expectation{left: t.left, right: t.right}).check(knobs, phases) // a sum's units have to fit as those of a comparison
+	case t.name == "":
 		return nil
 	}
+	return t.checkName(knobs, phases)
+}
+
+func (t *term) checkName(knobs map[string]Knob, phases map[string]bool) error {
 	if t.phase != "" && !phases[t.phase] {
 		return fmt.Errorf("%s: no phase; want quiet, fault, after or the name of a fault", t.phase)
 	}
@@ -54,8 +57,6 @@ func (t *term) isFunction() bool {
 	}
 	return noArgument(t.name) != nil
 }
-
-func (t *term) isProduct() bool { return t.operator == "*" || t.operator == "/" }
 
 // checkFailure reports a text that is neither the failure of a status nor another one that viewers meet.
 func checkFailure(text string) error {

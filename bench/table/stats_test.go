@@ -68,8 +68,8 @@ func TestRuns_Describe(t *testing.T) {
 	}
 }
 
-// TestLines_RequestsFail_NotMet has Usher as fast as any goal wants, first without a failed request and then with one.
-func TestLines_RequestsFail_NotMet(t *testing.T) {
+// TestLine_RequestsFail_NotMet has Usher as fast as any goal wants, first without a failed request and then with one.
+func TestLine_RequestsFail_NotMet(t *testing.T) {
 	t.Parallel()
 	for _, fails := range []bool{false, true} {
 		us := sample{perSecond: 3000, p99: time.Millisecond, cpu: time.Microsecond}
