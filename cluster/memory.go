@@ -167,9 +167,7 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	result.Record.IsClosed = e.isClosed
 	if isOver := e.hasRecord && !e.record.Opened.After(result.Record.RevokedBefore); r.KnownRevision == 0 && !isOver {
 		delete(shard.lastSeen, r.ID) // the viewer is back
-		if e.isClosed && e.answers(&result.Record, 0, now) { // otherwise it is open again once it is decided anew
-			e.since, e.isClosed = now, false
-		}
+		e.openIfAnswered(&result.Record, now)
 	}
 	switch {
 	case e.answers(&result.Record, r.KnownRevision, now):
@@ -184,6 +182,13 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 		m.put(r.ID, e)
 	}
 	return result, e.released
+}
+
+// openIfAnswered opens a closed session again whose decision holds. Another one is open again once it is decided anew.
+func (e *memoryEntry) openIfAnswered(r *session.Record, now time.Time) {
+	if e.isClosed && e.answers(r, 0, now) {
+		e.since, e.isClosed = now, false
+	}
 }
 
 // answers reports whether the record's decision holds and is newer than the known revision.
@@ -260,9 +265,11 @@ func outcomeBeside(old *session.Record, u *session.DecisionUpdate) session.Updat
 		return session.OutcomeKept // only the older tickets are revoked
 	case order < 0 && old.Decision.Verdict == backends.Allowed:
 		return session.OutcomeStale // it was opened later elsewhere
-	case isVerified && !u.Record.Decision.Source.IsAuthoritative(), isVerified && isUnleased && order == 0:
+	case !isVerified:
+		return session.OutcomeStored
+	case !u.Record.Decision.Source.IsAuthoritative(), isUnleased && order == 0:
 		return session.OutcomeKept
-	case isVerified && isUnleased && old.Revision > 0:
+	case isUnleased && old.Revision > 0:
 		return session.OutcomeStale // it must look, and take the decision
 	default:
 		return session.OutcomeStored
