@@ -137,7 +137,7 @@ func DefaultConfig() Config {
 func (c Config) Validate(backends []string) error {
 	errs := []error{
 		c.validateListener(), c.validateSecrets(), c.validateLimits(), c.validateCORS(), c.validateOrigins(),
-		c.validateEndpoints(),
+		c.validateEndpoints(), c.validatePatterns(),
 	}
 	if len(c.Routes) == 0 {
 		errs = append(errs, errors.New(`routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`))
@@ -290,11 +290,19 @@ func (c Config) validateLimits() error {
 func (c Config) validateCORS() error {
 	var errs []error
 	for i, o := range c.CORS.AllowedOrigins {
-		if u, err := url.Parse(o); o != "*" && (err != nil || u.Host == "" || u.Path != "") {
-			errs = append(errs, fmt.Errorf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com"`, i, o))
+		if o != "*" && !isSentByBrowsers(o) {
+			errs = append(errs, fmt.Errorf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com", as browsers send it: `+
+				`in lower case, and without the usual port`, i, o))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// isSentByBrowsers reports whether a text can be the Origin of a request, with which it is compared letter by letter.
+func isSentByBrowsers(origin string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && origin == strings.ToLower(u.Scheme+"://"+u.Host) &&
+		(u.Scheme != "http" || u.Port() != "80") && (u.Scheme != "https" || u.Port() != "443")
 }
 
 func (c Config) validateOrigins() error {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -62,9 +63,18 @@ func TestConfig_Validate(t *testing.T) {
 		"a drain in reverse": {func(c *Config) { c.Drain.ReadinessDelay = -1 }, "drain.readiness_delay: -1ns is too short; want at least 0s"},
 		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
 
-		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com"`},
-		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, `cors.allowed_origins[0]: "https://tv.example.com:x": want "*" or an origin such as "https://tv.example.com"`},
-		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com"`},
+		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
+		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, `cors.allowed_origins[0]: "https://tv.example.com:x": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
+		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
+		"pages that no browser names": {
+			func(c *Config) {
+				c.CORS.AllowedOrigins = []string{"https://TV.example.com", "https://tv.example.com:443", "http://tv.example.com:80", "https://tv.example.com?x", "https://a@tv.example.com"}
+			},
+			strings.Join([]string{noPage(0, "https://TV.example.com"), noPage(1, "https://tv.example.com:443"), noPage(2, "http://tv.example.com:80"), noPage(3, "https://tv.example.com?x"), noPage(4, "https://a@tv.example.com")}, "\n"),
+		},
+		"pages, and an app": {func(c *Config) {
+			c.CORS.AllowedOrigins = []string{"http://tv.example.com:8080", "https://[2001:db8::1]:80", "capacitor://localhost"}
+		}, ""},
 
 		"no origins": {
 			func(c *Config) { c.Origins = nil },
@@ -108,6 +118,36 @@ func TestConfig_Validate(t *testing.T) {
 		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
 		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
 		"a device by one thing twice": {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
+		"media that another route has": {
+			func(c *Config) {
+				c.Routes = append(c.Routes, c.Routes[0])
+				c.Routes[1].Path = "/movie/{user}/{channel}.m3u8"
+				c.Routes[0].Media = []PathMappingConfig{{Path: "/m/{channel}/*"}, {Path: "/media/{channel}/{x}/*"}}
+				c.Routes[1].Media = []PathMappingConfig{{Path: "/other/{channel}/*"}, {Path: "/media/{channel}/{y}/*"}}
+			},
+			"routes[1].media[1].path: all requests that match it go to routes[0], which has the same pattern; give each route its own",
+		},
+		"a path that another route has": {
+			func(c *Config) {
+				c.Routes = append(c.Routes, c.Routes[0])
+				c.Routes[1].Name, c.Routes[1].Hosts, c.Routes[0].Hosts = "b", []string{"b.example.com"}, []string{"a.example.com", "B.example.com"}
+			},
+			"routes[1].path: all requests that match it go to routes[0], which has the same pattern; give each route its own",
+		},
+		"a path for other hosts, and for all": {
+			func(c *Config) {
+				c.Routes = append(c.Routes, c.Routes[0], c.Routes[0])
+				c.Routes[0].Hosts, c.Routes[1].Hosts = []string{"a.example.com"}, []string{"a.example.com", "b.example.com"}
+				c.Routes[1].Name, c.Routes[2].Name = "b", "all"
+			}, "",
+		},
+		"media that nobody protects": {
+			func(c *Config) {
+				c.Routes[0].Media, c.Routes[0].TicketIn = []PathMappingConfig{{Path: "/media/{channel}/*"}}, hls.TicketInNone
+				c.Routes = append(c.Routes, c.Routes[0])
+				c.Routes[1].Path = "/movie/{channel}/*"
+			}, "",
+		},
 		"required ones of every kind": {
 			route(func(r *RouteConfig) {
 				r.Path, r.Credentials, r.CredentialHeaders = "/{user}/{channel}/*", []string{"token"}, []string{"X-Device"}
@@ -134,6 +174,11 @@ func TestConfig_Validate(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noPage is the error of an allowed origin.
+func noPage(i int, origin string) string {
+	return fmt.Sprintf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`, i, origin)
 }
 
 func TestNew_InvalidConfig_NamesSetting(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -226,6 +227,52 @@ func (c Config) validateEndpoints() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// variables are the variables of a pattern, whose names do not matter to what it matches.
+var variables = regexp.MustCompile(`{[^}]*}`)
+
+// validatePatterns finds patterns that an earlier route has too, to which all requests go. Media that neither route protects are served
+// all the same.
+func (c Config) validatePatterns() error {
+	var errs []error
+	for i, r := range c.Routes {
+		for j, earlier := range c.Routes[:i] {
+			isUnprotected := r.TicketIn == hls.TicketInNone && earlier.TicketIn == hls.TicketInNone
+			isSame := r.name() == earlier.name() // which is refused for that
+			if r.Edge != nil || earlier.Edge != nil || isSame || isUnprotected || !earlier.servesAll(r.Hosts) {
+				continue
+			}
+			taken := earlier.patterns()
+			for k, pattern := range r.patterns() {
+				if key := "path"; slices.Contains(taken, pattern) {
+					if k > 0 {
+						key = fmt.Sprintf("media[%d].path", k-1)
+					}
+					errs = append(errs, fmt.Errorf("routes[%d].%s: all requests that match it go to routes[%d], which has the same pattern; "+
+						"give each route its own", i, key, j))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// patterns returns what the route's viewers request: its path, and those of its media.
+func (r RouteConfig) patterns() []string {
+	all := []string{variables.ReplaceAllString(r.Path, "{}")}
+	for _, m := range r.Media {
+		all = append(all, variables.ReplaceAllString(m.Path, "{}"))
+	}
+	return all
+}
+
+// servesAll reports whether the route serves each of another route's hosts; none stands for all.
+func (r RouteConfig) servesAll(hosts []string) bool {
+	isServed := func(host string) bool {
+		return slices.ContainsFunc(r.Hosts, func(own string) bool { return strings.EqualFold(own, host) })
+	}
+	return len(r.Hosts) == 0 || len(hosts) > 0 && !slices.ContainsFunc(hosts, func(host string) bool { return !isServed(host) })
 }
 
 // name returns the route's name, by default its path.
