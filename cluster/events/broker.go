@@ -238,7 +238,11 @@ func (b *Broker) heartbeat(
 	if err != nil {
 		return false, err
 	}
-	if b.hasFailed || b.registry.missesEchoes() { // the connection of the subscription may be dead without an error
+	if b.hasFailed { // what failed has no echo, though the connection of the subscription may live
+		b.registry.lastEcho.Store(b.registry.heartbeats.Load() - 1)
+		mustReplay = true
+	}
+	if b.registry.missesEchoes() { // it may be dead without an error
 		b.registry.lastEcho.Store(b.registry.heartbeats.Load())
 		subscription.Reconnect()
 		mustReplay = true

@@ -122,6 +122,25 @@ func startNodes(t *testing.T) (*redistest.Server, *testNode, *testNode) {
 	return server, a, b
 }
 
+// TestBroker_HeartbeatFails_StaysSubscribed has Redis refuse writes for a while: the connection of the subscription lives, and each message
+// reaches the node.
+func TestBroker_HeartbeatFails_StaysSubscribed(t *testing.T) {
+	t.Parallel()
+	server, ctx := redistest.Start(t), t.Context()
+	n := startNode(t, server, "n1")
+	n.awaitMessages(t, server)
+	must(t, server.Client.ConfigSet(ctx, "maxmemory", "1").Err())
+	redistest.Eventually(t, "heartbeats fail", func() bool { return n.registry.heartbeats.Load() > n.registry.lastEcho.Load()+3 })
+	must(t, server.Client.ConfigSet(ctx, "maxmemory", "0").Err())
+	recovered := n.registry.heartbeats.Load()
+	redistest.Eventually(t, "heartbeats come back", func() bool {
+		if receivers := server.Client.Publish(ctx, "usher:limits", "probe").Val(); receivers != 1 {
+			t.Fatalf("a message reaches %d nodes", receivers)
+		}
+		return n.registry.lastEcho.Load() > recovered+3
+	})
+}
+
 func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {
 	t.Parallel()
 	server, a, b := startNodes(t)
