@@ -214,10 +214,7 @@ func TestNode_AwaitBans_Unavailable(t *testing.T) {
 	}
 	server, peers := startPeers(t, 1)
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = peers[0].AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-		return peers[0].RedisDown()
-	})
+	awaitRedisDown(t, peers[0], peers[0].RedisDown)
 	if err := peers[0].AwaitBans(t.Context()); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("in the outage: %v", err)
 	}
@@ -240,10 +237,7 @@ func TestNode_Unban_Unavailable(t *testing.T) {
 		return server.Client.HLen(t.Context(), "usher:{all}:bans").Val() == 4
 	})
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
-		return p.RedisDown()
-	})
+	awaitRedisDown(t, p, p.RedisDown)
 	found, err := p.Unban(t.Context(), lifted.ID)
 	server.Signal(syscall.SIGCONT)
 	if !found || !errors.Is(err, backends.ErrStoreUnavailable) {

@@ -122,10 +122,7 @@ func TestNode_BanCredentials_Unavailable(t *testing.T) {
 	n, _ := startPeer(t, c, "n1", nil)
 	server.Signal(syscall.SIGSTOP)
 	defer server.Signal(syscall.SIGCONT)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = n.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-		return n.RedisDown()
-	})
+	awaitRedisDown(t, n, n.RedisDown)
 	cause := session.Ban{ID: "b", User: "Ann", Until: time.Now().Add(time.Hour)}
 	presented := &backends.Request{Session: idOf(2), Query: "token=x"}
 	must(t, banCredentials(n.Node, cause, presented))

@@ -199,10 +199,7 @@ func TestNode_Kick_Unavailable_ClockAhead(t *testing.T) {
 	c.RedisTimeout = time.Second
 	p, _ := startPeer(t, c, "n1", nil)
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = p.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(2)})
-		return p.redis.IsDown()
-	})
+	awaitRedisDown(t, p, p.redis.IsDown)
 	_, err := p.Kick(t.Context(), idOf(1), opened, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Second)}, nil)
 	if !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("got %v, want ErrStoreUnavailable", err)

@@ -207,10 +207,7 @@ func TestNode_RedisFrozen_OthersCatchUp(t *testing.T) {
 	b, _ := startPeer(t, c, "b", nil)
 	redistest.Eventually(t, "the nodes know each other", func() bool { return a.Live() == 2 && b.Live() == 2 })
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = a.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-		return a.RedisDown()
-	})
+	awaitRedisDown(t, a, a.RedisDown)
 	kick, err := a.Kick(t.Context(), idOf(1), time.Time{}, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Hour)}, nil)
 	if !errors.Is(err, backends.ErrStoreUnavailable) || kick.ID == "" {
 		t.Errorf("a kick: %+v, %v", kick, err)

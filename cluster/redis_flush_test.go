@@ -21,10 +21,7 @@ func TestRedis_FlushFails_WrittenLater(t *testing.T) {
 	server, n, log := newSingleStore(t, func(c *Config) { c.RedisTimeout = time.Second })
 	s, ctx, o := n.a.(*Redis), t.Context(), openedAgo(5) //nolint:forcetypeassert // as made above
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
-		return s.IsDown()
-	})
+	awaitRedisDown(t, n.a, s.IsDown)
 	n.save(n.a, deniedRecord(1, o), true, session.OutcomeDeferred)
 	if err := n.a.RevokeSession(ctx, idOf(2), o); err == nil {
 		t.Error("a revocation in the outage returns no error")

@@ -23,10 +23,7 @@ func TestRedis_ExpireIdle_AfterOutage(t *testing.T) {
 	p.seen(a, closingIdle+c.HeartbeatInterval/2) // by a node that noticed the outage half a heartbeat before this one
 	server.Signal(syscall.SIGSTOP)
 	for _, s := range []*Redis{a, b} {
-		redistest.Eventually(t, "redis is unavailable", func() bool {
-			_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-			return s.IsDown()
-		})
+		awaitRedisDown(t, s, s.IsDown)
 	}
 	server.Signal(syscall.SIGCONT)
 	for _, s := range []*Redis{a, b} {
@@ -54,10 +51,7 @@ func TestRedis_ExpireIdle_ShortOutage(t *testing.T) {
 	p.save(s, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 	p.seen(s, time.Hour)
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-		return s.IsDown()
-	})
+	awaitRedisDown(t, s, s.IsDown)
 	server.Signal(syscall.SIGCONT)
 	redistest.Eventually(t, "redis has recovered", func() bool { return !s.IsDown() })
 	if closed := p.expire(s); len(closed) != 1 {

@@ -319,10 +319,7 @@ func TestRedis_Outage_DeferredWrites(t *testing.T) {
 		n.save(n.a, allowedRecord(i, o), false, session.OutcomeStored)
 	}
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = n.a.AcquireLease(ctx, session.LeaseRequest{ID: idOf(1)})
-		return s.IsDown()
-	})
+	awaitRedisDown(t, n.a, s.IsDown)
 	if _, err := n.a.SaveDecision(ctx, session.DecisionUpdate{Record: allowedRecord(5, o)}); !errors.Is(err, backends.ErrStoreUnavailable) {
 		t.Errorf("an allowed decision: %v", err)
 	}
@@ -405,10 +402,7 @@ func TestRedis_ACLUser_Recovers(t *testing.T) {
 	c.RedisTimeout = time.Second
 	s := newStore(t, c, slog.New(slog.DiscardHandler))
 	server.Signal(syscall.SIGSTOP)
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1)})
-		return s.IsDown()
-	})
+	awaitRedisDown(t, s, s.IsDown)
 	server.Signal(syscall.SIGCONT)
 	redistest.Eventually(t, "redis has recovered", func() bool { return !s.IsDown() })
 }

@@ -19,11 +19,17 @@ func newStoreWithoutRedis(t *testing.T) (*Redis, *redistest.Log) {
 	c, log := DefaultConfig(), new(redistest.Log)
 	c.Redis.Addresses, c.EncryptionKeys = []string{"127.0.0.1:1"}, []setting.Key{{ID: "a", Secret: "a secret of the cluster"}}
 	r := newStore(t, c, log.Logger())
-	redistest.Eventually(t, "redis is unavailable", func() bool {
-		_, _ = r.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(99)})
-		return r.IsDown()
-	})
+	awaitRedisDown(t, r, r.IsDown)
 	return r, log
+}
+
+// awaitRedisDown asks a store, of a session that no test has, until it takes Redis for unavailable.
+func awaitRedisDown(t *testing.T, s Store, isDown func() bool) {
+	t.Helper()
+	redistest.Eventually(t, "redis is unavailable", func() bool {
+		_, _ = s.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(9999)})
+		return isDown()
+	})
 }
 
 // TestRedis_Unavailable_ServesFromHere keeps here what denies and counts viewers while Redis is unavailable, and says which

@@ -20,10 +20,16 @@ import (
 func startClient(t *testing.T) (*redistest.Server, *Client) {
 	t.Helper()
 	server := redistest.Start(t)
-	client, err := New(Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, 5*time.Second, slog.New(slog.DiscardHandler))
+	return server, connectClient(t, Config{Addresses: []string{server.Socket}})
+}
+
+func connectClient(t *testing.T, c Config) *Client {
+	t.Helper()
+	c.KeyPrefix, c.PoolSize = "usher", 8
+	client, err := New(c, 5*time.Second, slog.New(slog.DiscardHandler))
 	must(t, err)
 	t.Cleanup(client.Close)
-	return server, client
+	return client
 }
 
 // TestClient_RunWithExpiry tries a call once more that a server with another clock took for late, and no call that is late.
@@ -305,11 +311,7 @@ func TestSubscription_Run(t *testing.T) {
 func startClusterClient(t *testing.T) (*redistest.Cluster, *Client) {
 	t.Helper()
 	server := redistest.StartCluster(t)
-	config := Config{Addresses: []string{server.Address}, Cluster: true, KeyPrefix: "usher", PoolSize: 8}
-	client, err := New(config, 5*time.Second, slog.New(slog.DiscardHandler))
-	must(t, err)
-	t.Cleanup(client.Close)
-	return server, client
+	return server, connectClient(t, Config{Addresses: []string{server.Address}, Cluster: true})
 }
 
 // TestClient_Cluster_SendsOnce sends no call again that a Redis Cluster may have run: it would count twice.
