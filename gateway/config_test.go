@@ -125,14 +125,14 @@ func TestConfig_Validate(t *testing.T) {
 				c.Routes[0].Media = []PathMappingConfig{{Path: "/m/{channel}/*"}, {Path: "/media/{channel}/{x}/*"}}
 				c.Routes[1].Media = []PathMappingConfig{{Path: "/other/{channel}/*"}, {Path: "/media/{channel}/{y}/*"}}
 			},
-			"routes[1].media[1].path: all requests that match it go to routes[0], which has the same pattern; give each route its own",
+			"routes[1].media[1].path: \"/media/{channel}/{y}/*\": all requests that match it go to routes[0], which has the same pattern; give each route its own",
 		},
 		"a path that another route has": {
 			func(c *Config) {
 				c.Routes = append(c.Routes, c.Routes[0])
 				c.Routes[1].Name, c.Routes[1].Hosts, c.Routes[0].Hosts = "b", []string{"b.example.com"}, []string{"a.example.com", "B.example.com"}
 			},
-			"routes[1].path: all requests that match it go to routes[0], which has the same pattern; give each route its own",
+			"routes[1].path: \"/play/{channel}/*\": all requests that match it go to routes[0], which has the same pattern; give each route its own",
 		},
 		"a path for other hosts, and for all": {
 			func(c *Config) {

@@ -243,14 +243,14 @@ func (c Config) validatePatterns() error {
 			if r.Edge != nil || earlier.Edge != nil || isSame || isUnprotected || !earlier.servesAll(r.Hosts) {
 				continue
 			}
-			taken := earlier.patterns()
-			for k, pattern := range r.patterns() {
-				if key := "path"; slices.Contains(taken, pattern) {
+			taken, own := earlier.patterns(), r.patterns()
+			for k, path := range r.paths() {
+				if key := "path"; slices.Contains(taken, own[k]) {
 					if k > 0 {
 						key = fmt.Sprintf("media[%d].path", k-1)
 					}
-					errs = append(errs, fmt.Errorf("routes[%d].%s: all requests that match it go to routes[%d], which has the same pattern; "+
-						"give each route its own", i, key, j))
+					errs = append(errs, fmt.Errorf("routes[%d].%s: %q: all requests that match it go to routes[%d], which has the same pattern; "+
+						"give each route its own", i, key, path, j))
 				}
 			}
 		}
@@ -258,11 +258,20 @@ func (c Config) validatePatterns() error {
 	return errors.Join(errs...)
 }
 
-// patterns returns what the route's viewers request: its path, and those of its media.
-func (r RouteConfig) patterns() []string {
-	all := []string{variables.ReplaceAllString(r.Path, "{}")}
+// paths returns what the route's viewers request: its path, and those of its media.
+func (r RouteConfig) paths() []string {
+	all := []string{r.Path}
 	for _, m := range r.Media {
-		all = append(all, variables.ReplaceAllString(m.Path, "{}"))
+		all = append(all, m.Path)
+	}
+	return all
+}
+
+// patterns returns the paths without the names of their variables.
+func (r RouteConfig) patterns() []string {
+	all := r.paths()
+	for i, path := range all {
+		all[i] = variables.ReplaceAllString(path, "{}")
 	}
 	return all
 }
