@@ -325,7 +325,9 @@ func TestFetch_NextSpace_Bounds(t *testing.T) {
 		"decoded, a chunk more":        {largest + chunkSize, 0, true, false, true},
 	} {
 		c := newSmallCache(t)
-		f := &fetch{cache: c, ctx: t.Context()}
+		addr := newAddress(mustURL(t, "http://a"), 1, false)
+		addr.connSlots[classMedia] <- struct{}{}
+		f := &fetch{cache: c, ctx: t.Context(), conn: &connSlot{addr, classMedia}}
 		f.body = *newChunks(c, nil)
 		f.body.size, f.body.isDecoded = test.size, test.isDecoded
 		if f.body.size > 0 { // the last chunk is full and all others are read
@@ -336,6 +338,9 @@ func TestFetch_NextSpace_Bounds(t *testing.T) {
 		free, err := f.nextSpace(time.Hour)
 		if f.body.isPassThrough != test.wantFar || errors.Is(err, ErrTooLarge) != test.wantErr || err == nil && len(free) != chunkSize {
 			t.Errorf("%s: got %d bytes, passing through %v, %v", name, len(free), f.body.isPassThrough, err)
+		}
+		if isMoved := len(addr.connSlots[classMedia]) == 0 && len(addr.connSlots[classLarge]) == 1; isMoved != test.wantFar {
+			t.Errorf("%s: the connection is of large media %v, want %v", name, isMoved, test.wantFar)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/backends"
 	"usher/backends/setting"
 )
 
@@ -103,6 +105,45 @@ func TestFetch_PassThrough_LateReaderStartsOwnFetch(t *testing.T) {
 			t.Errorf("fetches: got %d, want 2", got)
 		}
 	})
+}
+
+// TestFetch_PassThrough_SegmentsNotHeldUp has viewers of films that are not stored read nothing. Segments are fetched beside as
+// many of them as one address takes, and one film more is refused by the setting's name, unless nobody knows how large it is.
+func TestFetch_PassThrough_SegmentsNotHeldUp(t *testing.T) {
+	t.Parallel()
+	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				film, _ := serveLargeBody(randomBody(4<<20), declared)
+				segment := randomBody(1000)
+				network := newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/seg.ts" {
+						_, _ = w.Write(segment)
+						return
+					}
+					film(w, r)
+				}})
+				o := newNetworkFixture(t, network, func(c *Config) { smallObjects(c); c.Fetch.MaxConns = 2 }, "a")
+				for i := range 2 {
+					s, err := o.Media(t.Context(), Request{Path: fmt.Sprintf("/film%d.mp4", i)})
+					if err != nil {
+						t.Fatalf("film %d: %v", i, err)
+					}
+					defer s.Close()
+					synctest.Wait()
+				}
+				_, got := mustMedia(t, o, Request{Path: "/seg.ts"})
+				requireSameBytes(t, []byte(got), segment)
+				third, err := o.Media(t.Context(), Request{Path: "/film2.mp4"})
+				overload, _ := errors.AsType[*backends.Overload](err)
+				if isRefused := overload != nil && overload.Setting == "fetch.max_conns"; isRefused != declared {
+					t.Errorf("the third film: got %v", err)
+				}
+				_ = third.Close()
+			})
+		})
+	}
 }
 
 func TestFetch_PassThrough_StarvingReaderDropped(t *testing.T) {

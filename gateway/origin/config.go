@@ -43,8 +43,8 @@ type FetchConfig struct {
 	EjectFor time.Duration `yaml:"eject_for"`
 	// MaxPlaylistSize bounds the body of a playlist, decoded.
 	MaxPlaylistSize setting.ByteSize `yaml:"max_playlist_size"`
-	// MaxConns is how many requests one address receives at once, counted apart for ordinary playlists, blocking reloads
-	// and media, so that none of them starves another.
+	// MaxConns is how many requests one address receives at once, counted apart for ordinary playlists, blocking reloads,
+	// media, and media that are too large to be stored, so that none of them starves another.
 	MaxConns int `yaml:"max_conns"`
 	// MaxWaiting is how many fetches of one origin may wait for a connection.
 	MaxWaiting int `yaml:"max_waiting"`

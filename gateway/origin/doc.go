@@ -37,8 +37,9 @@
 // at the origin's address, because viewers' requests for that name may arrive at this gateway. A Content-Encoding that is no
 // coding of the body (aws-chunked, a charset) is ignored. If all addresses are ejected they are tried anyway, because a late
 // response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists, blocking
-// reloads and media have separate connections, so that none of them starves another. A request for bytes=0-, which ffmpeg
-// always sends, is a request for the whole object.
+// reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
+// stored holds its connection for as long as its viewer reads. A request for bytes=0-, which ffmpeg always sends, is a request for
+// the whole object.
 //
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before

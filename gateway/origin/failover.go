@@ -55,14 +55,33 @@ func prefixOf(u *url.URL) string { return strings.TrimSuffix(u.EscapedPath(), "/
 
 func (addr *address) isEjected(now int64) bool { return now < addr.ejectedUntil.Load() }
 
-// acquireConn waits for a free connection slot. The returned function frees it. It returns a *backends.Overload if too
-// many fetches wait or the wait takes too long.
-func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (release func(), err error) {
-	slots := addr.connSlots[c]
-	release = func() { <-slots }
+// connSlot is one of the requests that an address receives at once. The goroutine of its fetch alone uses it.
+type connSlot struct {
+	addr  *address
+	class fetchClass
+}
+
+func (s *connSlot) release() { <-s.addr.connSlots[s.class] }
+
+// moveTo makes it one of another class, and reports whether there was room.
+func (s *connSlot) moveTo(c fetchClass) bool {
+	select {
+	case s.addr.connSlots[c] <- struct{}{}:
+		s.release()
+		s.class = c
+		return true
+	default:
+		return false
+	}
+}
+
+// acquireConn waits for a free connection slot, which the caller releases. It returns a *backends.Overload if too many fetches
+// wait or the wait takes too long.
+func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (*connSlot, error) {
+	slots, slot := addr.connSlots[c], &connSlot{addr, c}
 	select {
 	case slots <- struct{}{}:
-		return release, nil
+		return slot, nil
 	default:
 	}
 	defer o.waitingForConn.Add(-1)
@@ -71,7 +90,7 @@ func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (
 	}
 	select {
 	case slots <- struct{}{}:
-		return release, nil
+		return slot, nil
 	case <-ctx.Done():
 		if _, ok := errors.AsType[*timeoutError](context.Cause(ctx)); ok {
 			return nil, o.overload("fetch.max_conns", o.config.Fetch.MaxConns)

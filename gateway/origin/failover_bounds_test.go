@@ -170,7 +170,7 @@ func TestOrigin_AcquireConn_Bounds(t *testing.T) {
 	} {
 		o := newFixture(t, func(c *Config) { c.Fetch.MaxConns, c.Fetch.MaxWaiting = 1, 2 }, []string{"http://a"})
 		addr := o.addresses[0]
-		release, err := o.acquireConn(t.Context(), addr, classMedia)
+		conn, err := o.acquireConn(t.Context(), addr, classMedia)
 		if err != nil {
 			t.Fatalf("%s: the first: %v", name, err)
 		}
@@ -188,11 +188,11 @@ func TestOrigin_AcquireConn_Bounds(t *testing.T) {
 		if got := o.waitingForConn.Load(); got != test.waiting {
 			t.Errorf("%s: %d wait afterwards, want %d", name, got, test.waiting)
 		}
-		release()
-		if release, err = o.acquireConn(ctx, addr, classMedia); err != nil {
+		conn.release()
+		if conn, err = o.acquireConn(ctx, addr, classMedia); err != nil {
 			t.Fatalf("%s: after the release: %v", name, err)
 		}
-		release()
+		conn.release()
 	}
 }
 

@@ -19,6 +19,8 @@ type fetch struct {
 	freshFor    time.Duration
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time
+	// conn is what the response that is read holds of its address. The fetch's goroutine alone uses it.
+	conn *connSlot
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc

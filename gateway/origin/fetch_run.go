@@ -186,7 +186,7 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 	limit := o.responseTimeout(c)
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	timer := time.AfterFunc(limit.value, func() { cancel(limit) })
-	release, err := o.acquireConn(ctx, addr, c)
+	conn, err := o.acquireConn(ctx, addr, c)
 	if err != nil {
 		timer.Stop()
 		cancel(nil)
@@ -202,7 +202,7 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 		err = o.requestError(ctx, f, addr, at, started, err)
 		timer.Stop()
 		cancel(nil)
-		release()
+		conn.release()
 		return nil, err
 	}
 	a := &response{Response: resp, address: addr, hop: at, ctx: ctx, received: o.cache.now(), timer: timer}
@@ -213,7 +213,8 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 		a.timer = time.AfterFunc(a.idle.value, func() { cancel(a.idle) })
 		a.timer.Stop()
 	}
-	a.closers = []func(){func() { a.timer.Stop() }, func() { cancel(nil) }, release}
+	a.closers = []func(){func() { a.timer.Stop() }, func() { cancel(nil) }, conn.release}
+	f.conn = conn
 	return a, nil
 }
 

@@ -207,7 +207,9 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	if isEncoded {
 		h.length = -1
 	}
-	f.prepareBody(h.length, isEncoded)
+	if f.prepareBody(h.length, isEncoded); f.body.isPassThrough && !f.conn.moveTo(classLarge) {
+		return nil, true, o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
+	}
 	if h.partRange.lo == 0 && h.canBePlaylist() {
 		var isPlaylist bool
 		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {

@@ -57,6 +57,9 @@ const (
 	classPlaylist fetchClass = iota
 	classBlocking
 	classMedia
+	// classLarge is media that pass through, and hold their connection for as long as the slowest viewer reads. A fetch has it once
+	// that is known.
+	classLarge
 	fetchClassCount
 )
 
