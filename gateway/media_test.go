@@ -148,7 +148,8 @@ func TestServe_Media_CacheControl(t *testing.T) {
 		"in the path":               {hls.TicketInPath, "Public, max-age=3600", "private, max-age=3600"},
 		"in the query":              {hls.TicketInQuery, "s-maxage=60,max-age=3600,immutable", "private, max-age=3600, immutable"},
 		"in a cookie":               {hls.TicketInCookie, "max-age=3600", "private, max-age=3600"},
-		"in a cookie, without":      {hls.TicketInCookie, "", ""},
+		"in a cookie, without":      {hls.TicketInCookie, "", "private"},
+		"unprotected, without":      {hls.TicketInNone, "", ""},
 		"a field that says nothing": {hls.TicketInPath, "no-cache", "private, no-cache"},
 		"unprotected":               {hls.TicketInNone, "public, max-age=3600", "public, max-age=3600"},
 	} {

@@ -333,11 +333,9 @@ func viewerHeader(h http.Header, media bool) Header {
 	return v
 }
 
-// privateCacheControl returns a Cache-Control without what lets a shared cache store the response.
+// privateCacheControl returns a Cache-Control that keeps shared caches from storing the response. Without one they may, for as long
+// as they see fit (RFC 9111, 4.2.2).
 func privateCacheControl(field string) string {
-	if field == "" {
-		return ""
-	}
 	kept := []string{"private"}
 	for part := range strings.SplitSeq(field, ",") {
 		part = strings.TrimSpace(part)
