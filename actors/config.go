@@ -216,6 +216,8 @@ type Backend interface {
 	Fallback(r *backends.Request, err error) (backends.Decision, error)
 	// State returns the state of the breaker. It neither blocks nor locks.
 	State() backends.BreakerState
+	// IsImpaired reports whether the backend, or a part of it, is known to be unavailable. It neither blocks nor locks.
+	IsImpaired() bool
 	// IsBacklogged reports whether as many re-checks wait for the backend as it may get at once. It does not block.
 	IsBacklogged() bool
 }

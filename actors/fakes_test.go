@@ -72,6 +72,8 @@ func (f *fakeBackend) requests() []checkedRequest {
 
 func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
 
+func (f *fakeBackend) IsImpaired() bool { return f.State() != backends.BreakerClosed }
+
 func (f *fakeBackend) IsBacklogged() bool { return false }
 
 func (f *fakeBackend) Fallback(r *backends.Request, err error) (backends.Decision, error) {

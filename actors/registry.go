@@ -302,6 +302,9 @@ func (b removedBackend) Check(_ context.Context, r *backends.Request) (backends.
 // State returns that the backend cannot be called.
 func (removedBackend) State() backends.BreakerState { return backends.BreakerOpen }
 
+// IsImpaired returns true, as State.
+func (removedBackend) IsImpaired() bool { return true }
+
 // Reload replaces the settings of sessions and backends. Sessions keep their decisions until these expire, so that a reload
 // causes no check. replaced returns the backend that a route has now in place of one, or "": its sessions belong to that one
 // then. c.IdleTimeout and what [Config.LimitRules] returns must be as before. It must not be called concurrently.

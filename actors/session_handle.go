@@ -217,7 +217,8 @@ func (s *Session) lastAsked(now time.Time) time.Time {
 
 // timerFired returns what a timer tells the session.
 func (s *Session) timerFired() session.TimerFired {
-	return session.TimerFired{LastSeen: s.lastAsked(time.Now()), Breaker: s.backend.Load().State()}
+	b := s.backend.Load()
+	return session.TimerFired{LastSeen: s.lastAsked(time.Now()), Breaker: b.State(), IsImpaired: b.IsImpaired()}
 }
 
 // touched returns when the viewer last asked or was answered, as lastSeen.

@@ -11,4 +11,8 @@ type Member struct {
 	Backend Backend
 	// Validity is how long the member's answers hold if they do not say.
 	Validity time.Duration
+	// DecideWithoutCall returns what the member decides on a viewer without a call; nil: nothing.
+	DecideWithoutCall func(r *Request) (d Decision, isDecided bool)
+	// State returns the state of the member's breaker; nil: it decides in this process, and so always answers at once.
+	State func() BreakerState
 }

@@ -30,7 +30,8 @@
 //   - A slot is used or returned, a lease is used or released, also when the session closes.
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
 //   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
-//   - A valid answer outlasts failures under every outage policy, and a denial outlasts an outage.
+//   - A valid answer outlasts failures under every outage policy, and a denial outlasts an outage, also that of a part of the
+//     backend for as long as the viewer asks.
 //   - Only a backend's own denial is stored, and revokes a ticket: bans and limits may end at any time.
 //   - An opening is as old as the ticket that holds, or as the record of a session that has not closed. Otherwise it is new, whatever
 //     record there is: as of then backends judge tokens that expire.

@@ -71,6 +71,8 @@ type (
 	TimerFired struct {
 		LastSeen time.Time
 		Breaker  backends.BreakerState
+		// IsImpaired reports that a part of the backend is down.
+		IsImpaired bool
 		// Fallback is what the outage policy decides while the breaker is not closed; pending: it decides nothing.
 		Fallback backends.Decision
 	}

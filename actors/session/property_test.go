@@ -113,9 +113,11 @@ func drawRevoked(t *rapid.T) Revoked {
 }
 
 func (m *model) drawTimerFired(t *rapid.T) TimerFired {
-	e := TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "breaker"))}
+	e := TimerFired{LastSeen: m.lastSeen, Breaker: backends.BreakerState(rapid.IntRange(0, 2).Draw(t, "breaker")), IsImpaired: rapid.Bool().Draw(t, "impaired")}
 	if e.Breaker != backends.BreakerClosed {
-		e.Fallback = rapid.SampledFrom([]backends.Decision{{}, cached(), letIn(), refusedByPolicy()}).Draw(t, "fallback")
+		e.Fallback = rapid.SampledFrom([]backends.Decision{
+			{}, cached(), letIn(), refusedByPolicy(), local(backends.Allowed), local(backends.Denied),
+		}).Draw(t, "fallback")
 	}
 	return e
 }

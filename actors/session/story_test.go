@@ -28,6 +28,21 @@ func seen(at time.Duration, b backends.BreakerState) TimerFired {
 	return TimerFired{LastSeen: in(at), Breaker: b}
 }
 
+// impaired is seen, while a part of a backend is down that is not.
+func impaired(at time.Duration) TimerFired {
+	return TimerFired{LastSeen: in(at), Breaker: backends.BreakerClosed, IsImpaired: true}
+}
+
+// inOutage is seen, while the backend is down and that holds in place of its answer.
+func inOutage(at time.Duration, d backends.Decision) TimerFired {
+	return TimerFired{LastSeen: in(at), Breaker: backends.BreakerOpen, IsImpaired: true, Fallback: d}
+}
+
+// local is a decision of a composite's own.
+func local(v backends.Verdict) backends.Decision {
+	return backends.Decision{Verdict: v, Source: backends.FromLocal, Reason: "rules[0]: " + v.String()}
+}
+
 // ministra gives the session a token that lives for seconds and a decision that holds for hours.
 func ministra(p ExpiredTokenPolicy) func(*testSession) {
 	return func(s *testSession) {
@@ -164,6 +179,19 @@ func TestStep_Recheck(t *testing.T) {
 				{7200 * s, RecheckGranted{}, recheckChecking, Action{StartCheck: true}},
 			},
 		},
+		"what a composite allows itself holds in an outage as ever": {
+			start: allowedFresh,
+			moves: []move{
+				{180 * s, inOutage(179*s, local(backends.Allowed)), allowedFresh, Action{Publish: true, Save: true, WakeAt: in(240 * s)}},
+				{360 * s, inOutage(359*s, local(backends.Allowed)), allowedFresh, Action{Publish: true, Save: true, WakeAt: in(420 * s)}},
+			},
+		},
+		"what it denies itself ends the session at once": {
+			start: allowedFresh, given: func(s *testSession) { s.ValidUntil = 2 * time.Hour },
+			moves: []move{
+				{180 * s, inOutage(179*s, local(backends.Denied)), deniedRemembered, Action{Publish: true, RevokeTicket: true, WakeAt: in(195 * s)}},
+			},
+		},
 		"an unverified session whose slot comes while it reloads is queued again": {
 			start: openingChecking, given: shared,
 			moves: []move{
@@ -212,6 +240,27 @@ func TestStep_Denial(t *testing.T) {
 				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
 				{16 * s, &BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
 			},
+		},
+		"while a part of the backend is down, a denied player that keeps trying is checked, and stays denied without an answer": {
+			start: deniedRemembered,
+			moves: []move{
+				{15 * s, impaired(14 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
+				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{}},
+				{30 * s, impaired(29 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(45 * s)}},
+				{31 * s, &BackendAnswered{Number: 2, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(91 * s)}},
+			},
+		},
+		"one who has not asked since is not checked, and forgotten in the end": {
+			start: deniedRemembered,
+			moves: []move{
+				{15 * s, impaired(0), deniedRemembered, Action{WakeAt: in(30 * s)}},
+				{30 * s, impaired(0), deniedRemembered, Action{WakeAt: in(45 * s)}},
+				{60 * s, impaired(0), closed, Action{Close: closedForgotten}},
+			},
+		},
+		"the policy's refusal is not kept then either": {
+			start: deniedRemembered, given: func(s *testSession) { s.Decision = refusedByPolicy() },
+			moves: []move{{15 * s, impaired(14 * s), closed, Action{Close: closedForgotten}}},
 		},
 		"a denied viewer who left is not checked": {
 			start: deniedRemembered,

@@ -30,12 +30,13 @@ func (e TimerFired) apply(s step) Action {
 }
 
 // onDenialTimer forgets a denial when its time is over. While the backend is down a backend's denial is kept. The outage
-// policy's own is not: the viewer's next request may be the one that finds the backend recovered.
+// policy's own is not: the viewer's next request may be the one that finds the backend recovered. While a part of the backend is down it
+// is kept for as long as the viewer asks: the part that is left might pass on a viewer whom the other one denied.
 func (s step) onDenialTimer(e TimerFired) Action {
 	switch {
 	case s.now < s.Expires:
 		return Action{WakeAt: s.at(s.Expires)}
-	case e.Breaker != backends.BreakerClosed && isAnswer(&s.Decision) && !s.IsRemoved:
+	case isAnswer(&s.Decision) && !s.IsRemoved && (e.Breaker != backends.BreakerClosed || e.IsImpaired && s.clock.Sub(e.LastSeen) < s.idleAfter()):
 		return s.keepDenial(e)
 	case s.WasAllowed:
 		return s.end(closedDenied)
@@ -45,11 +46,14 @@ func (s step) onDenialTimer(e TimerFired) Action {
 }
 
 // keepDenial remembers the denial for longer. A half-open breaker gets a check of it: else a node on which every viewer is
-// denied would never find its backend recovered. A session that was allowed gets none, as its ticket is revoked.
+// denied would never find its backend recovered. So does a closed one, of a backend of which a part is down, if the viewer has asked
+// since. A session that was allowed gets none, as its ticket is revoked.
 func (s step) keepDenial(e TimerFired) Action {
+	hasAsked := e.Breaker == backends.BreakerHalfOpen && s.clock.Sub(e.LastSeen) < s.idleAfter() ||
+		e.Breaker == backends.BreakerClosed && s.since(e.LastSeen) > s.Expires-s.DenialTTL
 	s.Expires = s.now + s.DenialTTL
 	a := Action{WakeAt: s.at(s.Expires)}
-	if e.Breaker == backends.BreakerHalfOpen && s.HasCredentials && !s.WasAllowed && s.clock.Sub(e.LastSeen) < s.idleAfter() {
+	if hasAsked && s.HasCredentials && !s.WasAllowed {
 		s.CheckNumber++
 		s.phase, a.StartCheck = deniedChecking, true
 	}
@@ -88,16 +92,22 @@ func (s step) renew(e TimerFired) Action {
 }
 
 // useFallback publishes what a session stands on whose decision expires in an outage. The session is queued all the same: it may be the
-// one that finds the backend recovered.
+// one that finds the backend recovered. What the backend decides on the viewer without a call is an answer as any.
 func (s step) useFallback(e TimerFired) Action {
+	isOwn := isAnswer(&e.Fallback)
 	a := Action{Publish: true, Save: true}
 	switch e.Fallback.Verdict {
 	case backends.Denied:
-		if s.now >= s.ValidUntil {
+		if isOwn || s.now >= s.ValidUntil {
 			return s.deny(e.Fallback)
 		}
 		s.Expires, a = s.ValidUntil, Action{} // a renewal is due a little before
 	case backends.Allowed:
+		if isOwn {
+			a = s.allow(e.Fallback, false)
+			a.Save = true
+			return a
+		}
 		s.Decision = e.Fallback
 	}
 	if s.phase != recheckQueued {

@@ -65,6 +65,26 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 	return b.decideByRank(ctx, b.collectResults(ctx, b.checkMembers(checkCtx, r, notifier)))
 }
 
+// DecideWithoutCall decides on a viewer while not all members answer: if one allows them without a call, or each denies them so.
+func (b *Backend) DecideWithoutCall(r *backends.Request) (d backends.Decision, isDecided bool) {
+	results, isDecided := make([]memberResult, len(b.members)), true
+	for i, m := range b.members {
+		results[i] = memberResult{member: i}
+		if m.DecideWithoutCall != nil {
+			results[i].decision, results[i].isReceived = m.DecideWithoutCall(r)
+		}
+		if results[i].rank() == rankAllowed {
+			return m.allowedDecision(results[i].decision), true
+		}
+		isDecided = isDecided && results[i].isReceived
+	}
+	if !isDecided {
+		return backends.Decision{}, false
+	}
+	d, _ = b.decideByRank(context.Background(), results)
+	return d, true
+}
+
 // checkMembers starts every member's check in its own goroutine. The channel has room for all results, so a member
 // that no check waits for still ends.
 func (b *Backend) checkMembers(ctx context.Context, r *backends.Request, notifier *sentNotifier) <-chan memberResult {

@@ -22,8 +22,9 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
-		members []backends.Backend
+		members []backends.Member
 		chains  []*chain.Chain
+		names   []string
 	)
 	for i, a := range adapters {
 		cfg := chain.DefaultConfig()
@@ -31,9 +32,52 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 			change(&cfg)
 		}
 		c := chain.New(string(rune('a'+i)), cfg, a, chain.Deps{Kind: "test"})
-		chains, members = append(chains, c), append(members, c.WithoutFailOpen())
+		chains, members, names = append(chains, c), append(members, c.Member(time.Duration(i+1)*time.Minute)), append(names, c.Name)
 	}
-	return chain.NewLocal("both", policy, newBackend(t, members...), chains, chain.Deps{Kind: "any"}), chains
+	joined, err := New("both", Config{Backends: names}, members)
+	if err != nil {
+		t.Fatalf("make the backend: %v", err)
+	}
+	return chain.NewLocal("both", policy, joined, chains, chain.Deps{Kind: "any"}), chains
+}
+
+// ownMind is a backend that decides on each viewer without a call, if it has a verdict.
+type ownMind struct {
+	backends.Backend
+	verdict backends.Verdict
+}
+
+func (o ownMind) DecideWithoutCall(*backends.Request) (backends.Decision, bool) {
+	return backends.LocalDecision(o.verdict, "as ever"), o.verdict != backends.Pending
+}
+
+// TestBackend_DecideWithoutCall decides while not all members answer only if none of their answers could change that.
+func TestBackend_DecideWithoutCall(t *testing.T) {
+	t.Parallel()
+	asks := failingWith(backends.FailureTransport)
+	const policy = "allowed fail-open no answer: timeout"
+	for name, test := range map[string]struct {
+		members []backends.Backend
+		want    string
+	}{
+		"one allows":               {[]backends.Backend{asks, ownMind{asks, backends.Allowed}}, "allowed local b: as ever"},
+		"all deny":                 {[]backends.Backend{ownMind{asks, backends.Denied}, ownMind{asks, backends.Denied}}, "denied local a: as ever"},
+		"one denies":               {[]backends.Backend{ownMind{asks, backends.Denied}, asks}, policy},
+		"one decides on others":    {[]backends.Backend{ownMind{asks, backends.Pending}}, policy},
+		"all must be asked":        {[]backends.Backend{asks, asks}, policy},
+		"one alone, that denies":   {[]backends.Backend{ownMind{asks, backends.Denied}}, "denied local a: as ever"},
+		"one denies, one allows":   {[]backends.Backend{ownMind{asks, backends.Denied}, ownMind{asks, backends.Allowed}}, "allowed local b: as ever"},
+		"one in between is silent": {[]backends.Backend{ownMind{asks, backends.Denied}, asks, ownMind{asks, backends.Denied}}, policy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := newChains(t, backends.PolicyAllow, nil, test.members...)
+			d, err := c.Fallback(requestFrom(1), nil)
+			if got := d.Verdict.String() + " " + d.Source.String() + " " + d.Reason; err != nil || got != test.want {
+				t.Errorf("got %s and %v, want %s", got, err, test.want)
+			}
+		})
+	}
 }
 
 func requestFrom(viewer int) *backends.Request {

@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -20,7 +21,7 @@ type Chain struct {
 
 	withoutFailOpen backends.Backend
 	members         []*Chain
-	decidesAlone    bool        // see NewLocal
+	own             ownDecision
 	changes         broadcaster // of a local chain
 }
 
@@ -28,20 +29,14 @@ type Chain struct {
 //
 // What an adapter's DecideWithoutCall decides holds whatever the backend does: it waits for no slot, and moves no breaker.
 func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
-	c := &Chain{Name: name}
-	own := ownDecision(undecided)
-	if a, ok := adapter.(interface {
-		DecideWithoutCall(r *backends.Request) (backends.Decision, bool)
-	}); ok {
-		own = a.DecideWithoutCall
-	}
+	c := &Chain{Name: name, own: ownDecisionOf(adapter)}
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
-		c.failOpen(deps.policy(cfg.OnFailure), own, deps),
+		c.failOpen(deps.policy(cfg.OnFailure), deps),
 		// What a composite asks: it has an outage policy of its own.
 		c.memberView(),
 		// Outside all that concerns calls.
-		own.first,
+		c.own.first,
 		// Outside the breaker, for which a 404 stays a failure, and outside the wait for a slot, so that checks are compared
 		// in the order in which they came.
 		func(next backends.Backend) backends.Backend { return newNotFound(cfg.Bulkhead.AnswerDeadline, next) },
@@ -58,16 +53,13 @@ func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
 // NewLocal returns the chain of a backend that decides in this process, or asks the members, which have chains of their
 // own. So it has neither bulkhead nor breaker.
 //
-// An adapter without an opinion answers Pending. The chain denies then; [Chain.WithoutFailOpen] keeps the Pending. One whose
-// DecidesAlone is true decides on some viewers while no member answers, and so is asked then too.
+// An adapter without an opinion answers Pending. The chain denies then; [Chain.WithoutFailOpen] keeps the Pending. What a composite's
+// DecideWithoutCall decides while members do not answer holds in place of the outage policy.
 func NewLocal(name string, policy backends.Policy, adapter backends.Backend, members []*Chain, deps Deps) *Chain {
-	c := &Chain{Name: name, members: members}
-	if a, ok := adapter.(interface{ DecidesAlone() bool }); ok {
-		c.decidesAlone = a.DecidesAlone()
-	}
+	c := &Chain{Name: name, members: members, own: ownDecisionOf(adapter)}
 	decorate(
 		// Outermost: it decides for everything below that fails to ask.
-		c.failOpen(deps.policy(policy), undecided, deps),
+		c.failOpen(deps.policy(policy), deps),
 		// Inside the outage policy: denying a viewer on whom no backend has an opinion is an answer, not an outage.
 		deniesPending,
 		// What a composite asks: there, having no opinion leaves the decision to the next member.
@@ -94,10 +86,10 @@ func decorate(outermostFirst ...decorator) decorator {
 	}
 }
 
-func (c *Chain) failOpen(policy backends.Policy, own ownDecision, deps Deps) decorator {
+func (c *Chain) failOpen(policy backends.Policy, deps Deps) decorator {
 	return func(next backends.Backend) backends.Backend {
 		c.FailOpen = NewFailOpen(c.Name, policy, next, c.IsDown, deps.Log)
-		c.FailOpen.own, c.FailOpen.forced = own, c.Forced
+		c.FailOpen.own, c.FailOpen.forced = c.own, c.Forced
 		return c.FailOpen
 	}
 }
@@ -133,6 +125,15 @@ func (c *Chain) callSpan(deps Deps) decorator {
 // [backends.Backend] says.
 func (c *Chain) WithoutFailOpen() backends.Backend { return c.withoutFailOpen }
 
+// Member returns the chain as a member of a composite, with answers that hold for so long if they do not say.
+func (c *Chain) Member(validity time.Duration) backends.Member {
+	m := backends.Member{Name: c.Name, Backend: c.withoutFailOpen, Validity: validity, DecideWithoutCall: c.own}
+	if c.Breaker != nil || len(c.members) > 0 {
+		m.State = c.State
+	}
+	return m
+}
+
 // Check asks the backend, or returns what the outage policy decides in its place.
 func (c *Chain) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	return c.FailOpen.Check(ctx, r)
@@ -143,19 +144,18 @@ func (c *Chain) Fallback(r *backends.Request, err error) (backends.Decision, err
 	return c.FailOpen.Fallback(r, err)
 }
 
-// IsDown reports whether the backend is known to be unavailable; of a composite, whether it can decide on nobody.
+// IsDown reports whether the backend is known to be unavailable; of a composite, whether all members are.
 func (c *Chain) IsDown() bool { return c.State() != backends.BreakerClosed }
 
 // State returns the state of the breaker. It is one atomic read for each member.
 //
 // A composite has the state of its best member, since one member that allows is enough. A backend that decides in this
-// process is always closed, so that a composite with such a member asks it during an outage of the others. So is a composite
-// that decides on some viewers itself: the outage policy must not replace what it says of them.
+// process is always closed, so that a composite with such a member asks it during an outage of the others.
 func (c *Chain) State() backends.BreakerState {
 	if c.Breaker != nil {
 		return c.Breaker.State()
 	}
-	if len(c.members) == 0 || c.decidesAlone {
+	if len(c.members) == 0 {
 		return backends.BreakerClosed
 	}
 	best := backends.BreakerOpen
@@ -163,6 +163,11 @@ func (c *Chain) State() backends.BreakerState {
 		best = min(best, m.State())
 	}
 	return best
+}
+
+// IsImpaired reports whether the backend is down, or a member of it. What that one denies the others may not know.
+func (c *Chain) IsImpaired() bool {
+	return c.IsDown() || slices.ContainsFunc(c.members, (*Chain).IsImpaired)
 }
 
 // IsBacklogged reports whether as many re-checks wait for a slot as there are, so that further ones would wait in vain; of a

@@ -19,7 +19,8 @@
 //
 // Invariants:
 //   - A denial passes through every decorator unchanged. Only an error is counted, or replaced by a fallback.
-//   - What an adapter decides on a viewer without a call holds in an outage too, whatever the outage policy says.
+//   - What an adapter decides on a viewer without a call holds in an outage too, whatever the outage policy says. So does what a
+//     composite decides while its members do not answer.
 //   - A [backends.Overload] and a viewer who leaves move no breaker and admit no viewer.
 //   - No single viewer opens the breaker. A failure to connect counts always. Any other one may be the request's own doing
 //     (a status, a malformed answer, a panic, a reset or a timeout after it was sent): it counts once per subscriber prefix
@@ -49,6 +50,9 @@
 // logarithm of its limit once in two calls' time, so by its code it takes three minutes (256, 258.4, …, each 3.8 s) to the 380 calls
 // that 200 openings a second need of a middleware that takes 1.9 s, and all the while viewers are refused. It has no place for
 // shares of addresses and strangers either.
+//
+// Refused: a composite that is closed while it decides on some viewers itself. All that an outage means for the others would be lost:
+// their denials would be forgotten, and those who were let in would not be checked first.
 //
 // Refused: retries inside a check; the session's timer checks again, and players retry by themselves.
 package chain

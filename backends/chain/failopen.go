@@ -44,23 +44,28 @@ func (f *FailOpen) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if failure := backends.AsFailure(err); failure != nil && r.OnFailure != nil {
 		r.OnFailure(failure)
 	}
-	return f.Fallback(r, err)
+	return f.afterFailure(r, err)
 }
 
-// Fallback returns what the policy decides after err, the error of a check; nil: the viewer's time to wait is over and
-// the check still runs. What the adapter decides without a call stands. It calls no backend. An err that is neither a failure
-// nor nil is returned unchanged.
-//
-// A failure that a viewer can cause admits no unknown viewer unless the breaker, which no single viewer can open, is
-// open too.
+// Fallback returns what holds in place of an answer that a viewer does not wait for: because of err, or, if it is nil, because their
+// time to wait is over. What the adapter decides without a call stands, and else the policy decides. It calls no backend. An err that
+// is neither a failure nor nil is returned unchanged.
 func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, error) {
 	if err == nil {
 		err = &backends.Failure{Kind: backends.FailureTimeout, Backend: f.name}
 	}
-	failure := backends.AsFailure(err)
-	if d, isDecided := f.own(r); isDecided && failure != nil {
-		return d, nil
+	if d, isDecided := f.own(r); isDecided && backends.AsFailure(err) != nil {
+		return pendingToDenied(d), nil
 	}
+	return f.afterFailure(r, err)
+}
+
+// afterFailure returns what the policy decides after the error of a check.
+//
+// A failure that a viewer can cause admits no unknown viewer unless the breaker, which no single viewer can open, is
+// open too.
+func (f *FailOpen) afterFailure(r *backends.Request, err error) (backends.Decision, error) {
+	failure := backends.AsFailure(err)
 	switch {
 	case failure == nil:
 		return backends.Decision{}, err
@@ -77,6 +82,15 @@ func (f *FailOpen) Fallback(r *backends.Request, err error) (backends.Decision, 
 
 // ownDecision returns what an adapter decides on a viewer without a call, if it does.
 type ownDecision func(r *backends.Request) (d backends.Decision, isDecided bool)
+
+func ownDecisionOf(adapter backends.Backend) ownDecision {
+	if a, ok := adapter.(interface {
+		DecideWithoutCall(r *backends.Request) (backends.Decision, bool)
+	}); ok {
+		return a.DecideWithoutCall
+	}
+	return undecided
+}
 
 // undecided is that of an adapter that always calls.
 func undecided(*backends.Request) (backends.Decision, bool) { return backends.Decision{}, false }

@@ -108,18 +108,63 @@ func TestNewLocal_State_LocalMemberKeepsItClosed(t *testing.T) {
 	})
 }
 
-// opinionated is a composite with rules of its own.
-type opinionated struct{ backends.Backend }
+// opinionated is a composite that decides on each viewer itself.
+type opinionated struct {
+	backends.Backend
+	d backends.Decision
+}
 
-func (opinionated) DecidesAlone() bool { return true }
+func (o opinionated) DecideWithoutCall(*backends.Request) (backends.Decision, bool) { return o.d, true }
 
-func TestNewLocal_State_DecidesAloneKeepsItClosed(t *testing.T) {
+// TestChain_Fallback_OwnDecision has what a composite decides itself hold in place of the outage policy, but not in place of what
+// its check has brought.
+func TestChain_Fallback_OwnDecision(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		portal, _ := memberInState(t, "portal", backends.BreakerOpen)
-		gate := NewLocal("gate", backends.PolicyDeny, opinionated{answerWith(backends.Decision{Verdict: backends.Allowed})}, []*Chain{portal}, Deps{})
-		if both := compositeOf(backends.PolicyAllow, nil, gate, portal); gate.IsDown() || both.IsDown() {
-			t.Errorf("down: %t, and the composite with it: %t; want neither", gate.IsDown(), both.IsDown())
+		allowed := backends.Decision{Verdict: backends.Allowed, Source: backends.FromLocal, Reason: "rules[0]: allow"}
+		for want, d := range map[string]backends.Decision{"allowed rules[0]: allow": allowed, "denied no rule speaks for the viewer": {}} {
+			gate := NewLocal("gate", backends.PolicyDeny, opinionated{failWith(backends.FailureTransport), d}, []*Chain{portal}, Deps{})
+			if got, err := gate.Fallback(openingFrom(1), nil); err != nil || got.Verdict.String()+" "+got.Reason != want {
+				t.Errorf("in place of the answer: got %+v and %v, want %s", got, err, want)
+			}
+			if got, err := gate.Check(t.Context(), openingFrom(1)); err != nil || got.Source != backends.FromFailOpen {
+				t.Errorf("checked: got %+v and %v, want what the outage policy decides", got, err)
+			}
+			if own, isDecided := gate.Member(0).DecideWithoutCall(openingFrom(1)); !isDecided || own != d {
+				t.Errorf("a composite learns %+v, %t; want %+v", own, isDecided, d)
+			}
+			if !gate.IsDown() {
+				t.Error("it is not down with its member")
+			}
+		}
+	})
+}
+
+// TestChain_IsImpaired tells of each member that is down, also of a composite's own.
+func TestChain_IsImpaired(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		up, _ := memberInState(t, "up", backends.BreakerClosed)
+		down, _ := memberInState(t, "down", backends.BreakerOpen)
+		tried, _ := memberInState(t, "tried", backends.BreakerHalfOpen)
+		local := NewLocal("users", backends.PolicyAllow, answerWith(backends.Decision{}), nil, Deps{})
+		for name, test := range map[string]struct {
+			c    *Chain
+			want bool
+		}{
+			"a backend that is up":      {up, false},
+			"one that is down":          {down, true},
+			"one that is tried":         {tried, true},
+			"one in this process":       {local, false},
+			"a composite that is up":    {compositeOf(backends.PolicyAllow, nil, up, local), false},
+			"one with a member down":    {compositeOf(backends.PolicyAllow, nil, up, down), true},
+			"a member's member is":      {compositeOf(backends.PolicyAllow, nil, compositeOf(backends.PolicyAllow, nil, local, tried), up), true},
+			"beside one in the process": {compositeOf(backends.PolicyAllow, nil, local, down), true},
+		} {
+			if got := test.c.IsImpaired(); got != test.want {
+				t.Errorf("%s: got %t", name, got)
+			}
 		}
 	})
 }

@@ -42,21 +42,6 @@ func New(name string, cfg Config, members []backends.Member) (*Backend, error) {
 	return b, nil
 }
 
-// DecidesAlone reports whether the list decides on some viewers while none of its backends answers: by a rule's own action, by
-// on_failure: deny, or by the default.
-func (b *Backend) DecidesAlone() bool {
-	for i := range b.rules {
-		switch r := &b.rules[i]; {
-		case r.Action == Pass:
-		case r.member == nil || r.onFailure == Deny:
-			return true
-		case r.onFailure == Fail && r.isUnconditional():
-			return false // every viewer ends here
-		}
-	}
-	return true
-}
-
 // decisionFor returns the decision of a config's action; pending for pass.
 func decisionFor(key string, a Action) backends.Decision {
 	d := backends.Decision{Source: backends.FromLocal, Reason: key + ": " + a.String()}
@@ -92,6 +77,53 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 		}
 	}
 	return withChallenge(afterSkippedFailure(b.defaultDecision, skipped, r), challenge), nil
+}
+
+// DecideWithoutCall decides on a viewer while the check of a member does not end, or would fail: by the rules that need no member, by
+// on_failure and by the default.
+func (b *Backend) DecideWithoutCall(r *backends.Request) (d backends.Decision, isDecided bool) {
+	silent, isOne := b.silentRule(r)
+	if !isOne {
+		return backends.Decision{}, false
+	}
+	skipped := ""
+	for i := range b.rules {
+		rule := &b.rules[i]
+		if rule.Action == Pass || !rule.matches(r) {
+			continue
+		}
+		if rule.member == nil {
+			return afterSkippedFailure(rule.decision, skipped, r), true
+		}
+		o, isKnown := rule.withoutCall(r, i < silent)
+		if !isKnown || o.isFinal {
+			return o.decision, isKnown && o.err == nil
+		}
+		if o.err != nil {
+			skipped = rule.member.Name
+		}
+	}
+	return afterSkippedFailure(b.defaultDecision, skipped, r), true
+}
+
+// silentRule returns the rule whose member has not answered, -1 if none can: all that are asked are down. isOne is false if it may be
+// one of several.
+func (b *Backend) silentRule(r *backends.Request) (silent int, isOne bool) {
+	silent = -1
+	for i := range b.rules {
+		rule := &b.rules[i]
+		switch {
+		case rule.Action == Pass || !rule.matches(r):
+		case rule.member == nil:
+			return silent, true
+		case !rule.mayAnswer(r):
+		case silent >= 0:
+			return silent, false
+		default:
+			silent = i
+		}
+	}
+	return silent, true
 }
 
 // withChallenge adds a challenge that was passed on: credentials for it could still allow the viewer.

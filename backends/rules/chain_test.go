@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,7 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 ) (*chain.Chain, []*chain.Chain) {
 	t.Helper()
 	var (
-		members []backends.Backend
+		members []backends.Member
 		chains  []*chain.Chain
 	)
 	for i, a := range adapters {
@@ -32,9 +33,12 @@ func newChains(t testing.TB, policy backends.Policy, change func(*chain.Config),
 			change(&cfg)
 		}
 		c := chain.New(string(rune('a'+i)), cfg, a, chain.Deps{Kind: "test"})
-		chains, members = append(chains, c), append(members, c.WithoutFailOpen())
+		chains, members = append(chains, c), append(members, c.Member(time.Minute))
 	}
-	joined := newBackend(t, config, members...)
+	joined, err := New("gate", readConfig(t, config), members)
+	if err != nil {
+		t.Fatalf("make the backend: %v", err)
+	}
 	return chain.NewLocal("gate", policy, joined, chains, chain.Deps{Kind: "rules"}), chains
 }
 
@@ -117,34 +121,89 @@ func TestBackend_OnFailure(t *testing.T) {
 	}
 }
 
-// A list is down with its backends only if each viewer's decision is one of theirs.
-func TestBackend_DecidesAlone(t *testing.T) {
+// While backends do not answer, the list decides on those viewers about whom no answer can change what it says.
+func TestBackend_DecideWithoutCall(t *testing.T) {
 	t.Parallel()
-	for config, want := range map[string]bool{
-		`rules: [{ backend: a }]`: false,
-		`{ rules: [{ backend: a }, { addresses: [192.0.2.0/24], action: allow }], default: allow }`:   false,
-		`{ rules: [{ channels: [x], action: pass }, { channels: [x], backend: b }, { backend: a }] }`: false,
-		`{ rules: [{ backend: b, on_failure: pass }, { backend: a }] }`:                               false,
-		`rules: [{ addresses: [192.0.2.0/24], action: allow }, { backend: a }]`:                       true,
-		`rules: [{ user_agents: ["*bot*"], action: deny }, { backend: a }]`:                           true,
-		`rules: [{ backend: a, on_failure: deny }]`:                                                   true,
-		`{ rules: [{ backend: a, on_failure: pass }], default: allow }`:                               true,
-		`{ rules: [{ channels: [x], backend: a }], default: allow }`:                                  true,
-		`rules: [{ channels: [x], backend: b }, { backend: a }, { channels: [y], action: deny }]`:     false,
+	const policy = "denied fail-open backends.gate.on_failure=deny"
+	for name, test := range map[string]struct {
+		config    string
+		isDown    []bool // a, b
+		want      string
+		wantOther string // of a viewer on channel x
+	}{
+		"its backend alone decides": {`rules: [{ backend: a }]`, []bool{true}, policy, policy},
+		"a rule allows": {
+			`rules: [{ channels: [x], action: allow }, { backend: a }]`, []bool{true},
+			policy, "allowed local rules[0]: allow",
+		},
+		"a rule denies": {
+			`rules: [{ backend: a, on_failure: pass }, { channels: [x], action: deny }, { backend: b }]`, []bool{true, true},
+			policy, "denied fail-open rules[1]: deny; a did not answer",
+		},
+		"an outage denies": {
+			`rules: [{ channels: [x], backend: a, on_failure: deny }, { backend: b }]`, []bool{true, true},
+			policy, "denied fail-open rules[0].on_failure=deny; a did not answer: breaker-open",
+		},
+		"a hang denies": {
+			`rules: [{ channels: [x], backend: a, on_failure: deny }, { channels: [y], backend: b }]`, []bool{false, false},
+			"denied local default: deny", "denied fail-open rules[0].on_failure=deny; a did not answer: timeout",
+		},
+		"an outage passes on to the default": {
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []bool{true},
+			"allowed fail-open default: allow; a did not answer", "allowed fail-open default: allow; a did not answer",
+		},
+		"a hang does too": {
+			`{ rules: [{ channels: [x], backend: a, on_failure: pass }], default: allow }`, []bool{false},
+			"allowed local default: allow", "allowed fail-open default: allow; a did not answer",
+		},
+		"either may hang": {
+			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: pass }], default: allow }`, []bool{false, false},
+			"allowed fail-open default: allow; a did not answer", policy,
+		},
+		"one is down, and the other one hangs": {
+			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: deny }], default: allow }`, []bool{true, false},
+			"allowed fail-open default: allow; a did not answer", "denied fail-open rules[1].on_failure=deny; b did not answer: timeout",
+		},
+		"nobody has an opinion": {
+			`{ rules: [{ backend: a, on_failure: pass }], default: pass }`, []bool{true},
+			"denied fail-open default: pass; a did not answer", "denied fail-open default: pass; a did not answer",
+		},
 	} {
-		t.Run(config, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c, members := newChains(t, backends.PolicyAllow, nil, config, pendingBackend(), pendingBackend())
-			for _, m := range members {
-				order := backends.ForcedBreaker{IsForced: true, State: backends.BreakerOpen, Until: time.Now().Add(time.Hour), Version: 1}
-				if err := m.Force(order); err != nil {
-					t.Fatal(err)
+			c, members := newChains(t, backends.PolicyDeny, nil, test.config, slices.Repeat([]backends.Backend{pendingBackend()}, len(test.isDown))...)
+			for i, m := range members {
+				if test.isDown[i] {
+					forceOpen(t, m)
 				}
 			}
-			if got := !c.IsDown(); got != want {
-				t.Errorf("decides while no backend answers: %t, want %t", got, want)
+			other := backendtest.NewRequest("1")
+			other.Channel = "x"
+			for r, want := range map[*backends.Request]string{backendtest.NewRequest("1"): test.want, other: test.wantOther} {
+				if got := describeOutcome(c.Fallback(r, nil)); got != want {
+					t.Errorf("channel %q: got %s, want %s", r.Channel, got, want)
+				}
 			}
 		})
+	}
+}
+
+// An answer that was passed on is none that did not come: what follows it decides.
+func TestBackend_Check_OutagePolicyAfterAnAnswer(t *testing.T) {
+	t.Parallel()
+	denies := decidingBackend(backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend})
+	c, _ := newChains(t, backends.PolicyAllow, nil, `rules: [{ backend: a, on_deny: pass, on_failure: deny }, { backend: b }]`,
+		denies, failingBackend(&backends.Failure{Kind: backends.FailureTransport, Backend: "b"}))
+	if got, want := describeOutcome(c.Check(t.Context(), backendtest.NewRequest("1"))), "allowed fail-open no answer: transport"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func forceOpen(t *testing.T, c *chain.Chain) {
+	t.Helper()
+	order := backends.ForcedBreaker{IsForced: true, State: backends.BreakerOpen, Until: time.Now().Add(time.Hour), Version: 1}
+	if err := c.Force(order); err != nil {
+		t.Fatal(err)
 	}
 }
 

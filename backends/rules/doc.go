@@ -39,7 +39,8 @@
 //     leads past a rule. One that makes the backend hang or break off does, as an outage would.
 //   - Once a failure was passed on, the decision of a rule or the default is a fallback (source fail-open): a viewer with
 //     a decision keeps it instead of being allowed anew, an unknown viewer is allowed, and all are re-checked soon.
-//   - What the list decides without an answer holds in an outage too, whatever the outage policy says.
+//   - What the list decides without an answer holds in an outage too, and while a backend hangs, whatever the outage policy says. If
+//     one of several may be the one that hangs, the outage policy decides until the check ends.
 //   - Host, Referer and User-Agent are viewer input: they stop only viewers who do not forge them.
 //
 // Decided: the caller's OnSent is called with the last rule that may call a backend, because time in a later one's queue

@@ -68,7 +68,42 @@ func (r *rule) check(ctx context.Context, request *backends.Request) outcome {
 	if err != nil {
 		return r.handleFailure(r.normalizeError(ctx, err))
 	}
-	action := Pass // without an opinion
+	return r.handleAnswer(d)
+}
+
+// mayAnswer reports whether the member is asked over a network and not known to be down, so that an answer may come.
+func (r *rule) mayAnswer(request *backends.Request) bool {
+	_, isDecided := r.ownDecision(request)
+	return !isDecided && r.member.State != nil && r.member.State() == backends.BreakerClosed
+}
+
+func (r *rule) ownDecision(request *backends.Request) (d backends.Decision, isDecided bool) {
+	if r.member.DecideWithoutCall == nil {
+		return backends.Decision{}, false
+	}
+	return r.member.DecideWithoutCall(request)
+}
+
+// withoutCall returns the outcome of the rule, if that is known, while its member does not answer. isPassed: a later rule has been
+// reached, so that a member in this process has passed the viewer on.
+func (r *rule) withoutCall(request *backends.Request, isPassed bool) (o outcome, isKnown bool) {
+	d, isDecided := r.ownDecision(request)
+	switch {
+	case isDecided:
+		return r.handleAnswer(d), true
+	case r.member.State == nil:
+		return outcome{}, isPassed
+	}
+	kind := backends.FailureTimeout
+	if r.member.State() != backends.BreakerClosed {
+		kind = backends.FailureBreakerOpen
+	}
+	return r.handleFailure(&backends.Failure{Kind: kind, Backend: r.member.Name}), true
+}
+
+// handleAnswer applies on_allow and on_deny. Without an opinion the viewer is passed on.
+func (r *rule) handleAnswer(d backends.Decision) outcome {
+	action := Pass
 	switch d.Verdict {
 	case backends.Allowed:
 		action = r.onYes

@@ -157,9 +157,7 @@ func (n *node) makeBackend(g, previous *generation, name string) error {
 			return err // reported once, because it says the same each time
 		}
 		chains = append(chains, g.chains[member])
-		parts.members = append(parts.members, backends.Member{
-			Name: member, Backend: g.chains[member].WithoutFailOpen(), Validity: g.settings.Backends[member].rules().Validity,
-		})
+		parts.members = append(parts.members, g.chains[member].Member(g.settings.Backends[member].rules().Validity))
 	}
 	if g.keepsBackend(previous, name) {
 		g.adapters[name], g.chains[name], g.ends[name] = previous.adapters[name], previous.chains[name], previous.ends[name]

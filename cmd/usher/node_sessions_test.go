@@ -58,6 +58,8 @@ func (w *nodeBackend) State() backends.BreakerState {
 	return backends.BreakerClosed
 }
 
+func (w *nodeBackend) IsImpaired() bool { return w.down.Load() }
+
 func (w *nodeBackend) IsBacklogged() bool { return false }
 
 func newNodeBackend(p *fakePortal) *nodeBackend {
