@@ -168,11 +168,12 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	return b.freeSpace(), nil
 }
 
-// prepareBody makes room for a body of that length; -1: unknown.
-func (f *fetch) prepareBody(length int64, decoded bool) {
+// prepareBody makes room for a body of that length; -1: unknown. It reports whether there is a connection for one that passes through.
+func (f *fetch) prepareBody(length int64, decoded bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.body.prepare(f.cache, length, decoded)
+	return !f.body.isPassThrough || f.conn.moveTo(classLarge)
 }
 
 // readBody reads the body to its end.

@@ -207,7 +207,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	if isEncoded {
 		h.length = -1
 	}
-	if f.prepareBody(h.length, isEncoded); f.body.isPassThrough && !f.conn.moveTo(classLarge) {
+	if !f.prepareBody(h.length, isEncoded) {
 		return nil, true, o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
 	}
 	if h.partRange.lo == 0 && h.canBePlaylist() {
