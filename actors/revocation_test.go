@@ -226,6 +226,7 @@ func TestRegistry_SlowStore(t *testing.T) {
 				for i := range sessions {
 					n.watch(t, openRequest(i))
 				}
+				synctest.Wait() // until the last opening is stored
 				slow.isOn.Store(true)
 				test.begin(n)
 				time.Sleep(time.Second)
