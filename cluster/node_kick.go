@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -149,12 +150,12 @@ func (n *Node) revokeTickets(ctx context.Context, viewers []events.Viewer, kicke
 	}
 }
 
-// revokeTicketsOf revokes all tickets of a session that was opened at that time.
+// revokeTicketsOf revokes all tickets of a session that was opened at that time: by the clock of the node that opened it, which may be
+// ahead of the store's.
 func (n *Node) revokeTicketsOf(ctx context.Context, id backends.SessionID, opened time.Time) error {
 	err := n.RevokeSession(ctx, id, time.Time{})
-	if err != nil && opened.After(time.Now()) {
-		// It is stored later, as of this node's clock. That of the node that opened the session is ahead.
-		_ = n.RevokeSession(ctx, id, opened)
+	if opened.After(time.Now()) {
+		err = errors.Join(err, n.RevokeSession(ctx, id, opened))
 	}
 	return err
 }

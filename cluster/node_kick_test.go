@@ -208,6 +208,24 @@ func TestNode_Kick_Unavailable_ClockAhead(t *testing.T) {
 	wantRevoked(t, p, opened)
 }
 
+// TestNode_Kick_ClockAhead revokes the ticket of a session of which the store knows no opening: it was not stored yet, or is lost.
+func TestNode_Kick_ClockAhead(t *testing.T) {
+	t.Parallel()
+	opened := time.Now().Add(10 * time.Minute).Truncate(time.Second)
+	_, peers := startPeers(t, 1)
+	alone, err := Open(Options{Config: DefaultConfig(), ReviveFor: reviveFor, Limits: testRules})
+	must(t, err)
+	t.Cleanup(alone.Close)
+	for name, n := range map[string]*Node{"redis": peers[0].Node, "memory": alone} {
+		_, err := n.Kick(t.Context(), idOf(1), opened, session.Ban{Session: idOf(1), Until: time.Now().Add(time.Second)}, nil)
+		must(t, err)
+		got, err := n.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(1), KnownRevision: 1})
+		if err != nil || got.Record.RevokedBefore.Before(opened) {
+			t.Errorf("%s: tickets are revoked until %v, want %v; %v", name, got.Record.RevokedBefore, opened, err)
+		}
+	}
+}
+
 // wantRevoked waits until the store has a tombstone of session 1, and fails unless it covers tickets that were opened then.
 func wantRevoked(t *testing.T, p *peer, opened time.Time) {
 	t.Helper()
