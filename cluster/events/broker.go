@@ -238,10 +238,7 @@ func (b *Broker) heartbeat(
 	if err != nil {
 		return false, err
 	}
-	if b.hasFailed { // what failed has no echo, though the connection of the subscription may live
-		b.registry.lastEcho.Store(b.registry.heartbeats.Load() - 1)
-		mustReplay = true
-	}
+	mustReplay = mustReplay || b.hasFailed
 	if b.registry.missesEchoes() { // it may be dead without an error
 		b.registry.lastEcho.Store(b.registry.heartbeats.Load())
 		subscription.Reconnect()

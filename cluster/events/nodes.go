@@ -80,8 +80,15 @@ func (r *nodeRegistry) heartbeat(ctx context.Context) (heartbeatReply, error) {
 	r.mu.Lock()
 	status.Epoch = r.writtenEpoch
 	r.mu.Unlock()
-	return r.announce(ctx, string(marshal(status)), r.heartbeats.Add(1))
+	reply, err := r.announce(ctx, string(marshal(status)), r.heartbeats.Add(1))
+	if err != nil {
+		r.noEcho()
+	}
+	return reply, err
 }
+
+// noEcho notes that a heartbeat has failed. That it does not come back says nothing of the subscription's connection.
+func (r *nodeRegistry) noEcho() { r.lastEcho.Add(1) }
 
 // leave removes this node from the list.
 func (r *nodeRegistry) leave(ctx context.Context) error {

@@ -23,6 +23,22 @@ func TestNodeRegistry_MissesEchoes(t *testing.T) {
 	}
 }
 
+// TestNodeRegistry_NoEcho expects nothing of heartbeats that failed, and finds a dead subscription by the others all the same.
+func TestNodeRegistry_NoEcho(t *testing.T) {
+	t.Parallel()
+	for heartbeats, want := range map[string]bool{"----------": false, "+-+": false, "+-+-": false, "+-+-+": true, "-+-+--+": true, "++----": false} {
+		r := new(nodeRegistry)
+		for _, outcome := range heartbeats {
+			if r.heartbeats.Add(1); outcome == '-' {
+				r.noEcho()
+			}
+		}
+		if got := r.missesEchoes(); got != want {
+			t.Errorf("%s: got %t, want %t", heartbeats, got, want)
+		}
+	}
+}
+
 func TestNodeRegistry_SetWritten_NewOnce(t *testing.T) {
 	t.Parallel()
 	r := new(nodeRegistry)
