@@ -180,10 +180,13 @@ func (l *Listener) enterSource(c *Conn, source netip.Prefix) bool {
 	g := l.bySource[source]
 	if g == nil {
 		g = new(group)
-		l.bySource[source] = g
 	}
 	c.source = source
-	return l.enter(g, c, inSource, l.options.Limits.MaxConnectionsPerAddress, maxConnectionsPerAddress)
+	if !l.enter(g, c, inSource, l.options.Limits.MaxConnectionsPerAddress, maxConnectionsPerAddress) {
+		return false
+	}
+	l.bySource[source] = g // also if the one that made room was its last, with which remove forgot the group
+	return true
 }
 
 // remove forgets a connection. The caller holds the lock.

@@ -262,6 +262,27 @@ func TestListener_Limits(t *testing.T) {
 	}
 }
 
+// TestListener_OnePerAddress has one subscriber open a connection after the other, each of which makes the one before it give room.
+func TestListener_OnePerAddress(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(o *Options) { o.Limits.MaxConnectionsPerAddress = 1 })
+	var clients []client
+	for range 10 {
+		c := s.dial(t, "")
+		if got := c.get("/"); got != "127.0.0.1" {
+			t.Fatalf("connection %d got %q, want an answer", len(clients), got)
+		}
+		<-s.idled // which is after its response
+		clients = append(clients, c)
+	}
+	s.Listener.mu.Lock()
+	open, ofAddress := len(s.Listener.open.conns), len(s.bySource)
+	s.Listener.mu.Unlock()
+	if open != 1 || ofAddress != 1 {
+		t.Errorf("%d connections of %d subscribers are open, want one of one", open, ofAddress)
+	}
+}
+
 // TestListener_ExemptAddress has a trusted proxy with more connections than one address may have.
 func TestListener_ExemptAddress(t *testing.T) {
 	t.Parallel()
