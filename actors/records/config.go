@@ -133,7 +133,7 @@ func wantAbsolute(path string) error {
 func (c Config) Check() error {
 	var errs []error
 	if c.File.Path != "" {
-		if err := checkFile(c.File.Path); err != nil {
+		if err := checkRotated(c.File.Path); err != nil {
 			errs = append(errs, fmt.Errorf("records.file.path: %w", err))
 		}
 	}
@@ -145,18 +145,33 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
+// checkRotated returns why a file cannot be written, made or, when it is full, renamed. It changes nothing.
+func checkRotated(path string) error {
+	if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() { // a device has no size
+		if err := checkFolder(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("%w, so that %s cannot be rotated", err, path)
+		}
+	}
+	return checkFile(path)
+}
+
 // checkFile returns why a file cannot be written or made. It changes nothing.
 func checkFile(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		if f, err = os.CreateTemp(filepath.Dir(path), "usher-check-"); err == nil {
-			defer os.Remove(f.Name()) //nolint:errcheck // the next check tells
-		} else {
-			err = fmt.Errorf("%s is not writable: %w", filepath.Dir(path), errors.Unwrap(err))
-		}
+		return checkFolder(filepath.Dir(path))
 	}
 	if err != nil {
 		return err
 	}
 	return f.Close()
+}
+
+// checkFolder returns why no file can be made in a folder.
+func checkFolder(folder string) error {
+	f, err := os.CreateTemp(folder, "usher-check-")
+	if err != nil {
+		return fmt.Errorf("%s is not writable: %w", folder, errors.Unwrap(err))
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }

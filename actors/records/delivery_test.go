@@ -360,10 +360,12 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		"a spool that is none":          {func(c *Config) { c.Spool.Path = none }, "records.spool.path: open " + none},
-		"a part of a new spool":         {func(c *Config) { c.Spool.Path = part }, "records.spool.path: open " + part + ": has 8192 bytes, fewer than any spool; delete it"},
-		"a spool in no folder":          {func(c *Config) { c.Spool.Path = "/nowhere/x.db" }, "records.spool.path: /nowhere is not writable"},
-		"a file in no folder":           {func(c *Config) { c.File.Path = "/nowhere/x" }, "records.file.path: /nowhere is not writable"},
+		"a spool that is none":  {func(c *Config) { c.Spool.Path = none }, "records.spool.path: open " + none},
+		"a part of a new spool": {func(c *Config) { c.Spool.Path = part }, "records.spool.path: open " + part + ": has 8192 bytes, fewer than any spool; delete it"},
+		"a spool in no folder":  {func(c *Config) { c.Spool.Path = "/nowhere/x.db" }, "records.spool.path: /nowhere is not writable"},
+		"a file in no folder":   {func(c *Config) { c.File.Path = "/nowhere/x" }, "records.file.path: /nowhere is not writable"},
+		"a file in a folder that takes no other file": {func(c *Config) { c.File.Path = "/proc/self/comm" },
+			"records.file.path: /proc/self is not writable"},
 		"a file that is a folder":       {func(c *Config) { c.File.Path = os.TempDir() }, "records.file.path: open " + os.TempDir()},
 		"a spool that another one uses": {func(c *Config) { c.Spool.Path = used.Spool.Path }, "another process uses it"},
 	} {
@@ -629,6 +631,30 @@ func TestFile_Write_DiskFull(t *testing.T) {
 	}
 	if n := strings.Count(log.String(), "records not written"); n != 1 || !strings.Contains(log.String(), "records=2") {
 		t.Errorf("want one line of log about 2 records:\n%s", &log)
+	}
+}
+
+// TestFile_Write_NotRotated has a full file whose rotated name would be too long. Records are written to it, and one line of log
+// names the folder.
+func TestFile_Write_NotRotated(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	path := filepath.Join(folder, strings.Repeat("r", 250))
+	full := string(bytes.Repeat([]byte("x"), 1<<20-1)) + "\n"
+	must(t, os.WriteFile(path, []byte(full), 0o600))
+	var log bytes.Buffer
+	f := openFile(FileConfig{Path: path, MaxSize: setting.MiB, MaxFiles: 1}, testRetention, slog.New(slog.NewTextHandler(&log, nil)))
+	defer f.close()
+	lines := recordsOf(t, closing(0, 3))
+	f.write(lines[:2])
+	f.write(lines[2:])
+	want := full + string(lines[0]) + "\n" + string(lines[1]) + "\n" + string(lines[2]) + "\n"
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("the file holds %d bytes, %v; want %d", len(got), err, len(want))
+	}
+	said := `msg="records file not rotated, it grows; let the node write to its folder" setting=records.file.path file=` + path + " folder=" + folder
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, said) {
+		t.Errorf("the log has %s, want one line %s", got, said)
 	}
 }
 

@@ -35,6 +35,7 @@
 //   - A receiver that is down costs disk, 1.3 times spool.max_size, and nothing else. Beyond that the oldest are lost and
 //     counted, and one warning tells of it. No viewer waits for the file, the spool or the receiver, and no session that closes
 //     for the removal of more than some 2,000 records.
+//   - A record that a file cannot be rotated for is written to the file as it is, and an error in the log names its folder.
 //   - No record has a token, a ticket, a query or a path. Addresses and names of users are deleted after retention.
 //   - A record is estimated if a node was killed that had allowed the session. With redis its seconds end with the last
 //     heartbeat of all nodes, and its counters lack what the killed node had not reported. Without redis both are as of the

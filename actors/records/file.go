@@ -19,6 +19,8 @@ import (
 )
 
 const (
+	// fileSetting is the setting of the file.
+	fileSetting = "records.file.path"
 	// expiryInterval is how often old files are looked for.
 	expiryInterval = time.Hour
 	// rotations is how many files hold the records of the retention time.
@@ -38,7 +40,9 @@ type file struct {
 	writeOut  func([]byte) (int, error) // out.Write, except in tests
 	retention time.Duration
 	log       *slog.Logger
-	isBroken  bool // since it was logged
+
+	// isBroken and isNotRotated report what the last records met, and has been logged.
+	isBroken, isNotRotated bool
 }
 
 func openFile(c FileConfig, retention time.Duration, log *slog.Logger) *file {
@@ -46,39 +50,72 @@ func openFile(c FileConfig, retention time.Duration, log *slog.Logger) *file {
 	return &file{out: out, writeOut: out.Write, retention: retention, log: log}
 }
 
-// write appends records. The first failure is logged, and so is its end.
+// write appends records. The first failure of a kind is logged, and that records are written again.
 func (f *file) write(lines [][]byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lost, failure := 0, error(nil)
+	lost, failure, notRotated := 0, error(nil), error(nil)
 	for _, line := range lines {
-		if err := f.append(append(slices.Clip(line), '\n')); err != nil {
+		isWritten, err := f.append(append(slices.Clip(line), '\n'))
+		switch {
+		case !isWritten:
 			lost, failure = lost+1, err
+		case err != nil:
+			notRotated = err
 		}
 	}
-	switch {
-	case failure != nil && !f.isBroken:
-		f.isBroken = true
-		f.log.Error("records not written, sessions miss in the file; check records.file.path", slog.String("file", f.out.Filename),
-			slog.Int("records", lost), slog.Any("error", failure))
-	case failure == nil && f.isBroken:
-		f.isBroken = false
-		f.log.Info("records are written again", slog.String("file", f.out.Filename))
-	}
+	f.report(lost, failure, notRotated)
 }
 
-// append writes a line. What a full disk took of it is removed, or the next record would be on the same line.
-func (f *file) append(line []byte) error {
+// report logs what has become of records, if it is news.
+func (f *file) report(lost int, failure, notRotated error) {
+	setting, name := slog.String("setting", fileSetting), slog.String("file", f.out.Filename)
+	switch {
+	case failure != nil && !f.isBroken:
+		f.log.Error("records not written, sessions miss in the file; check records.file.path", setting, name, slog.Int("records", lost),
+			slog.Any("error", failure))
+	case failure == nil && f.isBroken:
+		f.log.Info("records are written again", name)
+	}
+	if notRotated != nil && !f.isNotRotated {
+		f.log.Error("records file not rotated, it grows; let the node write to its folder", setting, name,
+			slog.String("folder", filepath.Dir(f.out.Filename)), slog.Any("error", notRotated))
+	}
+	f.isBroken, f.isNotRotated = failure != nil, notRotated != nil
+}
+
+// append writes a line, also to a file that could not be rotated, which is the error then. What a full disk took of a line is
+// removed, or the next record would be on the same line.
+func (f *file) append(line []byte) (isWritten bool, err error) {
 	n, err := f.writeOut(line)
-	if err == nil || n == 0 {
-		return err
+	if err == nil {
+		return true, nil
 	}
 	_ = f.out.Close() // it is opened again at its end
-	info, failure := os.Stat(f.out.Filename)
-	if failure == nil {
-		failure = os.Truncate(f.out.Filename, info.Size()-int64(n))
+	if n == 0 {
+		var failure error
+		if n, failure = f.appendUnrotated(line); failure == nil {
+			return true, err
+		}
 	}
-	return errors.Join(err, failure)
+	if n > 0 {
+		info, failure := os.Stat(f.out.Filename)
+		if failure == nil {
+			failure = os.Truncate(f.out.Filename, info.Size()-int64(n))
+		}
+		err = errors.Join(err, failure)
+	}
+	return false, err
+}
+
+// appendUnrotated writes a line to the file as it is, if there is one.
+func (f *file) appendUnrotated(line []byte) (int, error) {
+	out, err := os.OpenFile(f.out.Filename, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return 0, err
+	}
+	n, err := out.Write(line)
+	return n, errors.Join(err, out.Close())
 }
 
 // run deletes old records until ctx ends, at once and every hour.
@@ -88,7 +125,7 @@ func (f *file) run(ctx context.Context) {
 	for {
 		if err := f.expire(time.Now()); err != nil {
 			f.log.Error("old records not deleted; delete them, and let the node write to their folder",
-				slog.String("setting", "records.file.path"), slog.String("file", f.out.Filename), slog.Any("error", err))
+				slog.String("setting", fileSetting), slog.String("file", f.out.Filename), slog.Any("error", err))
 		}
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@
 //     a known token, which have no actor, it has those within a bound, and the first beyond it.
 //   - No record contains a token.
 //   - A stream that cannot be written does not stop a change: the log has the record too.
+//   - A file that cannot be rotated is written on, and an error in the log names its folder.
 //
 // Decided: the record is written after the change, so that a disk that hangs delays a response, and no kick.
 //

@@ -38,21 +38,31 @@ type Config struct {
 	File string `yaml:"file"`
 }
 
-// Check returns why no records could be written to the file. It changes nothing. The error begins with the setting.
+// Check returns why no records could be written to the file, or why it could not be rotated. It changes nothing. The error begins
+// with the setting.
 func (c Config) Check() error {
 	if c.File == "" {
 		return nil
 	}
 	f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_APPEND, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		if f, err = os.CreateTemp(filepath.Dir(c.File), "usher-check-"); err == nil {
-			defer func() { _ = os.Remove(f.Name()) }()
+	isNew := errors.Is(err, os.ErrNotExist)
+	if err == nil {
+		defer func() { _ = f.Close() }()
+		if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+			return nil // it has no size, so that it is never rotated
 		}
-	}
-	if err != nil {
+	} else if !isNew {
 		return fmt.Errorf("%s: %s is not writable: %w", fileSetting, c.File, unwrapPath(err))
 	}
-	return f.Close()
+	folder := filepath.Dir(c.File)
+	other, err := os.CreateTemp(folder, "usher-check-")
+	switch {
+	case err != nil && isNew:
+		return fmt.Errorf("%s: %s is not writable: %w", fileSetting, c.File, unwrapPath(err))
+	case err != nil:
+		return fmt.Errorf("%s: %s is not writable, so that %s cannot be rotated: %w", fileSetting, folder, c.File, unwrapPath(err))
+	}
+	return errors.Join(other.Close(), os.Remove(other.Name()))
 }
 
 // unwrapPath drops the path of an error, which may be one that the operator does not know.
@@ -74,8 +84,9 @@ type File struct {
 	logger    *slog.Logger
 	writeTo   func(*os.File, []byte) (int, error) // (*os.File).Write, except in tests
 
-	mu       sync.Mutex
-	isFailed bool // since the last success
+	mu           sync.Mutex
+	isFailed     bool // since the last success
+	isNotRotated bool // since the last success
 }
 
 // OpenFile returns the file, or nil if there is to be none. It does not touch the disk.
@@ -86,15 +97,14 @@ func OpenFile(c Config, retention time.Duration, logger *slog.Logger) *File {
 	return &File{path: c.File, retention: retention, logger: logger, writeTo: (*os.File).Write}
 }
 
-// Write appends a record. The first failure is logged as an error, and those that follow it are not.
+// Write appends a record, also to a file that cannot be rotated. The first failure is logged as an error, and those that follow it
+// are not.
 func (f *File) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	err := f.rotate(len(line))
-	if err == nil {
-		err = f.append(line)
-	}
-	f.report(err)
+	notRotated := f.rotate(len(line))
+	err := f.append(line)
+	f.report(err, notRotated)
 	if err != nil {
 		return 0, err
 	}
@@ -119,13 +129,17 @@ func (f *File) append(line []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// report logs the first error after a success.
-func (f *File) report(err error) {
-	if err != nil && !f.isFailed {
+// report logs the first error of each kind after a success. A file that cannot be written is said to be that alone.
+func (f *File) report(err, notRotated error) {
+	switch {
+	case err != nil && !f.isFailed:
 		f.logger.Error("audit file failed, changes are only in the log; make it writable", slog.String("setting", fileSetting),
 			slog.String("file", f.path), slog.Any("error", unwrapPath(err)))
+	case err == nil && notRotated != nil && !f.isNotRotated:
+		f.logger.Error("audit file not rotated, it grows and keeps old records; let the node write to its folder",
+			slog.String("setting", fileSetting), slog.String("file", f.path), slog.String("folder", filepath.Dir(f.path)), slog.Any("error", notRotated))
 	}
-	f.isFailed = err != nil
+	f.isFailed, f.isNotRotated = err != nil, err == nil && notRotated != nil
 }
 
 // fileAge is the age at which the file is rotated.

@@ -247,6 +247,10 @@ func TestConfig_Check(t *testing.T) {
 		"a folder":              {folder, "admin.audit.file: " + folder + " is not writable: is a directory"},
 		"in no folder":          {folder + "/none/a", "admin.audit.file: " + folder + "/none/a is not writable: no such file or directory"},
 		"a file for its folder": {existing + "/a", "admin.audit.file: " + existing + "/a is not writable: not a directory"},
+		"in a folder that takes no other file": {
+			"/proc/self/comm", "admin.audit.file: /proc/self is not writable, so that /proc/self/comm cannot be rotated: no such file or directory",
+		},
+		"a device": {os.DevNull, ""},
 	} {
 		got := ""
 		if err := (audit.Config{File: test.file}).Check(); err != nil {
@@ -262,4 +266,43 @@ func TestConfig_Check(t *testing.T) {
 	if audit.OpenFile(audit.Config{}, audit.MinRetention, nil) != nil {
 		t.Error("there is a file without the setting")
 	}
+}
+
+// TestFile_Write_NotRotated takes the name under which an old file would be kept. Records are written to the old file, and one line
+// of log names the folder.
+func TestFile_Write_NotRotated(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		path := filepath.Join(folder, "audit.jsonl")
+		f := audit.OpenFile(audit.Config{File: path}, audit.MinRetention, slog.New(slog.NewTextHandler(&log, nil)))
+		write := func() {
+			t.Helper()
+			if _, err := f.Write(record("kick")); err != nil {
+				t.Error(err)
+			}
+		}
+		write()
+		time.Sleep(25 * time.Hour)
+		taken := filepath.Join(folder, "audit-"+time.Now().UTC().Format("20060102T150405.000000000Z")+".jsonl")
+		if err := os.Mkdir(taken, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write()
+		write()
+		if text, err := os.ReadFile(path); err != nil || bytes.Count(text, []byte("\n")) != 3 {
+			t.Errorf("the file holds %q, %v; want three records", text, err)
+		}
+		want := `level=ERROR msg="audit file not rotated, it grows and keeps old records; let the node write to its folder" setting=admin.audit.file file=` +
+			path + " folder=" + folder
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+			t.Errorf("the log has %s, want one line %s", got, want)
+		}
+		time.Sleep(time.Second)
+		write()
+		if text, err := os.ReadFile(path); err != nil || bytes.Count(text, []byte("\n")) != 1 {
+			t.Errorf("after the rotation the file holds %q, %v; want one record", text, err)
+		}
+	})
 }
