@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/net/idna"
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
@@ -290,19 +293,39 @@ func (c Config) validateLimits() error {
 func (c Config) validateCORS() error {
 	var errs []error
 	for i, o := range c.CORS.AllowedOrigins {
-		if o != "*" && !isSentByBrowsers(o) {
-			errs = append(errs, fmt.Errorf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com", as browsers send it: `+
-				`in lower case, and without the usual port`, i, o))
+		sent, want := sentByBrowsers(o), `"*" or an origin such as "https://tv.example.com"`
+		if o == "*" || o == sent {
+			continue
 		}
+		if sent != "" {
+			want = strconv.Quote(sent)
+		}
+		errs = append(errs, fmt.Errorf("cors.allowed_origins[%d]: %q: want %s, as browsers send it: one host, in lower case, "+
+			"without a path and the usual port", i, o, want))
 	}
 	return errors.Join(errs...)
 }
 
-// isSentByBrowsers reports whether a text can be the Origin of a request, with which it is compared letter by letter.
-func isSentByBrowsers(origin string) bool {
+// sentByBrowsers returns the Origin of a request that means a text, with which it is compared letter by letter, or "". The scheme
+// may be an app's.
+func sentByBrowsers(origin string) string {
 	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && origin == strings.ToLower(u.Scheme+"://"+u.Host) &&
-		(u.Scheme != "http" || u.Port() != "80") && (u.Scheme != "https" || u.Port() != "443")
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	host := u.Host
+	if name, err := idna.Lookup.ToASCII(u.Hostname()); err == nil { // an address fails, and a name with _, which stay as they are
+		host = strings.Replace(host, u.Hostname(), name, 1)
+	}
+	scheme := "http"
+	if u.Scheme == "https" {
+		scheme = "https"
+	}
+	sent, isHost := strings.CutPrefix(upstream.Canonical(scheme, host), scheme)
+	if !isHost {
+		return ""
+	}
+	return u.Scheme + sent
 }
 
 func (c Config) validateOrigins() error {

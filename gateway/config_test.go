@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,18 @@ func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	route := func(edit func(*RouteConfig)) func(*Config) {
 		return func(c *Config) { edit(&c.Routes[0]) }
+	}
+	// unprotected has two routes with one pattern for media, neither of which needs a ticket.
+	unprotected := func(edit func(first, second *RouteConfig)) func(*Config) {
+		return func(c *Config) {
+			c.Routes = append(c.Routes, c.Routes[0])
+			c.Origins["o2"] = &OriginConfig{URL: "http://10.0.0.6:8000"}
+			for i := range c.Routes {
+				c.Routes[i].Media, c.Routes[i].TicketIn = []PathMappingConfig{{Path: "/media/{channel}/*"}}, hls.TicketInNone
+			}
+			c.Routes[1].Path = "/movie/{channel}/*"
+			edit(&c.Routes[0], &c.Routes[1])
+		}
 	}
 	cases := map[string]struct {
 		edit func(*Config)
@@ -63,14 +76,25 @@ func TestConfig_Validate(t *testing.T) {
 		"a drain in reverse": {func(c *Config) { c.Drain.ReadinessDelay = -1 }, "drain.readiness_delay: -1ns is too short; want at least 0s"},
 		"no time to drain":   {func(c *Config) { c.Drain.Timeout = 0 }, "drain.timeout: 0s is too short; want at least 1s"},
 
-		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, `cors.allowed_origins[1]: "tv.example.com": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
-		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, `cors.allowed_origins[0]: "https://tv.example.com:x": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
-		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, `cors.allowed_origins[0]: "https://tv.example.com/": want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`},
+		"a page without scheme": {func(c *Config) { c.CORS.AllowedOrigins = []string{"*", "tv.example.com"} }, noPage(1, "tv.example.com", "")},
+		"a page that is no URL": {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com:x"} }, noPage(0, "https://tv.example.com:x", "")},
+		"a page with a path":    {func(c *Config) { c.CORS.AllowedOrigins = []string{"https://tv.example.com/"} }, noPage(0, "https://tv.example.com/", "https://tv.example.com")},
 		"pages that no browser names": {
 			func(c *Config) {
-				c.CORS.AllowedOrigins = []string{"https://TV.example.com", "https://tv.example.com:443", "http://tv.example.com:80", "https://tv.example.com?x", "https://a@tv.example.com"}
+				c.CORS.AllowedOrigins = []string{
+					"https://TV.example.com", "https://tv.example.com:443", "http://tv.example.com:80", "https://tv.example.com?x", "https://a@tv.example.com",
+					"https://*.example.com", "https://tv.example.com:", "https://tv.example.com:0443", "https://tv.example.com:08443",
+					"https://пример.рф", "https://[2001:db8:0::1]", "chrome-extension://*", "null",
+				}
 			},
-			strings.Join([]string{noPage(0, "https://TV.example.com"), noPage(1, "https://tv.example.com:443"), noPage(2, "http://tv.example.com:80"), noPage(3, "https://tv.example.com?x"), noPage(4, "https://a@tv.example.com")}, "\n"),
+			strings.Join([]string{
+				noPage(0, "https://TV.example.com", "https://tv.example.com"), noPage(1, "https://tv.example.com:443", "https://tv.example.com"),
+				noPage(2, "http://tv.example.com:80", "http://tv.example.com"), noPage(3, "https://tv.example.com?x", "https://tv.example.com"),
+				noPage(4, "https://a@tv.example.com", "https://tv.example.com"), noPage(5, "https://*.example.com", ""),
+				noPage(6, "https://tv.example.com:", "https://tv.example.com"), noPage(7, "https://tv.example.com:0443", "https://tv.example.com"),
+				noPage(8, "https://tv.example.com:08443", "https://tv.example.com:8443"), noPage(9, "https://пример.рф", "https://xn--e1afmkfd.xn--p1ai"),
+				noPage(10, "https://[2001:db8:0::1]", "https://[2001:db8::1]"), noPage(11, "chrome-extension://*", ""), noPage(12, "null", ""),
+			}, "\n"),
 		},
 		"pages, and an app": {func(c *Config) {
 			c.CORS.AllowedOrigins = []string{"http://tv.example.com:8080", "https://[2001:db8::1]:80", "capacitor://localhost"}
@@ -141,11 +165,29 @@ func TestConfig_Validate(t *testing.T) {
 				c.Routes[1].Name, c.Routes[2].Name = "b", "all"
 			}, "",
 		},
-		"media that nobody protects": {
+		"media that nobody protects": {unprotected(func(*RouteConfig, *RouteConfig) {}), ""},
+		"media that nobody protects, by other names on one origin path": {unprotected(func(first, second *RouteConfig) {
+			first.Media = []PathMappingConfig{{"/media/{channel}/{a}/*", "/{a}/{channel}/*"}}
+			second.Media = []PathMappingConfig{{"/media/{channel}/{b}/*", "/{b}/{channel}/*"}}
+		}), ""},
+		"media that nobody protects, of another origin": {
+			unprotected(func(_, second *RouteConfig) { second.Origin = "o2" }),
+			`routes[1].media[0].path: "/media/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
+		"media that nobody protects, of another origin path": {
+			unprotected(func(_, second *RouteConfig) { second.Media[0].OriginPath = "/vod/{channel}/*" }),
+			`routes[1].media[0].path: "/media/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
+		"a path of another route, both without tickets": {
+			unprotected(func(_, second *RouteConfig) { second.Name, second.Path = "b", "/play/{channel}/*" }),
+			`routes[1].path: "/play/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
+		"a channel of one segment, and one of several": {
 			func(c *Config) {
-				c.Routes[0].Media, c.Routes[0].TicketIn = []PathMappingConfig{{Path: "/media/{channel}/*"}}, hls.TicketInNone
 				c.Routes = append(c.Routes, c.Routes[0])
-				c.Routes[1].Path = "/movie/{channel}/*"
+				c.Routes[0].Path, c.Routes[1].Path = "/live/{channel}.m3u8", "/live/{channel...}.m3u8"
+				c.Routes[0].Media = []PathMappingConfig{{Path: "/one/{channel}/*"}}
+				c.Routes[1].Media = []PathMappingConfig{{Path: "/deep/{channel...}/*"}}
 			}, "",
 		},
 		"required ones of every kind": {
@@ -176,9 +218,13 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
-// noPage is the error of an allowed origin.
-func noPage(i int, origin string) string {
-	return fmt.Sprintf(`cors.allowed_origins[%d]: %q: want "*" or an origin such as "https://tv.example.com", as browsers send it: in lower case, and without the usual port`, i, origin)
+// noPage is the error of an allowed origin, for which browsers send another one, or none.
+func noPage(i int, origin, sent string) string {
+	want := `"*" or an origin such as "https://tv.example.com"`
+	if sent != "" {
+		want = strconv.Quote(sent)
+	}
+	return fmt.Sprintf("cors.allowed_origins[%d]: %q: want %s, as browsers send it: one host, in lower case, without a path and the usual port", i, origin, want)
 }
 
 func TestNew_InvalidConfig_NamesSetting(t *testing.T) {

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"usher/backends/setting"
@@ -229,51 +231,61 @@ func (c Config) validateEndpoints() error {
 	return errors.Join(errs...)
 }
 
-// variables are the variables of a pattern, whose names do not matter to what it matches.
-var variables = regexp.MustCompile(`{[^}]*}`)
-
-// validatePatterns finds patterns that an earlier route has too, to which all requests go. Media that neither route protects are served
-// all the same.
+// validatePatterns finds patterns that an earlier route has too, to which all requests go. Unprotected media may be served by either.
 func (c Config) validatePatterns() error {
 	var errs []error
 	for i, r := range c.Routes {
 		for j, earlier := range c.Routes[:i] {
-			isUnprotected := r.TicketIn == hls.TicketInNone && earlier.TicketIn == hls.TicketInNone
 			isSame := r.name() == earlier.name() // which is refused for that
-			if r.Edge != nil || earlier.Edge != nil || isSame || isUnprotected || !earlier.servesAll(r.Hosts) {
+			if r.Edge != nil || earlier.Edge != nil || isSame || !earlier.servesAll(r.Hosts) {
 				continue
 			}
-			taken, own := earlier.patterns(), r.patterns()
-			for k, path := range r.paths() {
-				if key := "path"; slices.Contains(taken, own[k]) {
-					if k > 0 {
-						key = fmt.Sprintf("media[%d].path", k-1)
-					}
-					errs = append(errs, fmt.Errorf("routes[%d].%s: %q: all requests that match it go to routes[%d], which has the same pattern; "+
-						"give each route its own", i, key, path, j))
+			for k, own := range r.pathMappings() {
+				if !earlier.hasPattern(own) || k > 0 && earlier.servesAlike(r, own) {
+					continue
 				}
+				key := "path"
+				if k > 0 {
+					key = fmt.Sprintf("media[%d].path", k-1)
+				}
+				errs = append(errs, fmt.Errorf("routes[%d].%s: %q: all requests that match it go to routes[%d], which has the same pattern; "+
+					"give each route its own", i, key, own.Path, j))
 			}
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// paths returns what the route's viewers request: its path, and those of its media.
-func (r RouteConfig) paths() []string {
-	all := []string{r.Path}
-	for _, m := range r.Media {
-		all = append(all, m.Path)
-	}
-	return all
+// hasPattern reports whether the route has a pattern of another route.
+func (r RouteConfig) hasPattern(p PathMappingConfig) bool {
+	return slices.ContainsFunc(r.pathMappings(), func(own PathMappingConfig) bool { return own.matched() == p.matched() })
 }
 
-// patterns returns the paths without the names of their variables.
-func (r RouteConfig) patterns() []string {
-	all := r.paths()
-	for i, path := range all {
-		all[i] = variables.ReplaceAllString(path, "{}")
-	}
-	return all
+// servesAlike reports whether the route serves another route's media as that would: without a ticket, and from the same place.
+func (r RouteConfig) servesAlike(other RouteConfig, media PathMappingConfig) bool {
+	return r.TicketIn == hls.TicketInNone && other.TicketIn == hls.TicketInNone && r.Origin == other.Origin &&
+		slices.ContainsFunc(r.Media, func(own PathMappingConfig) bool {
+			return own.matched() == media.matched() && own.fetched() == media.fetched()
+		})
+}
+
+// pathMappings returns the route's path, and those of its media.
+func (r RouteConfig) pathMappings() []PathMappingConfig {
+	return slices.Concat([]PathMappingConfig{{Path: r.Path, OriginPath: r.OriginPath}}, r.Media)
+}
+
+// variables finds the variables of a pattern, whose names do not matter to what it matches; the dots do.
+var variables = regexp.MustCompile(`{[^}.]*`)
+
+// matched returns the path without the names of its variables.
+func (p PathMappingConfig) matched() string { return variables.ReplaceAllString(p.Path, "{") }
+
+// fetched returns the path on the origin with the places of its variables in the viewer's path instead of their names.
+func (p PathMappingConfig) fetched() string {
+	names := variables.FindAllString(p.Path, -1)
+	return variables.ReplaceAllStringFunc(cmp.Or(p.OriginPath, p.Path), func(name string) string {
+		return "{" + strconv.Itoa(slices.Index(names, name))
+	})
 }
 
 // servesAll reports whether the route serves each of another route's hosts; none stands for all.
