@@ -77,7 +77,7 @@ var errNoToken = errors.New("the API needs the header Authorization: Bearer <tok
 // refuseUnknown responds to a request without a known token. A wrong token may be a guess, and an attempt to change is recorded:
 // there is a bound to both.
 func (h *handler) refuseUnknown(w http.ResponseWriter, r *http.Request, e endpoint) {
-	hasToken := strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ")
+	_, hasToken := access.Bearer(r)
 	if (hasToken || e.change != "") && h.page.LimitUnknown(w, r, cmp.Or(e.change, "read"), errNoToken) {
 		return
 	}

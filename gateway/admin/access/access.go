@@ -73,9 +73,15 @@ func (a *Authenticator) FromToken(text string) (p Principal, isKnown bool) {
 	return a.principals[at], true
 }
 
+// Bearer returns the token in the request's header field Authorization. Another scheme there is a proxy's business.
+func Bearer(r *http.Request) (text string, isBearer bool) {
+	scheme, text, hasToken := strings.Cut(r.Header.Get("Authorization"), " ")
+	return text, hasToken && strings.EqualFold(scheme, "Bearer")
+}
+
 // FromBearer returns whose token the request presents in its header field Authorization.
 func (a *Authenticator) FromBearer(r *http.Request) (p Principal, isKnown bool) {
-	text, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	text, isBearer := Bearer(r)
 	if !isBearer {
 		return Principal{}, false
 	}

@@ -33,17 +33,19 @@ func TestAuthenticator_FromBearer(t *testing.T) {
 		authorization string
 		want          access.Principal
 	}{
-		"admin.token":              {"Bearer " + adminToken, access.Principal{Name: "admin", Role: access.Write}},
-		"the first of the others":  {"Bearer " + readToken, access.Principal{Name: "grafana", Role: access.Read}},
-		"the last of the others":   {"Bearer " + writeToken, access.Principal{Name: "support", Role: access.Write}},
-		"nothing":                  {"", access.Principal{}},
-		"an empty token":           {"Bearer ", access.Principal{}},
-		"the beginning of a token": {"Bearer " + readToken[:len(readToken)-1], access.Principal{}},
-		"more than a token":        {"Bearer " + readToken + "x", access.Principal{}},
-		"another last character":   {"Bearer " + readToken[:len(readToken)-1] + "x", access.Principal{}},
-		"a token without a scheme": {readToken, access.Principal{}},
-		"another scheme":           {"Basic " + readToken, access.Principal{}},
-		"two tokens":               {"Bearer " + readToken + " " + writeToken, access.Principal{}},
+		"admin.token":               {"Bearer " + adminToken, access.Principal{Name: "admin", Role: access.Write}},
+		"the first of the others":   {"Bearer " + readToken, access.Principal{Name: "grafana", Role: access.Read}},
+		"the last of the others":    {"Bearer " + writeToken, access.Principal{Name: "support", Role: access.Write}},
+		"a scheme in small letters": {"bearer " + readToken, access.Principal{Name: "grafana", Role: access.Read}},
+		"a longer scheme":           {"Bearers " + readToken, access.Principal{}},
+		"nothing":                   {"", access.Principal{}},
+		"an empty token":            {"Bearer ", access.Principal{}},
+		"the beginning of a token":  {"Bearer " + readToken[:len(readToken)-1], access.Principal{}},
+		"more than a token":         {"Bearer " + readToken + "x", access.Principal{}},
+		"another last character":    {"Bearer " + readToken[:len(readToken)-1] + "x", access.Principal{}},
+		"a token without a scheme":  {readToken, access.Principal{}},
+		"another scheme":            {"Basic " + readToken, access.Principal{}},
+		"two tokens":                {"Bearer " + readToken + " " + writeToken, access.Principal{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

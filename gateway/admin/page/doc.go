@@ -29,6 +29,9 @@
 // Decided: the cookie is Secure if the browser speaks TLS, as X-Forwarded-Proto tells. The listener itself has no TLS: behind
 // http:// a Secure cookie would never come back.
 //
+// Decided: a bearer token overrides the cookie, and another scheme in Authorization does not. A browser behind a proxy with a password
+// of its own sends that with every request.
+//
 // Decided: the streams carry the overview alone, and the page reads the rows that it shows again, by their ids. A stream that knew
 // each page's filter would repeat its search on every node whether or not anybody looks.
 //

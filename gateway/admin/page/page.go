@@ -130,7 +130,7 @@ var (
 // another page's, and records them unless change, the name of what they would change, is empty. Those without a login have none.
 func (p *Page) Identify(change string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Authorization") == "" {
+		if _, hasToken := access.Bearer(r); !hasToken {
 			principal, _, err := p.authenticate(r)
 			if err == nil || errors.Is(err, errForged) {
 				r = r.WithContext(access.WithPrincipal(r.Context(), principal))

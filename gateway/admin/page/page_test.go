@@ -293,6 +293,9 @@ func TestPage_Identify_Refused(t *testing.T) {
 		"the token itself":             {"GET", []string{"Cookie", page.CookieName + "=" + url.QueryEscape(adminToken)}, nobody, 200},
 		"a bearer token and no cookie": {"POST", []string{"Authorization", "Bearer x"}, nobody, 200},
 		"a cookie and a bearer token":  {"POST", []string{"Authorization", "Bearer x", "Cookie", cookie}, nobody, 200},
+		"a cookie and bearer x":        {"POST", []string{"Authorization", "bearer x", "Cookie", cookie}, nobody, 200},
+		"a cookie and a proxy's login": {"GET", []string{"Authorization", "Basic YTpi", "Cookie", cookie}, "admin write", 200},
+		"the same without its token":   {"POST", []string{"Authorization", "Basic YTpi", "Cookie", cookie}, forged, 403},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
