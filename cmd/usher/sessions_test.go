@@ -37,6 +37,9 @@ func fakeAPI(t *testing.T, status int, answer, impact string, pending bool) (add
 		if pending {
 			w.Header().Set("X-Usher-Pending", "other nodes follow later")
 		}
+		if status == http.StatusOK && r.URL.Query().Get("format") == "csv" && !strings.HasPrefix(answer, "<") {
+			w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+		}
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, answer+"\n")
 	}))
@@ -376,6 +379,21 @@ func TestRun_Sessions_Output(t *testing.T) {
 			args: []string{"bans"}, status: 400, answer: "not so", code: exitFailed, errs: "usher: --admin=ADDRESS answers 400: not so\n",
 			calls: []apiCall{{Line: "GET /api/v1/bans"}},
 		},
+		"a public listener": {
+			args: []string{"list"}, status: 404, answer: "usher: no route serves this path and host", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: it answers 404: usher: no route serves this path and host\n",
+			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=100"}},
+		},
+		"a kick at a public listener": {
+			args: []string{"kick", "S1", "S2"}, status: 404, answer: "usher: no route serves this path and host", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: it answers 404: usher: no route serves this path and host\n",
+			calls: []apiCall{{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"reason":""}`}},
+		},
+		"free rides as CSV of a server that is not a node": {
+			args: []string{"free-rides", "--csv"}, answer: "<html>", code: exitFailed,
+			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: its answer is text/html; charset=utf-8, not CSV\n",
+			calls: []apiCall{{Line: "GET /api/v1/free-rides?format=csv"}},
+		},
 		"a server that is not a node": {
 			args: []string{"bans"}, answer: "<html>", code: exitFailed,
 			errs:  "usher: --admin=ADDRESS is not the admin listener of a node: invalid character '<' looking for beginning of value\n",
@@ -402,6 +420,29 @@ func TestRun_Sessions_Output(t *testing.T) {
 				t.Errorf("calls (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRun_Sessions_Negative asks a node for what does not exist, and then its public listener, which is no answer.
+func TestRun_Sessions_Negative(t *testing.T) {
+	t.Parallel()
+	k := startKickNodes(t, 1, "")
+	id := strings.Repeat("A", 22)
+	for _, args := range [][]string{
+		{"show", id},
+		{"timeline", id},
+		{"kick", id},
+		{"unban", "b1"},
+		{"ban", "--credentials-of", id, "--duration", "1h"},
+		{"force", "nobody", "open"},
+		{"probe", "nobody"},
+	} {
+		for address, want := range map[string]int{k.apis[0]: exitNegative, k.addresses[0]: exitFailed} {
+			code, out, errs := runAtNoon(append(append([]string{"sessions"}, args...), "--admin", address, "--token", apiToken)...)
+			if code != want || out != "" || strings.Contains(errs, "is not the admin listener") != (want == exitFailed) {
+				t.Errorf("%q at %s: exit code %d, printed %q and %q; want %d", args, address, code, out, errs, want)
+			}
+		}
 	}
 }
 
@@ -435,6 +476,8 @@ func TestRun_Sessions_Errors(t *testing.T) {
 		"a list by one": {
 			[]string{"list", "--user", "", "--admin", address, "--token", apiToken}, "usher: --user: is empty; give it a value or leave it out\n",
 		},
+		"a session of no id":   {[]string{"show", "", "--admin", address, "--token", apiToken}, "usher: an id or a name is empty; give it a value\n"},
+		"a kick of no id":      {[]string{"kick", "S1", "", "--admin", address, "--token", apiToken}, "usher: an id or a name is empty; give it a value\n"},
 		"a ban without an end": {[]string{"ban", "--user", "a", "--admin", address}, "usher: --duration: missing; want a duration such as 24h\n"},
 	}
 	for name, test := range tests {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"usher/gateway/admin/printable"
@@ -42,7 +43,7 @@ func (f adminFlags) call(
 	if err != nil {
 		return err
 	}
-	if err := f.refusal(r, status, answer); err != nil {
+	if err := f.refusal(r, path, status, answer); err != nil {
 		return err
 	}
 	text := strings.TrimSpace(string(answer))
@@ -61,13 +62,30 @@ func (f adminFlags) call(
 	return show()
 }
 
-// refusal returns the error that a response tells, or nil.
-func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
+// isAbsence reports whether the text of a 404 is the API's and says that what the path names does not exist. Any other server may say 404.
+func isAbsence(path, text string) bool {
+	var begins []string
+	switch kind, _, _ := strings.Cut(path, "/"); kind {
+	case "sessions":
+		begins = []string{"session ", "no live session "}
+	case "bans":
+		begins = []string{"ban ", "credentials_of: "}
+	case "backends":
+		begins = []string{"backend "}
+	}
+	return slices.ContainsFunc(begins, func(begin string) bool { return strings.HasPrefix(text, begin) })
+}
+
+// refusal returns the error that a response to a request for that path tells, or nil.
+func (f adminFlags) refusal(r Runtime, path string, status int, answer []byte) error {
 	text := printable.Text(strings.TrimSpace(string(answer)))
 	switch status {
 	case http.StatusOK, http.StatusAccepted:
 		return nil
 	case http.StatusNotFound:
+		if !isAbsence(path, text) {
+			return fmt.Errorf("--admin=%s is not the admin listener of a node: it answers 404: %s", f.Admin, text)
+		}
 		if _, err := fmt.Fprintln(r.Err, "usher:", text); err != nil {
 			return err
 		}
@@ -90,6 +108,9 @@ func (f adminFlags) refusal(r Runtime, status int, answer []byte) error {
 func (f adminFlags) exchange(
 	r Runtime, method, path string, query url.Values, body []byte,
 ) (status int, header http.Header, answer []byte, err error) {
+	if strings.Contains(path+"/", "//") { // as a variable of a script may be
+		return 0, nil, nil, errors.New("an id or a name is empty; give it a value")
+	}
 	base, err := url.Parse(f.Admin)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return 0, nil, nil, fmt.Errorf("--admin=%s: want an address such as http://127.0.0.1:8081", f.Admin)

@@ -49,8 +49,11 @@ func (c freeRidesCommand) printCSV(r Runtime, query url.Values) error {
 	if err != nil {
 		return err
 	}
-	if err := c.refusal(r, status, answer); err != nil {
+	if err := c.refusal(r, "free-rides", status, answer); err != nil {
 		return err
+	}
+	if kind := header.Get("Content-Type"); !strings.HasPrefix(kind, "text/csv") {
+		return fmt.Errorf("--admin=%s is not the admin listener of a node: its answer is %s, not CSV", c.Admin, cmp.Or(kind, "of no type"))
 	}
 	if _, err := r.Out.Write(answer); err != nil {
 		return err
