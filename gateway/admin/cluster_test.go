@@ -319,7 +319,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			audited: []string{`target="all that match"`, `filter="{\"channel\":\"a001\"}"`, "sessions=3", "kicked=3", "reason=goal", "result=done"},
 		},
 		"all sessions on a channel, and nodes are away": {
-			method: "POST", path: "kick", body: `{"channel":"a001","source":"backend","after":"` + anID + `"}`,
+			method: "POST", path: "kick", body: `{"channel":"a001","source":"backend"}`,
 			found: SessionList{Matched: 2, UnreachableNodes: []string{"n5"}},
 			kicks: map[string]string{
 				"n1": `{"matched":{"count":2,"hashes":"AAAAAAAAAAEAAAAAAAAAAg=="}}`,
@@ -518,7 +518,8 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: invalid input: "25h"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 bytes; want at most 200"},
-		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "after" "credentials_of"] or address`},
+		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "credentials_of"] or address`},
+		"a page of a kick":          {"POST", "kick", `{"channel":"a","after":"` + anID + `"}`, "after: invalid input: a kick has no pages"},
 		"a ban without a subject":   {"POST", "bans", `{"duration":"1h"}`, "ban: invalid input: it has 0 of user, session, address and credentials_of; want exactly one"},
 		"a ban of two":              {"POST", "bans", `{"user":"a","address":"::1","duration":"1h"}`, "ban: invalid input: it has 2 of user, session, address and credentials_of; want exactly one"},
 		"a ban without an end":      {"POST", "bans", `{"user":"a"}`, `duration: invalid input: missing; want a duration such as "24h"`},

@@ -66,7 +66,7 @@
 //	GET    sessions/{id}
 //	GET    sessions/{id}/timeline   each check of a live session: when, why, by which backend, how long, with what outcome
 //	POST   sessions/{id}/kick   {"duration": "5m", "reason": "…", "expect": 20, "dry_run": false}; also DELETE sessions/{id}
-//	POST   kick                 all that match: the same, and at least one of the filters of GET sessions
+//	POST   kick                 all that match: the same, and at least one of the filters of GET sessions, without after
 //	GET    bans                 also what kicks still refuse
 //	POST   bans                 one of user, session, address, credentials_of; duration; reason, expect, dry_run
 //	DELETE bans/{id}            ends a ban or a kick

@@ -99,7 +99,6 @@ func (h *handler) mayKickOrBan(w http.ResponseWriter, r *http.Request, action, t
 // measure counts what a kick or a ban of the matching sessions would hit. Another node may be silent, which is named; without the
 // count of this node there is none.
 func (h *handler) measure(ctx context.Context, f Filter) (Impact, error) {
-	f.After = ""
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	replies, silent := h.Cluster.Ask(ctx, encodeQuery(countQueryKind, f, 1))

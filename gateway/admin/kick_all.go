@@ -149,10 +149,14 @@ func (h *handler) kickAll(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, done, err)
 }
 
-// validateKick also rejects the filter that matches every session.
+// validateKick also rejects the filter that matches every session, and a page.
 func (f *Filter) validateKick() error {
-	if f.IsZero() {
-		return fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, filterParameters())
+	switch {
+	case f.After != "":
+		return fmt.Errorf("after: %w: a kick has no pages", errInvalidInput)
+	case f.IsZero():
+		subjects := slices.DeleteFunc(filterParameters(), func(name string) bool { return name == "after" })
+		return fmt.Errorf("%w: the filter matches every session; want one of %q or address", errInvalidInput, subjects)
 	}
 	return f.validate()
 }
@@ -187,7 +191,6 @@ func (h *handler) checkNode(ctx context.Context, name string) error {
 
 // kickMatching has all nodes kick the matching sessions that they hold, each at once.
 func (h *handler) kickMatching(r *http.Request, wanted session.Ban, f Filter, done *KickResult) (pending error) {
-	f.After = ""
 	wanted.ID = strings.ToLower(rand.Text()[:12])
 	replies, why := h.order(r.Context(), wanted, f)
 	done.NotKicked = why

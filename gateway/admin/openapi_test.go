@@ -294,6 +294,9 @@ func TestHandler_Document_HasEveryField(t *testing.T) {
 		}
 		schema := doc.Components.Schemas[name].Value
 		fields, always := jsonFields(of)
+		if name == "KickAllRequest" { // which shares its filter with lists, and refuses their pages
+			fields = slices.DeleteFunc(fields, func(field string) bool { return field == "after" })
+		}
 		if diff := cmp.Diff(fields, slices.Sorted(maps.Keys(schema.Properties))); diff != "" {
 			t.Errorf("%s: properties (-type +document):\n%s", name, diff)
 		}
