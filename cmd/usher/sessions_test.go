@@ -493,3 +493,19 @@ func TestRun_Sessions_Errors(t *testing.T) {
 		})
 	}
 }
+
+func TestRun_FreeRides_CSVWarnings(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
+		w.Header().Set("X-Usher-Unreachable-Nodes", "n2, n3")
+		w.Header().Set("X-Usher-Incomplete", "true")
+		_, _ = io.WriteString(w, "id,backend\r\n")
+	}))
+	defer server.Close()
+	code, out, errs := runAtNoon("sessions", "free-rides", "--csv", "--admin", server.URL, "--token", apiToken)
+	const want = "warning: redis unavailable, only what this node saw is listed\nwarning: nodes that did not answer: n2, n3\n"
+	if code != exitOK || out != "id,backend\r\n" || errs != want {
+		t.Errorf("exit code %d, printed %q and %q, want the warnings %q", code, out, errs, want)
+	}
+}

@@ -62,6 +62,16 @@ func (c freeRidesCommand) printCSV(r Runtime, query url.Values) error {
 	if nodes := header.Get("X-Usher-Unreachable-Nodes"); nodes != "" {
 		silent = strings.Split(nodes, ", ")
 	}
+	return warnMissing(r, header.Get("X-Usher-Incomplete") != "", silent)
+}
+
+// warnMissing says what is not listed.
+func warnMissing(r Runtime, isIncomplete bool, silent []string) error {
+	if isIncomplete {
+		if _, err := fmt.Fprintln(r.Err, "warning: redis unavailable, only what this node saw is listed"); err != nil {
+			return err
+		}
+	}
 	return warnUnreachable(r, silent)
 }
 
@@ -73,12 +83,7 @@ func printFreeRides(r Runtime, list freerides.List) error {
 	} else if err := printOutages(r, list.Reports); err != nil {
 		return err
 	}
-	if list.IsIncomplete {
-		if _, err := fmt.Fprintln(r.Err, "warning: redis unavailable, only what this node saw is listed"); err != nil {
-			return err
-		}
-	}
-	return warnUnreachable(r, list.UnreachableNodes)
+	return warnMissing(r, list.IsIncomplete, list.UnreachableNodes)
 }
 
 func printOutages(r Runtime, reports []freerides.Report) error {

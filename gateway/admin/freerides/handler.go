@@ -79,6 +79,9 @@ func (t *Tracker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if len(list.UnreachableNodes) > 0 {
 		h.Set("X-Usher-Unreachable-Nodes", strings.Join(list.UnreachableNodes, ", "))
 	}
+	if list.IsIncomplete {
+		h.Set("X-Usher-Incomplete", "true")
+	}
 	_ = WriteCSV(w, list.Reports)
 }
 

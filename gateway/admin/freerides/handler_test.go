@@ -67,8 +67,13 @@ func TestServeHTTP_CSV(t *testing.T) {
 		c.silent = []string{"b", "c"}
 		w := a.get(t, "format=csv")
 		if got := w.Header(); got.Get("Content-Type") != "text/csv; charset=utf-8; header=present" ||
-			got.Get("Content-Disposition") != `attachment; filename="free-rides.csv"` || got.Get("X-Usher-Unreachable-Nodes") != "b, c" {
+			got.Get("Content-Disposition") != `attachment; filename="free-rides.csv"` || got.Get("X-Usher-Unreachable-Nodes") != "b, c" ||
+			got.Get("X-Usher-Incomplete") != "" {
 			t.Errorf("header %v", got)
+		}
+		c.isDown.Store(true)
+		if got := a.get(t, "format=csv").Header(); got.Get("X-Usher-Incomplete") != "true" {
+			t.Errorf("without redis: header %v", got)
 		}
 		records, err := csv.NewReader(strings.NewReader(w.Body.String())).ReadAll()
 		if err != nil {
