@@ -138,7 +138,10 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 		return report, backends.Pending
 	}
 	report.Source = d.Source.String()
-	if d.ValidFor > 0 {
+	switch {
+	case d.Verdict == backends.Denied: // whatever the answer says
+		report.ValidFor = s.Sessions.DenialTTL.String()
+	case d.ValidFor > 0:
 		report.ValidFor = min(max(d.ValidFor, s.Sessions.Recheck.Min), s.Sessions.Recheck.Max).String()
 	}
 	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))

@@ -143,7 +143,8 @@ func TestFailureHint_TimeoutOfTheBackend(t *testing.T) {
 	}
 }
 
-// TestCheckCommand_Run_Validity checks a viewer whose answer holds longer than answers may.
+// TestCheckCommand_Run_Validity checks viewers whose answers hold longer or shorter than answers may, and a denial, which holds for
+// denial_ttl whatever the answer says.
 func TestCheckCommand_Run_Validity(t *testing.T) {
 	m := middleware(t)
 	settings := checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check"))
@@ -151,6 +152,9 @@ func TestCheckCommand_Run_Validity(t *testing.T) {
 	wantCheck(t, settings+"sessions: { recheck: { min: 20s } }\n", 0, "valid for 20s")
 	m.SetUser("good", backendtest.User{ValidFor: time.Hour})
 	wantCheck(t, settings+"sessions: { recheck: { max: 30m } }\n", 0, "valid for 30m0s")
+	m.RemoveUser("good")
+	m.SetHeader("X-AuthDuration", "600")
+	wantCheck(t, settings+"sessions: { denial_ttl: 25s }\n", 1, "verdict   denied", "valid for 25s")
 }
 
 func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
