@@ -104,12 +104,21 @@ func (c *Counters) Run(ctx context.Context) {
 	}
 }
 
+// intervalOf returns the number of the interval in which a time is, since 1970.
+func intervalOf(t time.Time) int64 { return t.Unix() / int64(Interval/time.Second) }
+
 // Sample takes the sample of the interval that ended before now. A second one in an interval changes nothing. Intervals that
-// were missed, as by a machine that slept, are empty.
+// were missed, as by a machine that slept, are empty. A clock that was set back has it begin anew.
 func (c *Counters) Sample(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	interval := now.Unix() / int64(Interval/time.Second)
+	interval := intervalOf(now)
+	if interval < c.last-1 { // the clock was set back
+		c.last, c.samples = 0, nil
+		for _, b := range c.breakers {
+			b.history = nil
+		}
+	}
 	if interval <= c.last {
 		return
 	}

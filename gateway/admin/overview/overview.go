@@ -70,7 +70,7 @@ func Join(now time.Time, replies map[string][]byte, silent []string) Overview {
 	}
 	slices.Sort(o.UnreachableNodes)
 	o.Nodes = slices.Sorted(maps.Keys(nodes))
-	last, length := span(nodes)
+	last, length := span(nodes, intervalOf(now))
 	o.addSamples(nodes, last, length)
 	o.addBackends(nodes, last, length)
 	return o
@@ -92,10 +92,12 @@ func (n *nodeState) isValid() bool {
 }
 
 // span returns the last interval that all nodes may have sampled, and how many intervals are known up to it. A node that has
-// just begun an interval is ahead of the others.
-func span(nodes map[string]nodeState) (last int64, length int) {
+// just begun an interval is ahead of the others. One whose clock is ahead of the present one would hide what they counted.
+func span(nodes map[string]nodeState, present int64) (last int64, length int) {
 	for _, n := range nodes {
-		last = max(last, n.Last)
+		if n.Last <= present+1 || len(nodes) == 1 {
+			last = max(last, n.Last)
+		}
 	}
 	if len(nodes) > 1 {
 		last--

@@ -173,6 +173,54 @@ func TestCounters_Sample_KeepsTenMinutes(t *testing.T) {
 	}
 }
 
+// TestCounters_Sample_ClockSetBack begins anew once the clock shows an earlier time, unless it is as good as the same.
+func TestCounters_Sample_ClockSetBack(t *testing.T) {
+	t.Parallel()
+	c := overview.NewCounters()
+	portal := follow(c, "portal")
+	series := func() overview.Overview { return overview.Join(start, map[string][]byte{"": c.Node()}, nil) }
+	for i := range 3 {
+		c.Sample(at(i))
+	}
+	c.Sample(at(1))
+	if n := len(series().Series.Openings); n != 3 {
+		t.Errorf("%d samples after a step back by an interval, want 3", n)
+	}
+	portal.Note(backends.BreakerOpen)
+	for i := range 2 {
+		open(c, 5*(i+1), backends.FromBackend)
+		c.Sample(at(i - 720)) // an hour ago
+	}
+	got := series()
+	if diff := cmp.Diff([]float64{1, 2}, got.Series.Openings); diff != "" || got.Backends[0].History != "oo" {
+		t.Errorf("history %q, openings (-want +got):\n%s", got.Backends[0].History, diff)
+	}
+}
+
+// TestJoin_FastClock shows the rates of the nodes whose clocks are right.
+func TestJoin_FastClock(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		ahead int
+		want  []float64
+	}{
+		"by two intervals": {2, []float64{2}},
+		"by an hour":       {720, []float64{1, 2}},
+	} {
+		right, fast := overview.NewCounters(), overview.NewCounters()
+		right.Sample(at(0))
+		for i := range 3 {
+			open(right, 5*(i+1), backends.FromBackend)
+			right.Sample(at(i + 1))
+			fast.Sample(at(i + 1 + test.ahead))
+		}
+		got := overview.Join(at(3), map[string][]byte{"right": right.Node(), "fast": fast.Node()}, nil)
+		if openings := got.Series.Openings; len(openings) < len(test.want) || !cmp.Equal(test.want, openings[len(openings)-len(test.want):]) {
+			t.Errorf("%s: openings %v, want %v in the end", name, openings, test.want)
+		}
+	}
+}
+
 // TestCounters_SetBreakers counts the breakers that were set last: one that is made changes nothing, and one that is gone is not kept.
 func TestCounters_SetBreakers(t *testing.T) {
 	t.Parallel()
