@@ -366,9 +366,9 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			asked: []string{`count {"node":"n1"}`, `order {"node":"n1"} for 5m0s, reason ""`},
 		},
 		"the shortest kick, and the longest reason": {
-			method: "POST", path: "kick", body: `{"user":"17","duration":"1s","reason":"` + strings.Repeat("x", maxReasonBytes) + `"}`,
+			method: "POST", path: "kick", body: `{"user":"17","duration":"1s","reason":"` + strings.Repeat("я", 200) + `"}`,
 			status: 200, answer: `{"matched":0,"addresses":0,"kicked":0,"bans":["b1"]}`,
-			asked: []string{`count {"user":"17"}`, `kick "" of "user 17" on : for 1s, reason "` + strings.Repeat("x", maxReasonBytes) + `"`},
+			asked: []string{`count {"user":"17"}`, `kick "" of "user 17" on : for 1s, reason "` + strings.Repeat("я", 200) + `"`},
 		},
 		"the longest kick": {
 			method: "POST", path: "kick", body: `{"user":"17","duration":"24h"}`,
@@ -498,7 +498,7 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 
 func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	kick, long := "sessions/"+anID+"/kick", strings.Repeat("x", maxReasonBytes+1)
+	kick, long := "sessions/"+anID+"/kick", strings.Repeat("я", 201)
 	tests := map[string]struct{ method, path, body, want string }{
 		"no id":                     {"POST", "sessions/x/kick", "", `id: invalid input: session id "x": want 22 characters of URL-safe base64`},
 		"no JSON":                   {"POST", kick, "{", "body: invalid input: unexpected EOF"},
@@ -517,7 +517,7 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"a bound of a ban":          {"POST", "bans", `{"user":"a","duration":"1h","expect":-1}`, "expect: invalid input: -1; want a number of sessions"},
 		"no duration":               {"POST", kick, `{"duration":"5"}`, `duration: invalid input: "5"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
 		"a kick for too long":       {"POST", kick, `{"duration":"25h"}`, `duration: invalid input: "25h"; want a duration such as "90s" or "12h", 1s to 24h0m0s`},
-		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 bytes; want at most 200"},
+		"a long reason":             {"POST", kick, `{"reason":"` + long + `"}`, "reason: invalid input: 201 characters; want at most 200"},
 		"everybody":                 {"POST", "kick", `{"reason":"x"}`, `invalid input: the filter matches every session; want one of ["id" "channel" "route" "backend" "user" "verdict" "source" "node" "q" "credentials_of"] or address`},
 		"a page of a kick":          {"POST", "kick", `{"channel":"a","after":"` + anID + `"}`, "after: invalid input: a kick has no pages"},
 		"a ban without a subject":   {"POST", "bans", `{"duration":"1h"}`, "ban: invalid input: it has 0 of user, session, address and credentials_of; want exactly one"},

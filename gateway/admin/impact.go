@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
 // DefaultExpect is how many sessions a kick or a ban may hit unless the request says that it expects more.
@@ -69,8 +70,8 @@ type confirmation struct {
 }
 
 func (c *confirmation) validate() error {
-	if len(c.Reason) > maxReasonBytes {
-		return fmt.Errorf("reason: %w: %d bytes; want at most %d", errInvalidInput, len(c.Reason), maxReasonBytes)
+	if n := utf8.RuneCountInString(c.Reason); n > maxReason {
+		return fmt.Errorf("reason: %w: %d characters; want at most %d", errInvalidInput, n, maxReason)
 	}
 	if c.Expect < 0 {
 		return fmt.Errorf("expect: %w: %d; want a number of sessions", errInvalidInput, c.Expect)
@@ -80,7 +81,8 @@ func (c *confirmation) validate() error {
 
 // attributes are the reason in the audit, as far as one may be.
 func (c *confirmation) attributes() []slog.Attr {
-	return []slog.Attr{slog.String("reason", c.Reason[:min(len(c.Reason), maxReasonBytes)])}
+	reason := []rune(c.Reason)
+	return []slog.Attr{slog.String("reason", string(reason[:min(len(reason), maxReason)]))}
 }
 
 // check returns errUnexpected if the impact is more than the caller expects.

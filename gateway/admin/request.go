@@ -28,8 +28,8 @@ const (
 	maxLimit     = 1000
 	// maxBodyBytes bounds the body of a request.
 	maxBodyBytes = 16 << 10
-	// maxReasonBytes bounds the reason, which is stored with every session concerned.
-	maxReasonBytes = 200
+	// maxReason bounds the characters of the reason, which is stored with every session concerned.
+	maxReason = 200
 	// maxKick is the longest kick; beyond it use a ban.
 	maxKick = 24 * time.Hour
 	// maxBan rejects obvious typos.
