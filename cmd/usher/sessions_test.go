@@ -509,3 +509,17 @@ func TestRun_FreeRides_CSVWarnings(t *testing.T) {
 		t.Errorf("exit code %d, printed %q and %q, want the warnings %q", code, out, errs, want)
 	}
 }
+
+// TestRun_Kick_NamesEveryUnreachableNode kicks sessions by their ids, for which different nodes do not answer.
+func TestRun_Kick_NamesEveryUnreachableNode(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nodes := map[string]string{"S1": `,"unreachable_nodes":["n2","n4"]`, "S2": `,"unreachable_nodes":["n2","n3"]`}
+		_, _ = io.WriteString(w, `{"sessions":1,"addresses":1`+nodes[strings.Split(r.URL.Path, "/")[4]]+"}")
+	}))
+	defer server.Close()
+	code, out, errs := runAtNoon("sessions", "kick", "S1", "S2", "S3", "--dry-run", "--admin", server.URL, "--token", apiToken)
+	if code != exitOK || out != "hits 3 sessions from 3 addresses\n" || errs != "warning: nodes that did not answer: n2, n3, n4\n" {
+		t.Errorf("exit code %d, printed %q and %q, want all three nodes", code, out, errs)
+	}
+}

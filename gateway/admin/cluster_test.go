@@ -82,7 +82,11 @@ func (c *fakeCluster) Ask(ctx context.Context, request []byte) (map[string][]byt
 	if err != nil {
 		c.note("find: %v", err)
 	}
-	return map[string][]byte{c.Name(): body}, c.found.UnreachableNodes
+	replies := map[string][]byte{c.Name(): body}
+	if c.found.Approximate {
+		replies["n2"] = body
+	}
+	return replies, c.found.UnreachableNodes
 }
 
 // AcquireLease knows every session, and the credentials of each.
@@ -257,6 +261,14 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 				`"sessions":21,"addresses":20,"unreachable_nodes":["n3"]}`,
 			asked:   []string{`count {"channel":"a001","backend":"portal","user":"17"}`},
 			audited: []string{"action=kick", "sessions=21", "addresses=20", "unreachable_nodes=[n3]", "nothing is done"},
+		},
+		"a kick of a session that hits about so many": {
+			method: "POST", path: "sessions/" + anID + "/kick", record: annsRecord, found: SessionList{Matched: 5, Approximate: true}, addresses: 2,
+			status: 200, answer: `{"matched":10,"addresses":4,"kicked":10,"approximate":true,"bans":["b1"]}`,
+			asked: []string{
+				`count {"channel":"a001","backend":"portal","user":"17"}`, "kick " + anID + " of 2026-03-01 who presented token=x:",
+				`kick "" of "user 17 on channel a001" on portal:a001 for 5m0s, reason ""`,
+			},
 		},
 		"a kick that hits as many as expected": {
 			method: "POST", path: "kick", body: `{"user":"17","expect":21}`, found: SessionList{Matched: 21}, addresses: 20,

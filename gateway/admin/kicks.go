@@ -84,8 +84,8 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, KickResult{
-		Matched: impact.Sessions, Addresses: impact.Addresses, Kicked: impact.Sessions, Bans: []string{got.ID},
-		Silent: impact.UnreachableNodes,
+		Matched: impact.Sessions, Addresses: impact.Addresses, Kicked: impact.Sessions, Approximate: impact.Approximate,
+		Bans: []string{got.ID}, Silent: impact.UnreachableNodes,
 	}, err)
 }
 

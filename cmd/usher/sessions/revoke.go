@@ -105,11 +105,14 @@ func (c kickCommand) kickIDs(r Runtime) (notFound error) {
 		}
 		requests[id] = fields
 		all.Sessions, all.Addresses = all.Sessions+i.Sessions, all.Addresses+i.Addresses
-		all.Approximate, all.UnreachableNodes = all.Approximate || i.Approximate, i.UnreachableNodes
+		all.Approximate = all.Approximate || i.Approximate
+		all.UnreachableNodes = append(all.UnreachableNodes, i.UnreachableNodes...)
 	}
 	if len(requests) == 0 {
 		return notFound
 	}
+	slices.Sort(all.UnreachableNodes)
+	all.UnreachableNodes = slices.Compact(all.UnreachableNodes)
 	if isConfirmed, err := c.confirm(r, c.adminFlags, all); !isConfirmed {
 		return cmp.Or(err, notFound)
 	}
