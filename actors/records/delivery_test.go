@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -364,8 +365,10 @@ func TestOpen_UnusableFiles_Refused(t *testing.T) {
 		"a part of a new spool": {func(c *Config) { c.Spool.Path = part }, "records.spool.path: open " + part + ": has 8192 bytes, fewer than any spool; delete it"},
 		"a spool in no folder":  {func(c *Config) { c.Spool.Path = "/nowhere/x.db" }, "records.spool.path: /nowhere is not writable"},
 		"a file in no folder":   {func(c *Config) { c.File.Path = "/nowhere/x" }, "records.file.path: /nowhere is not writable"},
-		"a file in a folder that takes no other file": {func(c *Config) { c.File.Path = "/proc/self/comm" },
-			"records.file.path: /proc/self is not writable"},
+		"a file in a folder that takes no other file": {
+			func(c *Config) { c.File.Path = "/proc/self/comm" },
+			"records.file.path: /proc/self is not writable",
+		},
 		"a file that is a folder":       {func(c *Config) { c.File.Path = os.TempDir() }, "records.file.path: open " + os.TempDir()},
 		"a spool that another one uses": {func(c *Config) { c.Spool.Path = used.Spool.Path }, "another process uses it"},
 	} {
@@ -742,6 +745,46 @@ func TestDelivery_SpoolFails_CountedUnlessShared(t *testing.T) {
 		if text, _ := os.ReadFile(c.File.Path); len(text) > 0 || strings.Count(log.String(), "records not kept") != 1 {
 			t.Errorf("the file has %s, want nothing that comes again, and one line of log:\n%s", text, &log)
 		}
+	}
+}
+
+// TestDelivery_SpoolCannotRemove_CountedOnce has a bucket among the records, which cannot be removed as one: what the receiver took is
+// sent again, and counts once it is removed. The log names the spool.
+func TestDelivery_SpoolCannotRemove_CountedOnce(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var requests atomic.Int32
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if requests.Add(1) == 3 {
+			stop()
+		}
+	}))
+	defer receiver.Close()
+	c := testConfig(t, receiver.Listener.Addr().String())
+	var log bytes.Buffer
+	d, err := Open(Options{Config: c, Retention: testRetention, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	defer d.Close()
+	d.pause = time.Millisecond
+	closed(t, d, closing(0, 3))
+	first := make([]byte, 8)
+	tx, err := d.spool.db.Begin(true)
+	must(t, err)
+	_, err = tx.Bucket([]byte(waitingBucket)).CreateBucket(first)
+	must(t, errors.Join(err, tx.Commit()))
+	d.runWebhook(ctx)
+	if s := d.Stats(); s.Delivered != 0 || s.Failed != 0 || s.Waiting != 3 {
+		t.Errorf("%d delivered, %d failed and %d waiting while nothing can be removed, want 3 waiting", s.Delivered, s.Failed, s.Waiting)
+	}
+	if got := log.String(); strings.Count(got, "check records.spool.path") != 1 || strings.Contains(got, "records.webhook.url") {
+		t.Errorf("want one line of log about the spool:\n%s", got)
+	}
+	tx, err = d.spool.db.Begin(true)
+	must(t, err)
+	must(t, errors.Join(tx.Bucket([]byte(waitingBucket)).DeleteBucket(first), tx.Commit()))
+	if sent, err := d.deliver(t.Context()); sent != 3 || err != nil || d.Stats().Delivered != 3 {
+		t.Errorf("%d sent, %v, and %d delivered; want 3", sent, err, d.Stats().Delivered)
 	}
 }
 

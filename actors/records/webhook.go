@@ -120,30 +120,45 @@ func (w *webhook) send(ctx context.Context, records [][]byte, now time.Time) err
 	return nil
 }
 
+// errSpool means that the spool failed, and not the receiver.
+var errSpool = errors.New("spool")
+
 // runWebhook sends what waits until ctx ends.
 func (d *Delivery) runWebhook(ctx context.Context) {
-	failures := 0
+	failures, failure := 0, error(nil)
 	for ctx.Err() == nil {
 		d.dropExpired(time.Now())
 		sent, err := d.deliver(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case err != nil:
-			d.failed.Add(1)
-			if failures == 0 {
-				d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int64("waiting", d.Stats().Waiting), slog.Any("error", err))
-			}
+			d.noteFailure(failure, err)
 			await(ctx, d.pauseAfter(failures))
-			failures++
+			failures, failure = failures+1, err
 		case sent == 0:
 			await(ctx, d.arrived)
 		default:
 			if failures > 0 {
-				d.log.Info("webhook recovered", slog.Int64("waiting", d.Stats().Waiting))
+				d.log.Info("records are delivered again", slog.Int64("waiting", d.Stats().Waiting))
 			}
-			failures = 0
+			failures, failure = 0, nil
 			d.isDropping.Store(false)
 		}
+	}
+}
+
+// noteFailure counts a failed request, and logs what fails unless it was that before.
+func (d *Delivery) noteFailure(before, err error) {
+	isSpool := errors.Is(err, errSpool)
+	if !isSpool {
+		d.failed.Add(1)
+	}
+	switch {
+	case before != nil && errors.Is(before, errSpool) == isSpool:
+	case isSpool:
+		d.log.Error("records are not removed from the spool, they wait or are sent again; check records.spool.path", slog.Any("error", err))
+	default:
+		d.log.Warn("webhook failed, records wait; check records.webhook.url", slog.Int64("waiting", d.Stats().Waiting), slog.Any("error", err))
 	}
 }
 
@@ -153,21 +168,25 @@ func (d *Delivery) pauseAfter(failures int) <-chan time.Time {
 	return time.After(pause/2 + rand.N(pause)) //nolint:gosec // jitter, not a secret
 }
 
-// deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped.
+// deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped. Records count as delivered
+// once they are removed, since until then they are sent again.
 func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
 	batch, err := d.spool.oldest(maxBatch)
-	if err != nil || batch.last == nil {
-		return 0, err
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", errSpool, err)
+	}
+	if batch.last == nil {
+		return 0, nil
 	}
 	if sent = len(batch.records); sent > 0 {
 		if err := d.hook.send(ctx, batch.records, time.Now()); err != nil {
 			return 0, err
 		}
-		d.delivered.Add(uint64(sent))
 	}
 	if err := d.spool.remove(batch.last); err != nil {
-		return sent, err
+		return sent, fmt.Errorf("%w: %w", errSpool, err)
 	}
+	d.delivered.Add(uint64(sent))
 	d.countUnreadable(batch.unreadable)
 	return sent, nil
 }
