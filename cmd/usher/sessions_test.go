@@ -241,10 +241,15 @@ func TestRun_Sessions_Output(t *testing.T) {
 				{"POST /api/v1/kick", `{"channel":"a001","dry_run":true,"reason":""}`}, {"POST /api/v1/kick", `{"channel":"a001","reason":""}`},
 			},
 		},
-		"a kick without a match": {
-			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0,"bans":["b1"]}`, impact: `{"sessions":0,"addresses":0}`, code: exitNegative,
+		"a kick of a user who does not watch": {
+			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0,"bans":["b1"]}`, impact: `{"sessions":0,"addresses":0}`,
 			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions, refused until unban b1\n",
 			calls: []apiCall{{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
+		},
+		"a kick without a match": {
+			args: []string{"kick", "--channel", "a9"}, answer: `{"matched":0,"kicked":0}`, impact: `{"sessions":0,"addresses":0}`, code: exitNegative,
+			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions\n",
+			calls: []apiCall{{"POST /api/v1/kick", `{"channel":"a9","dry_run":true,"reason":""}`}, {"POST /api/v1/kick", `{"channel":"a9","reason":""}`}},
 		},
 		"a kick of many without --yes": {
 			args: []string{"kick", "--user", "guest"}, impact: `{"sessions":4000,"addresses":3000,"approximate":true}`, code: exitFailed,
@@ -464,6 +469,8 @@ func TestRun_Sessions_Errors(t *testing.T) {
 			"usher: --token (or USHER_ADMIN_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",
 		},
 		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens\n"},
+		"a token of two lines":        {[]string{"list", "--admin", address, "--token", "a guess\nof two"}, "usher: --token (or USHER_ADMIN_TOKEN): has a line break or another control character, which no header field keeps\n"},
+		"CSV and JSON":                {[]string{"free-rides", "--csv", "--json", "--admin", address}, "usher: --json and --csv can't be used together\nTry: usher --help\n"},
 		"an address without a scheme": {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"a refused connection":        {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},
 		"a kick without a selection":  {[]string{"kick", "--admin", address}, "usher: no sessions selected; want ids, or flags such as --user\n"},
@@ -521,5 +528,14 @@ func TestRun_Kick_NamesEveryUnreachableNode(t *testing.T) {
 	code, out, errs := runAtNoon("sessions", "kick", "S1", "S2", "S3", "--dry-run", "--admin", server.URL, "--token", apiToken)
 	if code != exitOK || out != "hits 3 sessions from 3 addresses\n" || errs != "warning: nodes that did not answer: n2, n3, n4\n" {
 		t.Errorf("exit code %d, printed %q and %q, want all three nodes", code, out, errs)
+	}
+}
+
+// TestRun_Sessions_TokenOfFile presents a token with the line break with which files end.
+func TestRun_Sessions_TokenOfFile(t *testing.T) {
+	t.Parallel()
+	address, _ := fakeAPI(t, http.StatusOK, `{"bans":[]}`, "", false)
+	if code, out, errs := runAtNoon("sessions", "bans", "--admin", address, "--token", apiToken+"\r\n"); code != exitOK {
+		t.Errorf("exit code %d, printed %q and %q", code, out, errs)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 
 	"usher/gateway/admin/printable"
 )
@@ -111,6 +112,10 @@ func (f adminFlags) exchange(
 	if strings.Contains(path+"/", "//") { // as a variable of a script may be
 		return 0, nil, nil, errors.New("an id or a name is empty; give it a value")
 	}
+	token := strings.TrimSpace(f.Token) // a file ends with a line break, and no node's token does
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return 0, nil, nil, errors.New("--token (or USHER_ADMIN_TOKEN): has a line break or another control character, which no header field keeps")
+	}
 	base, err := url.Parse(f.Admin)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
 		return 0, nil, nil, fmt.Errorf("--admin=%s: want an address such as http://127.0.0.1:8081", f.Admin)
@@ -125,7 +130,7 @@ func (f adminFlags) exchange(
 	if err != nil {
 		return 0, nil, nil, fmt.Errorf("--admin=%s: %w", f.Admin, err)
 	}
-	request.Header.Set("Authorization", "Bearer "+f.Token)
+	request.Header.Set("Authorization", "Bearer "+token)
 	resp, err := http.DefaultClient.Do(request)
 	if err != nil {
 		if broken, ok := errors.AsType[*url.Error](err); ok {

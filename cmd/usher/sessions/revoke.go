@@ -164,7 +164,7 @@ func (c kickCommand) kickMatching(r Runtime, filter url.Values) error {
 	case len(kicked.NotKicked) > 0:
 		return fmt.Errorf("not kicked: sessions that only %s hold; kick again when they are back",
 			strings.Join(slices.Sorted(maps.Keys(kicked.NotKicked)), ", "))
-	case kicked.Kicked == 0:
+	case kicked.Kicked == 0 && len(kicked.Bans) == 0: // a user who does not watch is refused all the same
 		return ErrNegative
 	}
 	return nil
