@@ -247,12 +247,14 @@ func TestHandler_Sessions_LimitBounded(t *testing.T) {
 	for i := range 2000 {
 		n.sessions = append(n.sessions, Session{ID: fmt.Sprint(i), Verdict: "allowed", Source: "backend"})
 	}
-	var l list
-	if err := json.Unmarshal([]byte(get(t, n, "/api/v1/sessions").body), &l); err != nil {
-		t.Fatal(err)
-	}
-	if len(l.Sessions) != defaultLimit || l.Matched != 2003 {
-		t.Errorf("got %d sessions of %d, want %d of 2003", len(l.Sessions), l.Matched, defaultLimit)
+	for _, query := range []string{"", "?limit=&verdict=&address=&after="} { // an empty value is none
+		var l list
+		if err := json.Unmarshal([]byte(get(t, n, "/api/v1/sessions"+query).body), &l); err != nil {
+			t.Fatalf("%s: %v", query, err)
+		}
+		if len(l.Sessions) != defaultLimit || l.Matched != 2003 {
+			t.Errorf("%s: got %d sessions of %d, want %d of 2003", query, len(l.Sessions), l.Matched, defaultLimit)
+		}
 	}
 }
 

@@ -227,6 +227,9 @@ func parseFilter(query url.Values) (f Filter, limit int, err error) {
 				return f, 0, err
 			}
 		case "limit":
+			if value == "" {
+				continue
+			}
 			if limit, err = strconv.Atoi(value); err != nil || limit < 1 || limit > maxLimit {
 				return f, 0, fmt.Errorf("limit: %w; want 1 to %d", errInvalidInput, maxLimit)
 			}

@@ -38,7 +38,7 @@ func parseQuery(query url.Values) (f Filter, isCSV bool, err error) {
 		case "to":
 			f.To, err = parseTime(name, value)
 		case "format":
-			if isCSV = value == "csv"; !isCSV && value != "json" {
+			if isCSV = value == "csv"; !isCSV && value != "json" && value != "" {
 				err = fmt.Errorf("format: %q; want csv or json", value)
 			}
 		default:
@@ -51,7 +51,11 @@ func parseQuery(query url.Values) (f Filter, isCSV bool, err error) {
 	return f, isCSV, nil
 }
 
+// parseTime parses a time. An empty text is zero.
 func parseTime(name, value string) (time.Time, error) {
+	if value == "" {
+		return time.Time{}, nil
+	}
 	t, err := time.Parse(time.RFC3339, value)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%s: %q; want a time such as 2026-01-31T20:15:00Z", name, value)

@@ -134,6 +134,9 @@ func TestServeHTTP_Invalid_BadRequest(t *testing.T) {
 				t.Errorf("%s: %d %s", query, w.Code, w.Body)
 			}
 		}
+		if w := a.get(t, "backend=&from=&to=&format="); w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/json" {
+			t.Errorf("empty values, which are none: %d %s", w.Code, w.Body)
+		}
 		times := url.Values{"from": {"2000-01-01T00:00:00Z"}, "to": {"2000-01-01T00:00:00+02:00"}}
 		if w := a.get(t, times.Encode()); w.Code != http.StatusOK {
 			t.Errorf("%d %s", w.Code, w.Body)
