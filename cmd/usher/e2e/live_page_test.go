@@ -302,6 +302,22 @@ func TestNode_LivePage_SearchTimelineKick(t *testing.T) {
 	p.await(t, `document.querySelector("#token") && document.querySelector("#top").hidden`)
 }
 
+// TestNode_LivePage_ListGrows has a page that is full, and further sessions open while it is shown.
+func TestNode_LivePage_ListGrows(t *testing.T) {
+	t.Parallel()
+	const full = 50
+	n, _ := startPageNode(t, full)
+	p := openAdminPage(t, n.admin+"/", 1280, 900)
+	p.login(t, readToken)
+	p.show(t, "#/sessions", `document.querySelector(".summary").textContent === "1–50 of 50 matching, 50 in all"`)
+	const next = `document.querySelector(".paging").lastElementChild`
+	p.await(t, next+".disabled")
+	openPageSessions(t, n, full, 3)
+	p.await(t, `document.querySelector(".summary").textContent === "1–50 of 53 matching, 53 in all" && !`+next+".disabled")
+	p.click(t, ".paging button:last-child")
+	p.await(t, `document.querySelector(".summary").textContent.startsWith("51–") && document.querySelector("tbody tr") && `+next+".disabled")
+}
+
 // post calls an operation of the admin API.
 func (n *node) post(t *testing.T, path, body string) {
 	t.Helper()

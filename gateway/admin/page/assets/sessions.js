@@ -81,20 +81,24 @@ export function sessions(app) {
 
   const draw = () => updateRows(list.body, shown, (s) => s.id, build, update);
 
-  // load shows the sessions that match. In the background it adds none to a full page, so that no row moves below a pointer.
+  // load shows the sessions that match. In the background it adds none to a full page, so that no row moves below a pointer: then what
+  // follows is on the next page, which may show rows of this one again and leaves out none.
   async function load(isInBackground) {
     aborter?.abort();
     const own = (aborter = new AbortController());
     try {
       const found = await api.get("sessions", { q: search.q, verdict: search.verdict, source: search.source, after: search.starts.at(-1), limit: LIMIT }, own.signal);
       if (own.signal.aborted || isClosed) return;
-      const isFull = shown.length >= LIMIT;
+      const isFull = shown.length >= LIMIT, foundLast = found.sessions.at(-1)?.id ?? "";
       if (!isInBackground || !isFull) {
         const kept = isInBackground ? shown.filter((s) => s.ended && !found.sessions.some((f) => f.id === s.id)) : [];
         shown = [...found.sessions, ...kept].sort((a, b) => (a.id < b.id ? -1 : 1));
-        lastID = found.sessions.at(-1)?.id ?? "";
+        lastID = foundLast;
         hasMore = Boolean(found.more) && lastID !== "";
         draw();
+      } else {
+        hasMore = foundLast !== "" && (Boolean(found.more) || foundLast > lastID);
+        if (hasMore && foundLast < lastID) lastID = foundLast;
       }
       describe(found);
     } catch (failure) {
