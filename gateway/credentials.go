@@ -113,6 +113,14 @@ func withoutPairs(query, part string) string {
 	return strings.Join(kept, "&")
 }
 
+// joinQuery returns the pairs of two raw queries, either of which may be empty.
+func joinQuery(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "&" + b
+}
+
 // parameterName returns the decoded name of a raw pair.
 func parameterName(pair string) string {
 	name, _, _ := strings.Cut(pair, "=")

@@ -2,13 +2,20 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/gatewaytest"
+	"usher/gateway/hls"
 )
 
 const lowLatencyPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
@@ -69,7 +76,7 @@ func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 		"far ahead":                         {lowLatencyPlaylist, append([]string{first}, numbers("_HLS_msn=%d", 1_000_000)...), []string{first}},
 		"the highest numbers":               {lowLatencyPlaylist, []string{first, "_HLS_msn=9999999999", "_HLS_msn=18&_HLS_part=9999999999"}, []string{first}},
 		"parts without end":                 {lowLatencyPlaylist, append([]string{first}, numbers("_HLS_msn=18&_HLS_part=%d", 1000)...), []string{first}},
-		"what is listed":                    {lowLatencyPlaylist, append([]string{first}, append(numbers("_HLS_msn=%d", -3), "_HLS_msn=18&_HLS_part=0")...), []string{first}},
+		"what is listed":                    {lowLatencyPlaylist, append([]string{first}, append(numbers("_HLS_msn=%d", -3), "_HLS_msn=18&_HLS_part=0")...), []string{first, "_HLS_msn=18&_HLS_part=0"}},
 		"the next part, and the one behind": {lowLatencyPlaylist, []string{first, "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}, []string{first, "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}},
 		"the next segments":                 {lowLatencyPlaylist, []string{first, "_HLS_msn=18", "_HLS_msn=19"}, []string{first, "_HLS_msn=18", "_HLS_msn=19"}},
 	} {
@@ -124,4 +131,166 @@ func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	if asked := g.upstream.RequestURIs(); len(asked) != 1 {
 		t.Errorf("the origin was asked %d times, want once: %q", len(asked), asked)
 	}
+}
+
+// blockingOrigin is a low-latency origin as RFC 8216bis describes it, with segments of a second: it holds a reload until it has the
+// version, and refuses what is too far ahead.
+type blockingOrigin struct {
+	start time.Time
+	// partsPerSegment is zero for a playlist of whole segments.
+	partsPerSegment int
+	// canSkip has it offer delta updates.
+	canSkip bool
+
+	mu      sync.Mutex
+	queries []string // of all requests
+	held    int      // now
+	maxHeld int
+}
+
+// version returns the number of the first segment that is not whole yet, and how many of its parts are.
+func (o *blockingOrigin) version() (sequence, parts int) {
+	passed := time.Since(o.start)
+	return 100 + int(passed/time.Second), int(passed % time.Second * time.Duration(o.partsPerSegment) / time.Second)
+}
+
+func (o *blockingOrigin) count(query string, held int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if held >= 0 {
+		o.queries = append(o.queries, query)
+	}
+	o.held += held
+	o.maxHeld = max(o.maxHeld, o.held)
+}
+
+func (o *blockingOrigin) respond(r *http.Request) (*http.Response, error) {
+	q := r.URL.Query()
+	wanted, err := strconv.Atoi(q.Get("_HLS_msn"))
+	if err != nil {
+		o.count(r.URL.RawQuery, 0)
+	} else {
+		o.count(r.URL.RawQuery, 1)
+		defer o.count("", -1)
+		if next, _ := o.version(); wanted > next+1 {
+			resp := gatewaytest.OriginResponse(r, 0, strings.NewReader(""))
+			resp.StatusCode = http.StatusBadRequest
+			return resp, nil
+		}
+		part, err := strconv.Atoi(q.Get("_HLS_part"))
+		for sequence, parts := o.version(); sequence < wanted || sequence == wanted && (err != nil || parts <= part); sequence, parts = o.version() {
+			select {
+			case <-time.After(time.Millisecond):
+			case <-r.Context().Done():
+				return nil, r.Context().Err()
+			}
+		}
+	}
+	list := o.playlist(q.Get("_HLS_skip") != "")
+	return gatewaytest.OriginResponse(r, int64(len(list)), strings.NewReader(list)), nil
+}
+
+// playlist returns the last twenty segments, of which a delta update skips ten.
+func (o *blockingOrigin) playlist(isDelta bool) string {
+	next, parts := o.version()
+	first := next - 20
+	control := "CAN-BLOCK-RELOAD=YES"
+	if o.canSkip {
+		control += ",CAN-SKIP-UNTIL=6"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-SERVER-CONTROL:%s\n#EXT-X-MEDIA-SEQUENCE:%d\n", control, first)
+	if o.partsPerSegment > 0 {
+		fmt.Fprintf(&b, "#EXT-X-PART-INF:PART-TARGET=%g\n", 1/float64(o.partsPerSegment))
+	}
+	if isDelta && o.canSkip {
+		b.WriteString("#EXT-X-SKIP:SKIPPED-SEGMENTS=10\n")
+		first += 10
+	}
+	for ; first < next; first++ {
+		fmt.Fprintf(&b, "#EXTINF:1,\nseg-%d.ts\n", first)
+	}
+	for part := range parts {
+		fmt.Fprintf(&b, "#EXT-X-PART:DURATION=0.25,URI=\"part-%d.%d.ts\"\n", next, part)
+	}
+	return b.String()
+}
+
+// reload gets a playlist and returns the version that it is: the number of the first segment that is not whole, and how many of its
+// parts are.
+func (n *memoryServer) reload(t *testing.T, query string) (sequence uint64, parts int) {
+	t.Helper()
+	resp, err := n.Client(t).Get("http://tv/~" + n.ticket + "/play/a001/index.m3u8?" + query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: got %d %q, %v", query, resp.StatusCode, body, err)
+	}
+	info, err := hls.Scan(body)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return info.Next()
+}
+
+// TestServe_Reloads_WaitForTheNextVersion has a player ask for the next version again and again, as hls.js and AVPlayer do: by delta
+// updates alone, if the origin offers them.
+func TestServe_Reloads_WaitForTheNextVersion(t *testing.T) {
+	t.Parallel()
+	for name, parts := range map[string]int{"segments": 0, "parts": 4} {
+		for skip, canSkip := range map[string]bool{"": false, "&_HLS_skip=YES": true} {
+			t.Run(name+skip, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					o := &blockingOrigin{start: time.Now(), partsPerSegment: parts, canSkip: canSkip}
+					node := newMemoryServer(t, nil, o.respond)
+					sequence, part := node.reload(t, "")
+					for i := range 120 {
+						if i == 60 {
+							advance(10 * time.Minute) // nobody watches
+						}
+						query := fmt.Sprintf("_HLS_msn=%d", sequence)
+						if parts > 0 {
+							query += fmt.Sprintf("&_HLS_part=%d", part)
+						}
+						wantSequence, wantPart := sequence, part
+						sequence, part = node.reload(t, query+skip)
+						if isListed := sequence > wantSequence || parts > 0 && sequence == wantSequence && part > wantPart; !isListed {
+							t.Fatalf("reload %d: asked for %d.%d, got what comes before %d.%d", i, wantSequence, wantPart, sequence, part)
+						}
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestServe_LateReloads_ShareTheNewestVersion has players ask for versions that others got as delta updates. The answers list them, also
+// where an older playlist is cached, and most are one response of the origin.
+func TestServe_LateReloads_ShareTheNewestVersion(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &blockingOrigin{start: time.Now(), canSkip: true}
+		node := newMemoryServer(t, nil, o.respond)
+		node.reload(t, "")
+		advance(900 * time.Millisecond)
+		node.reload(t, "") // fresh for half a second
+		if sequence, _ := node.reload(t, "_HLS_msn=100&_HLS_skip=YES"); sequence != 101 {
+			t.Fatalf("the next version: got what comes before %d, want before 101", sequence)
+		}
+		before := len(o.queries)
+		for late := range 20 {
+			for _, skip := range []string{"", "&_HLS_skip=YES"} {
+				if sequence, _ := node.reload(t, fmt.Sprintf("_HLS_msn=%d%s", 100-late, skip)); sequence != 101 {
+					t.Errorf("segment %d%s: got what comes before %d, want before 101", 100-late, skip, sequence)
+				}
+			}
+		}
+		if diff := cmp.Diff([]string{"_HLS_msn=100"}, o.queries[before:]); diff != "" {
+			t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+		}
+	})
 }

@@ -60,7 +60,7 @@ type rewriting struct {
 
 // servePlaylist answers with the viewer's version of the playlist.
 func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *Response) error {
-	p, made, err := g.fetchRewritten(ctx, rc, directives(rc.request.Query), freshness, resp)
+	p, made, err := g.fetchRewritten(ctx, rc, directives(rc.request.Query), inspect, resp)
 	if err != nil || made == nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (g *Gateway) serveDocument(ctx context.Context, rc *requestContext, resp *R
 
 // fetchRewritten returns a playlist or document, and how it is written for viewers. Without either it has answered.
 func (g *Gateway) fetchRewritten(
-	ctx context.Context, rc *requestContext, directives string, fresh func([]byte) (fresh, stale time.Duration, err error), resp *Response,
+	ctx context.Context, rc *requestContext, directives string, inspect func([]byte) (origin.Inspection, error), resp *Response,
 ) (origin.Playlist, *hls.Template, error) {
 	s, ok := g.source(rc)
 	if !ok {
@@ -94,10 +94,10 @@ func (g *Gateway) fetchRewritten(
 		return origin.Playlist{}, nil, nil
 	}
 	r := &origin.Request{
-		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Freshness: fresh,
+		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
 	}
 	if rc.isPlaylist && directives != "" {
-		g.boundReload(rc, s.origin, r)
+		boundReload(rc, s.origin, r)
 	}
 	p, err := s.origin.Playlist(ctx, r)
 	if err != nil {
@@ -182,21 +182,22 @@ func isPlaylistType(contentType string) bool {
 	return strings.Contains(strings.ToLower(contentType), "mpegurl")
 }
 
-// freshness returns how long a playlist is fresh, and how long it may be served stale if the origin fails. Half a target
+// inspect returns how long a playlist is fresh, how long it may be served stale if the origin fails, and its hls.Info. Half a target
 // duration is the most that RFC 8216 lets a cache add, and half a part if the origin publishes parts. An error means that the body is
 // no playlist.
-func freshness(body []byte) (fresh, stale time.Duration, err error) {
+func inspect(body []byte) (origin.Inspection, error) {
 	info, err := hls.Scan(body)
-	switch {
-	case err != nil:
-		return 0, 0, err
-	case info.IsMultivariant:
-		return masterPlaylistFreshness, time.Minute, nil
-	case info.PartTarget > 0 && !info.HasEndList:
-		return info.PartTarget / 2, 3 * info.TargetDuration, nil
-	default:
-		return info.TargetDuration / 2, 3 * info.TargetDuration, nil
+	if err != nil {
+		return origin.Inspection{}, err
 	}
+	read := origin.Inspection{Fresh: info.TargetDuration / 2, Stale: 3 * info.TargetDuration, Info: info, IsWhole: info.Skipped == 0}
+	switch {
+	case info.IsMultivariant:
+		read.Fresh, read.Stale = masterPlaylistFreshness, time.Minute
+	case info.PartTarget > 0 && !info.HasEndList:
+		read.Fresh = info.PartTarget / 2
+	}
+	return read, nil
 }
 
 // directives returns the query's delivery directives, sorted, so that identical reloads share a cache entry. Unknown
@@ -220,57 +221,48 @@ func directives(query string) string {
 // target duration. The standard allows two segments, and the version may be a few old.
 const maxAhead = 10
 
-// boundReload leaves out of a request for which version the origin shall wait, if the last one tells that it does not: each number
-// is a request to the origin, and a viewer could ask for any. What is listed already is answered as without directives. Where a
-// playlist lists directives, the origin may want them.
-func (g *Gateway) boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
-	if strings.Contains(rc.sealed.target.Query, "_HLS_") {
-		return
+// boundReload leaves in the directives of a reload what the origin is to be asked for: each version that it shall wait for is a request
+// of its own, and a viewer could name any. OvenMediaEngine's directives choose among playlists, so that they belong to the query. So does
+// what a playlist lists.
+func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
+	listed := strings.Split(rc.sealed.target.Query, "&")
+	choosing := filterQuery(r.Directives, func(name, value string) bool {
+		return name == "_HLS_legacy" || name == "_HLS_rewind" || slices.Contains(listed, name+"="+value)
+	})
+	skip := filterQuery(withoutPairs(r.Directives, choosing), func(name, _ string) bool { return name == "_HLS_skip" })
+	awaited := filterQuery(withoutPairs(r.Directives, choosing), func(name, _ string) bool { return name != "_HLS_skip" })
+	r.Query = joinQuery(r.Query, choosing)
+	if info, isKnown := o.LastInfo(r).(hls.Info); isKnown {
+		awaited = awaitedVersion(&info, awaited)
 	}
-	if !strings.Contains(r.Directives, "_HLS_legacy") && !strings.Contains(r.Directives, "_HLS_rewind") {
-		r.IsNewest = isWholePlaylist
-	}
-	last := o.LastPlaylist(r)
-	if last == nil {
-		return
-	}
-	info, _ := last.Derive(g.generation, infoKey{}, func() any {
-		info, _ := hls.Scan(last.Body) // it was valid when it was stored
-		return info
-	}).(hls.Info)
-	if !waitsFor(&info, r.Directives) {
-		r.Directives = filterQuery(r.Directives, func(name, _ string) bool { return name != "_HLS_msn" && name != "_HLS_part" })
-	}
+	r.Directives = joinQuery(awaited, skip)
 }
 
-// infoKey is the key of a playlist's Info among what is derived from it.
-type infoKey struct{}
-
-// isWholePlaylist reports whether a playlist leaves nothing out, which a delta update does.
-func isWholePlaylist(body []byte) bool {
-	info, err := hls.Scan(body)
-	return err == nil && info.Skipped == 0
-}
-
-// waitsFor reports whether a playlist's origin waits for the version of a reload.
-func waitsFor(info *hls.Info, directives string) bool {
-	msn, err := strconv.ParseUint(parameter(directives, "_HLS_msn"), 10, 64)
-	if err != nil || !info.CanBlockReload {
-		return false
+// awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads
+// for what that one lists ask for the newest that it lists, so that they share a response: what is cached without directives may be older.
+// Without directives the origin answers at once.
+func awaitedVersion(info *hls.Info, directives string) string {
+	sequence, err := strconv.ParseUint(parameter(directives, "_HLS_msn"), 10, 64)
+	if err != nil || !info.CanBlockReload || !info.IsLive() {
+		return ""
 	}
-	next, part := info.Next()
-	if msn < next || msn-next > maxAhead {
-		return false
-	}
-	asked, err := strconv.Atoi(parameter(directives, "_HLS_part"))
-	if err != nil { // for the whole segment
-		return true
-	}
+	part, err := strconv.Atoi(parameter(directives, "_HLS_part"))
+	isWhole := err != nil
+	next, nextPart := info.Next()
 	most := maxAhead
 	if info.PartTarget > 0 {
 		most += int(info.TargetDuration / info.PartTarget)
 	}
-	return asked <= most && (msn > next || asked >= part)
+	switch {
+	case sequence < next && nextPart == 0:
+		return fmt.Sprintf("_HLS_msn=%d", next-1)
+	case sequence < next, sequence == next && !isWhole && part < nextPart:
+		return fmt.Sprintf("_HLS_msn=%d&_HLS_part=%d", next, nextPart-1)
+	case sequence-next > maxAhead, !isWhole && part > most:
+		return ""
+	default:
+		return directives
+	}
 }
 
 // withoutDirectives returns the query without its delivery directives.

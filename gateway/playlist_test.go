@@ -62,7 +62,7 @@ func TestDocumentDirectives(t *testing.T) {
 	}
 }
 
-func TestFreshness(t *testing.T) {
+func TestInspect_Freshness(t *testing.T) {
 	t.Parallel()
 	const media = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\na.ts\n"
 	cases := map[string]struct {
@@ -80,9 +80,9 @@ func TestFreshness(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			fresh, stale, err := freshness([]byte(tc.body))
-			if fresh != tc.fresh || stale != tc.stale || (err != nil) != (tc.stale == 0) {
-				t.Errorf("got %v and %v, %v, want %v and %v", fresh, stale, err, tc.fresh, tc.stale)
+			read, err := inspect([]byte(tc.body))
+			if read.Fresh != tc.fresh || read.Stale != tc.stale || (err != nil) != (tc.stale == 0) {
+				t.Errorf("got %v and %v, %v, want %v and %v", read.Fresh, read.Stale, err, tc.fresh, tc.stale)
 			}
 		})
 	}

@@ -259,7 +259,7 @@ func TestServe_SlashesOfAnyNumber_KeepNoTemplates(t *testing.T) {
 	for n := range 40 {
 		g.want(t, 200, ticket+"/tv/"+strings.Repeat("/", n+1)+"a001/index.m3u8")
 	}
-	p, err := g.options.Origins["o"].Playlist(t.Context(), &origin.Request{Path: "/play/a001/index.m3u8", Freshness: freshness})
+	p, err := g.options.Origins["o"].Playlist(t.Context(), &origin.Request{Path: "/play/a001/index.m3u8", Inspect: inspect})
 	if err != nil {
 		t.Fatal(err)
 	}

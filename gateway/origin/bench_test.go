@@ -31,10 +31,12 @@ func readHit(o fixture) int {
 	return n
 }
 
-func alwaysFresh([]byte) (fresh, stale time.Duration, err error) { return time.Hour, time.Hour, nil }
+func alwaysFresh([]byte) (Inspection, error) {
+	return Inspection{Fresh: time.Hour, Stale: time.Hour}, nil
+}
 
 func readPlaylistHit(o fixture) int {
-	p, err := o.Playlist(context.Background(), &Request{Path: "/play/a001/index.m3u8", Freshness: alwaysFresh})
+	p, err := o.Playlist(context.Background(), &Request{Path: "/play/a001/index.m3u8", Inspect: alwaysFresh})
 	if err != nil {
 		return 0
 	}

@@ -154,6 +154,10 @@ type entry struct {
 	etag, lastModified string
 	// expires is the Expires of media as sent.
 	expires string
+
+	// info and isWhole are those of a playlist's Inspection. An entry may hold nothing but info.
+	info    any
+	isWhole bool
 }
 
 // negativeEntry returns the entry of an answer without object.

@@ -39,7 +39,9 @@
 // response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists, blocking
 // reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
 // stored holds its connection for as long as its viewer reads. A request for bytes=0-, which ffmpeg always sends, is a request for
-// the whole object.
+// the whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever the directives,
+// because players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored as the
+// playlist without them too.
 //
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before

@@ -14,8 +14,7 @@ type fetch struct {
 	key         cacheKey
 	channel     string
 	wantedRange byteRange
-	freshness   func([]byte) (fresh, stale time.Duration, err error)
-	isNewest    func([]byte) bool
+	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time

@@ -29,9 +29,7 @@ func (o *Origin) runFetch(f *fetch) {
 	if e != nil {
 		o.cache.store(f.storeKey(e), e)
 	}
-	if e.isNewestOf(f) {
-		o.cache.store(f.key.withoutDirectives(), e)
-	}
+	o.storeNewest(f, e)
 	o.removeFetch(f)
 	f.finish(e, err)
 }

@@ -137,7 +137,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 		return f, nil, nil
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, freshness: r.Freshness, isNewest: r.IsNewest, freshFor: r.FreshFor,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
 		stored: old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)

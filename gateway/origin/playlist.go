@@ -13,7 +13,7 @@ import (
 
 // Playlist returns a playlist, whole and decoded: from memory while it is fresh, else from the origin. Concurrent requests
 // for the same playlist share one fetch. If the origin fails (no response, 5xx, no playlist, a bound of the gateway), Playlist
-// returns a stale copy as long as Freshness allows. With a stale copy it waits for the refresh no longer than
+// returns a stale copy as long as Inspect allows. With a stale copy it waits for the refresh no longer than
 // [CacheConfig].MaxWaitForFresh.
 //
 // It returns a *StatusError, an *UnreachableError (with [ErrInvalidPlaylist] if the body is none), a *HostError, a
@@ -39,21 +39,33 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	return o.refresh(ctx, &k, r, e)
 }
 
-// LastPlaylist returns the last version of the request's playlist without directives, fresh or not, or nil.
-func (o *Origin) LastPlaylist(r *Request) *Object {
+// LastInfo returns the [Inspection].Info of the last response for the request's playlist, whatever the directives of that response were,
+// or nil if there was none for long.
+func (o *Origin) LastInfo(r *Request) any {
 	base, path, err := o.locate(r.Base, r.Path)
 	if err != nil {
 		return nil
 	}
-	if e := o.cache.peek(cacheKey{origin: o.id, base: base, path: path, query: r.Query}); e != nil {
-		return e.object
+	if e := o.cache.peek(cacheKey{origin: o.id, base: base, path: path, query: r.Query}.ofLastInfo()); e != nil {
+		return e.info
 	}
 	return nil
 }
 
-// isNewestOf reports whether the entry of a fetch with directives is the newest version of the playlist without them too; e may be nil.
-func (e *entry) isNewestOf(f *fetch) bool {
-	return e != nil && e.object != nil && e.retention > 0 && f.isNewest != nil && f.key.class() == classBlocking && f.isNewest(e.object.Body)
+// storeNewest stores what a response tells of the playlist without directives; e may be nil. Players that take delta updates get nothing
+// else, so these tell as much as others of how far the playlist is.
+func (o *Origin) storeNewest(f *fetch, e *entry) {
+	if e == nil || e.info == nil {
+		return
+	}
+	retention := e.retention
+	if f.key.class() == classBlocking {
+		retention += playlistRetention
+	}
+	o.cache.store(f.key.ofLastInfo(), &entry{info: e.info, retention: retention})
+	if e.isWhole && f.key.class() == classBlocking {
+		o.cache.store(f.key.withoutDirectives(), e)
+	}
 }
 
 func (e *entry) playlist() (Playlist, error) {
@@ -201,14 +213,16 @@ const playlistRetention = 30 * time.Second
 
 // playlistEntry returns the entry of a playlist, and an error if it is none.
 func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) (*entry, error) {
-	var fresh, stale time.Duration
+	var read Inspection
 	var err error
-	if f.freshness != nil {
-		fresh, stale, err = f.freshness(object.Body)
+	if f.inspect != nil {
+		read, err = f.inspect(object.Body)
 	}
-	fresh, stale = min(fresh, maxFresh), min(stale, maxFresh)
+	fresh, stale := min(read.Fresh, maxFresh), min(read.Stale, maxFresh)
 	e := &entry{
 		object:       object,
+		info:         read.Info,
+		isWhole:      read.IsWhole,
 		retention:    max(fresh, stale),
 		etag:         a.Header.Get("ETag"),
 		lastModified: a.Header.Get("Last-Modified"),

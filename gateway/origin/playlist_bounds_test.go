@@ -71,23 +71,23 @@ func TestObject_SameAs_EveryField(t *testing.T) {
 func TestOrigin_PlaylistEntry_Times(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{"http://a"})
-	freshness := func(fresh, stale time.Duration) func([]byte) (a, b time.Duration, err error) {
-		return func([]byte) (a, b time.Duration, err error) { return fresh, stale, nil }
+	inspect := func(fresh, stale time.Duration) func([]byte) (Inspection, error) {
+		return func([]byte) (Inspection, error) { return Inspection{Fresh: fresh, Stale: stale}, nil }
 	}
 	const received = 1000
 	for name, test := range map[string]struct {
 		variant                 string
-		freshness               func([]byte) (a, b time.Duration, err error)
+		inspect                 func([]byte) (Inspection, error)
 		fresh, stale, retention time.Duration
 	}{
-		"ordinary":             {"", freshness(3, 18), 3, 18, 18 + playlistRetention},
-		"held":                 {"_HLS_msn=1", freshness(3, 18), 3, 18, 18},
-		"longer fresh":         {"_HLS_msn=1", freshness(20, 18), 20, 18, 20},
+		"ordinary":             {"", inspect(3, 18), 3, 18, 18 + playlistRetention},
+		"held":                 {"_HLS_msn=1", inspect(3, 18), 3, 18, 18},
+		"longer fresh":         {"_HLS_msn=1", inspect(20, 18), 20, 18, 20},
 		"without a freshness":  {"", nil, 0, 0, playlistRetention},
 		"held, without it":     {"_HLS_msn=1", nil, 0, 0, 0},
-		"longer than the most": {"_HLS_msn=1", freshness(2*maxFresh, 3*maxFresh), maxFresh, maxFresh, maxFresh},
+		"longer than the most": {"_HLS_msn=1", inspect(2*maxFresh, 3*maxFresh), maxFresh, maxFresh, maxFresh},
 	} {
-		f := &fetch{key: cacheKey{variant: test.variant}, freshness: test.freshness}
+		f := &fetch{key: cacheKey{variant: test.variant}, inspect: test.inspect}
 		a := &response{Response: &http.Response{Header: http.Header{"Etag": {"v"}, "Last-Modified": {"x"}}}, received: received}
 		e, err := o.playlistEntry(f, a, &Object{})
 		if err != nil {

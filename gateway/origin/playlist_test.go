@@ -70,15 +70,17 @@ func (p *playlistOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // testPage is no playlist.
 const testPage = "<html>"
 
-// liveFreshness is the freshness for a target duration of 6 s: fresh for 3 s, and stale until 18 s after the fetch.
-func liveFreshness(body []byte) (fresh, stale time.Duration, err error) {
+// inspectLive reads a playlist with a target duration of 6 s: fresh for 3 s, and stale until 18 s after the fetch. A delta update has
+// EXT-X-SKIP.
+func inspectLive(body []byte) (Inspection, error) {
 	if string(body) == testPage {
-		return 0, 0, io.ErrUnexpectedEOF
+		return Inspection{}, io.ErrUnexpectedEOF
 	}
-	return 3 * time.Second, 18 * time.Second, nil
+	isWhole := !strings.Contains(string(body), "#EXT-X-SKIP")
+	return Inspection{Fresh: 3 * time.Second, Stale: 18 * time.Second, Info: string(body), IsWhole: isWhole}, nil
 }
 
-func reloadRequest() Request { return Request{Path: "/live.m3u8", Freshness: liveFreshness} }
+func reloadRequest() Request { return Request{Path: "/live.m3u8", Inspect: inspectLive} }
 
 func mustPlaylist(t *testing.T, o fixture, r Request) Playlist {
 	t.Helper()
@@ -300,7 +302,7 @@ func TestPlaylist_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	var done sync.WaitGroup
 	for range viewers {
 		done.Go(func() {
-			got, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
+			got, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Directives: directives, Inspect: inspectLive})
 			if err != nil || string(got.Body) != directives {
 				t.Errorf("got %v, %v", got.Object, err)
 			}
@@ -315,12 +317,62 @@ func TestPlaylist_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	}
 }
 
+// TestOrigin_LastInfo_OfAnyResponse asks what the last response told, by any directives. It is forgotten half a minute after the response
+// cannot be served any more.
+func TestOrigin_LastInfo_OfAnyResponse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &playlistOrigin{}
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		last := func(path string) any { return o.LastInfo(&Request{Path: path, Directives: "_HLS_msn=9"}) }
+		if got := last("/live.m3u8"); got != nil {
+			t.Errorf("before any response: got %v", got)
+		}
+		const delta = "#EXTM3U\n#EXT-X-SKIP:SKIPPED-SEGMENTS=1\n"
+		for _, step := range []struct {
+			directives, body, want string
+			status                 int
+			isWhole                bool
+		}{
+			{"", "whole", "whole", 0, true},
+			{"_HLS_msn=1&_HLS_skip=YES", delta, delta, 0, false},
+			{"_HLS_msn=2&_HLS_skip=YES", "", delta, http.StatusNotFound, false},
+			{"_HLS_msn=3", testPage, delta, 0, false},
+			{"_HLS_msn=4", "newer", "newer", 0, true},
+		} {
+			p.set(func(p *playlistOrigin) { p.body, p.status = step.body, step.status })
+			r := reloadRequest()
+			r.Directives = step.directives
+			_, _ = o.Playlist(t.Context(), new(r))
+			if got := last("/live.m3u8"); got != step.want {
+				t.Errorf("%q, %q: the last info is %v, want %q", step.directives, step.body, got, step.want)
+			}
+			p.set(func(p *playlistOrigin) { p.body, p.status = "without directives", 0 })
+			sleep(0)
+			if got := mustPlaylist(t, o, reloadRequest()); step.isWhole != (string(got.Body) == step.body) {
+				t.Errorf("%q, %q: without directives got %q", step.directives, step.body, got.Body)
+			}
+		}
+		if got := last("/other.m3u8"); got != nil {
+			t.Errorf("of another playlist: got %v", got)
+		}
+		sleep(18*time.Second + playlistRetention - 1)
+		if last("/live.m3u8") == nil {
+			t.Error("forgotten before its time")
+		}
+		sleep(time.Minute)
+		if got := last("/live.m3u8"); got != nil {
+			t.Errorf("long after: got %v", got)
+		}
+	})
+}
+
 func TestPlaylist_BlockingReload_HasOwnTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p := &playlistOrigin{hold: 15 * time.Second}
 		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
-		held := Request{Path: "/live.m3u8", Directives: "_HLS_msn=9", Freshness: liveFreshness}
+		held := Request{Path: "/live.m3u8", Directives: "_HLS_msn=9", Inspect: inspectLive}
 		mustPlaylist(t, o, held) // longer than the timeout of an ordinary request
 		p.set(func(p *playlistOrigin) { p.hold = time.Hour })
 		held.Directives = "_HLS_msn=10"
@@ -345,7 +397,7 @@ func TestPlaylist_NoReader_CancelsBlockingReloadOnly(t *testing.T) {
 		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
 		for active, directives := range []string{"_HLS_msn=9", ""} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_, err := o.Playlist(ctx, &Request{Path: "/live.m3u8", Directives: directives, Freshness: liveFreshness})
+			_, err := o.Playlist(ctx, &Request{Path: "/live.m3u8", Directives: directives, Inspect: inspectLive})
 			cancel()
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%q: got %v, want the viewer's own deadline", directives, err)
@@ -435,10 +487,10 @@ func TestPlaylist_TooLarge_Refused(t *testing.T) {
 	}
 }
 
-func TestPlaylist_FreshnessPanics_ReturnsError(t *testing.T) {
+func TestPlaylist_InspectPanics_ReturnsError(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{serve(t, func(http.ResponseWriter, *http.Request) {})})
-	_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Freshness: func([]byte) (a, b time.Duration, err error) { panic("bad playlist") }})
+	_, err := o.Playlist(t.Context(), &Request{Path: "/live.m3u8", Inspect: func([]byte) (Inspection, error) { panic("bad playlist") }})
 	var unreachable *UnreachableError
 	if !errors.As(err, &unreachable) || !strings.Contains(err.Error(), "bad playlist") {
 		t.Errorf("got %v, want an UnreachableError that says so", err)

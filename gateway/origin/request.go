@@ -42,12 +42,20 @@ type Request struct {
 	Range, IfRange               string
 	IfNoneMatch, IfModifiedSince string
 
-	// Freshness returns for how long after its fetch a playlist is fresh, and for how long it may be served if the origin
-	// fails. An error means that the body is no playlist, as if the origin had failed. It is called once for each version and
-	// refresh. Nil means never fresh: only concurrent requests share a fetch.
-	Freshness func(body []byte) (fresh, stale time.Duration, err error)
-	// IsNewest reports whether the response to Directives is what the origin gives without them by now. Nil: it is not.
-	IsNewest func(body []byte) bool
+	// Inspect reads a playlist. An error means that the body is none, as if the origin had failed. It is called once for each version
+	// and refresh. Nil means never fresh: only concurrent requests share a fetch.
+	Inspect func(body []byte) (Inspection, error)
+}
+
+// Inspection is what the body of a playlist says.
+type Inspection struct {
+	// Fresh is for how long after its fetch the playlist is fresh, Stale for how long it may be served if the origin fails.
+	Fresh, Stale time.Duration
+	// Info is what [Origin.LastInfo] returns until the next response.
+	Info any
+	// IsWhole reports that the body leaves nothing out, which a delta update does. Then the response to a reload with Directives is
+	// what the origin gives without them by now.
+	IsWhole bool
 }
 
 // fetchClass is a kind of fetch. Each has its own connections.
@@ -177,6 +185,15 @@ func (k cacheKey) clone() cacheKey {
 // withoutDirectives returns the key of a playlist as it is requested first.
 func (k cacheKey) withoutDirectives() cacheKey {
 	k.variant = ""
+	return k
+}
+
+// lastVariant is the variant under which a playlist's last Inspection.Info is stored. No directive reads so.
+const lastVariant = "last"
+
+// ofLastInfo returns the key of what the last response told of the playlist.
+func (k cacheKey) ofLastInfo() cacheKey {
+	k.variant = lastVariant
 	return k
 }
 

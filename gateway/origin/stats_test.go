@@ -22,7 +22,7 @@ func TestOrigin_Stats_CountsHits(t *testing.T) {
 		}
 	})})
 	playlist := func(path string) {
-		_, _ = o.Playlist(context.Background(), &Request{Path: path, Freshness: alwaysFresh})
+		_, _ = o.Playlist(context.Background(), &Request{Path: path, Inspect: alwaysFresh})
 	}
 	for i, ask := range []func(){
 		func() { mustMedia(t, o, Request{Path: "/1.ts"}) },
