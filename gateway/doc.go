@@ -60,6 +60,10 @@
 // Refused: to find out by comparing settings which rewritings could, because a reload is rare, and a live playlist changes within
 // seconds.
 //
+// Decided: a low-latency reload has the origin wait only for what its last response lets expect: as far ahead as RFC 8216bis allows, few at
+// once of one playlist. Everything else is answered at once, because each is a request to the origin, whose connections all channels share.
+// What is listed already is asked for by the directives of the newest version, so that those who are late share a response.
+//
 // Refused: remembering what playlists list, because another node and this one after a restart do not know it; tickets of
 // folders or paths, because a reference says that and more; networks (/24, /48) in place of addresses, because a backend
 // that decides by address is asked about one of them only; a ticket of its own for a sibling, because the viewer's URIs

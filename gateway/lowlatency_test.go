@@ -23,40 +23,34 @@ const lowLatencyPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONT
 
 func TestDirectives(t *testing.T) {
 	t.Parallel()
-	cases := map[string]struct{ query, want string }{
-		"a blocking reload":       {"token=1&_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=1"},
-		"in another order":        {"_HLS_part=1&token=1&_HLS_msn=18", "_HLS_msn=18&_HLS_part=1"},
-		"a delta update":          {"token=1&_HLS_skip=YES&_HLS_msn=18", "_HLS_msn=18&_HLS_skip=YES"},
-		"a delta update, second":  {"token=1&_HLS_skip=v2", "_HLS_skip=v2"},
-		"OvenMediaEngine's":       {"token=1&_HLS_legacy=YES&_HLS_rewind=NO", "_HLS_legacy=YES&_HLS_rewind=NO"},
-		"the same twice":          {"token=1&_HLS_msn=18&_HLS_msn=18", "_HLS_msn=18"},
-		"two numbers":             {"token=1&_HLS_msn=19&_HLS_msn=18", "_HLS_msn=18"},
-		"none":                    {"token=1", ""},
-		"an unknown one":          {"token=1&_HLS_random=7&_HLS_msn=18", "_HLS_msn=18"},
-		"a number that is none":   {"token=1&_HLS_msn=18x&_HLS_part=-1", ""},
-		"an endless number":       {"token=1&_HLS_msn=99999999999", ""},
-		"an empty number":         {"token=1&_HLS_msn=&_HLS_part", ""},
-		"a made up value":         {"token=1&_HLS_skip=yes&_HLS_legacy=7", ""},
-		"a name in another shape": {"token=1&%5FHLS_msn=18&_hls_msn=18", ""},
-	}
-	for name, tc := range cases {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			g := newTestGateway(t, nil)
-			g.upstream.Files["/play/a001/index.m3u8"] = lowLatencyPlaylist
-			g.want(t, 200, "/play/a001/index.m3u8?"+tc.query)
-			want := "/play/a001/index.m3u8"
-			if tc.want != "" {
-				want += "?" + tc.want
-			}
-			if diff := cmp.Diff([]string{want}, g.upstream.RequestURIs()); diff != "" {
-				t.Errorf("the origin was asked for (-want +got):\n%s", diff)
-			}
-		})
+	for query, want := range map[string]string{
+		"token=1&_HLS_msn=18&_HLS_part=1":        "_HLS_msn=18&_HLS_part=1",
+		"_HLS_part=1&token=1&_HLS_msn=18":        "_HLS_msn=18&_HLS_part=1",
+		"token=1&_HLS_skip=YES&_HLS_msn=18":      "_HLS_msn=18&_HLS_skip=YES",
+		"token=1&_HLS_skip=v2":                   "_HLS_skip=v2",
+		"token=1&_HLS_legacy=YES&_HLS_rewind=NO": "_HLS_legacy=YES&_HLS_rewind=NO", // OvenMediaEngine's
+		"token=1&_HLS_msn=18&_HLS_msn=18":        "_HLS_msn=18",
+		"token=1&_HLS_msn=19&_HLS_msn=18":        "_HLS_msn=18",
+		"token=1":                                "",
+		"token=1&_HLS_random=7&_HLS_msn=18":      "_HLS_msn=18",
+		"token=1&_HLS_msn=18x&_HLS_part=-1":      "",
+		"token=1&_HLS_msn=99999999999":           "",
+		"token=1&_HLS_msn=&_HLS_part":            "",
+		"token=1&_HLS_skip=yes&_HLS_legacy=7":    "",
+		"token=1&%5FHLS_msn=18&_hls_msn=18":      "",
+	} {
+		if got := directives(query); got != want {
+			t.Errorf("directives(%q): got %q, want %q", query, got, want)
+		}
 	}
 }
 
-// TestServe_Reloads_BoundByTheLastVersion asks for one playlist by many numbers, with nothing cached before.
+// deltaPlaylist offers delta updates, and no parts.
+const deltaPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL=24\n" +
+	"#EXT-X-MEDIA-SEQUENCE:17\n#EXTINF:4,\nseg-17.ts\n"
+
+// TestServe_Reloads_BoundByTheLastVersion asks for one playlist by many numbers. They reach the origin as far as its last version lets
+// expect that it waits.
 func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 	t.Parallel()
 	numbers := func(format string, first int) (all []string) {
@@ -65,26 +59,38 @@ func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 		}
 		return all
 	}
-	first := "_HLS_msn=18&_HLS_part=1"
 	for name, tc := range map[string]struct {
 		playlist string
+		isNew    bool // nothing is known of it
 		queries  []string
 		want     []string // the directives that reach the origin
 	}{
-		"it offers no reloads":              {mediaPlaylist, numbers("_HLS_msn=%d", 19), []string{"_HLS_msn=19"}},
-		"nor delta updates":                 {mediaPlaylist, numbers("_HLS_skip=YES&_HLS_msn=%d", 19), []string{"_HLS_msn=19&_HLS_skip=YES", "_HLS_skip=YES"}},
-		"far ahead":                         {lowLatencyPlaylist, append([]string{first}, numbers("_HLS_msn=%d", 1_000_000)...), []string{first}},
-		"the highest numbers":               {lowLatencyPlaylist, []string{first, "_HLS_msn=9999999999", "_HLS_msn=18&_HLS_part=9999999999"}, []string{first}},
-		"parts without end":                 {lowLatencyPlaylist, append([]string{first}, numbers("_HLS_msn=18&_HLS_part=%d", 1000)...), []string{first}},
-		"what is listed":                    {lowLatencyPlaylist, append([]string{first}, append(numbers("_HLS_msn=%d", -3), "_HLS_msn=18&_HLS_part=0")...), []string{first, "_HLS_msn=18&_HLS_part=0"}},
-		"the next part, and the one behind": {lowLatencyPlaylist, []string{first, "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}, []string{first, "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}},
-		"the next segments":                 {lowLatencyPlaylist, []string{first, "_HLS_msn=18", "_HLS_msn=19"}, []string{first, "_HLS_msn=18", "_HLS_msn=19"}},
+		"it is not known":                   {lowLatencyPlaylist, true, []string{"_HLS_msn=18&_HLS_part=1"}, nil},
+		"nor are delta updates":             {deltaPlaylist, true, []string{"_HLS_msn=18&_HLS_skip=YES"}, nil},
+		"it offers no reloads":              {mediaPlaylist, false, numbers("_HLS_msn=%d", 19), nil},
+		"nor delta updates":                 {mediaPlaylist, false, numbers("_HLS_skip=YES&_HLS_msn=%d", 19), nil},
+		"it is complete":                    {lowLatencyPlaylist + "#EXT-X-ENDLIST\n", false, numbers("_HLS_msn=%d", 18), nil},
+		"far ahead":                         {lowLatencyPlaylist, false, append(numbers("_HLS_msn=%d", 20), numbers("_HLS_msn=%d", 1_000_000)...), nil},
+		"the highest numbers":               {lowLatencyPlaylist, false, []string{"_HLS_msn=9999999999", "_HLS_msn=18&_HLS_part=9999999999"}, nil},
+		"parts without end":                 {lowLatencyPlaylist, false, numbers("_HLS_msn=18&_HLS_part=%d", 12), nil},
+		"parts without a segment":           {lowLatencyPlaylist, false, numbers("_HLS_part=%d", 0), nil},
+		"what is listed":                    {lowLatencyPlaylist, false, append(numbers("_HLS_msn=%d", -3), "_HLS_msn=18&_HLS_part=0"), []string{"_HLS_msn=18&_HLS_part=0"}},
+		"segments that are listed":          {deltaPlaylist, false, numbers("_HLS_msn=%d", -2), []string{"_HLS_msn=17"}},
+		"the next part, and the one behind": {lowLatencyPlaylist, false, []string{"_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}, []string{"_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}},
+		"the last parts of segments":        {lowLatencyPlaylist, false, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}},
+		"the next segments":                 {lowLatencyPlaylist, false, []string{"_HLS_msn=18", "_HLS_msn=19"}, []string{"_HLS_msn=18", "_HLS_msn=19"}},
+		"in other figures":                  {lowLatencyPlaylist, false, []string{"_HLS_msn=018&_HLS_part=001", "_HLS_msn=0018&_HLS_part=1"}, []string{"_HLS_msn=18&_HLS_part=1"}},
+		"delta updates":                     {deltaPlaylist, false, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_skip=v2&_HLS_msn=19", "_HLS_skip=YES"}, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_msn=19&_HLS_skip=v2", "_HLS_skip=YES"}},
+		"another playlist":                  {lowLatencyPlaylist, false, numbers("_HLS_legacy=YES&_HLS_rewind=NO&_HLS_msn=%d", 18), []string{"_HLS_legacy=YES&_HLS_rewind=NO"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := newTestGateway(t, nil)
 			g.upstream.Files["/play/a001/index.m3u8"] = tc.playlist
 			ticket := g.ticket(t, "a001")
+			if !tc.isNew {
+				g.want(t, 200, "/~"+ticket+"/play/a001/index.m3u8")
+			}
 			for _, query := range tc.queries {
 				g.want(t, 200, "/~"+ticket+"/play/a001/index.m3u8?"+query)
 			}
@@ -101,6 +107,29 @@ func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 	}
 }
 
+// TestServe_DirectivesOfAReference_Bounded reloads a playlist whose URI was listed with directives that choose it: the origin gets those,
+// and waits for what it has told of this playlist.
+func TestServe_DirectivesOfAReference_Bounded(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8?s=1&_HLS_rewind=YES\n"
+	g.upstream.Files["/play/a001/low.m3u8"] = lowLatencyPlaylist
+	uri, _, _ := strings.Cut(uris(g.want(t, 200, "/play/a001/index.m3u8").body)[0], "?")
+	for _, query := range []string{"&_HLS_msn=18", "", "&_HLS_msn=18&_HLS_part=1", "&_HLS_msn=99"} {
+		g.want(t, 200, uri+"?s=1&_HLS_rewind=YES"+query)
+	}
+	var got []string
+	for _, asked := range g.upstream.RequestURIs()[1:] {
+		if !slices.Contains(got, asked) {
+			got = append(got, asked)
+		}
+	}
+	const want = "/play/a001/low.m3u8?s=1&_HLS_rewind=YES"
+	if diff := cmp.Diff([]string{want, want + "&_HLS_msn=18&_HLS_part=1"}, got); diff != "" {
+		t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+	}
+}
+
 func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	t.Parallel()
 	const viewers = 100
@@ -112,6 +141,14 @@ func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 		_, _ = w.Write([]byte(lowLatencyPlaylist))
 	}
 	ticket := g.ticket(t, "a001")
+	first := make(chan struct{})
+	go func() {
+		defer close(first)
+		g.get(t, "/~"+ticket+"/play/a001/index.m3u8")
+	}()
+	<-arrived
+	release <- struct{}{}
+	<-first
 	var all sync.WaitGroup
 	for i := range viewers {
 		query := "_HLS_msn=18&_HLS_part=1"
@@ -128,7 +165,7 @@ func TestServe_IdenticalBlockingReloads_ShareOneFetch(t *testing.T) {
 	waitFor(t, "all others share the one request", func() bool { return g.options.Origins["o"].Stats().Coalesced == viewers-1 })
 	close(release)
 	all.Wait()
-	if asked := g.upstream.RequestURIs(); len(asked) != 1 {
+	if asked := g.upstream.RequestURIs()[1:]; len(asked) != 1 {
 		t.Errorf("the origin was asked %d times, want once: %q", len(asked), asked)
 	}
 }
@@ -222,16 +259,14 @@ func (n *memoryServer) reload(t *testing.T, query string) (sequence uint64, part
 	t.Helper()
 	resp, err := n.Client(t).Get("http://tv/~" + n.ticket + "/play/a001/index.m3u8?" + query)
 	if err != nil {
-		t.Fatal(err)
+		t.Errorf("%s: %v", query, err)
+		return 0, 0
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK {
-		t.Fatalf("%s: got %d %q, %v", query, resp.StatusCode, body, err)
-	}
+	body, errBody := io.ReadAll(resp.Body)
 	info, err := hls.Scan(body)
-	if err != nil {
-		t.Fatalf("%s: %v", query, err)
+	if errBody != nil || err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("%s: got %d %q, %v, %v", query, resp.StatusCode, body, errBody, err)
 	}
 	return info.Next()
 }
@@ -290,6 +325,53 @@ func TestServe_LateReloads_ShareTheNewestVersion(t *testing.T) {
 			}
 		}
 		if diff := cmp.Diff([]string{"_HLS_msn=100"}, o.queries[before:]); diff != "" {
+			t.Errorf("the origin was asked for (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestServe_Reloads_OfOneViewer_LeaveConnections has a viewer ask for all that a reload may be for, at once and with the directives of
+// OvenMediaEngine. The origin holds a few of them, and there is always room for players.
+func TestServe_Reloads_OfOneViewer_LeaveConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &blockingOrigin{start: time.Now(), partsPerSegment: 4, canSkip: true}
+		node := newMemoryServer(t, nil, o.respond)
+		node.reload(t, "")
+		var all sync.WaitGroup
+		for _, number := range []int{101, 100, 102, 1000} {
+			for part := range 30 {
+				for _, skip := range []string{"", "&_HLS_skip=YES", "&_HLS_skip=v2"} {
+					for _, other := range []string{"", "&_HLS_legacy=NO", "&_HLS_legacy=YES", "&_HLS_rewind=NO"} {
+						all.Go(func() { node.reload(t, fmt.Sprintf("_HLS_msn=%d&_HLS_part=%d%s%s", number, part, skip, other)) })
+					}
+				}
+			}
+		}
+		synctest.Wait()
+		for range 8 { // a player all the while
+			sequence, part := o.version()
+			if got, parts := node.reload(t, fmt.Sprintf("_HLS_msn=%d&_HLS_part=%d", sequence, part)); got == uint64(sequence) && parts <= part {
+				t.Errorf("the player asked for %d.%d, got what comes before %d.%d", sequence, part, got, parts)
+			}
+		}
+		all.Wait()
+		if o.maxHeld > 2*maxHeld {
+			t.Errorf("the origin held %d reloads at once, want at most %d", o.maxHeld, 2*maxHeld)
+		}
+	})
+}
+
+// TestServe_ReloadsOfTheUnknown_AnsweredAtOnce asks for numbers that the origin refuses, where nothing is known of the playlist.
+func TestServe_ReloadsOfTheUnknown_AnsweredAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &blockingOrigin{start: time.Now()}
+		node := newMemoryServer(t, nil, o.respond)
+		for i := range 20 {
+			node.reload(t, fmt.Sprintf("_HLS_msn=%d", 1000+i))
+		}
+		if diff := cmp.Diff([]string{""}, o.queries); diff != "" {
 			t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 		}
 	})

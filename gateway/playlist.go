@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -215,54 +214,6 @@ func directives(query string) string {
 	slices.Sort(kept)
 	isSame := func(a, b string) bool { return parameterName(a) == parameterName(b) }
 	return strings.Join(slices.CompactFunc(kept, isSame), "&")
-}
-
-// maxAhead is how far ahead of a playlist's last version a reload may ask, in segments and, within one, in parts besides those of a
-// target duration. The standard allows two segments, and the version may be a few old.
-const maxAhead = 10
-
-// boundReload leaves in the directives of a reload what the origin is to be asked for: each version that it shall wait for is a request
-// of its own, and a viewer could name any. OvenMediaEngine's directives choose among playlists, so that they belong to the query. So does
-// what a playlist lists.
-func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
-	listed := strings.Split(rc.sealed.target.Query, "&")
-	choosing := filterQuery(r.Directives, func(name, value string) bool {
-		return name == "_HLS_legacy" || name == "_HLS_rewind" || slices.Contains(listed, name+"="+value)
-	})
-	skip := filterQuery(withoutPairs(r.Directives, choosing), func(name, _ string) bool { return name == "_HLS_skip" })
-	awaited := filterQuery(withoutPairs(r.Directives, choosing), func(name, _ string) bool { return name != "_HLS_skip" })
-	r.Query = joinQuery(r.Query, choosing)
-	if info, isKnown := o.LastInfo(r).(hls.Info); isKnown {
-		awaited = awaitedVersion(&info, awaited)
-	}
-	r.Directives = joinQuery(awaited, skip)
-}
-
-// awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads
-// for what that one lists ask for the newest that it lists, so that they share a response: what is cached without directives may be older.
-// Without directives the origin answers at once.
-func awaitedVersion(info *hls.Info, directives string) string {
-	sequence, err := strconv.ParseUint(parameter(directives, "_HLS_msn"), 10, 64)
-	if err != nil || !info.CanBlockReload || !info.IsLive() {
-		return ""
-	}
-	part, err := strconv.Atoi(parameter(directives, "_HLS_part"))
-	isWhole := err != nil
-	next, nextPart := info.Next()
-	most := maxAhead
-	if info.PartTarget > 0 {
-		most += int(info.TargetDuration / info.PartTarget)
-	}
-	switch {
-	case sequence < next && nextPart == 0:
-		return fmt.Sprintf("_HLS_msn=%d", next-1)
-	case sequence < next, sequence == next && !isWhole && part < nextPart:
-		return fmt.Sprintf("_HLS_msn=%d&_HLS_part=%d", next, nextPart-1)
-	case sequence-next > maxAhead, !isWhole && part > most:
-		return ""
-	default:
-		return directives
-	}
 }
 
 // withoutDirectives returns the query without its delivery directives.

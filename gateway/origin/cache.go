@@ -172,6 +172,11 @@ func (e *entry) canServeStale(now int64) bool {
 	return e != nil && e.object != nil && now < e.staleUntil.Load()
 }
 
+// isFreshOf reports whether the entry, which may be nil, answers a request for the range now. s is what a playlist says of it, or nil.
+func (e *entry) isFreshOf(want byteRange, s *listedState, now int64) bool {
+	return e != nil && now < e.freshUntil.Load() && e.isOf(s) && !e.isShortOf(want, s)
+}
+
 // isShortOf reports whether a range ends behind the entry's bytes, and the origin may have more by now: a packager writes the file whose
 // parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the object; s is what it says, or nil.
 func (e *entry) isShortOf(want byteRange, s *listedState) bool {

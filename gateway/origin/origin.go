@@ -36,6 +36,8 @@ type Origin struct {
 
 	mu     sync.Mutex
 	active map[cacheKey]*fetch
+	// held counts the active fetches with directives of each playlist, by its key without them.
+	held   map[cacheKey]int
 	closed bool
 	// redirectAddresses are the addresses of requests with a Base.
 	redirectAddresses map[string]*address
@@ -74,7 +76,7 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	}
 	o := &Origin{
 		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
-		active: make(map[cacheKey]*fetch), redirectAddresses: make(map[string]*address),
+		active: make(map[cacheKey]*fetch), held: make(map[cacheKey]int), redirectAddresses: make(map[string]*address),
 		reading: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, u := range urls {
@@ -129,12 +131,15 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	// the first.
 	old := o.cache.get(k)
 	listed := o.cache.listed(k)
-	if old != nil && o.cache.now() < old.freshUntil.Load() && old.isOf(listed) && !old.isShortOf(want, listed) {
+	if old.isFreshOf(want, listed, o.cache.now()) {
 		return nil, old, nil
 	}
 	if f := o.active[k]; f != nil && (listed == nil || f.started >= listed.since) && f.join() {
 		o.count.coalesced.Add(1)
 		return f, nil, nil
+	}
+	if k.class() == classBlocking && r.MaxHeld > 0 && o.held[k.withoutDirectives()] >= r.MaxHeld {
+		return nil, nil, errTooManyHeld
 	}
 	f := &fetch{
 		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
@@ -142,6 +147,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
 	o.active[f.key] = f
+	o.countHeld(f, 1)
 	o.running.Add(1)
 	go o.runFetch(f)
 	return f, nil, nil
@@ -153,6 +159,18 @@ func (o *Origin) removeFetch(f *fetch) {
 	defer o.mu.Unlock()
 	if o.active[f.key] == f {
 		delete(o.active, f.key)
+	}
+	o.countHeld(f, -1)
+}
+
+// countHeld counts a fetch that the origin may hold. o.mu is held.
+func (o *Origin) countHeld(f *fetch, n int) {
+	if f.key.class() != classBlocking {
+		return
+	}
+	k := f.key.withoutDirectives()
+	if o.held[k] += n; o.held[k] == 0 {
+		delete(o.held, k)
 	}
 }
 

@@ -79,6 +79,10 @@ func (e *entry) playlist() (Playlist, error) {
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
+	case errors.Is(err, errTooManyHeld):
+		plain := *r
+		plain.Directives = ""
+		return o.Playlist(ctx, &plain)
 	case err == nil && e != nil:
 		o.count.hits.add()
 		return e.playlist()
@@ -95,6 +99,9 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		return Playlist{}, err
 	}
 }
+
+// errTooManyHeld means that the origin holds as many reloads of a playlist as it may.
+var errTooManyHeld = errors.New("too many reloads are held")
 
 // errFreshTimeout ends the wait of a viewer who can get a stale copy.
 var errFreshTimeout = errors.New("refresh takes longer than cache.max_wait_for_fresh")

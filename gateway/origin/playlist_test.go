@@ -367,6 +367,51 @@ func TestOrigin_LastInfo_OfAnyResponse(t *testing.T) {
 	})
 }
 
+// TestPlaylist_MaxHeld_RequestedWithoutDirectives has an origin hold as many reloads of a playlist as it may. Further ones are answered at
+// once, those of other playlists are held, and there is room again when one ends.
+func TestPlaylist_MaxHeld_RequestedWithoutDirectives(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			if q := r.URL.Query().Get("_HLS_msn"); q != "" {
+				<-time.After(time.Duration(len(q)) * time.Second)
+			}
+			_, _ = io.WriteString(w, "for "+r.URL.RawQuery)
+		}}), nil, "a")
+		var held sync.WaitGroup
+		want := func(path, directives string, maxHeld int, body string) {
+			t.Helper()
+			r := Request{Path: path, Directives: directives, MaxHeld: maxHeld, Inspect: inspectLive}
+			if got := mustPlaylist(t, o, r); string(got.Body) != body {
+				t.Errorf("%s?%s of %d: got %q, want %q", path, directives, maxHeld, got.Body, body)
+			}
+		}
+		for _, one := range []string{"_HLS_msn=1", "_HLS_msn=2", "_HLS_msn=33"} {
+			held.Go(func() { want("/a.m3u8", one, 3, "for "+one) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		want("/a.m3u8", "_HLS_msn=4", 3, "for ")
+		want("/a.m3u8", "_HLS_msn=4", 2, "for ")
+		if waited := time.Since(began); waited != 0 {
+			t.Errorf("what the origin must not hold was answered after %v", waited)
+		}
+		for _, other := range []struct {
+			path, directives string
+			maxHeld          int
+		}{{"/a.m3u8", "_HLS_msn=2", 3}, {"/b.m3u8", "_HLS_msn=4", 3}, {"/a.m3u8", "_HLS_msn=5", 4}, {"/a.m3u8", "_HLS_msn=6", 0}} {
+			held.Go(func() { want(other.path, other.directives, other.maxHeld, "for "+other.directives) })
+			synctest.Wait()
+		}
+		sleep(1500 * time.Millisecond) // only one is held by now
+		want("/a.m3u8", "_HLS_msn=77", 2, "for _HLS_msn=77")
+		held.Wait()
+		if len(o.held) != 0 {
+			t.Errorf("counted as held in the end: %v", o.held)
+		}
+	})
+}
+
 func TestPlaylist_BlockingReload_HasOwnTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

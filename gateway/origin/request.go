@@ -28,6 +28,9 @@ type Request struct {
 	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
 	// origin may hold the response until the playlist satisfies them.
 	Directives string
+	// MaxHeld is how many fetches of the playlist with Directives may be active for another one to start. Beyond it the playlist is
+	// requested without them. Zero: any number.
+	MaxHeld int
 
 	// Version tells apart what the origin gives under one name, by what a playlist says of it. Only [Origin.Media] uses it;
 	// zero: there is one.
