@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
+	"path"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -13,17 +16,23 @@ import (
 	"usher/gateway/gatewaytest"
 )
 
-// growingFile is an origin of a segment fs11.mp4 that is listed by ranges while it is written.
+// growingFile is an origin of a playlist, and of files that are listed by ranges while they are written.
 type growingFile struct {
-	mu   sync.Mutex
-	list string
-	size int
+	mu    sync.Mutex
+	list  string
+	files map[string][]byte // by name
 }
 
-func (o *growingFile) set(list string, size int) {
+// set changes the playlist and the size of the segment fs11.mp4.
+func (o *growingFile) set(list string, size int) { o.write(list, "fs11.mp4", make([]byte, size)) }
+
+func (o *growingFile) write(list, name string, body []byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.list, o.size = list, size
+	if o.files == nil {
+		o.files = map[string][]byte{}
+	}
+	o.list, o.files[name] = list, body
 }
 
 func (o *growingFile) respond(r *http.Request) (*http.Response, error) {
@@ -33,7 +42,7 @@ func (o *growingFile) respond(r *http.Request) (*http.Response, error) {
 		return gatewaytest.OriginResponse(r, int64(len(o.list)), strings.NewReader(o.list)), nil
 	}
 	written := &writtenFile{header: http.Header{"Content-Type": {"video/mp4"}}, status: http.StatusOK}
-	http.ServeContent(written, r, "", time.Time{}, bytes.NewReader(make([]byte, o.size)))
+	http.ServeContent(written, r, "", time.Time{}, bytes.NewReader(o.files[path.Base(r.URL.Path)]))
 	resp := gatewaytest.OriginResponse(r, int64(written.body.Len()), &written.body)
 	resp.StatusCode, resp.Header = written.status, written.header
 	return resp, nil
@@ -49,6 +58,26 @@ type writtenFile struct {
 func (w *writtenFile) Header() http.Header         { return w.header }
 func (w *writtenFile) WriteHeader(status int)      { w.status = status }
 func (w *writtenFile) Write(b []byte) (int, error) { return w.body.Write(b) }
+
+// getRange gets a file, or a range of it, and returns its bytes.
+func (n *memoryServer) getRange(t *testing.T, name, field string) (status int, body []byte) {
+	t.Helper()
+	r, _ := http.NewRequest(http.MethodGet, "http://tv/~"+n.ticket+"/play/a001/"+name, nil)
+	if strings.HasPrefix(name, "/") {
+		r.URL.Path = name
+	}
+	r.Header.Set("Range", field)
+	resp, err := n.Client(t).Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err = io.ReadAll(resp.Body); err != nil {
+		t.Errorf("%s %s: %v", name, field, err)
+	}
+	synctest.Wait() // what was fetched is stored
+	return resp.StatusCode, body
+}
 
 // TestServe_PartsOfAGrowingFile has a stranger get the file before it is whole. Players get their parts, and the segment, all the same.
 func TestServe_PartsOfAGrowingFile(t *testing.T) {
@@ -67,17 +96,9 @@ func TestServe_PartsOfAGrowingFile(t *testing.T) {
 				node := newMemoryServer(t, nil, o.respond)
 				want := func(path, field string, status, size int) {
 					t.Helper()
-					r, _ := http.NewRequest(http.MethodGet, "http://tv/~"+node.ticket+"/play/a001/"+path, nil)
-					r.Header.Set("Range", field)
-					resp, err := node.Client(t).Do(r)
-					if err != nil {
-						t.Fatal(err)
+					if got, body := node.getRange(t, path, field); got != status || size >= 0 && len(body) != size {
+						t.Errorf("%s %s: got %d and %d bytes, want %d and %d", path, field, got, len(body), status, size)
 					}
-					defer resp.Body.Close()
-					if body, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != status || size >= 0 && len(body) != size {
-						t.Errorf("%s %s: got %d and %d bytes, %v; want %d and %d", path, field, resp.StatusCode, len(body), err, status, size)
-					}
-					synctest.Wait() // what was fetched is stored
 				}
 				o.set(head+key+part1, 1000)
 				want("index.m3u8", "", 200, -1)
@@ -93,6 +114,64 @@ func TestServe_PartsOfAGrowingFile(t *testing.T) {
 				want("index.m3u8", "", 200, -1)
 				want("fs11.mp4", "", 200, 4000)
 				want("fs11.mp4", "bytes=3000-3999", 206, 1000)
+			})
+		})
+	}
+}
+
+// TestServe_PartsUnderAUsedName has an origin use four names in turn. A part gets the bytes of its segment, although the one that had the
+// name before is cached.
+func TestServe_PartsUnderAUsedName(t *testing.T) {
+	t.Parallel()
+	for name, edit := range map[string]func(*Config){
+		"by its number": nil,
+		"by its URI":    func(c *Config) { c.Origins["o"].ReusesNames = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var o growingFile
+				node := newMemoryServer(t, edit, o.respond)
+				// list returns the playlist of three segments up to the newest, and of parts of the next one.
+				list := func(newest int, parts string) string {
+					text := fmt.Sprintf("#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:%d\n", newest-2)
+					for n := newest - 2; n <= newest; n++ {
+						text += fmt.Sprintf("#EXTINF:4,\nf%d.mp4\n", n%4)
+					}
+					return text + parts
+				}
+				segment := func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, 4000) }
+				play := func(path, field string, want []byte) {
+					t.Helper()
+					if _, got := node.getRange(t, path, field); !bytes.Equal(got, want) {
+						t.Errorf("%s %s: got %d bytes of segment %d, want %d of %d", path, field, len(got), got[:1], len(want), want[0])
+					}
+				}
+				last := func() string { // the URI of f2.mp4 that the playlist lists last
+					_, body := node.getRange(t, "index.m3u8", "")
+					all := regexp.MustCompile(`[^"\n]*f2\.mp4`).FindAll(body, -1)
+					if len(all) == 0 {
+						return ""
+					}
+					return string(all[len(all)-1])
+				}
+				o.write(list(10, ""), "f2.mp4", segment(10))
+				play(last(), "", segment(10))
+				advance(4 * time.Second)
+				o.write(list(13, ""), "f1.mp4", segment(13))
+				last()
+				advance(time.Second)
+				const part = "#EXT-X-PART:DURATION=1,URI=\"f2.mp4\",BYTERANGE=\"1000@0\"\n"
+				o.write(list(13, part), "f2.mp4", segment(14)[:1000])
+				uri := last()
+				play(uri, "bytes=0-999", segment(14)[:1000])
+				play(uri, "", segment(14)[:1000]) // a stranger
+				advance(time.Second)
+				o.write(list(13, part+"#EXT-X-PART:DURATION=1,URI=\"f2.mp4\",BYTERANGE=\"1000@1000\"\n"), "f2.mp4", segment(14)[:2000])
+				play(last(), "bytes=1000-1999", segment(14)[:1000])
+				advance(2 * time.Second)
+				o.write(list(14, ""), "f2.mp4", segment(14))
+				play(last(), "", segment(14))
 			})
 		})
 	}

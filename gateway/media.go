@@ -144,7 +144,8 @@ func (l *locator) note(listed *hls.Listed, t *reference.Target) {
 	}
 	name := cmp.Or(t.Origin, l.target.route.config.Origin)
 	l.media[name] = append(l.media[name], origin.ListedMedia{
-		Base: t.Base, Path: t.Path, Query: t.Query, RequestVersion: t.Version, Version: listed.Version, IsKey: listed.Role == hls.Key,
+		Base: t.Base, Path: t.Path, Query: t.Query, RequestVersion: t.Version,
+		Version: listed.Version, IsKey: listed.Role == hls.Key, IsRange: listed.IsRange,
 	})
 }
 
@@ -160,6 +161,7 @@ func (l *locator) tellOrigins(playlist string, info hls.Info, fetched time.Time)
 	for name, media := range l.media {
 		l.gateway.options.Origins[name].Listed(&origin.Listing{
 			Playlist: playlist, Fetched: fetched, TargetDuration: target, FreshFor: fresh, Window: window, Media: media,
+			IsComplete: info.HasEndList,
 		})
 	}
 }

@@ -32,7 +32,8 @@
 //     of which they take some, say what a viewer chose.
 //   - The version of a segment is its sequence number and the keys that apply to it (the last of each KEYFORMAT). A delta
 //     update may leave out the tags of the keys with the segments that it skips. So keys do not count in a playlist that
-//     offers delta updates. A byte range of a file is not numbered, because the file has many numbers.
+//     offers delta updates. A byte range of a file is not numbered, because the file has many numbers. A part that is
+//     a range has another version than its segment, because the file grows until it is the segment.
 //   - An EXT-X-MEDIA-SEQUENCE that comes late numbers the segments before it too.
 //   - A pathway's HOST is renamed to X-HOST, which players ignore, so that all bytes around it stay. So do PARAMS stay.
 //   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.

@@ -11,8 +11,9 @@ type uriSpan struct {
 	within     uriContext
 	role       Role
 	imports    importSource
-	// version is as in Listed.
+	// version and isRange are as in Listed.
 	version uint64
+	isRange bool
 }
 
 // importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
@@ -110,7 +111,7 @@ func (s *scanner) scanURILine(start, end int) {
 	if s.rewriter != nil {
 		span := uriSpan{start: start, end: end, version: s.segmentVersion()}
 		if s.isByteRange { // one file has many sequence numbers
-			span.version = s.fileVersion()
+			span.version, span.isRange = s.fileVersion(), true
 		}
 		s.rewrite(span)
 	}
@@ -155,14 +156,14 @@ func (s *scanner) scanTag(name string, list attributes) {
 func (s *scanner) scanURITag(name string, list attributes) {
 	switch name {
 	case "PART":
-		s.rewriteURI(list, uriSpan{version: s.partVersion(list, "BYTERANGE")})
+		s.rewriteURI(list, s.partSpan(list, "BYTERANGE"))
 		s.info.Parts++
 	case "PRELOAD-HINT":
 		s.rewritePreloadHint(list)
 	case "PREFETCH", "TWITCH-PREFETCH":
 		s.rewritePrefetch(list)
 	case "MAP":
-		s.rewriteURI(list, uriSpan{version: s.fileVersion()})
+		s.rewriteURI(list, uriSpan{version: s.fileVersion(), isRange: hasAttribute(list, "BYTERANGE")})
 	case "KEY":
 		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
 	case "DATERANGE":
@@ -195,7 +196,7 @@ func (s *scanner) scanMultivariantTag(name string, list attributes) {
 
 // rewritePreloadHint rewrites the URI of what is listed next: a part, or an initialization section.
 func (s *scanner) rewritePreloadHint(list attributes) {
-	span := uriSpan{version: s.partVersion(list, "BYTERANGE-START", "BYTERANGE-LENGTH")}
+	span := s.partSpan(list, "BYTERANGE-START", "BYTERANGE-LENGTH")
 	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
 		span.version = s.fileVersion()
 	}
@@ -239,6 +240,16 @@ func (s *scanner) rewriteAttributes(list attributes, like uriSpan, uris ...uriAt
 			s.rewrite(span)
 		}
 	}
+}
+
+// hasAttribute reports whether there is an attribute with one of the names.
+func hasAttribute(list attributes, names ...string) bool {
+	for _, name := range names {
+		if _, found := findAttribute(list, name); found {
+			return true
+		}
+	}
+	return false
 }
 
 // findAttribute returns the value of the first attribute with the name.

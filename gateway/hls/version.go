@@ -54,15 +54,18 @@ func (s *scanner) segmentVersion() uint64 {
 	return max(1, (sequence+s.prefetched)*spread^s.fileVersion())
 }
 
-// partVersion returns the version of a part, given the attributes that make it a range of a file. It is zero for a range: the file grows
-// until it is listed as a segment, and what was fetched before is not the segment.
-func (s *scanner) partVersion(list attributes, rangeAttributes ...string) uint64 {
-	for _, name := range rangeAttributes {
-		if _, isRange := findAttribute(list, name); isRange {
-			return 0
-		}
+// partSpan returns the span of a part, given the attributes that make it a range of a file. A range has a version of its own: the file
+// grows until it is listed as a segment, and what was fetched before is not the segment.
+func (s *scanner) partSpan(list attributes, rangeAttributes ...string) uriSpan {
+	if s.rewriter == nil {
+		return uriSpan{}
 	}
-	return s.segmentVersion()
+	span := uriSpan{version: s.segmentVersion(), isRange: hasAttribute(list, rangeAttributes...)}
+	if span.isRange {
+		const growing = 0x5851f42d4c957f2d // any number
+		span.version = max(1, span.version^growing)
+	}
+	return span
 }
 
 // fileVersion returns the version of what the keys alone tell: an initialization section, or a file of many segments. It

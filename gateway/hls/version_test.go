@@ -163,9 +163,6 @@ segment
 #EXT-X-BYTERANGE:1@0
 range
 #EXT-X-PRELOAD-HINT:TYPE=MAP,URI="map2"
-#EXT-X-PART:URI="part",BYTERANGE="1@0"
-#EXT-X-PRELOAD-HINT:TYPE=PART,URI="rest",BYTERANGE-START=1
-#EXT-X-PRELOAD-HINT:TYPE=PART,URI="first",BYTERANGE-LENGTH=1
 #EXT-X-RENDITION-REPORT:URI="report"
 #EXT-X-SESSION-KEY:METHOD=AES-128,URI="session-key"
 #EXT-X-SESSION-DATA:DATA-ID="a",URI="data"
@@ -176,8 +173,41 @@ range
 			t.Errorf("%s has version %d", ref, version)
 		}
 	}
-	if len(got) != 12 {
+	if len(got) != 9 {
 		t.Errorf("%d URIs are listed", len(got))
+	}
+}
+
+// TestParse_Version_OfRanges lists a file by ranges while it grows, then as a segment, and its name again by the ranges of another one.
+func TestParse_Version_OfRanges(t *testing.T) {
+	t.Parallel()
+	const part, hint = `#EXT-X-PART:URI="f",BYTERANGE="9@0"`, `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="f",BYTERANGE-START=9`
+	want := listed(t, "a\n"+part, mode{}.options())[1]
+	for name, test := range map[string]struct {
+		body            string // its last URI counts
+		isSame, isRange bool
+	}{
+		"the next part":                {"a\n" + part + "\n" + `#EXT-X-PART:URI="f",BYTERANGE="9@9"`, true, true},
+		"the one that comes":           {"a\n" + hint, true, true},
+		"the first that comes":         {"a\n" + `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="f",BYTERANGE-LENGTH=9`, true, true},
+		"the segment":                  {"a\nf", false, false},
+		"a part that is a file":        {"a\n" + `#EXT-X-PART:URI="f"`, false, false},
+		"a part of another segment":    {"a\nb\n" + part, false, true},
+		"a part under another key":     {"a\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n" + part, false, true},
+		"a segment that is a range":    {"a\n#EXT-X-BYTERANGE:9@0\nf", false, true},
+		"one behind it, that is none":  {"a\n#EXT-X-BYTERANGE:9@0\nb\nf", false, false},
+		"a map that is a range":        {`#EXT-X-MAP:URI="f",BYTERANGE="9@0"`, false, true},
+		"a map":                        {`#EXT-X-MAP:URI="f"`, false, false},
+		"the first part of the stream": {"#EXT-X-MEDIA-SEQUENCE:1\n" + part, true, true},
+	} {
+		all := listed(t, test.body, mode{}.options())
+		got := all[len(all)-1]
+		if got.IsRange != test.isRange || (got.Version == want.Version) != test.isSame {
+			t.Errorf("%s: version %d and range %t, want version %d: %t, range %t", name, got.Version, got.IsRange, want.Version, test.isSame, test.isRange)
+		}
+	}
+	if want.Version == 0 || !want.IsRange {
+		t.Errorf("the part: version %d, range %t", want.Version, want.IsRange)
 	}
 }
 

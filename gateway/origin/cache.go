@@ -178,9 +178,9 @@ func (e *entry) isFreshOf(want byteRange, s *listedState, now int64) bool {
 }
 
 // isShortOf reports whether a range ends behind the entry's bytes, and the origin may have more by now: a packager writes the file whose
-// parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the object; s is what it says, or nil.
+// parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the whole object; s is what it says, or nil.
 func (e *entry) isShortOf(want byteRange, s *listedState) bool {
-	if !want.isSet || e.object == nil || e.freshLimit == 0 || s != nil {
+	if !want.isSet || e.object == nil || e.freshLimit == 0 || s != nil && !s.isGrowing {
 		return false
 	}
 	end := int64(len(e.object.Body))

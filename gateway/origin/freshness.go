@@ -124,6 +124,8 @@ type Listing struct {
 	Window time.Duration
 	// Media are in the order of the playlist.
 	Media []ListedMedia
+	// IsComplete reports that the playlist will not change any more, so that no file that it lists grows.
+	IsComplete bool
 }
 
 // ListedMedia is a media object in a playlist, with the fields of the [Request] for it.
@@ -135,6 +137,8 @@ type ListedMedia struct {
 	Version uint64
 	// IsKey reports a key, which the listing does not keep fresh.
 	IsKey bool
+	// IsRange reports that a range of the object is listed. A packager may write more of it, so that the listing does not keep it fresh.
+	IsRange bool
 }
 
 // listedState is what a playlist says of a media object. It is immutable.
@@ -148,6 +152,8 @@ type listedState struct {
 	// freshUntil is until when the object stays fresh. A key is as fresh as if it were not listed.
 	freshUntil int64
 	isKey      bool
+	// isGrowing reports that the object may get longer, without being other bytes.
+	isGrowing bool
 }
 
 // isCurrent reports whether a playlist says something of the object. No other one is heeded meanwhile: two playlists may
@@ -180,15 +186,19 @@ func (o *Origin) Listed(l *Listing) {
 			n++
 		}
 		m := &l.Media[marks[0].index]
-		state := &listedState{playlist: playlist, since: at, at: at, until: at + int64(l.Window), isKey: m.IsKey}
-		if !m.IsKey {
+		state := &listedState{
+			playlist: playlist, since: at, at: at, until: at + int64(l.Window), isKey: m.IsKey, isGrowing: m.IsRange && !l.IsComplete,
+		}
+		if !m.IsKey && !state.isGrowing {
 			state.freshUntil = at + int64(l.FreshFor)
 		}
 		if m.RequestVersion != 0 { // there are no other bytes under the name
 			state.since = math.MinInt64
 		}
 		for _, mark := range marks[:n] {
-			state.versions = append(state.versions, l.Media[mark.index].Version)
+			if is := &l.Media[mark.index]; is.IsRange == m.IsRange { // a whole segment is not what its parts were
+				state.versions = append(state.versions, is.Version)
+			}
 		}
 		// What is listed for long was listed when its latest copy was fetched.
 		trustedFrom := at - int64(l.TargetDuration)
@@ -214,7 +224,7 @@ type listedMark struct {
 func (o *Origin) marksOf(media []ListedMedia) (marks []listedMark) {
 	segments, last := 0, uint64(0)
 	for i, m := range slices.Backward(media) {
-		if !m.IsKey && m.Version != last {
+		if !m.IsKey && !m.IsRange && m.Version != last {
 			if last != 0 {
 				segments++
 			}

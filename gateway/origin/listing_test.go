@@ -319,6 +319,46 @@ func TestOrigin_Listed_WhileMissing(t *testing.T) {
 	}
 }
 
+// TestOrigin_Listed_Ranges has a playlist list ranges of a file before it is a segment, and of the next file of that name.
+func TestOrigin_Listed_Ranges(t *testing.T) {
+	t.Parallel()
+	part := func(version uint64) ListedMedia { return ListedMedia{Path: "/a.ts", Version: version, IsRange: true} }
+	whole := ListedMedia{Path: "/a.ts", Version: 1}
+	for name, test := range map[string]struct {
+		before, after []ListedMedia
+		isComplete    bool
+		want          string // after the second listing, and two target durations later
+	}{
+		"parts":                                {[]ListedMedia{part(11)}, []ListedMedia{part(11), part(11)}, false, "fetch 1, fetch 2"},
+		"parts, then the segment":              {[]ListedMedia{part(11)}, []ListedMedia{part(11), whole}, false, "fetch 2, fetch 2"},
+		"the segment with and without parts":   {[]ListedMedia{part(11), whole}, []ListedMedia{whole}, false, "fetch 1, fetch 1"},
+		"parts under a used name":              {[]ListedMedia{whole}, []ListedMedia{part(12)}, false, "fetch 2, fetch 3"},
+		"while the segment is listed too":      {[]ListedMedia{whole}, []ListedMedia{whole, part(12)}, false, "fetch 2, fetch 3"},
+		"ranges of many numbers":               {[]ListedMedia{part(7), part(11)}, []ListedMedia{part(7), part(12)}, false, "fetch 1, fetch 2"},
+		"ranges of a file that is not written": {[]ListedMedia{part(7)}, []ListedMedia{part(7)}, true, "fetch 1, fetch 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newNumbered(t, nil)
+				r := Request{Path: "/a.ts"}
+				o.lists("p", test.before)
+				o.want(t, "fetch 1", r)
+				sleep(time.Second)
+				o.Listed(&Listing{
+					Playlist: "p", Fetched: time.Now(), TargetDuration: testTarget, FreshFor: 2 * testTarget, Window: 5 * testTarget,
+					Media: test.after, IsComplete: test.isComplete,
+				})
+				got := o.get(t, r)
+				sleep(2*testTarget - 1)
+				if got += ", " + o.get(t, r); got != test.want {
+					t.Errorf("got %s, want %s", got, test.want)
+				}
+			})
+		})
+	}
+}
+
 // TestOrigin_Listed_SlowOrigin has an origin take longer than cache.max_wait_for_fresh for what has expired.
 func TestOrigin_Listed_SlowOrigin(t *testing.T) {
 	t.Parallel()
