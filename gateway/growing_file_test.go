@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -175,4 +176,48 @@ func TestServe_PartsUnderAUsedName(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServe_OpenRangeOfAGrowingFile follows a hint to the rest of a file, of which a stranger has got the beginning, and resumes once it is
+// whole.
+func TestServe_OpenRangeOfAGrowingFile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:10\n#EXTINF:4,\nfs10.mp4\n"
+		const parts = "#EXT-X-PART:DURATION=1,URI=\"fs11.mp4\",BYTERANGE=\"1000@0\"\n" +
+			"#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"fs11.mp4\",BYTERANGE-START=1000\n"
+		var o growingFile
+		var requests atomic.Int32
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			requests.Add(1)
+			return o.respond(r)
+		})
+		want := func(field string, status, size int) {
+			t.Helper()
+			if got, body := node.getRange(t, "fs11.mp4", field); got != status || len(body) != size {
+				t.Errorf("%s: got %d and %d bytes, want %d and %d", field, got, len(body), status, size)
+			}
+		}
+		for _, list := range []string{head + parts, head} { // also where the playlist says nothing of it
+			o.set(list, 1100)
+			node.getRange(t, "index.m3u8", "")
+			want("", 200, 1100)
+			advance(time.Second)
+			o.set(list, 4000)
+			want("bytes=1000-", 206, 3000)
+			want("bytes=1000-9223372036854775807", 206, 3000)
+			o.set(list, 4500)
+			want("bytes=1000-", 206, 3500)
+			advance(time.Minute)
+		}
+		o.set(head+parts+"#EXTINF:4,\nfs11.mp4\n", 5000)
+		node.getRange(t, "index.m3u8", "")
+		want("", 200, 5000)
+		before := requests.Load()
+		want("bytes=0-", 206, 5000)
+		want("bytes=1000-", 206, 4000)
+		if got := requests.Load() - before; got != 0 {
+			t.Errorf("%d requests to the origin for ranges of the whole segment, want none", got)
+		}
+	})
 }

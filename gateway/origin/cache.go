@@ -177,8 +177,9 @@ func (e *entry) isFreshOf(want byteRange, s *listedState, now int64) bool {
 	return e != nil && now < e.freshUntil.Load() && e.isOf(s) && !e.isShortOf(want, s)
 }
 
-// isShortOf reports whether a range ends behind the entry's bytes, and the origin may have more by now: a packager writes the file whose
-// parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the whole object; s is what it says, or nil.
+// isShortOf reports whether a range ends behind the entry's bytes, or has no end, and the origin may have more by now: a packager writes
+// the file whose parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the whole object; s is what
+// it says, or nil.
 func (e *entry) isShortOf(want byteRange, s *listedState) bool {
 	if !want.isSet || e.object == nil || e.freshLimit == 0 || s != nil && !s.isGrowing {
 		return false
@@ -187,7 +188,8 @@ func (e *entry) isShortOf(want byteRange, s *listedState) bool {
 	if part, ok := parseContentRange(e.object.ContentRange); ok {
 		end = part.hi
 	}
-	return max(want.first, want.last) >= end
+	isOpen := want.first > 0 && want.last < 0
+	return isOpen || max(want.first, want.last) >= end
 }
 
 // hasValidator reports whether the entry can be revalidated by a conditional request.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -183,6 +184,46 @@ func TestCacheLogger(t *testing.T) {
 	for i, want := range []string{`level=WARN msg="cache warning" detail=first`, `level=ERROR msg="cache failed" detail=second`} {
 		if got := strings.Split(out.String(), "\n")[i]; !strings.Contains(got, want) {
 			t.Errorf("got %q, want %q in it", got, want)
+		}
+	}
+}
+
+// TestEntry_IsShortOf asks entries of a hundred bytes for ranges.
+func TestEntry_IsShortOf(t *testing.T) {
+	t.Parallel()
+	whole := &Object{Body: make([]byte, 100)}
+	part := &Object{Body: make([]byte, 100), Status: http.StatusPartialContent, ContentRange: "bytes 50-149/150"}
+	listed, growing := &listedState{}, &listedState{isGrowing: true}
+	for name, test := range map[string]struct {
+		object     *Object
+		freshLimit int64
+		listed     *listedState
+		want       string // the range
+		isShort    bool
+	}{
+		"no range":                      {whole, 1, nil, "", false},
+		"within":                        {whole, 1, nil, "bytes=10-99", false},
+		"one byte behind":               {whole, 1, nil, "bytes=10-100", true},
+		"all behind":                    {whole, 1, nil, "bytes=100-110", true},
+		"everything":                    {whole, 1, nil, "bytes=0-", false},
+		"an open end":                   {whole, 1, nil, "bytes=1-", true},
+		"the end of all numbers":        {whole, 1, nil, "bytes=1-9223372036854775807", true},
+		"a suffix":                      {whole, 1, nil, "bytes=-10", false},
+		"an open end, listed":           {whole, 1, listed, "bytes=1-", false},
+		"one byte behind, listed":       {whole, 1, listed, "bytes=10-100", false},
+		"an open end, while it grows":   {whole, 1, growing, "bytes=1-", true},
+		"within, while it grows":        {whole, 1, growing, "bytes=10-99", false},
+		"an open end, of a stated age":  {whole, 0, nil, "bytes=1-", false},
+		"one behind, of a stated age":   {whole, 0, nil, "bytes=10-100", false},
+		"within a part":                 {part, 1, nil, "bytes=50-149", false},
+		"one byte behind a part":        {part, 1, nil, "bytes=50-150", true},
+		"an open end of a part":         {part, 1, nil, "bytes=50-", true},
+		"an open end of a listed part":  {part, 1, listed, "bytes=50-", false},
+		"what is missing has no length": {nil, 1, nil, "bytes=1-", false},
+	} {
+		e := &entry{object: test.object, freshLimit: test.freshLimit}
+		if got := e.isShortOf(parseRange(test.want), test.listed); got != test.isShort {
+			t.Errorf("%s: got %v, want %v", name, got, test.isShort)
 		}
 	}
 }

@@ -49,7 +49,7 @@
 // because two may number an object differently. The bytes are the same as long as one of the versions remains, because a
 // playlist may list a slate at several places. Of a key none may be new. What the playlist does not number (byte ranges of a
 // file, an initialization section without a key) is fresh for Request.FreshFor alone, and so is a file of which it lists ranges. A range
-// that ends behind its cached bytes is fetched, because a packager may still write the file whose parts it lists. An origin that states a lifetime is
+// that ends behind its cached bytes, or is open, is fetched, because a packager may still write the file whose parts it lists. An origin that states a lifetime is
 // believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an object
 // before it is written, and players do not ask again after a 404.
 //
