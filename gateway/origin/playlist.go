@@ -58,14 +58,24 @@ func (o *Origin) storeNewest(f *fetch, e *entry) {
 	if e == nil || e.info == nil {
 		return
 	}
-	retention := e.retention
 	if f.key.class() == classBlocking {
-		retention += playlistRetention
+		e = e.withoutDirectives()
+		if e.isWhole {
+			o.cache.store(f.key.withoutDirectives(), e)
+		}
 	}
-	o.cache.store(f.key.ofLastInfo(), &entry{info: e.info, retention: retention})
-	if e.isWhole && f.key.class() == classBlocking {
-		o.cache.store(f.key.withoutDirectives(), e)
+	o.cache.store(f.key.ofLastInfo(), &entry{info: e.info, retention: e.retention})
+}
+
+// withoutDirectives returns the entry of a response to directives as that of one without them, which is kept for longer.
+func (e *entry) withoutDirectives() *entry {
+	plain := &entry{
+		object: e.object, info: e.info, isWhole: e.isWhole, retention: e.retention + playlistRetention,
+		etag: e.etag, lastModified: e.lastModified,
 	}
+	plain.freshUntil.Store(e.freshUntil.Load())
+	plain.staleUntil.Store(e.staleUntil.Load())
+	return plain
 }
 
 func (e *entry) playlist() (Playlist, error) {
@@ -144,8 +154,10 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 		Fetched: time.Now(),
 		Source:  o.sourceOf(f, a),
 	}
-	if f.stored != nil && f.stored.object.sameAs(object) {
-		object = f.stored.object
+	for _, known := range []*entry{f.stored, o.cache.peek(f.key.withoutDirectives())} {
+		if known != nil && known.object.sameAs(object) {
+			object = known.object
+		}
 	}
 	e, err := o.playlistEntry(f, a, object)
 	if err != nil {

@@ -367,6 +367,30 @@ func TestOrigin_LastInfo_OfAnyResponse(t *testing.T) {
 	})
 }
 
+// TestPlaylist_UnchangedByReload_KeepsObject has a reload get the version that is cached without directives, and later requests find it for
+// as long as that of an ordinary one.
+func TestPlaylist_UnchangedByReload_KeepsObject(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &playlistOrigin{}
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+		first := mustPlaylist(t, o, reloadRequest())
+		sleep(4 * time.Second)
+		reload := reloadRequest()
+		reload.Directives = "_HLS_msn=9"
+		if got := mustPlaylist(t, o, reload); got.Object != first.Object {
+			t.Error("the reload gave another object")
+		}
+		if got := mustPlaylist(t, o, reloadRequest()); got.Object != first.Object || p.requestCount() != 2 {
+			t.Errorf("without directives: got another object, or it was fetched again, %d requests", p.requestCount())
+		}
+		sleep(18*time.Second + playlistRetention - 1)
+		if got := mustPlaylist(t, o, reloadRequest()); got.Object != first.Object || p.requestCount() != 3 {
+			t.Errorf("when it was almost forgotten: got another object after %d requests", p.requestCount())
+		}
+	})
+}
+
 // TestPlaylist_MaxHeld_RequestedWithoutDirectives has an origin hold as many reloads of a playlist as it may. Further ones are answered at
 // once, those of other playlists are held, and there is room again when one ends.
 func TestPlaylist_MaxHeld_RequestedWithoutDirectives(t *testing.T) {
