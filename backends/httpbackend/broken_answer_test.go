@@ -41,6 +41,14 @@ func TestClient_Decide_BrokenPage(t *testing.T) {
 		"an error page in plain text":    {"Traceback (most recent call last):", "text/plain", 0, briefly, true},
 		"an error page after much space": {strings.Repeat(" ", 4000) + errorPage, "text/html", 0, briefly, true},
 		"JSON that speaks of an error":   {`{"note":"Fatal error: none"}`, "application/json", 0, stays, false},
+		"and begins with a mark":         {"\ufeff\n" + `["Fatal error: none"]`, "application/problem+json; charset=utf-8", 0, stays, false},
+		"an error page as JSON":          {errorPage, "application/json; charset=utf-8", 0, briefly, true},
+		"as JSON, as a failure":          {errorPage, "Application/JSON", httpbackend.BrokenPageFailure, fails, true},
+		"in plain text, as JSON":         {"\nFatal error: Uncaught PDOException: SQLSTATE[HY000]", "application/vnd.api+json", 0, briefly, true},
+		"PHP's warning before JSON":      {"<br />\n<b>Warning</b>:  x<br />\n{}", "application/json", 0, stays, true},
+		"an error page as XML":           {errorPage, "application/xml", 0, briefly, true},
+		"an error page as bytes":         {errorPage, "application/octet-stream", 0, briefly, true},
+		"an error page of no known type": {errorPage, "json", 0, briefly, true},
 		"a picture":                      {"<html>", "image/png", 0, stays, false},
 		"a page, ignored":                {loginPage, "text/html", httpbackend.BrokenPageIgnore, stays, false},
 		"an error page, ignored":         {errorPage, "text/html", httpbackend.BrokenPageIgnore, stays, false},
@@ -171,6 +179,22 @@ func TestClient_Decide_OnUnmetRequirement(t *testing.T) {
 				t.Errorf("got alarms %b, want %b", raised, tt.alarm)
 			}
 		})
+	}
+}
+
+// A PHP script that dies after it has set its type has given no answer, so no denial either.
+func TestClient_OnUnmetRequirement_ErrorPageDeclaredAsJSON_Failure(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, errorPage)
+	})
+	c := newClient(t, s.URL(), func(cfg *httpbackend.Config) {
+		cfg.RequireBody, cfg.OnUnmetRequirement = `"allowed":true`, httpbackend.UnmetRequirementDeny
+	})
+	if d, err := c.Decide(t.Context(), httpbackend.Call{}); backends.AsFailure(err) == nil {
+		t.Errorf("got %+v and error %v, want a failure", d, err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,10 +74,10 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|<(?:title|h1)>\s*(?:(?:http )?(?:status |error )?[45]\d\d\b|internal server error|service unavailable|server error|runtime error|iis [\d.]+ detailed error)` +
 	`|server error in '[^'\n]*' application|<h1>software error:`
 
-// find returns what the beginning of a body looks like.
-func (f pageFinder) find(text []byte) page {
+// find returns what the beginning of a body looks like that came with that header.
+func (f pageFinder) find(h http.Header, text []byte) page {
 	switch {
-	case len(bytes.TrimSpace(text)) == 0:
+	case len(bytes.TrimSpace(text)) == 0, startsAsDeclared(h, text):
 		return pageNone
 	case f.errors.Match(text):
 		return pageError
@@ -92,16 +93,33 @@ func isHTML(text []byte) bool {
 	return strings.HasPrefix(http.DetectContentType(text), "text/html") || bytes.Contains(bytes.ToLower(text), []byte("<html"))
 }
 
-// mayBePage reports whether an answer's body can be a page, by its Content-Type. A page of a program that failed often
-// has none.
+// mayBePage reports whether an answer's body can be a page, by its Content-Type. A program that failed leaves the type that it
+// had set for its answer, or none.
 func mayBePage(h http.Header) bool {
+	media, _, _ := strings.Cut(contentType(h), "/")
+	return !slices.Contains([]string{"image", "audio", "video", "font"}, media)
+}
+
+// contentType returns the Content-Type in lower case, without parameters.
+func contentType(h http.Header) string {
 	kind, _, _ := strings.Cut(strings.ToLower(h.Get("Content-Type")), ";")
-	return kind == "" || strings.HasPrefix(kind, "text/") || strings.HasPrefix(kind, "application/xhtml")
+	return strings.TrimSpace(kind)
+}
+
+// startsAsDeclared reports whether the text begins with a value of JSON, and is declared to be one. JSON may speak of errors, and PHP
+// writes its own before anything else or in the place of the answer.
+func startsAsDeclared(h http.Header, text []byte) bool {
+	kind := contentType(h)
+	if !strings.HasSuffix(kind, "/json") && !strings.HasSuffix(kind, "+json") {
+		return false
+	}
+	text = bytes.TrimLeft(text, " \t\r\n\ufeff")
+	return len(text) > 0 && bytes.IndexByte([]byte(`{["-0123456789tfn`), text[0]) >= 0
 }
 
 // noteLatePage raises the alarm for a page that came after the decision. The answers after it are read as before.
-func (c *Client) noteLatePage(text []byte) {
-	if p := c.pages.find(text); p != pageNone && c.brokenPage != BrokenPageIgnore {
+func (c *Client) noteLatePage(h http.Header, text []byte) {
+	if p := c.pages.find(h, text); p != pageNone && c.brokenPage != BrokenPageIgnore {
 		c.alarms.Record(time.Now(), AlarmSet(0).With(backends.AlarmBrokenPage), "allowed, and later came "+p.String())
 	}
 }

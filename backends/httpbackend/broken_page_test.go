@@ -47,7 +47,7 @@ func TestPageFinder_Find(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := newPageFinder().find([]byte(tt.text)); got != tt.want {
+			if got := newPageFinder().find(nil, []byte(tt.text)); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -63,15 +63,15 @@ func FuzzPageFinder_Find(f *testing.F) {
 	}
 	finder := newPageFinder()
 	f.Fuzz(func(t *testing.T, text, more []byte) {
-		got := finder.find(text)
+		got := finder.find(nil, text)
 		if len(bytes.TrimSpace(text)) == 0 && got != pageNone {
 			t.Errorf("%q: got %s for an empty body", text, got)
 		}
-		if got == pageError && finder.find(bytes.Join([][]byte{more, text, more}, []byte("\n"))) != pageError {
+		if got == pageError && finder.find(nil, bytes.Join([][]byte{more, text, more}, []byte("\n"))) != pageError {
 			t.Errorf("%q: an error page is none between %q", text, more)
 		}
 		if ascii := strings.ToUpper(string(text)); got == pageError && isPrintableASCII(strings.Join(strings.Fields(ascii), "")) &&
-			finder.find([]byte(ascii)) != pageError {
+			finder.find(nil, []byte(ascii)) != pageError {
 			t.Errorf("%q: an error page is none in capitals", text)
 		}
 	})

@@ -190,10 +190,10 @@ func (c *Client) readBody(ctx context.Context, x *exchange, a *Response, call Ca
 	case c.brokenPage == BrokenPageFailure && !x.isEmpty():
 		text, err = c.readStart(ctx, x)
 	default:
-		text = c.peek(ctx, x, pageWait(ctx), c.noteLatePage)
+		text = c.peek(ctx, x, pageWait(ctx), func(text []byte) { c.noteLatePage(a.Header, text) })
 	}
 	if !call.NeedsBody && c.mayBeBroken(*a) {
-		a.page = c.pages.find(text[:min(len(text), maxPage)])
+		a.page = c.pages.find(a.Header, text[:min(len(text), maxPage)])
 	}
 	return text, err
 }

@@ -43,8 +43,9 @@
 // elsewhere, https, a page of the backend's own, or that path on another host where most answers of a minute have it) is a failure,
 // since it says nothing about the viewer. Refused: to take most answers alone for a move, since where most viewers are refused most
 // get the promo. Beside 401 and 403 the status stands. A viewer gets the target as sent. An allowing answer waits a tenth of the time
-// left for the beginning of a text body, because what a page says of an error can shorten its validity only before the decision; with
-// broken_page: failure it waits for the first byte. A page in an answer without a yes is nothing new.
+// left for the beginning of a body that is no picture or other media, because what a page says of an error can shorten its validity
+// only before the decision; with broken_page: failure it waits for the first byte. A page in an answer without a yes is nothing new.
+// What is declared as JSON and begins as JSON is no page, whatever it speaks of.
 //
 // Decided: bytes of 0x80 and above in a viewer's query stay as they came, although RFC 3986 has none. net/http takes and sends
 // them, players do send them, and a middleware that signs or compares the raw query would see another one were they escaped. No
