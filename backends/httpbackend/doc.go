@@ -40,12 +40,16 @@
 // what to do and a node that does not start does not. Where address may be is not limited: an operator wrote it.
 //
 // Decided: a redirect to media or to another authority denies and redirects; one that is about the check itself (its own path
-// elsewhere, https, a page of the backend's own, or that path on another host where most answers of a minute have it) is a failure,
-// since it says nothing about the viewer. Refused: to take most answers alone for a move, since where most viewers are refused most
-// get the promo. Beside 401 and 403 the status stands. A viewer gets the target as sent. An allowing answer waits a tenth of the time
-// left for the beginning of a body that is no picture or other media, because what a page says of an error can shorten its validity
-// only before the decision; with broken_page: failure it waits for the first byte. A page in an answer without a yes is nothing new.
-// What is declared as JSON and begins as JSON is no page, whatever it speaks of.
+// elsewhere, https, a page of the backend's own, or that path on another host with a parameter of the address or where most answers
+// of a minute have it) is a failure, since it says nothing about the viewer. The one with a parameter of the address, which may be a
+// secret, reaches no viewer whatever the config says. Refused: to search any other target for values of the config, since a site's
+// name is in many; to take most answers alone for a move, since where most viewers are refused most get the promo. Beside 401 and 403
+// the status stands. A viewer gets the target as sent.
+//
+// Decided: an allowing answer waits a tenth of the time left for the beginning of a body that is no picture or other media, because
+// what a page says of an error can shorten its validity only before the decision; with broken_page: failure it waits for the first
+// byte. What is declared as JSON and begins as JSON is no page, whatever it speaks of. A page in an answer without a yes is nothing
+// new.
 //
 // Decided: bytes of 0x80 and above in a viewer's query stay as they came, although RFC 3986 has none. net/http takes and sends
 // them, players do send them, and a middleware that signs or compares the raw query would see another one were they escaped. No

@@ -2,6 +2,7 @@ package httpbackend
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,12 +13,17 @@ import (
 	"usher/backends/setting"
 )
 
-// maxTracedBody is how much of an answer's body a TraceEntry holds, in bytes.
-const maxTracedBody = 1 << 10
+const (
+	// maxTracedBody is how much of an answer's body a TraceEntry holds, in bytes.
+	maxTracedBody = 1 << 10
+	// minHiddenValue is the length in bytes from which a value of the config is hidden wherever an answer holds it. A shorter one is part
+	// of many words, and hidden beside its parameter's name.
+	minHiddenValue = 6
+)
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
-// of the config are hidden, and so are the password and the query values of the configured address. The viewer's own
-// query is shown, but not their Authorization.
+// of the config are hidden, but for the User-Agent, and so are the password and the query values of the configured address, also where the
+// answer repeats them. The viewer's own query is shown, but not their Authorization.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
 	Backend       string
@@ -60,9 +66,10 @@ func (t *Trace) Entries() []TraceEntry {
 
 // traceRecorder records one call. The zero value records nothing: most calls are not traced.
 type traceRecorder struct {
-	trace *Trace
-	entry *TraceEntry
-	start time.Time
+	trace  *Trace
+	entry  *TraceEntry
+	start  time.Time
+	hidden *strings.Replacer // hides in the answer what the config has
 }
 
 // startTrace records a call that is about to be made, if its context has a trace.
@@ -81,7 +88,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
 	trace.entries = append(trace.entries, entry)
-	return traceRecorder{trace: trace, entry: entry, start: time.Now()}
+	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: c.answerRedactor()}
 }
 
 // isEnabled reports whether the call is traced.
@@ -95,7 +102,51 @@ func (t traceRecorder) finish(a Response, text []byte) {
 	t.trace.mu.Lock()
 	defer t.trace.mu.Unlock()
 	t.entry.Duration, t.entry.Status, t.entry.ResponseHeader = time.Since(t.start), a.Status, a.Header.Clone()
-	t.entry.ResponseBody = string(text[:min(len(text), maxTracedBody)])
+	for _, values := range t.entry.ResponseHeader {
+		for i, value := range values {
+			values[i] = t.hidden.Replace(value)
+		}
+	}
+	body := t.hidden.Replace(string(text))
+	t.entry.ResponseBody = body[:min(len(body), maxTracedBody)]
+}
+
+// answerRedactor returns what hides the config's secrets in an answer, as configured and in the escapes that an answer may use.
+func (c *Client) answerRedactor() *strings.Replacer {
+	shown := map[string]string{} // by what is hidden
+	hide := func(name, value string, least int) {
+		plain := unescapeLeniently(value)
+		for _, escaped := range []string{value, plain, url.QueryEscape(plain), url.PathEscape(plain)} {
+			if len(escaped) >= least {
+				shown[name+escaped] = name + setting.Hidden
+			}
+		}
+	}
+	for query := c.address.RawQuery; len(query) > 0; {
+		var parameter string
+		parameter, _, query = nextParameter(query)
+		name, value, isNamed := strings.Cut(parameter, "=")
+		if isNamed {
+			hide(name+"=", value, 1)
+			hide(url.QueryEscape(name+"="), value, 1)
+		} else {
+			value = name
+		}
+		hide("", value, minHiddenValue)
+	}
+	for name, values := range c.headers {
+		if name != "User-Agent" {
+			hide("", values[0], minHiddenValue)
+		}
+	}
+	if _, password, isBasic := (&http.Request{Header: c.headers}).BasicAuth(); isBasic { // of the address
+		hide("", password, minHiddenValue)
+	}
+	var pairs []string // longer ones first, since one may begin like another
+	for _, secret := range slices.SortedFunc(maps.Keys(shown), func(a, b string) int { return len(b) - len(a) }) {
+		pairs = append(pairs, secret, shown[secret])
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.

@@ -233,6 +233,39 @@ func TestTrace_NoSecretOfTheConfig(t *testing.T) {
 	}
 }
 
+// An answer that repeats what the config sends shows no secret either.
+func TestTrace_NoSecretOfTheConfigInAnswer(t *testing.T) {
+	t.Parallel()
+	const answer = "https://new.example.com/check?key=5ecret&token=1&site=a1&next=%2Fcheck%3Fkey%3D5ecret%26site%3Da1&x=a%20%2Fb&y=ap1k3y&z=pa55word"
+	const shown = "https://new.example.com/check?key=[hidden]&token=1&site=[hidden]&next=%2Fcheck%3Fkey%3D[hidden]%26site%3D[hidden]" +
+		"&x=[hidden]&y=[hidden]&z=[hidden]"
+	s := startServer(t, nil)
+	s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+		w.Header().Set("Location", answer)
+		w.Header().Set("X-Seen", "a1, ap1k3y7, usher/2")
+		w.WriteHeader(http.StatusMovedPermanently)
+		_, _ = io.WriteString(w, "<a href='"+answer+"'>")
+	})
+	address := strings.Replace(s.URL(), "://", "://astra:pa55word@", 1) + "/check?key=5ecret&site=a1&x=a+/b"
+	c := newClient(t, address, func(cfg *httpbackend.Config) {
+		cfg.Headers = map[string]setting.Secret{"x-api-key": "ap1k3y", "X-Other-Key": "ap1k3y7", "user-agent": "usher/2"}
+	})
+	ctx, all := httpbackend.WithTrace(t.Context())
+	if d, err := c.Decide(ctx, httpbackend.Call{Query: "token=1"}); backends.AsFailure(err) == nil {
+		t.Errorf("got %+v and error %v, want a failure", d, err)
+	}
+	x := all.Entries()[0]
+	if got := x.ResponseHeader.Get("Location"); got != shown {
+		t.Errorf("got Location  %s\nwant Location %s", got, shown)
+	}
+	if got := x.ResponseHeader.Get("X-Seen"); got != "a1, [hidden], usher/2" {
+		t.Errorf("got X-Seen %s", got)
+	}
+	if want := "<a href='" + shown + "'>"; x.ResponseBody != want {
+		t.Errorf("got body  %s\nwant body %s", x.ResponseBody, want)
+	}
+}
+
 // The trace holds the beginning of a body, whether the adapter needs it or not.
 func TestTrace_KeepsTheBeginningOfABody(t *testing.T) {
 	t.Parallel()

@@ -66,6 +66,18 @@ func parameterNames(query string) []string {
 	return names
 }
 
+// parameters returns the parameters of a raw query, unescaped, but for empty ones.
+func parameters(query string) []string {
+	var all []string
+	for len(query) > 0 {
+		var parameter string
+		if parameter, _, query = nextParameter(query); parameter != "" {
+			all = append(all, unescapeLeniently(parameter))
+		}
+	}
+	return all
+}
+
 // removeParameters removes the parameters that have one of the names.
 func removeParameters(query string, names []string) string {
 	if len(names) == 0 {

@@ -18,7 +18,7 @@ const (
 	// RedirectsByTarget is the zero value. The preset says what a redirect means. Where it redirects viewers, one to media
 	// or to another host or port is for the viewer, and one to the backend itself is a failure.
 	RedirectsByTarget Redirects = iota
-	// RedirectsViewer denies and redirects the viewer, wherever it leads.
+	// RedirectsViewer denies and redirects the viewer, wherever it leads, but to the check with a parameter of the address.
 	RedirectsViewer
 	// RedirectsFailure makes a failure of every redirect.
 	RedirectsFailure
@@ -74,6 +74,9 @@ type redirectTarget struct {
 	address string
 	// mayBeCheck: its path is the check's own. Nothing else can be where the backend has moved to. The root is that of any server.
 	mayBeCheck bool
+	// repeatsAddress: it is the check's own path with a parameter of the configured address, which is a secret or leads to one. So it is
+	// for no viewer.
+	repeatsAddress bool
 }
 
 // newRedirectTarget returns where a redirect of the backend at that address leads. A relative one leads to the backend's
@@ -90,7 +93,9 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return redirectTarget{}
 	}
-	t := redirectTarget{url: location, kind: kindOfTarget(address, u), mayBeCheck: mayBeCheck(address, u)}
+	t := redirectTarget{
+		url: location, kind: kindOfTarget(address, u), mayBeCheck: mayBeCheck(address, u), repeatsAddress: repeatsAddress(address, u),
+	}
 	if ref.Host == "" {
 		t.url = u.String()
 	}
@@ -109,6 +114,13 @@ func mayBeCheck(address, u *url.URL) bool {
 	return isSamePath(address, u) && strings.Trim(u.Path, "/") != ""
 }
 
+// repeatsAddress reports whether the target is the check's own path with a parameter of the address, however it is escaped.
+func repeatsAddress(address, u *url.URL) bool {
+	return isSamePath(address, u) && slices.ContainsFunc(parameters(u.RawQuery), func(p string) bool {
+		return slices.Contains(parameters(address.RawQuery), p)
+	})
+}
+
 func kindOfTarget(address, u *url.URL) targetKind {
 	isSameHost := isSameHost(u, address)
 	isSameAuthority := isSameHost && port(u) == port(address)
@@ -116,7 +128,7 @@ func kindOfTarget(address, u *url.URL) targetKind {
 	switch {
 	case isItself:
 		return targetOwnPage
-	case isSameHost && isSamePath(address, u):
+	case isSameHost && isSamePath(address, u), repeatsAddress(address, u):
 		return targetMoved
 	case isMedia(u.Path):
 		return targetViewer

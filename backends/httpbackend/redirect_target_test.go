@@ -43,6 +43,10 @@ func TestNewRedirectTarget(t *testing.T) {
 		"its path without TLS":                        {secure, "http://portal.example.com/api/check", targetMoved, "", "http://portal.example.com/api/check"},
 		"another page over TLS":                       {plain, "https://portal.example.com:8443/", targetMoved, "", "https://portal.example.com:8443/api/check"},
 		"another page without TLS":                    {secure, "http://portal.example.com/login", targetViewer, "", ""},
+		"another host, a key of its own":              {plain + "?key=1&site=%61", "https://new.example.com/api/check?token=5&site=a", targetMoved, "", "https://new.example.com/api/check"},
+		"another host, another key":                   {plain + "?key=1", "https://new.example.com/api/check?key=2", targetViewer, "", ""},
+		"another page with its key":                   {plain + "?site=1", "https://promo.example.net/?site=1", targetViewer, "", ""},
+		"the root with its key":                       {"http://portal.example.com?key=1", "https://new.example.com/?key=1", targetMoved, "", "https://new.example.com/"},
 		"no path, a slash":                            {"http://portal.example.com", "http://portal.example.com/", targetOwnPage, "", ""},
 		"no address":                                  {plain, "javascript:alert(1)", targetInvalid, "", ""},
 		"a user":                                      {plain, "http://u:p@promo.example.net/", targetInvalid, "", ""},
@@ -58,7 +62,7 @@ func TestNewRedirectTarget(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := newRedirectTarget(address, tt.location)
-			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: got.mayBeCheck}
+			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: got.mayBeCheck, repeatsAddress: got.repeatsAddress}
 			if tt.url != "" {
 				want.url = tt.url
 			}
@@ -223,6 +227,28 @@ func TestStatusTable_Classify_RedirectsOverride(t *testing.T) {
 		r := table.Classify("portal", ownAddress(), Response{Status: 403, Header: header("X-Location", own)})
 		if r.Decision.Redirect != own {
 			t.Errorf("%s: got %+v for X-Location, want it relayed", preset, r.Decision)
+		}
+	}
+}
+
+// A target that repeats a parameter of the address is for no viewer, wherever redirects lead.
+func TestStatusTable_Classify_RedirectRepeatsAddress(t *testing.T) {
+	t.Parallel()
+	const target = "https://new.example.com/check?token=1&key=5ecret"
+	address := mustURL(t, "http://portal.example.com/check?key=5ecret")
+	for _, redirects := range []Redirects{RedirectsByTarget, RedirectsViewer, RedirectsFailure} {
+		table, err := NewStatusTable(PresetAstra, redirects, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := table.Classify("portal", address, Response{Status: 301, Header: header("Location", target)})
+		if r.Failure == nil || !r.Raised.Has(backends.AlarmAddressMoved) || strings.Contains(r.Detail, "5ecret") ||
+			!strings.HasSuffix(r.Detail, "set address to https://new.example.com/check") {
+			t.Errorf("redirects %q: got %+v, want a failure that names the address without its query", redirects, r)
+		}
+		r = table.Classify("portal", address, Response{Status: 403, Header: header("X-Location", target)})
+		if r.Failure != nil || r.Decision.Verdict != backends.Denied || r.Decision.Redirect != "" {
+			t.Errorf("redirects %q, X-Location: got %+v, want a denial alone", redirects, r)
 		}
 	}
 }

@@ -199,7 +199,8 @@ func (t *StatusTable) relaysLocation() bool {
 
 // isForViewer reports whether the viewer is sent to the target.
 func (t *StatusTable) isForViewer(target redirectTarget) bool {
-	return t.redirects == RedirectsViewer || t.redirects != RedirectsFailure && target.kind == targetViewer
+	isRelayed := t.redirects == RedirectsViewer || t.redirects != RedirectsFailure && target.kind == targetViewer
+	return isRelayed && !target.repeatsAddress
 }
 
 // redirectViewer denies and redirects the viewer, to exactly what the backend named.
