@@ -17,7 +17,8 @@ const (
 	FailureTransport FailureKind = iota
 	// FailureTimeout means that the backend did not answer in time, reached or not.
 	FailureTimeout
-	// FailureStatus means that the backend answered with a status that its preset calls a failure (429, 5xx, a 404).
+	// FailureStatus means that the backend answered with a status that its preset calls a failure (429, 5xx, a 404), or one that refuses Usher
+	// itself (a 401 to its own credentials).
 	FailureStatus
 	// FailureMalformed means that the answer breaks the backend's contract (not HTTP, giant headers, a redirect to itself).
 	FailureMalformed
@@ -37,7 +38,8 @@ type Failure struct {
 	Backend string
 	// Status is the HTTP status of a FailureStatus; otherwise zero.
 	Status int
-	// MayBeDenial says, of a FailureStatus, that the backend may have meant this viewer: a 404 that no setting explains.
+	// MayBeDenial says, of a FailureStatus, that the backend may have meant this viewer: a 404, or a 401 that asks for other credentials
+	// than Usher's own, that no setting explains.
 	MayBeDenial bool
 	// WasSent says, of a FailureTransport or a FailureTimeout, that the backend was connected and got the request. Then
 	// the viewer's own request may have caused the failure.

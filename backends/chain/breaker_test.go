@@ -32,6 +32,10 @@ func answerNotFound(context.Context, *backends.Request) (backends.Decision, erro
 	return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404}
 }
 
+func refuseOwnCredentials(context.Context, *backends.Request) (backends.Decision, error) {
+	return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 401, MayBeDenial: true}
+}
+
 // sessionOf returns an opening check of a session of its own. All come from one address.
 func sessionOf(n int) *backends.Request {
 	r := openingFrom(1)
@@ -124,6 +128,8 @@ func TestBreaker_CountsFailures(t *testing.T) {
 		"and five of one /64":                              {failWith(backends.FailureMalformed), sameNetwork, 5, backends.BreakerOpen},
 		"and five without an address":                      {failWith(backends.FailureStatus), func(int) *backends.Request { return &backends.Request{} }, 5, backends.BreakerOpen},
 		"a hundred 404s of one session do not":             {answerNotFound, func(int) *backends.Request { return sessionOf(1) }, 100, backends.BreakerClosed},
+		"nor do 401s that may refuse Usher itself":         {refuseOwnCredentials, func(int) *backends.Request { return sessionOf(1) }, 100, backends.BreakerClosed},
+		"those of five viewers do":                         {refuseOwnCredentials, openingFrom, 5, backends.BreakerOpen},
 		"404s of five sessions at one address do":          {answerNotFound, sessionOf, 5, backends.BreakerOpen},
 		"status failures of five viewers open it":          {failWith(backends.FailureStatus), openingFrom, 5, backends.BreakerOpen},
 		"status failures of five /64s open it":             {failWith(backends.FailureStatus), manyNetworks, 5, backends.BreakerOpen},

@@ -108,7 +108,7 @@ func (b *Bulkhead) Check(ctx context.Context, r *backends.Request) (d backends.D
 }
 
 // isOfMiddleware reports whether what a check ended with says how busy the middleware is: what was decided without it does not, nor
-// does a 404, with which it may refuse a viewer.
+// does a status with which it may refuse a viewer.
 func isOfMiddleware(d backends.Decision, err error) bool {
 	f := backends.AsFailure(err)
 	return d.Source != backends.FromLocal && (f == nil || !f.MayBeDenial)

@@ -34,7 +34,7 @@ type callHistory struct {
 	streak int
 	// overdue counts the calls in flight that have waited for half of their timeout.
 	overdue int
-	// wrongPaths holds who got a 404 since lastAnswer.
+	// wrongPaths holds who got a 404, or what may be a denial like it, since lastAnswer.
 	wrongPaths map[openingKey]struct{}
 	// connects holds when the last failures to connect came, the latest first.
 	connects [wideOutage]time.Time
@@ -104,7 +104,7 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	isFirst := h.addresses.isFirst(r.Address, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if f.Status == http.StatusNotFound && !h.isNewWrongPath(r) {
+	if (f.Status == http.StatusNotFound || f.MayBeDenial) && !h.isNewWrongPath(r) {
 		return false
 	}
 	h.failed.record(address, now)
@@ -113,7 +113,7 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	return isFirst || !isProbing && (h.isConfirmed(now) || !h.answered.hasOther(address, now.Add(-h.window)))
 }
 
-// isNewWrongPath reports whether a 404 is the first of its session in this streak. Players repeat a request that gets no
+// isNewWrongPath reports whether a 404, or what may be a denial like it, is the first of its session in this streak. Players repeat a request that gets no
 // answer, and one wrong path is no outage however often it is asked for.
 func (h *callHistory) isNewWrongPath(r *backends.Request) bool {
 	by := keyOf(r)

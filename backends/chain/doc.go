@@ -8,7 +8,7 @@
 //	             │           │           │           │         └─ one span for each call that goes out
 //	             │           │           │           └─ rejects while the backend fails, ends each call after timeout, probes
 //	             │           │           └─ bounds the calls in flight, openings and re-checks apart
-//	             │           └─ denies for a 404 that concerns one viewer
+//	             │           └─ denies for a 404, or a 401 to Usher, that concerns one viewer
 //	             └─ applies on_failure: what holds without an answer
 //
 //	NewLocal: FailOpen ─► deniesPending ─► tracing ─► notifiesOnSent ─► adapter ─► chains of its members, if any
@@ -29,7 +29,7 @@
 //   - A backend that fails for everybody behind one address opens the breaker with as many failures, and as soon, as one
 //     that fails for many addresses.
 //   - A status, a malformed answer and a panic admit no viewer while the breaker is closed.
-//   - One viewer's wrong path (404) is one failure, however often they ask.
+//   - One viewer's wrong path (404), or 401 that may refuse Usher itself, is one failure, however often they ask.
 //   - While other prefixes ask, one prefix holds at most three quarters of the slots.
 //   - A probe ends in time even if the adapter ignores its context.
 //   - What an operator forces holds until its order ends, and moves the breaker's own state in no way.

@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -13,12 +14,9 @@ import (
 // before it tries again.
 const notFoundMemory = time.Minute
 
-// notFoundReason is why a viewer is denied whose path the backend alone does not know.
-const notFoundReason = "backend answered 404 while other viewers get answers"
-
-// notFound reads a 404 to an opening check. It is a failure, since a wrong address answers so, unless a check of another
-// session that was sent later is answered: then the address is right, and the 404 is a denial. A re-check's is a failure
-// always: a portal that is being deployed must not end its audience's sessions.
+// notFound reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
+// password is answered so, unless a check of another session that was sent later is answered: then the settings are right, and it is a
+// denial. A re-check's is a failure always: a portal that is being deployed must not end its audience's sessions.
 //
 // The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
 type notFound struct {
@@ -62,7 +60,7 @@ func newNotFound(deadline time.Duration, next backends.Backend) *notFound {
 	return &notFound{next: next, deadline: deadline, openings: make(map[openingKey]*firstNotFound)}
 }
 
-// Check asks the backend, and denies instead of a 404 that concerns the viewer alone.
+// Check asks the backend, and denies instead of a status that concerns the viewer alone.
 func (n *notFound) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	sentAt := time.Now()
 	d, err := n.next.Check(ctx, r)
@@ -76,7 +74,8 @@ func (n *notFound) Check(ctx context.Context, r *backends.Request) (backends.Dec
 	if f == nil || !f.MayBeDenial || !r.IsUnknown() || !n.isOwn(keyOf(r), sentAt, time.Now()) {
 		return d, err
 	}
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: notFoundReason}, nil
+	reason := fmt.Sprintf("backend answered %d while other viewers get answers", f.Status)
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}, nil
 }
 
 // recordAnswer records that a check sent at that time was answered.

@@ -21,6 +21,8 @@ func portal(ctx context.Context, r *backends.Request) (backends.Decision, error)
 	switch r.Query {
 	case "404":
 		return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404, MayBeDenial: true}
+	case "401":
+		return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 401, MayBeDenial: true}
 	case "404-set":
 		return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 404}
 	case "500":
@@ -64,6 +66,8 @@ func TestNotFound_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"an old answer, and they come again":  {nil, []func(*notFound, context.Context){asked(2, "200"), pause(2 * notFoundMemory)}, namedOpening(1, "404"), nil, backends.Pending},
 		"the retry is a re-check":             {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "404"), withQuery(recheckFrom(1), "404"), backends.Pending},
 		"404 is a failure by the settings":    {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
+		"a 401 that may refuse Usher itself":  {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
+		"others get 401 too":                  {nil, []func(*notFound, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
 		"they may have been admitted already": {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
 	}
 	for name, tt := range tests {
@@ -90,7 +94,7 @@ func TestNotFound_DeniesWhereOthersAreAnswered(t *testing.T) {
 				if d.Verdict != tt.want || (err != nil) != (tt.want == backends.Pending) {
 					t.Errorf("got %s and error %v for the retry, want %s", d.Verdict, err, tt.want)
 				}
-				if err == nil && (d.Source != backends.FromBackend || d.Reason != notFoundReason) {
+				if err == nil && (d.Source != backends.FromBackend || d.Reason != "backend answered "+tt.first.Query+" while other viewers get answers") {
 					t.Errorf("got %+v, want the backend's denial with its reason", d)
 				}
 			})

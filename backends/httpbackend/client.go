@@ -48,6 +48,7 @@ type Client struct {
 	pool         *connectionPool
 	signer       *signature.Signer
 	statuses     *StatusTable
+	ownRefusals  []ownRefusal
 	alarms       *Alarms
 	propagator   propagation.TextMapPropagator
 	requirements answerRequirements
@@ -103,14 +104,16 @@ func NewClient(name string, cfg Config, deps Deps) (*Client, error) {
 	d := newDialer(cfg, files, deps.Resolver)
 	open := func() *transport { return newTransport(cfg, d, connections) }
 	life, end := context.WithCancel(context.Background())
+	headers := staticHeaders(cfg.Headers, address)
 	return &Client{
 		name:         name,
-		headers:      staticHeaders(cfg.Headers, address),
+		headers:      headers,
 		address:      withoutUser(address),
 		dialer:       d,
 		signer:       signature.New(cfg.Signature),
 		pool:         newConnectionPool(open, cfg.MaxConnectionAge, time.Now()),
 		statuses:     table,
+		ownRefusals:  ownRefusals(cfg, headers),
 		alarms:       NewAlarms(name, deps.Log),
 		propagator:   deps.Propagator,
 		requirements: requirements,
@@ -222,7 +225,9 @@ func (c *Client) failureOf(ctx context.Context, err error) error {
 
 // Classify returns what an answer's status and headers mean. It records no alarm.
 func (c *Client) Classify(a Response) Classification {
-	return c.statuses.Classify(c.name, c.address, a)
+	r := c.statuses.Classify(c.name, c.address, a)
+	c.readOwnRefusal(&r, a)
+	return r
 }
 
 // Interpret returns what an answer means, and records its alarms. An allowing answer that does not meet the answer

@@ -432,3 +432,58 @@ func BenchmarkClient_Decide(b *testing.B) {
 		}
 	}
 }
+
+// A 401 with a challenge refuses the Authorization that was sent. Where it is Usher's own, it says nothing of the viewer.
+func TestClient_Interpret_OwnCredentialsRefused(t *testing.T) {
+	t.Parallel()
+	const denied, failed = "denied", "failed"
+	challenge := http.Header{"Www-Authenticate": {`Basic realm="billing API"`}}
+	proxy := http.Header{"Proxy-Authenticate": {`Basic realm="proxy"`}}
+	tests := map[string]struct {
+		user    string // of the address
+		change  func(*httpbackend.Config)
+		status  int
+		header  http.Header
+		want    string // with the challenge that the viewer gets
+		isAlarm bool
+	}{
+		"no credentials of Usher's": {"", nil, 401, challenge, denied + challenge.Get("WWW-Authenticate"), false},
+		"a password in the address": {"usher:old@", nil, 401, challenge, failed, true},
+		"a header":                  {"", setHeaders("authorization"), 401, challenge, failed, true},
+		"without a challenge":       {"usher:old@", nil, 401, nil, denied, false},
+		"a 403":                     {"usher:old@", nil, 403, challenge, denied, false},
+		"as Flussonic":              {"usher:old@", setPreset(httpbackend.PresetFlussonic), 401, challenge, failed, true},
+		"as Alta, which denies":     {"usher:old@", setPreset(httpbackend.PresetAlta), 401, challenge, denied, true},
+		"statuses says that it is a no": {
+			"usher:old@", func(cfg *httpbackend.Config) { cfg.Statuses = httpbackend.Statuses{"401": httpbackend.OutcomeDeny} }, 401, challenge, denied, false,
+		},
+		"a proxy":                       {"", setHeaders("Proxy-Authorization"), 407, proxy, failed, true},
+		"a proxy without a password":    {"", nil, 407, proxy, denied, true},
+		"a password that no proxy asks": {"usher:old@", nil, 407, proxy, denied, true},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newClient(t, "http://"+tt.user+"portal.example.com/check", tt.change)
+			d, err := c.Interpret(httpbackend.Response{Status: tt.status, Header: tt.header})
+			got := d.Verdict.String() + d.Challenge
+			if f := backends.AsFailure(err); f != nil {
+				got = failed
+				if f.Kind != backends.FailureStatus || f.Status != tt.status || !f.MayBeDenial {
+					t.Errorf("got failure %+v, want one that may be a denial", f)
+				}
+			}
+			if raised := c.ContractAlarms().Active().Has(backends.AlarmUnexpectedStatus); got != tt.want || raised != tt.isAlarm {
+				t.Errorf("got %s and alarm %t, want %s and %t", got, raised, tt.want, tt.isAlarm)
+			}
+		})
+	}
+}
+
+func setHeaders(name string) func(*httpbackend.Config) {
+	return func(cfg *httpbackend.Config) { cfg.Headers = map[string]setting.Secret{name: "Bearer old"} }
+}
+
+func setPreset(p httpbackend.Preset) func(*httpbackend.Config) {
+	return func(cfg *httpbackend.Config) { cfg.SetPreset(p) }
+}

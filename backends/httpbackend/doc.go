@@ -14,7 +14,7 @@
 //	                   dialer.go     where connections may lead             signature/     what proves that a request is Usher's
 //	                   exchange.go   redirects; header now, body later      redirect_target.go  whom a redirect is for
 //	                   errors.go     kinds of failure                       answer_requirements.go, broken_page.go
-//	                   sent_trace.go whether a request was sent             challenge.go   WWW-Authenticate
+//	                   sent_trace.go whether a request was sent             challenge.go   WWW-Authenticate, and refusals of Usher itself
 //	                   http_trace.go what went over the wire                alarms.go      what violates the contract
 //
 // Invariants:
@@ -45,6 +45,10 @@
 // secret, reaches no viewer whatever the config says. Refused: to search any other target for values of the config, since a site's
 // name is in many; to take most answers alone for a move, since where most viewers are refused most get the promo. Beside 401 and 403
 // the status stands. A viewer gets the target as sent.
+//
+// Decided: a 401 with a challenge speaks of the Authorization that was sent (RFC 9110 §15.5.2). Where the config sets it, that is
+// Usher's own, and a viewer's never arrives: the viewer is not asked for one, and the answer is a failure that may be a denial, with
+// an alarm. A 407 is read alike. A preset that takes every status but 200 for a denial takes these so too, and statuses wins.
 //
 // Decided: an allowing answer waits a tenth of the time left for the beginning of a body that is no picture or other media, because
 // what a page says of an error can shorten its validity only before the decision; with broken_page: failure it waits for the first

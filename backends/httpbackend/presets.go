@@ -51,6 +51,11 @@ func relaysRedirects(p Preset) bool {
 	return p == PresetAstra || p == PresetFlussonic
 }
 
+// hasStatusFailures reports whether the product takes some statuses for failures, and not every one but 200 for a denial.
+func hasStatusFailures(p Preset) bool {
+	return p == PresetAstra || p == PresetFlussonic
+}
+
 // presetRule is the meaning of one status, or of one class of statuses ("4xx").
 type presetRule struct {
 	pattern string

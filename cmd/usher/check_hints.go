@@ -23,6 +23,9 @@ func failureHint(err error, s *settings) string {
 		return text + transportHint(err)
 	case f.Status == 404:
 		return text + ": wrong URL; check the path in address. If other viewers get answers, this viewer's URL is wrong, and they are denied"
+	case f.Status == 401, f.Status == 407:
+		return text + ": it refuses Usher itself; check the user and password of address, and headers. If other viewers get answers, " +
+			"this viewer is meant, and denied"
 	case f.Status == 429:
 		return text + ": it gets too many requests; check max_in_flight and recheck_rate"
 	case f.Kind == backends.FailureStatus:

@@ -87,6 +87,14 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		"a path that does not exist, and a preset whose 404 denies": {
 			page(404, "not found"), ", preset: alta", 1, []string{"verdict   denied", "WARNING   404 counts as denied here"},
 		},
+		"Usher's own password refused": {
+			func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				w.Header().Set("WWW-Authenticate", "Basic")
+				w.WriteHeader(http.StatusUnauthorized)
+			},
+			", headers: { Authorization: Bearer x }", 2,
+			[]string{"status 401: it refuses Usher itself", "VIOLATION portal: unexpected_status"},
+		},
 		"an error page": {page(500, "oops"), "", 2, []string{"status 500", "the backend itself fails"}},
 	}
 	for name, test := range tests {
