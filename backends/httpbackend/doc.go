@@ -29,7 +29,7 @@
 //
 //   - The header of a denial or a failure decides. Only an allowing answer waits for its body.
 //
-//   - A header that cannot be read never makes a failure of an answer.
+//   - A header that cannot be read never makes a failure of an answer, but for a Location where every redirect is one.
 //
 //   - A followed redirect leads into no private network but that of the address itself or one that the config allows,
 //     whatever its name resolves to, and takes along no header of the config, no signature and no client certificate.
@@ -44,7 +44,8 @@
 // of a minute have it) is a failure, since it says nothing about the viewer. The one with a parameter of the address, which may be a
 // secret, reaches no viewer whatever the config says. Refused: to search any other target for values of the config, since a site's
 // name is in many; to take most answers alone for a move, since where most viewers are refused most get the promo. Beside 401 and 403
-// the status stands. A viewer gets the target as sent.
+// the status stands. A viewer gets the target as sent. One that is too long or not printable ASCII means the same, but is sent to
+// nobody.
 //
 // Decided: a 401 with a challenge speaks of the Authorization that was sent (RFC 9110 §15.5.2). Where the config sets it, that is
 // Usher's own, and a viewer's never arrives: the viewer is not asked for one, and the answer is a failure that may be a denial, with

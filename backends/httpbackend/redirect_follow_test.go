@@ -82,10 +82,9 @@ func TestNewRedirectTarget_LongestLocation(t *testing.T) {
 	t.Parallel()
 	address := &url.URL{Scheme: "http", Host: "portal.example.com", Path: "/check"}
 	longest := "http://promo.example.net/" + strings.Repeat("x", maxRedirectLength-len("http://promo.example.net/"))
-	if got := newRedirectTarget(address, longest); got.kind != targetViewer {
-		t.Errorf("got kind %d for %d bytes, want that of a viewer's target", got.kind, len(longest))
-	}
-	if got := newRedirectTarget(address, longest+"x"); got.kind != targetInvalid {
-		t.Errorf("got kind %d for %d bytes, want an invalid one", got.kind, len(longest)+1)
+	for location, want := range map[string]string{longest: longest, longest + "x": ""} {
+		if got := newRedirectTarget(address, location); got.kind != targetViewer || got.url != want {
+			t.Errorf("%d bytes: got kind %d and %q, want that of a viewer's target and %q", len(location), got.kind, got.url, want)
+		}
 	}
 }

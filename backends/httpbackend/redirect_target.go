@@ -68,7 +68,8 @@ const (
 // redirectTarget is where a redirect leads.
 type redirectTarget struct {
 	kind targetKind
-	// url is the target as the viewer gets it.
+	// url is the target as the viewer gets it. Empty: no viewer gets it, since it is longer than maxRedirectLength, not printable ASCII, or
+	// has a user.
 	url string
 	// address is the target without query, as `address` would name it.
 	address string
@@ -82,21 +83,27 @@ type redirectTarget struct {
 // newRedirectTarget returns where a redirect of the backend at that address leads. A relative one leads to the backend's
 // own authority.
 func newRedirectTarget(address *url.URL, location string) redirectTarget {
-	if len(location) > maxRedirectLength || !isPrintableASCII(location) {
-		return redirectTarget{}
+	isSendable := len(location) <= maxRedirectLength && isPrintableASCII(location)
+	ref, err := url.Parse(escape(location, isPrintable))
+	if err != nil { // an escape that is none
+		isSendable = false
+		ref, err = url.Parse(escape(location, func(c byte) bool { return c != '%' && isPrintable(c) }))
 	}
-	ref, err := url.Parse(location)
 	if err != nil {
 		return redirectTarget{}
 	}
 	u := address.ResolveReference(ref)
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return redirectTarget{}
 	}
+	isSendable = isSendable && u.User == nil
 	t := redirectTarget{
 		url: location, kind: kindOfTarget(address, u), mayBeCheck: mayBeCheck(address, u), repeatsAddress: repeatsAddress(address, u),
 	}
-	if ref.Host == "" {
+	switch {
+	case !isSendable:
+		t.url = ""
+	case ref.Host == "":
 		t.url = u.String()
 	}
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}
@@ -172,8 +179,10 @@ func isMedia(p string) bool {
 }
 
 func isPrintableASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '\\' })
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= 0x7f || !isPrintable(byte(r)) })
 }
+
+func isPrintable(c byte) bool { return c > ' ' && c < 0x7f && c != '\\' }
 
 const (
 	// redirectWindowLength is the time in which answers are compared.

@@ -17,6 +17,7 @@ func TestNewRedirectTarget(t *testing.T) {
 	const (
 		plain  = "http://portal.example.com:8080/api/check"
 		secure = "https://portal.example.com/api/check"
+		unsent = "nothing"
 	)
 	tests := map[string]struct {
 		address, location string
@@ -49,9 +50,9 @@ func TestNewRedirectTarget(t *testing.T) {
 		"the root with its key":                       {"http://portal.example.com?key=1", "https://new.example.com/?key=1", targetMoved, "", "https://new.example.com/"},
 		"no path, a slash":                            {"http://portal.example.com", "http://portal.example.com/", targetOwnPage, "", ""},
 		"no address":                                  {plain, "javascript:alert(1)", targetInvalid, "", ""},
-		"a user":                                      {plain, "http://u:p@promo.example.net/", targetInvalid, "", ""},
+		"a user":                                      {plain, "http://u:p@promo.example.net/", targetViewer, unsent, "http://promo.example.net/"},
 		"no host":                                     {plain, "http:///promo.m3u8", targetInvalid, "", ""},
-		"a space":                                     {plain, "/promo channel.m3u8", targetInvalid, "", ""},
+		"a space":                                     {plain, "/promo channel.m3u8", targetViewer, unsent, "http://portal.example.com:8080/promo%20channel.m3u8"},
 		"a file":                                      {plain, "file:///etc/promo.m3u8", targetInvalid, "", ""},
 	}
 	for name, tt := range tests {
@@ -64,7 +65,7 @@ func TestNewRedirectTarget(t *testing.T) {
 			got := newRedirectTarget(address, tt.location)
 			want := redirectTarget{kind: tt.kind, url: got.url, address: got.address, mayBeCheck: got.mayBeCheck, repeatsAddress: got.repeatsAddress}
 			if tt.url != "" {
-				want.url = tt.url
+				want.url = strings.TrimPrefix(tt.url, unsent)
 			}
 			if tt.names != "" {
 				want.address = tt.names
@@ -95,6 +96,9 @@ func FuzzNewRedirectTarget(f *testing.F) {
 			if got != (redirectTarget{}) {
 				t.Errorf("%q: got %+v for no target", location, got)
 			}
+			return
+		}
+		if got.url == "" { // not sent
 			return
 		}
 		u, err := url.Parse(got.url)
@@ -188,10 +192,12 @@ func TestStatusTable_Classify_RedirectsOverride(t *testing.T) {
 	t.Parallel()
 	const denied, failed = "denied", "failed"
 	const promo, own, itself = "http://promo.example.net/x.m3u8", "http://portal.example.com/login", "http://portal.example.com/check/"
+	const odd, ownOdd = "http://promo.example.net/a b", "/caf\xc3\xa9"
+	long := promo + "?" + strings.Repeat("x", maxRedirectLength)
 	tests := map[Redirects]map[string]string{ // by location: the redirect, or what happens instead
-		RedirectsByTarget: {promo: promo, own: failed, itself: failed, "ftp://x/": denied},
-		RedirectsViewer:   {promo: promo, own: own, itself: itself, "ftp://x/": denied},
-		RedirectsFailure:  {promo: failed, own: failed, itself: failed, "ftp://x/": denied},
+		RedirectsByTarget: {promo: promo, own: failed, itself: failed, "ftp://x/": denied, odd: denied, ownOdd: failed, long: denied},
+		RedirectsViewer:   {promo: promo, own: own, itself: itself, "ftp://x/": denied, odd: denied, ownOdd: denied, long: denied},
+		RedirectsFailure:  {promo: failed, own: failed, itself: failed, "ftp://x/": failed, odd: failed, ownOdd: failed, long: failed},
 	}
 	for redirects, want := range tests {
 		table, err := NewStatusTable(PresetAstra, redirects, nil)
@@ -227,6 +233,18 @@ func TestStatusTable_Classify_RedirectsOverride(t *testing.T) {
 		r := table.Classify("portal", ownAddress(), Response{Status: 403, Header: header("X-Location", own)})
 		if r.Decision.Redirect != own {
 			t.Errorf("%s: got %+v for X-Location, want it relayed", preset, r.Decision)
+		}
+	}
+}
+
+// A move that no viewer can be sent to is noticed like another.
+func TestClient_Interpret_SameUnsentLocationMostly(t *testing.T) {
+	t.Parallel()
+	c := mustClient(t, nil)
+	for i := range 2 * minWindowAnswers {
+		_, err := c.Interpret(Response{Status: 301, Header: header("Location", "https://new.example.com/check?name=caf\xc3\xa9")})
+		if isFailure, isMoved := backends.AsFailure(err) != nil, i >= minWindowAnswers-1; isFailure != isMoved {
+			t.Fatalf("answer %d: got error %v, want a failure: %t", i, err, isMoved)
 		}
 	}
 }

@@ -179,8 +179,14 @@ func (t *StatusTable) readRedirect(c *Classification, outcome Outcome, backend s
 	}
 	target := newRedirectTarget(address, location)
 	switch {
-	case target.kind == targetInvalid:
-		c.raise(backends.AlarmBadHeader, "Location or X-Location is no http or https address: the viewer is not redirected")
+	case target.kind == targetInvalid && isRedirect && t.redirects == RedirectsFailure:
+		c.fail(backend, backends.AlarmBadHeader, fmt.Errorf("status %d with a Location that is no http or https address", a.Status))
+	case target.kind == targetInvalid, target.url == "" && (!isRedirect || t.isForViewer(target)):
+		c.raise(backends.AlarmBadHeader, fmt.Sprintf("Location or X-Location is no http or https address of at most %d bytes in printable "+
+			"ASCII, without a user: the viewer is not redirected", maxRedirectLength))
+		if isRedirect && target.mayBeCheck {
+			c.relayed = target.address
+		}
 	case t.isForViewer(target):
 		c.redirectViewer(outcome, a, target)
 	case !isRedirect: // the status speaks of the viewer, and stands

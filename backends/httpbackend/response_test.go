@@ -105,7 +105,7 @@ func TestStatusTable_Classify_BadHeaders_AllNamed(t *testing.T) {
 		"X-AuthDuration is no number from 1 to 31622400: the decision holds for validity; " +
 		"X-Max-Sessions is no number from 0 to 1000000: sessions.per_user.max_streams holds; " +
 		"X-Unique is neither true nor false: the user may play several streams; " +
-		"Location or X-Location is no http or https address: the viewer is not redirected"
+		"Location or X-Location is no http or https address of at most 2048 bytes in printable ASCII, without a user: the viewer is not redirected"
 	if r.Detail != want || r.Raised != AlarmSet(0).With(backends.AlarmBadHeader) || r.Decision.Verdict != backends.Allowed {
 		t.Errorf("got %s with alarms %b and detail\n%s\nwant\n%s", r.Decision.Verdict, r.Raised, r.Detail, want)
 	}
@@ -162,11 +162,24 @@ func TestStatusTable_Classify_Status(t *testing.T) {
 			want{failure: `check backend "portal": malformed: status 302 redirects to a page of the backend's own`, alarms: itself},
 		},
 		"403 with X-Location on the portal still denies": {PresetAstra, 403, header("X-Location", "http://portal.example.com/promo"), want{verdict: backends.Denied, alarms: itself}},
-		"a script is no place":                           {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a password":                        {PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a line break":                      {PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place with a backslash":                       {PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
-		"a place without end":                            {PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
+		"a login with a letter of no ASCII": {
+			PresetAstra, 302, header("Location", "/login?next=caf\xc3\xa9"),
+			want{failure: `check backend "portal": malformed: status 302 redirects to a page of the backend's own`, alarms: itself},
+		},
+		"a login over TLS with a space, a broken escape and a user": {
+			PresetAstra, 302, header("Location", "https://u:p@portal.example.com/login page/%zz"),
+			want{failure: `check backend "portal": malformed: status 302: the address has moved; set address to https://portal.example.com/check`, alarms: moved},
+		},
+		"a login without end": {
+			PresetAstra, 302, header("Location", "/login?next="+strings.Repeat("x", 2048)),
+			want{failure: `check backend "portal": malformed: status 302 redirects to a page of the backend's own`, alarms: itself},
+		},
+		"a promo with a letter of no ASCII is not sent": {PresetAstra, 302, header("Location", "http://promo.example.net/\xe9"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a script is no place":                          {PresetAstra, 302, header("Location", "javascript:alert(1)"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a password":                       {PresetAstra, 302, header("Location", "http://u:p@promo.example.net/"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a line break":                     {PresetAstra, 403, header("X-Location", "http://a.example/\r\nX: y"), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place with a backslash":                      {PresetAstra, 302, header("Location", `http:\\promo.example.net`), want{verdict: backends.Denied, alarms: badHeader}},
+		"a place without end":                           {PresetAstra, 302, header("Location", "http://a.example/"+strings.Repeat("x", 2048)), want{verdict: backends.Denied, alarms: badHeader}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
