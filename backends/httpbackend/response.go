@@ -112,8 +112,8 @@ func (c *Classification) deniedDecision(a Response) backends.Decision {
 // viewerDecision reads what the answer says of the viewer, whatever the verdict.
 func (c *Classification) viewerDecision(a Response) backends.Decision {
 	d := backends.Decision{Source: backends.FromBackend, Reason: answered(a.Status)}
-	d.User = c.userName(a.Header)
 	d.UserID = c.userID(a.Header)
+	d.User = c.userName(a.Header, d.UserID)
 	seconds := c.number(a.Header, "X-AuthDuration", 1, int64(maxAuthDuration/time.Second), "the decision holds for validity")
 	d.ValidFor = time.Duration(seconds) * time.Second
 	return d
@@ -127,12 +127,16 @@ func answered(status int) string {
 	return "backend answered " + strconv.Itoa(status)
 }
 
-// userName reads the user's name. What cannot be shown of it is left out.
-func (c *Classification) userName(h http.Header) string {
+// userName reads the user's name, as [UserName] shows it.
+func (c *Classification) userName(h http.Header, id string) string {
 	sent := strings.TrimSpace(h.Get("X-Session-Name"))
-	name := PrintableName(sent)
+	name := UserName(sent, id)
 	if name != sent {
-		c.raise(backends.AlarmBadHeader, fmt.Sprintf("X-Session-Name is not printable UTF-8 of at most %d bytes: it is shown in part", maxUserLength))
+		assumed := "it is shown in part"
+		if id == "" {
+			assumed = "it is ignored, and the user's streams are counted by the credentials"
+		}
+		c.raise(backends.AlarmBadHeader, fmt.Sprintf("X-Session-Name is not printable UTF-8 of at most %d bytes: %s", maxUserLength, assumed))
 	}
 	return name
 }
@@ -225,17 +229,22 @@ func movedTo(status int, address string) error {
 	return fmt.Errorf("status %d: the address has moved; set address to %s", status, address)
 }
 
-// PrintableName returns the name without unprintable characters, cut to maxUserLength bytes.
-func PrintableName(name string) string {
-	name = strings.Map(func(r rune) rune {
+// UserName returns the name to show of the user with that id: without unprintable characters, and cut to maxUserLength bytes. Without
+// an id the name identifies the user, and one that would not be shown as a whole is empty, since two users could share a part.
+func UserName(name, id string) string {
+	name = strings.TrimSpace(name)
+	shown := strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsGraphic(r) {
 			return -1
 		}
 		return r
 	}, name)
-	for len(name) > maxUserLength {
-		_, size := utf8.DecodeLastRuneInString(name)
-		name = name[:len(name)-size]
+	for len(shown) > maxUserLength {
+		_, size := utf8.DecodeLastRuneInString(shown)
+		shown = shown[:len(shown)-size]
 	}
-	return strings.TrimSpace(name)
+	if shown = strings.TrimSpace(shown); shown != name && id == "" {
+		return ""
+	}
+	return shown
 }

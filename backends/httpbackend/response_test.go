@@ -65,8 +65,12 @@ func TestStatusTable_Classify_Headers(t *testing.T) {
 		"a user id with a control character":    {header("X-UserId", "a\x01b"), allowed, badHeader},
 		"a user id that is no UTF-8":            {header("X-UserId", "a\xffb"), allowed, badHeader},
 		"a user id without end":                 {header("X-UserId", strings.Repeat("9", 257)), allowed, badHeader},
-		"a name is shown without what is not":   {header("X-Session-Name", " al\x00i\x1b[31mce\xff "), with(func(d *backends.Decision) { d.User = "ali[31mce" }), badHeader},
-		"a name without end is cut":             {header("X-Session-Name", strings.Repeat("é", 300)), with(func(d *backends.Decision) { d.User = strings.Repeat("é", 128) }), badHeader},
+		"a name is shown without what is not":   {header("X-Session-Name", " al\x00i\x1b[31mce\xff ", "X-UserId", "7"), with(func(d *backends.Decision) { d.User, d.UserID = "ali[31mce", "7" }), badHeader},
+		"a name without end is cut":             {header("X-Session-Name", strings.Repeat("é", 300), "X-UserId", "7"), with(func(d *backends.Decision) { d.User, d.UserID = strings.Repeat("é", 128), "7" }), badHeader},
+		"a name alone in another code page":     {header("X-Session-Name", "\xc8\xe2\xe0\xed\xee\xe2-1"), allowed, badHeader},
+		"a name alone without end":              {header("X-Session-Name", strings.Repeat("x", 257)), allowed, badHeader},
+		"a name beside an id that is dropped":   {header("X-Session-Name", "\xcf-1", "X-UserId", "\xcf-1"), allowed, badHeader},
+		"a name alone, with spaces around":      {header("X-Session-Name", " \t alice "), with(func(d *backends.Decision) { d.User = "alice" }), 0},
 		"a number that was rounded":             {header("X-AuthDuration", "180.0"), allowed, badHeader},
 		"a number with a unit":                  {header("X-Max-Sessions", "2 streams"), allowed, badHeader},
 		"an X-Location that is no address":      {header("X-Location", "promo channel"), allowed, badHeader},
@@ -100,8 +104,8 @@ func TestStatusTable_Classify_BadHeaders_AllNamed(t *testing.T) {
 		"X-AuthDuration", "5ecret", "X-Max-Sessions", "5ecret", "X-Unique", "5ecret", "X-UserId", "5ecret\x00", "X-Session-Name", "5ecret\x00",
 		"X-Location", "5ecret 5ecret",
 	)})
-	want := "X-Session-Name is not printable UTF-8 of at most 256 bytes: it is shown in part; " +
-		"X-UserId is not printable UTF-8 of at most 256 bytes: the user's streams are counted by X-Session-Name or the credentials; " +
+	want := "X-UserId is not printable UTF-8 of at most 256 bytes: the user's streams are counted by X-Session-Name or the credentials; " +
+		"X-Session-Name is not printable UTF-8 of at most 256 bytes: it is ignored, and the user's streams are counted by the credentials; " +
 		"X-AuthDuration is no number from 1 to 31622400: the decision holds for validity; " +
 		"X-Max-Sessions is no number from 0 to 1000000: sessions.per_user.max_streams holds; " +
 		"X-Unique is neither true nor false: the user may play several streams; " +

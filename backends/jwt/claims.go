@@ -124,7 +124,7 @@ func (b *Backend) identify(claims jwt.MapClaims) backends.Decision {
 	d.UserID, _ = idClaim(claims, b.cfg.UserClaim)
 	if b.cfg.NameClaim != "" {
 		name, _ := textValue(claims[b.cfg.NameClaim])
-		d.User = httpbackend.PrintableName(name)
+		d.User = httpbackend.UserName(name, d.UserID)
 	}
 	return d
 }

@@ -154,6 +154,8 @@ func TestCheck_UserClaims(t *testing.T) {
 		"a long name is cut": {
 			jwt.MapClaims{"name": strings.Repeat("é", 200)}, "42", strings.Repeat("é", 128), 0,
 		},
+		"a name alone that is unprintable in part": {jwt.MapClaims{"sub": nil, "name": "\u202ealice"}, "", "", 0},
+		"a name alone":            {jwt.MapClaims{"sub": nil, "name": " alice"}, "", "alice", 0},
 		"a name that is a number": {jwt.MapClaims{"name": 7}, "42", "7", 0},
 	}
 	b, _ := newBackend(t, withSecret(func(c *Config) { c.MaxSessionsClaim = "n" }), nil)
