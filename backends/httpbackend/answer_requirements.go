@@ -96,4 +96,4 @@ func webPageHint(a Response) string {
 }
 
 // IsWebPage reports whether the answer's body, as far as it was read, is a web page, which no middleware sends.
-func (a Response) IsWebPage() bool { return a.page != pageNone || isHTML(a.Body) }
+func (a Response) IsWebPage() bool { return a.page >= pageHTML || isHTML(a.Body) }

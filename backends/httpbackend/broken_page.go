@@ -20,8 +20,8 @@ const (
 	// BrokenPageAlarm raises an alarm for a web page. The answer of a page with the signs of an error also holds no longer
 	// than sessions.recheck.min. It is the zero value.
 	BrokenPageAlarm BrokenPage = iota
-	// BrokenPageFailure makes a failure of a page with the signs of an error. The answer waits for the body's end or first
-	// byte.
+	// BrokenPageFailure makes a failure of a page with the signs of an error, and of any text where the contract has none. The answer
+	// waits for the body's end or first byte.
 	BrokenPageFailure
 	// BrokenPageIgnore looks at no body.
 	BrokenPageIgnore
@@ -49,12 +49,15 @@ type page uint8
 
 const (
 	pageNone  page = iota // nothing, or what a program says to a program
+	pageText              // such words, where the contract has none
 	pageHTML              // a web page
 	pageError             // a page with the signs of an error
 )
 
 // String returns what a page is called in alarms and errors. It quotes nothing of the page.
-func (p page) String() string { return [...]string{"no page", "a web page", "an error page"}[p] }
+func (p page) String() string {
+	return [...]string{"no page", "text", "a web page", "an error page"}[p]
+}
 
 // pageFinder finds broken pages.
 type pageFinder struct{ errors *regexp.Regexp }
@@ -93,6 +96,21 @@ func isHTML(text []byte) bool {
 	return strings.HasPrefix(http.DetectContentType(text), "text/html") || bytes.Contains(bytes.ToLower(text), []byte("<html"))
 }
 
+// blank is what a body without a word holds: white space, and the byte order mark of a script.
+const blank = " \t\r\n\ufeff"
+
+// readUnexpected reads the beginning of a body where the contract has none. What PHP writes before an empty one is expected: blanks and
+// warnings, in HTML and in text.
+func (a *Response) readUnexpected(text []byte) {
+	if text = bytes.TrimLeft(text, blank); len(text) == 0 {
+		return
+	}
+	a.page = max(a.page, pageText)
+	a.isUnexpected = !slices.ContainsFunc([]string{"<br />", "Warning: ", "Notice: ", "Deprecated: "}, func(begin string) bool {
+		return bytes.HasPrefix(bytes.TrimPrefix(text, []byte("PHP ")), []byte(begin))
+	})
+}
+
 // mayBePage reports whether an answer's body can be a page, by its Content-Type. A program that failed leaves the type that it
 // had set for its answer, or none.
 func mayBePage(h http.Header) bool {
@@ -113,7 +131,7 @@ func startsAsDeclared(h http.Header, text []byte) bool {
 	if !strings.HasSuffix(kind, "/json") && !strings.HasSuffix(kind, "+json") {
 		return false
 	}
-	text = bytes.TrimLeft(text, " \t\r\n\ufeff")
+	text = bytes.TrimLeft(text, blank)
 	return len(text) > 0 && bytes.IndexByte([]byte(`{["-0123456789tfn`), text[0]) >= 0
 }
 
@@ -125,18 +143,17 @@ func (c *Client) noteLatePage(h http.Header, text []byte) {
 }
 
 // readPage reads what the page that came with an allowing answer means.
-func (c *Client) readPage(r *Classification, p page) {
-	if c.brokenPage == BrokenPageIgnore || p == pageNone {
+func (c *Client) readPage(r *Classification, a Response) {
+	if c.brokenPage == BrokenPageIgnore || a.page == pageNone {
 		return
 	}
-	text := "allowed, but with " + p.String()
+	text := "allowed, but with " + a.page.String()
 	r.raise(backends.AlarmBrokenPage, text)
 	switch {
-	case p != pageError:
-	case c.brokenPage == BrokenPageFailure:
+	case c.brokenPage == BrokenPageFailure && (a.page == pageError || a.isUnexpected):
 		r.Failure = &backends.Failure{Kind: backends.FailureMalformed, Backend: c.name, Err: fmt.Errorf("%s in its body", text)}
-	default:
+	case a.page == pageError:
 		r.Decision.ValidFor = backends.ShortestValidity
-		r.Decision.Reason += ", with " + p.String()
+		r.Decision.Reason += ", with " + a.page.String()
 	}
 }

@@ -77,6 +77,8 @@ type Call struct {
 	Credentials []backends.Header
 	// NeedsBody makes [Client.Do] read the body of an allowing answer.
 	NeedsBody bool
+	// IsBodyless says that an allowing answer has no body by the contract.
+	IsBodyless bool
 }
 
 // NewClient returns the client of the named backend. It fails if the config is invalid or one of its files cannot be read.
@@ -197,6 +199,9 @@ func (c *Client) readBody(ctx context.Context, x *exchange, a *Response, call Ca
 	}
 	if !call.NeedsBody && c.mayBeBroken(*a) {
 		a.page = c.pages.find(a.Header, text[:min(len(text), maxPage)])
+		if call.IsBodyless {
+			a.readUnexpected(text)
+		}
 	}
 	return text, err
 }
@@ -257,7 +262,7 @@ func (c *Client) checkAllowed(r *Classification, a Response) {
 	case unmet == nil && a.WasRedirected && a.IsWebPage():
 		r.fail(c.name, backends.AlarmRedirectToItself, errLoginPage)
 	case unmet == nil && c.requirements.body == nil: // a body that is required is no page by itself
-		c.readPage(r, a.page)
+		c.readPage(r, a)
 	case unmet == nil:
 	case c.requirements.onUnmet == UnmetRequirementFailure:
 		r.fail(c.name, backends.AlarmUnexpectedAnswer, fmt.Errorf("allowed, but %w%s", unmet, webPageHint(a)))

@@ -30,7 +30,9 @@ type Response struct {
 	// WasRedirected reports that the answer comes from the target of a redirect.
 	WasRedirected bool
 
-	page page // what the beginning of an allowing answer's body looks like, where the contract has none
+	page page // what the beginning of an allowing answer's body looks like, where the decision does not need it
+	// isUnexpected: the contract has no body, and this one has more than warnings.
+	isUnexpected bool
 }
 
 // Classification is what an answer means.

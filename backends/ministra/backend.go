@@ -28,5 +28,6 @@ func (b *Backend) Check(ctx context.Context, r *backends.Request) (backends.Deci
 		Query:       r.Query,
 		Header:      httpbackend.AstraHeaders(r),
 		Credentials: r.Headers,
+		IsBodyless:  true,
 	})
 }

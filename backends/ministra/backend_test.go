@@ -1,6 +1,8 @@
 package ministra
 
 import (
+	"io"
+	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -150,6 +152,77 @@ func TestCheck_NoPortalResponse_Failure(t *testing.T) {
 				t.Errorf("got alarms %b, want %b", got, tt.alarm)
 			}
 		})
+	}
+}
+
+// The script's yes has no body. Any other text is another page's, but PHP's warnings are the script's.
+func TestCheck_AllowedWithBody(t *testing.T) {
+	t.Parallel()
+	const alarm, failure, ignore = httpbackend.BrokenPageAlarm, httpbackend.BrokenPageFailure, httpbackend.BrokenPageIgnore
+	const index = "<!doctype html><html><head><title>TV</title></head><div id=app></div>"
+	tests := map[string]struct {
+		contentType, body string
+		meaning           httpbackend.BrokenPage
+		want              backends.Verdict // pending: a failure
+		isAlarm           bool
+	}{
+		"white space":                 {"text/html; charset=UTF-8", "\r\n \n", failure, backends.Allowed, false},
+		"a byte order mark":           {"text/html; charset=UTF-8", "\ufeff\n", failure, backends.Allowed, false},
+		"PHP's warning":               {"text/html; charset=UTF-8", "<br />\n<b>Warning</b>:  Undefined variable $uid in <b>/srv/chk.php</b>", failure, backends.Allowed, true},
+		"PHP's notice in text":        {"text/html; charset=UTF-8", "\nNotice: Undefined index: uid in /srv/chk.php on line 3", failure, backends.Allowed, true},
+		"PHP's log":                   {"text/html; charset=UTF-8", "PHP Deprecated:  x", failure, backends.Allowed, true},
+		"PHP's fatal error":           {"text/html; charset=UTF-8", "<br />\n<b>Fatal error</b>:  Uncaught Error", failure, backends.Pending, true},
+		"what load.php says":          {"text/html; charset=UTF-8", "Identification failed", failure, backends.Pending, true},
+		"JSON":                        {"application/json", `{"js":[],"text":""}`, failure, backends.Pending, true},
+		"a page for every path":       {"text/html", index, failure, backends.Pending, true},
+		"a page, where that is known": {"text/html", index, alarm, backends.Allowed, true},
+		"text, where that is known":   {"text/html", "OK", alarm, backends.Allowed, true},
+		"text, where nobody wants to": {"text/html", "OK", ignore, backends.Allowed, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startPortal(t, func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				w.Header().Set("Content-Type", tt.contentType)
+				_, _ = io.WriteString(w, tt.body)
+			})
+			cfg := DefaultConfig()
+			cfg.HTTP.Address, cfg.HTTP.BrokenPage = s.URL(), tt.meaning
+			b, err := New("portal", cfg, httpbackend.Deps{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(b.Close)
+			d, err := b.Check(t.Context(), backendtest.NewRequest(token))
+			f := backends.AsFailure(err)
+			if isFailure := f != nil && f.Kind == backends.FailureMalformed; d.Verdict != tt.want || isFailure != (tt.want == backends.Pending) {
+				t.Errorf("got %s and error %v, want %s", d.Verdict, err, tt.want)
+			}
+			if got := b.ContractAlarms().Active().Has(backends.AlarmBrokenPage); got != tt.isAlarm {
+				t.Errorf("got an alarm: %t, want %t", got, tt.isAlarm)
+			}
+		})
+	}
+}
+
+func TestConfig_Warnings(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]string{
+		"http://host/stalker_portal":                                       "",
+		"http://host/stalker_portal/server/api/chk_flussonic_tmp_link.php": "",
+		"http://host/p?a=load.php":                                         "",
+		"http://host/stalker_portal/server/load.php?a=1": "address: ends in load.php, which is called as it is and may answer 200 to anybody; " +
+			"want the portal's URL, or that of its chk_flussonic_tmp_link.php",
+	} {
+		cfg := DefaultConfig()
+		cfg.HTTP.Address = address
+		got := ""
+		if err := cfg.Warnings(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", address, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package ministra
 
 import (
+	"fmt"
+	"path"
 	"strings"
 
 	"usher/backends/httpbackend"
@@ -16,7 +18,7 @@ type Config struct {
 }
 
 // DefaultConfig returns all defaults. Only the address has none. A portal's script that fails still answers 200, with PHP's
-// error in the body, and its yes would hold for ten hours: so that is a failure.
+// error in the body, as does another page of the portal with its text, and their yes would hold for ten hours: so that is a failure.
 func DefaultConfig() Config {
 	cfg := Config{HTTP: httpbackend.DefaultConfig()}
 	cfg.HTTP.BrokenPage = httpbackend.BrokenPageFailure
@@ -28,6 +30,16 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.withEndpoint().Validate() }
+
+// Warnings says what allowed settings cost, beside those of every HTTP backend.
+func (c Config) Warnings() error {
+	place, _, _ := strings.Cut(c.HTTP.Address, "?")
+	if script := path.Base(place); strings.HasSuffix(script, ".php") && !strings.HasPrefix(script, "chk_") {
+		return fmt.Errorf("address: ends in %s, which is called as it is and may answer 200 to anybody; want the portal's URL, or that of its %s",
+			script, path.Base(checkPath))
+	}
+	return nil
+}
 
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {

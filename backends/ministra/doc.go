@@ -31,8 +31,10 @@
 //   - The viewer's query is passed on byte for byte.
 //
 // Decided: a script that fails answers 200 with PHP's error in its body, and without display_errors 500. So the body of a
-// yes, which is empty, is waited for to its end or first byte, and an error page is a failure (broken_page: failure).
-// An address whose path ends in .php is complete, and nothing is appended to it. An empty token is checked
+// yes, which is empty, is waited for to its end or first byte. An error page is a failure (broken_page: failure), and so is any other
+// text, for example that of /server/load.php, which set-top boxes get as the portal's URL, or of a site that answers every path: its
+// yes would hold for ten hours. PHP's warnings before an empty body are an alarm alone. An address whose path ends in .php is
+// complete, and nothing is appended to it; `usher validate` warns of one that is no check. An empty token is checked
 // like any other, since only the portal knows what it calls empty; `required` of a route saves the call.
 // Refused: the portal's other links (Wowza, nginx, Nimble, EdgeCast, Akamai), whose servers check them by themselves.
 package ministra
