@@ -342,6 +342,8 @@ func (c Config) validateOrigins() error {
 				errs = append(errs, fmt.Errorf("%s: %w", key, err))
 			} else if upstream.Canonical(u.Scheme, u.Host) == "" {
 				errs = append(errs, fmt.Errorf("%s: %q is no host; want a name of letters, digits, - and _, or an address", key, u.Host))
+			} else if u.User != nil && setting.HasHeader(c.Origins[name].Upstream.Headers, "Authorization") {
+				errs = append(errs, fmt.Errorf("%s: has a user, and headers.Authorization is sent in its place; keep one of them", key))
 			}
 		})
 	}

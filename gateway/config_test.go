@@ -105,11 +105,15 @@ func TestConfig_Validate(t *testing.T) {
 			"origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }\n" +
 				`routes[0].origin: "o" is not among origins; there are none`,
 		},
-		"an origin of nothing":       {func(c *Config) { c.Origins["p"] = nil }, `origins.p.url: "": want http://host:port or https://host:port, with or without a path`},
-		"an origin without scheme":   {func(c *Config) { c.Origins["o"].URL = "10.0.0.5:8000" }, `origins.o.url: "10.0.0.5:8000": want http://host:port or https://host:port, with or without a path`},
-		"an origin of another kind":  {func(c *Config) { c.Origins["o"].URL = "rtsp://10.0.0.5" }, `origins.o.url: "rtsp://10.0.0.5": want http://host:port or https://host:port, with or without a path`},
-		"an origin of no host name":  {func(c *Config) { c.Origins["o"].URL = "http://10.0“.0.5/" }, `origins.o.url: "10.0“.0.5" is no host; want a name of letters, digits, - and _, or an address`},
-		"an origin with a fragment":  {func(c *Config) { c.Origins["o"].URL = "http://10.0.0.5/#x" }, `origins.o.url: "http://10.0.0.5/#x": want http://host:port or https://host:port, with or without a path`},
+		"an origin of nothing":      {func(c *Config) { c.Origins["p"] = nil }, `origins.p.url: "": want http://host:port or https://host:port, with or without a path`},
+		"an origin without scheme":  {func(c *Config) { c.Origins["o"].URL = "10.0.0.5:8000" }, `origins.o.url: "10.0.0.5:8000": want http://host:port or https://host:port, with or without a path`},
+		"an origin of another kind": {func(c *Config) { c.Origins["o"].URL = "rtsp://10.0.0.5" }, `origins.o.url: "rtsp://10.0.0.5": want http://host:port or https://host:port, with or without a path`},
+		"an origin of no host name": {func(c *Config) { c.Origins["o"].URL = "http://10.0“.0.5/" }, `origins.o.url: "10.0“.0.5" is no host; want a name of letters, digits, - and _, or an address`},
+		"an origin with a fragment": {func(c *Config) { c.Origins["o"].URL = "http://10.0.0.5/#x" }, `origins.o.url: "http://10.0.0.5/#x": want http://host:port or https://host:port, with or without a path`},
+		"two passwords for a fallback": {func(c *Config) {
+			c.Origins["o"].Fallback = []string{"http://u:5ecret@b/"}
+			c.Origins["o"].Upstream.Headers = map[string]setting.Secret{"authorization": "Bearer x"}
+		}, `origins.o.fallback[0]: has a user, and headers.Authorization is sent in its place; keep one of them`},
 		"a fallback without a host":  {func(c *Config) { c.Origins["o"].Fallback = []string{"http://a", "http:///x"} }, `origins.o.fallback[1]: "http:///x": want http://host:port or https://host:port, with or without a path`},
 		"several origins at a time":  {func(c *Config) { c.Origins["b"], c.Origins["a"] = &OriginConfig{URL: "b"}, &OriginConfig{URL: "a"} }, "origins.a.url: \"a\": want http://host:port or https://host:port, with or without a path\norigins.b.url: \"b\": want http://host:port or https://host:port, with or without a path"},
 		"no routes":                  {func(c *Config) { c.Routes = nil }, `routes: none; want at least one, such as { path: "/play/{channel}/*", origin: …, backend: … }`},

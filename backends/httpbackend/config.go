@@ -126,7 +126,10 @@ func (c Config) Warnings() error {
 }
 
 func (c Config) validateHeaders() error {
-	var errs []error
+	errs := []error{setting.ValidateHeaderNames("headers", c.Headers)}
+	if u, err := parseAddress(c.Address); err == nil && u.User != nil && setting.HasHeader(c.Headers, "Authorization") {
+		errs = append(errs, errors.New("headers.Authorization: is sent in the place of the user and password of address; keep one of them"))
+	}
 	for name, value := range c.Headers {
 		switch {
 		case !isToken(name) || slices.Contains(connectionHeaders(), strings.ToLower(name)):

@@ -56,6 +56,16 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"Host": "x"} },
 			[]string{"headers.Host: not a header that can be set"},
 		},
+		"a header in two spellings": {
+			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"X-Key": "a", "x-key": "b"} },
+			[]string{"headers.x-key: is headers.X-Key in another spelling; keep one of them"},
+		},
+		"a password and an Authorization": {
+			func(c *httpbackend.Config) {
+				c.Address, c.Headers = "http://u:5ecret@portal.example.com/", map[string]setting.Secret{"authorization": "Bearer x"}
+			},
+			[]string{"headers.Authorization: is sent in the place of the user and password of address; keep one of them"},
+		},
 		"a header value with a line break": {
 			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"X-Key": "5ecret\n"} },
 			[]string{"headers.X-Key: the value holds control characters or is too long"},

@@ -55,7 +55,7 @@ func (r RedirectHost) MarshalYAML() (any, error) {
 // Validate returns an error for every invalid setting.
 func (c Config) Validate() error {
 	_, err := NewHosts(nil, nil, c)
-	errs := []error{err, c.TLS.Validate()}
+	errs := []error{err, c.TLS.Validate(), setting.ValidateHeaderNames("headers", c.Headers)}
 	for name, value := range c.Headers {
 		switch {
 		case !isToken(name), slices.Contains(ownHeaders(), strings.ToLower(name)):

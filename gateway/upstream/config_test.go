@@ -39,6 +39,7 @@ func TestConfig_Validate(t *testing.T) {
 		"a header that is none":      {Config{Headers: map[string]setting.Secret{"User Agent": "x"}}, `headers.User Agent: is not a header field that can be set`},
 		"the connection's header":    {Config{Headers: map[string]setting.Secret{"Host": "x"}}, `headers.Host: is not a header field that can be set`},
 		"the gateway's header":       {Config{Headers: map[string]setting.Secret{"Range": "x"}}, `headers.Range: is not a header field that can be set`},
+		"a header in two spellings":  {Config{Headers: map[string]setting.Secret{"X-Key": "a", "x-key": "b"}}, `headers.x-key: is headers.X-Key in another spelling; keep one of them`},
 		"a value of two lines":       {Config{Headers: map[string]setting.Secret{"X-Key": "5ecret\r\nX: y"}}, `headers.X-Key: the value has control characters`},
 	} {
 		t.Run(name, func(t *testing.T) {

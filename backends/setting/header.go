@@ -1,0 +1,34 @@
+package setting
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ValidateHeaderNames reports header fields that are given in two spellings, of which a request would have either. key is the setting's.
+func ValidateHeaderNames(key string, headers map[string]Secret) error {
+	var errs []error
+	first := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
+		lower := strings.ToLower(name)
+		if other, isKnown := first[lower]; isKnown {
+			errs = append(errs, fmt.Errorf("%s.%s: is %s.%s in another spelling; keep one of them", key, name, key, other))
+			continue
+		}
+		first[lower] = name
+	}
+	return errors.Join(errs...)
+}
+
+// HasHeader reports whether the header fields have one of that name, in any spelling.
+func HasHeader(headers map[string]Secret, name string) bool {
+	for other := range headers {
+		if strings.EqualFold(other, name) {
+			return true
+		}
+	}
+	return false
+}
