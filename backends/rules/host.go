@@ -3,7 +3,10 @@ package rules
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
+
+	"golang.org/x/net/idna"
 
 	"usher/backends/setting"
 )
@@ -20,7 +23,31 @@ func validateHost(pattern string) error {
 	if name == "" || strings.ContainsAny(name, "*/:@?#\\ ") || name != strings.Trim(name, ".") {
 		return fmt.Errorf("%q: want a host such as tv.example.com or *.example.com, without scheme, port and path", pattern)
 	}
+	if _, err := asciiHost(name); err != nil {
+		return fmt.Errorf("%q: is no name that DNS can have: %w", pattern, err)
+	}
 	return nil
+}
+
+// asciiHost returns a name as DNS and most requests have it: "xn--…" where it has other letters.
+func asciiHost(name string) (string, error) {
+	if !strings.ContainsFunc(name, func(r rune) bool { return r >= 0x80 }) {
+		return name, nil
+	}
+	return idna.Lookup.ToASCII(name)
+}
+
+// asciiPatterns returns the patterns, and beside one with other letters the same as most requests have it. Config.Validate reports those
+// that are none. A request's name stays as it came, since other letters than ASCII's may be mapped to these.
+func asciiPatterns(patterns []string) []string {
+	all := slices.Clone(patterns)
+	for _, p := range patterns {
+		name := strings.TrimPrefix(p, "*.")
+		if ascii, err := asciiHost(name); err == nil && ascii != name {
+			all = append(all, strings.TrimSuffix(p, name)+ascii)
+		}
+	}
+	return all
 }
 
 // hostWithoutPort returns the name in a Host header: without port, brackets, and the trailing dot of a full name.

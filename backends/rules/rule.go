@@ -29,6 +29,7 @@ func newRule(key string, r Rule, member *backends.Member) (rule, error) {
 		decision: decisionFor(key, r.Action),
 		member:   member, onYes: r.OnAllow.orDefault(Allow), onNo: r.OnDeny.orDefault(Deny), onFailure: r.OnFailure.orDefault(Fail),
 	}
+	compiled.Hosts, compiled.Referers = asciiPatterns(r.Hosts), asciiPatterns(r.Referers)
 	for _, s := range r.Addresses {
 		network, err := parsePrefix(s)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -30,6 +31,9 @@ type TLSConfig struct {
 func (c TLSConfig) Validate() error {
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		return errors.New("tls.cert_file: needs key_file beside it, and the other way round")
+	}
+	if strings.ContainsFunc(c.ServerName, func(r rune) bool { return r >= 0x80 }) {
+		return fmt.Errorf(`tls.server_name: %q: write the name as certificates have it, "xn--…"`, c.ServerName)
 	}
 	return nil
 }

@@ -146,6 +146,8 @@ func TestTLSConfig_Validate(t *testing.T) {
 		"both":                {setting.TLSConfig{CertFile: "a", KeyFile: "b"}, ""},
 		"a certificate alone": {setting.TLSConfig{CertFile: "a"}, half},
 		"a key alone":         {setting.TLSConfig{KeyFile: "b"}, half},
+		"a name":              {setting.TLSConfig{ServerName: "xn--b1a5a.xn--p1ai"}, ""},
+		"a name as typed":     {setting.TLSConfig{ServerName: "тв.рф"}, `tls.server_name: "тв.рф": write the name as certificates have it, "xn--…"`},
 	} {
 		got := ""
 		if err := tt.cfg.Validate(); err != nil {
