@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/gateway/edge"
 )
 
 // credentialsOf returns what the route counts as credentials in the given query, the path and the header. The target opens
@@ -33,6 +34,25 @@ func credentialsOf(t *target, req *Request, query, ticketParameter string) backe
 func (t *target) namesCredential(name string) bool {
 	c := &t.route.config
 	return slices.Contains(c.Credentials, name) || slices.Contains(c.Required, name) || t.mapping.viewer.index(name) >= 0
+}
+
+// queryAtEdge returns the viewer's query, with the token that the edge reports beside it if the query has none, and shows no other
+// credentials or the route wants a token. Directives are no credentials.
+func (t *target) queryAtEdge(q *edge.CheckRequest, ticketParameter string) string {
+	const name = "token"
+	if q.Token == "" {
+		return q.Query
+	}
+	isNamed := slices.ContainsFunc(strings.Split(q.Query, "&"), func(pair string) bool { return parameterName(pair) == name })
+	hasOthers := !t.namesCredential(name) && t.route.credentialQuery(q.Query, ticketParameter) != ""
+	if isNamed || hasOthers {
+		return q.Query
+	}
+	own := name + "=" + url.QueryEscape(q.Token)
+	if q.Query == "" {
+		return own
+	}
+	return q.Query + "&" + own
 }
 
 // credentialQuery keeps the parameters that are credentials, byte for byte and in order.

@@ -144,7 +144,7 @@ func (g *Gateway) answerEdge(ctx context.Context, check *edgeCheck, resp *Respon
 	} else {
 		q := &check.request
 		check.viewer = Request{
-			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: q.Query,
+			Method: q.Method, Scheme: q.Scheme, Host: q.Host, Path: q.Path, Query: t.queryAtEdge(q, g.options.Config.Tickets.Parameter),
 			edgeCheck: q, edgeAddr: check.edgeAddr, isPublish: q.IsPublish,
 		}
 		check.header.Request = q

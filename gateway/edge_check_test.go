@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,50 @@ func TestServe_RoutesThatShareAnEndpoint_MatchByPathAndHost(t *testing.T) {
 }
 
 // TestServe_NoRouteAtEdge_Warns has an edge ask for a path of no route. The warning names a route of that edge.
+// Flussonic reports the viewer's token beside a query that need not hold it: players drop it from the playlists that they ask for again.
+func TestServe_FlussonicToken_BesideQuery(t *testing.T) {
+	t.Parallel()
+	required := func(r *RouteConfig) { r.Required = []string{"token"} }
+	tests := map[string]struct {
+		route func(*RouteConfig)
+		qs    string
+		want  string // the query that opens the session; empty: refused without a check
+	}{
+		"the query has it":                        {required, "token=2&x=a%2Fb", "token=2&x=a%2Fb"},
+		"no query":                                {required, "", "token=a%2Bb"},
+		"directives alone":                        {required, "_HLS_msn=5&_HLS_part=1", "token=a%2Bb"},
+		"what defeats caches":                     {required, "_=1700000000", "token=a%2Bb"},
+		"what a player reports":                   {required, "CMCD=bl%3D1", "token=a%2Bb"},
+		"another parameter, where it is required": {required, "utc=5", "utc=5&token=a%2Bb"},
+		"an empty one is no other's":              {required, "token=", ""},
+		"another credential":                      {nil, "user=me", "user=me"},
+		"directives, where all is a credential":   {nil, "_HLS_msn=5", "token=a%2Bb"},
+		"another one that is required":            {func(r *RouteConfig) { r.Required = []string{"user"} }, "user=me", "user=me"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var edits []func(*RouteConfig)
+			if tt.route != nil {
+				edits = append(edits, tt.route)
+			}
+			g := newEdgeTestGateway(t, nil, edgeRoute(edge.Flussonic, edits...))
+			q := url.Values{
+				"name": {"a001"}, "ip": {"192.0.2.7"}, "proto": {"hls"}, "request_type": {"update_session"}, "session_id": {"s1"},
+				"token": {"a+b"}, "qs": {tt.qs},
+			}
+			g.get(t, "/auth?"+q.Encode())
+			got := ""
+			for _, a := range g.table.openRequests() {
+				got = a.Request.Query
+			}
+			if got != tt.want {
+				t.Errorf("opened with the query %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestServe_NoRouteAtEdge_Warns(t *testing.T) {
 	t.Parallel()
 	named := func(name string) func(*RouteConfig) {

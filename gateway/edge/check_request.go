@@ -38,6 +38,8 @@ type CheckRequest struct {
 	Path string
 	// Query is raw, without '?'.
 	Query string
+	// Token is what Flussonic reports beside the query, or empty: the viewer's parameter of that name, or one that it made.
+	Token string
 	// Address is the viewer's, or the zero value if the edge does not report it.
 	Address   netip.Addr
 	UserAgent string

@@ -124,7 +124,7 @@ func TestDialect_Decode_FlussonicPlay(t *testing.T) {
 				"bytes=0&qs=token%3D60334b207baa%26x%3Da%252Fb&user_agent=curl%2F7.68.0&referer=http%3A%2F%2Fya.ru%2F%3Ftoken%3D456%26name%3Dlalala&" +
 				"host=tv.example.com%3A8080&dvr=true", Host: "usher:8080", Header: headerOf("User-Agent: Flussonic")},
 			want: CheckRequest{
-				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb",
+				Method: "GET", Host: "tv.example.com:8080", Path: "/live/ustream", Query: "token=60334b207baa&x=a%2Fb", Token: "60334b207baa",
 				Address: addr("192.0.2.7"), UserAgent: "curl/7.68.0", Referer: "http://ya.ru/?token=456&name=lalala",
 				Channel: "live/ustream", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", Protocol: "hls", IsArchive: true,
 			},
@@ -132,13 +132,13 @@ func TestDialect_Decode_FlussonicPlay(t *testing.T) {
 		"without counters, and with a token that it made for a viewer who sent no query": {
 			in: HTTPRequest{Query: "name=cam0&ip=2001:db8::7&proto=hls&request_type=new_session&session_id=s&token=a%2Bb+c"},
 			want: CheckRequest{
-				Method: "GET", Path: "/cam0", Query: "token=a%2Bb+c", Address: addr("2001:db8::7"), Channel: "cam0", EdgeSession: "s",
+				Method: "GET", Path: "/cam0", Token: "a+b c", Address: addr("2001:db8::7"), Channel: "cam0", EdgeSession: "s",
 				Protocol: "hls",
 			},
 		},
-		"the viewer's own query and not the token": {
+		"the viewer's own query and the token that it made": {
 			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=user%3Dme&token=made"},
-			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "user=me", Address: addr("192.0.2.7"), Channel: "cam0"},
+			want: CheckRequest{Method: "GET", Path: "/cam0", Query: "user=me", Token: "made", Address: addr("192.0.2.7"), Channel: "cam0"},
 		},
 		"neither query nor token": {
 			in:   HTTPRequest{Query: "name=cam0&ip=192.0.2.7&qs=&token="},
@@ -190,7 +190,7 @@ func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 				"token": "60334b207baa", "duration": 2, "bytes": 12345, "qs": "token=60334b207baa",
 				"user_agent": "curl%2F7.68.0", "referer": "hey.com"}`),
 			want: CheckRequest{
-				Method: "GET", Path: "/fake", Query: "token=60334b207baa", Address: addr("10.77.0.150"),
+				Method: "GET", Path: "/fake", Query: "token=60334b207baa", Token: "60334b207baa", Address: addr("10.77.0.150"),
 				UserAgent: "curl%2F7.68.0", // as it came
 				Referer:   "hey.com", Channel: "fake", EdgeSession: "6217fd62-16da-4206-9da9-0173d7552a14", IsPublish: true,
 				Protocol: "hls",
@@ -199,7 +199,7 @@ func TestDialect_Decode_FlussonicPublish(t *testing.T) {
 		"numbers are texts, and other kinds are left out": {
 			in: post(`{"name": "fake", "ip": "10.77.0.150", "qs": null, "token": 17, "host": ["a"], "referer": {"a": "b"}, "user_agent": true}`),
 			want: CheckRequest{
-				Method: "GET", Path: "/fake", Query: "token=17", Address: addr("10.77.0.150"), Channel: "fake", IsPublish: true,
+				Method: "GET", Path: "/fake", Token: "17", Address: addr("10.77.0.150"), Channel: "fake", IsPublish: true,
 			},
 		},
 		"the last of two names": {

@@ -34,6 +34,10 @@
 // of fingerprints is the node's own. An edge's session id reaches backends of its own contract alone; for others, whose ids
 // have another form, one is derived from ours. Usher counts a session's checks itself, since it checks when the edge does not.
 //
+// Decided: the token that Flussonic reports is a credential where its qs has none, or where the route wants a token and qs has no
+// parameter of that name: players drop it from the playlists that they ask for again, and append directives. Beside other credentials
+// it may be one that Flussonic made.
+//
 // Refused: 200 for OPTIONS, whatever its header says, on a route that enforces. A browser's preflight shows no credentials, and looks
 // like any viewer's OPTIONS, for which an origin that ignores methods sends the media. So the samples let the edge answer OPTIONS
 // itself, without Usher.

@@ -34,19 +34,10 @@ func decodeFlussonic(in *HTTPRequest, q *CheckRequest) error {
 		return fmt.Errorf("ip: %w", errMissing)
 	}
 	q.Path = "/" + (&url.URL{Path: q.Channel}).EscapedPath()
-	q.Query = flussonicQuery(get("qs"), get("token"))
+	q.Query, q.Token = get("qs"), get("token")
 	q.UserAgent, q.Referer, q.Host = get("user_agent"), get("referer"), get("host")
 	q.EdgeSession, q.Protocol, q.IsArchive = get("session_id"), get("proto"), get("dvr") == "true"
 	return nil
-}
-
-// flussonicQuery returns the viewer's own query. If the viewer sent none, Flussonic may have made a token, which is then
-// the only credential.
-func flussonicQuery(qs, token string) string {
-	if qs == "" && token != "" {
-		return "token=" + url.QueryEscape(token)
-	}
-	return qs
 }
 
 // readJSON reads an object's texts and numbers. It drops fields of other types, none of which is needed.
