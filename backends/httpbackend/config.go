@@ -110,7 +110,19 @@ func (c Config) Validate() error {
 	if c.MaxBodySize < 1 {
 		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
-	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateSignature())...)
+	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateTLSUse(), c.validateSignature())...)
+}
+
+// validateTLSUse reports settings of TLS for calls that have none. A redirect that is followed may lead to where TLS is.
+func (c Config) validateTLSUse() error {
+	u, err := parseAddress(c.Address)
+	if err != nil || u.Scheme == "https" || c.TLS == (setting.TLSConfig{}) {
+		return nil
+	}
+	if table, err := NewStatusTable(c.Preset, c.Redirects, c.Statuses); err != nil || table.followsAny() {
+		return nil
+	}
+	return errors.New("tls: has no effect, since address begins with http://; want https://, or no tls")
 }
 
 // Warnings says what allowed settings cost.
@@ -147,6 +159,11 @@ func (c Config) validateSignature() error {
 		return nil
 	}
 	errs := []error{c.Signature.Validate()}
+	for i, name := range c.Signature.SignedHeaders {
+		if slices.Contains(connectionHeaders(), strings.ToLower(name)) {
+			errs = append(errs, fmt.Errorf("signature.signed_headers[%d]: %q belongs to the connection, and is not known when the call is signed", i, name))
+		}
+	}
 	for _, set := range [...]struct{ key, name string }{
 		{"header", c.Signature.Header}, {"timestamp_header", c.Signature.TimestampHeader},
 	} {

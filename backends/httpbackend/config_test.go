@@ -56,6 +56,27 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"Host": "x"} },
 			[]string{"headers.Host: not a header that can be set"},
 		},
+		"a signed header of the connection": {
+			func(c *httpbackend.Config) {
+				c.Signature.Keys = []setting.Key{{ID: "a", Secret: "0123456789abcdefXYZ"}}
+				c.Signature.SignedHeaders = []string{"X-Real-IP", "host"}
+			},
+			[]string{`signature.signed_headers[1]: "host" belongs to the connection, and is not known when the call is signed`},
+		},
+		"tls without TLS": {
+			func(c *httpbackend.Config) { c.TLS.ServerName = "portal.example.com" },
+			[]string{"tls: has no effect, since address begins with http://; want https://, or no tls"},
+		},
+		"tls with TLS": {
+			func(c *httpbackend.Config) {
+				c.Address, c.TLS.ServerName = "https://portal.example.com/check", "portal.example.com"
+			}, nil,
+		},
+		"tls for a redirect that is followed": {
+			func(c *httpbackend.Config) {
+				c.Redirects, c.TLS.ServerName = httpbackend.RedirectsFollow, "portal.example.com"
+			}, nil,
+		},
 		"a header in two spellings": {
 			func(c *httpbackend.Config) { c.Headers = map[string]setting.Secret{"X-Key": "a", "x-key": "b"} },
 			[]string{"headers.x-key: is headers.X-Key in another spelling; keep one of them"},
@@ -71,7 +92,7 @@ func TestConfig_Validate(t *testing.T) {
 			[]string{"headers.X-Key: the value holds control characters or is too long"},
 		},
 		"a certificate without its key": {
-			func(c *httpbackend.Config) { c.TLS.CertFile = "x.pem" },
+			func(c *httpbackend.Config) { c.Address, c.TLS.CertFile = "https://portal.example.com/check", "x.pem" },
 			[]string{"tls.cert_file: needs key_file beside it, and the other way round"},
 		},
 		"a status of no sense": {

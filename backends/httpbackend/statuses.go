@@ -147,6 +147,11 @@ func (t *StatusTable) meaningOf(status int) statusMeaning {
 // Follows reports whether a redirect with that status is followed.
 func (t *StatusTable) Follows(status int) bool { return t.meaningOf(status).outcome == OutcomeFollow }
 
+// followsAny reports whether redirects with any status are followed.
+func (t *StatusTable) followsAny() bool {
+	return slices.ContainsFunc(t.meanings[:], func(m statusMeaning) bool { return m.outcome == OutcomeFollow })
+}
+
 // statusRange parses "404" or "5xx".
 func statusRange(pattern string) (first, last int, err error) {
 	wrong := fmt.Errorf("statuses.%s: want a status such as 404 or a class such as 5xx", pattern)
