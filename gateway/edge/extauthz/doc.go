@@ -3,7 +3,8 @@
 //
 //	field                                             meaning
 //	attributes.request.http.path, .method, .host …    what the viewer wants
-//	attributes.source.address                         the viewer's address: the peer of the connection to Envoy
+//	attributes.source.address                         the viewer's address: the peer of the connection to Envoy, or, if that peer
+//	                                                  is in trusted_proxies, what it says in X-Forwarded-For
 //	attributes.request.http.headers                   the viewer's header
 //
 // Entry points: [Server.Run] serves the listener, [Server.Check] answers one check; both are in server.go. response.go
@@ -22,7 +23,7 @@
 // Decided: the gRPC health service answers as well, so that Envoy's health checks see a node that drains. A panic ends one
 // check with 503 and not the process.
 //
-// Refused: Envoy's HTTP variant of ext_authz, which does not report the viewer's address; and reading X-Forwarded-For.
-// Envoy does not use it for the source either, whatever use_remote_address and xff_num_trusted_hops say: a balancer before
-// Envoy has to speak the PROXY protocol.
+// Refused: Envoy's HTTP variant of ext_authz, which does not report the viewer's address; and believing X-Forwarded-For of a peer that is
+// not in trusted_proxies. Envoy does not use it for the source either, whatever use_remote_address and xff_num_trusted_hops say: a
+// balancer before Envoy is in trusted_proxies, or speaks the PROXY protocol.
 package extauthz
