@@ -20,6 +20,7 @@ func TestRegistry_Outage_PublishesFallbackSource(t *testing.T) {
 		"deny":  {backends.PolicyDeny, policyDenial()},
 	}
 	for name, c := range cases {
+		c.want.User = allowedDecision().User
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {

@@ -329,7 +329,7 @@ func (a *sessionActor) logDenial(before, after *backends.Decision) {
 	}
 	a.registry.log.Info("running session denied",
 		slog.String("session", a.session.id.String()), slog.String("channel", a.session.request.Channel()),
-		slog.String("user", after.User), slog.String("source", after.Source.String()), slog.String("reason", after.Reason))
+		slog.String("user", after.User), slog.String("user_id", after.UserID), slog.String("source", after.Source.String()), slog.String("reason", after.Reason))
 }
 
 // onViewerWaited answers a viewer who has waited for as long as they may. Only a backend that had all that time has failed. A

@@ -114,6 +114,38 @@ func TestSessionActor_TicketNotRevoked_Logged(t *testing.T) {
 	}
 }
 
+// TestSessionActor_Denied_NamesUser has a denial that names nobody end a session whose user was known: the log, the session and its
+// record name them still.
+func TestSessionActor_Denied_NamesUser(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b, store := newFakeBackend(backends.PolicyAllow, nil), new(fakeCluster)
+		var recorded []session.ClosingRecord
+		n := newNode(b, store, func(s *setup) {
+			s.rules.Validity = 10 * time.Second
+			s.OnClosed = func(all []session.ClosingRecord) error {
+				recorded = append(recorded, all...)
+				return nil
+			}
+		})
+		n.watch(t, openRequest(1))
+		b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return deniedDecision(), nil })
+		n.keepWatching(t, openRequest(1), 15*time.Second, nil)
+		want := deniedDecision()
+		want.UserID, want.User = allowedDecision().UserID, allowedDecision().User
+		if d := n.watch(t, openRequest(1)); d != want {
+			t.Errorf("decided %+v, want %+v", d, want)
+		}
+		n.closeAndDrain()
+		if len(recorded) != 1 || recorded[0].Record.Decision != want {
+			t.Errorf("recorded %+v, want one session, with %+v", recorded, want)
+		}
+		if line := `msg="running session denied"`; !strings.Contains(n.log.String(), line) || !strings.Contains(n.log.String(), "user=Ann user_id=17 ") {
+			t.Errorf("the log does not name the user:\n%s", n.log.String())
+		}
+	})
+}
+
 // TestSessionActor_Close_HandsOver hands over what this node counted of a session that others may know, and of no other.
 func TestSessionActor_Close_HandsOver(t *testing.T) {
 	t.Parallel()

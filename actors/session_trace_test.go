@@ -125,7 +125,7 @@ func TestSessionTrace_Changes_LinkToOpening(t *testing.T) {
 		kicked := session.Kicked("shared")
 		want := map[string]string{
 			"session.id": idOf(1).String(), "usher.channel": "a001", "usher.backend": "portal", "usher.verdict": "denied",
-			"usher.source": kicked.Source.String(), "usher.reason": kicked.Reason,
+			"usher.source": kicked.Source.String(), "usher.reason": kicked.Reason, "user.id": "17", "user.name": "Ann",
 			"usher.verdict.before": "allowed", "usher.source.before": "backend",
 		}
 		if diff := cmp.Diff(want, attributes(changes[0])); diff != "" {

@@ -182,9 +182,11 @@ func TestStep_RevokedTicket_LateLookup(t *testing.T) {
 // TestStep_RevokedElsewhere_Reason shows what a viewer is told whose session another node has ended.
 func TestStep_RevokedElsewhere_Reason(t *testing.T) {
 	t.Parallel()
+	stored, user := no(), yes()
 	byLimit := backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "refused on another node"}
+	stored.UserID, stored.User, byLimit.UserID, byLimit.User = user.UserID, user.User, user.UserID, user.User
 	for name, test := range map[string]struct{ stored, want backends.Decision }{
-		"the stored denial's": {no(), no()},
+		"the stored denial's": {no(), stored},
 		"not that it played":  {yes(), byLimit},
 		"nothing is stored":   {backends.Decision{}, byLimit},
 	} {

@@ -97,10 +97,21 @@ func (s step) deny(d backends.Decision) Action {
 
 // denyLocally remembers a denial that the store need not learn from this node.
 func (s step) denyLocally(d backends.Decision) Action {
-	s.phase, s.Decision = deniedRemembered, d
+	s.phase, s.Decision = deniedRemembered, s.withUser(d)
 	s.Expires = s.now + s.DenialTTL
 	s.ValidUntil = s.Expires
 	return Action{Publish: true, WakeAt: s.at(s.Expires)}
+}
+
+// withUser has a denial name the user as the decision before it did, unless the denial itself names one. A ban names them by what the
+// operator wrote, which is one of their names.
+func (s step) withUser(d backends.Decision) backends.Decision {
+	isOfOperator := d.Source == backends.FromBan || d.Source == backends.FromOperator
+	isNamed := (d.UserID != "" || d.User != "") && !isOfOperator
+	if before := &s.Decision; !isNamed && (before.UserID != "" || before.User != "") {
+		d.UserID, d.User = before.UserID, before.User
+	}
+	return d
 }
 
 // unanswered keeps the decision that holds. A viewer who still waits is asked to retry.

@@ -60,6 +60,43 @@ func TestStep_BackendAnswered_Denied_Stored(t *testing.T) {
 	}
 }
 
+// TestStep_Denied_User has a denial name the viewer's user, so that the session can be found and its record says whose it was.
+func TestStep_Denied_User(t *testing.T) {
+	t.Parallel()
+	by := func(source backends.Source, id, name string) backends.Decision {
+		return backends.Decision{Verdict: backends.Denied, Source: source, UserID: id, User: name}
+	}
+	revoked := in(0)
+	for name, test := range map[string]struct {
+		phase    phase
+		event    Event
+		id, name string
+	}{
+		"a plain No":              {recheckChecking, &BackendAnswered{Decision: no()}, "17", "Ann"},
+		"a No that names a user":  {recheckChecking, &BackendAnswered{Decision: by(backends.FromBackend, "18", "")}, "18", ""},
+		"a No to a new viewer":    {openingChecking, &BackendAnswered{Decision: no()}, "", ""},
+		"another node's No":       {allowedFresh, Revoked{Kind: RevokedDenied, Decision: no()}, "17", "Ann"},
+		"a ban of an address":     {allowedFresh, Revoked{Kind: RevokedBanned, Decision: by(backends.FromBan, "", "")}, "17", "Ann"},
+		"a ban of the user":       {allowedFresh, Revoked{Kind: RevokedBanned, Decision: by(backends.FromBan, "Ann", "")}, "17", "Ann"},
+		"a ban of an unknown one": {openingChecking, Revoked{Kind: RevokedBanned, Decision: by(backends.FromBan, "Ann", "")}, "Ann", ""},
+		"a kick":                  {allowedFresh, Revoked{Kind: RevokedBanned, Decision: Kicked("")}, "17", "Ann"},
+		"an eviction":             {allowedFresh, Revoked{Kind: RevokedEvicted, Decision: by(backends.FromLimit, "", "")}, "17", "Ann"},
+		"the outage policy":       {recheckChecking, &BackendAnswered{Decision: refusedByPolicy()}, "17", "Ann"},
+		"a revoked ticket": {recheckLeasing, &LeaseAnswered{
+			Kind: LookupForRecheck, LeaseResult: LeaseResult{Found: true, Record: Record{Decision: yes(), Opened: revoked, RevokedBefore: revoked}},
+		}, "17", "Ann"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(test.phase)
+			s.step(test.event, time.Second)
+			if d := &s.Decision; d.Verdict != backends.Denied || d.UserID != test.id || d.User != test.name {
+				t.Errorf("decided %+v, want a denial of %q, named %q", *d, test.id, test.name)
+			}
+		})
+	}
+}
+
 // TestStep_WaitExpired_Validity shows until when a viewer plays who was admitted before the backend answered.
 func TestStep_WaitExpired_Validity(t *testing.T) {
 	t.Parallel()
