@@ -20,10 +20,11 @@ func (o *Origin) runFetch(f *fetch) {
 	defer o.running.Done()
 	defer f.cancel(nil)
 	e, err := o.tryAddresses(f)
-	if err != nil && f.stored != nil && f.ctx.Err() == nil { // a fetch that was cancelled here says nothing of the origin
+	isFailure := err != nil && allowsStale(err, f.key)
+	if isFailure && f.stored != nil && f.ctx.Err() == nil { // a fetch that was cancelled here says nothing of the origin
 		f.stored.nextRefresh.Store(o.cache.now() + int64(refreshBackoff))
 	}
-	if err != nil && allowsStale(err, f.key) && f.stored.canServeStale(o.cache.now()) {
+	if isFailure && f.stored.canServeStale(o.cache.now()) {
 		e = nil // a playlist that is missing for a moment
 	}
 	if e != nil {

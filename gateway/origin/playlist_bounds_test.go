@@ -166,3 +166,36 @@ func TestPlaylist_OriginFails_RefreshedAfterTheBackoff(t *testing.T) {
 		}
 	})
 }
+
+// TestOrigin_OriginRefuses_NeverStale has an origin refuse what is stored. That is a decision, which no stale copy hides: neither the
+// request that learns of it nor those that follow within the pause after a failure get one.
+func TestOrigin_OriginRefuses_NeverStale(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &playlistOrigin{}
+			o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": p.ServeHTTP}), nil, "a")
+			r := reloadRequest()
+			mustPlaylist(t, o, r)
+			key := &entry{object: &Object{Status: http.StatusOK, Body: []byte("old")}, retention: time.Hour}
+			key.staleUntil.Store(o.cache.now() + int64(time.Hour))
+			o.cache.store(cacheKey{origin: o.id, path: "/a.key", media: true}, key)
+			p.set(func(p *playlistOrigin) { p.status = status })
+			sleep(4 * time.Second)
+			for i, after := range []time.Duration{0, refreshBackoff - 1, 1, 0} {
+				sleep(after)
+				if _, err := o.Playlist(t.Context(), &r); !isStatus(err, status) {
+					t.Errorf("step %d: the playlist's error is %v, want status %d", i, err, status)
+				}
+				if _, _, err := fetchMedia(t, o, Request{Path: "/a.key"}); !isStatus(err, status) {
+					t.Errorf("step %d: the key's error is %v, want status %d", i, err, status)
+				}
+			}
+		})
+	}
+}
+
+func isStatus(err error, want int) bool {
+	status, ok := errors.AsType[*StatusError](err)
+	return ok && status.Status == want
+}
