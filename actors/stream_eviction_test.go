@@ -162,6 +162,45 @@ func TestStreamLimits_Join_Evicted(t *testing.T) {
 	})
 }
 
+// TestStreamLimits_Evicted_PlaysAgain has a stream that was evicted play again within seconds once one is free, whatever denial_ttl is. Its
+// retries call no middleware, and reach the store at most once in each evictionTTL of five seconds.
+func TestStreamLimits_Evicted_PlaysAgain(t *testing.T) {
+	t.Parallel()
+	const retry, evicted = 5 * time.Second, time.Minute
+	inLimitBubble(t, func(t *testing.T, n *node, f *fakeLimits) {
+		n.watch(t, openRequest(1))
+		f.answer(func() {
+			f.join = stateOf(session.StreamEvicted)
+			f.join.Evicted = []session.EvictedStream{{Session: idOf(1), Opened: n.Find(idOf(1)).Ticket().Opened, State: session.StreamEvicted}}
+		})
+		n.watch(t, openRequest(2))
+		synctest.Wait()
+		_ = f.fakeCluster.SetEvicted(t.Context(), idOf(1), true)
+		asked := func() int {
+			f.fakeCluster.mu.Lock()
+			defer f.fakeCluster.mu.Unlock()
+			return f.loads
+		}
+		before := asked()
+		n.keepWatching(t, openRequest(1), evicted, func(d backends.Decision) {
+			if d.Verdict != backends.Denied || d.Source != backends.FromLimit {
+				t.Fatalf("decided %+v, want an eviction", d)
+			}
+		})
+		if got, most := asked()-before, int(evicted/retry); got == 0 || got > most {
+			t.Errorf("looked up %d times in %v, want some, and %d at most", got, evicted, most)
+		}
+		f.answer(func() { f.join, f.renew = stateOf(session.StreamActive), stateOf(session.StreamActive) })
+		n.keepWatching(t, openRequest(1), retry+time.Second, nil)
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed {
+			t.Errorf("decided %+v %v after a stream was free, want it to play", d, retry+time.Second)
+		}
+		if got := n.backend.checks.Load(); got != 2 {
+			t.Errorf("%d checks, want one for each session", got)
+		}
+	}, func(s *setup) { s.Config.DenialTTL = 10 * time.Minute })
+}
+
 // TestStreamLimits_Join_CountedLocally: what one node counts in an outage ends no session of other nodes.
 func TestStreamLimits_Join_CountedLocally(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"time"
 
 	"usher/backends"
 )
@@ -98,9 +99,21 @@ func (s step) deny(d backends.Decision) Action {
 // denyLocally remembers a denial that the store need not learn from this node.
 func (s step) denyLocally(d backends.Decision) Action {
 	s.phase, s.Decision = deniedRemembered, s.withUser(d)
-	s.Expires = s.now + s.DenialTTL
+	s.Expires = s.now + s.denialTTL()
 	s.ValidUntil = s.Expires
 	return Action{Publish: true, WakeAt: s.at(s.Expires)}
+}
+
+// evictionTTL is how long an eviction is remembered at most: its stream may play again at any time, and to ask for that costs no call of
+// the backend, but a handful of the store's.
+const evictionTTL = 5 * time.Second
+
+// denialTTL returns how long the denial is remembered.
+func (s step) denialTTL() time.Duration {
+	if s.Decision.Source == backends.FromLimit {
+		return min(s.DenialTTL, evictionTTL)
+	}
+	return s.DenialTTL
 }
 
 // withUser has a denial name the user as the decision before it did, unless the denial itself names one. A ban names them by what the

@@ -46,7 +46,7 @@ func (e Restored) apply(s step) Action {
 		s.ValidUntil = s.Expires
 		return Action{WakeAt: s.nextWake(s.now)}
 	case backends.Denied:
-		s.phase, s.Expires = deniedRemembered, s.now+s.DenialTTL
+		s.phase, s.Expires = deniedRemembered, s.now+s.denialTTL()
 	default:
 		s.phase, s.Expires = retryLater, s.now+s.RetryAfter
 	}

@@ -18,7 +18,7 @@ type Policy struct {
 	TokenLife time.Duration
 	// ExpiredToken says what happens to a session that outlives its token.
 	ExpiredToken ExpiredTokenPolicy
-	// DenialTTL is how long a denial is remembered.
+	// DenialTTL is how long a denial is remembered; an eviction for evictionTTL at most.
 	DenialTTL time.Duration
 	// RetryAfter is when a viewer without a verdict may retry.
 	RetryAfter time.Duration

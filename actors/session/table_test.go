@@ -248,7 +248,7 @@ func answerRows() []row {
 		row{
 			story: "an answer that is saved already releases no lease", phase: openingChecking, next: deniedRemembered, given: underLease,
 			event: &BackendAnswered{Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}, IsSaved: true},
-			want:  Action{Publish: true, WakeAt: in(15 * time.Second), Revision: 7},
+			want:  Action{Publish: true, WakeAt: in(evictionTTL), Revision: 7},
 		},
 		row{
 			story: "a denial of a playing viewer is stored under its lease", phase: recheckChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: underLease,

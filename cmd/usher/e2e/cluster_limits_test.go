@@ -104,7 +104,7 @@ func TestCluster_LimitOfOne_RedisLosesData(t *testing.T) {
 			r := startRedis(t)
 			c := startCluster(t, 2, clusterSetup{
 				redis: r.standalone(), binary: plainBinary(t),
-				sessions: fmt.Sprintf("denial_ttl: 1s, per_user: { policy: %s, grace_period: 4s, zap_timeout: 4s }", test.policy),
+				sessions: fmt.Sprintf("per_user: { policy: %s, grace_period: 4s, zap_timeout: 4s }", test.policy),
 			})
 			setStreamLimit(c.middleware, "sharer", 1, "good-0", "good-1")
 			viewers := c.viewers(t, 2, false)
