@@ -512,6 +512,18 @@ func TestStore_ExpireIdle(t *testing.T) {
 			}
 			n.want(n.b, 1, backends.Allowed, backends.FromBackend) // it is remembered
 		},
+		"a session that was banned on both nodes tells so once": func(n storePair) {
+			const history = "allowed/backend,denied/ban"
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
+			for _, s := range []Store{n.a, n.b} {
+				seen(n, s, 1, 2*idle)
+				flush(n, s, session.Counters{Requests: 1, History: history})
+			}
+			over := append(expire(n, n.a, 10), expire(n, n.b, 10)...)
+			if len(over) != 1 || over[0].Counters.History != history || over[0].Reason().String() != "denied" {
+				n.t.Errorf("closed %+v, want one session with the history %s, as denied", over, history)
+			}
+		},
 		"a session that one node saw is not closed": func(n storePair) {
 			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			seen(n, n.a, 1, 2*idle)

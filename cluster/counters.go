@@ -22,10 +22,19 @@ func sumCounters(a, b session.Counters) session.Counters {
 	}
 }
 
-// joinHistory appends a history to another one. An entry that ends the first and begins the second appears once.
+// joinHistory appends a history to another one. An entry that ends the first and begins the second appears once. Where both end alike,
+// and one has all entries of the other in their order, that one is both: nodes that knew a session at once saw the same decisions.
 // add_counters.lua does the same.
 func joinHistory(before, next string) string {
 	last := before[strings.LastIndexByte(before, ',')+1:]
+	if last == next[strings.LastIndexByte(next, ',')+1:] {
+		switch {
+		case isWithin(next, before):
+			return before
+		case isWithin(before, next):
+			return next
+		}
+	}
 	if first, rest, _ := strings.Cut(next, ","); before != "" && first == last {
 		next = rest
 	}
@@ -39,4 +48,16 @@ func joinHistory(before, next string) string {
 	default:
 		return before + "," + next
 	}
+}
+
+// isWithin reports whether one history has all entries of another one, in their order.
+func isWithin(part, whole string) bool {
+	for entry := range strings.SplitSeq(part, ",") {
+		_, rest, found := strings.Cut(","+whole+",", ","+entry+",")
+		if !found {
+			return false
+		}
+		whole = strings.TrimSuffix(rest, ",")
+	}
+	return true
 }

@@ -66,6 +66,12 @@ func TestJoinHistory(t *testing.T) {
 		{"a,b", "b,c", "a,b,c"},
 		{"a,b", "b", "a,b"},
 		{"b,a", "b", "b,a,b"},
+		{"a,d", "a,d", "a,d"},
+		{"a,c,d", "a,d", "a,c,d"},
+		{"a,d", "a,c,d", "a,c,d"},
+		{"a,d", "b,d", "a,d,b,d"},
+		{"a,d,a", "a,d", "a,d,a,d"},
+		{"a,cd", "d,a,d", "a,cd,d,a,d"},
 		{full, "y", full + ",y"},
 		{full, "yz", full},
 	} {

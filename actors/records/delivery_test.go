@@ -176,6 +176,27 @@ func closing(from, to int) (all []session.ClosingRecord) {
 	return all
 }
 
+// TestRecord_DeniedByHistory_Verdict has the store keep the yes of sessions that a ban or a limit denied last.
+func TestRecord_DeniedByHistory_Verdict(t *testing.T) {
+	t.Parallel()
+	for history, want := range map[string][3]string{
+		"allowed/backend":                       {"allowed", "backend", "idle"},
+		"allowed/backend,denied/ban":            {"denied", "ban", "denied"},
+		"allowed/backend,denied/operator":       {"denied", "operator", "denied"},
+		"denied/ban,allowed/backend":            {"allowed", "backend", "idle"},
+		"allowed/backend,denied/limit":          {"denied", "limit", "denied"},
+		"denied/backend,denied/fail-open":       {"denied", "fail-open", "denied"},
+		"allowed/cached,allowed/fail-open":      {"allowed", "backend", "idle"},
+	} {
+		c := closing(0, 1)[0]
+		c.Counters.History, c.Record.IsEvicted = history, strings.Contains(history, "limit")
+		r := newClosed("n1", &c)
+		if got := [3]string{r.Verdict, r.Source, r.Reason}; got != want {
+			t.Errorf("%s: verdict, source and reason %v, want %v", history, got, want)
+		}
+	}
+}
+
 func TestDelivery_ReceiverAndNodeRestarted_EveryRecordArrives(t *testing.T) {
 	t.Parallel()
 	r := newReceiver(t)

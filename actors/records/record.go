@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"usher/actors/session"
@@ -66,7 +67,8 @@ type Ending struct {
 	UnverifiedSeconds float64 `json:"unverified_seconds"`
 	Requests          int64   `json:"requests"`
 	Bytes             int64   `json:"bytes"`
-	// History lists the decisions, the oldest first: "allowed/backend,allowed/cached".
+	// History lists the decisions, the oldest first: "allowed/backend,allowed/cached". Several nodes' stand one after the other, and once
+	// if they are the same.
 	History string `json:"history"`
 	// IsEstimated reports that a node ended without reporting what it had counted last.
 	IsEstimated bool `json:"estimated"`
@@ -103,8 +105,13 @@ func recordID(session string, period uint64) string {
 func newClosed(node string, c *session.ClosingRecord) Record {
 	out := newRecord(eventClosed, node, c.Record.Request, &c.Record.Decision, c.Since, c.Period)
 	out.name(c.Record.ID, c.Period)
+	reason := c.Reason()
+	last := c.Counters.History[strings.LastIndexByte(c.Counters.History, ',')+1:]
+	if verdict, source, _ := strings.Cut(last, "/"); verdict == backends.Denied.String() && reason != session.ClosedIdle {
+		out.Verdict, out.Source = verdict, source // the store keeps the yes of a session that a ban or a limit denies
+	}
 	out.Ending = &Ending{
-		Reason: c.Reason().String(), LastSeen: c.LastSeen.UTC(), Seconds: c.LastSeen.Sub(c.Since).Seconds(),
+		Reason: reason.String(), LastSeen: c.LastSeen.UTC(), Seconds: c.LastSeen.Sub(c.Since).Seconds(),
 		UnverifiedSeconds: c.Counters.Unverified.Seconds(), Requests: c.Counters.Requests, Bytes: c.Counters.Bytes,
 		History: c.Counters.History, IsEstimated: c.IsEstimated,
 	}

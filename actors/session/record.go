@@ -71,19 +71,22 @@ type ClosingRecord struct {
 }
 
 // Reason returns why the session ended, as far as the store tells: it knows that the tickets of a superseded session are
-// revoked, and the nodes' history says by whom.
+// revoked, and the nodes' history says by whom, and of bans, which are not stored.
 func (c *ClosingRecord) Reason() CloseReason {
-	switch r := &c.Record; {
-	case r.Decision.Verdict == backends.Denied, r.IsEvicted:
+	const byLimit = "denied/limit"
+	r, last := &c.Record, c.Counters.History[strings.LastIndexByte(c.Counters.History, ',')+1:]
+	isRevoked := !r.Opened.After(r.RevokedBefore)
+	switch {
+	case r.Decision.Verdict == backends.Denied, r.IsEvicted, strings.HasPrefix(last, "denied/") && last != byLimit:
 		return closedDenied
 	case c.IsNodeStopped:
 		return closedNodeStopped
-	case r.Opened.After(r.RevokedBefore):
-		return ClosedIdle
-	case strings.HasSuffix(c.Counters.History, backends.Denied.String()+"/"+backends.FromLimit.String()):
+	case isRevoked && last == byLimit:
 		return closedSuperseded
-	default:
+	case isRevoked:
 		return closedDenied
+	default:
+		return ClosedIdle
 	}
 }
 

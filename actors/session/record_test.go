@@ -18,6 +18,8 @@ func TestClosingRecord_Reason(t *testing.T) {
 		"its user's limit evicted it":        {evicted, "allowed/backend", closedDenied},
 		"its viewer left":                    {Record{Opened: t0(), Decision: yes()}, "allowed/backend", ClosedIdle},
 		"its viewer plays another channel":   {revoked, "allowed/backend,denied/limit", closedSuperseded},
+		"it was banned":                      {Record{Opened: t0(), Decision: yes()}, "allowed/backend,denied/ban", closedDenied},
+		"it was banned, and played again":    {Record{Opened: t0(), Decision: yes()}, "denied/ban,allowed/backend", ClosedIdle},
 		"its ticket was revoked":             {revoked, "allowed/backend", closedDenied},
 		"its limit denied it, a kick later":  {revoked, "allowed/backend,denied/limit,denied/operator", closedDenied},
 		"it was opened anew, its limit once": {Record{Opened: in(1e9), Decision: yes(), RevokedBefore: t0()}, "denied/limit", ClosedIdle},

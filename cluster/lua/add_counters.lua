@@ -27,11 +27,28 @@ if holders then
   end
 end
 
+-- Whether one history has all entries of another one, in their order.
+local function isWithin(part, whole)
+  local list, at = ',' .. whole .. ',', 1
+  for entry in string.gmatch(part, '[^,]+') do
+    local _, last = string.find(list, ',' .. entry .. ',', at, true)
+    if not last then
+      return false
+    end
+    at = last
+  end
+  return true
+end
+
 local before = redis.call('HGET', session, 'nh') or ''
 if before ~= '' and history ~= '' then
-  -- An entry that ends the stored history and begins the new one appears once.
   local last, first = string.match(before, '[^,]+$'), string.match(history, '^[^,]+')
-  if last == first then
+  if last == string.match(history, '[^,]+$') and isWithin(history, before) then
+    history = ''
+  elseif last == string.match(history, '[^,]+$') and isWithin(before, history) then
+    before = '' -- nodes that knew the session at once saw the same decisions
+  elseif last == first then
+    -- An entry that ends the stored history and begins the new one appears once.
     history = string.sub(history, #first + 2)
   end
 end
