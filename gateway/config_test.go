@@ -143,6 +143,7 @@ func TestConfig_Validate(t *testing.T) {
 			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
 			`routes[0].required[0]: "token" is no credential of the route's`,
 		},
+		"a path that nobody requests": {route(func(r *RouteConfig) { r.Path, r.OriginPath = "//{channel}/*", "//{channel}/*" }), `routes[0].path: "//{channel}/*" matches no request: several slashes in a row count as one; write one`},
 		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
 		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
 		"a device by one thing twice": {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},

@@ -47,6 +47,15 @@ type match struct {
 	values [maxVariables]string
 }
 
+// parseViewer parses a pattern of viewers' paths, which must have {channel}.
+func parseViewer(text string) (*pattern, error) {
+	p, err := parsePattern(text)
+	if err == nil {
+		err = p.validateViewer()
+	}
+	return p, err
+}
+
 // parsePattern parses a pattern that must have {channel}.
 func parsePattern(text string) (*pattern, error) {
 	p, err := parsePath(text)
@@ -128,6 +137,18 @@ func (p *pattern) validate() error {
 		if slices.Contains(p.names[:i], name) {
 			return fmt.Errorf("%q names {%s} twice", p.text, name)
 		}
+	}
+	return nil
+}
+
+// validateViewer returns an error for a pattern that matches no request: its path is refused, or its slashes are merged before.
+func (p *pattern) validateViewer() error {
+	example := variables.ReplaceAllString(strings.TrimSuffix(p.text, restVariable), "x")
+	switch {
+	case strings.Contains(example, "//"):
+		return fmt.Errorf("%q matches no request: several slashes in a row count as one; write one", p.text)
+	case !urlpath.IsClean(example):
+		return fmt.Errorf("%q matches no request: %s", p.text, urlpath.Unclean)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -184,6 +185,35 @@ func TestParsePattern_Invalid(t *testing.T) {
 				t.Errorf("parsePattern(%q):\n got %v\nwant %s", tc.pattern, err, tc.want)
 			}
 		})
+	}
+}
+
+// TestParseViewer_MatchesNoRequest has patterns that every request misses, since its path is refused or changed before.
+func TestParseViewer_MatchesNoRequest(t *testing.T) {
+	t.Parallel()
+	unclean := " matches no request: " + urlpath.Unclean
+	merged := " matches no request: several slashes in a row count as one; write one"
+	for text, want := range map[string]string{
+		"/../{channel}/*":          unclean,
+		"/play/./{channel}/*":      unclean,
+		"/play/%2e%2e/{channel}/*": unclean,
+		"/pl%61y/{channel}/*":      unclean,
+		"/play%2F{channel}/*":      unclean,
+		"/play/%zz/{channel}/*":    unclean,
+		"/{channel}./*":            unclean,
+		"//{channel}/*":            merged,
+		"/play/{channel}//*":       merged,
+		"/play/{channel...}//i":    merged,
+		"/play/{channel}/*":        "",
+		"/.hidden/{channel}.m3u8":  "",
+		"/caf%C3%A9/{channel...}":  "",
+	} {
+		if want != "" {
+			want = strconv.Quote(text) + want
+		}
+		if _, err := parseViewer(text); want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
 	}
 }
 

@@ -100,7 +100,7 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 }
 
 func newPathMapping(c PathMappingConfig) (pathMapping, error) {
-	viewer, err := parsePattern(c.Path)
+	viewer, err := parseViewer(c.Path)
 	if err != nil {
 		return pathMapping{}, fmt.Errorf("path: %w", err)
 	}
@@ -182,6 +182,9 @@ func (r *route) addEndpoint() error {
 	}
 	if c.Dialect != edge.Envoy {
 		at, err := parsePath(r.config.Path)
+		if err == nil {
+			err = at.validateViewer()
+		}
 		if err != nil {
 			return fmt.Errorf("path: %w", err)
 		}
@@ -191,7 +194,7 @@ func (r *route) addEndpoint() error {
 	}
 	viewer, err := parsePath("/*")
 	if c.ViewerPath != "" {
-		viewer, err = parsePattern(c.ViewerPath)
+		viewer, err = parseViewer(c.ViewerPath)
 	}
 	if err != nil {
 		return fmt.Errorf("edge.viewer_path: %w", err)
