@@ -143,10 +143,11 @@ func TestConfig_Validate(t *testing.T) {
 			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
 			`routes[0].required[0]: "token" is no credential of the route's`,
 		},
-		"a path that nobody requests": {route(func(r *RouteConfig) { r.Path, r.OriginPath = "//{channel}/*", "//{channel}/*" }), `routes[0].path: "//{channel}/*" matches no request: several slashes in a row count as one; write one`},
-		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
-		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
-		"a device by one thing twice": {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
+		"a path that nobody requests":    {route(func(r *RouteConfig) { r.Path, r.OriginPath = "//{channel}/*", "//{channel}/*" }), `routes[0].path: "//{channel}/*" matches no request: several slashes in a row count as one; write one`},
+		"a credential that is no header": {route(func(r *RouteConfig) { r.CredentialHeaders = []string{"X-A", "a b"} }), `routes[0].credential_headers[1]: "a b" is no name of a header field`},
+		"a device by no name":            {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
+		"a device by a pair":             {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
+		"a device by one thing twice":    {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
 		"media that another route has": {
 			func(c *Config) {
 				c.Routes = append(c.Routes, c.Routes[0])
@@ -270,6 +271,22 @@ func TestConfig_Warnings_RouteWithoutPlace(t *testing.T) {
 		c.Routes[0].Media = append(c.Routes[0].Media, PathMappingConfig{Path: "/media/{channel}/*"})
 		if err := c.Warnings(); err != nil {
 			t.Errorf("%s with a place: got %v", path, err)
+		}
+	}
+}
+
+// TestConfig_Validate_CredentialHeaders refuses fields that a viewer cannot have a backend see.
+func TestConfig_Validate_CredentialHeaders(t *testing.T) {
+	t.Parallel()
+	for name, isAllowed := range map[string]bool{
+		"Host": false, "X-Real-IP": false, "x-session-id": false, "X-Forwarded-For": false, "User-Agent": false, "Content-Length": false,
+		"Transfer-Encoding": false, "Connection": false, "Proxy-Authorization": false,
+		"Authorization": true, "Cookie": true, "X-Token": true, "Referer": true,
+	} {
+		err := RouteConfig{CredentialHeaders: []string{name}}.validateHeaders("routes[0]")
+		want := fmt.Sprintf("routes[0].credential_headers[0]: %q never reaches a backend", name)
+		if isAllowed != (err == nil) || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: got %v, want an error: %t", name, err, !isAllowed)
 		}
 	}
 }

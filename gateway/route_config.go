@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
+
 	"usher/backends/setting"
 	"usher/gateway/edge"
 	"usher/gateway/enforcement"
@@ -100,7 +102,7 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f, strings.Join(known, ", ")))
 		}
 	}
-	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key))
+	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key), r.validateHeaders(key))
 	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
@@ -166,6 +168,21 @@ func (r RouteConfig) validateRequired(key string) error {
 			continue
 		}
 		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
+	}
+	return errors.Join(errs...)
+}
+
+// validateHeaders finds credentials that no backend would get: what is no header field, belongs to a connection, or is Usher's own.
+func (r RouteConfig) validateHeaders(key string) error {
+	var errs []error
+	for i, name := range r.CredentialHeaders {
+		switch {
+		case !httpguts.ValidHeaderFieldName(name):
+			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q is no name of a header field", key, i, name))
+		case setting.IsReservedHeader(name), strings.EqualFold(name, "User-Agent"):
+			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q never reaches a backend as the viewer sent it: Usher or the connection sets it; "+
+				"want a field that only viewers send", key, i, name))
+		}
 	}
 	return errors.Join(errs...)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -144,7 +143,7 @@ func (c Config) validateHeaders() error {
 	}
 	for name, value := range c.Headers {
 		switch {
-		case !isToken(name) || slices.Contains(connectionHeaders(), strings.ToLower(name)):
+		case !isToken(name) || setting.IsConnectionHeader(name):
 			errs = append(errs, fmt.Errorf("headers.%s: not a header that can be set", name))
 		case sanitizeHeader(value.Reveal()) != value.Reveal():
 			errs = append(errs, fmt.Errorf("headers.%s: the value holds control characters or is too long", name))
@@ -160,14 +159,14 @@ func (c Config) validateSignature() error {
 	}
 	errs := []error{c.Signature.Validate()}
 	for i, name := range c.Signature.SignedHeaders {
-		if slices.Contains(connectionHeaders(), strings.ToLower(name)) {
+		if setting.IsConnectionHeader(name) {
 			errs = append(errs, fmt.Errorf("signature.signed_headers[%d]: %q belongs to the connection, and is not known when the call is signed", i, name))
 		}
 	}
 	for _, set := range [...]struct{ key, name string }{
 		{"header", c.Signature.Header}, {"timestamp_header", c.Signature.TimestampHeader},
 	} {
-		isTaken := !isToken(set.name) || isReserved(set.name)
+		isTaken := !isToken(set.name) || setting.IsReservedHeader(set.name)
 		for name := range staticHeaders(c.Headers, &url.URL{User: url.User("")}) {
 			isTaken = isTaken || strings.EqualFold(set.name, name)
 		}

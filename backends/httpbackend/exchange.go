@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 const (
@@ -112,7 +113,7 @@ func (c *Client) redirectedRequest(
 	}
 	to.Header.Del("Authorization") // from the address
 	for _, field := range viewer {
-		if !isReserved(field.Name) {
+		if !setting.IsReservedHeader(field.Name) {
 			to.Header.Del(field.Name)
 		}
 	}

@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"net/http"
 	"net/textproto"
-	"slices"
 	"strconv"
 	"strings"
 
 	"usher/backends"
+	"usher/backends/setting"
 )
 
 // maxHeaderValue bounds a header value from a viewer, so that no viewer can make a backend reject the call for its size.
@@ -55,29 +55,9 @@ func addCredentials(h http.Header, viewer []backends.Header) {
 	}
 	for _, field := range viewer {
 		name := textproto.CanonicalMIMEHeaderKey(field.Name)
-		if isToken(name) && !isReserved(name) && !has[name] {
+		if isToken(name) && !setting.IsReservedHeader(name) && !has[name] {
 			h[name] = append(h[name], sanitizeHeader(field.Value))
 		}
-	}
-}
-
-// isReserved reports whether a viewer's header must not reach a backend, which would take it for Usher's or the
-// connection's own.
-func isReserved(name string) bool {
-	name = strings.ToLower(name)
-	for _, prefix := range []string{"x-session-", "x-real-", "x-channel-", "x-forwarded-", "proxy-"} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return slices.Contains(connectionHeaders(), name) ||
-		slices.Contains([]string{"forwarded", "traceparent", "tracestate", "baggage", "accept-encoding"}, name)
-}
-
-// connectionHeaders returns the headers that belong to one connection, or that the client writes itself.
-func connectionHeaders() []string {
-	return []string{
-		"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
 	}
 }
 

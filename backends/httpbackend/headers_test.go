@@ -78,17 +78,6 @@ func TestAstraHeaders_LeavesOutWhatIsUnknown(t *testing.T) {
 	}
 }
 
-func TestIsReserved(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]bool{
-		"X-Real-IP": true, "Host": true, "Content-Length": true, "Traceparent": true, "Forwarded": true, "X-Device": false,
-	} {
-		if got := isReserved(name); got != want {
-			t.Errorf("%s is reserved: %t, want %t", name, got, want)
-		}
-	}
-}
-
 func TestSanitizeHeader_RemovesControlsAndCutsToSize(t *testing.T) {
 	t.Parallel()
 	longest := strings.Repeat("x", maxHeaderValue)

@@ -32,3 +32,22 @@ func HasHeader(headers map[string]Secret, name string) bool {
 	}
 	return false
 }
+
+// IsReservedHeader reports whether a viewer's header field must not reach a backend, which would take it for Usher's or the
+// connection's own.
+func IsReservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	for _, prefix := range []string{"x-session-", "x-real-", "x-channel-", "x-forwarded-", "proxy-"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return IsConnectionHeader(name) || slices.Contains([]string{"forwarded", "traceparent", "tracestate", "baggage", "accept-encoding"}, name)
+}
+
+// IsConnectionHeader reports whether a header field belongs to one connection, or is one that an HTTP client writes itself.
+func IsConnectionHeader(name string) bool {
+	return slices.Contains([]string{
+		"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade",
+	}, strings.ToLower(name))
+}

@@ -38,3 +38,23 @@ func TestHasHeader(t *testing.T) {
 		t.Errorf("got %t and %t, want the name in any spelling alone", setting.HasHeader(headers, "Authorization"), setting.HasHeader(headers, "Proxy-Authorization"))
 	}
 }
+
+func TestIsReservedHeader(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"X-Real-IP": true, "Host": true, "Content-Length": true, "Traceparent": true, "Forwarded": true, "X-Device": false, "Cookie": false,
+	} {
+		if got := setting.IsReservedHeader(name); got != want {
+			t.Errorf("%s is reserved: %t, want %t", name, got, want)
+		}
+	}
+}
+
+func TestIsConnectionHeader(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{"Transfer-Encoding": true, "host": true, "X-Real-IP": false} {
+		if got := setting.IsConnectionHeader(name); got != want {
+			t.Errorf("%s is the connection's: %t, want %t", name, got, want)
+		}
+	}
+}
