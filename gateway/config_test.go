@@ -145,9 +145,13 @@ func TestConfig_Validate(t *testing.T) {
 		},
 		"a path that nobody requests":    {route(func(r *RouteConfig) { r.Path, r.OriginPath = "//{channel}/*", "//{channel}/*" }), `routes[0].path: "//{channel}/*" matches no request: several slashes in a row count as one; write one`},
 		"a credential that is no header": {route(func(r *RouteConfig) { r.CredentialHeaders = []string{"X-A", "a b"} }), `routes[0].credential_headers[1]: "a b" is no name of a header field`},
-		"a device by no name":            {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
-		"a device by a pair":             {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
-		"a device by one thing twice":    {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
+		"a ticket for the origin": {
+			func(c *Config) { c.Routes[0].ForwardQuery = []string{"region", c.Tickets.Parameter} },
+			`routes[0].forward_query[1]: "ticket" is tickets.parameter: a viewer's ticket reaches no origin`,
+		},
+		"a device by no name":         {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", ""} }), `routes[0].device_fields[1]: "": want the name of a query parameter or of a header field`},
+		"a device by a pair":          {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac=1"} }), `routes[0].device_fields[0]: "mac=1": want the name of a query parameter or of a header field`},
+		"a device by one thing twice": {route(func(r *RouteConfig) { r.DeviceFields = []string{"mac", "sn", "mac"} }), `routes[0].device_fields[2]: "mac" is named twice`},
 		"media that another route has": {
 			func(c *Config) {
 				c.Routes = append(c.Routes, c.Routes[0])

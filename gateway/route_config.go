@@ -103,6 +103,9 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 		}
 	}
 	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key), r.validateHeaders(key))
+	if i := slices.Index(r.ForwardQuery, c.Tickets.Parameter); i >= 0 {
+		errs = append(errs, fmt.Errorf("%s.forward_query[%d]: %q is tickets.parameter: a viewer's ticket reaches no origin", key, i, c.Tickets.Parameter))
+	}
 	if r.TicketIn == hls.TicketInCookie && slices.Contains(c.CORS.AllowedOrigins, "*") {
 		errs = append(errs, fmt.Errorf(`%s.ticket_in: cookie needs cors.allowed_origins to list the players' origins; browsers send no cookie to "*"`, key))
 	}
