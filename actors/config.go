@@ -293,6 +293,9 @@ type Observer interface {
 	Waited(r *backends.Request, d *backends.Decision, waited time.Duration)
 	// Verified tells for how long the viewer watched without an answer, until that one came.
 	Verified(r *backends.Request, d *backends.Decision, unverified time.Duration)
+	// TokenExpired tells that so many more sessions of the backend, or fewer if negative, are allowed without an answer and have a token
+	// that has expired: no check can verify them.
+	TokenExpired(backend string, sessions int)
 	// RecheckDue tells that a session waits for a re-check.
 	RecheckDue(backend string)
 	// RecheckGranted tells that a re-check may be made, and how long after it was due. That time includes outages of the
@@ -310,6 +313,7 @@ func (noObserver) Decided(*backends.Request, *backends.Decision, *backends.Decis
 func (noObserver) Moved(*backends.Request, string, *backends.Decision)               {}
 func (noObserver) Waited(*backends.Request, *backends.Decision, time.Duration)       {}
 func (noObserver) Verified(*backends.Request, *backends.Decision, time.Duration)     {}
+func (noObserver) TokenExpired(string, int)                                          {}
 func (noObserver) RecheckDue(string)                                                 {}
 func (noObserver) RecheckGranted(string, time.Duration)                              {}
 func (noObserver) Rechecked(string, *backends.Decision)                              {}

@@ -106,6 +106,83 @@ func (c *recheckCounts) Rechecked(_ string, d *backends.Decision) {
 	c.outcomes[outcome]++
 }
 
+// expiredCounts is an Observer of unverified sessions whose token has expired.
+type expiredCounts struct {
+	noObserver
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (c *expiredCounts) TokenExpired(backend string, sessions int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.counts[backend] += sessions; c.counts[backend] == 0 {
+		delete(c.counts, backend)
+	}
+}
+
+// TestRegistry_TokenExpired_Observed counts the sessions that an outage has let in and that nobody can be asked about any more, by
+// their backend, until they end. Those that the backend has answered are not among them.
+func TestRegistry_TokenExpired_Observed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isDown    bool
+		tokenLife time.Duration
+		want      map[string]int
+	}{
+		"an outage":                       {true, 5 * time.Second, map[string]int{"portal": 2}},
+		"an outage, tokens that live":     {true, 3 * time.Hour, map[string]int{}},
+		"an outage, tokens without limit": {true, 0, map[string]int{}},
+		"the backend answers":             {false, 5 * time.Second, map[string]int{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				c, b := &expiredCounts{counts: map[string]int{}}, newFakeBackend(backends.PolicyAllow, nil)
+				n := newNode(b, &fakeCluster{}, func(s *setup) {
+					s.Observer, s.Config.IdleTimeout, s.rules.TokenLife = c, time.Hour, test.tokenLife
+				})
+				defer n.closeAndDrain()
+				want := func(when string, want map[string]int) {
+					t.Helper()
+					synctest.Wait()
+					if c.mu.Lock(); !maps.Equal(c.counts, want) {
+						t.Errorf("%s: counted %v, want %v", when, c.counts, want)
+					}
+					c.mu.Unlock()
+				}
+				if test.isDown {
+					b.setCheck(breakerOpen)
+					b.health.Store(uint32(backends.BreakerOpen))
+				}
+				for i := range 2 {
+					n.watch(t, openRequest(i))
+				}
+				want("at the openings", map[string]int{})
+				time.Sleep(10 * time.Minute)
+				want("in the outage", test.want)
+				b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return allowedDecision(), nil })
+				b.health.Store(uint32(backends.BreakerClosed))
+				time.Sleep(10 * time.Minute)
+				want("after the outage", test.want)
+				other := n.options(b, time.Minute)
+				other.Rules.TokenLife = test.tokenLife
+				config := DefaultConfig()
+				config.IdleTimeout = time.Hour
+				n.Reload(config, map[string]BackendOptions{"other": other}, insteadOf("portal", "other"))()
+				moved := map[string]int{}
+				if test.want["portal"] > 0 {
+					moved["other"] = test.want["portal"]
+				}
+				want("of another backend", moved)
+				time.Sleep(2 * time.Hour)
+				want("once they have ended", map[string]int{})
+			})
+		})
+	}
+}
+
 // TestRegistry_Rechecks_Observed tells of re-checks that are due, how late they are made, and what they bring: in an outage they
 // are late, and one that another node has made is not needed. An opening is no re-check.
 func TestRegistry_Rechecks_Observed(t *testing.T) {

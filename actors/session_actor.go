@@ -74,6 +74,8 @@ type rareMemory struct {
 	unverifiedSince time.Duration
 	// unverifiedFor is for how long, until that time, the viewer has watched since the last answer.
 	unverifiedFor time.Duration
+	// expiredAt is the backend for which the observer counts the session as unverified with an expired token; zero: it does not.
+	expiredAt unique.Handle[string]
 	// failure is why the outage policy decided last in the backend's place.
 	failure backends.FailureKind
 	// pass is what a stranger has drawn on, while their backend has neither answered nor failed.
@@ -90,6 +92,7 @@ func (a *sessionActor) receive(message any, now time.Time) {
 		a.open(m.session, m.span, now)
 	case backendReplaced:
 		a.renameBackend()
+		a.countExpired(now)
 	case viewerWaited:
 		a.onViewerWaited(now)
 	case session.TimerFired:
@@ -157,6 +160,7 @@ func (a *sessionActor) open(s *Session, span trace.SpanContext, now time.Time) {
 func (a *sessionActor) restore(now time.Time) {
 	s := a.session
 	a.countUnverified(backends.Decision{}, now)
+	a.countExpired(now)
 	a.trace.end()
 	*a.actorMemory, a.rareMemory, a.state = actorMemory{}, rareMemory{}, session.State{}
 	if !s.flags.has(flagStarted) || a.registry.life.isEnding() {
@@ -197,6 +201,7 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 		a.publish(now)
 	}
 	a.settlePass()
+	a.countExpired(now)
 	a.writeToStore(event, do)
 	if do.Lookup != session.NoLookup {
 		a.lookUp(do.Lookup)
@@ -320,6 +325,34 @@ func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
 	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
 		a.isUnverified, a.unverifiedSince = true, at
 	}
+}
+
+// countExpired has the observer count the session while it is allowed without an answer and its token has expired, so that no check
+// can verify it.
+func (a *sessionActor) countExpired(now time.Time) {
+	var at unique.Handle[string]
+	if life := a.session.policy().TokenLife; a.isUnverified && life > 0 && now.Sub(a.tokenIssued()) > life {
+		at = unique.Make(a.session.request.Backend())
+	}
+	if before := a.expiredAt; before != at {
+		a.expiredAt = at
+		a.observeExpired(before, -1)
+		a.observeExpired(at, 1)
+	}
+}
+
+func (a *sessionActor) observeExpired(backend unique.Handle[string], sessions int) {
+	if backend != (unique.Handle[string]{}) {
+		a.registry.options.Observer.TokenExpired(backend.Value(), sessions)
+	}
+}
+
+// tokenIssued returns when the viewer's token was new: when the session was opened, or the root of a sibling.
+func (a *sessionActor) tokenIssued() time.Time {
+	if root := a.session.rootOpened(); !root.IsZero() {
+		return root
+	}
+	return a.state.Opened()
 }
 
 // logDenial logs a viewer who is denied while they watch.

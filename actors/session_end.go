@@ -148,6 +148,7 @@ func (r *Registry) write(s *Session, update session.DecisionUpdate) {
 func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	r, s := a.registry, a.session
 	a.countUnverified(backends.Decision{}, now)
+	a.countExpired(now)
 	a.countViewer(false)
 	r.users.add(s, nil)
 	if d := s.Decision(); d != nil {

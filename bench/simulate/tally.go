@@ -95,6 +95,9 @@ func (t *tally) Moved(*backends.Request, string, *backends.Decision) {}
 // Waited is told how long a viewer waited, which open knows better.
 func (t *tally) Waited(*backends.Request, *backends.Decision, time.Duration) {}
 
+// TokenExpired is told of tokens with a life, which no simulation has.
+func (t *tally) TokenExpired(string, int) {}
+
 // RecheckDue is told of re-checks, which the middleware counts.
 func (t *tally) RecheckDue(string) {}
 

@@ -6,6 +6,7 @@
 //	/metrics  usher_ready                                         1 while load balancers may send viewers to this node
 //	          usher_active_sessions                               sessions on this node
 //	          usher_sessions{route,backend,state}                 by state: allowed, unverified, denied, pending
+//	          usher_sessions_token_expired{backend}               unverified ones that no check can verify: older than token_life
 //	          usher_decisions_total{route,backend,verdict,source} decisions of sessions, re-checks included
 //	          usher_opening_duration_seconds{route,backend,verdict}   a viewer's wait for the first decision
 //	          usher_refusals_total{route,reason}                  responses that refused a viewer

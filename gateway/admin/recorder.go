@@ -16,7 +16,7 @@ import (
 // time of a scrape. Its labels are names of the config and closed sets. It is safe for concurrent use.
 type Recorder struct {
 	decisions, freeRides, freeRideTime, breakerChanges, refusals, overloads *prometheus.CounterVec
-	sessions                                                                *prometheus.GaugeVec
+	sessions, expired                                                       *prometheus.GaugeVec
 	openings, calls                                                         *prometheus.HistogramVec
 	reloads                                                                 reloadMetrics
 	// counters are what the overview of the live page shows.
@@ -41,6 +41,9 @@ func NewRecorder() *Recorder {
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "usher_sessions", Help: "Sessions on this node by state: allowed, unverified (allowed without an answer), denied, pending.",
 		}, []string{"route", "backend", "state"}),
+		expired: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "usher_sessions_token_expired", Help: "Unverified sessions on this node that no check can verify, because their token is older than token_life.",
+		}, []string{"backend"}),
 		freeRides: newCounter("usher_free_rides_total",
 			"Viewers who watched without an answer and whom the backend then denied.", "route", "backend"),
 		freeRideTime: newCounter("usher_free_ride_seconds_total",
@@ -96,7 +99,7 @@ func newHistogram(name, help string, buckets []float64, labels ...string) *prome
 // collectors returns all metrics.
 func (m *Recorder) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.decisions, m.evictions, m.sessions, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
+		m.decisions, m.evictions, m.sessions, m.expired, m.freeRides, m.freeRideTime, m.openings, m.calls, m.breakerChanges, m.refusals,
 		m.overloads, m.rechecksDue, m.rechecks, m.recheckDelay, m.revocations, m.redisCalls,
 		m.reloads.total, m.reloads.isSuccess, m.reloads.succeeded,
 	}
@@ -131,6 +134,11 @@ func (m *Recorder) Decided(r *backends.Request, before, after *backends.Decision
 func (m *Recorder) Moved(r *backends.Request, from string, d *backends.Decision) {
 	m.sessions.WithLabelValues(r.Route, from, stateOf(d)).Dec()
 	m.sessions.WithLabelValues(r.Route, r.Backend, stateOf(d)).Inc()
+}
+
+// TokenExpired counts so many more sessions of the backend, or fewer if negative, as unverified ones that no check can verify.
+func (m *Recorder) TokenExpired(backend string, sessions int) {
+	m.expired.WithLabelValues(backend).Add(float64(sessions))
 }
 
 // The reasons of evictions.
@@ -237,6 +245,7 @@ func (m *Recorder) AddRoute(route, backend string) {
 	for _, state := range []string{"allowed", "unverified", "denied", "pending"} {
 		m.sessions.WithLabelValues(route, backend, state)
 	}
+	m.expired.WithLabelValues(backend)
 	for source := backends.FromBackend; source <= backends.FromOperator; source++ {
 		m.decisions.WithLabelValues(route, backend, backends.Allowed.String(), source.String())
 		m.decisions.WithLabelValues(route, backend, backends.Denied.String(), source.String())

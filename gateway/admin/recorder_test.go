@@ -87,6 +87,17 @@ func TestRecorder_Moved(t *testing.T) {
 	)
 }
 
+// TestRecorder_TokenExpired counts the unverified sessions of a backend that have an expired token.
+func TestRecorder_TokenExpired(t *testing.T) {
+	t.Parallel()
+	m := NewRecorder()
+	m.AddRoute("/a", "portal")
+	for _, sessions := range []int{1, 1, -1, 1} {
+		m.TokenExpired("portal", sessions)
+	}
+	wantLines(t, recorderOptions(m), `usher_sessions_token_expired{backend="portal"} 2`)
+}
+
 func TestRecorder_Rechecks(t *testing.T) {
 	t.Parallel()
 	m := NewRecorder()
@@ -174,6 +185,7 @@ func TestRecorder_AddRoute_BeginsAtZero(t *testing.T) {
 		`usher_free_rides_total{backend="portal",route="/a"} 0`,
 		`usher_free_ride_seconds_total{backend="portal",route="/a"} 0`,
 		`usher_sessions{backend="portal",route="/a",state="unverified"} 0`,
+		`usher_sessions_token_expired{backend="portal"} 0`,
 		`usher_refusals_total{reason="no_ticket",route="/a"} 0`,
 		`usher_refusals_total{reason="bad_ticket",route="/a"} 0`,
 		`usher_refusals_total{reason="unknown_key",route="/a"} 0`,
