@@ -45,7 +45,8 @@ type Config struct {
 	MaxVariants int `yaml:"max_variants"`
 	// IdleTimeout is the time without a request after which a session closes.
 	IdleTimeout time.Duration `yaml:"idle_timeout"`
-	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend. An eviction is kept for a few seconds.
+	// DenialTTL is how long a denial is kept, so that a player's retries do not reach the backend. An eviction is kept for a few seconds,
+	// and while the backend is down its denials are kept for longer.
 	DenialTTL time.Duration `yaml:"denial_ttl"`
 	// RetryAfter is how long a pending viewer has to wait before the next request.
 	RetryAfter time.Duration `yaml:"retry_after"`
