@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/backends/setting"
+	"usher/gateway/edge"
 	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/reference"
@@ -377,5 +378,33 @@ func TestWithoutUser(t *testing.T) {
 		if got := withoutUser(address); got != want {
 			t.Errorf("withoutUser(%q): got %q, want %q", address, got, want)
 		}
+	}
+}
+
+// TestConfig_RenamedRoutes tells a route with another name from another route.
+func TestConfig_RenamedRoutes(t *testing.T) {
+	t.Parallel()
+	check := &edge.Config{Dialect: edge.Envoy, ViewerPath: "/live/{channel}/*"}
+	for name, test := range map[string]struct {
+		before, after []RouteConfig
+		want          string
+	}{
+		"renamed":       {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/p"}}, "routes[0].name: changed from a to b, "},
+		"and moved":     {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Path: "/q"}, {Name: "b", Path: "/p"}}, "routes[1].name: changed from a to b, "},
+		"an edge's":     {[]RouteConfig{{Edge: check}}, []RouteConfig{{Name: "b", Edge: check}}, "routes[0].name: changed from /live/{channel}/* to b, "},
+		"the same":      {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "a", Path: "/q"}}, ""},
+		"order swapped": {[]RouteConfig{{Name: "a", Path: "/p"}, {Name: "b", Path: "/q"}}, []RouteConfig{{Name: "b", Path: "/q"}, {Name: "a", Path: "/p"}}, ""},
+		"names swapped": {[]RouteConfig{{Name: "a", Path: "/p"}, {Name: "b", Path: "/q"}}, []RouteConfig{{Name: "b", Path: "/p"}, {Name: "a", Path: "/q"}}, "routes[0].name: changed from a to b, "},
+		"another path":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/q"}}, ""},
+		"another host":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"tv.example.com"}}}, ""},
+		"one beside it": {[]RouteConfig{{Name: "a", Edge: check}}, []RouteConfig{{Name: "b", Edge: check}, {Name: "a", Edge: check}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := Config{Routes: test.after}.RenamedRoutes(Config{Routes: test.before})
+			if text := fmt.Sprint(err); (err != nil) != (test.want != "") || !strings.HasPrefix(text, test.want) && err != nil {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
 	}
 }

@@ -328,6 +328,31 @@ func (r RouteConfig) name() string {
 	}
 }
 
+// RenamedRoutes returns an error for each route that has the paths and hosts of one before under another name: all tickets of its viewers
+// are for the name before.
+func (c Config) RenamedRoutes(before Config) error {
+	var errs []error
+	for i, r := range c.Routes {
+		for _, old := range before.Routes {
+			if !old.isInPlaceOf(r) || before.hasInPlaceOf(r, r.name()) || c.hasInPlaceOf(old, old.name()) {
+				continue
+			}
+			errs = append(errs, fmt.Errorf("routes[%d].name: changed from %s to %s, which ends all tickets of the route and needs a restart; "+
+				"undo the change or restart the node", i, old.name(), r.name()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// hasInPlaceOf reports whether there is a route of that name with the paths and hosts of another one.
+func (c Config) hasInPlaceOf(other RouteConfig, name string) bool {
+	return slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.name() == name && r.isInPlaceOf(other) })
+}
+
+func (r RouteConfig) isInPlaceOf(other RouteConfig) bool {
+	return r.Path == other.Path && r.viewerPath() == other.viewerPath() && slices.Equal(r.Hosts, other.Hosts)
+}
+
 // viewerPath returns the pattern of viewers' paths.
 func (r RouteConfig) viewerPath() string {
 	if r.Edge != nil {

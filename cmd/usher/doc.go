@@ -12,7 +12,7 @@
 //   - A request is served by one generation, so it sees the old settings or the new ones.
 //   - All settings are applied or none is, and every problem is reported with its place.
 //   - What is made of settings that are the same is not made anew: a breaker, its windows, alarms and connections live on.
-//   - Each setting is reloaded or in restartSettings.
+//   - Each setting is reloaded or in restartSettings. The name of a route is reloaded with a route, and refused if it alone has changed.
 //
 // Decided: a generation ends after the one before it, because they share what has not changed. The file is polled by what it says, with
 // its secrets' files, and applied once two looks see the same, so that a file that is being written is not. Refused: watching by

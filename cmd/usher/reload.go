@@ -183,7 +183,7 @@ func (n *node) tryReload() (changed []string, err error) {
 	old := n.current.Load()
 	changes := config.Changes(old.settings, s)
 	next, err := n.remake(s, old)
-	if err := errors.Join(needRestart(changes), s.checkCertificates(), err); err != nil {
+	if err := errors.Join(needRestart(changes), s.Gateway.RenamedRoutes(old.settings.Gateway), s.checkCertificates(), err); err != nil {
 		next.closeBeside(old)
 		return nil, source.Explain(err)
 	}

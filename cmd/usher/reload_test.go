@@ -370,6 +370,51 @@ func TestNode_Reload_Refused(t *testing.T) {
 	}
 }
 
+// TestNode_Reload_RenamedRoute: the name of a route is in all tickets of its viewers, so that a reload does not change it. A viewer who
+// plays goes on, also while other routes come and go, and with other credentials.
+func TestNode_Reload_RenamedRoute(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, calls := stagePortal(t)
+	const route = `  - { path: "/play/{channel}/*", origin: stage, backend: portal }`
+	text := reloadText(origin, portal)
+	named := strings.Replace(text, "- { path", "- { name: tv, path", 1)
+	for name, test := range map[string]struct {
+		before, after, problem string // no problem: it is applied
+	}{
+		"another name":      {named, strings.Replace(named, "name: tv", "name: tv2", 1), "9:7: routes[0].name: changed from tv to tv2, which ends all tickets"},
+		"a name":            {text, named, "9:7: routes[0].name: changed from /play/{channel}/* to tv, which ends all tickets"},
+		"no name":           {named, text, "9:5: routes[0].name: changed from tv to /play/{channel}/*, which ends all tickets"},
+		"further down":      {named, strings.Replace(text, route, strings.ReplaceAll(route, "/play/", "/vod/")+"\n"+route, 1), "routes[1].name: changed from tv to"},
+		"the path's name":   {text, strings.Replace(text, "- { path", `- { name: "/play/{channel}/*", path`, 1), ""},
+		"one more":          {named, strings.Replace(named, "routes:\n", "routes:\n"+strings.ReplaceAll(route, "/play/", "/vod/")+"\n", 1), ""},
+		"other credentials": {named, strings.Replace(named, "- {", "- { credentials: [ token ],", 1), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls.Store(0)
+			r := startReloadNode(t, test.before)
+			_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
+			segment := withTicket(t, list)
+			r.write(test.after)
+			status, result := r.post()
+			switch {
+			case test.problem == "":
+				if status != http.StatusOK {
+					t.Errorf("%d %+v, want it applied", status, result)
+				}
+			case status != http.StatusUnprocessableEntity || len(result.Problems) != 1:
+				t.Errorf("%d %+v, want it refused", status, result)
+			default:
+				if p := result.Problems[0]; !strings.Contains(p.At+": "+p.Setting+": "+p.Message, test.problem) {
+					t.Errorf("got %+v, want %q", p, test.problem)
+				}
+			}
+			if status, body := get(t, r.address+segment); status != http.StatusOK || calls.Load() != 1 {
+				t.Errorf("the viewer who plays: %d %.100q after %d checks, want 200 after one", status, body, calls.Load())
+			}
+		})
+	}
+}
+
 // TestNode_Reload_Triggers reloads by a signal, and when the file or a file that it names has changed.
 func TestNode_Reload_Triggers(t *testing.T) {
 	origin := stageOrigin(t)
