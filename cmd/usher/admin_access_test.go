@@ -222,3 +222,33 @@ func TestSettings_NamedAsSecrets_Hidden(t *testing.T) {
 		t.Errorf("only %d settings with secrets were found", found)
 	}
 }
+
+// TestValidateCommand_OperatorToken: an operator exports their own token for `usher sessions`, and validates the file that has it.
+func TestValidateCommand_OperatorToken(t *testing.T) {
+	path := writeFile(t, secretSettings)
+	address, _ := fakeAPI(t, http.StatusOK, `{"bans":[]}`, "", false)
+	for name, token := range map[string]string{"of the file": grafanaToken + "S3", "of the API": apiToken} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("USHER_TOKEN", token)
+			if code, _, errs := usher("validate", "--config", path); code != exitOK {
+				t.Errorf("validate: exit code %d, want %d: %s", code, exitOK, errs)
+			}
+			want := exitFailed
+			if token == apiToken {
+				want = exitOK
+			}
+			if code, _, errs := usher("sessions", "bans", "--admin", address); code != want {
+				t.Errorf("sessions bans: exit code %d, want %d: %s", code, want, errs)
+			}
+		})
+	}
+}
+
+// TestRun_Sessions_AdminToken: the variable of the setting admin.token serves as well where an operator has no token of their own.
+func TestRun_Sessions_AdminToken(t *testing.T) {
+	address, _ := fakeAPI(t, http.StatusOK, `{"bans":[]}`, "", false)
+	t.Setenv("USHER_ADMIN_TOKEN", apiToken)
+	if code, _, errs := usher("sessions", "bans", "--admin", address); code != exitOK {
+		t.Errorf("exit code %d, want %d: %s", code, exitOK, errs)
+	}
+}

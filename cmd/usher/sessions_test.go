@@ -462,14 +462,14 @@ func TestRun_Sessions_Errors(t *testing.T) {
 	}{
 		"a wrong token after many": {
 			[]string{"list", "--admin", limiting, "--token", apiToken},
-			"usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens; after many wrong ones, wait a minute before you try another\n",
+			"usher: --token (or USHER_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens; after many wrong ones, wait a minute before you try another\n",
 		},
 		"a token that only reads": {
 			[]string{"unban", "b1", "--admin", forbidding, "--token", apiToken},
-			"usher: --token (or USHER_ADMIN_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",
+			"usher: --token (or USHER_TOKEN): token \"grafana\" has the role read; unban needs the role write\n",
 		},
-		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens\n"},
-		"a token of two lines":        {[]string{"list", "--admin", address, "--token", "a guess\nof two"}, "usher: --token (or USHER_ADMIN_TOKEN): has a line break or another control character, which no header field keeps\n"},
+		"a wrong token":               {[]string{"list", "--admin", address, "--token", "guess"}, "usher: --token (or USHER_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens\n"},
+		"a token of two lines":        {[]string{"list", "--admin", address, "--token", "a guess\nof two"}, "usher: --token (or USHER_TOKEN): has a line break or another control character, which no header field keeps\n"},
 		"CSV and JSON":                {[]string{"free-rides", "--csv", "--json", "--admin", address}, "usher: --json and --csv can't be used together\nTry: usher --help\n"},
 		"an address without a scheme": {[]string{"list", "--admin", "127.0.0.1:1"}, "usher: --admin=127.0.0.1:1: want an address such as http://127.0.0.1:8081\n"},
 		"a refused connection":        {[]string{"list", "--admin", "http://127.0.0.1:1"}, "usher: --admin=http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused\n"},

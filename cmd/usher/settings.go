@@ -229,7 +229,7 @@ type fileFlag struct {
 func (f fileFlag) load() (*settings, *config.Source, error) {
 	s := defaultSettings()
 	source, err := config.Load(f.Config, s, config.Environment{
-		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG"},
+		Variables: os.Environ(), Reserved: []string{"USHER_CONFIG", "USHER_TOKEN"},
 	})
 	if err != nil {
 		return nil, nil, err

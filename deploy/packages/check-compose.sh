@@ -61,8 +61,8 @@ haproxy -W -db -f "$folder/haproxy.cfg" >"$folder/haproxy.log" 2>&1 &
 
 await 127.0.0.1 8080 '/play/a001/index.m3u8?token=alice' 200
 await 127.0.0.1 8080 '/play/a001/index.m3u8?token=mallory' 403
-USHER_ADMIN_TOKEN=$(cat /run/secrets/admin.token)
-export USHER_ADMIN_TOKEN
+USHER_TOKEN=$(cat /run/secrets/admin.token)
+export USHER_TOKEN
 sessions=$("$folder/usher" sessions list --admin http://node2:8081 --json)
 [[ $sessions == *127.0.0.1* ]] || fail "no session has the viewer's address: $sessions"
 [[ $sessions != *172.30.17.* ]] || fail "a session has the balancer's address: $sessions"

@@ -77,7 +77,7 @@ possible=$(ulimit -H -n) # of this machine, which may be below what the unit ask
 [[ $files == 1048576 ]] || fail "LimitNOFILE=$files"
 grep -qE "^Max open files +($files|$possible) " "/proc/$id/limits" || fail "$(grep 'open files' "/proc/$id/limits")"
 awk '$5 == "/" { options = $6 } END { exit options !~ /^ro(,|$)/ }' "/proc/$id/mountinfo" || fail 'the node may write outside its folder'
-USHER_ADMIN_TOKEN=$(cat /etc/usher/admin.token) usher sessions ban --user alice --duration 1h || fail 'usher sessions ban'
+USHER_TOKEN=$(cat /etc/usher/admin.token) usher sessions ban --user alice --duration 1h || fail 'usher sessions ban'
 await 80 '/play/a001/index.m3u8?token=alice' 403
 [[ -s /var/lib/usher/audit.jsonl ]] || fail 'no audit file in the state folder'
 systemd-analyze security --no-pager --threshold=20 usher.service | tail -n 1 || fail 'the exposure is above 2.0'

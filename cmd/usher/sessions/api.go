@@ -18,7 +18,7 @@ import (
 // maxAPIResponse bounds a response. A thousand sessions, the most in one list, take a megabyte at most.
 const maxAPIResponse = 16 << 20
 
-var errNotAccepted = errors.New("--token (or USHER_ADMIN_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens")
+var errNotAccepted = errors.New("--token (or USHER_TOKEN): not accepted; want admin.token of the node, or one of its admin.tokens")
 
 // get calls the API and prints the response, with show unless JSON is wanted.
 func (f adminFlags) get(r Runtime, path string, query url.Values, into any, show func() error) error {
@@ -96,7 +96,7 @@ func (f adminFlags) refusal(r Runtime, path string, status int, answer []byte) e
 	case http.StatusTooManyRequests: // a known token is never slowed
 		return fmt.Errorf("%w; after many wrong ones, wait a minute before you try another", errNotAccepted)
 	case http.StatusForbidden:
-		return fmt.Errorf("--token (or USHER_ADMIN_TOKEN): %s", text)
+		return fmt.Errorf("--token (or USHER_TOKEN): %s", text)
 	case http.StatusConflict:
 		var refused struct{ Error string }
 		if err := json.Unmarshal(answer, &refused); err == nil && refused.Error != "" {
@@ -114,7 +114,7 @@ func (f adminFlags) exchange(
 	}
 	token := strings.TrimSpace(f.Token) // a file ends with a line break, and no node's token does
 	if strings.ContainsFunc(token, unicode.IsControl) {
-		return 0, nil, nil, errors.New("--token (or USHER_ADMIN_TOKEN): has a line break or another control character, which no header field keeps")
+		return 0, nil, nil, errors.New("--token (or USHER_TOKEN): has a line break or another control character, which no header field keeps")
 	}
 	base, err := url.Parse(f.Admin)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {

@@ -30,7 +30,7 @@ type Command struct {
 // adminFlags select the node whose API is called.
 type adminFlags struct {
 	Admin string `help:"The URL of the admin listener of any node." default:"http://127.0.0.1:8081"`
-	Token string `help:"The API's bearer token: admin.token, or one of admin.tokens. Prefer the environment: process lists show flags." env:"USHER_ADMIN_TOKEN"`
+	Token string `help:"The API's bearer token: admin.token, or one of admin.tokens. Prefer the environment: process lists show flags." env:"USHER_TOKEN,USHER_ADMIN_TOKEN"`
 	JSON  bool   `help:"Print the JSON of the API." xor:"format"`
 }
 
