@@ -13,6 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"usher/actors/session"
+	"usher/backends"
+	"usher/backends/setting"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
 )
@@ -192,11 +195,39 @@ func (n *node) tryReload() (changed []string, err error) {
 		return nil, nil
 	}
 	logRisks(n.logger, source)
+	n.logLostTickets(old.settings.Gateway.Tickets.Keys, s.Gateway.Tickets.Keys)
 	n.replace(old, next)
 	for _, c := range changes {
 		changed = append(changed, c.Path)
 	}
 	return changed, nil
+}
+
+// logLostTickets warns of each key that the settings lack from now on, and with which sessions of this node were opened. A session keeps
+// one ticket for life, so that no time ends them.
+func (n *node) logLostTickets(before, now []setting.Key) {
+	lost := map[string]int{}
+	for _, k := range before {
+		if !slices.ContainsFunc(now, func(kept setting.Key) bool { return kept.ID == k.ID }) {
+			lost[k.ID] = 0
+		}
+	}
+	if len(lost) == 0 {
+		return
+	}
+	n.registry.Each(func(s session.Handle) bool {
+		id := s.Ticket().KeyID
+		if count, isLost := lost[id]; isLost && s.Decision().Verdict == backends.Allowed {
+			lost[id] = count + 1
+		}
+		return true
+	})
+	for id, count := range lost {
+		if count > 0 {
+			n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks, their viewers get 403 until they open the channel again; "+
+				"put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
+		}
+	}
 }
 
 // remake makes the generation of other settings. It is to be closed after an error too.

@@ -370,6 +370,43 @@ func TestNode_Reload_Refused(t *testing.T) {
 	}
 }
 
+// TestNode_Reload_RemovedKey: a reload that takes a key away says how many viewers lose their tickets by it. Those who lose none are not
+// counted, and a key with which nobody plays goes silently.
+func TestNode_Reload_RemovedKey(t *testing.T) {
+	origin := stageOrigin(t)
+	portal, _ := stagePortal(t)
+	const a, b, c = `{ id: a, secret: "the first ticket secret" }`, `{ id: b, secret: "the second ticket secret" }`, `{ id: c, secret: "a ticket secret of no use" }`
+	keys := func(all ...string) string { return reloadText(origin, portal, "KEYS", strings.Join(all, ", ")) }
+	r := startReloadNode(t, keys(a, c))
+	open := func(token string) (segment string) {
+		t.Helper()
+		_, list := get(t, r.address+"/play/a001/index.m3u8?token="+token)
+		return withTicket(t, list)
+	}
+	first := open("1")
+	open("2")
+	get(t, r.address+"/play/a001/index.m3u8?token=bad")
+	r.reloadTo(keys(b, a))
+	open("3")
+	const warning = "sessions hold tickets of a key that tickets.keys lacks"
+	if got := r.log.lines(warning); len(got) > 0 {
+		t.Errorf("logged %q of a key that nobody plays with", got)
+	}
+	if status, _ := get(t, r.address+first); status != http.StatusOK {
+		t.Errorf("a ticket of a key that does not sign any more: %d, want 200", status)
+	}
+	r.reloadTo(keys(b))
+	if got := r.log.lines(warning); len(got) != 1 || !strings.Contains(got[0], `"key":"a","sessions":2`) || !strings.Contains(got[0], `"WARN"`) {
+		t.Errorf("logged %q, want a warning of two sessions of the key a", got)
+	}
+	if status, _ := get(t, r.address+first); status != http.StatusForbidden {
+		t.Errorf("a ticket of a key that is gone: %d, want 403", status)
+	}
+	if status, _ := get(t, r.address+open("1")); status != http.StatusOK {
+		t.Errorf("the viewer opens the channel again: %d, want 200", status)
+	}
+}
+
 // TestNode_Reload_RenamedRoute: the name of a route is in all tickets of its viewers, so that a reload does not change it. A viewer who
 // plays goes on, also while other routes come and go, and with other credentials.
 func TestNode_Reload_RenamedRoute(t *testing.T) {
