@@ -22,8 +22,7 @@ import (
 
 // reloadSettings say when a running node reads its settings anew, besides on SIGHUP and POST /api/v1/reload.
 type reloadSettings struct {
-	// PollInterval is how often the node looks whether the file, a file that it names or the value of one has changed; zero:
-	// never.
+	// PollInterval is how often the node looks whether the file, or a file that it names, has changed; zero: never.
 	PollInterval time.Duration `yaml:"poll_interval"`
 }
 

@@ -15,7 +15,7 @@ import (
 
 // revokeFlags are the duration of a kick or ban, its reason, and how much it may hit.
 type revokeFlags struct {
-	Duration time.Duration `help:"How long it lasts, such as 24h. Default of a kick: sessions.kick_duration."`
+	Duration time.Duration `help:"How long it lasts, such as 24h. A ban needs it; a kick has sessions.kick_duration by default."`
 	Reason   string        `help:"The reason, for the log and the session."`
 	Yes      bool          `help:"Do it also if it hits more than 20 sessions."`
 	DryRun   bool          `help:"Print how many sessions and addresses it would hit, and do nothing."`

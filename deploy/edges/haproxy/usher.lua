@@ -48,6 +48,7 @@ core.register_action("usher", { "http-req" }, function(txn, url)
 	headers["x-forwarded-for"] = { txn.f:src() }
 
 	local status = 502
+	-- In milliseconds. Usher always answers within backends.*.answer_deadline: 1s unless set, 10s with the preset auth-proxy. Set this above.
 	local ok, answer = pcall(function()
 		return core.httpclient():get({ url = url, headers = headers, timeout = 5000 })
 	end)
