@@ -37,6 +37,7 @@ type Memory struct {
 	entries *otter.Cache[backends.SessionID, *memoryEntry]
 	// tombstones are apart, so that a flood of idle sessions does not push out what denies a ticket.
 	tombstones *otter.Cache[backends.SessionID, *tombstone]
+	reviveFor  time.Duration
 	shards     [bucketCount]memoryShard
 	// unknown is the entry of a session that nobody has stored. It is not written to.
 	unknown memoryEntry
@@ -48,8 +49,14 @@ type memoryLimits = limits.Memory
 // memoryShard locks the sessions of a bucket.
 type memoryShard struct {
 	mu sync.Mutex
-	// lastSeen is when each session was last seen that must be closed when it is idle.
-	lastSeen map[backends.SessionID]time.Time
+	// unrecorded are the sessions that must be closed when they are idle.
+	unrecorded map[backends.SessionID]unrecordedSession
+}
+
+// unrecordedSession is a session that is still to be recorded. It holds what is known of it, which the cache may give up.
+type unrecordedSession struct {
+	lastSeen time.Time    // zero: its viewer is back, and the node that they are at reports it again
+	entry    *memoryEntry // nil: nothing is known
 }
 
 // memoryEntry is what is known of a session. The lock of its shard guards it.
@@ -70,7 +77,7 @@ type memoryEntry struct {
 	counters session.Counters
 }
 
-// tombstone refuses a session's tickets that were opened at that time or before.
+// tombstone refuses a session's tickets that were opened at that time or before. The lock of its shard guards it.
 type tombstone struct{ revokedBefore time.Time }
 
 // NewMemory makes a store that remembers sessions and revoked tickets for as long as a ticket may be revived.
@@ -89,9 +96,9 @@ func NewMemory(c MemoryConfig, reviveFor time.Duration, rules session.LimitRules
 	if err != nil {
 		return nil, fmt.Errorf("make the store of revoked tickets: %w", err)
 	}
-	m := &Memory{memoryLimits: limits.NewMemory(rules), entries: entries, tombstones: tombstones}
+	m := &Memory{memoryLimits: limits.NewMemory(rules), entries: entries, tombstones: tombstones, reviveFor: reviveFor}
 	for i := range m.shards {
-		m.shards[i].lastSeen = make(map[backends.SessionID]time.Time)
+		m.shards[i].unrecorded = make(map[backends.SessionID]unrecordedSession)
 	}
 	return m, nil
 }
@@ -110,9 +117,17 @@ func (m *Memory) clear() {
 
 func (m *Memory) shardOf(id backends.SessionID) *memoryShard { return &m.shards[bucketOf(id)] }
 
+// find returns the entry of a session, or nil. The caller holds the shard's lock.
+func (m *Memory) find(id backends.SessionID) *memoryEntry {
+	if e, found := m.entries.GetIfPresent(id); found {
+		return e
+	}
+	return m.shardOf(id).unrecorded[id].entry
+}
+
 // entryOf returns the entry of a session, or a new one that put must store. The caller holds the shard's lock.
 func (m *Memory) entryOf(id backends.SessionID) *memoryEntry {
-	if e, found := m.entries.GetIfPresent(id); found {
+	if e := m.find(id); e != nil {
 		return e
 	}
 	return &memoryEntry{record: session.Record{ID: id}}
@@ -124,13 +139,26 @@ func (m *Memory) entryFor(r session.LeaseRequest) *memoryEntry {
 	if r.Lease > 0 {
 		return m.entryOf(r.ID)
 	}
-	if e, found := m.entries.GetIfPresent(r.ID); found {
+	if e := m.find(r.ID); e != nil {
 		return e
 	}
 	return &m.unknown
 }
 
-func (m *Memory) put(id backends.SessionID, e *memoryEntry) { m.entries.Set(id, e) }
+// put stores an entry. What is stored already must not be set again: a cache that has not yet taken in the first of two values of a key
+// never evicts the second. The caller holds the shard's lock.
+func (m *Memory) put(id backends.SessionID, e *memoryEntry) {
+	shard := m.shardOf(id)
+	if u, isUnrecorded := shard.unrecorded[id]; isUnrecorded {
+		u.entry = e
+		shard.unrecorded[id] = u
+	}
+	if stored, found := m.entries.GetEntryQuietly(id); found && stored.Value == e {
+		m.entries.SetExpiresAfter(id, m.reviveFor)
+		return
+	}
+	m.entries.Set(id, e)
+}
 
 // AcquireLease reads a session and, if no decision on it holds, gives the caller a lease.
 func (m *Memory) AcquireLease(ctx context.Context, r session.LeaseRequest) (session.LeaseResult, error) {
@@ -166,7 +194,7 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 	}
 	result.Record.IsClosed = e.isClosed
 	if isOver := e.hasRecord && !e.record.Opened.After(result.Record.RevokedBefore); r.KnownRevision == 0 && !isOver {
-		delete(shard.lastSeen, r.ID) // the viewer is back
+		shard.onReturn(r.ID)
 		e.openIfAnswered(&result.Record, now)
 	}
 	switch {
@@ -182,6 +210,16 @@ func (m *Memory) tryAcquire(r session.LeaseRequest, takeOver bool) (session.Leas
 		m.put(r.ID, e)
 	}
 	return result, e.released
+}
+
+// onReturn closes the session no more: its viewer is back. What was counted of one that was open is kept for its end.
+func (s *memoryShard) onReturn(id backends.SessionID) {
+	u, isUnrecorded := s.unrecorded[id]
+	if isUnrecorded && u.entry != nil && u.entry.hasRecord && u.entry.record.Decision.Verdict == backends.Allowed {
+		s.unrecorded[id] = unrecordedSession{entry: u.entry}
+		return
+	}
+	delete(s.unrecorded, id)
 }
 
 // openIfAnswered opens a closed session again whose decision holds. Another one is open again once it is decided anew.
@@ -284,13 +322,17 @@ func (m *Memory) lastRevoked(id backends.SessionID) time.Time {
 	return time.Time{}
 }
 
-// revokeTicket extends the tombstone of a session. The caller holds the shard's lock.
+// revokeTicket extends the tombstone of a session, without setting it again; see put. The caller holds the shard's lock.
 func (m *Memory) revokeTicket(id backends.SessionID, opened time.Time) {
-	t := &tombstone{revokedBefore: opened}
-	if old, found := m.tombstones.GetIfPresent(id); found && old.revokedBefore.After(opened) {
-		*t = *old
+	t, found := m.tombstones.GetIfPresent(id)
+	if !found {
+		m.tombstones.Set(id, &tombstone{revokedBefore: opened})
+		return
 	}
-	m.tombstones.Set(id, t)
+	if opened.After(t.revokedBefore) {
+		t.revokedBefore = opened
+	}
+	m.tombstones.SetExpiresAfter(id, m.reviveFor)
 }
 
 // RevokeSession revokes the session's tickets that were opened at that time or before; zero: all that exist.

@@ -22,9 +22,9 @@ func (m *Memory) recordHeartbeat(h session.Heartbeat) (isNew bool) {
 	shard := m.shardOf(h.ID)
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	before, found := shard.lastSeen[h.ID]
-	if h.LastSeen.After(before) {
-		shard.lastSeen[h.ID] = h.LastSeen
+	before, found := shard.unrecorded[h.ID]
+	if h.LastSeen.After(before.lastSeen) {
+		shard.unrecorded[h.ID] = unrecordedSession{lastSeen: h.LastSeen, entry: m.find(h.ID)}
 	}
 	return !found
 }
@@ -43,15 +43,15 @@ func (m *Memory) expireShard(
 ) []session.ClosingRecord {
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
-	for id, lastSeen := range shard.lastSeen {
+	for id, u := range shard.unrecorded {
 		if len(closed) >= limit {
 			break
 		}
-		if now.Sub(lastSeen) < idle {
+		if u.lastSeen.IsZero() || now.Sub(u.lastSeen) < idle {
 			continue
 		}
-		delete(shard.lastSeen, id)
-		closed = append(closed, m.endPeriod(id, lastSeen, now))
+		closed = append(closed, m.endPeriod(id, u.lastSeen, now))
+		delete(shard.unrecorded, id)
 	}
 	return closed
 }

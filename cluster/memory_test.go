@@ -293,3 +293,90 @@ func TestMemory_ExpireIdle_Limited(t *testing.T) {
 		}
 	})
 }
+
+// endOnNode stores what a node knows of a session that leaves it, as the actors do.
+func endOnNode(t *testing.T, m *Memory, i int) {
+	t.Helper()
+	ctx, r := t.Context(), allowedRecord(i, openedAgo(1))
+	r.Request = &backends.Request{Channel: "a001"}
+	_, err := m.SaveDecision(ctx, session.DecisionUpdate{Record: r})
+	must(t, err)
+	must(t, m.AddCounters(ctx, r.ID, session.Counters{Requests: 1, Bytes: 1000}))
+	_, err = m.RecordHeartbeats(ctx, []session.Heartbeat{{ID: r.ID, LastSeen: time.Now()}})
+	must(t, err)
+}
+
+// TestMemory_MaxSessions bounds what is remembered of sessions that have ended, and of revoked tickets.
+func TestMemory_MaxSessions(t *testing.T) {
+	t.Parallel()
+	const limit, ended = 500, 3000
+	m, err := NewMemory(MemoryConfig{MaxSessions: limit}, time.Hour, testRules)
+	must(t, err)
+	defer m.Close()
+	for i := range ended {
+		endOnNode(t, m, i)
+		must(t, m.RevokeSession(t.Context(), idOf(i), openedAgo(1)))
+		must(t, m.RevokeSession(t.Context(), idOf(i), time.Time{}))
+	}
+	closed, err := m.ExpireIdle(t.Context(), -time.Hour, ended)
+	if must(t, err); len(closed) != ended {
+		t.Errorf("closed %d sessions, want %d", len(closed), ended)
+	}
+	m.entries.CleanUp()
+	m.tombstones.CleanUp()
+	if entries, tombstones := m.entries.EstimatedSize(), m.tombstones.EstimatedSize(); entries > limit || tombstones > limit {
+		t.Errorf("remembers %d sessions and %d revoked tickets, want at most %d", entries, tombstones, limit)
+	}
+}
+
+// TestMemory_ExpireIdle_Evicted records what the cache has given up before the session was closed, also of a viewer who came back and
+// was idle again.
+func TestMemory_ExpireIdle_Evicted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const ended, returned = 100, 50
+		m, err := NewMemory(MemoryConfig{MaxSessions: 10}, time.Hour, testRules)
+		must(t, err)
+		defer m.Close()
+		for i := range ended {
+			_, err := m.SaveDecision(t.Context(), session.DecisionUpdate{Record: allowedRecord(i, openedAgo(1))}) // as of a user with a limit
+			must(t, err)
+			m.entries.CleanUp()
+			endOnNode(t, m, i)
+		}
+		m.entries.CleanUp()
+		for i := range returned {
+			_, err := m.AcquireLease(t.Context(), session.LeaseRequest{ID: idOf(i)})
+			must(t, err)
+		}
+		m.entries.CleanUp()
+		time.Sleep(time.Minute)
+		closed, err := m.ExpireIdle(t.Context(), time.Minute, ended)
+		if must(t, err); len(closed) != ended-returned {
+			t.Errorf("closed %d sessions, want those without the %d whose viewers are back", len(closed), returned)
+		}
+		for i := range returned {
+			endOnNode(t, m, i)
+		}
+		time.Sleep(time.Minute)
+		again, err := m.ExpireIdle(t.Context(), time.Minute, ended)
+		if must(t, err); len(again) != returned {
+			t.Errorf("closed %d sessions of viewers who were back, want %d", len(again), returned)
+		}
+		for _, c := range append(closed, again...) {
+			if c.Record.Request == nil || c.Counters.Bytes < 1000 {
+				t.Fatalf("recorded %+v, want the request and the bytes", c)
+			}
+		}
+		for _, c := range again {
+			if c.Counters.Requests != 2 {
+				t.Errorf("recorded %d requests of a viewer who was back, want both", c.Counters.Requests)
+			}
+		}
+		for i := range m.shards {
+			if n := len(m.shards[i].unrecorded); n > 0 {
+				t.Errorf("holds %d sessions that are recorded", n)
+			}
+		}
+	})
+}
