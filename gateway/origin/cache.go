@@ -113,6 +113,9 @@ func (c *Cache) store(k cacheKey, e *entry) {
 	}
 	if old := c.peek(k); k.media && old != nil {
 		e.setListed(old.listed.Load(), c.now())
+		if old.object == nil && old.negative == nil {
+			c.entries.Invalidate(k) // of two values of a key that the memory takes in together it would never evict the second
+		}
 	}
 	c.entries.Set(k, e)
 }

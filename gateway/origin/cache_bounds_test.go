@@ -3,6 +3,7 @@ package origin
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"net/http"
@@ -225,5 +226,25 @@ func TestEntry_IsShortOf(t *testing.T) {
 		if got := e.isShortOf(parseRange(test.want), test.listed); got != test.isShort {
 			t.Errorf("%s: got %v, want %v", name, got, test.isShort)
 		}
+	}
+}
+
+// TestCache_Store_Listed keeps max_size also where media are stored right after a playlist has listed them.
+func TestCache_Store_Listed(t *testing.T) {
+	t.Parallel()
+	const maxSize = setting.MiB
+	c, err := NewCache(CacheConfig{MaxSize: maxSize, MaxObjectSize: setting.MiB, MediaTTL: time.Hour}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for i := range 1000 {
+		k, now := cacheKey{path: fmt.Sprintf("/seg-%d.ts", i), media: true}, c.now()
+		c.setListed(k, &listedState{versions: []uint64{1}, at: now, until: now + int64(time.Hour)}, math.MaxInt64)
+		c.store(k, &entry{object: &Object{Body: make([]byte, 10_000)}, retention: time.Hour})
+	}
+	c.entries.CleanUp()
+	if stored := c.Stats().Stored; stored > int64(maxSize) {
+		t.Errorf("stores %d bytes, want at most %d", stored, int64(maxSize))
 	}
 }

@@ -115,7 +115,7 @@ func (d *Detector) Opened(o *Opening, decision *backends.Decision, now time.Time
 		}
 		g, _ := d.groups.ComputeIfAbsent(key, func() (*group, bool) { return new(group), false })
 		if g.add(opening{o.Session, now}, decision, d.limit) {
-			d.cleared.Set(parameter{o.Route, name}, struct{}{})
+			d.cleared.SetIfAbsent(parameter{o.Route, name}, struct{}{})
 		}
 	}
 }
