@@ -3,6 +3,7 @@ package sessions
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -122,7 +123,11 @@ func printOutages(r Runtime, reports []freerides.Report) error {
 	return table(r, []string{"USER", "BACKEND", "STARTED", "SESSIONS", "FREE FOR", "BYTES"}, users)
 }
 
-// inSeconds returns a time in seconds as a duration, for people.
+// inSeconds returns a time in seconds as a duration, for people. It may be longer than the longest [time.Duration].
 func inSeconds(s float64) string {
-	return time.Duration(s * float64(time.Second)).Round(time.Second).String()
+	whole := int64(math.Round(s))
+	if whole < 3600 {
+		return (time.Duration(whole) * time.Second).String()
+	}
+	return fmt.Sprintf("%dh%dm%ds", whole/3600, whole/60%60, whole%60)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -39,10 +40,11 @@ type Tracker struct {
 // unverifiedSession is a session that no answer of its backend has verified.
 type unverifiedSession struct {
 	outage *outage
-	// since is since when its present time without an answer runs, after the tracker's start; negative: it is allowed no longer.
-	since time.Duration
-	// before is the time before that.
-	before time.Duration
+	// since is since when its present time without an answer runs, in milliseconds after the tracker's start; negative: it is allowed
+	// no longer.
+	since int64
+	// before is the time before that, in milliseconds.
+	before int64
 	// bytes is what its viewer had been sent when they became unverified.
 	bytes int64
 }
@@ -57,11 +59,11 @@ type outage struct {
 	lastJoined, recovered, lastLeft time.Time
 	isDown                          bool
 	// open is how many sessions are unverified. running are those whose time runs, and sinceSum is the sum of their since.
-	open, running int64
-	sinceSum      time.Duration
-	// figures count what is known for certain. unverified and freeRides are the times of them.
+	open, running, sinceSum int64
+	// figures count what is known for certain. unverified and freeRides are the times of them, in milliseconds: a night of a million
+	// sessions is more nanoseconds than a number holds.
 	figures               figures
-	unverified, freeRides time.Duration
+	unverified, freeRides int64
 	sample                sample
 	users                 users
 	// changes counts what happened, and saved is how much of that is in the store.
@@ -116,7 +118,7 @@ func (t *Tracker) join(r *backends.Request, source backends.Source, now time.Tim
 		return
 	}
 	sent, _ := t.o.Session(r.Session)
-	s := unverifiedSession{outage: o, since: now.Sub(t.started), bytes: sent}
+	s := unverifiedSession{outage: o, since: t.elapsed(now), bytes: sent}
 	t.sessions[r.Session] = s
 	t.watched.Store(int64(len(t.sessions)))
 	o.lastJoined = now
@@ -191,13 +193,16 @@ func (o *outage) ended() time.Time {
 	return o.lastLeft
 }
 
+// elapsed returns the milliseconds since the tracker's start.
+func (t *Tracker) elapsed(now time.Time) int64 { return now.Sub(t.started).Milliseconds() }
+
 // stop stops the time of a session, and returns it with the new time in it.
 func (t *Tracker) stop(s unverifiedSession, now time.Time) unverifiedSession {
 	if s.since < 0 {
 		return s
 	}
 	o := s.outage
-	ran := now.Sub(t.started) - s.since
+	ran := t.elapsed(now) - s.since
 	o.running, o.sinceSum, o.unverified = o.running-1, o.sinceSum-s.since, o.unverified+ran
 	s.before, s.since = s.before+ran, -1
 	return s
@@ -218,7 +223,7 @@ func (t *Tracker) resume(id backends.SessionID, s unverifiedSession, now time.Ti
 	if s.since >= 0 {
 		return
 	}
-	s.since = now.Sub(t.started)
+	s.since = t.elapsed(now)
 	s.outage.running, s.outage.sinceSum = s.outage.running+1, s.outage.sinceSum+s.since
 	s.outage.changes++
 	t.sessions[id] = s
@@ -241,7 +246,7 @@ func (t *Tracker) leave(id backends.SessionID, s unverifiedSession, became outco
 	}
 	if e := o.sample.find(id); e != nil {
 		e.Outcome, e.User, e.IsExpired = became, user, isExpired
-		e.Unverified, e.Bytes = e.Unverified+s.before.Milliseconds(), e.Bytes+sent
+		e.Unverified, e.Bytes = e.Unverified+s.before, e.Bytes+sent
 		if wasRunning {
 			e.Last = now.UnixMilli()
 		}
@@ -249,7 +254,7 @@ func (t *Tracker) leave(id backends.SessionID, s unverifiedSession, became outco
 	if became == outcomeFreeRide {
 		o.freeRides += s.before
 		o.figures[freeRideBytesFigure] += sent
-		c := cost{User: user, Sessions: 1, Time: s.before.Milliseconds(), Bytes: sent}
+		c := cost{User: user, Sessions: 1, Time: s.before, Bytes: sent}
 		if user == "" {
 			c.Session = id.String()
 		}
@@ -280,8 +285,8 @@ func (t *Tracker) part(o *outage, now time.Time) *part {
 	p.Figures = o.figures
 	p.Figures[openFigure] = o.open
 	p.Figures[expiredFigure] += p.openExpired()
-	total := o.unverified + time.Duration(o.running)*now.Sub(t.started) - o.sinceSum
-	p.Figures[unverifiedTimeFigure], p.Figures[freeRideTimeFigure] = total.Milliseconds(), o.freeRides.Milliseconds()
+	p.Figures[unverifiedTimeFigure] = o.unverified + o.running*t.elapsed(now) - o.sinceSum
+	p.Figures[freeRideTimeFigure] = o.freeRides
 	p.Users = o.users.worst(usersPerPart)
 	return p
 }
@@ -314,11 +319,11 @@ func (t *Tracker) entry(id backends.SessionID, o *outage, now time.Time) entry {
 	if !isOpen || s.outage != o {
 		return e
 	}
-	e.Unverified += s.before.Milliseconds()
+	e.Unverified += s.before
 	sent, isExpired := t.facts(id, s, now)
 	e.Bytes, e.IsExpired = e.Bytes+sent, isExpired
 	if s.since >= 0 {
-		e.Unverified += (now.Sub(t.started) - s.since).Milliseconds()
+		e.Unverified += t.elapsed(now) - s.since
 		e.Last = now.UnixMilli()
 	}
 	return e
@@ -351,14 +356,17 @@ func (t *Tracker) log(ctx context.Context, o *outage, p *part) {
 	t.o.Logger.Log(ctx, level, "outage ended, what it cost on this node",
 		slog.String("backend", o.backend), slog.Time("started", o.started.UTC()),
 		slog.Duration("duration", o.ended().Sub(o.started).Round(time.Millisecond)),
-		slog.Int64("sessions", f[sessionsFigure]), slog.Duration("unverified", milliseconds(f[unverifiedTimeFigure])),
+		slog.Int64("sessions", f[sessionsFigure]), slog.Duration("unverified", duration(f[unverifiedTimeFigure])),
 		slog.Int64("verified", f[verifiedFigure]), slog.Int64("free_rides", f[freeRidesFigure]),
-		slog.Duration("free_ride_time", milliseconds(f[freeRideTimeFigure])), slog.Int64("free_ride_bytes", f[freeRideBytesFigure]),
+		slog.Duration("free_ride_time", duration(f[freeRideTimeFigure])), slog.Int64("free_ride_bytes", f[freeRideBytesFigure]),
 		slog.Int64("refused", f[refusedFigure]), slog.Int64("unknown", f[unknownFigure]),
 		slog.Int64("expired_tokens", f[expiredFigure]))
 }
 
-func milliseconds(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+// duration returns a duration of milliseconds, at most the longest one, of 292 years.
+func duration(ms int64) time.Duration {
+	return time.Duration(min(ms, int64(math.MaxInt64/time.Millisecond))) * time.Millisecond
+}
 
 // id names the outage's part in the store.
 func (t *Tracker) id(o *outage) string { return t.process + "." + strconv.Itoa(o.number) }

@@ -549,3 +549,33 @@ func TestReports_Filter(t *testing.T) {
 		}
 	})
 }
+
+// TestTracker_Outage_Long adds up more than 292 years of viewing: 20,000 sessions for 6 days.
+func TestTracker_Outage_Long(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const sessions, days = 20_000, 6 * 24 * time.Hour
+		n, stop := newCluster().node(t, "a")
+		stop() // each of its looks would look at all sessions
+		n.isDown.Store(true)
+		for id := range uint32(sessions) {
+			n.decide(id, allowedBy(backends.FromFailOpen))
+		}
+		time.Sleep(days)
+		want := Figures{Sessions: sessions, FailOpen: sessions, UnverifiedSeconds: sessions * days.Seconds(), Unverified: sessions}
+		wantFigures(t, n.one(t).Figures, want)
+		n.isDown.Store(false)
+		for id := range uint32(sessions) {
+			n.decide(id, deniedBy(backends.FromBackend, "Ann"))
+		}
+		want.Unverified, want.FreeRides, want.FreeRideSeconds = 0, sessions, want.UnverifiedSeconds
+		wantFigures(t, n.one(t).Figures, want)
+		for range 2 {
+			n.tick(t.Context(), time.Now())
+			time.Sleep(gap)
+		}
+		if log := n.log.String(); !strings.Contains(log, "free_ride_time=2562047h47m16") {
+			t.Errorf("logged %s, want the longest duration", log)
+		}
+	})
+}
