@@ -174,6 +174,17 @@ func (r *Registry) Each(yield func(session.Handle) bool) {
 	r.table.each(func(s *Session) bool { return yield(s) })
 }
 
+// InUse returns the names of the routes and backends that sessions of this node have.
+func (r *Registry) InUse() (routes, backends map[string]bool) {
+	routes, backends = map[string]bool{}, map[string]bool{}
+	r.table.each(func(s *Session) bool {
+		routes[s.request.Route()] = true
+		backends[s.request.Backend()], backends[s.backend.Load().name] = true, true
+		return true
+	})
+	return routes, backends
+}
+
 // Timeline returns what has decided on the session on this node, the oldest first.
 func (r *Registry) Timeline(id backends.SessionID) (entries []timeline.Entry, found bool) {
 	s := r.table.find(id)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"usher/actors"
@@ -90,20 +91,47 @@ func (n *node) beginMetrics(g *generation) {
 		n.recorder.AddRoute(name, g.settings.Gateway.Routes[i].Backend)
 	}
 	for name, c := range g.chains {
-		n.recorder.AddBackend(name)
-		for _, setting := range append(g.adapters[name].overloads, "backends."+name+".answer_deadline") {
-			n.recorder.AddBound(setting)
-		}
+		all := append(slices.Clip(g.adapters[name].overloads), "backends."+name+".answer_deadline")
 		for _, setting := range bounds.Overloads() {
 			if of, isBackends := strings.CutPrefix(setting, "backends.*"); isBackends && c.Bulkhead != nil {
-				n.recorder.AddBound("backends." + name + of)
+				all = append(all, "backends."+name+of)
 			}
 		}
+		n.recorder.AddBackend(name, all...)
 	}
 	for _, setting := range nodeBounds() {
 		n.recorder.AddBound(setting)
 	}
 	n.recorder.SetBreakers(g.breakers)
+}
+
+// forgetMetrics removes the series of routes and backends that the settings no longer have, once no session and no request of earlier
+// settings counts into them.
+func (n *node) forgetMetrics() {
+	n.reloads.mu.Lock() // or it removed series that a reload has begun
+	defer n.reloads.mu.Unlock()
+	g := n.current.Load()
+	if g.previous != nil {
+		select {
+		case <-g.previous:
+		default:
+			return
+		}
+	}
+	routes, inUse := g.gateway.Routes(), sync.OnceValues(n.registry.InUse)
+	n.recorder.Forget(func(route string) bool {
+		if slices.Contains(routes, route) {
+			return true
+		}
+		used, _ := inUse()
+		return used[route]
+	}, func(backend string) bool {
+		if g.chains[backend] != nil {
+			return true
+		}
+		_, used := inUse()
+		return used[backend]
+	})
 }
 
 // nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.

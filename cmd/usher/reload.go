@@ -98,11 +98,16 @@ func (l loadedSettings) isSame(other loadedSettings) bool {
 	return reflect.DeepEqual(l.settings, other.settings)
 }
 
+// forgetInterval is how often the series of what earlier settings had are looked for: seldom, so that their last values are scraped.
+const forgetInterval = 5 * time.Minute
+
 // runReloads reloads the settings on a signal, and when the file has changed, until ctx ends.
 func (n *node) runReloads(ctx context.Context) {
 	if n.reloads.load == nil {
 		return
 	}
+	forget := time.NewTicker(forgetInterval)
+	defer forget.Stop()
 	seen := n.reloads.lastTried() // a file that is being written differs between two looks, and is left alone
 	for {
 		var look <-chan time.Time
@@ -116,6 +121,8 @@ func (n *node) runReloads(ctx context.Context) {
 		case <-n.reloads.signals:
 			n.reload("signal") //nolint:contextcheck // what it starts lives as long as the node
 		case <-n.reloads.applied: // the interval may be another one
+		case <-forget.C:
+			n.forgetMetrics()
 		case <-look:
 			now := n.reloads.read()
 			if now.isSame(seen) && !now.isSame(n.reloads.lastTried()) {

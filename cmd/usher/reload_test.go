@@ -1001,3 +1001,45 @@ func alter(v reflect.Value) {
 		v.SetInt(v.Int() + 1)
 	}
 }
+
+// TestNode_ForgetMetrics removes the series of what the settings no longer have, as soon as no session counts into them.
+func TestNode_ForgetMetrics(t *testing.T) {
+	portal, _ := stagePortal(t)
+	text := reloadText(stageOrigin(t), portal, "denial_ttl: 1s", "denial_ttl: 1s, idle_timeout: 2s")
+	more := strings.NewReplacer(
+		"backends:\n", "backends:\n  old: { kind: httprequest, address: \""+portal+"/check\" }\n  unused: { kind: httprequest, address: \""+portal+"/check\" }\n",
+		"routes:\n", "routes:\n  - { path: \"/old/{channel}/*\", origin: stage, origin_path: \"/play/{channel}/*\", backend: old }\n"+
+			"  - { path: \"/unused/{channel}/*\", origin: stage, backend: unused }\n",
+	).Replace(text)
+	r := startReloadNode(t, more)
+	if status, body := get(t, r.address+"/old/a001/index.m3u8?token=1"); status != http.StatusOK {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.reloadTo(text)
+	lines := func(parts ...string) (found []string) {
+		w := httptest.NewRecorder()
+		r.adminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		for line := range strings.Lines(w.Body.String()) {
+			if slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(line, part) }) {
+				found = append(found, line)
+			}
+		}
+		return found
+	}
+	unused, old := []string{`"unused"`, `"/unused/`, `"backends.unused.`}, []string{`"old"`, `"/old/`, `"backends.old.`}
+	before := len(lines(`"portal"`, `"/play/`, `"backends.portal.`))
+	eventually(t, "the series of what no session uses are gone", func() bool {
+		r.forgetMetrics()
+		return len(lines(unused...)) == 0
+	})
+	if n := len(lines(old...)); n < 40 {
+		t.Errorf("%d series of the route and the backend of a session, want all", n)
+	}
+	eventually(t, "the series are gone with the session", func() bool {
+		r.forgetMetrics()
+		return len(lines(old...)) == 0
+	})
+	if n := len(lines(`"portal"`, `"/play/`, `"backends.portal.`)); n != before || n < 40 {
+		t.Errorf("%d series of the settings in force, want the %d of before", n, before)
+	}
+}

@@ -118,7 +118,8 @@
 //   - Wrong tokens are bounded for each subscriber prefix and in all, and so are requests for a change without one: 429 beyond that,
 //     as for failed logins. They are records too, also those that only read, within the bound.
 //   - No response contains a viewer's token, ticket or query.
-//   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series.
+//   - Metric labels are the names of backends and routes and closed sets, so viewers cannot create series. Those of a name that a reload
+//     has removed end a few minutes after its last session.
 //
 // Decided: sessions are counted over all nodes by sketches, without sending all ids; see sketch. A list is collected from
 // the nodes on demand and not kept in Redis: it is rarely requested, and a session's counters change with each request.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,7 +22,15 @@ type Recorder struct {
 	reloads                                                                 reloadMetrics
 	// counters are what the overview of the live page shows.
 	counters *overview.Counters
+	begun    begunSeries
 	backgroundMetrics
+}
+
+// begunSeries are the names of the settings whose series were begun.
+type begunSeries struct {
+	mu               sync.Mutex
+	routes, backends map[string]bool
+	bounds           map[string]string // the backend of each
 }
 
 // backgroundMetrics are the metrics of what no viewer waits for, and of Redis.
@@ -36,6 +45,7 @@ func NewRecorder() *Recorder {
 	return &Recorder{
 		reloads:  newReloadMetrics(),
 		counters: overview.NewCounters(),
+		begun:    begunSeries{routes: map[string]bool{}, backends: map[string]bool{}, bounds: map[string]string{}},
 		decisions: newCounter("usher_decisions_total",
 			"Decisions that sessions of this node took, re-checks included.", "route", "backend", "verdict", "source"),
 		sessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -227,9 +237,16 @@ func (m *Recorder) OnCall(backend string) func(d backends.Decision, err error, t
 	}
 }
 
-// AddBackend begins the series of a backend at zero: the first increase of a series that was not there before is none to
-// Prometheus.
-func (m *Recorder) AddBackend(backend string) {
+// AddBackend begins the series of a backend, and of the settings that bound it, at zero: the first increase of a series that was not
+// there before is none to Prometheus.
+func (m *Recorder) AddBackend(backend string, bounds ...string) {
+	m.begun.mu.Lock()
+	defer m.begun.mu.Unlock()
+	m.begun.backends[backend] = true
+	for _, setting := range bounds {
+		m.begun.bounds[setting] = backend
+		m.AddBound(setting)
+	}
 	for _, state := range breakerStates() {
 		m.breakerChanges.WithLabelValues(backend, state)
 	}
@@ -242,6 +259,9 @@ func (m *Recorder) AddBackend(backend string) {
 
 // AddRoute begins the series of a route at zero.
 func (m *Recorder) AddRoute(route, backend string) {
+	m.begun.mu.Lock()
+	defer m.begun.mu.Unlock()
+	m.begun.routes[route] = true
 	for _, state := range []string{"allowed", "unverified", "denied", "pending"} {
 		m.sessions.WithLabelValues(route, backend, state)
 	}
@@ -261,6 +281,39 @@ func (m *Recorder) AddRoute(route, backend string) {
 
 // AddBound begins the series of a bound of this node at zero.
 func (m *Recorder) AddBound(setting string) { m.overloads.WithLabelValues(setting) }
+
+// Forget removes the series of the routes and backends that are not to be kept, because nothing counts into them any more.
+func (m *Recorder) Forget(keepsRoute, keepsBackend func(name string) bool) {
+	m.begun.mu.Lock()
+	defer m.begun.mu.Unlock()
+	for route := range m.begun.routes {
+		if !keepsRoute(route) {
+			m.remove("route", route)
+			delete(m.begun.routes, route)
+		}
+	}
+	for backend := range m.begun.backends {
+		if !keepsBackend(backend) {
+			m.remove("backend", backend)
+			delete(m.begun.backends, backend)
+		}
+	}
+	for setting, backend := range m.begun.bounds {
+		if !m.begun.backends[backend] {
+			m.remove("setting", setting)
+			delete(m.begun.bounds, setting)
+		}
+	}
+}
+
+// remove removes all series with the label.
+func (m *Recorder) remove(label, value string) {
+	for _, c := range m.collectors() {
+		if series, hasLabels := c.(interface{ DeletePartialMatch(prometheus.Labels) int }); hasLabels {
+			series.DeletePartialMatch(prometheus.Labels{label: value})
+		}
+	}
+}
 
 // OnBreaker returns a function that counts the changes of a backend's breaker, and what the overview shows of it once SetBreakers
 // has it.
