@@ -320,8 +320,8 @@ func (removedBackend) IsImpaired() bool { return true }
 // causes no check. replaced returns the backend that a route has now in place of one, or "": its sessions belong to that one
 // then. c.IdleTimeout and what [Config.LimitRules] returns must be as before. It must not be called concurrently.
 //
-// The caller calls finish once no request is served by the old settings. Then backends that the settings no longer have are
-// not called any more.
+// The caller calls finish once no request that may open a session is served by the old settings. Then backends that the settings no
+// longer have are not called any more.
 func (r *Registry) Reload(c Config, all map[string]BackendOptions, replaced func(route, backend string) string) (finish func()) {
 	r.reloading.Lock()
 	defer r.reloading.Unlock()

@@ -99,7 +99,8 @@ type DrainConfig struct {
 	// ReadinessDelay is how long the node still serves after readiness is off, so that balancers notice. Each response then closes
 	// its connection. One that has asked for nothing for so long is closed afterwards.
 	ReadinessDelay time.Duration `yaml:"readiness_delay"`
-	// Timeout is how long requests may take to finish after that.
+	// Timeout is how long requests may take to finish after that, and how long the backends that a reload has removed or changed wait
+	// for those that began before it.
 	Timeout time.Duration `yaml:"timeout"`
 }
 

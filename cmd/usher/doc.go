@@ -14,7 +14,8 @@
 //   - What is made of settings that are the same is not made anew: a breaker, its windows, alarms and connections live on.
 //   - Each setting is reloaded or in restartSettings. The name of a route is reloaded with a route, and refused if it alone has changed.
 //
-// Decided: a generation ends after the one before it, because they share what has not changed. The file is polled by what it says, with
+// Decided: a generation ends after the one before it, because they share what has not changed. Its backends do not wait for a response
+// longer than drain.timeout: one without an end would have removed backends asked for ever. The file is polled by what it says, with
 // its secrets' files, and applied once two looks see the same, so that a file that is being written is not. Refused: watching by
 // inotify, because it misses files behind links and on network volumes, and needs a library; a reload of all nodes by one request,
 // because each has a file of its own.

@@ -48,16 +48,21 @@ type generation struct {
 	isReplaced atomic.Bool
 	isIdle     sync.Once
 	idle       chan struct{} // is closed once the generation is replaced and serves no request
-	closed     chan struct{}
-	// previous is closed once the generation before is; nil: there was none.
-	previous <-chan struct{}
+	ended      ending
+	// previous is how far the generation before has.
+	previous ending
 }
+
+// ending is how far a generation has ended. The channels are closed once its backends have ended, and once all of it has. They are nil
+// where there was no generation.
+type ending struct{ backends, all chan struct{} }
 
 func newGeneration(s *settings) *generation {
 	return &generation{
 		settings: s, chains: map[string]*chain.Chain{}, adapters: map[string]adapter{},
 		stats: map[string]*callstats.Stats{}, breakers: map[string]*overview.Breaker{}, ends: map[string]context.CancelFunc{},
-		origins: map[string]*origin.Origin{}, idle: make(chan struct{}), closed: make(chan struct{}),
+		origins: map[string]*origin.Origin{}, idle: make(chan struct{}),
+		ended: ending{backends: make(chan struct{}), all: make(chan struct{})},
 	}
 }
 
@@ -332,6 +337,12 @@ func (g *generation) closeBeside(other *generation) {
 	if other == nil {
 		other = newGeneration(g.settings)
 	}
+	g.endServing(other)
+	g.endBackends(other)
+}
+
+// endServing ends what answers requests: the gateway and the origins.
+func (g *generation) endServing(other *generation) {
 	if g.gateway != nil {
 		g.gateway.CloseBeside(other.gateway)
 	}
@@ -340,6 +351,10 @@ func (g *generation) closeBeside(other *generation) {
 			o.Close()
 		}
 	}
+}
+
+// endBackends ends the backends that the generation has and the other one has not.
+func (g *generation) endBackends(other *generation) {
 	for name, a := range g.adapters {
 		if g.chains[name] != nil && other.chains[name] == g.chains[name] {
 			continue

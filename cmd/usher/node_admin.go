@@ -111,9 +111,9 @@ func (n *node) forgetMetrics() {
 	n.reloads.mu.Lock() // or it removed series that a reload has begun
 	defer n.reloads.mu.Unlock()
 	g := n.current.Load()
-	if g.previous != nil {
+	if g.previous.all != nil {
 		select {
-		case <-g.previous:
+		case <-g.previous.all:
 		default:
 			return
 		}

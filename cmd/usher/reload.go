@@ -249,7 +249,7 @@ func (n *node) remake(s *settings, old *generation) (*generation, error) {
 	return g, err
 }
 
-// replace serves by the next generation from now on. The old one ends with its last request.
+// replace serves by the next generation from now on, and has the old one end.
 func (n *node) replace(old, next *generation) {
 	n.beginMetrics(next)
 	n.forceAgain(next)
@@ -261,7 +261,7 @@ func (n *node) replace(old, next *generation) {
 	if n.logLevel != nil {
 		n.logLevel.Set(slog.Level(next.settings.Log.Level))
 	}
-	next.previous = old.closed
+	next.previous = old.ended
 	n.current.Store(next)
 	n.forceAgain(next) // an order that came meanwhile went to the old one
 	old.replaced()
@@ -273,18 +273,39 @@ func (n *node) replace(old, next *generation) {
 	default:
 	}
 	n.work.Go(func() error {
-		select {
-		case <-old.idle:
-		case <-n.life.Done():
-		}
-		if old.previous != nil {
-			<-old.previous // it may use what is closed here
-		}
-		finish()
-		old.closeBeside(next)
-		close(old.closed)
+		n.endReplaced(old, next, finish)
 		return nil
 	})
+}
+
+// endReplaced ends the generation that another one has replaced: its backends with its last request, or when a request has had its time to
+// finish, because what is still sent then may have no end, and asks no backend. The rest serves until the last request. Both wait for
+// the generation before, which may use what is ended here.
+func (n *node) endReplaced(old, next *generation, finish func()) {
+	timeout := time.NewTimer(next.settings.Gateway.Drain.Timeout)
+	defer timeout.Stop()
+	select {
+	case <-old.idle:
+	case <-n.life.Done():
+	case <-timeout.C:
+		n.logger.Info("responses of before the reload are still sent, backends that it removed or changed end now",
+			slog.Duration("drain.timeout", next.settings.Gateway.Drain.Timeout))
+	}
+	if before := old.previous.backends; before != nil {
+		<-before
+	}
+	finish()
+	old.endBackends(next)
+	close(old.ended.backends)
+	select {
+	case <-old.idle:
+	case <-n.life.Done():
+	}
+	if before := old.previous.all; before != nil {
+		<-before
+	}
+	old.endServing(next)
+	close(old.ended.all)
 }
 
 // replacedBackends returns which backend a route has in place of one that it had.

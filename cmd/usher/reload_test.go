@@ -32,6 +32,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"usher/actors/session"
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
@@ -548,7 +549,7 @@ func TestNode_Reload_KeepsBackends(t *testing.T) {
 	if after.origins["stage"] != before.origins["stage"] {
 		t.Error("the origin was made anew")
 	}
-	<-before.closed // no request is served by it
+	<-before.ended.all // no request is served by it
 }
 
 // signToken returns a JSON Web Token of the key "1" that is valid until 2100.
@@ -859,7 +860,7 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 	}
 	newest := r.current.Load()
 	select {
-	case <-old.closed:
+	case <-old.ended.all:
 		t.Error("the settings of a response in flight have ended")
 	default:
 	}
@@ -868,11 +869,82 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(rest), "the end") {
 		t.Errorf("the stream broke after %d bytes: %v", len(rest), err)
 	}
-	<-old.closed
+	<-old.ended.all
 	select {
-	case <-newest.closed:
+	case <-newest.ended.all:
 		t.Error("the settings in force have ended")
 	default:
+	}
+}
+
+// TestNode_Reload_EndlessResponse: a response without an end does not keep later reloads from ending backends.
+func TestNode_Reload_EndlessResponse(t *testing.T) {
+	end := make(chan struct{})
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if strings.HasSuffix(q.URL.Path, ".m3u8") {
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n")
+			return
+		}
+		_, _ = io.WriteString(w, strings.Repeat("a", 1<<20))
+		_ = http.NewResponseController(w).Flush()
+		<-end
+	}))
+	defer origin.Close()
+	defer close(end)
+	portal, _ := stagePortal(t)
+	var calls atomic.Int64
+	removed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		w.Header().Set("X-AuthDuration", "1")
+	}))
+	defer removed.Close()
+	text := reloadText(origin.URL, portal, "readiness_delay: 0s", "readiness_delay: 0s, timeout: 1s")
+	both := strings.NewReplacer(
+		"backends:\n", "backends:\n  removed: { kind: httprequest, address: \""+removed.URL+"/check\" }\n",
+		"routes:\n", "routes:\n  - { path: \"/removed/{channel}/*\", origin: stage, origin_path: \"/play/{channel}/*\", backend: removed }\n",
+	).Replace(text)
+	r := startReloadNode(t, both)
+	get(t, r.address+"/removed/a001/index.m3u8?token=t")
+	_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.address+withTicket(t, list), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.ReadFull(resp.Body, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	r.reloadTo(both + "log: { level: warn }\n")
+	second := r.current.Load()
+	r.reloadTo(text)
+	r.reloadTo(text + "log: { level: warn }\n")
+	ended := func(step <-chan struct{}) bool {
+		select {
+		case <-step:
+			return true
+		default:
+			return false
+		}
+	}
+	eventually(t, "the removed backend has ended", func() bool { return ended(second.ended.backends) })
+	asked := calls.Load()
+	eventually(t, "the outage policy decides on the session of the removed backend", func() bool {
+		isDecided := false
+		r.registry.Each(func(s session.Handle) bool {
+			isDecided = isDecided || s.Request().Route == "/removed/{channel}/*" && !s.Decision().Source.IsAuthoritative()
+			return true
+		})
+		return isDecided
+	})
+	if now := calls.Load(); now > asked+1 { // one may have been under way
+		t.Errorf("the removed backend was asked %d times after it had ended", now-asked)
+	}
+	if ended(second.ended.all) {
+		t.Error("the gateway has ended while the response before it is sent")
 	}
 }
 
