@@ -314,7 +314,7 @@ func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
 	at := now.Sub(a.session.policy().Start)
 	if a.isUnverified {
 		unverified := at - a.unverifiedSince
-		a.session.unverified.Add(uint32(unverified.Milliseconds()))
+		a.session.addUnverified(unverified)
 		a.isUnverified, a.unverifiedFor = false, a.unverifiedFor+unverified
 	}
 	if a.unverifiedFor > 0 && d.Source.IsAuthoritative() {

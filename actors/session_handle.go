@@ -52,7 +52,7 @@ type Session struct {
 	history      atomic.Uint64              // the last eight decisions, the newest in the lowest byte: verdict and source, four bits each
 	// targetDuration is that of the viewer's media playlist, in milliseconds, negative if it is complete; 0: unknown.
 	targetDuration atomic.Int32
-	unverified     atomic.Uint32 // milliseconds without an answer of the backend
+	unverified     atomic.Uint32 // milliseconds without an answer of the backend, 49 days at most; the actor alone adds
 	timerDue       atomic.Int64  // when the valid timer entry is due, in nanoseconds since the node's start; 0: none
 
 	timeline timeline.Log // what has decided on it, on this node
@@ -286,6 +286,11 @@ func (s *Session) History() string {
 		text = append(text, backends.Source(code&0xf).String()...)
 	}
 	return string(text)
+}
+
+// addUnverified adds a time without an answer of the backend. What the sum cannot hold is left out.
+func (s *Session) addUnverified(d time.Duration) {
+	s.unverified.Store(uint32(min(int64(s.unverified.Load())+d.Milliseconds(), math.MaxUint32)))
 }
 
 // counters returns what this node counted of the session.

@@ -119,3 +119,21 @@ func TestSession_SetCredentials_Once(t *testing.T) {
 		}
 	}
 }
+
+// TestSession_addUnverified counts no less after 49 days, where the milliseconds are more than 32 bits.
+func TestSession_addUnverified(t *testing.T) {
+	t.Parallel()
+	const most = (1<<32 - 1) * time.Millisecond
+	s := new(Session)
+	for _, step := range []struct{ add, want time.Duration }{
+		{time.Second, time.Second},
+		{40 * 24 * time.Hour, 40*24*time.Hour + time.Second},
+		{10 * 24 * time.Hour, most},
+		{100 * 24 * time.Hour, most},
+	} {
+		s.addUnverified(step.add)
+		if got := time.Duration(s.unverified.Load()) * time.Millisecond; got != step.want {
+			t.Errorf("after %v more: %v, want %v", step.add, got, step.want)
+		}
+	}
+}
