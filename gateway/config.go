@@ -335,20 +335,27 @@ func (c Config) validateOrigins() error {
 		errs = append(errs, errors.New("origins: none; want at least one, such as astra: { url: \"http://10.0.0.5:8000\" }"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
-		c.Origins[name].eachURL("origins."+name, func(key, text string) {
-			u, err := url.Parse(text)
-			if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
-				errs = append(errs, fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text)))
-			} else if err := setting.ValidatePort(u.Port()); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", key, err))
-			} else if upstream.Canonical(u.Scheme, u.Host) == "" {
-				errs = append(errs, fmt.Errorf("%s: %q is no host; want a name of letters, digits, - and _, or an address", key, u.Host))
-			} else if u.User != nil && setting.HasHeader(c.Origins[name].Upstream.Headers, "Authorization") {
-				errs = append(errs, fmt.Errorf("%s: has a user, and headers.Authorization is sent in its place; keep one of them", key))
-			}
-		})
+		c.Origins[name].eachURL("origins."+name, func(key, text string) { errs = append(errs, c.Origins[name].validateURL(key, text)) })
 	}
 	return errors.Join(errs...)
+}
+
+// validateURL reports why an address of the origin cannot be asked.
+func (c *OriginConfig) validateURL(key, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Fragment != "" {
+		return fmt.Errorf(`%s: %q: want http://host:port or https://host:port, with or without a path`, key, withoutUser(text))
+	}
+	if err := setting.ValidatePort(u.Port()); err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	if upstream.Canonical(u.Scheme, u.Host) == "" {
+		return fmt.Errorf("%s: %q is no host; want a name of letters, digits, - and _, or an address", key, u.Host)
+	}
+	if u.User != nil && setting.HasHeader(c.Upstream.Headers, "Authorization") {
+		return fmt.Errorf("%s: has a user, and headers.Authorization is sent in its place; keep one of them", key)
+	}
+	return nil
 }
 
 // URLs returns the origin's addresses, the preferred one first.

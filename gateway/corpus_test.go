@@ -292,7 +292,7 @@ func (c *corpusCheck) check(t *testing.T, at *url.URL, from, to hlscorpus.URI, w
 	}
 	wantStatus, wantBody := http.StatusOK, c.answer(want)
 	if !isAnyPath(want) {
-		wantStatus, wantBody = http.StatusNotFound, "the origin does not have this path\n"
+		wantStatus, wantBody = http.StatusNotFound, "the origin cannot be asked for this path\n"
 	}
 	if isChild := at.Query().Get("viewer") == ""; isChild {
 		u = c.elsewhere(u)

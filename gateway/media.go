@@ -79,7 +79,7 @@ func (g *Gateway) reportOrigin(err error, rc *requestContext) {
 		return
 	}
 	s.origin.Report(origin.FailedRequest{
-		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Base: s.base, Path: s.path,
+		Err: err, Channel: t.channel, IsPlaylist: rc.isPlaylist, Base: s.base, Path: s.path, IsListed: s.isListed,
 		Hide: t.hideCredentials,
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"usher/gateway/origin"
 )
 
 // TestServe_OriginFails_ReportedWithReason checks that what a viewer felt is reported with its reason and channel, and that
@@ -107,5 +109,23 @@ func TestServe_PublicName_StaysWithTheGateway(t *testing.T) {
 	}
 	if diff := cmp.Diff(foreign, list[len(own):]); diff != "" {
 		t.Errorf("foreign URIs (-want +got):\n%s", diff)
+	}
+}
+
+// TestServe_ListedPath_Reported has a playlist list a name that no origin is asked for: the viewer is not told that it is missing, and the
+// failure has a reason of its own.
+func TestServe_ListedPath_Reported(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{`back\slash.ts`, "p%.ts", "p%zz.ts"} {
+		g := newTestGateway(t, nil)
+		g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\n" + name + "\n"
+		path := uris(g.want(t, 200, "/play/a001/index.m3u8?token=1").body)[0]
+		if got := g.want(t, http.StatusNotFound, path); !strings.Contains(got.body, "cannot be asked for") {
+			t.Errorf("%s: the viewer is told %q", name, got.body)
+		}
+		all := g.routes[0].origin.Failures()
+		if len(all) != 1 || all[0].Reason != origin.ReasonListedPath || all[0].Channel != "a001" {
+			t.Errorf("%s: reported %+v, want %s", name, all, origin.ReasonListedPath)
+		}
 	}
 }

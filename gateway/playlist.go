@@ -289,7 +289,7 @@ func (g *Gateway) originFailed(err error, rc *requestContext, resp *Response) er
 	case errors.As(err, &status) && status.IsNotFound():
 		resp.refuse(status.Status, "the origin does not have this file")
 	case errors.Is(err, origin.ErrPath):
-		resp.refuse(http.StatusNotFound, "the origin does not have this path")
+		resp.refuse(http.StatusNotFound, "the origin cannot be asked for this path")
 	case errors.Is(err, origin.ErrInvalidPlaylist):
 		resp.refuse(http.StatusBadGateway, invalidPlaylist)
 	case backends.IsOverload(err), errors.Is(err, origin.ErrClosed):

@@ -180,13 +180,13 @@ func closing(from, to int) (all []session.ClosingRecord) {
 func TestRecord_DeniedByHistory_Verdict(t *testing.T) {
 	t.Parallel()
 	for history, want := range map[string][3]string{
-		"allowed/backend":                       {"allowed", "backend", "idle"},
-		"allowed/backend,denied/ban":            {"denied", "ban", "denied"},
-		"allowed/backend,denied/operator":       {"denied", "operator", "denied"},
-		"denied/ban,allowed/backend":            {"allowed", "backend", "idle"},
-		"allowed/backend,denied/limit":          {"denied", "limit", "denied"},
-		"denied/backend,denied/fail-open":       {"denied", "fail-open", "denied"},
-		"allowed/cached,allowed/fail-open":      {"allowed", "backend", "idle"},
+		"allowed/backend":                  {"allowed", "backend", "idle"},
+		"allowed/backend,denied/ban":       {"denied", "ban", "denied"},
+		"allowed/backend,denied/operator":  {"denied", "operator", "denied"},
+		"denied/ban,allowed/backend":       {"allowed", "backend", "idle"},
+		"allowed/backend,denied/limit":     {"denied", "limit", "denied"},
+		"denied/backend,denied/fail-open":  {"denied", "fail-open", "denied"},
+		"allowed/cached,allowed/fail-open": {"allowed", "backend", "idle"},
 	} {
 		c := closing(0, 1)[0]
 		c.Counters.History, c.Record.IsEvicted = history, strings.Contains(history, "limit")

@@ -83,13 +83,8 @@ type redirectTarget struct {
 // newRedirectTarget returns where a redirect of the backend at that address leads. A relative one leads to the backend's
 // own authority.
 func newRedirectTarget(address *url.URL, location string) redirectTarget {
-	isSendable := len(location) <= maxRedirectLength && isPrintableASCII(location)
-	ref, err := url.Parse(escape(location, isPrintable))
-	if err != nil { // an escape that is none
-		isSendable = false
-		ref, err = url.Parse(escape(location, func(c byte) bool { return c != '%' && isPrintable(c) }))
-	}
-	if err != nil {
+	ref, isSendable := parseLocation(location)
+	if ref == nil {
 		return redirectTarget{}
 	}
 	u := address.ResolveReference(ref)
@@ -119,6 +114,19 @@ func newRedirectTarget(address *url.URL, location string) redirectTarget {
 
 func mayBeCheck(address, u *url.URL) bool {
 	return isSamePath(address, u) && strings.Trim(u.Path, "/") != ""
+}
+
+// parseLocation parses a Location, escaped where that is needed, and reports whether it may be sent as it is. It returns nil for what is
+// no address even so.
+func parseLocation(location string) (ref *url.URL, isSendable bool) {
+	if ref, err := url.Parse(escape(location, isPrintable)); err == nil {
+		return ref, len(location) <= maxRedirectLength && isPrintableASCII(location)
+	}
+	ref, err := url.Parse(escape(location, func(c byte) bool { return c != '%' && isPrintable(c) })) // an escape that is none
+	if err != nil {
+		return nil, false
+	}
+	return ref, false
 }
 
 // repeatsAddress reports whether the target is the check's own path with a parameter of the address, however it is escaped.

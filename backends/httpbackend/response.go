@@ -1,6 +1,7 @@
 package httpbackend
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -173,26 +174,25 @@ func (c *Classification) number(h http.Header, name string, least, most int64, a
 func (t *StatusTable) readRedirect(c *Classification, outcome Outcome, backend string, address *url.URL, a Response) {
 	isRedirect := outcome == OutcomeRedirect
 	location := a.Header.Get("X-Location")
-	if isRedirect && a.Header.Get("Location") != "" {
-		location = a.Header.Get("Location")
+	if isRedirect {
+		location = cmp.Or(a.Header.Get("Location"), location)
 	}
 	switch {
 	case location == "" && outcome >= OutcomeRedirect:
 		c.raise(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
-		return
-	case location == "" || !isRedirect && !t.relaysLocation():
-		return
+	case location != "" && (isRedirect || t.relaysLocation()):
+		t.readTarget(c, outcome, backend, newRedirectTarget(address, location), a)
 	}
-	target := newRedirectTarget(address, location)
+}
+
+// readTarget reads where a redirect leads.
+func (t *StatusTable) readTarget(c *Classification, outcome Outcome, backend string, target redirectTarget, a Response) {
+	isRedirect, isInvalid := outcome == OutcomeRedirect, target.kind == targetInvalid
 	switch {
-	case target.kind == targetInvalid && isRedirect && t.redirects == RedirectsFailure:
+	case isInvalid && isRedirect && t.redirects == RedirectsFailure:
 		c.fail(backend, backends.AlarmBadHeader, fmt.Errorf("status %d with a Location that is no http or https address", a.Status))
-	case target.kind == targetInvalid, target.url == "" && (!isRedirect || t.isForViewer(target)):
-		c.raise(backends.AlarmBadHeader, fmt.Sprintf("Location or X-Location is no http or https address of at most %d bytes in printable "+
-			"ASCII, without a user: the viewer is not redirected", maxRedirectLength))
-		if isRedirect && target.mayBeCheck {
-			c.relayed = target.address
-		}
+	case target.url == "" && (isInvalid || !isRedirect || t.isForViewer(target)):
+		c.keepFromViewer(isRedirect, target)
 	case t.isForViewer(target):
 		c.redirectViewer(outcome, a, target)
 	case !isRedirect: // the status speaks of the viewer, and stands
@@ -201,6 +201,15 @@ func (t *StatusTable) readRedirect(c *Classification, outcome Outcome, backend s
 		c.fail(backend, backends.AlarmRedirectToItself, fmt.Errorf("status %d redirects to a page of the backend's own", a.Status))
 	default:
 		c.fail(backend, backends.AlarmAddressMoved, movedTo(a.Status, target.address))
+	}
+}
+
+// keepFromViewer lets the status stand, since its target cannot be sent to a viewer.
+func (c *Classification) keepFromViewer(isRedirect bool, target redirectTarget) {
+	c.raise(backends.AlarmBadHeader, fmt.Sprintf("Location or X-Location is no http or https address of at most %d bytes in printable "+
+		"ASCII, without a user: the viewer is not redirected", maxRedirectLength))
+	if isRedirect && target.mayBeCheck {
+		c.relayed = target.address
 	}
 }
 

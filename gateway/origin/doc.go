@@ -47,11 +47,11 @@
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before
 // anybody fetches them, so that a fetch can be told from one before they were listed. Only one playlist is heeded at a time,
 // because two may number an object differently. The bytes are the same as long as one of the versions remains, because a
-// playlist may list a slate at several places. Of a key none may be new. What the playlist does not number (byte ranges of a
-// file, an initialization section without a key) is fresh for Request.FreshFor alone, and so is a file of which it lists ranges. A range
-// that ends behind its cached bytes, or is open, is fetched, because a packager may still write the file whose parts it lists. An origin that states a lifetime is
-// believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an object
-// before it is written, and players do not ask again after a 404.
+// playlist may list a slate at several places. Of a key none may be new. What the playlist does not number (byte ranges of a file, an
+// initialization section without a key) is fresh for Request.FreshFor alone, and so is a file of which it lists ranges. A range that ends
+// behind its cached bytes, or is open, is fetched, because a packager may still write the file whose parts it lists. An origin that states
+// a lifetime is believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an
+// object before it is written, and players do not ask again after a 404.
 //
 // The first bytes tell a playlist, because servers send playlists as text or data, and segments as playlists. The head of media
 // waits for them, unless its type is that of a video, sound or picture. The viewer's request is then one for the playlist.

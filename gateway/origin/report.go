@@ -39,6 +39,7 @@ const (
 	ReasonHost             Reason = "unlisted_host"
 	ReasonAddress          Reason = "private_address"
 	ReasonOverload         Reason = "overload"
+	ReasonListedPath       Reason = "listed_path"
 )
 
 // Failure is the last failure of one reason that a viewer felt.
@@ -61,8 +62,9 @@ type FailedRequest struct {
 	Err        error
 	Channel    string
 	IsPlaylist bool
-	// Base and Path are those of the [Request].
+	// Base, Path and IsListed are those of the [Request].
 	Base, Path string
+	IsListed   bool
 	// Hide, if not nil, removes from a URL what only its viewer may know.
 	Hide func(url string) string
 }
@@ -93,7 +95,8 @@ type loggedFailure struct {
 // Report records a failure that a viewer felt. It logs one warning for each reason a minute, and for each host that a
 // setting does not allow.
 func (o *Origin) Report(r FailedRequest) {
-	if errors.Is(r.Err, context.Canceled) || errors.Is(r.Err, ErrClosed) || errors.Is(r.Err, ErrPath) || errors.Is(r.Err, ErrTooSlow) {
+	isViewersPath := errors.Is(r.Err, ErrPath) && !r.IsListed
+	if isViewersPath || errors.Is(r.Err, context.Canceled) || errors.Is(r.Err, ErrClosed) || errors.Is(r.Err, ErrTooSlow) {
 		return // the viewer's, or the end of the node
 	}
 	f := Failure{Reason: reasonOf(r), Channel: r.Channel, URL: o.urlOf(r), Error: r.Err.Error(), Time: time.Now()}
@@ -213,6 +216,8 @@ func reasonOf(r FailedRequest) Reason {
 		return ReasonTooLarge
 	case backends.IsOverload(r.Err):
 		return ReasonOverload
+	case errors.Is(r.Err, ErrPath):
+		return ReasonListedPath
 	default:
 		return reasonUnreachable(r.Err)
 	}
@@ -280,6 +285,8 @@ func (o *Origin) advice(reason Reason, err error) string {
 		return o.redirectAdvice(reason, err)
 	case ReasonTooLarge, ReasonOverload:
 		return "raise the setting that the error names"
+	case ReasonListedPath:
+		return "have the origin's playlist list a name without backslashes, escaped dot segments and stray % signs"
 	default:
 		return "check what the origin sends for this URL"
 	}

@@ -149,6 +149,19 @@ func TestOrigin_Report_ViewersOwn_NotRecorded(t *testing.T) {
 	}
 }
 
+// TestOrigin_Report_ListedPath has a playlist list what no origin is asked for, which is the origin's doing.
+func TestOrigin_Report_ListedPath(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{`/a\b.ts`, "/p%.ts", "/p%zz.ts", "/%2e%2e/v11.m3u8"} {
+		o := newFixture(t, nil, []string{"http://a"})
+		_, _, err := fetchMedia(t, o, Request{Path: path, IsListed: true})
+		o.Report(FailedRequest{Err: err, Path: path, IsListed: true})
+		if got := o.Failures(); len(got) != 1 || got[0].Reason != ReasonListedPath || got[0].Advice == "" || !strings.Contains(got[0].URL, path) {
+			t.Errorf("%s: got %v and the failures %+v, want one with the reason %s", path, err, got, ReasonListedPath)
+		}
+	}
+}
+
 func TestOrigin_Report_Hides(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{"http://a/v1"})
