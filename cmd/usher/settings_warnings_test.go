@@ -52,7 +52,7 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 		"5xx allows": {"timeout: 300ms", "statuses: { 5xx: allow }", ":6:75: backends.portal.statuses.5xx: ", "allow: a broken backend lets every viewer in"},
 		"302 allows": {"timeout: 300ms", "statuses: { 302: allow }", ":6:75: backends.portal.statuses.302: ", "allow: a redirect to a login page"},
 		"any certificate of a middleware": {
-			"timeout: 300ms", "tls: { insecure_skip_verify: true }", ":6:70: backends.portal.tls.insecure_skip_verify: ", "true lets anyone on the way",
+			"timeout: 300ms", "redirects: follow, tls: { insecure_skip_verify: true }", ":6:89: backends.portal.tls.insecure_skip_verify: ", "true lets anyone on the way",
 		},
 		"a decision that holds for days": {"timeout: 300ms", "validity: 10d", ":6:63: backends.portal.validity: ", "240h0m0s: a viewer whose account has ended"},
 		"a secret of one character": {
