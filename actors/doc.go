@@ -27,7 +27,7 @@
 // delivers timers, heartbeat.go reports and expires sessions, stream_limits.go counts users' streams, revocation.go ends what
 // others revoked, cluster.go is what sessions need of other nodes. session_table.go and session_handle.go serve requests.
 // What a session keeps is small: its request is packed by package facts, equal decisions are one value, and an actor's memory is flat.
-// session_trace.go tells of a session: by its spans, and by its timeline (package timeline).
+// session_trace.go tells of a session: by its spans, by its timeline (package timeline), and by how long nobody has verified it.
 //
 // Invariants:
 //   - An actor exists while its session has messages, one at a time. Its state is then its own, and in the session's record otherwise.

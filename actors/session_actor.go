@@ -309,52 +309,6 @@ func (a *sessionActor) countViewer(isWatching bool) {
 	}
 }
 
-// countUnverified adds up for how long the session was allowed without an answer. d is its decision from now on.
-func (a *sessionActor) countUnverified(d backends.Decision, now time.Time) {
-	at := now.Sub(a.session.policy().Start)
-	if a.isUnverified {
-		unverified := at - a.unverifiedSince
-		a.session.addUnverified(unverified)
-		a.isUnverified, a.unverifiedFor = false, a.unverifiedFor+unverified
-	}
-	if a.unverifiedFor > 0 && d.Source.IsAuthoritative() {
-		verified := d // so that it escapes here alone
-		a.registry.options.Observer.Verified(a.session.Request(), &verified, a.unverifiedFor)
-		a.unverifiedFor = 0
-	}
-	if d.Verdict == backends.Allowed && !d.Source.IsAuthoritative() {
-		a.isUnverified, a.unverifiedSince = true, at
-	}
-}
-
-// countExpired has the observer count the session while it is allowed without an answer and its token has expired, so that no check
-// can verify it.
-func (a *sessionActor) countExpired(now time.Time) {
-	var at unique.Handle[string]
-	if life := a.session.policy().TokenLife; a.isUnverified && life > 0 && now.Sub(a.tokenIssued()) > life {
-		at = unique.Make(a.session.request.Backend())
-	}
-	if before := a.expiredAt; before != at {
-		a.expiredAt = at
-		a.observeExpired(before, -1)
-		a.observeExpired(at, 1)
-	}
-}
-
-func (a *sessionActor) observeExpired(backend unique.Handle[string], sessions int) {
-	if backend != (unique.Handle[string]{}) {
-		a.registry.options.Observer.TokenExpired(backend.Value(), sessions)
-	}
-}
-
-// tokenIssued returns when the viewer's token was new: when the session was opened, or the root of a sibling.
-func (a *sessionActor) tokenIssued() time.Time {
-	if root := a.session.rootOpened(); !root.IsZero() {
-		return root
-	}
-	return a.state.Opened()
-}
-
 // logDenial logs a viewer who is denied while they watch.
 func (a *sessionActor) logDenial(before, after *backends.Decision) {
 	if before == nil || before.Verdict != backends.Allowed || after.Verdict != backends.Denied {

@@ -8,11 +8,8 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/net/idna"
 
 	"usher/backends/setting"
 	"usher/gateway/enforcement"
@@ -289,44 +286,6 @@ func (c Config) validateLimits() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func (c Config) validateCORS() error {
-	var errs []error
-	for i, o := range c.CORS.AllowedOrigins {
-		sent, want := sentByBrowsers(o), `"*" or an origin such as "https://tv.example.com"`
-		if o == "*" || o == sent {
-			continue
-		}
-		if sent != "" {
-			want = strconv.Quote(sent)
-		}
-		errs = append(errs, fmt.Errorf("cors.allowed_origins[%d]: %q: want %s, as browsers send it: one host, in lower case, "+
-			"without a path and the usual port", i, o, want))
-	}
-	return errors.Join(errs...)
-}
-
-// sentByBrowsers returns the Origin of a request that means a text, with which it is compared letter by letter, or "". The scheme
-// may be an app's.
-func sentByBrowsers(origin string) string {
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return ""
-	}
-	host := u.Host
-	if name, err := idna.Lookup.ToASCII(u.Hostname()); err == nil { // an address fails, and a name with _, which stay as they are
-		host = strings.Replace(host, u.Hostname(), name, 1)
-	}
-	scheme := "http"
-	if u.Scheme == "https" {
-		scheme = "https"
-	}
-	sent, isHost := strings.CutPrefix(upstream.Canonical(scheme, host), scheme)
-	if !isHost {
-		return ""
-	}
-	return u.Scheme + sent
 }
 
 func (c Config) validateOrigins() error {

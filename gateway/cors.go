@@ -1,10 +1,18 @@
 package gateway
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/idna"
 
 	"usher/gateway/hls"
+	"usher/gateway/upstream"
 )
 
 // preflightAge is how long a browser may cache a preflight, in seconds: a day. Browsers cap it.
@@ -46,4 +54,42 @@ func answerPreflight(req *Request, resp *Response) {
 	resp.Set("Access-Control-Allow-Headers", req.Header.Get("Access-Control-Request-Headers"))
 	resp.Set("Access-Control-Max-Age", preflightAge)
 	resp.Set("Allow", "GET, HEAD, OPTIONS")
+}
+
+func (c Config) validateCORS() error {
+	var errs []error
+	for i, o := range c.CORS.AllowedOrigins {
+		sent, want := sentByBrowsers(o), `"*" or an origin such as "https://tv.example.com"`
+		if o == "*" || o == sent {
+			continue
+		}
+		if sent != "" {
+			want = strconv.Quote(sent)
+		}
+		errs = append(errs, fmt.Errorf("cors.allowed_origins[%d]: %q: want %s, as browsers send it: one host, in lower case, "+
+			"without a path and the usual port", i, o, want))
+	}
+	return errors.Join(errs...)
+}
+
+// sentByBrowsers returns the Origin of a request that means a text, with which it is compared letter by letter, or "". The scheme
+// may be an app's.
+func sentByBrowsers(origin string) string {
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	host := u.Host
+	if name, err := idna.Lookup.ToASCII(u.Hostname()); err == nil { // an address fails, and a name with _, which stay as they are
+		host = strings.Replace(host, u.Hostname(), name, 1)
+	}
+	scheme := "http"
+	if u.Scheme == "https" {
+		scheme = "https"
+	}
+	sent, isHost := strings.CutPrefix(upstream.Canonical(scheme, host), scheme)
+	if !isHost {
+		return ""
+	}
+	return u.Scheme + sent
 }

@@ -133,39 +133,48 @@ func TestBackend_DecideWithoutCall(t *testing.T) {
 	}{
 		"its backend alone decides": {`rules: [{ backend: a }]`, []bool{true}, policy, policy},
 		"a rule allows": {
-			`rules: [{ channels: [x], action: allow }, { backend: a }]`, []bool{true},
+			`rules: [{ channels: [x], action: allow }, { backend: a }]`,
+			[]bool{true},
 			policy, "allowed local rules[0]: allow",
 		},
 		"a rule denies": {
-			`rules: [{ backend: a, on_failure: pass }, { channels: [x], action: deny }, { backend: b }]`, []bool{true, true},
+			`rules: [{ backend: a, on_failure: pass }, { channels: [x], action: deny }, { backend: b }]`,
+			[]bool{true, true},
 			policy, "denied fail-open rules[1]: deny; a did not answer",
 		},
 		"an outage denies": {
-			`rules: [{ channels: [x], backend: a, on_failure: deny }, { backend: b }]`, []bool{true, true},
+			`rules: [{ channels: [x], backend: a, on_failure: deny }, { backend: b }]`,
+			[]bool{true, true},
 			policy, "denied fail-open rules[0].on_failure=deny; a did not answer: breaker-open",
 		},
 		"a hang denies": {
-			`rules: [{ channels: [x], backend: a, on_failure: deny }, { channels: [y], backend: b }]`, []bool{false, false},
+			`rules: [{ channels: [x], backend: a, on_failure: deny }, { channels: [y], backend: b }]`,
+			[]bool{false, false},
 			"denied local default: deny", "denied fail-open rules[0].on_failure=deny; a did not answer: timeout",
 		},
 		"an outage passes on to the default": {
-			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`, []bool{true},
+			`{ rules: [{ backend: a, on_failure: pass }], default: allow }`,
+			[]bool{true},
 			"allowed fail-open default: allow; a did not answer", "allowed fail-open default: allow; a did not answer",
 		},
 		"a hang does too": {
-			`{ rules: [{ channels: [x], backend: a, on_failure: pass }], default: allow }`, []bool{false},
+			`{ rules: [{ channels: [x], backend: a, on_failure: pass }], default: allow }`,
+			[]bool{false},
 			"allowed local default: allow", "allowed fail-open default: allow; a did not answer",
 		},
 		"either may hang": {
-			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: pass }], default: allow }`, []bool{false, false},
+			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: pass }], default: allow }`,
+			[]bool{false, false},
 			"allowed fail-open default: allow; a did not answer", policy,
 		},
 		"one is down, and the other one hangs": {
-			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: deny }], default: allow }`, []bool{true, false},
+			`{ rules: [{ backend: a, on_failure: pass }, { channels: [x], backend: b, on_failure: deny }], default: allow }`,
+			[]bool{true, false},
 			"allowed fail-open default: allow; a did not answer", "denied fail-open rules[1].on_failure=deny; b did not answer: timeout",
 		},
 		"nobody has an opinion": {
-			`{ rules: [{ backend: a, on_failure: pass }], default: pass }`, []bool{true},
+			`{ rules: [{ backend: a, on_failure: pass }], default: pass }`,
+			[]bool{true},
 			"denied fail-open default: pass; a did not answer", "denied fail-open default: pass; a did not answer",
 		},
 	} {

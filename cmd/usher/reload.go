@@ -289,7 +289,7 @@ func (n *node) endReplaced(old, next *generation, finish func()) {
 	case <-n.life.Done():
 	case <-timeout.C:
 		n.logger.Info("responses of before the reload are still sent, backends that it removed or changed end now",
-			slog.Duration("drain.timeout", next.settings.Gateway.Drain.Timeout))
+			slog.String("setting", "drain.timeout"), slog.Duration("after", next.settings.Gateway.Drain.Timeout))
 	}
 	if before := old.previous.backends; before != nil {
 		<-before
