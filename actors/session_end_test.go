@@ -120,10 +120,13 @@ func TestSessionActor_Denied_NamesUser(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b, store := newFakeBackend(backends.PolicyAllow, nil), new(fakeCluster)
+		var mu sync.Mutex // what has expired and what ends with the node is told by two goroutines
 		var recorded []session.ClosingRecord
 		n := newNode(b, store, func(s *setup) {
 			s.rules.Validity = 10 * time.Second
 			s.OnClosed = func(all []session.ClosingRecord) error {
+				mu.Lock()
+				defer mu.Unlock()
 				recorded = append(recorded, all...)
 				return nil
 			}
@@ -137,6 +140,8 @@ func TestSessionActor_Denied_NamesUser(t *testing.T) {
 			t.Errorf("decided %+v, want %+v", d, want)
 		}
 		n.closeAndDrain()
+		mu.Lock()
+		defer mu.Unlock()
 		if len(recorded) != 1 || recorded[0].Record.Decision != want {
 			t.Errorf("recorded %+v, want one session, with %+v", recorded, want)
 		}

@@ -900,7 +900,7 @@ func TestNode_Reload_EndlessResponse(t *testing.T) {
 	defer removed.Close()
 	text := reloadText(origin.URL, portal, "readiness_delay: 0s", "readiness_delay: 0s, timeout: 1s")
 	both := strings.NewReplacer(
-		"backends:\n", "backends:\n  removed: { kind: httprequest, address: \""+removed.URL+"/check\" }\n",
+		"backends:\n", "backends:\n  removed: { kind: httprequest, on_failure: deny, address: \""+removed.URL+"/check\" }\n",
 		"routes:\n", "routes:\n  - { path: \"/removed/{channel}/*\", origin: stage, origin_path: \"/play/{channel}/*\", backend: removed }\n",
 	).Replace(text)
 	r := startReloadNode(t, both)
