@@ -17,8 +17,8 @@ const (
 	FailureTransport FailureKind = iota
 	// FailureTimeout means that the backend did not answer in time, reached or not.
 	FailureTimeout
-	// FailureStatus means that the backend answered with a status that its preset calls a failure (429, 5xx, a 404), or one that refuses Usher
-	// itself (a 401 to its own credentials).
+	// FailureStatus means that the backend answered with a status that its preset calls a failure (429, 5xx, a 404), or one that
+	// refuses Usher itself (a 401 to its own credentials).
 	FailureStatus
 	// FailureMalformed means that the answer breaks the backend's contract (not HTTP, giant headers, a redirect to itself).
 	FailureMalformed

@@ -34,8 +34,8 @@ type callHistory struct {
 	streak int
 	// overdue counts the calls in flight that have waited for half of their timeout.
 	overdue int
-	// wrongPaths holds who got a 404, or what may be a denial like it, since lastAnswer.
-	wrongPaths map[openingKey]struct{}
+	// possibleDenials holds who got a 404, or what else may deny a viewer, since lastAnswer.
+	possibleDenials map[openingKey]struct{}
 	// connects holds when the last failures to connect came, the latest first.
 	connects [wideOutage]time.Time
 	// wantsOpinion is set when only a second opinion is missing to open the breaker.
@@ -67,10 +67,10 @@ func (a *answeredRequest) asRecheck() backends.Request {
 
 func newCallHistory(window time.Duration, threshold int) *callHistory {
 	return &callHistory{
-		window:     window,
-		threshold:  threshold,
-		addresses:  newFailureDedup(window),
-		wrongPaths: make(map[openingKey]struct{}),
+		window:          window,
+		threshold:       threshold,
+		addresses:       newFailureDedup(window),
+		possibleDenials: make(map[openingKey]struct{}),
 	}
 }
 
@@ -104,7 +104,7 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	isFirst := h.addresses.isFirst(r.Address, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (f.Status == http.StatusNotFound || f.MayBeDenial) && !h.isNewWrongPath(r) {
+	if (f.Status == http.StatusNotFound || f.MayBeDenial) && !h.isNewPossibleDenial(r) {
 		return false
 	}
 	h.failed.record(address, now)
@@ -113,13 +113,13 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	return isFirst || !isProbing && (h.isConfirmed(now) || !h.answered.hasOther(address, now.Add(-h.window)))
 }
 
-// isNewWrongPath reports whether a 404, or what may be a denial like it, is the first of its session in this streak. Players repeat a request that gets no
-// answer, and one wrong path is no outage however often it is asked for.
-func (h *callHistory) isNewWrongPath(r *backends.Request) bool {
+// isNewPossibleDenial reports whether a 404, or what else may deny a viewer, is the first of its session in this streak. Players repeat a
+// request that gets no answer, and one viewer's is no outage however often they ask.
+func (h *callHistory) isNewPossibleDenial(r *backends.Request) bool {
 	by := keyOf(r)
-	_, isKnown := h.wrongPaths[by]
-	if !isKnown && len(h.wrongPaths) < maxRemembered {
-		h.wrongPaths[by] = struct{}{}
+	_, isKnown := h.possibleDenials[by]
+	if !isKnown && len(h.possibleDenials) < maxRemembered {
+		h.possibleDenials[by] = struct{}{}
 	}
 	return !isKnown
 }
@@ -236,7 +236,7 @@ func (h *callHistory) reset() {
 
 func (h *callHistory) endStreak() {
 	h.streak, h.wantsOpinion, h.confirmedAt = 0, false, time.Time{}
-	clear(h.wrongPaths)
+	clear(h.possibleDenials)
 }
 
 func (h *callHistory) isConfirmed(now time.Time) bool {

@@ -71,7 +71,7 @@ func TestCallHistory_RecordFailure_OfOneAddress_CountsOnceBesideAnswers(t *testi
 	}
 }
 
-func TestCallHistory_IsNewWrongPath_OncePerSessionAndBounded(t *testing.T) {
+func TestCallHistory_IsNewPossibleDenial_OncePerSessionAndBounded(t *testing.T) {
 	t.Parallel()
 	h := newTestHistory()
 	requestOf := func(n int) *backends.Request {
@@ -79,18 +79,18 @@ func TestCallHistory_IsNewWrongPath_OncePerSessionAndBounded(t *testing.T) {
 		r.Session = backends.SessionID{byte(n), byte(n >> 8), byte(n >> 16), 1}
 		return r
 	}
-	if !h.isNewWrongPath(requestOf(0)) || h.isNewWrongPath(requestOf(0)) {
+	if !h.isNewPossibleDenial(requestOf(0)) || h.isNewPossibleDenial(requestOf(0)) {
 		t.Error("a session's first wrong path is not new, or its second one is")
 	}
 	h.recordAnswer(openingFrom(2), 0, time.Now())
-	if !h.isNewWrongPath(requestOf(0)) {
+	if !h.isNewPossibleDenial(requestOf(0)) {
 		t.Error("a session's first wrong path after an answer is not new")
 	}
 	for i := range maxRemembered + 10 {
-		h.isNewWrongPath(requestOf(i))
+		h.isNewPossibleDenial(requestOf(i))
 	}
-	if len(h.wrongPaths) != maxRemembered {
-		t.Errorf("%d sessions are remembered, want maxRemembered=%d", len(h.wrongPaths), maxRemembered)
+	if len(h.possibleDenials) != maxRemembered {
+		t.Errorf("%d sessions are remembered, want maxRemembered=%d", len(h.possibleDenials), maxRemembered)
 	}
 }
 

@@ -39,7 +39,9 @@ func New(name string, cfg Config, adapter backends.Backend, deps Deps) *Chain {
 		c.own.first,
 		// Outside the breaker, for which a 404 stays a failure, and outside the wait for a slot, so that checks are compared
 		// in the order in which they came.
-		func(next backends.Backend) backends.Backend { return newNotFound(cfg.Bulkhead.AnswerDeadline, next) },
+		func(next backends.Backend) backends.Backend {
+			return newPossibleDenial(cfg.Bulkhead.AnswerDeadline, next)
+		},
 		// Outside the breaker: a breaker that opens releases the callers who wait for a slot.
 		c.bulkhead(cfg.Bulkhead),
 		// Outside the call alone: it counts what the backend did, and never a wait in the bulkhead.

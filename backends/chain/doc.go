@@ -4,17 +4,17 @@
 // backends; then [Chain.Run] once, and [Chain.Check] and [Chain.Fallback] for each check. A check travels from left to
 // right, as the constructors list the decorators:
 //
-//	New:      FailOpen ─► notFound ─► Bulkhead ─► Breaker ─► tracing ─► adapter ─► middleware
-//	             │           │           │           │         └─ one span for each call that goes out
-//	             │           │           │           └─ rejects while the backend fails, ends each call after timeout, probes
-//	             │           │           └─ bounds the calls in flight, openings and re-checks apart
+//	New:      FailOpen ─► possibleDenial ─► Bulkhead ─► Breaker ─► tracing ─► adapter ─► middleware
+//	             │           │                 │           │         └─ one span for each call that goes out
+//	             │           │                 │           └─ rejects while the backend fails, ends each call after timeout, probes
+//	             │           │                 └─ bounds the calls in flight, openings and re-checks apart
 //	             │           └─ denies for a 404, or a 401 to Usher, that concerns one viewer
 //	             └─ applies on_failure: what holds without an answer
 //
 //	NewLocal: FailOpen ─► deniesPending ─► tracing ─► notifiesOnSent ─► adapter ─► chains of its members, if any
 //
-// Files: chain.go and local.go (constructors), failopen.go, not_found.go, bulkhead.go (with slot_queue.go and slot_limit.go), breaker.go,
-// breaker_call.go, breaker_force.go and breaker_opinion.go (with call_history.go, failure_dedup.go, recent_addresses.go and
+// Files: chain.go and local.go (constructors), failopen.go, possible_denial.go, bulkhead.go (with slot_queue.go and slot_limit.go),
+// breaker.go, breaker_call.go, breaker_force.go and breaker_opinion.go (with call_history.go, failure_dedup.go, recent_addresses.go and
 // broadcast.go), tracing.go, config.go and the other *_config.go.
 //
 // Invariants:

@@ -40,41 +40,41 @@ func portal(ctx context.Context, r *backends.Request) (backends.Decision, error)
 	return allow(ctx, r)
 }
 
-// TestNotFound_DeniesWhereOthersAreAnswered plays a viewer who gets 404, and what others get before their next try.
-func TestNotFound_DeniesWhereOthersAreAnswered(t *testing.T) {
+// TestPossibleDenial_DeniesWhereOthersAreAnswered plays a viewer who gets 404, and what others get before their next try.
+func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 	t.Parallel()
-	asked := func(viewer int, query string) func(*notFound, context.Context) {
-		return func(n *notFound, ctx context.Context) { _, _ = n.Check(ctx, namedOpening(viewer, query)) }
+	asked := func(viewer int, query string) func(*possibleDenial, context.Context) {
+		return func(n *possibleDenial, ctx context.Context) { _, _ = n.Check(ctx, namedOpening(viewer, query)) }
 	}
-	pause := func(d time.Duration) func(*notFound, context.Context) {
-		return func(*notFound, context.Context) { time.Sleep(d) }
+	pause := func(d time.Duration) func(*possibleDenial, context.Context) {
+		return func(*possibleDenial, context.Context) { time.Sleep(d) }
 	}
 	tests := map[string]struct {
-		before, between []func(*notFound, context.Context)
+		before, between []func(*possibleDenial, context.Context)
 		first, retry    *backends.Request
 		want            backends.Verdict // of the retry; Pending: a failure
 	}{
-		"another is allowed":                  {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "404"), nil, backends.Denied},
-		"another is denied":                   {nil, []func(*notFound, context.Context){asked(2, "403")}, namedOpening(1, "404"), nil, backends.Denied},
-		"another was allowed before":          {[]func(*notFound, context.Context){asked(2, "200")}, nil, namedOpening(1, "404"), nil, backends.Pending},
-		"others get 404 too":                  {nil, []func(*notFound, context.Context){asked(2, "404"), asked(3, "404")}, namedOpening(1, "404"), nil, backends.Pending},
-		"others get 500":                      {nil, []func(*notFound, context.Context){asked(2, "500")}, namedOpening(1, "404"), nil, backends.Pending},
-		"another is decided here":             {nil, []func(*notFound, context.Context){asked(2, "local")}, namedOpening(1, "404"), nil, backends.Pending},
+		"another is allowed":                  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404"), nil, backends.Denied},
+		"another is denied":                   {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, namedOpening(1, "404"), nil, backends.Denied},
+		"another was allowed before":          {[]func(*possibleDenial, context.Context){asked(2, "200")}, nil, namedOpening(1, "404"), nil, backends.Pending},
+		"others get 404 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "404"), asked(3, "404")}, namedOpening(1, "404"), nil, backends.Pending},
+		"others get 500":                      {nil, []func(*possibleDenial, context.Context){asked(2, "500")}, namedOpening(1, "404"), nil, backends.Pending},
+		"another is decided here":             {nil, []func(*possibleDenial, context.Context){asked(2, "local")}, namedOpening(1, "404"), nil, backends.Pending},
 		"nobody else asks":                    {nil, nil, namedOpening(1, "404"), nil, backends.Pending},
-		"their own session is answered":       {nil, []func(*notFound, context.Context){asked(1, "200")}, namedOpening(1, "404"), nil, backends.Pending},
-		"another's check was sent before":     {[]func(*notFound, context.Context){func(n *notFound, ctx context.Context) { go asked(2, "slow")(n, ctx); synctest.Wait() }}, []func(*notFound, context.Context){pause(10 * time.Second)}, namedOpening(1, "404"), nil, backends.Pending},
-		"an old answer, and they come again":  {nil, []func(*notFound, context.Context){asked(2, "200"), pause(2 * notFoundMemory)}, namedOpening(1, "404"), nil, backends.Pending},
-		"the retry is a re-check":             {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "404"), withQuery(recheckFrom(1), "404"), backends.Pending},
-		"404 is a failure by the settings":    {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
-		"a 401 that may refuse Usher itself":  {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
-		"others get 401 too":                  {nil, []func(*notFound, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
-		"they may have been admitted already": {nil, []func(*notFound, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
+		"their own session is answered":       {nil, []func(*possibleDenial, context.Context){asked(1, "200")}, namedOpening(1, "404"), nil, backends.Pending},
+		"another's check was sent before":     {[]func(*possibleDenial, context.Context){func(n *possibleDenial, ctx context.Context) { go asked(2, "slow")(n, ctx); synctest.Wait() }}, []func(*possibleDenial, context.Context){pause(10 * time.Second)}, namedOpening(1, "404"), nil, backends.Pending},
+		"an old answer, and they come again":  {nil, []func(*possibleDenial, context.Context){asked(2, "200"), pause(2 * possibleDenialMemory)}, namedOpening(1, "404"), nil, backends.Pending},
+		"the retry is a re-check":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404"), withQuery(recheckFrom(1), "404"), backends.Pending},
+		"404 is a failure by the settings":    {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
+		"a 401 that may refuse Usher itself":  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
+		"others get 401 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
+		"they may have been admitted already": {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				n := newNotFound(time.Second, backends.BackendFunc(portal))
+				n := newPossibleDenial(time.Second, backends.BackendFunc(portal))
 				for _, do := range tt.before {
 					do(n, t.Context())
 				}
@@ -107,8 +107,8 @@ func withQuery(r *backends.Request, query string) *backends.Request {
 	return r
 }
 
-// TestNotFound_OneWrongPathLeavesBreakerClosed repeats a 404 in the whole chain, alone and among others.
-func TestNotFound_OneWrongPathLeavesBreakerClosed(t *testing.T) {
+// TestPossibleDenial_OfOneViewerLeavesBreakerClosed repeats a 404 in the whole chain, alone and among others.
+func TestPossibleDenial_OfOneViewerLeavesBreakerClosed(t *testing.T) {
 	t.Parallel()
 	for _, others := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -133,9 +133,9 @@ func TestNotFound_OneWrongPathLeavesBreakerClosed(t *testing.T) {
 	}
 }
 
-func TestNotFound_MemoryIsBounded(t *testing.T) {
+func TestPossibleDenial_MemoryIsBounded(t *testing.T) {
 	t.Parallel()
-	n := newNotFound(time.Second, nil)
+	n := newPossibleDenial(time.Second, nil)
 	now := time.Now()
 	key := func(i int) (k openingKey) {
 		k.session[0], k.session[1], k.session[2] = byte(i), byte(i>>8), byte(i>>16)
@@ -147,19 +147,19 @@ func TestNotFound_MemoryIsBounded(t *testing.T) {
 	if len(n.openings) > maxRemembered {
 		t.Errorf("got %d remembered, want at most %d", len(n.openings), maxRemembered)
 	}
-	later := now.Add(2 * notFoundMemory)
+	later := now.Add(2 * possibleDenialMemory)
 	n.isOwn(key(-1), later, later)
 	if len(n.openings) != 1 {
 		t.Errorf("got %d remembered after a while, want the newest only", len(n.openings))
 	}
 }
 
-// TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory has a session's second 404 come as its first one is forgotten.
-func TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
+// TestPossibleDenial_IsOwn_ForgetsAtTheEndOfItsMemory has a session's second 404 come as its first one is forgotten.
+func TestPossibleDenial_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
 	t.Parallel()
 	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
-	for after, want := range map[time.Duration]bool{notFoundMemory - 1: true, notFoundMemory: false} {
-		n, now := newNotFound(time.Second, nil), time.Now()
+	for after, want := range map[time.Duration]bool{possibleDenialMemory - 1: true, possibleDenialMemory: false} {
+		n, now := newPossibleDenial(time.Second, nil), time.Now()
 		n.isOwn(by, now, now)
 		n.recordAnswer(other, now.Add(1))
 		if got := n.isOwn(by, now.Add(after), now.Add(after)); got != want {
@@ -168,12 +168,12 @@ func TestNotFound_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
 	}
 }
 
-// TestNotFound_IsOwn_ComparesWithTheFirstSent has a session's 404s arrive in another order than they were asked for, and an
+// TestPossibleDenial_IsOwn_ComparesWithTheFirstSent has a session's 404s arrive in another order than they were asked for, and an
 // answer to it between them.
-func TestNotFound_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
+func TestPossibleDenial_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
 	t.Parallel()
 	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
-	n, start := newNotFound(time.Hour, nil), time.Now()
+	n, start := newPossibleDenial(time.Hour, nil), time.Now()
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
 	n.recordAnswer(other, at(4))
 	if n.isOwn(by, at(5), at(6)) {
@@ -188,21 +188,21 @@ func TestNotFound_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
 	}
 }
 
-// TestNotFound_Remember_SearchesAFullMemoryOncePerInterval has every entry expire before the memory may be searched again.
-func TestNotFound_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
+// TestPossibleDenial_Remember_SearchesAFullMemoryOncePerInterval has every entry expire before the memory may be searched again.
+func TestPossibleDenial_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
 	t.Parallel()
-	n, now := newNotFound(time.Second, nil), time.Now()
+	n, now := newPossibleDenial(time.Second, nil), time.Now()
 	for i := range maxRemembered {
-		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstNotFound{lastSeen: now.Add(-notFoundMemory)}
+		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstPossibleDenial{lastSeen: now.Add(-possibleDenialMemory)}
 	}
 	n.sweptAt = now.Add(-sweepInterval + 1)
 	by := openingKey{session: backends.SessionID{15: 1}}
-	n.remember(by, &firstNotFound{lastSeen: now}, now)
+	n.remember(by, &firstPossibleDenial{lastSeen: now}, now)
 	if len(n.openings) != maxRemembered || n.openings[by] != nil {
 		t.Errorf("got %d remembered before sweepInterval, want the old %d", len(n.openings), maxRemembered)
 	}
 	n.sweptAt = now.Add(-sweepInterval)
-	n.remember(by, &firstNotFound{lastSeen: now}, now)
+	n.remember(by, &firstPossibleDenial{lastSeen: now}, now)
 	if len(n.openings) != 1 || n.openings[by] == nil {
 		t.Errorf("got %d remembered after sweepInterval, want the newest only", len(n.openings))
 	}
@@ -211,9 +211,9 @@ func TestNotFound_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
 	}
 }
 
-// TestNotFound_RecordAnswer_KeepsTheLatestOfTwoSessions records answers in the order in which they arrive, not in which
+// TestPossibleDenial_RecordAnswer_KeepsTheLatestOfTwoSessions records answers in the order in which they arrive, not in which
 // they were asked for.
-func TestNotFound_RecordAnswer_KeepsTheLatestOfTwoSessions(t *testing.T) {
+func TestPossibleDenial_RecordAnswer_KeepsTheLatestOfTwoSessions(t *testing.T) {
 	t.Parallel()
 	type answer struct{ session, sentAt int }
 	for name, test := range map[string]struct {
@@ -231,7 +231,7 @@ func TestNotFound_RecordAnswer_KeepsTheLatestOfTwoSessions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n, start := newNotFound(time.Second, nil), time.Now()
+			n, start := newPossibleDenial(time.Second, nil), time.Now()
 			check := func(a answer) sentCheck {
 				return sentCheck{openingKey{session: backends.SessionID{byte(a.session)}}, start.Add(time.Duration(a.sentAt))}
 			}

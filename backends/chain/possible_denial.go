@@ -10,21 +10,21 @@ import (
 	"usher/backends"
 )
 
-// notFoundMemory is how long a session's first 404 is remembered after its last one. It is longer than a player waits
+// possibleDenialMemory is how long a session's first one is remembered after its last one. It is longer than a player waits
 // before it tries again.
-const notFoundMemory = time.Minute
+const possibleDenialMemory = time.Minute
 
-// notFound reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
+// possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
 // password is answered so, unless a check of another session that was sent later is answered: then the settings are right, and it is a
 // denial. A re-check's is a failure always: a portal that is being deployed must not end its audience's sessions.
 //
 // The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
-type notFound struct {
+type possibleDenial struct {
 	next     backends.Backend
 	deadline time.Duration
 
 	mu       sync.Mutex
-	openings map[openingKey]*firstNotFound
+	openings map[openingKey]*firstPossibleDenial
 	sweptAt  time.Time
 	// answered holds when the latest answered checks of two sessions were sent, the later one first.
 	answered [2]sentCheck
@@ -40,8 +40,8 @@ func keyOf(r *backends.Request) openingKey {
 	return openingKey{r.Session, backends.SubscriberPrefix(r.Address)}
 }
 
-// firstNotFound is what is known of a session whose opening check gets 404.
-type firstNotFound struct {
+// firstPossibleDenial is what is known of a session whose opening check may be denied.
+type firstPossibleDenial struct {
 	// sentAt is when the first check was sent.
 	sentAt time.Time
 	// lastSeen is when the last one was answered.
@@ -54,14 +54,14 @@ type sentCheck struct {
 	at time.Time
 }
 
-// newNotFound returns the rule around next. A viewer who has waited for deadline may have been admitted already, so that
-// their 404 stays a failure: a denial would revoke their ticket.
-func newNotFound(deadline time.Duration, next backends.Backend) *notFound {
-	return &notFound{next: next, deadline: deadline, openings: make(map[openingKey]*firstNotFound)}
+// newPossibleDenial returns the rule around next. A viewer who has waited for deadline may have been admitted already, so that
+// theirs stays a failure: a denial would revoke their ticket.
+func newPossibleDenial(deadline time.Duration, next backends.Backend) *possibleDenial {
+	return &possibleDenial{next: next, deadline: deadline, openings: make(map[openingKey]*firstPossibleDenial)}
 }
 
 // Check asks the backend, and denies instead of a status that concerns the viewer alone.
-func (n *notFound) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+func (n *possibleDenial) Check(ctx context.Context, r *backends.Request) (backends.Decision, error) {
 	sentAt := time.Now()
 	d, err := n.next.Check(ctx, r)
 	if err == nil {
@@ -79,7 +79,7 @@ func (n *notFound) Check(ctx context.Context, r *backends.Request) (backends.Dec
 }
 
 // recordAnswer records that a check sent at that time was answered.
-func (n *notFound) recordAnswer(by openingKey, sentAt time.Time) {
+func (n *possibleDenial) recordAnswer(by openingKey, sentAt time.Time) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.openings, by)
@@ -96,13 +96,13 @@ func (n *notFound) recordAnswer(by openingKey, sentAt time.Time) {
 }
 
 // isOwn records a 404 of a check that was sent at sentAt, and reports whether it concerns its session alone.
-func (n *notFound) isOwn(by openingKey, sentAt, now time.Time) bool {
+func (n *possibleDenial) isOwn(by openingKey, sentAt, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	opening := n.openings[by]
 	switch {
-	case opening == nil || now.Sub(opening.lastSeen) >= notFoundMemory:
-		opening = &firstNotFound{sentAt: sentAt}
+	case opening == nil || now.Sub(opening.lastSeen) >= possibleDenialMemory:
+		opening = &firstPossibleDenial{sentAt: sentAt}
 		n.remember(by, opening, now)
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
@@ -120,11 +120,11 @@ func (n *notFound) isOwn(by openingKey, sentAt, now time.Time) bool {
 }
 
 // remember keeps a session's first 404 if there is room.
-func (n *notFound) remember(by openingKey, opening *firstNotFound, now time.Time) {
+func (n *possibleDenial) remember(by openingKey, opening *firstPossibleDenial, now time.Time) {
 	if len(n.openings) >= maxRemembered && now.Sub(n.sweptAt) >= sweepInterval {
 		n.sweptAt = now
 		for key, other := range n.openings {
-			if now.Sub(other.lastSeen) >= notFoundMemory {
+			if now.Sub(other.lastSeen) >= possibleDenialMemory {
 				delete(n.openings, key)
 			}
 		}
