@@ -143,8 +143,13 @@ func (p *pattern) validate() error {
 
 // validateViewer returns an error for a pattern that matches no request: its path is refused, or its slashes are merged before.
 func (p *pattern) validateViewer() error {
-	example := variables.ReplaceAllString(strings.TrimSuffix(p.text, restVariable), "x")
-	switch {
+	var joined strings.Builder
+	for _, part := range p.parts {
+		if joined.WriteString(part.literal); part.variable != "" {
+			joined.WriteByte('x')
+		}
+	}
+	switch example := joined.String(); {
 	case strings.Contains(example, "//"):
 		return fmt.Errorf("%q matches no request: several slashes in a row count as one; write one", p.text)
 	case !urlpath.IsClean(example):

@@ -294,16 +294,16 @@ func (r RouteConfig) pathMappings() []PathMappingConfig {
 	return slices.Concat([]PathMappingConfig{{Path: r.Path, OriginPath: r.OriginPath}}, r.Media)
 }
 
-// variables finds the variables of a pattern, whose names do not matter to what it matches; the dots do.
-var variables = regexp.MustCompile(`{[^}.]*`)
+// variableNames finds the names of a pattern's variables, which do not matter to what it matches; the dots behind one do.
+var variableNames = regexp.MustCompile(`{[^}.]*`)
 
 // matched returns the path without the names of its variables.
-func (p PathMappingConfig) matched() string { return variables.ReplaceAllString(p.Path, "{") }
+func (p PathMappingConfig) matched() string { return variableNames.ReplaceAllString(p.Path, "{") }
 
 // fetched returns the path on the origin with the places of its variables in the viewer's path instead of their names.
 func (p PathMappingConfig) fetched() string {
-	names := variables.FindAllString(p.Path, -1)
-	return variables.ReplaceAllStringFunc(cmp.Or(p.OriginPath, p.Path), func(name string) string {
+	names := variableNames.FindAllString(p.Path, -1)
+	return variableNames.ReplaceAllStringFunc(cmp.Or(p.OriginPath, p.Path), func(name string) string {
 		return "{" + strconv.Itoa(slices.Index(names, name))
 	})
 }
