@@ -823,10 +823,10 @@ func TestNode_Reload_OpenPage(t *testing.T) {
 	}
 }
 
-// TestNode_Reload_OpenStream: a response that has begun goes on by the old settings, which end with it.
-func TestNode_Reload_OpenStream(t *testing.T) {
-	goOn := make(chan struct{})
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+// pausingOrigin is an origin of one segment, which pauses after a megabyte until goOn is closed.
+func pausingOrigin(t *testing.T, goOn <-chan struct{}) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		if strings.HasSuffix(q.URL.Path, ".m3u8") {
 			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n")
 			return
@@ -836,12 +836,14 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 		<-goOn
 		_, _ = io.WriteString(w, "the end")
 	}))
-	defer origin.Close()
-	portal, _ := stagePortal(t)
-	text := reloadText(origin.URL, portal)
-	r := startReloadNode(t, text)
-	_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.address+withTicket(t, list), nil)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// beginBody reads so many bytes of a response, and returns the rest.
+func beginBody(t *testing.T, url string, size int) io.Reader {
+	t.Helper()
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -849,11 +851,22 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	begun := make([]byte, 1000)
-	if _, err := io.ReadFull(resp.Body, begun); err != nil {
+	t.Cleanup(func() { _ = resp.Body.Close() })
+	if _, err := io.ReadFull(resp.Body, make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
+	return resp.Body
+}
+
+// TestNode_Reload_OpenStream: a response that has begun goes on by the old settings, which end with it.
+func TestNode_Reload_OpenStream(t *testing.T) {
+	goOn := make(chan struct{})
+	origin := pausingOrigin(t, goOn)
+	portal, _ := stagePortal(t)
+	text := reloadText(origin.URL, portal)
+	r := startReloadNode(t, text)
+	_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
+	body := beginBody(t, r.address+withTicket(t, list), 1000)
 	old := r.current.Load()
 	for i := range 3 { // to another origin, and to none of the route
 		r.reloadTo(strings.NewReplacer(origin.URL, fmt.Sprintf("http://127.0.0.1:%d", i+1), "/play/", "/other/").Replace(text))
@@ -865,7 +878,7 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 	default:
 	}
 	close(goOn)
-	rest, err := io.ReadAll(resp.Body)
+	rest, err := io.ReadAll(body)
 	if err != nil || !strings.HasSuffix(string(rest), "the end") {
 		t.Errorf("the stream broke after %d bytes: %v", len(rest), err)
 	}
@@ -880,16 +893,7 @@ func TestNode_Reload_OpenStream(t *testing.T) {
 // TestNode_Reload_EndlessResponse: a response without an end does not keep later reloads from ending backends.
 func TestNode_Reload_EndlessResponse(t *testing.T) {
 	end := make(chan struct{})
-	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if strings.HasSuffix(q.URL.Path, ".m3u8") {
-			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n")
-			return
-		}
-		_, _ = io.WriteString(w, strings.Repeat("a", 1<<20))
-		_ = http.NewResponseController(w).Flush()
-		<-end
-	}))
-	defer origin.Close()
+	origin := pausingOrigin(t, end)
 	defer close(end)
 	portal, _ := stagePortal(t)
 	var calls atomic.Int64
@@ -906,18 +910,7 @@ func TestNode_Reload_EndlessResponse(t *testing.T) {
 	r := startReloadNode(t, both)
 	get(t, r.address+"/removed/a001/index.m3u8?token=t")
 	_, list := get(t, r.address+"/play/a001/index.m3u8?token=t")
-	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.address+withTicket(t, list), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.DefaultClient.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if _, err := io.ReadFull(resp.Body, make([]byte, 1<<20)); err != nil {
-		t.Fatal(err)
-	}
+	beginBody(t, r.address+withTicket(t, list), 1<<20)
 	r.reloadTo(both + "log: { level: warn }\n")
 	second := r.current.Load()
 	r.reloadTo(text)
