@@ -20,8 +20,10 @@ type Forced struct {
 	// changed receives when an order was added. It holds one.
 	changed chan struct{}
 
-	mu    sync.Mutex
-	known map[string]backends.ForcedBreaker // by backend
+	mu sync.Mutex
+	// known has the last order on each backend, also one that has ended: breakers follow none that is older, so the next order needs
+	// a higher version even where the clock was set back.
+	known map[string]backends.ForcedBreaker
 }
 
 // NewForced returns no orders.
@@ -48,17 +50,15 @@ func (f *Forced) NextVersion(backend string, now int64) int64 {
 	return max(now, f.known[backend].Version+1)
 }
 
-// All returns the orders that have not ended, and forgets the others.
+// All returns the orders that have not ended.
 func (f *Forced) All(now time.Time) []backends.ForcedBreaker {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var all []backends.ForcedBreaker
-	for backend, order := range f.known {
-		if !order.Until.After(now) {
-			delete(f.known, backend)
-			continue
+	for _, order := range f.known {
+		if order.Until.After(now) {
+			all = append(all, order)
 		}
-		all = append(all, order)
 	}
 	return all
 }

@@ -42,6 +42,12 @@ func TestForced_Add_NewerHolds(t *testing.T) {
 	if got := f.All(now.Add(time.Minute)); len(got) != 1 || got[0] != order("a", 6, time.Hour) {
 		t.Errorf("after a minute there are %+v", got)
 	}
+	if got := f.All(now.Add(time.Hour)); len(got) != 0 {
+		t.Errorf("after an hour there are %+v", got)
+	}
+	if a := f.NextVersion("a", 3); a != 7 {
+		t.Errorf("with the clock set back after the order has ended, the next version is %d, want 7", a)
+	}
 }
 
 // TestDecodeForced_Golden reads an order as it was written by a node of another version.
