@@ -29,35 +29,49 @@ func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
 }
 
 // askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired since. So
-// may a 404 be one, unless the request was answered a moment ago.
+// may a possible denial be one, unless the request was answered a moment ago, or another viewer's is answered so too.
 func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
 	if b.IsDown() || b.forced.Load() != nil { // probes decide, or an operator
 		b.history.endOpinion()
 		return
 	}
-	start := time.Now()
-	r := answered.asRecheck()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	_, err := b.execute(func() (backends.Decision, error) {
-		d, err := b.callWithHardDeadline(ctx, &r)
-		isCounted := false
-		switch {
-		case err == nil:
-			isCounted = b.counts(&r, d, nil, start)
-		case backends.AsFailure(err) != nil && !mayBeNo(err, start.Sub(answered.at)):
-			isCounted = b.history.confirm(start, time.Now())
-		}
-		if !isCounted {
-			err = excluded{err}
-		}
-		return d, err
-	})
+	_, err := b.execute(func() (backends.Decision, error) { return b.opinion(ctx, answered) })
 	address := b.history.endOpinion()
 	if err == nil && address.IsValid() && b.mayWarn(time.Now()) {
 		b.log.Warn("backend fails for few addresses and answers others, breaker stays closed; look at what the address sends",
 			slog.String("backend", b.name), slog.String("address", address.String()))
 	}
+}
+
+// opinion asks an answered request again, and another one where the first says nothing. Its error is excluded unless the breaker counts
+// it.
+func (b *Breaker) opinion(ctx context.Context, answered answeredRequest) (backends.Decision, error) {
+	start := time.Now()
+	r := answered.asRecheck()
+	d, err := b.callWithHardDeadline(ctx, &r)
+	if backends.AsFailure(err) != nil && mayBeNo(err, start.Sub(answered.at)) {
+		other, isKnown, isWide := b.history.another(answered, time.Now())
+		switch {
+		case isKnown:
+			r = other.asRecheck()
+			d, err = b.callWithHardDeadline(ctx, &r)
+		case !isWide:
+			return d, excluded{err}
+		}
+	}
+	isCounted := false
+	switch {
+	case err == nil:
+		isCounted = b.counts(&r, d, nil, start)
+	case backends.AsFailure(err) != nil:
+		isCounted = b.history.confirm(start, time.Now())
+	}
+	if !isCounted {
+		err = excluded{err}
+	}
+	return d, err
 }
 
 // freshAnswer is how long ago a request was answered at most whose credentials are still good.

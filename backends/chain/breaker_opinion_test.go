@@ -152,6 +152,55 @@ func TestBreaker_OneViewerCannotOpenIt_SpentTokensGet404(t *testing.T) {
 	}
 }
 
+// TestBreaker_PossibleDenials_WantAnOpinion has a middleware answer 401 about bad tokens of viewers at many addresses, or about all
+// requests since it takes Usher's own password no more.
+func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		answered int           // viewers before
+		ago      time.Duration // since then
+		isGood   bool          // the tokens of those who were answered still are
+		isSpent  bool          // that of the last one is not
+		isDown   bool
+	}{
+		"bad tokens":                 {answered: 1, ago: time.Second, isGood: true},
+		"bad tokens at a quiet hour": {answered: 1, ago: time.Hour, isGood: true},
+		"and the token that was answered last is spent": {answered: 2, ago: time.Hour, isGood: true, isSpent: true},
+		"the password":                                   {answered: 2, ago: time.Second, isDown: true},
+		"the password at a quiet hour":                   {answered: 2, ago: time.Hour, isDown: true},
+		"the password, where one viewer was answered":    {answered: 1, ago: time.Hour, isDown: true},
+		"the password, where nobody was answered before": {isDown: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				isChanged := false
+				b := newTestBreaker(backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					isRefused := isChanged && (!tt.isGood || tt.isSpent && r.Address == openingFrom(tt.answered).Address)
+					if r.Query == "token=evil" || isRefused {
+						return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 401, MayBeDenial: true}
+					}
+					return allow(ctx, r)
+				}))
+				for i := range tt.answered {
+					_, _ = b.Check(t.Context(), openingFrom(i+1))
+				}
+				time.Sleep(tt.ago)
+				isChanged = true
+				for i := range 20 {
+					r := openingFrom(100 + i)
+					r.Session[0], r.Query = byte(i+1), "token=evil"
+					_, _ = b.Check(t.Context(), r)
+					synctest.Wait()
+				}
+				if b.IsDown() != tt.isDown {
+					t.Errorf("the breaker is open: %t, want %t", b.IsDown(), tt.isDown)
+				}
+			})
+		})
+	}
+}
+
 // TestBreaker_OneAddress_OpensAsFastAsMany has a backend fail for all viewers, who share one address.
 func TestBreaker_OneAddress_OpensAsFastAsMany(t *testing.T) {
 	t.Parallel()

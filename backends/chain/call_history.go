@@ -10,7 +10,7 @@ import (
 )
 
 // wideOutage is how many addresses must fail for the breaker to open without a second opinion. A failure to connect, which
-// no address can cause, counts as one.
+// no address can cause, counts as one. A possible denial is none: the tokens of many viewers may be bad.
 const wideOutage = 3
 
 // callHistory tells a backend that fails from a viewer whose own requests fail. It holds what gobreaker's counts do not:
@@ -25,7 +25,9 @@ type callHistory struct {
 
 	mu       sync.Mutex
 	answered recentAddresses
-	failed   recentAddresses
+	failed   recentAddresses // all of them
+	// failedItself are those whose failures are no possible denial.
+	failedItself recentAddresses
 	// latest holds the latest answered requests of two addresses, the newer one first.
 	latest [2]answeredRequest
 	// lastAnswer is when a call was answered last.
@@ -104,10 +106,14 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	isFirst := h.addresses.isFirst(r.Address, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if (f.Status == http.StatusNotFound || f.MayBeDenial) && !h.isNewPossibleDenial(r) {
+	mayBeDenial := f.Status == http.StatusNotFound || f.MayBeDenial
+	if mayBeDenial && !h.isNewPossibleDenial(r) {
 		return false
 	}
 	h.failed.record(address, now)
+	if !f.MayBeDenial {
+		h.failedItself.record(address, now)
+	}
 	h.streak++
 	h.wantsOpinion = h.wantsOpinion || h.streak >= h.threshold
 	return isFirst || !isProbing && (h.isConfirmed(now) || !h.answered.hasOther(address, now.Add(-h.window)))
@@ -136,7 +142,7 @@ func (h *callHistory) opens(isOver bool, now time.Time) bool {
 	if !isOver {
 		return false
 	}
-	if h.isWide(now) || !h.latest[0].isSet {
+	if h.isWide(&h.failedItself, now) || !h.latest[0].isSet {
 		return true
 	}
 	h.wantsOpinion = true
@@ -144,8 +150,8 @@ func (h *callHistory) opens(isOver bool, now time.Time) bool {
 }
 
 // isWide reports whether no single viewer can have caused the failures in the window, or those since the last answer:
-// calls that hang one after another take longer than the window.
-func (h *callHistory) isWide(now time.Time) bool {
+// calls that hang one after another take longer than the window. failed are the addresses that count.
+func (h *callHistory) isWide(failed *recentAddresses, now time.Time) bool {
 	start := now.Add(-h.window)
 	if h.lastAnswer.Before(start) {
 		start = h.lastAnswer
@@ -156,7 +162,7 @@ func (h *callHistory) isWide(now time.Time) bool {
 			connects++
 		}
 	}
-	return connects >= min(wideOutage, h.threshold) || connects+h.failed.since(start) >= wideOutage
+	return connects >= min(wideOutage, h.threshold) || connects+failed.since(start) >= wideOutage
 }
 
 // takeOpinion returns the answered request to ask again, if a second opinion is wanted and none is in flight. It prefers
@@ -205,6 +211,19 @@ func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok 
 		return h.latest[1], true
 	}
 	return h.latest[0], true
+}
+
+// another returns an answered request of another address than that of one whose second opinion may be a denial, to ask that again too.
+// isWide reports, where there is none, whether so many addresses fail that no denial explains it.
+func (h *callHistory) another(than answeredRequest, now time.Time) (answered answeredRequest, isKnown, isWide bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, answered := range h.latest {
+		if answered.isSet && answered.address != than.address {
+			return answered, true, false
+		}
+	}
+	return answeredRequest{}, false, h.isWide(&h.failed, now)
 }
 
 // confirm records that the second opinion, asked for at start, was a failure too, unless another call was answered

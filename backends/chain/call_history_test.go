@@ -120,7 +120,7 @@ func TestCallHistory_IsWide_ByFailuresToConnect(t *testing.T) {
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			if got := h.isWide(now); got != test.want {
+			if got := h.isWide(&h.failed, now); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
@@ -149,7 +149,7 @@ func TestCallHistory_IsWide_SinceTheLastAnswer(t *testing.T) {
 			}
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			if got := h.isWide(start.Add((wideOutage - 1) * 2 * h.window)); got != test.want {
+			if got := h.isWide(&h.failed, start.Add((wideOutage-1)*2*h.window)); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
@@ -166,7 +166,7 @@ func TestCallHistory_IsWide_LowThreshold(t *testing.T) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.isWide(now) {
+	if !h.isWide(&h.failed, now) {
 		t.Error("two failures to connect are not wide where two open the breaker")
 	}
 }
@@ -292,9 +292,16 @@ func TestCallHistory_Opens_OnceConfirmedOrWide(t *testing.T) {
 		"gobreaker's counts, three addresses": {func(h *callHistory) {
 			h.latest[0].isSet = true
 			for i := range wideOutage {
-				h.failed.record(backends.SubscriberPrefix(openingFrom(i).Address), now)
+				h.recordFailure(&backends.Failure{Kind: backends.FailureStatus, Status: 500}, openingFrom(i), false, now)
 			}
+			h.wantsOpinion = false
 		}, true, true, false},
+		"gobreaker's counts, possible denials of three addresses": {func(h *callHistory) {
+			h.latest[0].isSet = true
+			for i := range wideOutage {
+				h.recordFailure(&backends.Failure{Kind: backends.FailureStatus, Status: 401, MayBeDenial: true}, openingFrom(i), false, now)
+			}
+		}, true, false, true},
 		"gobreaker's counts, two addresses": {func(h *callHistory) {
 			h.latest[0].isSet = true
 			for i := range wideOutage - 1 {

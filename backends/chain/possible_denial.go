@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ const possibleDenialMemory = time.Minute
 
 // possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
 // password is answered so, unless a check of another session that was sent later is answered: then the settings are right, and it is a
-// denial. A re-check's is a failure always: a portal that is being deployed must not end its audience's sessions.
+// denial. A 404 to a re-check is a failure always: a portal that is being deployed must not end its audience's sessions.
 //
 // The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
 type possibleDenial struct {
@@ -71,11 +72,16 @@ func (n *possibleDenial) Check(ctx context.Context, r *backends.Request) (backen
 		return d, nil
 	}
 	f := backends.AsFailure(err)
-	if f == nil || !f.MayBeDenial || !r.IsUnknown() || !n.isOwn(keyOf(r), sentAt, time.Now()) {
+	if f == nil || !f.MayBeDenial || !r.IsUnknown() && !refusesUsher(f.Status) || !n.isOwn(keyOf(r), sentAt, time.Now()) {
 		return d, err
 	}
 	reason := fmt.Sprintf("backend answered %d while other viewers get answers", f.Status)
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}, nil
+}
+
+// refusesUsher reports whether a status, where it may be a denial, may refuse Usher's own credentials instead.
+func refusesUsher(status int) bool {
+	return status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired
 }
 
 // recordAnswer records that a check sent at that time was answered.

@@ -67,6 +67,8 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"the retry is a re-check":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404"), withQuery(recheckFrom(1), "404"), backends.Pending},
 		"404 is a failure by the settings":    {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
 		"a 401 that may refuse Usher itself":  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
+		"a running session's 401":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withQuery(recheckFrom(1), "401"), nil, backends.Denied},
+		"a 401 to it, and nobody else asks":   {nil, nil, withQuery(recheckFrom(1), "401"), nil, backends.Pending},
 		"others get 401 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
 		"they may have been admitted already": {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
 	}
