@@ -133,6 +133,18 @@ func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admi
 	return a, nil
 }
 
+// admitAgain returns the bound that keeps a backend from being asked again about a viewer whom it denied. That costs it what the
+// opening of a stranger does. A breaker that is not closed bounds its probes itself.
+func (o *sessionOpener) admitAgain(b *backendRuntime, r *backends.Request) error {
+	if r.Current.Verdict != backends.Denied || b.State() != backends.BreakerClosed {
+		return nil
+	}
+	if _, over := o.gate.Load().Open(admission.Viewer{Address: r.Address, IsStranger: true}, time.Now()); over != nil {
+		return over
+	}
+	return nil
+}
+
 // pendingOver returns the bound that so many waiting requests exceed, or nil. Strangers have a share of the places.
 func (c *Config) pendingOver(waiting int64, isStranger bool) *backends.Overload {
 	switch {

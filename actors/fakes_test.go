@@ -24,7 +24,8 @@ import (
 type fakeBackend struct {
 	*chain.FailOpen
 	health         atomic.Uint32
-	beforeFallback func() // called before the outage policy decides
+	isImpaired     atomic.Bool // a part of it is down
+	beforeFallback func()      // called before the outage policy decides
 	checks         atomic.Int64
 	check          func(context.Context, *backends.Request) (backends.Decision, error)
 
@@ -72,7 +73,9 @@ func (f *fakeBackend) requests() []checkedRequest {
 
 func (f *fakeBackend) State() backends.BreakerState { return backends.BreakerState(f.health.Load()) }
 
-func (f *fakeBackend) IsImpaired() bool { return f.State() != backends.BreakerClosed }
+func (f *fakeBackend) IsImpaired() bool {
+	return f.isImpaired.Load() || f.State() != backends.BreakerClosed
+}
 
 func (f *fakeBackend) IsBacklogged() bool { return false }
 
@@ -109,6 +112,8 @@ type fakeCluster struct {
 	addresses fakeAddresses
 	records   map[backends.SessionID]session.Record
 	closing   []session.ClosingRecord
+	leases    map[backends.SessionID]time.Time // until when they are held; nil: none is granted
+	revision  uint64                           // of the newest one
 	loads     int
 	shared    []uint64 // keys of viewers who were allowed
 }
@@ -128,7 +133,24 @@ func (f *fakeCluster) AcquireLease(ctx context.Context, c session.LeaseRequest) 
 	defer f.mu.Unlock()
 	f.loads++
 	r, found := f.records[c.ID]
-	return session.LeaseResult{Record: r, Found: found}, nil
+	result := session.LeaseResult{Record: r, Found: found}
+	if f.leases != nil && c.Lease > 0 {
+		f.grant(&result, c)
+	}
+	return result, nil
+}
+
+// grant grants one node the lease unless a newer decision answers it.
+func (f *fakeCluster) grant(result *session.LeaseResult, c session.LeaseRequest) {
+	r, now := &result.Record, time.Now()
+	switch {
+	case result.Found && r.Revision > c.KnownRevision && r.Decision.Source.IsAuthoritative() && now.Before(r.Expires):
+	case now.Before(f.leases[c.ID]):
+		result.HeldElsewhere = true
+	default:
+		f.revision++
+		f.leases[c.ID], result.Revision = now.Add(c.Lease), f.revision
+	}
 }
 
 func (f *fakeCluster) SaveDecision(ctx context.Context, p session.DecisionUpdate) (session.UpdateOutcome, error) {
@@ -144,6 +166,11 @@ func (f *fakeCluster) SaveDecision(ctx context.Context, p session.DecisionUpdate
 		r.RevokedBefore = r.Opened
 	}
 	f.set(r)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.Revision != 0 {
+		delete(f.leases, r.ID)
+	}
 	return session.OutcomeStored, nil
 }
 

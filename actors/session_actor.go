@@ -84,6 +84,13 @@ type rareMemory struct {
 	reopenedFor time.Time
 }
 
+// knownRecord is the session as it was when the look-up of a re-check began. Its zero value is of none.
+type knownRecord struct {
+	record *session.Record
+	// fingerprint is [session.LeaseResult]'s: 0 if the store was not asked whether it holds the record, or holds another.
+	fingerprint uint64
+}
+
 // receive handles one message.
 func (a *sessionActor) receive(message any, now time.Time) {
 	switch m := message.(type) {

@@ -378,14 +378,10 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 			d, err = backends.Decision{}, session.ErrPanicked
 		}
 	}()
+	if err := r.opener.admitAgain(b, request); err != nil {
+		return backends.Decision{}, err
+	}
 	return b.Check(ctx, request)
-}
-
-// knownRecord is the session as it was when the look-up of a re-check began. Its zero value is of none.
-type knownRecord struct {
-	record *session.Record
-	// fingerprint is [session.LeaseResult]'s: 0 if the store was not asked whether it holds the record, or holds another.
-	fingerprint uint64
 }
 
 // isUnanswered reports whether the backend was asked and has not answered since, though it had the time: it was asked at once, or

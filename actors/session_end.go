@@ -29,7 +29,9 @@ func (a *sessionActor) checkRequest() *backends.Request {
 	r := new(*a.request())
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	r.TokenTime = a.tokenTime()
-	r.Current, r.IsRecheck = a.state.CurrentDecision(), !a.state.IsOpening()
+	r.Current = a.state.CurrentDecision()
+	isDenied := r.Current.Verdict == backends.Denied
+	r.IsRecheck, r.IsStranger = !a.state.IsOpening() && !isDenied, isDenied // a viewer who is denied waits behind those who play
 	if opening := a.session.opening.Load(); opening != nil {
 		r.IsStranger = opening.isStranger
 	}

@@ -41,20 +41,28 @@ func (e *BackendAnswered) apply(s step) Action {
 	if e.Decision.Verdict != backends.Pending && s.LeaseRevision != 0 && e.Decision.Source.IsAuthoritative() {
 		s.Revision = s.LeaseRevision
 	}
-	var a Action
-	switch d := &e.Decision; {
-	case d.Verdict == backends.Allowed:
-		a = s.allow(*d, e.IsBackendDown)
-		a.Save = !e.IsSaved
-	case d.Verdict == backends.Denied && !s.outlasts(d):
-		a = s.deny(*d)
-		a.Save = !e.IsSaved && !a.RevokeTicket && isAnswer(d)
-	default:
-		a = s.unanswered(e)
-	}
-	a = s.releaseLease(a)
+	a := s.releaseLease(e.decide(s))
 	a.ReleaseLease = a.ReleaseLease && !e.IsSaved // the write that has saved it ends the lease, unless this overtakes it
 	return a
+}
+
+// decide takes the answer as the session's decision, if it is one.
+func (e *BackendAnswered) decide(s step) Action {
+	switch d := &e.Decision; {
+	case d.Verdict == backends.Allowed && s.phase == deniedChecking && s.WasAllowed:
+		s.phase = closed // its ticket is revoked: the next request opens it anew
+		return Action{Close: closedDenied}
+	case d.Verdict == backends.Allowed:
+		a := s.allow(*d, e.IsBackendDown)
+		a.Save = !e.IsSaved
+		return a
+	case d.Verdict == backends.Denied && !s.outlasts(d):
+		a := s.deny(*d)
+		a.Save = !e.IsSaved && !a.RevokeTicket && isAnswer(d)
+		return a
+	default:
+		return s.unanswered(e)
+	}
 }
 
 // outlasts reports whether what was decided before holds on, since the outage policy alone has denied now: an answer that is still valid,
@@ -91,8 +99,9 @@ func (s step) allow(d backends.Decision, isDown bool) Action {
 // deny remembers the denial. A session that was allowed has a ticket, which must not revive it. A denial by the outage policy
 // says nothing about the viewer, a ban may end, and an evicted stream may play again, so they keep the ticket.
 func (s step) deny(d backends.Decision) Action {
+	isRevoked := s.phase == deniedChecking && isAnswer(&s.Decision)
 	a := s.denyLocally(d)
-	a.RevokeTicket = s.WasAllowed && isAnswer(&d)
+	a.RevokeTicket = s.WasAllowed && isAnswer(&d) && !isRevoked
 	return a
 }
 

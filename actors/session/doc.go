@@ -23,6 +23,7 @@
 //	              while queued for a slot:       recheckQueued ─► recheckLooking ─► recheckQueued
 //	              and the slot comes meanwhile:  recheckLooking ─► recheckSlotMissed ─► recheckQueued
 //	denial      any ─► deniedRemembered, and for a half-open breaker ─► deniedChecking ─► by the answer
+//	              a part of the backend is down: deniedRemembered ─► deniedLeasing ─► deniedChecking ─► by the answer
 //	end         any ─► closed, when the viewer is idle, or what is remembered is forgotten
 //
 // Invariants:

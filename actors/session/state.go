@@ -25,6 +25,7 @@ const (
 	recheckLeasing                  // has a slot, and the store is asked for the lease
 	recheckChecking                 // has used its slot, and the backend is asked
 	deniedRemembered                // a player's retries are refused without a check
+	deniedLeasing                   // the same, and the store is asked for the lease of a check
 	deniedChecking                  // the same, and the backend is asked
 	retryLater                      // no verdict; the viewer may retry
 	retryLaterChecking              // the same, and the backend is asked
@@ -36,7 +37,7 @@ func (p phase) String() string {
 		"opening-new", "opening-leasing", "opening-checking",
 		"allowed-fresh", "allowed-looking", "allowed-checking",
 		"recheck-queued", "recheck-looking", "recheck-slot-missed", "recheck-leasing", "recheck-checking",
-		"denied-remembered", "denied-checking", "retry-later", "retry-later-checking", "closed",
+		"denied-remembered", "denied-leasing", "denied-checking", "retry-later", "retry-later-checking", "closed",
 	}[p]
 }
 
@@ -44,7 +45,7 @@ func (p phase) isOpening() bool { return p <= openingChecking }
 
 func (p phase) isAllowed() bool { return p >= allowedFresh && p <= recheckChecking }
 
-func (p phase) isDenied() bool { return p == deniedRemembered || p == deniedChecking }
+func (p phase) isDenied() bool { return p >= deniedRemembered && p <= deniedChecking }
 
 func (p phase) hasCheckInFlight() bool {
 	switch p {

@@ -250,6 +250,21 @@ func TestStep_Denial(t *testing.T) {
 				{31 * s, &BackendAnswered{Number: 2, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(91 * s)}},
 			},
 		},
+		"on one of many nodes it is checked under a lease": {
+			start: deniedRemembered, given: func(s *testSession) { s.policy.Shared = true },
+			moves: []move{
+				{15 * s, impaired(14 * s), deniedLeasing, Action{Lookup: LookupForRecheck, WakeAt: in(30 * s)}},
+				{15 * s, &LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, deniedChecking, Action{StartCheck: true}},
+				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{ReleaseLease: true, Revision: 7}},
+			},
+		},
+		"a viewer who was cut then and is allowed by the part that is left opens anew": {
+			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
+			moves: []move{
+				{15 * s, impaired(14 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
+				{16 * s, &BackendAnswered{Number: 1, Decision: yes()}, closed, Action{Close: closedDenied}},
+			},
+		},
 		"one who has not asked since is not checked, and forgotten in the end": {
 			start: deniedRemembered,
 			moves: []move{

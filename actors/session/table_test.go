@@ -151,6 +151,8 @@ func lookupRows() []row {
 	kickedOpening := remembered(Record{RevokedBefore: in(0)}) // its ticket is revoked as well
 	kickedOpening.Refused = kicked.Refused
 	newer.Record.Revision, newer.Record.Decision, newer.Record.Expires = 3, yes(), in(time.Hour)
+	newerNo := new(*newer)
+	newerNo.Record.Decision = no()
 	unsure := &LeaseAnswered{Kind: LookupForOpening, MayBeBanned: true, Ticket: Ticket{Opened: t0(), KeyID: "a"}}
 	due := func(e *LeaseAnswered, revision uint64) *LeaseAnswered {
 		e = new(*e)
@@ -207,6 +209,12 @@ func lookupRows() []row {
 		},
 		{story: "a session that missed its slot is kicked", phase: recheckSlotMissed, event: kicked, next: deniedRemembered, want: kick},
 		{story: "a session that missed its slot takes a newer decision", phase: recheckSlotMissed, event: newer, next: allowedFresh, want: take},
+		{story: "a kept denial with a lease is checked", phase: deniedLeasing, event: due(found, 7), next: deniedChecking, want: Action{StartCheck: true}},
+		{story: "a kept denial is checked while the store is unavailable", phase: deniedLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: deniedChecking, want: Action{StartCheck: true}},
+		{story: "a kept denial that another node checks is kept", phase: deniedLeasing, event: due(held, 0), next: deniedRemembered},
+		{story: "a kept denial of a banned viewer is the ban's", phase: deniedLeasing, event: due(kicked, 0), next: deniedRemembered, want: kick},
+		{story: "a kept denial that another node has renewed is renewed", phase: deniedLeasing, event: due(newerNo, 0), next: deniedRemembered, want: Action{Publish: true, Revision: 3, WakeAt: in(15 * time.Second)}},
+		{story: "a viewer whom another node has allowed since opens anew", phase: deniedLeasing, event: due(newer, 0), next: closed, want: Action{Close: closedForgotten}},
 		{story: "a re-check with a lease is made", phase: recheckLeasing, event: due(found, 7), next: recheckChecking, want: Action{StartCheck: true}},
 		{story: "a re-check without a lease is made", phase: recheckLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: recheckChecking, want: Action{StartCheck: true}},
 		{story: "a re-check of a kicked session returns its slot", phase: recheckLeasing, event: due(kicked, 0), next: deniedRemembered, want: slotBack},
@@ -215,7 +223,7 @@ func lookupRows() []row {
 }
 
 func unaskedLookupRows() []row {
-	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
+	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing, deniedLeasing}
 	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), &LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
 	rows = append(rows, inEach("a lease that is not needed is released", allBut(looking...),
 		&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
@@ -261,6 +269,8 @@ func answerRows() []row {
 		row{story: "an opening without an answer is to be retried", phase: openingChecking, event: unanswered, next: retryLater, want: retry},
 		row{story: "a late opening without an answer keeps its fallback", phase: allowedChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a re-check without an answer is made again soon", phase: recheckChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
+		row{story: "a viewer who was cut and is allowed now opens anew", phase: deniedChecking, event: &BackendAnswered{Decision: yes()}, next: closed, given: wasCut(underLease), want: under(Action{Close: closedDenied, ReleaseLease: true})},
+		row{story: "one who was cut and is denied again stays so", phase: deniedChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: wasCut(underLease), want: under(Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})},
 		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered},
 		row{story: "a retry without an answer is to be retried again", phase: retryLaterChecking, event: unanswered, next: retryLater, want: retry},
 	)
@@ -301,7 +311,7 @@ func waitRows() []row {
 func timerRows() []row {
 	now, idle := TimerFired{LastSeen: t0()}, TimerFired{LastSeen: in(-time.Minute)}
 	allowed := []phase{allowedFresh, allowedLooking, allowedChecking, recheckQueued, recheckLooking, recheckSlotMissed, recheckLeasing, recheckChecking}
-	waitsForCheck := []phase{deniedChecking, retryLater, retryLaterChecking}
+	waitsForCheck := []phase{deniedLeasing, deniedChecking, retryLater, retryLaterChecking}
 	rows := inEach("an opening and a closed session have no timer", []phase{openingNew, openingLeasing, openingChecking, closed}, now, stay, Action{})
 	rows = append(rows, inEach("a playing viewer is looked for again", allowed, now, stay, Action{WakeAt: in(time.Minute)})...)
 	rows = append(rows, inEach("what is remembered for a retry or a check is kept", waitsForCheck, now, stay, Action{WakeAt: in(time.Second)})...)
@@ -318,6 +328,14 @@ func timerRows() []row {
 }
 
 func underLease(s *testSession) { s.LeaseRevision = 7 }
+
+// wasCut makes a session one that was allowed before it was denied.
+func wasCut(also func(*testSession)) func(*testSession) {
+	return func(s *testSession) {
+		s.WasAllowed = true
+		also(s)
+	}
+}
 
 func slotRows() []row {
 	spent := func(p ExpiredTokenPolicy) func(*testSession) {
@@ -376,7 +394,7 @@ func revocationRows() []row {
 	bannedSession := func(s *testSession) { s.Decision.Source = backends.FromBan }
 	rows := inEach("a session is revoked", allBut(recheckLeasing, closed), kick(), deniedRemembered, denial)
 	rows = append(rows, inEach("no ban ends that there was not", allBut(), Unbanned{}, stay, Action{})...)
-	for _, p := range []phase{deniedRemembered, deniedChecking} {
+	for _, p := range []phase{deniedRemembered, deniedLeasing, deniedChecking} {
 		rows = append(rows, row{story: "a banned viewer may open again", phase: p, event: Unbanned{}, next: closed, given: bannedSession, want: Action{Close: closedForgotten}})
 	}
 	return append(rows,

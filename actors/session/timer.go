@@ -16,7 +16,7 @@ func (e TimerFired) apply(s step) Action {
 		return s.onDenialTimer(e)
 	case s.phase == retryLater && s.now >= s.Expires:
 		return s.end(closedForgotten)
-	case s.phase == deniedChecking, s.phase == retryLater, s.phase == retryLaterChecking:
+	case s.phase.isDenied(), s.phase == retryLater, s.phase == retryLaterChecking:
 		return Action{WakeAt: s.at(s.now + s.RetryAfter)}
 	case s.phase.isOpening():
 		return Action{}
@@ -31,7 +31,8 @@ func (e TimerFired) apply(s step) Action {
 
 // onDenialTimer forgets a denial when its time is over. While the backend is down a backend's denial is kept. The outage
 // policy's own is not: the viewer's next request may be the one that finds the backend recovered. While a part of the backend is down it
-// is kept for as long as the viewer asks: the part that is left might pass on a viewer whom the other one denied.
+// is kept for as long as the viewer asks, and checked: the part that is left might pass on a viewer whom the other one denied, if it took
+// them for a new one.
 func (s step) onDenialTimer(e TimerFired) Action {
 	switch {
 	case s.now < s.Expires:
@@ -46,18 +47,28 @@ func (s step) onDenialTimer(e TimerFired) Action {
 }
 
 // keepDenial remembers the denial for longer. A half-open breaker gets a check of it: else a node on which every viewer is
-// denied would never find its backend recovered. So does a closed one, of a backend of which a part is down, if the viewer has asked
-// since. A session that was allowed gets none, as its ticket is revoked.
+// denied would never find its backend recovered. A session that was allowed gets none, as its ticket is revoked.
 func (s step) keepDenial(e TimerFired) Action {
-	hasAsked := e.Breaker == backends.BreakerHalfOpen && s.clock.Sub(e.LastSeen) < s.idleAfter() ||
-		e.Breaker == backends.BreakerClosed && s.since(e.LastSeen) > s.Expires-s.DenialTTL
+	hasAsked := s.since(e.LastSeen) > s.Expires-s.DenialTTL
+	isPlaying := s.clock.Sub(e.LastSeen) < s.idleAfter()
 	s.Expires = s.now + s.DenialTTL
-	a := Action{WakeAt: s.at(s.Expires)}
-	if hasAsked && s.HasCredentials && !s.WasAllowed {
-		s.CheckNumber++
-		s.phase, a.StartCheck = deniedChecking, true
+	var a Action
+	switch {
+	case !s.HasCredentials:
+	case e.Breaker == backends.BreakerClosed && hasAsked && s.Shared:
+		s.phase, a.Lookup = deniedLeasing, LookupForRecheck
+	case e.Breaker == backends.BreakerClosed && hasAsked, e.Breaker == backends.BreakerHalfOpen && isPlaying && !s.WasAllowed:
+		a = s.checkDenial()
 	}
+	a.WakeAt = s.at(s.Expires)
 	return a
+}
+
+// checkDenial has the backend asked whether it still denies the viewer.
+func (s step) checkDenial() Action {
+	s.CheckNumber++
+	s.phase = deniedChecking
+	return Action{StartCheck: true}
 }
 
 // lookOrRenew renews a decision that has expired, after a look whether another node has.
