@@ -30,6 +30,10 @@ func TestServe_PlaylistListedAsMedia_Rewritten(t *testing.T) {
 		"by its type":             {"application/vnd.apple.mpegurl", unnamedPlaylist, false, false},
 		"by the type of an audio": {"audio/x-mpegURL; charset=utf-8", unnamedPlaylist, true, false},
 		"compressed":              {"text/plain", unnamedPlaylist, false, true},
+		"as a video":              {"video/mp2t", unnamedPlaylist, false, false},
+		"as a video, by bytes":    {"video/mp4", unnamedPlaylist, true, false},
+		"as a sound, compressed":  {"audio/aac", unnamedPlaylist, false, true},
+		"as a picture":            {"image/jpeg", unnamedPlaylist, false, false},
 	} {
 		for _, listed := range []string{"list.php", "part.m3u8", "list.php?id=7"} {
 			t.Run(name+"/"+listed, func(t *testing.T) {
@@ -88,7 +92,7 @@ func TestServe_PlaylistTypedAsMedia(t *testing.T) {
 	t.Parallel()
 	const hint = "set playlist: true in its route"
 	for _, ticketIn := range allTransports() {
-		for _, contentType := range []string{"text/html", "application/x-mpegURL"} {
+		for _, contentType := range []string{"text/html", "application/x-mpegURL", "video/mp2t"} {
 			t.Run(ticketIn.String()+"/"+contentType, func(t *testing.T) {
 				t.Parallel()
 				g := newTestGateway(t, func(c *Config) {
@@ -126,7 +130,7 @@ func TestServe_PlaylistTypedAsMedia(t *testing.T) {
 func TestServe_PlaylistTypedAsMedia_Range(t *testing.T) {
 	t.Parallel()
 	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInNone} {
-		for _, contentType := range []string{"", "text/html", "application/octet-stream", "application/x-mpegURL", "audio/mpegurl"} {
+		for _, contentType := range []string{"", "text/html", "application/octet-stream", "application/x-mpegURL", "audio/mpegurl", "video/x-mpegurl"} {
 			for _, part := range []string{"bytes=1-", "bytes=20-29", "bytes=-30"} {
 				t.Run(ticketIn.String()+"/"+contentType+"/"+part, func(t *testing.T) {
 					t.Parallel()
@@ -180,7 +184,7 @@ func TestServe_MediaLikePlaylists_AsTheyAre(t *testing.T) {
 		"half a mark":               {"text/plain", "\xef\xbb"},
 		"captions":                  {"text/vtt", "WEBVTT\n\n"},
 		"blanks":                    {"text/plain", strings.Repeat(" ", 10_000) + "#EXTM3U\n"},
-		"a video":                   {"video/mp2t", "#EXTM3U\n"},
+		"a video":                   {"video/mp2t", "G@\x11"},
 		"media that is called list": {"application/vnd.apple.mpegurl", "G@\x11"},
 	} {
 		t.Run(name, func(t *testing.T) {

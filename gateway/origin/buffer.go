@@ -244,15 +244,11 @@ func isPlaylistStart(start []byte, isWhole bool) (isPlaylist, isKnown bool) {
 	}
 }
 
-// canBePlaylist reports whether the first bytes of an object must tell whether it is a playlist. Servers send playlists,
-// and segments, as text or without a type that says what it is.
-func (h *Header) canBePlaylist() bool {
-	for _, class := range [...]string{"video/", "audio/", "image/"} {
-		if name, found := cutPrefixFold(h.ContentType, class); found {
-			return class == "audio/" && strings.Contains(strings.ToLower(name), "mpegurl")
-		}
-	}
-	return true
+// isTypedAsMedia reports whether the type is that of a video, sound or picture, and of no playlist.
+func (h *Header) isTypedAsMedia() bool {
+	name := strings.ToLower(h.ContentType)
+	isMedia := strings.HasPrefix(name, "video/") || strings.HasPrefix(name, "audio/") || strings.HasPrefix(name, "image/")
+	return isMedia && !strings.Contains(name, "mpegurl")
 }
 
 // isComplete reports whether the whole body is kept and small enough to be stored.

@@ -53,10 +53,10 @@
 // a lifetime is believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an
 // object before it is written, and players do not ask again after a 404.
 //
-// The first bytes tell a playlist, because servers send playlists as text or data, and segments as playlists. The head of media
-// waits for them, unless its type is that of a video, sound or picture. The viewer's request is then one for the playlist.
-// For as long as media would be fresh, nobody tries it as media again. A range that does not have the first bytes waits for
-// those of the object, which are fetched as a range of their own and cached as one: the whole object may be a film.
+// The first bytes tell a playlist, because servers send playlists as text, data or videos, and segments as playlists. So the head of
+// media waits for them, whatever its type. The viewer's request is then one for the playlist. For as long as media would be fresh, nobody
+// tries it as media again. A range that does not have the first bytes waits for those of the object, which are fetched as a range of their
+// own and cached as one: the whole object may be a film. Only there a type of a video, sound or picture is believed.
 //
 // Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
 // (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small

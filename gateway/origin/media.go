@@ -56,9 +56,10 @@ func (o *Origin) mediaMiss(ctx context.Context, r Request, k cacheKey) (Stream, 
 const startLength = 2 * maxBlank
 
 // checkStart returns an error, ErrPlaylist for example, and closes the stream, unless the object of which it is a part begins
-// as media. A part without the first bytes does not tell.
+// as media. A part without the first bytes does not tell. Of a video, sound or picture the type is believed then: what is listed by ranges
+// would cost another request for each file.
 func (o *Origin) checkStart(ctx context.Context, r *Request, k cacheKey, s *Stream) error {
-	if part, ok := parseContentRange(s.ContentRange); !s.isPart || !ok || part.lo == 0 || !s.canBePlaylist() {
+	if part, ok := parseContentRange(s.ContentRange); !s.isPart || !ok || part.lo == 0 || s.isTypedAsMedia() {
 		return nil
 	}
 	start := byteRange{isSet: true, last: startLength - 1}
@@ -210,7 +211,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	if !f.prepareBody(h.length, isEncoded) {
 		return nil, true, o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
 	}
-	if h.partRange.lo == 0 && h.canBePlaylist() {
+	if h.partRange.lo == 0 {
 		var isPlaylist bool
 		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {
 			a.drain()

@@ -166,9 +166,10 @@ func TestMedia_RangeOfUnknownLength_WholeObject(t *testing.T) {
 	headSeen := make(chan struct{})
 	o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "video/mp4")
+		_, _ = io.WriteString(w, "0")
 		w.(http.Flusher).Flush()
 		<-headSeen
-		_, _ = io.WriteString(w, "0123456789")
+		_, _ = io.WriteString(w, "123456789")
 	})})
 	live, err := o.Media(t.Context(), Request{Path: "/seg.mp4", Range: "bytes=2-3"})
 	if err != nil {
