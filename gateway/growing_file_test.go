@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -218,6 +219,82 @@ func TestServe_OpenRangeOfAGrowingFile(t *testing.T) {
 		want("bytes=1000-", 206, 4000)
 		if got := requests.Load() - before; got != 0 {
 			t.Errorf("%d requests to the origin for ranges of the whole segment, want none", got)
+		}
+	})
+}
+
+// TestServe_AnnouncedFile_NotTakenForTheWhole has a viewer get a file that a playlist announces, by a tag without a range, before it is
+// whole. Nobody gets its beginning in place of what is listed later.
+func TestServe_AnnouncedFile_NotTakenForTheWhole(t *testing.T) {
+	t.Parallel()
+	const head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:10\n#EXTINF:4,\nfs10.mp4\n"
+	const hint = "#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"fs11.mp4\"\n"
+	for name, test := range map[string]struct{ announced, listed string }{
+		"a part":         {hint, "#EXT-X-PART:DURATION=1,URI=\"fs11.mp4\"\n"},
+		"a segment":      {hint, "#EXTINF:4,\nfs11.mp4\n"},
+		"its first part": {hint, "#EXT-X-PART:DURATION=1,URI=\"fs11.mp4\",BYTERANGE=\"1000@0\"\n#EXTINF:4,\nfs11.mp4\n"},
+		"a prefetch":     {"#EXT-X-PREFETCH:fs11.mp4\n", "#EXTINF:4,\nfs11.mp4\n"},
+		"one of Twitch":  {"#EXT-X-TWITCH-PREFETCH:fs11.mp4\n", "#EXTINF:4,\nfs11.mp4\n"},
+	} {
+		for _, field := range []string{"", "bytes=0-"} {
+			t.Run(name+field, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var o growingFile
+					node := newMemoryServer(t, nil, o.respond)
+					for i, list := range []string{test.announced, test.announced, test.listed} {
+						size := 1000 * (i + 1)
+						o.set(head+list, size)
+						node.getRange(t, "index.m3u8", "")
+						if _, got := node.getRange(t, "fs11.mp4", field); len(got) != size {
+							t.Errorf("version %d: got %d bytes, want %d", i, len(got), size)
+						}
+						advance(time.Second)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestServe_AnnouncedFile_StreamedOnce has the origin send an announced file as it is written, without a length. Those who come later get
+// the same response.
+func TestServe_AnnouncedFile_StreamedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const head = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-PART-INF:PART-TARGET=1\n#EXT-X-MEDIA-SEQUENCE:10\n#EXTINF:4,\nfs10.mp4\n"
+		var o growingFile
+		var requests atomic.Int32
+		written, write := io.Pipe()
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			if strings.HasSuffix(r.URL.Path, ".m3u8") {
+				return o.respond(r)
+			}
+			requests.Add(1)
+			return gatewaytest.OriginResponse(r, -1, written), nil
+		})
+		o.set(head+"#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"p.mp4\"\n", 0)
+		node.getRange(t, "index.m3u8", "")
+		var all sync.WaitGroup
+		at := &url.URL{Scheme: "http", Host: "tv", Path: "/~" + node.ticket + "/play/a001/p.mp4"}
+		get := func() {
+			if got := getFrom(t, node, at); got != "half and half" {
+				t.Errorf("got %q, want all of it", got)
+			}
+		}
+		all.Go(get)
+		_, _ = io.WriteString(write, "half ")
+		o.set(head+"#EXT-X-PART:DURATION=1,URI=\"p.mp4\"\n", 0)
+		advance(time.Second)
+		node.getRange(t, "index.m3u8", "")
+		all.Go(get)
+		advance(time.Millisecond)
+		_, _ = io.WriteString(write, "and half")
+		_ = write.Close()
+		all.Wait()
+		get()
+		if got := requests.Load(); got != 1 {
+			t.Errorf("%d requests to the origin, want one", got)
 		}
 	})
 }

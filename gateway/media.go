@@ -145,7 +145,7 @@ func (l *locator) note(listed *hls.Listed, t *reference.Target) {
 	name := cmp.Or(t.Origin, l.target.route.config.Origin)
 	l.media[name] = append(l.media[name], origin.ListedMedia{
 		Base: t.Base, Path: t.Path, Query: t.Query, RequestVersion: t.Version,
-		Version: listed.Version, IsKey: listed.Role == hls.Key, IsRange: listed.IsRange,
+		Version: listed.Version, IsKey: listed.Role == hls.Key, MayGrow: listed.MayGrow,
 	})
 }
 

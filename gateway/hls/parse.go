@@ -96,8 +96,8 @@ type Listed struct {
 	// the same in every reload that lists the same. It is zero where the playlist tells neither. Versions of different
 	// playlists do not compare.
 	Version uint64
-	// IsRange reports that the tag names a range of the file, which may grow while it is listed so.
-	IsRange bool
+	// MayGrow reports that the file may get longer while it is listed so: the tag names a range of it, or announces it.
+	MayGrow bool
 	// Variables are what a listed playlist may import, or the playlists that a listed document names. It is encoded; see
 	// [Options].
 	Variables string

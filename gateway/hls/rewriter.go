@@ -151,7 +151,7 @@ func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) bool {
 func (w *rewriter) locate(at location, span *uriSpan, uri *value) (target string, ok bool) {
 	listed := Listed{
 		Role: span.role, Scheme: at.scheme, Host: at.host, Ref: at.ref,
-		Version: span.version, IsRange: span.isRange, Variables: w.variablesFor(span.imports),
+		Version: span.version, MayGrow: span.mayGrow, Variables: w.variablesFor(span.imports),
 	}
 	if listed.Role == Playlist && uri.hasViewersQuery() {
 		listed.Variables = viewersQuery + listed.Variables

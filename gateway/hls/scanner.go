@@ -11,9 +11,9 @@ type uriSpan struct {
 	within     uriContext
 	role       Role
 	imports    importSource
-	// version and isRange are as in Listed.
+	// version and mayGrow are as in Listed.
 	version uint64
-	isRange bool
+	mayGrow bool
 }
 
 // importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
@@ -111,7 +111,7 @@ func (s *scanner) scanURILine(start, end int) {
 	if s.rewriter != nil {
 		span := uriSpan{start: start, end: end, version: s.segmentVersion()}
 		if s.isByteRange { // one file has many sequence numbers
-			span.version, span.isRange = s.fileVersion(), true
+			span.version, span.mayGrow = s.fileVersion(), true
 		}
 		s.rewrite(span)
 	}
@@ -163,7 +163,7 @@ func (s *scanner) scanURITag(name string, list attributes) {
 	case "PREFETCH", "TWITCH-PREFETCH":
 		s.rewritePrefetch(list)
 	case "MAP":
-		s.rewriteURI(list, uriSpan{version: s.fileVersion(), isRange: hasAttribute(list, "BYTERANGE")})
+		s.rewriteURI(list, uriSpan{version: s.fileVersion(), mayGrow: hasAttribute(list, "BYTERANGE")})
 	case "KEY":
 		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
 	case "DATERANGE":
@@ -200,13 +200,14 @@ func (s *scanner) rewritePreloadHint(list attributes) {
 	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
 		span.version = s.fileVersion()
 	}
+	span.mayGrow = true
 	s.rewriteURI(list, span)
 }
 
 // rewritePrefetch rewrites the URI of a segment that is not complete yet. It is the tag's whole value.
 func (s *scanner) rewritePrefetch(list attributes) {
 	if start, end := trimSpan(s.text, list.pos, list.end); start < end {
-		s.rewrite(uriSpan{start: start, end: end, version: s.segmentVersion()})
+		s.rewrite(uriSpan{start: start, end: end, version: s.segmentVersion(), mayGrow: true})
 		s.prefetched++
 	}
 }

@@ -60,8 +60,8 @@ func (s *scanner) partSpan(list attributes, rangeAttributes ...string) uriSpan {
 	if s.rewriter == nil {
 		return uriSpan{}
 	}
-	span := uriSpan{version: s.segmentVersion(), isRange: hasAttribute(list, rangeAttributes...)}
-	if span.isRange {
+	span := uriSpan{version: s.segmentVersion(), mayGrow: hasAttribute(list, rangeAttributes...)}
+	if span.mayGrow {
 		const growing = 0x5851f42d4c957f2d // any number
 		span.version = max(1, span.version^growing)
 	}

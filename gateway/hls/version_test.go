@@ -185,13 +185,16 @@ func TestParse_Version_OfRanges(t *testing.T) {
 	want := listed(t, "a\n"+part, mode{}.options())[1]
 	for name, test := range map[string]struct {
 		body            string // its last URI counts
-		isSame, isRange bool
+		isSame, mayGrow bool
 	}{
 		"the next part":                {"a\n" + part + "\n" + `#EXT-X-PART:URI="f",BYTERANGE="9@9"`, true, true},
 		"the one that comes":           {"a\n" + hint, true, true},
 		"the first that comes":         {"a\n" + `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="f",BYTERANGE-LENGTH=9`, true, true},
 		"the segment":                  {"a\nf", false, false},
 		"a part that is a file":        {"a\n" + `#EXT-X-PART:URI="f"`, false, false},
+		"a file that comes":            {"a\n" + `#EXT-X-PRELOAD-HINT:TYPE=PART,URI="f"`, false, true},
+		"a map that comes":             {"a\n" + `#EXT-X-PRELOAD-HINT:TYPE=MAP,URI="f"`, false, true},
+		"a segment that comes":         {"a\n#EXT-X-PREFETCH:f", false, true},
 		"a part of another segment":    {"a\nb\n" + part, false, true},
 		"a part under another key":     {"a\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n" + part, false, true},
 		"a segment that is a range":    {"a\n#EXT-X-BYTERANGE:9@0\nf", false, true},
@@ -202,12 +205,12 @@ func TestParse_Version_OfRanges(t *testing.T) {
 	} {
 		all := listed(t, test.body, mode{}.options())
 		got := all[len(all)-1]
-		if got.IsRange != test.isRange || (got.Version == want.Version) != test.isSame {
-			t.Errorf("%s: version %d and range %t, want version %d: %t, range %t", name, got.Version, got.IsRange, want.Version, test.isSame, test.isRange)
+		if got.MayGrow != test.mayGrow || (got.Version == want.Version) != test.isSame {
+			t.Errorf("%s: version %d and growing %t, want version %d: %t, growing %t", name, got.Version, got.MayGrow, want.Version, test.isSame, test.mayGrow)
 		}
 	}
-	if want.Version == 0 || !want.IsRange {
-		t.Errorf("the part: version %d, range %t", want.Version, want.IsRange)
+	if want.Version == 0 || !want.MayGrow {
+		t.Errorf("the part: version %d, growing %t", want.Version, want.MayGrow)
 	}
 }
 

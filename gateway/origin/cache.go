@@ -146,6 +146,8 @@ type entry struct {
 	freshLimit int64
 	// started is when the fetch of media began.
 	started int64
+	// isStreamed reports that media came to their end without a stated length.
+	isStreamed bool
 	// listed is what a playlist says of media; nil: none does. An entry may hold nothing else.
 	listed atomic.Pointer[listedState]
 	// nextRefresh is when a stale entry is refreshed again after a refresh failed.
@@ -180,12 +182,15 @@ func (e *entry) isFreshOf(want byteRange, s *listedState, now int64) bool {
 	return e != nil && now < e.freshUntil.Load() && e.isOf(s) && !e.isShortOf(want, s)
 }
 
-// isShortOf reports whether a range ends behind the entry's bytes, or has no end, and the origin may have more by now: a packager writes
-// the file whose parts it lists. An origin that states a lifetime is believed, and so is a playlist that lists the whole object; s is what
-// it says, or nil.
+// isShortOf reports whether a range, or the whole, ends behind the entry's bytes, or has no end, and the origin may have more by now: a
+// packager writes the file that it announces, or whose parts it lists. An origin that states a lifetime is believed, and so is a playlist
+// that lists the whole object; s is what it says, or nil.
 func (e *entry) isShortOf(want byteRange, s *listedState) bool {
-	if !want.isSet || e.object == nil || e.freshLimit == 0 || s != nil && !s.isGrowing {
+	switch {
+	case e.object == nil, e.freshLimit == 0, s != nil && !s.isGrowing:
 		return false
+	case !want.isSet, want.isWhole():
+		return s != nil && !e.isStreamed
 	}
 	end := int64(len(e.object.Body))
 	if part, ok := parseContentRange(e.object.ContentRange); ok {

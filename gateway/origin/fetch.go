@@ -47,6 +47,8 @@ type responseHead struct {
 	unsatisfiedRange string
 	// length is the body's length in bytes, or -1 if unknown.
 	length int64
+	// isStreamed reports that the origin did not state the length, and thus sends what it has until there is no more.
+	isStreamed bool
 	// fetched becomes Object.Fetched.
 	fetched time.Time
 	// received is when the headers arrived, in the cache's time.
@@ -74,6 +76,13 @@ func (f *fetch) join() bool {
 	}
 	f.joined++
 	return true
+}
+
+// canBe reports whether the response can be what a playlist lists; s may be nil. One that the origin holds comes when there is all of it.
+func (f *fetch) canBe(s *listedState) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return s.mayBe(f.started, f.head == nil || f.head.isStreamed)
 }
 
 // leave removes one viewer and their reader; r may be nil. Without viewers the fetch is cancelled unless it should

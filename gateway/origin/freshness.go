@@ -137,8 +137,9 @@ type ListedMedia struct {
 	Version uint64
 	// IsKey reports a key, which the listing does not keep fresh.
 	IsKey bool
-	// IsRange reports that a range of the object is listed. A packager may write more of it, so that the listing does not keep it fresh.
-	IsRange bool
+	// MayGrow reports that a range of the object is listed, or that it is announced. A packager may write more of it, so that the listing
+	// does not keep it fresh.
+	MayGrow bool
 }
 
 // listedState is what a playlist says of a media object. It is immutable.
@@ -147,6 +148,8 @@ type listedState struct {
 	versions []uint64
 	// since is when the playlist began to list one of the versions. What was fetched before may be other bytes.
 	since int64
+	// wholeSince is when it began to list the object as one that does not grow. What was fetched before may be the beginning of it.
+	wholeSince int64
 	// at is when the version of the playlist was fetched. It is compared with the next one until then.
 	at, until int64
 	// freshUntil is until when the object stays fresh. A key is as fresh as if it were not listed.
@@ -187,7 +190,7 @@ func (o *Origin) Listed(l *Listing) {
 		}
 		m := &l.Media[marks[0].index]
 		state := &listedState{
-			playlist: playlist, since: at, at: at, until: at + int64(l.Window), isKey: m.IsKey, isGrowing: m.IsRange && !l.IsComplete,
+			playlist: playlist, since: at, at: at, until: at + int64(l.Window), isKey: m.IsKey, isGrowing: m.MayGrow && !l.IsComplete,
 		}
 		if !m.IsKey && !state.isGrowing {
 			state.freshUntil = at + int64(l.FreshFor)
@@ -196,7 +199,7 @@ func (o *Origin) Listed(l *Listing) {
 			state.since = math.MinInt64
 		}
 		for _, mark := range marks[:n] {
-			if is := &l.Media[mark.index]; is.IsRange == m.IsRange { // a whole segment is not what its parts were
+			if is := &l.Media[mark.index]; is.MayGrow == m.MayGrow { // a whole segment is not what its parts were
 				state.versions = append(state.versions, is.Version)
 			}
 		}
@@ -224,7 +227,7 @@ type listedMark struct {
 func (o *Origin) marksOf(media []ListedMedia) (marks []listedMark) {
 	segments, last := 0, uint64(0)
 	for i, m := range slices.Backward(media) {
-		if !m.IsKey && !m.IsRange && m.Version != last {
+		if !m.IsKey && !m.MayGrow && m.Version != last {
 			if last != 0 {
 				segments++
 			}
@@ -263,8 +266,13 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 		}
 	case old.playlist != s.playlist, s.at < old.at:
 		return
-	case s.continues(old):
-		s.since = old.since
+	default:
+		if s.continues(old) {
+			s.since, s.wholeSince = old.since, old.wholeSince
+		}
+		if old.isGrowing && !s.isGrowing {
+			s.wholeSince = s.at
+		}
 	}
 	e.setListed(s, now)
 }
@@ -273,10 +281,16 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 func (c *Cache) listed(k cacheKey) *listedState {
 	if k.media {
 		if e := c.peek(k.withoutRange()); e != nil {
-			if s := e.listed.Load(); s.isCurrent(c.now()) {
-				return s
-			}
+			return e.listedNow(c.now())
 		}
+	}
+	return nil
+}
+
+// listedNow returns what a playlist lists now, or nil.
+func (e *entry) listedNow(now int64) *listedState {
+	if s := e.listed.Load(); s.isCurrent(now) {
+		return s
 	}
 	return nil
 }
@@ -290,8 +304,14 @@ func (e *entry) isOf(s *listedState) bool {
 	case e.negative != nil:
 		return e.started >= s.at
 	default:
-		return e.started >= s.since
+		return s.mayBe(e.started, e.isStreamed)
 	}
+}
+
+// mayBe reports whether a response can be what a playlist lists; s may be nil. started is when its fetch began, isStreamed is as in
+// responseHead.
+func (s *listedState) mayBe(started int64, isStreamed bool) bool {
+	return s == nil || started >= s.since && (isStreamed || started >= s.wholeSince)
 }
 
 // mayBeOther reports whether the entry has expired and nothing tells that the origin still has the same bytes: it states no

@@ -198,7 +198,7 @@ func TestOrigin_MarksOf(t *testing.T) {
 		"parts of one": {media("/1.ts", 1, "/2.ts", 2, "/3.ts", 2, "/4.ts", 2, "/5.ts", 3), []mark{{4, 0}, {3, 1}, {2, 1}, {1, 1}, {0, 2}}},
 		"keys":         {media("/a.key", 7, "/1.ts", 1, "/b.key", 8, "/2.ts", 2, "/c.key", 9), []mark{{4, 0}, {3, 0}, {2, 0}, {1, 1}, {0, 1}}},
 		"with ranges": {
-			[]ListedMedia{{Path: "/1.ts", Version: 1}, {Path: "/2.ts", Version: 9, IsRange: true}, {Path: "/2.ts", Version: 2}, {Path: "/3.ts", Version: 8, IsRange: true}},
+			[]ListedMedia{{Path: "/1.ts", Version: 1}, {Path: "/2.ts", Version: 9, MayGrow: true}, {Path: "/2.ts", Version: 2}, {Path: "/3.ts", Version: 8, MayGrow: true}},
 			[]mark{{3, 0}, {2, 0}, {1, 0}, {0, 1}},
 		},
 		"without path": {[]ListedMedia{{Base: "://", Path: "/1.ts", Version: 1}}, nil},

@@ -319,23 +319,26 @@ func TestOrigin_Listed_WhileMissing(t *testing.T) {
 	}
 }
 
-// TestOrigin_Listed_Ranges has a playlist list ranges of a file before it is a segment, and of the next file of that name.
+// TestOrigin_Listed_Ranges has a playlist list ranges of a file before it is a segment, and of the next file of that name. While it may
+// grow nobody gets what was fetched before.
 func TestOrigin_Listed_Ranges(t *testing.T) {
 	t.Parallel()
-	part := func(version uint64) ListedMedia { return ListedMedia{Path: "/a.ts", Version: version, IsRange: true} }
+	part := func(version uint64) ListedMedia { return ListedMedia{Path: "/a.ts", Version: version, MayGrow: true} }
 	whole := ListedMedia{Path: "/a.ts", Version: 1}
 	for name, test := range map[string]struct {
 		before, after []ListedMedia
 		isComplete    bool
 		want          string // after the second listing, and two target durations later
 	}{
-		"parts":                                {[]ListedMedia{part(11)}, []ListedMedia{part(11), part(11)}, false, "fetch 1, fetch 2"},
-		"parts, then the segment":              {[]ListedMedia{part(11)}, []ListedMedia{part(11), whole}, false, "fetch 2, fetch 2"},
-		"the segment with and without parts":   {[]ListedMedia{part(11), whole}, []ListedMedia{whole}, false, "fetch 1, fetch 1"},
-		"parts under a used name":              {[]ListedMedia{whole}, []ListedMedia{part(12)}, false, "fetch 2, fetch 3"},
-		"while the segment is listed too":      {[]ListedMedia{whole}, []ListedMedia{whole, part(12)}, false, "fetch 2, fetch 3"},
-		"ranges of many numbers":               {[]ListedMedia{part(7), part(11)}, []ListedMedia{part(7), part(12)}, false, "fetch 1, fetch 2"},
-		"ranges of a file that is not written": {[]ListedMedia{part(7)}, []ListedMedia{part(7)}, true, "fetch 1, fetch 1"},
+		"parts":                              {[]ListedMedia{part(11)}, []ListedMedia{part(11), part(11)}, false, "fetch 2, fetch 3"},
+		"announced, then the segment":        {[]ListedMedia{part(1)}, []ListedMedia{whole}, false, "fetch 2, fetch 2"},
+		"announced, then it and its part":    {[]ListedMedia{part(1)}, []ListedMedia{whole, part(2)}, false, "fetch 2, fetch 3"},
+		"parts, then the segment":            {[]ListedMedia{part(11)}, []ListedMedia{part(11), whole}, false, "fetch 2, fetch 2"},
+		"the segment with and without parts": {[]ListedMedia{part(11), whole}, []ListedMedia{whole}, false, "fetch 1, fetch 1"},
+		"parts under a used name":            {[]ListedMedia{whole}, []ListedMedia{part(12)}, false, "fetch 2, fetch 3"},
+		"while the segment is listed too":    {[]ListedMedia{whole}, []ListedMedia{whole, part(12)}, false, "fetch 2, fetch 3"},
+		"ranges of many numbers":             {[]ListedMedia{part(7), part(11)}, []ListedMedia{part(7), part(12)}, false, "fetch 2, fetch 3"},
+		"ranges of a file that is complete":  {[]ListedMedia{part(7)}, []ListedMedia{part(7)}, true, "fetch 2, fetch 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

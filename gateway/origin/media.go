@@ -26,7 +26,7 @@ func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 			return Stream{}, err
 		}
 	}
-	if e := o.cache.getFresh(k); e != nil && (r.Range == "" || r.Head || !e.isShortOf(parseRange(r.Range), o.cache.listed(k))) {
+	if e := o.cache.getFresh(k); e != nil && (r.Head || !e.isShortOf(parseRange(r.Range), e.listedNow(o.cache.now()))) {
 		o.count.hits.add()
 		return e.stream(&r, false)
 	}
@@ -233,9 +233,9 @@ func (o *Origin) mediaHead(f *fetch, a *response, isEncoded bool) (*responseHead
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
 	h := &responseHead{
-		Header:   viewerHeader(a.Header, true),
-		status:   http.StatusOK,
-		length:   a.ContentLength,
+		Header: viewerHeader(a.Header, true),
+		status: http.StatusOK,
+		length: a.ContentLength, isStreamed: a.ContentLength < 0,
 		fetched:  now.Add(-life.age),
 		received: a.received,
 		caching:  life,
@@ -281,7 +281,10 @@ func (o *Origin) mediaEntry(f *fetch, object *Object, h *responseHead) *entry {
 	const shortest, longest = 10 * time.Second, time.Minute
 	fresh := max(0, h.caching.fresh)
 	grace := min(max(fresh, shortest), longest)
-	e := &entry{object: object, started: f.started, retention: fresh, etag: h.etag, lastModified: h.LastModified, expires: h.expires}
+	e := &entry{
+		object: object, started: f.started, isStreamed: h.isStreamed,
+		retention: fresh, etag: h.etag, lastModified: h.LastModified, expires: h.expires,
+	}
 	e.freshUntil.Store(h.received + int64(fresh))
 	if !h.caching.isStated {
 		e.retention = o.config.Cache.MediaTTL
@@ -314,7 +317,10 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 	}
 	now := time.Now()
 	life := mediaLifetime(a.Header, now, o.fallbackFreshness(f))
-	h := &responseHead{Header: old.Header, received: a.received, caching: life, etag: f.stored.etag, expires: a.Header.Get("Expires")}
+	h := &responseHead{
+		Header: old.Header, isStreamed: f.stored.isStreamed, received: a.received, caching: life,
+		etag: f.stored.etag, expires: a.Header.Get("Expires"),
+	}
 	fresh := viewerHeader(a.Header, true)
 	h.CacheControl, h.PrivateCacheControl = fresh.CacheControl, fresh.PrivateCacheControl
 	object := &Object{Header: h.Header, Status: old.Status, ContentRange: old.ContentRange, Body: old.Body, Fetched: now.Add(-life.age)}

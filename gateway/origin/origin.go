@@ -134,7 +134,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	if old.isFreshOf(want, listed, o.cache.now()) {
 		return nil, old, nil
 	}
-	if f := o.active[k]; f != nil && (listed == nil || f.started >= listed.since) && f.join() {
+	if f := o.active[k]; f != nil && f.canBe(listed) && f.join() {
 		o.count.coalesced.Add(1)
 		return f, nil, nil
 	}
