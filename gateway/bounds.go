@@ -40,8 +40,8 @@ const (
 	// maxPartsAhead is for how many parts of a segment a reload may be besides those of a target duration. A player that is not in a
 	// hurry asks for the last one.
 	maxPartsAhead = 3
-	// maxHeld is how many different reloads of one playlist an origin may hold for another one to be sent. If that is for what comes
-	// next, it is twice as many: players find room, whatever a viewer asks for besides.
+	// maxHeld is how many different reloads of one playlist, and of one viewer, an origin may hold for another one to be sent. If that is
+	// for what comes next, it is twice as many: players find room, whatever a viewer asks for besides.
 	maxHeld = 8
 )
 
@@ -69,6 +69,7 @@ func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
 	if !isAhead {
 		r.MaxHeld *= 2
 	}
+	r.MaxHeldForViewer = r.MaxHeld
 }
 
 // awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads

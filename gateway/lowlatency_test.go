@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,6 +360,87 @@ func TestServe_Reloads_OfOneViewer_LeaveConnections(t *testing.T) {
 		all.Wait()
 		if o.maxHeld > 2*maxHeld {
 			t.Errorf("the origin held %d reloads at once, want at most %d", o.maxHeld, 2*maxHeld)
+		}
+	})
+}
+
+// TestServe_Reloads_OfChosenPlaylists_LeaveConnections has a viewer reload any number of playlists: those that a parameter of the origin's
+// chooses, and spellings of one path.
+func TestServe_Reloads_OfChosenPlaylists_LeaveConnections(t *testing.T) {
+	t.Parallel()
+	for name, choose := range map[string]func(i int) (path, query string){
+		"by a parameter": func(i int) (string, string) { return "index.m3u8", fmt.Sprintf("region=%d&", i) },
+		"by slashes":     func(i int) (string, string) { return strings.Repeat("/", i) + "index.m3u8", "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := &blockingOrigin{start: time.Now(), partsPerSegment: 4}
+				node := newMemoryServer(t, func(c *Config) { c.Routes[0].ForwardQuery = []string{"region"} }, o.respond)
+				var all sync.WaitGroup
+				for i := range 30 {
+					path, query := choose(i)
+					at := "http://tv/~" + node.ticket + "/play/a001/" + path + "?" + query
+					for _, reload := range []string{"", "_HLS_msn=100&_HLS_part=0", "_HLS_msn=100&_HLS_part=1"} {
+						get := func() {
+							resp, err := node.Client(t).Get(at + reload)
+							if err != nil {
+								t.Error(err)
+								return
+							}
+							_ = resp.Body.Close()
+						}
+						if reload == "" {
+							get() // so that the playlist is known
+							continue
+						}
+						all.Go(get)
+					}
+				}
+				all.Wait()
+				if o.maxHeld == 0 || o.maxHeld > 2*maxHeld {
+					t.Errorf("the origin held %d reloads at once, want at most %d", o.maxHeld, 2*maxHeld)
+				}
+			})
+		})
+	}
+}
+
+// TestServe_Documents_OfOneViewer_LeaveConnections has a viewer tell a steering server any number of throughputs at once.
+func TestServe_Documents_OfOneViewer_LeaveConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked, askedAtOnce atomic.Int32
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			body := "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n"
+			if strings.HasSuffix(r.URL.Path, "steer") {
+				body = "{}"
+			}
+			if r.URL.RawQuery != "" {
+				asked.Add(1)
+				advance(time.Second)
+				askedAtOnce.Store(max(askedAtOnce.Load(), asked.Load()))
+				asked.Add(-1)
+			}
+			return gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body)), nil
+		})
+		at := &url.URL{Scheme: "http", Host: "tv", Path: "/~" + node.ticket + "/play/a001/index.m3u8"}
+		_, uri, _ := strings.Cut(getFrom(t, node, at), `SERVER-URI="`)
+		uri, _, _ = strings.Cut(uri, `"`)
+		at = resolve(t, at, uri)
+		var all sync.WaitGroup
+		for i := range 50 {
+			of := *at
+			of.RawQuery = fmt.Sprintf("_HLS_throughput=%d", i)
+			all.Go(func() {
+				if got := getFrom(t, node, &of); got != "{}" {
+					t.Errorf("got %q", got)
+				}
+			})
+		}
+		all.Wait()
+		if got := askedAtOnce.Load(); got == 0 || got > maxHeld {
+			t.Errorf("the steering server was told %d throughputs at once, want at most %d", got, maxHeld)
 		}
 	})
 }

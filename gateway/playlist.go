@@ -94,6 +94,7 @@ func (g *Gateway) fetchRewritten(
 	}
 	r := &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
+		Viewer: rc.id, MaxHeldForViewer: maxHeld,
 	}
 	if rc.isPlaylist && directives != "" {
 		boundReload(rc, s.origin, r)

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"usher/backends"
 )
 
 // fetch is one request to the origin and all viewers who wait for it. One goroutine runs it (see fetch_run.go). Viewers
@@ -13,6 +15,7 @@ type fetch struct {
 	cache       *Cache
 	key         cacheKey
 	channel     string
+	viewer      backends.SessionID // who began it, if the origin may hold it
 	wantedRange byteRange
 	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration

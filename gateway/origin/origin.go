@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/upstream"
 )
 
@@ -37,8 +38,10 @@ type Origin struct {
 	mu     sync.Mutex
 	active map[cacheKey]*fetch
 	// held counts the active fetches with directives of each playlist, by its key without them.
-	held   map[cacheKey]int
-	closed bool
+	held map[cacheKey]int
+	// heldFor counts those that each viewer began.
+	heldFor map[backends.SessionID]int
+	closed  bool
 	// redirectAddresses are the addresses of requests with a Base.
 	redirectAddresses map[string]*address
 }
@@ -76,8 +79,9 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	}
 	o := &Origin{
 		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
-		active: make(map[cacheKey]*fetch), held: make(map[cacheKey]int), redirectAddresses: make(map[string]*address),
-		reading: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		active: make(map[cacheKey]*fetch), held: make(map[cacheKey]int), heldFor: make(map[backends.SessionID]int),
+		redirectAddresses: make(map[string]*address),
+		reading:           sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
@@ -138,11 +142,11 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 		o.count.coalesced.Add(1)
 		return f, nil, nil
 	}
-	if k.class() == classBlocking && r.MaxHeld > 0 && o.held[k.withoutDirectives()] >= r.MaxHeld {
+	if k.class() == classBlocking && o.holdsTooMany(k, r) {
 		return nil, nil, errTooManyHeld
 	}
 	f := &fetch{
-		cache: o.cache, key: k.clone(), channel: channelOf(r, k), wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
+		cache: o.cache, key: k.clone(), channel: channelOf(r, k), viewer: r.Viewer, wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
 		stored: old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
@@ -163,14 +167,27 @@ func (o *Origin) removeFetch(f *fetch) {
 	o.countHeld(f, -1)
 }
 
+// holdsTooMany reports whether the origin may hold no other reload of the playlist or for the viewer. o.mu is held.
+func (o *Origin) holdsTooMany(k cacheKey, r *Request) bool {
+	return r.MaxHeld > 0 && o.held[k.withoutDirectives()] >= r.MaxHeld ||
+		r.MaxHeldForViewer > 0 && o.heldFor[r.Viewer] >= r.MaxHeldForViewer
+}
+
 // countHeld counts a fetch that the origin may hold. o.mu is held.
 func (o *Origin) countHeld(f *fetch, n int) {
 	if f.key.class() != classBlocking {
 		return
 	}
-	k := f.key.withoutDirectives()
-	if o.held[k] += n; o.held[k] == 0 {
-		delete(o.held, k)
+	count(o.held, f.key.withoutDirectives(), n)
+	if !f.viewer.IsZero() {
+		count(o.heldFor, f.viewer, n)
+	}
+}
+
+// count adds to a count, and drops it when it is zero.
+func count[K comparable](counts map[K]int, k K, n int) {
+	if counts[k] += n; counts[k] == 0 {
+		delete(counts, k)
 	}
 }
 

@@ -110,7 +110,7 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 	}
 }
 
-// errTooManyHeld means that the origin holds as many reloads of a playlist as it may.
+// errTooManyHeld means that the origin holds as many reloads of a playlist, or for a viewer, as it may.
 var errTooManyHeld = errors.New("too many reloads are held")
 
 // errFreshTimeout ends the wait of a viewer who can get a stale copy.

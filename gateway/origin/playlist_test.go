@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"usher/backends"
 	"usher/backends/setting"
 	"usher/gateway/upstream"
 )
@@ -391,6 +392,44 @@ func TestPlaylist_UnchangedByReload_KeepsObject(t *testing.T) {
 	})
 }
 
+// TestPlaylist_MaxHeldForViewer has viewers reload playlists that they choose. What another viewer began they may wait for.
+func TestPlaylist_MaxHeldForViewer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Has("_HLS_msn") {
+				<-time.After(time.Second)
+			}
+			_, _ = io.WriteString(w, r.URL.RequestURI())
+		}}), nil, "a")
+		var all sync.WaitGroup
+		for _, test := range []struct {
+			viewer      byte
+			path, query string
+			isHeld      bool
+		}{
+			{1, "/a.m3u8", "r=1", true}, {1, "//a.m3u8", "r=2", true}, {1, "/b.m3u8", "", false}, {1, "/a.m3u8", "r=1", true},
+			{2, "/b.m3u8", "", true}, {1, "/b.m3u8", "", true}, {0, "/c.m3u8", "", true}, {0, "/d.m3u8", "", true}, {0, "/e.m3u8", "", true},
+		} {
+			all.Go(func() {
+				r := Request{
+					Path: test.path, Query: test.query, Directives: "_HLS_msn=1", MaxHeldForViewer: 2, Viewer: backends.SessionID{test.viewer},
+					Inspect: inspectLive,
+				}
+				got := mustPlaylist(t, o, r)
+				if isHeld := strings.Contains(string(got.Body), "_HLS_msn"); isHeld != test.isHeld {
+					t.Errorf("viewer %d, %s?%s: got %s, want it held: %t", test.viewer, test.path, test.query, got.Body, test.isHeld)
+				}
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		if len(o.held)+len(o.heldFor) != 0 {
+			t.Errorf("counted as held in the end: %v, %v", o.held, o.heldFor)
+		}
+	})
+}
+
 // TestPlaylist_MaxHeld_RequestedWithoutDirectives has an origin hold as many reloads of a playlist as it may. Further ones are answered at
 // once, those of other playlists are held, and there is room again when one ends.
 func TestPlaylist_MaxHeld_RequestedWithoutDirectives(t *testing.T) {
@@ -430,8 +469,8 @@ func TestPlaylist_MaxHeld_RequestedWithoutDirectives(t *testing.T) {
 		sleep(1500 * time.Millisecond) // only one is held by now
 		want("/a.m3u8", "_HLS_msn=77", 2, "for _HLS_msn=77")
 		held.Wait()
-		if len(o.held) != 0 {
-			t.Errorf("counted as held in the end: %v", o.held)
+		if len(o.held)+len(o.heldFor) != 0 {
+			t.Errorf("counted as held in the end: %v, %v", o.held, o.heldFor)
 		}
 	})
 }

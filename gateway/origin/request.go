@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/backends"
 	"usher/gateway/upstream"
 	"usher/gateway/urlpath"
 )
@@ -28,9 +29,12 @@ type Request struct {
 	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
 	// origin may hold the response until the playlist satisfies them.
 	Directives string
-	// MaxHeld is how many fetches of the playlist with Directives may be active for another one to start. Beyond it the playlist is
-	// requested without them. Zero: any number.
-	MaxHeld int
+	// MaxHeld is how many fetches of the playlist with Directives may be active for another one to start, and MaxHeldForViewer how many
+	// of the Viewer. Beyond them the playlist is requested without. Zero: any number.
+	MaxHeld, MaxHeldForViewer int
+	// Viewer is whose fetches with Directives count together, whatever the path and the query, which the viewer may have chosen. Zero:
+	// they are nobody's.
+	Viewer backends.SessionID
 
 	// Version tells apart what the origin gives under one name, by what a playlist says of it. Only [Origin.Media] uses it;
 	// zero: there is one.
