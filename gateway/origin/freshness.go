@@ -56,10 +56,26 @@ func untilExpires(h http.Header, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
+	return max(0, min(expires.Sub(sentAt(h, now)), maxFresh))
+}
+
+// sentAt returns when a response was sent, by the origin's own clock if it says so.
+func sentAt(h http.Header, now time.Time) time.Time {
 	if date, err := http.ParseTime(h.Get("Date")); err == nil {
-		now = date
+		return date
 	}
-	return max(0, min(expires.Sub(now), maxFresh))
+	return now
+}
+
+// strongDate returns the Last-Modified of a response that was sent a second later or more. Before, another version may come that has
+// the same one, so that it would tell viewers, or the origin, that they have what they do not have (RFC 9110, 8.8.2.2).
+func strongDate(h http.Header, now time.Time) string {
+	field := h.Get("Last-Modified")
+	modified, err := http.ParseTime(field)
+	if err != nil || sentAt(h, now).Sub(modified) < time.Second {
+		return ""
+	}
+	return field
 }
 
 type cacheDirectives struct {

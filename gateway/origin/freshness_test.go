@@ -277,3 +277,77 @@ func TestMedia_Revalidated_WithoutFields_AsBefore(t *testing.T) {
 		})
 	}
 }
+
+// TestOrigin_VersionsOfOneSecond_ToldApart has an origin change what it has twice within a second, of which it states the date alone. Neither
+// viewers nor the origin say by that date that they have the second version.
+func TestOrigin_VersionsOfOneSecond_ToldApart(t *testing.T) {
+	t.Parallel()
+	const soon, later = "Mon, 02 Nov 2020 10:00:00 GMT", "Mon, 02 Nov 2020 10:00:01 GMT"
+	for name, get := range map[string]func(*testing.T, fixture) (body, date string){
+		"media": func(t *testing.T, o fixture) (string, string) {
+			t.Helper()
+			s, body := mustMedia(t, o, Request{Path: "/a", IfModifiedSince: modified})
+			if _, part := mustMedia(t, o, Request{Path: "/a", Range: "bytes=1-", IfRange: modified}); s.Status == 200 && part != body {
+				t.Errorf("got a part %q of %q by If-Range", part, body)
+			}
+			return body, s.LastModified
+		},
+		"a playlist": func(t *testing.T, o fixture) (string, string) {
+			t.Helper()
+			p := mustPlaylist(t, o, Request{Path: "/a"})
+			return string(p.Body), p.LastModified
+		},
+	} {
+		for _, sent := range []string{soon, later} {
+			t.Run(name+" sent at "+sent, func(t *testing.T) {
+				t.Parallel()
+				var version atomic.Pointer[string]
+				o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Date", sent)
+					w.Header().Set("Last-Modified", modified)
+					w.Header().Set("Cache-Control", "max-age=0")
+					if r.Header.Get("If-Modified-Since") != "" {
+						w.WriteHeader(http.StatusNotModified)
+						return
+					}
+					_, _ = io.WriteString(w, *version.Load())
+				})})
+				first, second := "first", "second"
+				version.Store(&first)
+				before, date := get(t, o)
+				version.Store(&second)
+				after, _ := get(t, o)
+				isStrong := sent == later
+				if (date == modified) != isStrong {
+					t.Errorf("got Last-Modified %q, want it told: %t", date, isStrong)
+				}
+				if !isStrong && (before != first || after != second) {
+					t.Errorf("got %q, then %q, want both versions", before, after)
+				}
+			})
+		}
+	}
+}
+
+func TestStrongDate(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2020, 11, 2, 10, 0, 0, 0, time.UTC)
+	const second = "Mon, 02 Nov 2020 10:00:00 GMT"
+	for name, test := range map[string]struct {
+		header http.Header
+		now    time.Time
+		want   string
+	}{
+		"none":                         {http.Header{"Date": {second}}, now, ""},
+		"no date":                      {http.Header{"Last-Modified": {"today"}}, now, ""},
+		"the second of the response":   {http.Header{"Last-Modified": {second}, "Date": {second}}, now.Add(time.Hour), ""},
+		"the one before":               {http.Header{"Last-Modified": {second}, "Date": {"Mon, 02 Nov 2020 10:00:01 GMT"}}, now, second},
+		"to come":                      {http.Header{"Last-Modified": {second}, "Date": {"Mon, 02 Nov 2020 09:00:00 GMT"}}, now.Add(time.Hour), ""},
+		"of a response without a date": {http.Header{"Last-Modified": {second}}, now.Add(time.Second), second},
+		"too new for one":              {http.Header{"Last-Modified": {second}}, now.Add(time.Second - 1), ""},
+	} {
+		if got := strongDate(test.header, test.now); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+	}
+}

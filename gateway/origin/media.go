@@ -332,7 +332,7 @@ func (o *Origin) freshenedEntry(f *fetch, a *response) *entry {
 
 // viewerHeader returns the header fields that viewers receive.
 func viewerHeader(h http.Header, media bool) Header {
-	v := Header{ContentType: h.Get("Content-Type"), LastModified: h.Get("Last-Modified"), ETag: h.Get("ETag")}
+	v := Header{ContentType: h.Get("Content-Type"), LastModified: strongDate(h, time.Now()), ETag: h.Get("ETag")}
 	if media {
 		v.CacheControl = strings.Join(h.Values("Cache-Control"), ", ")
 		v.PrivateCacheControl = privateCacheControl(v.CacheControl)

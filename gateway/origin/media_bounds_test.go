@@ -301,11 +301,11 @@ func TestFetch_Stream_OfItsEntry(t *testing.T) {
 
 func TestViewerHeader(t *testing.T) {
 	t.Parallel()
-	h := http.Header{"Content-Type": {"a"}, "Last-Modified": {"b"}, "Etag": {"c"}, "Cache-Control": {"d", "e"}}
-	if got, want := viewerHeader(h, true), (Header{ContentType: "a", LastModified: "b", ETag: "c", CacheControl: "d, e", PrivateCacheControl: "private, d, e"}); got != want {
+	h := http.Header{"Content-Type": {"a"}, "Last-Modified": {modified}, "Etag": {"c"}, "Cache-Control": {"d", "e"}}
+	if got, want := viewerHeader(h, true), (Header{ContentType: "a", LastModified: modified, ETag: "c", CacheControl: "d, e", PrivateCacheControl: "private, d, e"}); got != want {
 		t.Errorf("of media: got %+v", got)
 	}
-	if got, want := viewerHeader(h, false), (Header{ContentType: "a", LastModified: "b", ETag: "c"}); got != want {
+	if got, want := viewerHeader(h, false), (Header{ContentType: "a", LastModified: modified, ETag: "c"}); got != want {
 		t.Errorf("of a playlist: got %+v", got)
 	}
 }

@@ -10,7 +10,8 @@ import (
 
 // Header holds the origin's header fields that viewers receive. A field is empty if the origin did not send it.
 type Header struct {
-	ContentType  string
+	ContentType string
+	// LastModified is empty too if a version of the same second may follow.
 	LastModified string
 	ETag         string
 	// CacheControl is set for media only. The caller decides the Cache-Control of playlists.

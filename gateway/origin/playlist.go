@@ -244,7 +244,7 @@ func (o *Origin) playlistEntry(f *fetch, a *response, object *Object) (*entry, e
 		isWhole:      read.IsWhole,
 		retention:    max(fresh, stale),
 		etag:         a.Header.Get("ETag"),
-		lastModified: a.Header.Get("Last-Modified"),
+		lastModified: strongDate(a.Header, time.Now()),
 	}
 	e.freshUntil.Store(a.received + int64(fresh))
 	e.staleUntil.Store(a.received + int64(stale))

@@ -88,7 +88,7 @@ func TestOrigin_PlaylistEntry_Times(t *testing.T) {
 		"longer than the most": {"_HLS_msn=1", inspect(2*maxFresh, 3*maxFresh), maxFresh, maxFresh, maxFresh},
 	} {
 		f := &fetch{key: cacheKey{variant: test.variant}, inspect: test.inspect}
-		a := &response{Response: &http.Response{Header: http.Header{"Etag": {"v"}, "Last-Modified": {"x"}}}, received: received}
+		a := &response{Response: &http.Response{Header: http.Header{"Etag": {"v"}, "Last-Modified": {modified}}}, received: received}
 		e, err := o.playlistEntry(f, a, &Object{})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -96,7 +96,7 @@ func TestOrigin_PlaylistEntry_Times(t *testing.T) {
 		if e.freshUntil.Load() != received+int64(test.fresh) || e.staleUntil.Load() != received+int64(test.stale) || e.retention != test.retention {
 			t.Errorf("%s: fresh until %d, stale until %d, kept for %v", name, e.freshUntil.Load(), e.staleUntil.Load(), e.retention)
 		}
-		if e.etag != "v" || e.lastModified != "x" {
+		if e.etag != "v" || e.lastModified != modified {
 			t.Errorf("%s: got the validators %q, %q", name, e.etag, e.lastModified)
 		}
 	}
