@@ -19,7 +19,8 @@
 //	                     └ role, upstream, path and query as listed, variables; valid for this route, channel, folder and name
 //
 // Invariants:
-//   - What begins as a playlist is served as one, rewritten, whatever its URI said.
+//   - What begins as a playlist is served as one, rewritten, whatever its URI said. What a reference says is a playlist and is media is
+//     served as that.
 //   - Only playlists open sessions. Every other request needs a ticket; without one it costs no backend a call, in an
 //     outage too.
 //   - A ticket is verified before any lookup. A forged one costs one MAC for each mapping that matches the path.

@@ -37,7 +37,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 		IfNoneMatch:     h.Get("If-None-Match"),
 		IfModifiedSince: h.Get("If-Modified-Since"),
 	})
-	if errors.Is(err, origin.ErrPlaylist) {
+	if errors.Is(err, origin.ErrPlaylist) && rc.role() != hls.Playlist { // else it was media a moment before
 		return g.serveUnnamedPlaylist(ctx, rc, resp)
 	}
 	if err != nil {

@@ -94,12 +94,16 @@ func (g *Gateway) fetchRewritten(
 	}
 	r := &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
-		Viewer: rc.id, MaxHeldForViewer: maxHeld,
+		Viewer: rc.id, MaxHeldForViewer: maxHeld, MayBeMedia: rc.sealed.target.Role == hls.Playlist,
 	}
 	if rc.isPlaylist && directives != "" {
 		boundReload(rc, s.origin, r)
 	}
 	p, err := s.origin.Playlist(ctx, r)
+	if r.MayBeMedia && errors.Is(err, origin.ErrMedia) { // an interstitial's asset can be a file
+		rc.isPlaylist = false
+		return p, nil, g.serveMedia(ctx, rc, resp)
+	}
 	if err != nil {
 		return p, nil, g.originFailed(err, rc, resp)
 	}
@@ -110,11 +114,21 @@ func (g *Gateway) fetchRewritten(
 		made = g.rewriteOnce(rc, p.Object, &s)
 	}
 	if made.err != nil {
-		g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, made.err), rc)
-		resp.refuse(http.StatusBadGateway, invalidPlaylist)
-		return p, nil, nil
+		return p, nil, g.serveUnreadable(ctx, rc, p.Object, made.err, resp)
 	}
 	return p, made.Template, nil
+}
+
+// serveUnreadable answers with what is not the playlist or document that the request is for. What is listed as a document may be a
+// playlist.
+func (g *Gateway) serveUnreadable(ctx context.Context, rc *requestContext, o *origin.Object, why error, resp *Response) error {
+	if _, err := hls.Scan(o.Body); err == nil && !rc.isPlaylist {
+		rc.isPlaylist = true
+		return g.servePlaylist(ctx, rc, resp)
+	}
+	g.reportOrigin(fmt.Errorf("%w: %w", origin.ErrInvalidPlaylist, why), rc)
+	resp.refuse(http.StatusBadGateway, invalidPlaylist)
+	return nil
 }
 
 // rewriteOnce returns the rewriting that all viewers of a channel share.

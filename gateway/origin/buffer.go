@@ -244,6 +244,15 @@ func isPlaylistStart(start []byte, isWhole bool) (isPlaylist, isKnown bool) {
 	}
 }
 
+// isMediaStart reports whether a body of that type that begins with these bytes is media. A page that says what is wrong with the origin
+// is not. No text has a zero byte.
+func isMediaStart(contentType string, start []byte, isWhole bool) bool {
+	if isPlaylist, _ := isPlaylistStart(start, isWhole); isPlaylist {
+		return false
+	}
+	return (&Header{ContentType: contentType}).isTypedAsMedia() || bytes.IndexByte(start, 0) >= 0
+}
+
 // isTypedAsMedia reports whether the type is that of a video, sound or picture, and of no playlist.
 func (h *Header) isTypedAsMedia() bool {
 	name := strings.ToLower(h.ContentType)

@@ -174,7 +174,7 @@ func negativeEntry(err error, received int64, ttl time.Duration) *entry {
 
 // canServeStale reports whether the entry may be served if the origin fails.
 func (e *entry) canServeStale(now int64) bool {
-	return e != nil && e.object != nil && now < e.staleUntil.Load()
+	return e.hasObject() && now < e.staleUntil.Load()
 }
 
 // isFreshOf reports whether the entry, which may be nil, answers a request for the range now. s is what a playlist says of it, or nil.
@@ -200,9 +200,12 @@ func (e *entry) isShortOf(want byteRange, s *listedState) bool {
 	return isOpen || max(want.first, want.last) >= end
 }
 
+// hasObject reports whether there is an entry with one.
+func (e *entry) hasObject() bool { return e != nil && e.object != nil }
+
 // hasValidator reports whether the entry can be revalidated by a conditional request.
 func (e *entry) hasValidator() bool {
-	return e != nil && e.object != nil && (e.etag != "" || e.lastModified != "")
+	return e.hasObject() && (e.etag != "" || e.lastModified != "")
 }
 
 // entryOverhead estimates the bytes of an entry besides its body: entry, object, header strings, the cache's node.

@@ -20,6 +20,8 @@ var (
 	ErrTooSlow = errors.New("reader too slow")
 	// ErrPlaylist means that what was requested as media is a playlist.
 	ErrPlaylist = errors.New("media is a playlist")
+	// ErrMedia means that what was requested as a playlist is media. It is an [ErrInvalidPlaylist].
+	ErrMedia = fmt.Errorf("%w: it is media", ErrInvalidPlaylist)
 	// ErrClosed means that the origin was closed before or during the fetch.
 	ErrClosed = errors.New("origin closed")
 
@@ -118,5 +120,5 @@ func allowsStale(err error, k cacheKey) bool {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return status.Status >= http.StatusInternalServerError || status.Status == http.StatusNotFound && !k.media
 	}
-	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist)
+	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist) && !errors.Is(err, ErrMedia)
 }

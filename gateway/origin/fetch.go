@@ -19,6 +19,7 @@ type fetch struct {
 	wantedRange byteRange
 	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration
+	mayBeMedia  bool
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time
 	// conn is what the response that is read holds of its address. The fetch's goroutine alone uses it.

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -16,7 +17,7 @@ import (
 // returns a stale copy as long as Inspect allows. With a stale copy it waits for the refresh no longer than
 // [CacheConfig].MaxWaitForFresh.
 //
-// It returns a *StatusError, an *UnreachableError (with [ErrInvalidPlaylist] if the body is none), a *HostError, a
+// It returns a *StatusError, an *UnreachableError (with [ErrInvalidPlaylist] if the body is none), [ErrMedia], a *HostError, a
 // *backends.Overload, [ErrTooLarge], [ErrPath] or [ErrClosed], possibly wrapped, or ctx's own error.
 func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	k := cacheKey{origin: o.id, path: r.Path, query: r.Query, variant: r.Directives}
@@ -142,8 +143,11 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 // receivePlaylist reads the whole body. If the body ends early or is no playlist, another address is tried, and what is stored
 // stays.
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
-	body, err := o.readPlaylist(a)
-	if err != nil {
+	body, err := o.readPlaylist(f, a)
+	switch {
+	case errors.Is(err, ErrMedia):
+		return negativeEntry(err, a.received, o.config.Cache.MediaTTL), true, err
+	case err != nil:
 		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}
 	o.count.bytes.Add(uint64(len(body)))
@@ -166,11 +170,8 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	return e, true, nil
 }
 
-func (o *Origin) readPlaylist(a *response) ([]byte, error) {
-	limit := int64(o.config.Fetch.MaxPlaylistSize)
-	if a.ContentLength > limit {
-		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
-	}
+// readPlaylist returns the whole body, decoded, and ErrMedia if it may be media and is.
+func (o *Origin) readPlaylist(f *fetch, a *response) ([]byte, error) {
 	codings, err := contentCodings(a.Header)
 	if err != nil {
 		return nil, err
@@ -178,6 +179,18 @@ func (o *Origin) readPlaylist(a *response) ([]byte, error) {
 	r, err := newDecoder(codings, a)
 	if err != nil {
 		return nil, err
+	}
+	if f.mayBeMedia {
+		begun := bufio.NewReaderSize(r, startLength)
+		r = begun
+		start, err := begun.Peek(startLength)
+		if isEnd := errors.Is(err, io.EOF); (err == nil || isEnd) && isMediaStart(a.Header.Get("Content-Type"), start, isEnd) {
+			return nil, ErrMedia
+		}
+	}
+	limit := int64(o.config.Fetch.MaxPlaylistSize)
+	if a.ContentLength > limit {
+		return nil, tooLarge("fetch.max_playlist_size", o.config.Fetch.MaxPlaylistSize)
 	}
 	buf, _ := o.reading.Get().(*bytes.Buffer)
 	defer o.putBack(buf)

@@ -392,6 +392,70 @@ func TestPlaylist_UnchangedByReload_KeepsObject(t *testing.T) {
 	})
 }
 
+// TestPlaylist_MayBeMedia requests as a playlist what may be media. It is asked for once, and nothing but its first bytes is read.
+func TestPlaylist_MayBeMedia(t *testing.T) {
+	t.Parallel()
+	film := "\x00\x00\x00\x18ftyp" + strings.Repeat("x", int(DefaultConfig().Fetch.MaxPlaylistSize))
+	for name, test := range map[string]struct {
+		contentType, body string
+		mayBe, isMedia    bool
+	}{
+		"a film":                        {"application/octet-stream", film, true, true},
+		"by its type":                   {"video/mp2t", "G", true, true},
+		"an empty one":                  {"video/mp4", "", true, true},
+		"a playlist with such a type":   {"video/mp2t", "#EXTM3U\n", true, false},
+		"a page":                        {"text/html", "<html>", true, false},
+		"a page typed as a playlist":    {"audio/x-mpegurl", "<html>", true, false},
+		"a film in place of a playlist": {"video/mp4", "\x00\x00\x00\x18ftyp", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var requests atomic.Int32
+			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				requests.Add(1)
+				w.Header().Set("Content-Type", test.contentType)
+				_, _ = io.WriteString(w, test.body)
+			})})
+			for range 2 {
+				_, err := o.Playlist(t.Context(), &Request{Path: "/ad.mp4", MayBeMedia: test.mayBe, Inspect: inspectLive})
+				if errors.Is(err, ErrMedia) != test.isMedia || test.isMedia && !errors.Is(err, ErrInvalidPlaylist) {
+					t.Errorf("got %v, want media: %t", err, test.isMedia)
+				}
+			}
+			if got := requests.Load(); test.isMedia && got != 1 {
+				t.Errorf("%d requests to the origin, want one", got)
+			}
+		})
+	}
+}
+
+// TestPlaylist_MayBeMedia_Stale has an origin that gave a playlist answer with other bytes. Those who play it get its last version.
+func TestPlaylist_MayBeMedia_Stale(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var body atomic.Pointer[string]
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "video/mp4")
+			_, _ = io.WriteString(w, *body.Load())
+		}}), nil, "a")
+		playlist, film := "#EXTM3U\n", "\x00film"
+		inspect := func(body []byte) (Inspection, error) {
+			if string(body) != playlist {
+				return Inspection{}, errors.New("none")
+			}
+			return Inspection{Fresh: time.Second, Stale: time.Hour}, nil
+		}
+		for _, is := range []*string{&playlist, &film} {
+			body.Store(is)
+			got := mustPlaylist(t, o, Request{Path: "/live", MayBeMedia: true, Inspect: inspect})
+			if string(got.Body) != playlist {
+				t.Errorf("got %q, want the playlist", got.Body)
+			}
+			sleep(2 * time.Second)
+		}
+	})
+}
+
 // TestPlaylist_MaxHeldForViewer has viewers reload playlists that they choose. What another viewer began they may wait for.
 func TestPlaylist_MaxHeldForViewer(t *testing.T) {
 	t.Parallel()

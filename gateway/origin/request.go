@@ -49,6 +49,8 @@ type Request struct {
 	Range, IfRange               string
 	IfNoneMatch, IfModifiedSince string
 
+	// MayBeMedia has [Origin.Playlist] look at the first bytes, and return ErrMedia if they are those of media.
+	MayBeMedia bool
 	// Inspect reads a playlist. An error means that the body is none, as if the origin had failed. It is called once for each version
 	// and refresh. Nil means never fresh: only concurrent requests share a fetch.
 	Inspect func(body []byte) (Inspection, error)

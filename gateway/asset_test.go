@@ -1,0 +1,121 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"usher/gateway/hls"
+)
+
+// TestServe_InterstitialAsset_MayBeAFile has interstitials whose asset is a media file, named by the playlist or by an asset list. A player
+// without a gateway would get it.
+func TestServe_InterstitialAsset_MayBeAFile(t *testing.T) {
+	t.Parallel()
+	const film = "\x00\x00\x00\x18ftypmp42 the whole film"
+	lists := map[string]string{
+		"by the playlist": `X-ASSET-URI="ads/1.mp4"`,
+		"with a query":    `X-ASSET-URI="ads/1.mp4?id=7"`,
+		"by a list":       `X-ASSET-LIST="assets.json"`,
+	}
+	for name, attribute := range lists {
+		for _, contentType := range []string{"video/mp4", "application/octet-stream", ""} {
+			for _, ticketIn := range allTransports() {
+				t.Run(fmt.Sprintf("%s/%s/%s", name, contentType, ticketIn), func(t *testing.T) {
+					t.Parallel()
+					g := newTestGateway(t, func(c *Config) {
+						c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
+					})
+					g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
+						switch r.URL.Path {
+						case "/play/a001/index.m3u8":
+							_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-DATERANGE:ID=\"1\",CLASS=\"com.apple.hls.interstitial\",%s\n", attribute)
+						case "/play/a001/assets.json":
+							_, _ = w.Write([]byte(`{"ASSETS":[{"URI":"ads/1.mp4","DURATION":1}]}`))
+						default:
+							w.Header()["Content-Type"] = []string{contentType}
+							http.ServeContent(w, r, "", time.Time{}, strings.NewReader(film))
+						}
+					}
+					uri, cookie := g.asset(t)
+					for range 2 {
+						got := g.want(t, http.StatusOK, uri, cookie)
+						if got.body != film || isPlaylistType(got.header.Get("Content-Type")) {
+							t.Errorf("got %q %q", got.header.Get("Content-Type"), got.body)
+						}
+						if got := g.want(t, http.StatusPartialContent, uri, cookie, "Range: bytes=4-7"); got.body != "ftyp" {
+							t.Errorf("a range: got %q", got.body)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// asset follows a playlist, and its asset list if it has one, to an asset. It returns the asset's path, and a field with the ticket's cookie.
+func (g *testGateway) asset(t *testing.T) (path, cookie string) {
+	t.Helper()
+	at := "/play/a001/index.m3u8?token=1"
+	list := g.want(t, http.StatusOK, at)
+	cookie, _, _ = strings.Cut("Cookie: "+list.header.Get("Set-Cookie"), ";")
+	if _, uri, isList := strings.Cut(list.body, `X-ASSET-LIST="`); isList {
+		uri, _, _ = strings.Cut(uri, `"`)
+		at = listedIn(t, at, uri)
+		_, uri, _ = strings.Cut(g.want(t, http.StatusOK, at, cookie).body, `"URI":"`)
+		uri, _, _ = strings.Cut(uri, `"`)
+		return listedIn(t, at, uri), cookie
+	}
+	_, uri, _ := strings.Cut(list.body, `X-ASSET-URI="`)
+	uri, _, _ = strings.Cut(uri, `"`)
+	return listedIn(t, at, uri), cookie
+}
+
+// TestServe_UnreadablePlaylist_Refused has an origin answer to the URI of a variant, or of an asset list, with a page.
+func TestServe_UnreadablePlaylist_Refused(t *testing.T) {
+	t.Parallel()
+	for name, list := range map[string]string{
+		"a variant":     "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.php?id=1\n",
+		"an asset":      "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-URI=\"v.php\"\n",
+		"an asset list": "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-LIST=\"v.php\"\n",
+	} {
+		for _, page := range []string{"<html>out of order</html>", "\n"} {
+			t.Run(name+"/"+page, func(t *testing.T) {
+				t.Parallel()
+				g := newTestGateway(t, nil)
+				g.upstream.Files["/play/a001/index.m3u8"], g.upstream.Files["/play/a001/v.php"] = list, page
+				const at = "/play/a001/index.m3u8?token=1"
+				text := g.want(t, http.StatusOK, at).body
+				uri := text[strings.Index(text, "/~"):]
+				uri = uri[:strings.IndexAny(uri, "\"\n")]
+				if got := g.want(t, http.StatusBadGateway, uri); !strings.Contains(got.body, invalidPlaylist) {
+					t.Errorf("got %q", got.body)
+				}
+			})
+		}
+	}
+}
+
+// TestServe_PlaylistListedAsDocument_Rewritten has the URI of an asset list lead to a playlist.
+func TestServe_PlaylistListedAsDocument_Rewritten(t *testing.T) {
+	t.Parallel()
+	for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInNone} {
+		t.Run(ticketIn.String(), func(t *testing.T) {
+			t.Parallel()
+			g := newTestGateway(t, func(c *Config) { c.Routes[0].TicketIn = ticketIn })
+			g.upstream.Files["/play/a001/index.m3u8"] = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-LIST=\"ad.m3u8\"\n"
+			g.upstream.Files["/play/a001/ad.m3u8"] = unnamedPlaylist
+			const at = "/play/a001/index.m3u8?token=1"
+			_, uri, _ := strings.Cut(g.want(t, http.StatusOK, at).body, `X-ASSET-LIST="`)
+			uri, _, _ = strings.Cut(uri, `"`)
+			uri = listedIn(t, at, uri)
+			got := g.want(t, http.StatusOK, uri)
+			if !isPlaylistType(got.header.Get("Content-Type")) {
+				t.Errorf("got the type %q", got.header.Get("Content-Type"))
+			}
+			g.want(t, http.StatusOK, listedIn(t, uri, uris(got.body)[0]))
+		})
+	}
+}
