@@ -144,6 +144,14 @@ func TestConfig_Validate(t *testing.T) {
 			route(func(r *RouteConfig) { r.IgnoreQuery, r.Required = []string{"token"}, []string{"token"} }),
 			`routes[0].required[0]: "token" is no credential of the route's`,
 		},
+		"a required one that is the ticket's": {
+			route(func(r *RouteConfig) { r.Required = []string{"token", "ticket"} }),
+			`routes[0].required[1]: "ticket" is no credential of the route's`,
+		},
+		"a required one that is a directive": {
+			route(func(r *RouteConfig) { r.Required = []string{"token", "_HLS_msn"} }),
+			`routes[0].required[1]: "_HLS_msn" is no credential of the route's`,
+		},
 		"a path that nobody requests":    {route(func(r *RouteConfig) { r.Path, r.OriginPath = "//{channel}/*", "//{channel}/*" }), `routes[0].path: "//{channel}/*" matches no request: several slashes in a row count as one; write one`},
 		"a credential that is no header": {route(func(r *RouteConfig) { r.CredentialHeaders = []string{"X-A", "a b"} }), `routes[0].credential_headers[1]: "a b" is no name of a header field`},
 		"a ticket for the origin": {

@@ -72,7 +72,7 @@ func (r *route) credentialQuery(query, ticketParameter string) string {
 // isIgnored reports whether a parameter is never a credential: directives, what players report, and what only defeats
 // caches.
 func (r *route) isIgnored(name, value string) bool {
-	return isDirective(name) || name == "CMCD" || slices.Contains(r.config.IgnoreQuery, name) ||
+	return neverCredential(name) || slices.Contains(r.config.IgnoreQuery, name) ||
 		isCacheBuster(name, value) && !slices.Contains(r.config.Credentials, name) && !slices.Contains(r.config.Required, name)
 }
 
@@ -84,6 +84,9 @@ func isCacheBuster(name, value string) bool {
 	}
 	return false
 }
+
+// neverCredential reports whether a parameter is a directive, or what players report.
+func neverCredential(name string) bool { return isDirective(name) || name == "CMCD" }
 
 // isDirective reports whether a parameter is one of HLS's delivery directives.
 func isDirective(name string) bool { return strings.HasPrefix(name, "_HLS_") }

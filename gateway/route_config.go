@@ -102,7 +102,7 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f, strings.Join(known, ", ")))
 		}
 	}
-	errs = append(errs, r.validateHosts(key), r.validateRequired(key), r.validateDevice(key), r.validateHeaders(key))
+	errs = append(errs, r.validateHosts(key), r.validateRequired(key, c.Tickets.Parameter), r.validateDevice(key), r.validateHeaders(key))
 	if i := slices.Index(r.ForwardQuery, c.Tickets.Parameter); i >= 0 {
 		errs = append(errs, fmt.Errorf("%s.forward_query[%d]: %q is tickets.parameter: a viewer's ticket reaches no origin", key, i, c.Tickets.Parameter))
 	}
@@ -162,17 +162,27 @@ func (r RouteConfig) validateHosts(key string) error {
 }
 
 // validateRequired finds required credentials that no viewer could ever show.
-func (r RouteConfig) validateRequired(key string) error {
+func (r RouteConfig) validateRequired(key, ticketParameter string) error {
 	var errs []error
 	for i, name := range r.Required {
-		named := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
-		if named && !slices.Contains(r.IgnoreQuery, name) || strings.Contains(r.viewerPath(), "{"+name+"}") ||
-			slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) }) {
-			continue
+		if !r.PassesParameter(name, ticketParameter) && !r.PassesHeader(name) {
+			errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
 		}
-		errs = append(errs, fmt.Errorf("%s.required[%d]: %q is no credential of the route's", key, i, name))
 	}
 	return errors.Join(errs...)
+}
+
+// PassesParameter reports whether a backend gets the query parameter of that name, which the path may hold instead. The other name is
+// tickets.parameter, which is never a credential.
+func (r RouteConfig) PassesParameter(name, ticketParameter string) bool {
+	isNamed := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
+	return isNamed && name != ticketParameter && !neverCredential(name) && !slices.Contains(r.IgnoreQuery, name) ||
+		strings.Contains(r.viewerPath(), "{"+name+"}")
+}
+
+// PassesHeader reports whether a backend gets the header field of that name as a viewer sends it.
+func (r RouteConfig) PassesHeader(name string) bool {
+	return slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
 // validateHeaders finds credentials that no backend would get: what is no header field, belongs to a connection, or is Usher's own.

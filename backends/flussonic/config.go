@@ -2,6 +2,7 @@ package flussonic
 
 import (
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 // Config is a flussonic backend's own keys: those of every HTTP backend, and one more.
@@ -24,3 +25,12 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.HTTP.Validate() }
+
+// ViewerFields returns what the settings read of a viewer's request.
+func (c Config) ViewerFields() []setting.ViewerField {
+	fields := c.HTTP.ViewerFields()
+	if !c.AutoToken {
+		fields = append(fields, setting.ViewerField{Setting: "auto_token", Parameter: "token", IsCredential: true})
+	}
+	return fields
+}

@@ -3,8 +3,10 @@ package httpbackend
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -110,6 +112,23 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
 	}
 	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateTLSUse(), c.validateSignature())...)
+}
+
+// ViewerFields returns what the settings read of a viewer's request: signed headers that the client does not set.
+func (c Config) ViewerFields() []setting.ViewerField {
+	address, err := parseAddress(c.Address)
+	if err != nil || len(c.Signature.Keys) == 0 {
+		return nil
+	}
+	var fields []setting.ViewerField
+	own := staticHeaders(c.Headers, address)
+	for i, name := range c.Signature.SignedHeaders {
+		isOwn := slices.ContainsFunc(slices.Collect(maps.Keys(own)), func(set string) bool { return strings.EqualFold(set, name) })
+		if !isOwn && !setting.IsReservedHeader(name) {
+			fields = append(fields, setting.ViewerField{Setting: fmt.Sprintf("signature.signed_headers[%d]", i), Header: name, IsRequired: true})
+		}
+	}
+	return fields
 }
 
 // validateTLSUse reports settings of TLS for calls that have none. A redirect that is followed may lead to where TLS is.

@@ -99,6 +99,18 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.validateAlgorithms(), c.validateSource())...)
 }
 
+// ViewerFields returns what the settings read of a viewer's request.
+func (c Config) ViewerFields() []setting.ViewerField {
+	var fields []setting.ViewerField
+	if c.Parameter != "" {
+		fields = append(fields, setting.ViewerField{Setting: "parameter", Parameter: c.Parameter, IsCredential: true})
+	}
+	if c.Header != "" {
+		fields = append(fields, setting.ViewerField{Setting: "header", Header: c.Header, IsCredential: true, IsRequired: true})
+	}
+	return fields
+}
+
 // Warnings says what allowed settings cost.
 func (c Config) Warnings() error {
 	var errs []error

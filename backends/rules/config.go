@@ -61,6 +61,17 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, oneOf("default", c.Default, Allow, Deny, Pass))...)
 }
 
+// ViewerFields returns what the rules read of a viewer's request.
+func (c Config) ViewerFields() []setting.ViewerField {
+	var fields []setting.ViewerField
+	for i, r := range c.Rules {
+		if len(r.Tokens) > 0 {
+			fields = append(fields, setting.ViewerField{Setting: fmt.Sprintf("rules[%d].tokens", i), Parameter: tokenParameter, IsRequired: true})
+		}
+	}
+	return fields
+}
+
 // Members returns the names of the backends that the rules check with, in the order of their first mention, each once.
 func Members(c Config) []string {
 	var names []string

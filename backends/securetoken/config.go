@@ -71,6 +71,15 @@ func (c Config) Validate() error {
 	return errors.Join(c.validateKeys(), c.validateTolerance(), c.validateParameters(), c.validateSalt())
 }
 
+// ViewerFields returns what the settings read of a viewer's request.
+func (c Config) ViewerFields() []setting.ViewerField {
+	fields := []setting.ViewerField{{Setting: "parameter", Parameter: c.Parameter, IsCredential: true}}
+	if c.UserParameter != "" {
+		fields = append(fields, setting.ViewerField{Setting: "user_parameter", Parameter: c.UserParameter, IsRequired: true})
+	}
+	return fields
+}
+
 func (c Config) validateKeys() error {
 	if c.Key == "" && len(c.ExtraKeys) == 0 {
 		return errors.New("key: must be set")

@@ -49,6 +49,14 @@ func (c Config) Validate() error {
 	return errors.Join(c.validateSecrets(), c.validateParameters(), err, c.validateTrim(), c.validateTolerance())
 }
 
+// ViewerFields returns what the settings read of a viewer's request. Without either nobody is allowed.
+func (c Config) ViewerFields() []setting.ViewerField {
+	return []setting.ViewerField{
+		{Setting: "md5_parameter", Parameter: c.MD5Parameter, IsCredential: true, IsRequired: true},
+		{Setting: "expires_parameter", Parameter: c.ExpiresParameter, IsCredential: true, IsRequired: true},
+	}
+}
+
 func (c Config) validateSecrets() error {
 	if c.Secret == "" && len(c.ExtraSecrets) == 0 {
 		return errors.New("secret: must be set")

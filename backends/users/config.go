@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"usher/backends/setting"
 )
 
 // Config is a users backend's own keys. Only the file has no default.
@@ -73,6 +75,30 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.validateParameters())...)
 }
 
+// ViewerFields returns what the settings read of a viewer's request. Authorization is read without a realm, too, but nobody is asked
+// for it.
+func (c Config) ViewerFields() []setting.ViewerField {
+	fields := []setting.ViewerField{{Setting: "realm", Header: "Authorization", IsCredential: true, IsRequired: c.Realm != ""}}
+	for _, p := range c.parameters() {
+		if p.name != "" {
+			fields = append(fields, setting.ViewerField{Setting: p.key, Parameter: p.name, IsCredential: true})
+		}
+	}
+	return fields
+}
+
+// parameter is a query parameter with the key of its setting.
+type parameter struct{ key, name string }
+
+func (c Config) parameters() []parameter {
+	return []parameter{
+		{"auth_parameter", c.AuthParameter},
+		{"token_parameter", c.TokenParameter},
+		{"user_parameter", c.UserParameter},
+		{"password_parameter", c.PasswordParameter},
+	}
+}
+
 // maxRealmBytes bounds a realm.
 const maxRealmBytes = 256
 
@@ -88,12 +114,7 @@ func (c Config) validateParameters() error {
 		errs = append(errs, errors.New("user_parameter: must be set, as password_parameter is"))
 	}
 	keys := map[string]string{} // by parameter name
-	for _, p := range []struct{ key, name string }{
-		{"auth_parameter", c.AuthParameter},
-		{"token_parameter", c.TokenParameter},
-		{"user_parameter", c.UserParameter},
-		{"password_parameter", c.PasswordParameter},
-	} {
+	for _, p := range c.parameters() {
 		if first, isTaken := keys[p.name]; isTaken {
 			errs = append(errs, fmt.Errorf("%s: %q is already %s", p.key, p.name, first))
 		} else if p.name != "" {

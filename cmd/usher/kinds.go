@@ -23,6 +23,7 @@ import (
 	"usher/backends/ministra"
 	"usher/backends/rules"
 	"usher/backends/securetoken"
+	"usher/backends/setting"
 	"usher/backends/signedlink"
 	"usher/backends/smarty"
 	"usher/backends/users"
@@ -183,6 +184,7 @@ func (b *backendSettings) takesTime() bool {
 type kindSettings interface {
 	kind() string
 	common() commonSettings
+	viewerFields() []setting.ViewerField
 }
 
 // settingsOf are the settings of a kind: those that it has in common with others, and its own.
@@ -194,6 +196,13 @@ type settingsOf[S commonSettings, C any] struct {
 
 func (s *settingsOf[S, C]) kind() string           { return s.Kind }
 func (s *settingsOf[S, C]) common() commonSettings { return s.Common }
+
+func (s *settingsOf[S, C]) viewerFields() []setting.ViewerField {
+	if reader, ok := any(s.Own).(interface{ ViewerFields() []setting.ViewerField }); ok {
+		return reader.ViewerFields()
+	}
+	return nil
+}
 
 // commonSettings are those that kinds have in common.
 type commonSettings interface {

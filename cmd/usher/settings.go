@@ -71,7 +71,7 @@ func (s *settings) Validate() error {
 	if s.Retention < audit.MinRetention {
 		errs = append(errs, fmt.Errorf("retention: %v is too short; want at least %v", s.Retention, audit.MinRetention))
 	}
-	return errors.Join(append(errs, s.validateMembers(), s.validateListeners(), s.validateFiles(), s.validateEnvoy(), s.validateCluster())...)
+	return errors.Join(append(errs, s.validateMembers(), s.validateViewerFields(), s.validateListeners(), s.validateFiles(), s.validateEnvoy(), s.validateCluster())...)
 }
 
 // validateFiles finds two settings that write one file: each would rotate or damage what the other keeps.

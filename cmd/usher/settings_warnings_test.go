@@ -68,7 +68,7 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 			"", "admin: { listen: ':0', token: 7f3a9c1e5b8d2046 }", ":9:10: admin.listen: ", `":0" listens on every network of this machine without TLS`,
 		},
 		"a ticket with the name of a credential": {
-			"tickets: { ", "tickets: { parameter: token, ", ":3:12: tickets.parameter: ", `"token" is the name of a credential`,
+			"tickets: { ", "tickets: { parameter: access_token, ", ":3:12: tickets.parameter: ", `"access_token" is the name of a credential`,
 		},
 		"tickets that are revived for days": {"tickets: { ", "tickets: { revive_for: 7d, ", ":3:12: tickets.revive_for: ", "168h0m0s: a ticket of a session"},
 		"segments without a ticket": {

@@ -1,0 +1,21 @@
+package setting
+
+// ViewerField is what a setting of a backend reads of a viewer's request: a query parameter or a header field.
+type ViewerField struct {
+	// Setting is the key, relative to the backend's.
+	Setting string
+	// Parameter or Header is the field's name. The other one is empty.
+	Parameter, Header string
+	// IsCredential reports that the backend allows no viewer who shows none of its fields of this sort.
+	IsCredential bool
+	// IsRequired reports that the setting has no effect where no viewer's field reaches the backend.
+	IsRequired bool
+}
+
+// String returns where a route names the field to pass it on, such as "token in credentials".
+func (f ViewerField) String() string {
+	if f.Header != "" {
+		return f.Header + " in credential_headers"
+	}
+	return f.Parameter + " in credentials"
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"usher/backends/setting"
+	"usher/gateway"
+)
+
+// viewerFields returns what the backend reads of viewers' requests, where its settings name that.
+func (b *backendSettings) viewerFields() []setting.ViewerField {
+	if b.Settings == nil {
+		return nil
+	}
+	return b.Settings.viewerFields()
+}
+
+// validateViewerFields finds backends to which no route passes on what they read of viewers' requests: credentials without which they
+// allow nobody, and what a setting names that has no effect then.
+func (s *settings) validateViewerFields() error {
+	var errs []error
+	for _, name := range s.backendNames() {
+		fields := s.Backends[name].viewerFields()
+		if err := s.validateCredentials(name, fields); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, f := range fields {
+			if f.IsRequired {
+				errs = append(errs, s.validateReached(name, f))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// validateCredentials finds routes that pass none of its credentials on to a backend. Beside other members of a composite it is enough
+// that one route does.
+func (s *settings) validateCredentials(name string, fields []setting.ViewerField) error {
+	credentials := slices.DeleteFunc(slices.Clone(fields), func(f setting.ViewerField) bool { return !f.IsCredential })
+	if len(credentials) == 0 {
+		return nil
+	}
+	wanted := make([]string, len(credentials))
+	for i, f := range credentials {
+		wanted[i] = fmt.Sprintf("%s, as backends.%s.%s says", f, name, f.Setting)
+	}
+	var errs []error
+	users := s.routesOf(name)
+	isPassed := func(i int) bool {
+		return slices.ContainsFunc(credentials, func(f setting.ViewerField) bool { return s.passes(s.Gateway.Routes[i], f) })
+	}
+	for _, i := range users {
+		if key := backendKey(s.Gateway.Routes[i], name); key != "" && !isPassed(i) {
+			errs = append(errs, fmt.Errorf("routes[%d].%s: %q allows nobody here, as the route passes no credentials on to it; want %s",
+				i, key, name, strings.Join(wanted, ", or ")))
+		}
+	}
+	if len(errs) == 0 && len(users) > 0 && !slices.ContainsFunc(users, isPassed) {
+		errs = append(errs, fmt.Errorf("backends.%s: allows nobody, as no route that uses it passes credentials on to it, not %s; want %s",
+			name, routeList(users), strings.Join(wanted, ", or ")))
+	}
+	return errors.Join(errs...)
+}
+
+// validateReached finds a field that no route passes on to the backend whose setting names it.
+func (s *settings) validateReached(name string, f setting.ViewerField) error {
+	users := s.routesOf(name)
+	if len(users) == 0 || slices.ContainsFunc(users, func(i int) bool { return s.passes(s.Gateway.Routes[i], f) }) {
+		return nil
+	}
+	return fmt.Errorf("backends.%s.%s: has no effect, as no route that uses it passes %s%s on to it, not %s; want %s",
+		name, f.Setting, f.Parameter, f.Header, routeList(users), f)
+}
+
+// passes reports whether a route passes the field on to its backend.
+func (s *settings) passes(r gateway.RouteConfig, f setting.ViewerField) bool {
+	if f.Header != "" {
+		return r.PassesHeader(f.Header)
+	}
+	return r.PassesParameter(f.Parameter, s.Gateway.Tickets.Parameter)
+}
+
+// routesOf returns the indices of the routes whose backend is the named one, or has it as a member.
+func (s *settings) routesOf(name string) []int {
+	var users []int
+	for i, r := range s.Gateway.Routes {
+		if s.reaches(r.Backend, name, len(s.Backends)) || r.Edge != nil && s.reaches(r.Edge.PublishBackend, name, len(s.Backends)) {
+			users = append(users, i)
+		}
+	}
+	return users
+}
+
+// backendKey returns the key by which a route names the backend as its own; empty: it does not.
+func backendKey(r gateway.RouteConfig, name string) string {
+	switch {
+	case r.Backend == name:
+		return "backend"
+	case r.Edge != nil && r.Edge.PublishBackend == name:
+		return "edge.publish_backend"
+	default:
+		return ""
+	}
+}
+
+// routeList names routes by their keys.
+func routeList(indices []int) string {
+	keys := make([]string, len(indices))
+	for i, index := range indices {
+		keys[i] = fmt.Sprintf("routes[%d]", index)
+	}
+	return strings.Join(keys, ", ")
+}
