@@ -2,6 +2,7 @@ package httpbackend
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -32,6 +33,37 @@ func TestNextHop(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: got %q, want %q", location, got, want)
+		}
+	}
+}
+
+// TestClient_Decide_FollowedToNoAddress_Failure: such a redirect says nothing on the viewer, at the first hop or a later one, as where
+// redirects are failures.
+func TestClient_Decide_FollowedToNoAddress_Failure(t *testing.T) {
+	t.Parallel()
+	for _, location := range []string{"http://[broken?token=good", "ftp://other.example.com/", "/a%zz", "http:///check"} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", location)
+			if r.URL.Query().Has("hop") {
+				w.Header().Set("Location", "/next")
+			}
+			w.WriteHeader(http.StatusFound)
+		}))
+		t.Cleanup(server.Close)
+		for preset := PresetAstra; preset <= PresetAuthProxy; preset++ {
+			for _, query := range []string{"", "hop"} {
+				c := mustClient(t, func(cfg *Config) {
+					cfg.Address, cfg.Preset, cfg.Redirects = server.URL+"/check", preset, RedirectsFollow
+				})
+				d, err := c.Decide(t.Context(), Call{Query: query})
+				f := backends.AsFailure(err)
+				if f == nil || f.Kind != backends.FailureMalformed || strings.Contains(err.Error(), "good") {
+					t.Errorf("%s, %s, query %q: got %+v and error %v, want a malformed failure without what the backend sent", preset, location, query, d, err)
+				}
+				if n := c.ContractAlarms().Count(backends.AlarmBadHeader); n != 1 {
+					t.Errorf("%s, %s, query %q: got %d alarms, want 1", preset, location, query, n)
+				}
+			}
 		}
 	}
 }

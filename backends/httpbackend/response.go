@@ -178,6 +178,8 @@ func (t *StatusTable) readRedirect(c *Classification, outcome Outcome, backend s
 		location = cmp.Or(a.Header.Get("Location"), location)
 	}
 	switch {
+	case outcome == OutcomeFollow && a.Header.Get("Location") != "": // it was not followed
+		c.fail(backend, backends.AlarmBadHeader, noAddress(a.Status))
 	case location == "" && outcome >= OutcomeRedirect:
 		c.raise(backends.AlarmUnexpectedStatus, fmt.Sprintf("status %d without a Location to use", a.Status))
 	case location != "" && (isRedirect || t.relaysLocation()):
@@ -190,7 +192,7 @@ func (t *StatusTable) readTarget(c *Classification, outcome Outcome, backend str
 	isRedirect, isInvalid := outcome == OutcomeRedirect, target.kind == targetInvalid
 	switch {
 	case isInvalid && isRedirect && t.redirects == RedirectsFailure:
-		c.fail(backend, backends.AlarmBadHeader, fmt.Errorf("status %d with a Location that is no http or https address", a.Status))
+		c.fail(backend, backends.AlarmBadHeader, noAddress(a.Status))
 	case target.url == "" && (isInvalid || !isRedirect || t.isForViewer(target)):
 		c.keepFromViewer(isRedirect, target)
 	case t.isForViewer(target):
@@ -233,6 +235,11 @@ func (c *Classification) redirectViewer(outcome Outcome, a Response, target redi
 	if outcome != OutcomeDeny && target.mayBeCheck {
 		c.relayed = target.address
 	}
+}
+
+// noAddress returns the error of a redirect that leads nowhere, which says nothing on the viewer.
+func noAddress(status int) error {
+	return fmt.Errorf("status %d with a Location that is no http or https address", status)
 }
 
 // movedTo returns the error of a redirect that is none for the viewer. The address holds no query, and so no token.

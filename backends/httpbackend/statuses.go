@@ -23,7 +23,7 @@ const (
 	OutcomeFailure
 	// OutcomeRedirect denies and redirects the viewer to the answer's Location. Without one it denies.
 	OutcomeRedirect
-	// OutcomeFollow repeats the call at the answer's Location. Without one it denies.
+	// OutcomeFollow repeats the call at the answer's Location. Without one it denies; one that is no http or https address is a failure.
 	OutcomeFollow
 )
 
