@@ -22,7 +22,7 @@ const (
 )
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
-// of the config are hidden, but for the User-Agent, and so are the password and the query values of the configured address, also where the
+// of the config are hidden, but for those of public headers, and so are the password and the query values of the configured address, also where the
 // answer repeats them. The viewer's own query is shown, but not their Authorization.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
@@ -79,16 +79,21 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 		return traceRecorder{}
 	}
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
-	for name := range entry.RequestHeader {
+	redactor := c.redactor()
+	for name, values := range entry.RequestHeader {
+		_, isConfigured := c.headers[name]
+		switch {
 		// A viewer's Authorization holds a password in a form that nobody recognises as one.
-		if _, isConfigured := c.headers[name]; isConfigured && name != "User-Agent" || name == "Authorization" || c.signer.Sets(name) {
+		case isConfigured && !setting.IsPublicHeader(name), name == "Authorization", c.signer.Sets(name):
 			entry.RequestHeader[name] = []string{setting.Hidden}
+		case isConfigured:
+			entry.RequestHeader[name] = []string{redactor.Replace(values[0])}
 		}
 	}
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
 	trace.entries = append(trace.entries, entry)
-	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: c.answerRedactor()}
+	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: redactor}
 }
 
 // isEnabled reports whether the call is traced.
@@ -111,8 +116,8 @@ func (t traceRecorder) finish(a Response, text []byte) {
 	t.entry.ResponseBody = body[:min(len(body), maxTracedBody)]
 }
 
-// answerRedactor returns what hides the config's secrets in an answer, as configured and in the escapes that an answer may use.
-func (c *Client) answerRedactor() *strings.Replacer {
+// redactor returns what hides the config's secrets in a text, as configured and in the escapes that an answer may use.
+func (c *Client) redactor() *strings.Replacer {
 	shown := map[string]string{} // by what is hidden
 	hide := func(name, value string, least int) {
 		plain := unescapeLeniently(value)
@@ -135,7 +140,7 @@ func (c *Client) answerRedactor() *strings.Replacer {
 		hide("", value, minHiddenValue)
 	}
 	for name, values := range c.headers {
-		if name != "User-Agent" {
+		if !setting.IsPublicHeader(name) {
 			hide("", values[0], minHiddenValue)
 		}
 	}

@@ -243,12 +243,15 @@ func TestTrace_NoSecretOfTheConfigInAnswer(t *testing.T) {
 	s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
 		w.Header().Set("Location", answer)
 		w.Header().Set("X-Seen", "a1, ap1k3y7, usher/2")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.WriteHeader(http.StatusMovedPermanently)
 		_, _ = io.WriteString(w, "<a href='"+answer+"'>")
 	})
 	address := strings.Replace(s.URL(), "://", "://astra:pa55word@", 1) + "/check?key=5ecret&site=a1&x=a+/b"
 	c := newClient(t, address, func(cfg *httpbackend.Config) {
-		cfg.Headers = map[string]setting.Secret{"x-api-key": "ap1k3y", "X-Other-Key": "ap1k3y7", "user-agent": "usher/2"}
+		cfg.Headers = map[string]setting.Secret{
+			"x-api-key": "ap1k3y", "X-Other-Key": "ap1k3y7", "user-agent": "usher/2", "accept": "text/html", "Accept-Language": "ap1k3y",
+		}
 	})
 	ctx, all := httpbackend.WithTrace(t.Context())
 	if d, err := c.Decide(ctx, httpbackend.Call{Query: "token=1"}); backends.AsFailure(err) == nil {
@@ -260,6 +263,16 @@ func TestTrace_NoSecretOfTheConfigInAnswer(t *testing.T) {
 	}
 	if got := x.ResponseHeader.Get("X-Seen"); got != "a1, [hidden], usher/2" {
 		t.Errorf("got X-Seen %s", got)
+	}
+	if got := x.ResponseHeader.Get("Content-Type"); got != "text/html; charset=utf-8" {
+		t.Errorf("got Content-Type %s, want it shown: that the settings accept it is no secret", got)
+	}
+	wantSent := http.Header{
+		"User-Agent": {"usher/2"}, "accept": {"text/html"}, "Accept-Language": {"[hidden]"},
+		"Authorization": {"[hidden]"}, "x-api-key": {"[hidden]"}, "X-Other-Key": {"[hidden]"},
+	}
+	if diff := cmp.Diff(wantSent, x.RequestHeader); diff != "" {
+		t.Errorf("headers sent (-want +got):\n%s", diff)
 	}
 	if want := "<a href='" + shown + "'>"; x.ResponseBody != want {
 		t.Errorf("got body  %s\nwant body %s", x.ResponseBody, want)

@@ -33,6 +33,15 @@ func HasHeader(headers map[string]Secret, name string) bool {
 	return false
 }
 
+// IsPublicHeader reports whether a header field says what a client is and accepts, so that its value is no secret. Any other may hold
+// one, whatever its name.
+func IsPublicHeader(name string) bool {
+	return slices.Contains([]string{
+		"accept", "accept-charset", "accept-encoding", "accept-language", "cache-control", "content-type", "dnt", "pragma", "user-agent",
+		"x-requested-with",
+	}, strings.ToLower(name))
+}
+
 // IsReservedHeader reports whether a viewer's header field must not reach a backend, which would take it for Usher's or the
 // connection's own.
 func IsReservedHeader(name string) bool {

@@ -39,6 +39,18 @@ func TestHasHeader(t *testing.T) {
 	}
 }
 
+func TestIsPublicHeader(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"Accept": true, "user-agent": true, "X-Requested-With": true,
+		"Authorization": false, "Cookie": false, "X-Api-Key": false, "X-Portal": false, "Referer": false, "": false,
+	} {
+		if got := setting.IsPublicHeader(name); got != want {
+			t.Errorf("%s is public: %t, want %t", name, got, want)
+		}
+	}
+}
+
 func TestIsReservedHeader(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]bool{
