@@ -251,22 +251,25 @@ func (c Config) validateSecrets() error {
 	return errors.Join(errs...)
 }
 
+// maxHeaderSize is far more than any player sends, and bounds what each connection may make the node keep of a request.
+const maxHeaderSize = 16 * setting.MiB
+
 func (c Config) validateLimits() error {
 	var errs []error
 	for _, s := range []struct {
-		key        string
-		value, low setting.ByteSize
+		key              string
+		value, low, high setting.ByteSize
 	}{
-		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * setting.KiB},
-		{"limits.max_url_size", c.Limits.MaxURLSize, 256},
-		{"tickets.max_uri", c.Tickets.MaxURI, 256},
+		{"limits.max_header_size", c.Limits.MaxHeaderSize, 4 * setting.KiB, maxHeaderSize},
+		{"limits.max_url_size", c.Limits.MaxURLSize, 256, maxHeaderSize},
+		{"tickets.max_uri", c.Tickets.MaxURI, 256, reference.MaxChars},
 	} {
 		if s.value < s.low {
 			errs = append(errs, fmt.Errorf("%s: %v is too small; want at least %v", s.key, s.value, s.low))
 		}
-	}
-	if c.Tickets.MaxURI > reference.MaxChars {
-		errs = append(errs, fmt.Errorf("tickets.max_uri: %v is too large; want at most %v", c.Tickets.MaxURI, setting.ByteSize(reference.MaxChars)))
+		if s.value > s.high {
+			errs = append(errs, fmt.Errorf("%s: %v is too large; want at most %v", s.key, s.value, s.high))
+		}
 	}
 	if c.Limits.MaxConcurrentRequests < 1 {
 		errs = append(errs, fmt.Errorf("limits.max_concurrent_requests: %d is too small; want at least 1", c.Limits.MaxConcurrentRequests))

@@ -67,6 +67,8 @@ func TestConfig_Validate(t *testing.T) {
 		"a cookie without name": {func(c *Config) { c.Tickets.CookieName = "" }, `tickets.cookie_name: "": want letters, digits, _ and -`},
 
 		"small headers":      {func(c *Config) { c.Limits.MaxHeaderSize = 100 }, "limits.max_header_size: 100B is too small; want at least 4KiB"},
+		"endless headers":    {func(c *Config) { c.Limits.MaxHeaderSize = 17 * setting.MiB }, "limits.max_header_size: 17MiB is too large; want at most 16MiB"},
+		"endless URLs":       {func(c *Config) { c.Limits.MaxURLSize = setting.GiB }, "limits.max_url_size: 1GiB is too large; want at most 16MiB"},
 		"short URLs":         {func(c *Config) { c.Limits.MaxURLSize = 100 }, "limits.max_url_size: 100B is too small; want at least 256B"},
 		"short written URIs": {func(c *Config) { c.Tickets.MaxURI = 255 }, "tickets.max_uri: 255B is too small; want at least 256B"},
 		"long written URIs":  {func(c *Config) { c.Tickets.MaxURI = 4097 }, "tickets.max_uri: 4097B is too large; want at most 4KiB"},

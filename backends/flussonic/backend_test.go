@@ -338,7 +338,7 @@ func TestNew_InvalidConfig(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.HTTP.Address, cfg.HTTP.MaxBodySize = "ftp://auth.example.com", 0
 	err = cfg.Validate()
-	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 must be at least 1B"
+	want := "address: must begin with http:// or https://, not \"ftp\"\nmax_body_size: 0 is out of range; want 1B to 16MiB"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}

@@ -105,13 +105,7 @@ func (c Config) Validate() error {
 	if c.ResponseHeaderTimeout < 0 {
 		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}
-	if c.MaxResponseHeaderSize < setting.KiB {
-		errs = append(errs, fmt.Errorf("max_response_header_size: %v must be at least 1KiB", c.MaxResponseHeaderSize))
-	}
-	if c.MaxBodySize < 1 {
-		errs = append(errs, fmt.Errorf("max_body_size: %v must be at least 1B", c.MaxBodySize))
-	}
-	return errors.Join(append(errs, c.validateHeaders(), c.TLS.Validate(), c.validateTLSUse(), c.validateSignature())...)
+	return errors.Join(append(errs, c.validateSizes(), c.validateHeaders(), c.TLS.Validate(), c.validateTLSUse(), c.validateSignature())...)
 }
 
 // ViewerFields returns what the settings read of a viewer's request: signed headers that the client does not set.
@@ -129,6 +123,20 @@ func (c Config) ViewerFields() []setting.ViewerField {
 		}
 	}
 	return fields
+}
+
+// maxAnswerSize is far more than any middleware answers, and bounds what each call may make the node keep of an answer.
+const maxAnswerSize = 16 * setting.MiB
+
+func (c Config) validateSizes() error {
+	var errs []error
+	if size := c.MaxResponseHeaderSize; size < setting.KiB || size > maxAnswerSize {
+		errs = append(errs, fmt.Errorf("max_response_header_size: %v is out of range; want 1KiB to %v", size, maxAnswerSize))
+	}
+	if size := c.MaxBodySize; size < 1 || size > maxAnswerSize {
+		errs = append(errs, fmt.Errorf("max_body_size: %v is out of range; want 1B to %v", size, maxAnswerSize))
+	}
+	return errors.Join(errs...)
 }
 
 // validateTLSUse reports settings of TLS for calls that have none. A redirect that is followed may lead to where TLS is.

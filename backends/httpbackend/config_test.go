@@ -37,9 +37,14 @@ func TestConfig_Validate(t *testing.T) {
 			[]string{
 				"dial_timeout: 0s must be above 0", "tls_timeout: 0s must be above 0", "idle_timeout: 0s must be above 0",
 				"max_connection_age: 0s must be above 0",
-				"max_response_header_size: 0 must be at least 1KiB", "max_body_size: 0 must be at least 1B",
+				"max_response_header_size: 0 is out of range; want 1KiB to 16MiB", "max_body_size: 0 is out of range; want 1B to 16MiB",
 			},
 		},
+		"answers that no node can keep": {
+			func(c *httpbackend.Config) { c.MaxResponseHeaderSize, c.MaxBodySize = 16*setting.MiB+1, setting.GiB },
+			[]string{"max_response_header_size: 16777217B is out of range; want 1KiB to 16MiB", "max_body_size: 1GiB is out of range; want 1B to 16MiB"},
+		},
+		"the largest answers": {func(c *httpbackend.Config) { c.MaxResponseHeaderSize, c.MaxBodySize = 16*setting.MiB, 16*setting.MiB }, nil},
 		"a port that does not exist": {
 			func(c *httpbackend.Config) { c.Address = "http://portal.example.com:65536/" },
 			[]string{"address: port 65536 does not exist; want 1 to 65535"},

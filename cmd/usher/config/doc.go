@@ -10,6 +10,7 @@
 //   - A setting that is allowed and has a price is a warning, with the same position: a [Warner] says it, beside a weak
 //     secret, a secret's file that everybody can read, and a network with the address of a host.
 //   - No problem and no warning shows a secret; an invalid value from ${NAME} is shown as ${NAME}.
+//   - No number, duration or size is so large that sums or products of settings overflow, whichever section it is in.
 //   - The environment takes precedence over the file, and the file over the default in the struct.
 //
 // Sections whose keys depend on a kind implement [Kinded] and keep the kind's settings in an inline field:

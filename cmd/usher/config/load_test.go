@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"usher/backends/setting"
 )
 
 var update = flag.Bool("update", false, "write the messages that were found into testdata/*.want")
@@ -32,6 +35,31 @@ func edited(change func(s *settings)) *settings {
 	s := defaults()
 	change(s)
 	return s
+}
+
+// TestParse_Values_Bounds reads numbers, durations and sizes at their bound, and refuses what is above it, as it refuses other values.
+func TestParse_Values_Bounds(t *testing.T) {
+	t.Parallel()
+	var into struct {
+		Sum   int64            `yaml:"sum"`
+		Small int8             `yaml:"small"`
+		Time  time.Duration    `yaml:"time"`
+		Size  setting.ByteSize `yaml:"size"`
+		Level slog.Level       `yaml:"level"`
+	}
+	const most = "sum: 100_000_000\nsmall: 127\ntime: 3650d\nsize: 1024TiB\nlevel: INFO"
+	if _, err := Parse("f", []byte(most), &into, Environment{}); err != nil {
+		t.Errorf("the largest values: %v", err)
+	}
+	const above = "sum: 100_000_001\nsmall: 127\ntime: 3650d1ns\nsize: 1025TiB\nlevel: ${LEVEL}"
+	const want = `f:1:6: sum: 100000001 is too large; want at most 100000000
+f:3:7: time: 87600h0m0.000000001s is too long; want at most 87600h0m0s, ten years
+f:4:7: size: 1025TiB is too large; want at most 1024TiB`
+	kept := into
+	_, err := Parse("f", []byte(above), &into, Environment{Variables: []string{"LEVEL=INFO"}})
+	if err == nil || err.Error() != want || into != kept {
+		t.Errorf("got %v and %+v, want no change and\n%s", err, into, want)
+	}
 }
 
 func TestParse_Values(t *testing.T) {

@@ -49,7 +49,36 @@ func setText(v reflect.Value, text string) error {
 	if !fits {
 		return fmt.Errorf("found %.40q, want %s", text, example(v.Type()))
 	}
+	if err := withinReason(read.Elem()); err != nil {
+		return err
+	}
 	v.Set(read.Elem())
+	return nil
+}
+
+// The bounds of all settings are far above what a node can use, and below what overflows where settings are multiplied or added up.
+const (
+	maxCount    = 100_000_000
+	maxDuration = 10 * 365 * 24 * time.Hour
+	maxSize     = setting.ByteSize(1 << 50)
+)
+
+// withinReason returns an error for a number, a duration or a size above its bound. What is too small is for each section to say.
+func withinReason(v reflect.Value) error {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		if value > maxDuration {
+			return fmt.Errorf("%v is too long; want at most %v, ten years", value, maxDuration)
+		}
+	case setting.ByteSize:
+		if value > maxSize {
+			return fmt.Errorf("%v is too large; want at most %v", value, maxSize)
+		}
+	default:
+		if v.CanInt() && v.Int() > maxCount {
+			return fmt.Errorf("%v is too large; want at most %d", value, maxCount)
+		}
+	}
 	return nil
 }
 

@@ -203,7 +203,7 @@ func defaults() *settings {
 	return &settings{
 		Listen: ":8080",
 		Admin:  adminSettings{Listen: netip.MustParseAddrPort("127.0.0.1:8081")},
-		Cache:  cacheSettings{MaxBytes: 1 << 30, Ratio: 0.5, KeepFor: 90 * time.Second},
+		Cache:  cacheSettings{MaxBytes: 1 << 26, Ratio: 0.5, KeepFor: 90 * time.Second},
 		Labels: map[string]string{"site": "north"},
 	}
 }
