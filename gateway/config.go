@@ -298,8 +298,25 @@ func (c Config) validateOrigins() error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Origins)) {
 		c.Origins[name].eachURL("origins."+name, func(key, text string) { errs = append(errs, c.Origins[name].validateURL(key, text)) })
+		errs = append(errs, c.validateTLSUse(name))
 	}
 	return errors.Join(errs...)
+}
+
+// validateTLSUse reports settings of TLS for an origin that is only reached without it. It may redirect to another origin.
+func (c Config) validateTLSUse(name string) error {
+	o, usesTLS := c.Origins[name], false
+	if o == nil || o.Upstream.TLS == (setting.TLSConfig{}) || len(o.Upstream.RedirectHosts) > 0 {
+		return nil
+	}
+	for _, other := range c.Origins {
+		other.eachURL("", func(_, text string) { usesTLS = usesTLS || strings.HasPrefix(strings.ToLower(text), "https:") })
+	}
+	if usesTLS {
+		return nil
+	}
+	return fmt.Errorf("origins.%s.tls: has no effect, since no address of the origin begins with https://, and no server is known to which it "+
+		"may redirect; want https://, redirect_hosts, or no tls", name)
 }
 
 // validateURL reports why an address of the origin cannot be asked.

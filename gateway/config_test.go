@@ -14,6 +14,7 @@ import (
 	"usher/gateway/enforcement"
 	"usher/gateway/hls"
 	"usher/gateway/reference"
+	"usher/gateway/upstream"
 )
 
 func TestConfig_Validate(t *testing.T) {
@@ -65,6 +66,30 @@ func TestConfig_Validate(t *testing.T) {
 		"revival for ever":      {func(c *Config) { c.Tickets.ReviveFor = 721 * time.Hour }, "tickets.revive_for: 721h0m0s is out of range; want 1m to 30d"},
 		"a parameter of signs":  {func(c *Config) { c.Tickets.Parameter = "a&b" }, `tickets.parameter: "a&b": want letters, digits, _ and -`},
 		"a cookie without name": {func(c *Config) { c.Tickets.CookieName = "" }, `tickets.cookie_name: "": want letters, digits, _ and -`},
+
+		"certificates for plain http": {
+			func(c *Config) { c.Origins["o"].Upstream.TLS.CAFile = "/ca.pem" },
+			"origins.o.tls: has no effect, since no address of the origin begins with https://, and no server is known to which it may redirect; " +
+				"want https://, redirect_hosts, or no tls",
+		},
+		"certificates for a fallback": {
+			func(c *Config) {
+				c.Origins["o"].Fallback, c.Origins["o"].Upstream.TLS.CAFile = []string{"HTTPS://127.0.0.1:2"}, "/ca.pem"
+			}, "",
+		},
+		"certificates for a redirect": {
+			func(c *Config) {
+				c.Origins["o"].Upstream = upstream.Config{
+					RedirectHosts: []upstream.RedirectHost{{Host: "edge.example.com"}}, TLS: setting.TLSConfig{CAFile: "/ca.pem"},
+				}
+			}, "",
+		},
+		"certificates for another origin": {
+			func(c *Config) {
+				c.Origins["o"].Upstream.TLS.CAFile = "/ca.pem"
+				c.Origins["other"] = &OriginConfig{URL: "https://127.0.0.1:2"}
+			}, "",
+		},
 
 		"small headers":      {func(c *Config) { c.Limits.MaxHeaderSize = 100 }, "limits.max_header_size: 100B is too small; want at least 4KiB"},
 		"endless headers":    {func(c *Config) { c.Limits.MaxHeaderSize = 17 * setting.MiB }, "limits.max_header_size: 17MiB is too large; want at most 16MiB"},

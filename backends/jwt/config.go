@@ -117,7 +117,7 @@ func (c Config) Warnings() error {
 	if !c.RequireExpiry {
 		errs = append(errs, errors.New("require_expiry: false accepts tokens without exp, and a copied one is good for ever; want true"))
 	}
-	if strings.HasPrefix(strings.ToLower(c.JWKSURL), "http:") {
+	if c.isPlain() {
 		errs = append(errs, errors.New("jwks_url: is fetched over plain http, so anyone on the way can sign tokens; use an https jwks_url"))
 	}
 	return errors.Join(errs...)
@@ -158,11 +158,28 @@ func (c Config) validateSource() error {
 	if n := len(c.Secret.Reveal()); n > 0 && n < minSecretBytes {
 		errs = append(errs, fmt.Errorf("secret: %d bytes are too few; want at least %d", n, minSecretBytes))
 	}
-	if c.JWKSURL == "" && c.TLS != (setting.TLSConfig{}) {
-		errs = append(errs, errors.New("tls: is for jwks_url, which is not set"))
-	}
-	return errors.Join(append(errs, validateURL(c.JWKSURL), c.TLS.Validate())...)
+	return errors.Join(append(errs, validateURL(c.JWKSURL), c.TLS.Validate(), c.validateFetchUse())...)
 }
+
+// validateFetchUse reports settings of a fetch that is not made, or not over TLS.
+func (c Config) validateFetchUse() error {
+	var errs []error
+	wrong := func(bad bool, format string, args ...any) {
+		if bad {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	isSet, hasTLS, defaults := c.JWKSURL != "", c.TLS != (setting.TLSConfig{}), DefaultConfig()
+	wrong(!isSet && hasTLS, "tls: is for jwks_url, which is not set")
+	wrong(isSet && hasTLS && c.isPlain(), "tls: has no effect, since jwks_url begins with http://; want https://, or no tls")
+	wrong(!isSet && c.JWKSRefreshInterval != defaults.JWKSRefreshInterval,
+		"jwks_refresh_interval: %s is for jwks_url, which is not set", c.JWKSRefreshInterval)
+	wrong(!isSet && c.JWKSTimeout != defaults.JWKSTimeout, "jwks_timeout: %s is for jwks_url, which is not set", c.JWKSTimeout)
+	return errors.Join(errs...)
+}
+
+// isPlain reports whether the JWK set is fetched without TLS.
+func (c Config) isPlain() bool { return strings.HasPrefix(strings.ToLower(c.JWKSURL), "http:") }
 
 // validateURL never shows the whole address: it may contain a password.
 func validateURL(address string) error {

@@ -55,7 +55,11 @@ func TestConfig_Validate(t *testing.T) {
 		"several algorithms": {func(c *Config) { c.Algorithms = []string{"HS256", "HS384", "HS512"} }, nil},
 		"a header alone":     {func(c *Config) { c.Parameter, c.Header = "", "Authorization" }, nil},
 		"the smallest of all": {func(c *Config) {
-			c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout, c.Secret = 0, time.Second, 1, c.Secret[:32]
+			c.ClockSkew, c.Secret = 0, c.Secret[:32]
+		}, nil},
+		"the shortest times of a fetch": {func(c *Config) {
+			c.Secret, c.Algorithms, c.JWKSURL = "", []string{"ES256"}, "https://issuer.example.com/"
+			c.JWKSRefreshInterval, c.JWKSTimeout = time.Second, 1
 		}, nil},
 		"nowhere to look": {
 			func(c *Config) { c.Parameter = "" }, []string{"parameter: must be set, or header"},
@@ -94,7 +98,10 @@ func TestConfig_Validate(t *testing.T) {
 		"a short secret": {
 			func(c *Config) { c.Secret = c.Secret[:31] }, []string{"secret: 31 bytes are too few; want at least 32"},
 		},
-		"odd times": {func(c *Config) { c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout = -1, 0, 0 }, []string{
+		"odd times": {func(c *Config) {
+			c.Secret, c.Algorithms, c.JWKSURL = "", []string{"ES256"}, "https://issuer.example.com/"
+			c.ClockSkew, c.JWKSRefreshInterval, c.JWKSTimeout = -1, 0, 0
+		}, []string{
 			"clock_skew: -1ns must not be below 0",
 			"jwks_refresh_interval: 0s must be at least 1s", "jwks_timeout: 0s must be above 0",
 		}},

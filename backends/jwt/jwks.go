@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/MicahParks/jwkset"
 
@@ -26,10 +25,7 @@ const (
 func newClient(name string, cfg Config, log *slog.Logger) (*httpbackend.Client, error) {
 	client := httpbackend.DefaultConfig()
 	client.Address, client.MaxBodySize = cfg.JWKSURL, maxSetSize
-	client.DialTimeout, client.TLSTimeout = cfg.JWKSTimeout, cfg.JWKSTimeout
-	if strings.HasPrefix(strings.ToLower(cfg.JWKSURL), "https:") { // there is no TLS to a plain one, of which a warning tells
-		client.TLS = cfg.TLS
-	}
+	client.DialTimeout, client.TLSTimeout, client.TLS = cfg.JWKSTimeout, cfg.JWKSTimeout, cfg.TLS
 	return httpbackend.NewClient(name, client, httpbackend.Deps{Connections: 1, Log: log})
 }
 
