@@ -27,7 +27,7 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 			r.Path, r.Edge.ViewerPath, r.Hosts = "/ask/*", "/{user}/{channel}/*", []string{"tv.example.com"}
 			r.IdentityFields, r.Edge.SessionID = []string{"user_agent", "edge_session"}, edge.SessionIDDerived
 			r.Credentials, r.Required, r.IgnoreQuery = []string{"token"}, []string{"token", "user"}, []string{"x"}
-			r.CredentialsEverywhere, r.Edge.MatchBy = true, edge.MatchByAddressAgent
+			r.OnNewAddress, r.Edge.MatchBy = ShareSession, edge.MatchByAddressAgent
 		}, ""},
 		"flussonic that asks about publishing": {edge.Flussonic, func(r *RouteConfig) { r.Edge.PublishBackend = "p" }, ""},
 		"nginx with cookies":                   {edge.Nginx, matchBy(edge.MatchByCookie), ""},
@@ -64,6 +64,24 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 		"edge sessions at an edge without sessions": {
 			edge.Nginx, withSessionID(edge.SessionIDIgnored),
 			"routes[0].edge.session_id: nginx has no sessions of its own",
+		},
+		"what says which requests open a session, at an edge that asks about each of its sessions": {
+			edge.Alta, func(r *RouteConfig) {
+				r.Playlist, r.CredentialsEverywhere, r.OnNewAddress, r.Edge.MatchBy = true, true, RefuseNewAddress, edge.MatchByPlaylistsOnly
+			},
+			"routes[0].edge.match_by: playlists-only has no effect: alta asks about each of its sessions, whatever the path\n" +
+				"routes[0].playlist: has no effect: alta asks about each of its sessions, whatever the path\n" +
+				"routes[0].credentials_everywhere: has no effect: alta asks about each of its sessions, whatever the path\n" +
+				"routes[0].on_new_address: refuse has no effect: alta passes no ticket on, and asks about each of its sessions",
+		},
+		"what says which requests open a session, at an edge that asks about each request": {
+			edge.Nginx, func(r *RouteConfig) {
+				r.Playlist, r.CredentialsEverywhere, r.OnNewAddress = true, true, RefuseNewAddress
+			}, "",
+		},
+		"a new address that is refused, and playlists only": {
+			edge.Nginx, func(r *RouteConfig) { r.OnNewAddress, r.Edge.MatchBy = RefuseNewAddress, edge.MatchByPlaylistsOnly },
+			"routes[0].on_new_address: refuse has no effect beside match_by: playlists-only, which checks no request that needs a session",
 		},
 		"no margin": {
 			edge.Astra, func(r *RouteConfig) { r.Edge.ExtraLifetime = 0 },

@@ -401,9 +401,7 @@ func TestServe_EdgeCheck_CookieIgnoredInOtherModes(t *testing.T) {
 func TestServe_EdgeThatKeepsSessions_ChecksEachRequest(t *testing.T) {
 	t.Parallel()
 	for _, d := range []edge.Dialect{edge.Astra, edge.Alta, edge.Flussonic} {
-		for _, how := range []edge.MatchMode{
-			edge.MatchByDefault, edge.MatchByNone, edge.MatchByPlaylistsOnly,
-		} {
+		for _, how := range []edge.MatchMode{edge.MatchByDefault, edge.MatchByNone} {
 			g := newEdgeTestGateway(t, nil, edgeRoute(d, matchBy(how), func(r *RouteConfig) { r.Required = []string{"token"} }))
 			g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/seg-17.ts?token=1"}) // under any name
 			g.wantCheck(t, d, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})

@@ -227,6 +227,13 @@ func (r RouteConfig) validateEdge(key string, backends []string) error {
 		"credential_headers: %s passes none of a viewer's on", d)
 	wrong(d.KeepsSessions() && slices.Contains(r.IdentityFields, identityPlayback),
 		"identity_fields: %s: %s passes no header of a viewer's on", identityPlayback, d)
+	const asksAboutAll = ": has no effect: %s asks about each of its sessions, whatever the path"
+	wrong(d.KeepsSessions() && r.Playlist, "playlist"+asksAboutAll, d)
+	wrong(d.KeepsSessions() && r.CredentialsEverywhere, "credentials_everywhere"+asksAboutAll, d)
+	wrong(d.KeepsSessions() && r.OnNewAddress == RefuseNewAddress,
+		"on_new_address: refuse has no effect: %s passes no ticket on, and asks about each of its sessions", d)
+	wrong(!d.KeepsSessions() && r.OnNewAddress == RefuseNewAddress && r.Edge.MatchBy == edge.MatchByPlaylistsOnly,
+		"on_new_address: refuse has no effect beside match_by: playlists-only, which checks no request that needs a session")
 	for _, field := range []struct {
 		key string
 		set bool

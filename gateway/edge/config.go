@@ -59,5 +59,7 @@ func (c *Config) Validate(key string, backends []string) error {
 		"session_id: %s has no sessions of its own", c.Dialect)
 	wrong(c.MatchBy == MatchByCookie && c.Dialect.KeepsSessions(),
 		"match_by: cookie cannot be: %s passes none on to viewers", c.Dialect)
+	wrong(c.MatchBy == MatchByPlaylistsOnly && c.Dialect.KeepsSessions(),
+		"match_by: playlists-only has no effect: %s asks about each of its sessions, whatever the path", c.Dialect)
 	return errors.Join(errs...)
 }
