@@ -175,6 +175,14 @@ func TestConfig_Validate(t *testing.T) {
 			route(func(r *RouteConfig) { r.Required = []string{"token", "ticket"} }),
 			`routes[0].required[1]: "ticket" is no credential of the route's`,
 		},
+		"a credential that is ignored": {
+			route(func(r *RouteConfig) { r.Credentials, r.IgnoreQuery = []string{"sid", "token"}, []string{"token"} }),
+			`routes[0].credentials[1]: "token" reaches no backend: it is in ignore_query, or is tickets.parameter or one that is never a credential`,
+		},
+		"a credential that is the ticket's": {
+			route(func(r *RouteConfig) { r.Credentials = []string{"token", "ticket"} }),
+			`routes[0].credentials[1]: "ticket" reaches no backend: it is in ignore_query, or is tickets.parameter or one that is never a credential`,
+		},
 		"a required one that is a directive": {
 			route(func(r *RouteConfig) { r.Required = []string{"token", "_HLS_msn"} }),
 			`routes[0].required[1]: "_HLS_msn" is no credential of the route's`,

@@ -30,6 +30,19 @@ func credentialsOf(t *target, req *Request, query, ticketParameter string) backe
 	return c
 }
 
+// PassesParameter reports whether a backend gets the query parameter of that name, which the path may hold instead. The other name is
+// tickets.parameter, which is never a credential.
+func (r RouteConfig) PassesParameter(name, ticketParameter string) bool {
+	isNamed := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
+	return isNamed && name != ticketParameter && !neverCredential(name) && !slices.Contains(r.IgnoreQuery, name) ||
+		strings.Contains(r.viewerPath(), "{"+name+"}")
+}
+
+// PassesHeader reports whether a backend gets the header field of that name as a viewer sends it.
+func (r RouteConfig) PassesHeader(name string) bool {
+	return slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) })
+}
+
 // namesCredential reports whether the route says of a parameter that it is a credential.
 func (t *target) namesCredential(name string) bool {
 	c := &t.route.config

@@ -191,6 +191,39 @@ func TestConfig_Validate_EdgeRoutes(t *testing.T) {
 	}
 }
 
+// TestConfig_Validate_EdgeRouteNeverAsked has a second route at the path of another one, for the same edges.
+func TestConfig_Validate_EdgeRouteNeverAsked(t *testing.T) {
+	t.Parallel()
+	const never = `routes[1].edge.viewer_path: "/{user}/{channel}/*": all checks of these networks go to routes[0], which has this path or none; give each route its own`
+	path := func(p string) func(*RouteConfig) { return func(r *RouteConfig) { r.Edge.ViewerPath = p } }
+	hosts := func(names ...string) func(*RouteConfig) { return func(r *RouteConfig) { r.Hosts = names } }
+	second := path("/{user}/{channel}/*")
+	for name, test := range map[string]struct {
+		first, second RouteConfig
+		want          string
+	}{
+		"the same path":           {edgeRoute(edge.Nginx, path("/{login}/{channel}/*")), edgeRoute(edge.Nginx, second), never},
+		"every path":              {edgeRoute(edge.Astra), edgeRoute(edge.Astra, second), never},
+		"the same path for hosts": {edgeRoute(edge.Nginx, second), edgeRoute(edge.Nginx, second, hosts("a")), never},
+		"for some of its edges":   {edgeRoute(edge.Nginx, second), edgeRoute(edge.Nginx, second, allowNetworks("127.0.0.1/32")), never},
+		"another path":            {edgeRoute(edge.Nginx), edgeRoute(edge.Nginx, second), ""},
+		"other hosts":             {edgeRoute(edge.Nginx, second, hosts("b")), edgeRoute(edge.Nginx, second, hosts("a")), ""},
+		"further edges":           {edgeRoute(edge.Nginx, second), edgeRoute(edge.Nginx, second, allowNetworks("127.0.0.1/32", "192.0.2.1/32")), ""},
+		"edges of a wider range":  {edgeRoute(edge.Nginx, second), edgeRoute(edge.Nginx, second, allowNetworks("0.0.0.0/0")), ""},
+		"every path at last":      {edgeRoute(edge.Astra, second), edgeRoute(edge.Astra), ""},
+	} {
+		test.second.Name = "second"
+		c, got := testConfig(""), ""
+		c.Origins, c.Routes = nil, []RouteConfig{test.first, test.second}
+		if err := c.Validate([]string{"b"}); err != nil {
+			got = err.Error()
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestRouteConfig_Name_Edge(t *testing.T) {
 	t.Parallel()
 	named := func(r *RouteConfig) { r.Name = "live" }

@@ -1,9 +1,12 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"usher/gateway/ticket"
@@ -339,4 +342,18 @@ func (p *pattern) value(m match, name string) string {
 		return m.values[i]
 	}
 	return ""
+}
+
+// variableNames finds the names of a pattern's variables, which do not matter to what it matches; the dots behind one do.
+var variableNames = regexp.MustCompile(`{[^}.]*`)
+
+// matched returns the path without the names of its variables.
+func (p PathMappingConfig) matched() string { return variableNames.ReplaceAllString(p.Path, "{") }
+
+// fetched returns the path on the origin with the places of its variables in the viewer's path instead of their names.
+func (p PathMappingConfig) fetched() string {
+	names := variableNames.FindAllString(p.Path, -1)
+	return variableNames.ReplaceAllStringFunc(cmp.Or(p.OriginPath, p.Path), func(name string) string {
+		return "{" + strconv.Itoa(slices.Index(names, name))
+	})
 }

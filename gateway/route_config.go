@@ -1,14 +1,11 @@
 package gateway
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -102,7 +99,8 @@ func (c Config) validateRoute(key string, r RouteConfig, backends []string) erro
 			errs = append(errs, fmt.Errorf("%s.identity_fields[%d]: %q is unknown; want one of %s", key, i, f, strings.Join(known, ", ")))
 		}
 	}
-	errs = append(errs, r.validateHosts(key), r.validateRequired(key, c.Tickets.Parameter), r.validateDevice(key), r.validateHeaders(key))
+	errs = append(errs, r.validateHosts(key), r.validateCredentials(key, c.Tickets.Parameter), r.validateRequired(key, c.Tickets.Parameter),
+		r.validateDevice(key), r.validateHeaders(key))
 	if i := slices.Index(r.ForwardQuery, c.Tickets.Parameter); i >= 0 {
 		errs = append(errs, fmt.Errorf("%s.forward_query[%d]: %q is tickets.parameter: a viewer's ticket reaches no origin", key, i, c.Tickets.Parameter))
 	}
@@ -161,6 +159,18 @@ func (r RouteConfig) validateHosts(key string) error {
 	return errors.Join(errs...)
 }
 
+// validateCredentials finds named credentials that reach no backend.
+func (r RouteConfig) validateCredentials(key, ticketParameter string) error {
+	var errs []error
+	for i, name := range r.Credentials {
+		if !r.PassesParameter(name, ticketParameter) {
+			errs = append(errs, fmt.Errorf("%s.credentials[%d]: %q reaches no backend: it is in ignore_query, or is tickets.parameter or one "+
+				"that is never a credential", key, i, name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // validateRequired finds required credentials that no viewer could ever show.
 func (r RouteConfig) validateRequired(key, ticketParameter string) error {
 	var errs []error
@@ -170,19 +180,6 @@ func (r RouteConfig) validateRequired(key, ticketParameter string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// PassesParameter reports whether a backend gets the query parameter of that name, which the path may hold instead. The other name is
-// tickets.parameter, which is never a credential.
-func (r RouteConfig) PassesParameter(name, ticketParameter string) bool {
-	isNamed := len(r.Credentials) == 0 || slices.Contains(r.Credentials, name)
-	return isNamed && name != ticketParameter && !neverCredential(name) && !slices.Contains(r.IgnoreQuery, name) ||
-		strings.Contains(r.viewerPath(), "{"+name+"}")
-}
-
-// PassesHeader reports whether a backend gets the header field of that name as a viewer sends it.
-func (r RouteConfig) PassesHeader(name string) bool {
-	return slices.ContainsFunc(r.CredentialHeaders, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
 // validateHeaders finds credentials that no backend would get: what is no header field, belongs to a connection, or is Usher's own.
@@ -249,12 +246,20 @@ func (r RouteConfig) validateEdge(key string, backends []string) error {
 	return errors.Join(errs...)
 }
 
-// validateEndpoints finds routes with one path and overlapping networks but two dialects, of which only one would work.
+// validateEndpoints finds routes with one path and overlapping networks but two dialects, of which only one would work, and those at
+// which no edge asks, since an earlier one answers all that it could.
 func (c Config) validateEndpoints() error {
 	var errs []error
 	for i, r := range c.Routes {
 		for j, other := range c.Routes[:i] {
-			if r.Edge == nil || other.Edge == nil || r.Path != other.Path || r.Edge.Dialect == other.Edge.Dialect {
+			if r.Edge == nil || other.Edge == nil || r.Path != other.Path {
+				continue
+			}
+			if r.Edge.Dialect == other.Edge.Dialect {
+				if r.name() != other.name() && other.answersFor(r) {
+					errs = append(errs, fmt.Errorf("routes[%d].edge.viewer_path: %q: all checks of these networks go to routes[%d], which has this path or "+
+						"none; give each route its own", i, r.Edge.ViewerPath, j))
+				}
 				continue
 			}
 			if slices.ContainsFunc(r.Edge.Networks, func(n netip.Prefix) bool {
@@ -266,6 +271,16 @@ func (c Config) validateEndpoints() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// answersFor reports whether a route at which the same edges ask in the same dialect answers all checks that another one could.
+func (r RouteConfig) answersFor(other RouteConfig) bool {
+	isCovered := func(n netip.Prefix) bool {
+		return slices.ContainsFunc(r.Edge.Networks, func(own netip.Prefix) bool { return own.Bits() <= n.Bits() && own.Overlaps(n) })
+	}
+	own, theirs := PathMappingConfig{Path: r.Edge.ViewerPath}, PathMappingConfig{Path: other.Edge.ViewerPath}
+	return (own.Path == "" || own.matched() == theirs.matched()) &&
+		r.servesAll(other.Hosts) && !slices.ContainsFunc(other.Edge.Networks, func(n netip.Prefix) bool { return !isCovered(n) })
 }
 
 // validatePatterns finds patterns that an earlier route has too, to which all requests go. Unprotected media may be served by either.
@@ -309,20 +324,6 @@ func (r RouteConfig) servesAlike(other RouteConfig, media PathMappingConfig) boo
 // pathMappings returns the route's path, and those of its media.
 func (r RouteConfig) pathMappings() []PathMappingConfig {
 	return slices.Concat([]PathMappingConfig{{Path: r.Path, OriginPath: r.OriginPath}}, r.Media)
-}
-
-// variableNames finds the names of a pattern's variables, which do not matter to what it matches; the dots behind one do.
-var variableNames = regexp.MustCompile(`{[^}.]*`)
-
-// matched returns the path without the names of its variables.
-func (p PathMappingConfig) matched() string { return variableNames.ReplaceAllString(p.Path, "{") }
-
-// fetched returns the path on the origin with the places of its variables in the viewer's path instead of their names.
-func (p PathMappingConfig) fetched() string {
-	names := variableNames.FindAllString(p.Path, -1)
-	return variableNames.ReplaceAllStringFunc(cmp.Or(p.OriginPath, p.Path), func(name string) string {
-		return "{" + strconv.Itoa(slices.Index(names, name))
-	})
 }
 
 // servesAll reports whether the route serves each of another route's hosts; none stands for all.

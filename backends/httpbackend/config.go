@@ -105,7 +105,7 @@ func (c Config) Validate() error {
 	if c.ResponseHeaderTimeout < 0 {
 		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}
-	return errors.Join(append(errs, c.validateSizes(), c.validateHeaders(), c.TLS.Validate(), c.validateTLSUse(), c.validateSignature())...)
+	return errors.Join(append(errs, c.validateSizes(), c.validateHeaders(), c.TLS.Validate(), c.validateUnused(), c.validateSignature())...)
 }
 
 // ViewerFields returns what the settings read of a viewer's request: signed headers that the client does not set.
@@ -139,16 +139,21 @@ func (c Config) validateSizes() error {
 	return errors.Join(errs...)
 }
 
-// validateTLSUse reports settings of TLS for calls that have none. A redirect that is followed may lead to where TLS is.
-func (c Config) validateTLSUse() error {
-	u, err := parseAddress(c.Address)
-	if err != nil || u.Scheme == "https" || c.TLS == (setting.TLSConfig{}) {
+// validateUnused reports settings for redirects that are not followed, and settings of TLS for calls that have none. A redirect that is
+// followed may lead to where TLS is.
+func (c Config) validateUnused() error {
+	table, err := NewStatusTable(c.Preset, c.Redirects, c.Statuses)
+	if err != nil || table.followsAny() {
 		return nil
 	}
-	if table, err := NewStatusTable(c.Preset, c.Redirects, c.Statuses); err != nil || table.followsAny() {
-		return nil
+	var errs []error
+	if u, err := parseAddress(c.Address); err == nil && u.Scheme != "https" && c.TLS != (setting.TLSConfig{}) {
+		errs = append(errs, errors.New("tls: has no effect, since address begins with http://; want https://, or no tls"))
 	}
-	return errors.New("tls: has no effect, since address begins with http://; want https://, or no tls")
+	if len(c.AllowedNetworks) > 0 {
+		errs = append(errs, errors.New("allowed_networks: has no effect, since no redirect is followed; want redirects: follow, or none of them"))
+	}
+	return errors.Join(errs...)
 }
 
 // Warnings says what allowed settings cost.
@@ -182,6 +187,10 @@ func (c Config) validateHeaders() error {
 // validateSignature also reports headers of the signature that something else sets. Without keys there is no signature.
 func (c Config) validateSignature() error {
 	if len(c.Signature.Keys) == 0 {
+		if unsigned := signature.DefaultConfig(); c.Signature.Header != unsigned.Header ||
+			c.Signature.TimestampHeader != unsigned.TimestampHeader || !slices.Equal(c.Signature.SignedHeaders, unsigned.SignedHeaders) {
+			return errors.New("signature.keys: none, so that nothing is signed, but other settings of signature are set")
+		}
 		return nil
 	}
 	errs := []error{c.Signature.Validate()}

@@ -1,6 +1,7 @@
 package httpbackend_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,19 @@ func TestConfig_Validate(t *testing.T) {
 		"answers that no node can keep": {
 			func(c *httpbackend.Config) { c.MaxResponseHeaderSize, c.MaxBodySize = 16*setting.MiB+1, setting.GiB },
 			[]string{"max_response_header_size: 16777217B is out of range; want 1KiB to 16MiB", "max_body_size: 1GiB is out of range; want 1B to 16MiB"},
+		},
+		"networks of redirects that are not followed": {
+			func(c *httpbackend.Config) { c.AllowedNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} },
+			[]string{"allowed_networks: has no effect, since no redirect is followed; want redirects: follow, or none of them"},
+		},
+		"networks of redirects that are followed": {
+			func(c *httpbackend.Config) {
+				c.AllowedNetworks, c.Statuses = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, httpbackend.Statuses{"307": httpbackend.OutcomeFollow}
+			}, nil,
+		},
+		"a signature without keys": {
+			func(c *httpbackend.Config) { c.Signature.SignedHeaders = []string{"X-Device"} },
+			[]string{"signature.keys: none, so that nothing is signed, but other settings of signature are set"},
 		},
 		"the largest answers": {func(c *httpbackend.Config) { c.MaxResponseHeaderSize, c.MaxBodySize = 16*setting.MiB, 16*setting.MiB }, nil},
 		"a port that does not exist": {

@@ -128,7 +128,7 @@ backends:
       timestamp_header: X-Time
       signed_headers: [ X-Session-ID, X-Channel-ID ]
   keys: { kind: jwt, algorithms: [ ES256 ], jwks_url: "https://127.0.0.1:9/keys", tls: { ca_file: FOLDER/node.pem } }
-  flussonic: { kind: flussonic, address: "http://127.0.0.1:9/auth", allowed_networks: [ 127.0.0.0/8 ] }
+  flussonic: { kind: flussonic, address: "http://127.0.0.1:9/auth", redirects: follow, allowed_networks: [ 127.0.0.0/8 ] }
 routes:
   - { path: "/play/{channel}/*", origin: one, backend: portal }
   - { path: "/live/{channel}/*", origin: one, backend: keys, hosts: [ tv.example.com ] }
