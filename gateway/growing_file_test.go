@@ -298,3 +298,32 @@ func TestServe_AnnouncedFile_StreamedOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestServe_OpenRangeOfACompletePlaylist resumes segments that were fetched after the playlist that lists them, which will not change.
+func TestServe_OpenRangeOfACompletePlaylist(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		list := "#EXTM3U\n#EXT-X-TARGETDURATION:4\n"
+		for n := range 10 {
+			list += fmt.Sprintf("#EXTINF:4,\nfs1%d.mp4\n", n)
+		}
+		var o growingFile
+		var requests atomic.Int32
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			requests.Add(1)
+			return o.respond(r)
+		})
+		o.set(list+"#EXT-X-ENDLIST\n", 4000)
+		node.getRange(t, "index.m3u8", "")
+		node.getRange(t, "fs11.mp4", "")
+		before := requests.Load()
+		for i := range 10 {
+			if status, body := node.getRange(t, "fs11.mp4", "bytes=1000-"); status != 206 || len(body) != 3000 {
+				t.Errorf("%d: got %d and %d bytes, want 206 and 3000", i, status, len(body))
+			}
+		}
+		if got := requests.Load() - before; got != 0 {
+			t.Errorf("%d requests to the origin for ranges of a cached segment, want none", got)
+		}
+	})
+}

@@ -26,6 +26,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 	s, err := from.origin.Media(ctx, origin.Request{
 		Version:         from.version,
 		FreshFor:        rc.mediaFreshness(),
+		IsComplete:      rc.isOfComplete(),
 		Base:            from.base,
 		Path:            from.path,
 		Channel:         rc.target.channel,
@@ -132,6 +133,15 @@ func (rc *requestContext) mediaFreshness() time.Duration {
 		return completeFreshness
 	}
 	return cmp.Or(target, unknownTargetDuration)
+}
+
+// isOfComplete reports whether the session's last playlist will not change any more.
+func (rc *requestContext) isOfComplete() bool {
+	if rc.session == nil {
+		return false
+	}
+	_, isComplete := rc.session.TargetDuration()
+	return isComplete
 }
 
 // note remembers media and keys of which the playlist tells the version.

@@ -177,17 +177,17 @@ func (e *entry) canServeStale(now int64) bool {
 	return e.hasObject() && now < e.staleUntil.Load()
 }
 
-// isFreshOf reports whether the entry, which may be nil, answers a request for the range now. s is what a playlist says of it, or nil.
-func (e *entry) isFreshOf(want byteRange, s *listedState, now int64) bool {
-	return e != nil && now < e.freshUntil.Load() && e.isOf(s) && !e.isShortOf(want, s)
+// isFreshOf reports whether the entry, which may be nil, is fresh now. s is what a playlist says of it, or nil.
+func (e *entry) isFreshOf(s *listedState, now int64) bool {
+	return e != nil && now < e.freshUntil.Load() && e.isOf(s)
 }
 
 // isShortOf reports whether a range, or the whole, ends behind the entry's bytes, or has no end, and the origin may have more by now: a
 // packager writes the file that it announces, or whose parts it lists. An origin that states a lifetime is believed, and so is a playlist
-// that lists the whole object; s is what it says, or nil.
-func (e *entry) isShortOf(want byteRange, s *listedState) bool {
+// that lists the whole object; s is what it says, or nil. Then isComplete says whether the viewer's playlist will not change any more.
+func (e *entry) isShortOf(want byteRange, s *listedState, isComplete bool) bool {
 	switch {
-	case e.object == nil, e.freshLimit == 0, s != nil && !s.isGrowing:
+	case e.object == nil, e.freshLimit == 0, s == nil && isComplete, s != nil && !s.isGrowing:
 		return false
 	case !want.isSet, want.isWhole():
 		return s != nil && !e.isStreamed

@@ -227,8 +227,11 @@ func TestEntry_IsShortOf(t *testing.T) {
 		"what is missing has no length": {nil, 1, nil, "bytes=1-", false},
 	} {
 		e := &entry{object: test.object, freshLimit: test.freshLimit}
-		if got := e.isShortOf(parseRange(test.want), test.listed); got != test.isShort {
+		if got := e.isShortOf(parseRange(test.want), test.listed, false); got != test.isShort {
 			t.Errorf("%s: got %v, want %v", name, got, test.isShort)
+		}
+		if want := test.isShort && test.listed != nil; e.isShortOf(parseRange(test.want), test.listed, true) != want {
+			t.Errorf("%s, of a complete playlist: want %v", name, want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (o *Origin) Media(ctx context.Context, r Request) (Stream, error) {
 			return Stream{}, err
 		}
 	}
-	if e := o.cache.getFresh(k); e != nil && (r.Head || !e.isShortOf(parseRange(r.Range), e.listedNow(o.cache.now()))) {
+	if e := o.cache.getFresh(k); e != nil && (r.Head || !e.isShortOf(parseRange(r.Range), e.listedNow(o.cache.now()), r.IsComplete)) {
 		o.count.hits.add()
 		return e.stream(&r, false)
 	}
@@ -64,7 +64,8 @@ func (o *Origin) checkStart(ctx context.Context, r *Request, k cacheKey, s *Stre
 	}
 	start := byteRange{isSet: true, last: startLength - 1}
 	k.variant = start.String()
-	first, err := o.fetchMedia(ctx, &Request{Channel: r.Channel, IsListed: r.IsListed, FreshFor: r.FreshFor, Range: k.variant}, k, start)
+	head := &Request{Channel: r.Channel, IsListed: r.IsListed, FreshFor: r.FreshFor, IsComplete: r.IsComplete, Range: k.variant}
+	first, err := o.fetchMedia(ctx, head, k, start)
 	if err != nil {
 		_ = s.Close()
 		*s = Stream{}

@@ -135,7 +135,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	// the first.
 	old := o.cache.get(k)
 	listed := o.cache.listed(k)
-	if old.isFreshOf(want, listed, o.cache.now()) {
+	if old.isFreshOf(listed, o.cache.now()) && !old.isShortOf(want, listed, r.IsComplete) {
 		return nil, old, nil
 	}
 	if f := o.active[k]; f != nil && f.canBe(listed) && f.join() {

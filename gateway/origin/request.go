@@ -41,6 +41,8 @@ type Request struct {
 	Version uint64
 	// FreshFor is how long media are fresh if the origin does not state it, cache.media_ttl at most; zero: that long.
 	FreshFor time.Duration
+	// IsComplete reports that the playlist of the media will not change any more, so that no file that it lists grows.
+	IsComplete bool
 
 	// Head requests the header without the body.
 	Head bool
