@@ -111,13 +111,13 @@ func (c *Cache) store(k cacheKey, e *entry) {
 	if e.negative != nil && !e.isOf(c.listed(k)) {
 		return
 	}
-	if old := c.peek(k); k.media && old != nil {
-		e.setListed(old.listed.Load(), c.now())
-		if old.object == nil && old.negative == nil {
-			c.entries.Invalidate(k) // of two values of a key that the memory takes in together it would never evict the second
+	// Nothing is set in place of another value: of two of a key that the memory takes in together it would never evict the second.
+	for isStored := false; !isStored; {
+		if old, wasStored := c.entries.Invalidate(k); wasStored && k.media {
+			e.setListed(old.listed.Load(), c.now())
 		}
+		_, isStored = c.entries.SetIfAbsent(k, e)
 	}
-	c.entries.Set(k, e)
 }
 
 // reserve counts n bytes of a body in flight. It is false if there is no room for them.

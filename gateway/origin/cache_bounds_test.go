@@ -236,22 +236,42 @@ func TestEntry_IsShortOf(t *testing.T) {
 	}
 }
 
-// TestCache_Store_Listed keeps max_size also where media are stored right after a playlist has listed them.
-func TestCache_Store_Listed(t *testing.T) {
+// TestCache_Store_KeepsMaxSize stores keys for which the cache has something that it has just been given.
+func TestCache_Store_KeepsMaxSize(t *testing.T) {
 	t.Parallel()
-	const maxSize = setting.MiB
-	c, err := NewCache(CacheConfig{MaxSize: maxSize, MaxObjectSize: setting.MiB, MediaTTL: time.Hour}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for i := range 1000 {
-		k, now := cacheKey{path: fmt.Sprintf("/seg-%d.ts", i), media: true}, c.now()
-		c.setListed(k, &listedState{versions: []uint64{1}, at: now, until: now + int64(time.Hour)}, math.MaxInt64)
-		c.store(k, &entry{object: &Object{Body: make([]byte, 10_000)}, retention: time.Hour})
-	}
-	c.entries.CleanUp()
-	if stored := c.Stats().Stored; stored > int64(maxSize) {
-		t.Errorf("stores %d bytes, want at most %d", stored, int64(maxSize))
+	object := func() *entry { return &entry{object: &Object{Body: make([]byte, 10_000)}, retention: time.Hour} }
+	for name, test := range map[string]struct {
+		isMedia bool
+		before  func(*Cache, cacheKey)
+	}{
+		"listed": {true, func(c *Cache, k cacheKey) {
+			now := c.now()
+			c.setListed(k, &listedState{versions: []uint64{1}, at: now, until: now + int64(time.Hour)}, math.MaxInt64)
+		}},
+		"media":            {true, func(c *Cache, k cacheKey) { c.store(k, object()) }},
+		"a playlist":       {false, func(c *Cache, k cacheKey) { c.store(k, object()) }},
+		"at the same time": {true, func(c *Cache, k cacheKey) { go c.store(k, object()) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const maxSize = setting.MiB
+				c, err := NewCache(CacheConfig{MaxSize: maxSize, MaxObjectSize: setting.MiB, MediaTTL: time.Hour}, slog.New(slog.DiscardHandler))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				for i := range 1000 {
+					k := cacheKey{path: fmt.Sprint("/", i), media: test.isMedia}
+					test.before(c, k)
+					c.store(k, object())
+				}
+				synctest.Wait()
+				c.entries.CleanUp()
+				if stored := c.Stats().Stored; stored > int64(maxSize) {
+					t.Errorf("stores %d bytes, want at most %d", stored, int64(maxSize))
+				}
+			})
+		})
 	}
 }
