@@ -60,13 +60,14 @@ func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
 	if withoutPairs(choosing, rc.sealed.target.Query) == "" {
 		info, _ = o.LastInfo(r).(hls.Info)
 	}
-	var isAhead bool
-	r.Directives, isAhead = awaitedVersion(&info, directives)
+	var ahead int
+	r.Directives, ahead = awaitedVersion(&info, directives)
 	if skip := parameter(directives, "_HLS_skip"); skip != "" && info.CanSkipUntil > 0 {
 		r.Directives = joinQuery(r.Directives, "_HLS_skip="+skip)
 	}
+	r.IsLate = ahead < 0
 	r.MaxHeld = maxHeld
-	if !isAhead {
+	if ahead <= 0 {
 		r.MaxHeld *= 2
 	}
 	r.MaxHeldForViewer = r.MaxHeld
@@ -74,20 +75,23 @@ func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
 
 // awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads
 // for what that one lists ask for the newest that it lists, so that they share a response: what is cached without directives may be older.
-// Without directives the origin answers at once. isAhead reports that the version is not the one that comes next.
-func awaitedVersion(info *hls.Info, directives string) (awaited string, isAhead bool) {
+// Without directives the origin answers at once. ahead is zero if the version is the one that comes next, negative if the origin has it, and
+// positive if it comes later.
+func awaitedVersion(info *hls.Info, directives string) (awaited string, ahead int) {
 	sequence, part, ok := parseReload(directives)
 	if !ok || !info.CanBlockReload || !info.IsLive() {
-		return "", false
+		return "", -1
 	}
 	next, nextPart := info.Next()
 	switch {
 	case sequence < next || sequence == next && part < nextPart:
-		return newestListed(next, nextPart), false
-	case sequence-next > maxSegmentsAhead || part != wholeSegment && part > maxPart(info):
-		return "", false
+		return newestListed(next, nextPart), -1
+	case sequence-next > maxSegmentsAhead || part != wholeSegment && part > max(maxPart(info), nextPart):
+		return "", -1
+	case sequence > next || part != wholeSegment && part > nextPart:
+		return reloadDirectives(sequence, part), 1
 	default:
-		return reloadDirectives(sequence, part), sequence > next || part != wholeSegment && part > nextPart
+		return reloadDirectives(sequence, part), 0
 	}
 }
 

@@ -80,10 +80,14 @@ func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 		"segments that are listed":          {deltaPlaylist, false, numbers("_HLS_msn=%d", -2), []string{"_HLS_msn=17"}},
 		"the next part, and the one behind": {lowLatencyPlaylist, false, []string{"_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}, []string{"_HLS_msn=18&_HLS_part=1", "_HLS_msn=18&_HLS_part=2", "_HLS_msn=19&_HLS_part=0"}},
 		"the last parts of segments":        {lowLatencyPlaylist, false, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}},
-		"the next segments":                 {lowLatencyPlaylist, false, []string{"_HLS_msn=18", "_HLS_msn=19"}, []string{"_HLS_msn=18", "_HLS_msn=19"}},
-		"in other figures":                  {lowLatencyPlaylist, false, []string{"_HLS_msn=018&_HLS_part=001", "_HLS_msn=0018&_HLS_part=1"}, []string{"_HLS_msn=18&_HLS_part=1"}},
-		"delta updates":                     {deltaPlaylist, false, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_skip=v2&_HLS_msn=19", "_HLS_skip=YES"}, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_msn=19&_HLS_skip=v2", "_HLS_skip=YES"}},
-		"another playlist":                  {lowLatencyPlaylist, false, numbers("_HLS_legacy=YES&_HLS_rewind=NO&_HLS_msn=%d", 18), []string{"_HLS_legacy=YES&_HLS_rewind=NO"}},
+		"more parts than their target lets expect": {
+			strings.Replace(lowLatencyPlaylist, "#EXT-X-PART:DURATION=0.5", strings.Repeat("#EXT-X-PART:DURATION=0.25,URI=\"p.ts\"\n", 11)+"#EXT-X-PART:DURATION=0.25", 1),
+			false, numbers("_HLS_msn=18&_HLS_part=%d", 12), []string{"_HLS_msn=18&_HLS_part=12"},
+		},
+		"the next segments": {lowLatencyPlaylist, false, []string{"_HLS_msn=18", "_HLS_msn=19"}, []string{"_HLS_msn=18", "_HLS_msn=19"}},
+		"in other figures":  {lowLatencyPlaylist, false, []string{"_HLS_msn=018&_HLS_part=001", "_HLS_msn=0018&_HLS_part=1"}, []string{"_HLS_msn=18&_HLS_part=1"}},
+		"delta updates":     {deltaPlaylist, false, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_skip=v2&_HLS_msn=19", "_HLS_skip=YES"}, []string{"_HLS_msn=18&_HLS_skip=YES", "_HLS_msn=19&_HLS_skip=v2", "_HLS_skip=YES"}},
+		"another playlist":  {lowLatencyPlaylist, false, numbers("_HLS_legacy=YES&_HLS_rewind=NO&_HLS_msn=%d", 18), []string{"_HLS_legacy=YES&_HLS_rewind=NO"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -458,4 +462,64 @@ func TestServe_ReloadsOfTheUnknown_AnsweredAtOnce(t *testing.T) {
 			t.Errorf("the origin was asked for (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestServe_LateReloads_StaleIfTheOriginFails asks for what is listed while the origin is down. Of what comes next there is no copy.
+func TestServe_LateReloads_StaleIfTheOriginFails(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]int{
+		"_HLS_msn=17":             http.StatusOK,
+		"_HLS_msn=18&_HLS_part=0": http.StatusOK,
+		"_HLS_skip=YES":           http.StatusOK,
+		"_HLS_msn=18&_HLS_part=1": http.StatusBadGateway,
+		"_HLS_msn=19":             http.StatusBadGateway,
+	} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var isDown atomic.Bool
+				list := strings.Replace(lowLatencyPlaylist, "YES,", "YES,CAN-SKIP-UNTIL=24,", 1)
+				node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+					if isDown.Load() {
+						return nil, io.ErrUnexpectedEOF
+					}
+					return gatewaytest.OriginResponse(r, int64(len(list)), strings.NewReader(list)), nil
+				})
+				node.getRange(t, "index.m3u8", "")
+				advance(time.Second)
+				isDown.Store(true)
+				status, body := node.getRange(t, "index.m3u8?"+query, "")
+				if status != want || status == http.StatusOK && string(body) != list {
+					t.Errorf("got %d %q, want %d", status, body, want)
+				}
+			})
+		})
+	}
+}
+
+// TestServe_Reloads_AfterTheNumbersBeganAnew has a packager restart while a player waits for its next version, which it refuses from then
+// on: it is too far ahead.
+func TestServe_Reloads_AfterTheNumbersBeganAnew(t *testing.T) {
+	t.Parallel()
+	for _, skip := range []string{"", "&_HLS_skip=YES"} {
+		t.Run(skip, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := &blockingOrigin{start: time.Now(), canSkip: true}
+				node := newMemoryServer(t, nil, o.respond)
+				sequence, _ := node.reload(t, "")
+				for range 20 {
+					sequence, _ = node.reload(t, fmt.Sprintf("_HLS_msn=%d%s", sequence, skip))
+				}
+				o.start = time.Now()
+				for range 20 {
+					advance(100 * time.Millisecond)
+					sequence, _ = node.reload(t, fmt.Sprintf("_HLS_msn=%d%s", sequence, skip))
+				}
+				if latest, _ := o.version(); sequence != uint64(latest) {
+					t.Errorf("the player is at %d, the packager at %d", sequence, latest)
+				}
+			})
+		})
+	}
 }

@@ -122,3 +122,11 @@ func allowsStale(err error, k cacheKey) bool {
 	}
 	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist) && !errors.Is(err, ErrMedia)
 }
+
+// refusesDirectives reports whether err may be for the directives of a reload alone: a packager whose numbers began anew refuses those of
+// what it sent before. A decision about the playlist (403, 404, 410) is none.
+func refusesDirectives(err error, k cacheKey) bool {
+	status, ok := errors.AsType[*StatusError](err)
+	return ok && k.class() == classBlocking && status.Status >= http.StatusBadRequest && status.Status < http.StatusInternalServerError &&
+		status.Status != http.StatusForbidden && !status.IsNotFound()
+}

@@ -28,12 +28,14 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 		}
 	}
 	e, now := o.cache.get(k), o.cache.now()
-	switch {
-	case e == nil:
-	case now < e.freshUntil.Load():
+	if e != nil && now < e.freshUntil.Load() {
 		o.count.hits.add()
 		return e.playlist()
-	case e.canServeStale(now) && now < e.nextRefresh.Load():
+	}
+	if r.IsLate && !e.canServeStale(now) {
+		e = o.cache.get(k.withoutDirectives())
+	}
+	if e.canServeStale(now) && now < e.nextRefresh.Load() {
 		o.count.stale.Add(1)
 		return Playlist{Object: e.object, Stale: true}, nil
 	}
@@ -90,10 +92,6 @@ func (e *entry) playlist() (Playlist, error) {
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
-	case errors.Is(err, errTooManyHeld):
-		plain := *r
-		plain.Directives = ""
-		return o.Playlist(ctx, &plain)
 	case err == nil && e != nil:
 		o.count.hits.add()
 		return e.playlist()
@@ -104,6 +102,10 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 	switch {
 	case err == nil:
 		return f.entry.playlist()
+	case errors.Is(err, errTooManyHeld), refusesDirectives(err, *k):
+		plain := *r
+		plain.Directives = ""
+		return o.Playlist(ctx, &plain)
 	case ctx.Err() == nil && o.staleIfError(*k, old, err):
 		return Playlist{Object: old.object, Stale: true}, nil
 	default:
