@@ -209,12 +209,12 @@ func (n *node) tryReload() (changed []string, err error) {
 	return changed, nil
 }
 
-// logLostTickets warns of each key that the settings lack from now on, and with which sessions of this node were opened. A session keeps
-// one ticket for life, so that no time ends them.
+// logLostTickets warns of each key that the settings lack from now on, or have with another secret, and with which sessions of this node were
+// opened. A session keeps one ticket for life, so that no time ends them.
 func (n *node) logLostTickets(before, now []setting.Key) {
 	lost := map[string]int{}
 	for _, k := range before {
-		if !slices.ContainsFunc(now, func(kept setting.Key) bool { return kept.ID == k.ID }) {
+		if !slices.Contains(now, k) {
 			lost[k.ID] = 0
 		}
 	}
@@ -230,8 +230,8 @@ func (n *node) logLostTickets(before, now []setting.Key) {
 	})
 	for id, count := range lost {
 		if count > 0 {
-			n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks, their viewers get 403 until they open the channel again; "+
-				"put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
+			n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks or has with another secret, their viewers get 403 until they "+
+				"open the channel again; put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
 		}
 	}
 }

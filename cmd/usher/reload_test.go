@@ -371,7 +371,7 @@ func TestNode_Reload_Refused(t *testing.T) {
 	}
 }
 
-// TestNode_Reload_RemovedKey: a reload that takes a key away says how many viewers lose their tickets by it. Those who lose none are not
+// TestNode_Reload_RemovedKey: a reload that takes a key away, or its secret, says how many viewers lose their tickets by it. Those who lose none are not
 // counted, and a key with which nobody plays goes silently.
 func TestNode_Reload_RemovedKey(t *testing.T) {
 	origin := stageOrigin(t)
@@ -405,6 +405,10 @@ func TestNode_Reload_RemovedKey(t *testing.T) {
 	}
 	if status, _ := get(t, r.address+open("1")); status != http.StatusOK {
 		t.Errorf("the viewer opens the channel again: %d, want 200", status)
+	}
+	r.reloadTo(keys(strings.ReplaceAll(b, "second", "third")))
+	if got := r.log.lines(warning); len(got) != 2 || !strings.Contains(got[1], `"key":"b","sessions":1`) {
+		t.Errorf("logged %q, want a warning of the session that was opened with the key b, which has another secret", got)
 	}
 }
 
