@@ -157,7 +157,7 @@ func (b *Broker) Run(ctx context.Context) {
 
 // onSubscribed makes up for the messages that were sent while the node was not subscribed.
 func (b *Broker) onSubscribed() {
-	b.registry.lastEcho.Store(b.registry.heartbeats.Load()) // earlier ones cannot come back
+	b.registry.noteEcho(b.registry.heartbeats.Load()) // earlier ones cannot come back
 	b.Resync()
 	b.onTicketsMissed()
 }
@@ -240,7 +240,7 @@ func (b *Broker) heartbeat(
 	}
 	mustReplay = mustReplay || b.hasFailed
 	if b.registry.missesEchoes() { // it may be dead without an error
-		b.registry.lastEcho.Store(b.registry.heartbeats.Load())
+		b.registry.noteEcho(b.registry.heartbeats.Load())
 		subscription.Reconnect()
 		mustReplay = true
 	}

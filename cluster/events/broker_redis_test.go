@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,8 +74,14 @@ func (n *testNode) received(kind session.RevocationKind, delay time.Duration) {
 
 func startNode(t *testing.T, server *redistest.Server, name string) *testNode {
 	t.Helper()
+	return startNodeWith(t, server, name, 5*time.Second)
+}
+
+// startNodeWith starts a node that waits for Redis no longer than the timeout.
+func startNodeWith(t *testing.T, server *redistest.Server, name string, timeout time.Duration) *testNode {
+	t.Helper()
 	client, err := redisclient.New(
-		redisclient.Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, 5*time.Second, discard())
+		redisclient.Config{Addresses: []string{server.Socket}, KeyPrefix: "usher", PoolSize: 8}, timeout, discard())
 	must(t, err)
 	n := &testNode{bans: NewBans(), log: new(redistest.Log)}
 	n.Broker = New(Options{
@@ -140,6 +147,41 @@ func TestBroker_HeartbeatFails_StaysSubscribed(t *testing.T) {
 		}
 		return n.registry.lastEcho.Load() > recovered+3
 	})
+}
+
+// TestBroker_RedisFrozen_StaysSubscribed freezes Redis while heartbeats fail, which it runs when it wakes: each node keeps the connection of
+// its subscription. There are many nodes, since a heartbeat that came back after the late ones would hide them.
+func TestBroker_RedisFrozen_StaysSubscribed(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var nodes [8]*testNode
+	var before [len(nodes)]int
+	for i := range nodes {
+		nodes[i] = startNodeWith(t, server, fmt.Sprintf("n%d", i), 100*time.Millisecond)
+	}
+	// awaitHeartbeats waits until each node's number exceeds what it has sent by the count.
+	awaitHeartbeats := func(name string, count uint64, number func(*nodeRegistry) uint64) {
+		var sent [len(nodes)]uint64
+		for i, n := range nodes {
+			sent[i] = n.registry.heartbeats.Load()
+		}
+		for i, n := range nodes {
+			redistest.Eventually(t, name, func() bool { return number(n.registry) > sent[i]+count })
+		}
+	}
+	for i, n := range nodes {
+		n.awaitMessages(t, server)
+		before[i] = n.count("tickets missed")
+	}
+	server.Signal(syscall.SIGSTOP)
+	awaitHeartbeats("heartbeats fail", 5, func(r *nodeRegistry) uint64 { return r.heartbeats.Load() })
+	server.Signal(syscall.SIGCONT)
+	awaitHeartbeats("heartbeats come back", 3, func(r *nodeRegistry) uint64 { return r.lastEcho.Load() })
+	for i, n := range nodes {
+		if got := n.count("tickets missed") - before[i]; got != 0 {
+			t.Errorf("node %d subscribed again %d times", i, got)
+		}
+	}
 }
 
 func TestBroker_Run_SharesRevocationsAndBans(t *testing.T) {

@@ -128,7 +128,7 @@ func (c *nodeRPC) onMessage(ctx context.Context, message string) {
 	case "heartbeat":
 		// A number that was never sent would hide for good that the subscription is dead.
 		if number, err := strconv.ParseUint(rest, 10, 64); err == nil && number <= c.registry.heartbeats.Load() {
-			c.registry.lastEcho.Store(number)
+			c.registry.noteEcho(number)
 		}
 	case "request":
 		if f := strings.SplitN(rest, " ", 4); len(f) == 4 {

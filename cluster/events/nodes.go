@@ -63,7 +63,7 @@ type nodeRegistry struct {
 
 	liveNodes  atomic.Int64
 	heartbeats atomic.Uint64
-	// lastEcho is the newest of this node's heartbeats that came back over the subscription.
+	// lastEcho is the newest of this node's heartbeats that came back over the subscription. It only grows, and up to heartbeats.
 	lastEcho atomic.Uint64
 
 	mu sync.Mutex
@@ -88,7 +88,16 @@ func (r *nodeRegistry) heartbeat(ctx context.Context) (heartbeatReply, error) {
 }
 
 // noEcho notes that a heartbeat has failed. That it does not come back says nothing of the subscription's connection.
-func (r *nodeRegistry) noEcho() { r.lastEcho.Add(1) }
+func (r *nodeRegistry) noEcho() { r.noteEcho(r.lastEcho.Load() + 1) }
+
+// noteEcho notes that the heartbeats up to that number came back, or never will. Redis may run one that has failed later, as after a
+// freeze: its echo takes nothing back.
+func (r *nodeRegistry) noteEcho(number uint64) {
+	number = min(number, r.heartbeats.Load())
+	for last := r.lastEcho.Load(); last < number && !r.lastEcho.CompareAndSwap(last, number); {
+		last = r.lastEcho.Load()
+	}
+}
 
 // leave removes this node from the list.
 func (r *nodeRegistry) leave(ctx context.Context) error {

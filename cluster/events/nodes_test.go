@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,6 +37,30 @@ func TestNodeRegistry_NoEcho(t *testing.T) {
 		if got := r.missesEchoes(); got != want {
 			t.Errorf("%s: got %t, want %t", heartbeats, got, want)
 		}
+	}
+}
+
+// TestNodeRegistry_NoEcho_LateEcho has heartbeats fail whose echoes come all the same, before the failure or long after it.
+func TestNodeRegistry_NoEcho_LateEcho(t *testing.T) {
+	t.Parallel()
+	c, _ := newTestRPC(t)
+	r := c.registry
+	r.heartbeats.Store(10)
+	r.lastEcho.Store(10)
+	for range 3 {
+		r.heartbeats.Add(1)
+		r.noEcho()
+	}
+	c.onMessage(t.Context(), "heartbeat 11") // Redis ran it when it woke
+	if r.heartbeats.Add(1); r.missesEchoes() {
+		t.Errorf("%d sent, the echo is %d: got a dead subscription", r.heartbeats.Load(), r.lastEcho.Load())
+	}
+	for range 20 {
+		c.onMessage(t.Context(), "heartbeat "+strconv.FormatUint(r.heartbeats.Add(1), 10))
+		r.noEcho() // its reply was lost
+	}
+	if r.heartbeats.Add(3); !r.missesEchoes() {
+		t.Errorf("%d sent, the echo is %d: got no dead subscription", r.heartbeats.Load(), r.lastEcho.Load())
 	}
 }
 
