@@ -60,10 +60,10 @@ func (p page) String() string {
 }
 
 // pageFinder finds broken pages.
-type pageFinder struct{ errors *regexp.Regexp }
+type pageFinder struct{ errors, warnings *regexp.Regexp }
 
 func newPageFinder() pageFinder {
-	return pageFinder{regexp.MustCompile(errorSigns)}
+	return pageFinder{errors: regexp.MustCompile(errorSigns), warnings: regexp.MustCompile(phpWarning)}
 }
 
 // errorSigns matches what only a program that failed, or a web server in its place, writes:
@@ -76,6 +76,12 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|stack trace:|traceback \(most recent call last\)|\n\s+at [\w.$<> ]+ ?\([^)\n]*:\d+\)|goroutine \d+ \[` +
 	`|<(?:title|h1)>\s*(?:(?:http )?(?:status |error )?[45]\d\d\b|internal server error|service unavailable|server error|runtime error|iis [\d.]+ detailed error)` +
 	`|server error in '[^'\n]*' application|<h1>software error:`
+
+// phpWarning matches the beginning of what PHP writes of an error after which the script goes on, as display_errors or log_errors has it:
+// after error_prepend_string, which is one of HTML, and where Xdebug has a table in the place of the words. Those that end the script, "Fatal
+// error", "Parse error" and "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
+const phpWarning = `^<br />` +
+	`|^(?:<(?:b|br|code|div|font|p|pre|span)\b[^>]*>\s*)*(?:PHP )?(?:Warning|Notice|Deprecated|Strict Standards|Unknown error)(?:</b>)?: `
 
 // find returns what the beginning of a body looks like that came with that header.
 func (f pageFinder) find(h http.Header, text []byte) page {
@@ -100,15 +106,13 @@ func isHTML(text []byte) bool {
 const blank = " \t\r\n\ufeff"
 
 // readUnexpected reads the beginning of a body where the contract has none. What PHP writes before an empty one is expected: blanks and
-// warnings, in HTML and in text.
-func (a *Response) readUnexpected(text []byte) {
+// warnings.
+func (f pageFinder) readUnexpected(a *Response, text []byte) {
 	if text = bytes.TrimLeft(text, blank); len(text) == 0 {
 		return
 	}
 	a.page = max(a.page, pageText)
-	a.isUnexpected = !slices.ContainsFunc([]string{"<br />", "Warning: ", "Notice: ", "Deprecated: "}, func(begin string) bool {
-		return bytes.HasPrefix(bytes.TrimPrefix(text, []byte("PHP ")), []byte(begin))
-	})
+	a.isUnexpected = !f.warnings.Match(text)
 }
 
 // mayBePage reports whether an answer's body can be a page, by its Content-Type. A program that failed leaves the type that it

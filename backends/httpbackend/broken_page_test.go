@@ -54,6 +54,49 @@ func TestPageFinder_Find(t *testing.T) {
 	}
 }
 
+// TestPageFinder_ReadUnexpected has each level of PHP's errors in each form that PHP gives it. A script goes on after some of them.
+func TestPageFinder_ReadUnexpected(t *testing.T) {
+	t.Parallel()
+	levels := map[string]bool{ // whether the script goes on
+		"Warning": true, "Notice": true, "Deprecated": true, "Strict Standards": true, "Unknown error": true,
+		"Fatal error": false, "Parse error": false, "Recoverable fatal error": false, "Catchable fatal error": false,
+	}
+	forms := map[string]string{
+		"in HTML":                  "<br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
+		"in HTML of PHP 4":         "<br>\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br>\n",
+		"in HTML without a break":  "<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
+		"in HTML, in red":          "<span style='color: #ff0000'><br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n</span>",
+		"in text":                  "\nLEVEL: m in /srv/chk.php on line 3\n",
+		"in text, in red":          "<pre><font color=ff0000>\nLEVEL: m in /srv/chk.php on line 3\n</font></pre>",
+		"in the log":               "PHP LEVEL:  m in /srv/chk.php on line 3\n",
+		"in Xdebug's table":        "<br />\n<font size='1'><table class='xdebug-error'>\n<tr><th><span>( ! )</span> LEVEL: m in /srv/chk.php on line <i>3</i></th></tr>",
+		"after a byte order mark":  "\ufeffLEVEL: m in /srv/chk.php on line 3\n",
+		"before another one":       "\nLEVEL: m in /srv/chk.php on line 3\n\nNotice: m in /srv/chk.php on line 4\n",
+		"before the server's page": "<br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n<!DOCTYPE html>",
+	}
+	for level, goesOn := range levels {
+		for form, text := range forms {
+			t.Run(level+" "+form, func(t *testing.T) {
+				t.Parallel()
+				f, text := newPageFinder(), []byte(strings.ReplaceAll(text, "LEVEL", level))
+				a := Response{page: f.find(nil, text)}
+				f.readUnexpected(&a, text)
+				if isFailure := a.page == pageError || a.isUnexpected; isFailure == goesOn || a.page == pageNone {
+					t.Errorf("got %s, unexpected: %t; the script goes on: %t", a.page, a.isUnexpected, goesOn)
+				}
+			})
+		}
+	}
+	for _, text := range []string{
+		"OK", "Warnings: none", "Warning", "<p>Log in</p>", "<div id=app></div>", "OK\nWarning: m", "Login Notice: m", "<html><body>Warning: m", `{"Notice": 1}`,
+	} {
+		var a Response
+		if newPageFinder().readUnexpected(&a, []byte(text)); !a.isUnexpected || a.page != pageText {
+			t.Errorf("%q: got %s, unexpected: %t", text, a.page, a.isUnexpected)
+		}
+	}
+}
+
 // What is around a sign of an error hides none, nor does its case.
 func FuzzPageFinder_Find(f *testing.F) {
 	for _, seed := range []string{

@@ -199,7 +199,7 @@ func (c *Client) readBody(ctx context.Context, x *exchange, a *Response, call Ca
 	if !call.NeedsBody && c.mayBeBroken(*a) {
 		a.page = c.pages.find(a.Header, text[:min(len(text), maxPage)])
 		if call.IsBodyless {
-			a.readUnexpected(text)
+			c.pages.readUnexpected(a, text)
 		}
 	}
 	return text, err
