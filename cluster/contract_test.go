@@ -524,6 +524,18 @@ func TestStore_ExpireIdle(t *testing.T) {
 				n.t.Errorf("closed %+v, want one session with the history %s, as denied", over, history)
 			}
 		},
+		"a session that was banned often, and unbanned, ends as allowed": func(n storePair) {
+			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
+			seen(n, n.a, 1, 2*idle)
+			for range 40 {
+				flush(n, n.a, session.Counters{Requests: 1, History: "allowed/backend,denied/ban"})
+				flush(n, n.b, session.Counters{Requests: 1, History: "allowed/backend"})
+			}
+			over := append(expire(n, n.a, 10), expire(n, n.b, 10)...)
+			if len(over) != 1 || over[0].Reason() != session.ClosedIdle || len(over[0].Counters.History) > maxHistorySize {
+				n.t.Errorf("closed %+v, want one session, as idle", over)
+			}
+		},
 		"a session that one node saw is not closed": func(n storePair) {
 			n.save(n.a, allowedRecord(1, openedAgo(5)), false, session.OutcomeStored)
 			seen(n, n.a, 1, 2*idle)

@@ -6,7 +6,8 @@ import (
 	"usher/actors/session"
 )
 
-// maxHistorySize bounds the history of a session, in bytes: a viewer whose backend flaps all night is one log line.
+// maxHistorySize bounds the history of a session, in bytes: a viewer whose backend flaps all night is one log line. The oldest entries are
+// dropped, since the last one says how the session ended.
 const maxHistorySize = 512
 
 // sumCounters adds what two nodes counted, or one node twice.
@@ -27,27 +28,24 @@ func sumCounters(a, b session.Counters) session.Counters {
 // add_counters.lua does the same.
 func joinHistory(before, next string) string {
 	last := before[strings.LastIndexByte(before, ',')+1:]
-	if last == next[strings.LastIndexByte(next, ',')+1:] {
-		switch {
-		case isWithin(next, before):
-			return before
-		case isWithin(before, next):
-			return next
-		}
-	}
-	if first, rest, _ := strings.Cut(next, ","); before != "" && first == last {
+	endAlike := last == next[strings.LastIndexByte(next, ',')+1:]
+	first, rest, _ := strings.Cut(next, ",")
+	switch {
+	case endAlike && isWithin(next, before):
+		next = ""
+	case endAlike && isWithin(before, next):
+		before = ""
+	case before != "" && last == first:
 		next = rest
 	}
-	switch {
-	case next == "":
-		return before
-	case before == "":
-		return next
-	case len(before)+1+len(next) > maxHistorySize:
-		return before
-	default:
-		return before + "," + next
+	if before != "" && next != "" {
+		before += ","
 	}
+	joined := before + next
+	if excess := len(joined) - maxHistorySize; excess > 0 {
+		_, joined, _ = strings.Cut(joined[excess-1:], ",")
+	}
+	return joined
 }
 
 // isWithin reports whether one history has all entries of another one, in their order.

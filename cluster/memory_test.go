@@ -55,10 +55,12 @@ func TestOutcomeBeside(t *testing.T) {
 	}
 }
 
-func TestJoinHistory(t *testing.T) {
-	t.Parallel()
+// joinedHistories are histories and what they are together.
+func joinedHistories() []struct{ before, next, want string } {
 	full := strings.Repeat("x", maxHistorySize-2)
-	for _, test := range []struct{ before, next, want string }{
+	flapped := strings.Repeat("allowed/backend,denied/ban,", 18)
+	banned := flapped + "denied/limit,denied/ban" // 509 bytes
+	return []struct{ before, next, want string }{
 		{"", "", ""},
 		{"a", "", "a"},
 		{"", "a,b", "a,b"},
@@ -73,8 +75,19 @@ func TestJoinHistory(t *testing.T) {
 		{"a,d,a", "a,d", "a,d,a,d"},
 		{"a,cd", "d,a,d", "a,cd,d,a,d"},
 		{full, "y", full + ",y"},
-		{full, "yz", full},
-	} {
+		{full, "yz", "yz"},
+		{"a," + full[2:], "y", "a," + full[2:] + ",y"},
+		{"a," + full[1:], "y", full[1:] + ",y"},
+		{"ab,c," + full[4:], "y", "c," + full[4:] + ",y"},
+		{banned, "allowed/backend", strings.TrimPrefix(banned, "allowed/backend,") + ",allowed/backend"},
+		{banned, "denied/ban,allowed/backend", strings.TrimPrefix(banned, "allowed/backend,") + ",allowed/backend"},
+		{flapped + "allowed/backend", "denied/ban", flapped + "allowed/backend,denied/ban"},
+	}
+}
+
+func TestJoinHistory(t *testing.T) {
+	t.Parallel()
+	for _, test := range joinedHistories() {
 		if got := joinHistory(test.before, test.next); got != test.want {
 			t.Errorf("%q and %q: got %q, want %q", test.before, test.next, got, test.want)
 		}

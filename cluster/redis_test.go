@@ -76,6 +76,21 @@ func TestRedis_EveryKeyExpires(t *testing.T) {
 	}
 }
 
+// TestRedis_AddCounters_History has the script join histories as joinHistory does.
+func TestRedis_AddCounters_History(t *testing.T) {
+	t.Parallel()
+	server, n, _ := newSingleStore(t, nil)
+	for i, test := range joinedHistories() {
+		for _, history := range []string{test.before, test.next} {
+			must(t, n.a.AddCounters(t.Context(), idOf(i), session.Counters{History: history}))
+		}
+		got := server.Client.HGet(t.Context(), n.a.(*Redis).sessionKey(idOf(i)), "nh").Val()
+		if got != test.want {
+			t.Errorf("%q and %q: got %q, want %q", test.before, test.next, got, test.want)
+		}
+	}
+}
+
 func TestRedis_StoresNoPlainText(t *testing.T) {
 	t.Parallel()
 	server, n, _ := newSingleStore(t, nil)

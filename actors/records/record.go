@@ -68,7 +68,7 @@ type Ending struct {
 	Requests          int64   `json:"requests"`
 	Bytes             int64   `json:"bytes"`
 	// History lists the decisions, the oldest first: "allowed/backend,allowed/cached". Several nodes' stand one after the other, and once
-	// if they are the same.
+	// if they are the same. Of a long one the oldest are missing.
 	History string `json:"history"`
 	// IsEstimated reports that a node ended without reporting what it had counted last.
 	IsEstimated bool `json:"estimated"`

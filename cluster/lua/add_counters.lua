@@ -6,7 +6,7 @@
 -- ARGV[3]  time without a backend's answer, in ms
 -- ARGV[4]  the history of decisions, separated by commas
 -- ARGV[5]  for how long the session is remembered at least, in ms
--- ARGV[6]  the greatest size of the history, in bytes
+-- ARGV[6]  the greatest size of the history, in bytes; beyond it the oldest decisions are dropped
 -- ARGV[7]  the node's id
 --
 -- Result   nothing
@@ -57,7 +57,10 @@ if history ~= '' and before ~= '' then
 elseif history == '' then
   history = before
 end
-if history ~= before and #history <= maxSize then
+if #history > maxSize then
+  history = string.match(string.sub(history, -maxSize - 1), ',(.*)') or '' -- the newest entries
+end
+if history ~= before then
   redis.call('HSET', session, 'nh', history)
 end
 if redis.call('PTTL', session) < ttl then
