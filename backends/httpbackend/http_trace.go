@@ -2,10 +2,13 @@ package httpbackend
 
 import (
 	"context"
+	"html"
 	"maps"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -120,8 +123,7 @@ func (t traceRecorder) finish(a Response, text []byte) {
 func (c *Client) redactor() *strings.Replacer {
 	shown := map[string]string{} // by what is hidden
 	hide := func(name, value string, least int) {
-		plain := unescapeLeniently(value)
-		for _, escaped := range []string{value, plain, url.QueryEscape(plain), url.PathEscape(plain)} {
+		for _, escaped := range escapedForms(value) {
 			if len(escaped) >= least {
 				shown[name+escaped] = name + setting.Hidden
 			}
@@ -144,14 +146,56 @@ func (c *Client) redactor() *strings.Replacer {
 			hide("", values[0], minHiddenValue)
 		}
 	}
-	if _, password, isBasic := (&http.Request{Header: c.headers}).BasicAuth(); isBasic { // of the address
-		hide("", password, minHiddenValue)
+	for name, values := range c.headers {
+		for _, part := range secretParts(name, values[0]) {
+			hide("", part, minHiddenValue)
+		}
 	}
 	var pairs []string // longer ones first, since one may begin like another
 	for _, secret := range slices.SortedFunc(maps.Keys(shown), func(a, b string) int { return len(b) - len(a) }) {
 		pairs = append(pairs, secret, shown[secret])
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// secretParts returns the parts of a header's value that are secret by themselves: the credentials without their scheme, a password, and
+// the values of cookies.
+func secretParts(name, value string) (parts []string) {
+	scheme, credentials, _ := strings.Cut(value, " ")
+	if strings.HasSuffix(strings.ToLower(name), "authorization") || strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "Basic") {
+		parts = append(parts, strings.TrimSpace(credentials))
+	}
+	if _, password, isBasic := (&http.Request{Header: http.Header{"Authorization": {value}}}).BasicAuth(); isBasic {
+		parts = append(parts, password)
+	}
+	if strings.EqualFold(name, "Cookie") {
+		cookies, _ := http.ParseCookie(value)
+		for _, cookie := range cookies {
+			parts = append(parts, cookie.Value)
+		}
+	}
+	return parts
+}
+
+// escapedForms returns a value of the config as it is, and in the escapes of URLs, JSON and HTML in which an answer may have it.
+func escapedForms(value string) []string {
+	plain := unescapeLeniently(value)
+	forms := []string{value, plain, url.QueryEscape(plain), url.PathEscape(plain)}
+	for _, form := range forms[2:] {
+		forms = append(forms, regexp.MustCompile(`%..`).ReplaceAllStringFunc(form, strings.ToLower))
+	}
+	inJavaScript := strings.NewReplacer("&", `\u0026`, "<", `\u003c`, ">", `\u003e`)
+	inJava := strings.NewReplacer("&", `\u0026`, "<", `\u003c`, ">", `\u003e`, "=", `\u003d`, "'", `\u0027`)
+	inPHP := strings.NewReplacer("&#34;", "&quot;", "&#39;", "&#039;")
+	for _, form := range forms {
+		quoted, inHTML := strconv.QuoteToASCII(form), html.EscapeString(form)
+		quoted = quoted[1 : len(quoted)-1]
+		for _, inJSON := range []string{quoted, inJavaScript.Replace(quoted), inJava.Replace(quoted)} {
+			forms = append(forms, inJSON, strings.ReplaceAll(inJSON, "/", `\/`))
+		}
+		forms = append(forms, inHTML, inPHP.Replace(inHTML))
+	}
+	return forms
 }
 
 // redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.

@@ -2,6 +2,7 @@ package httpbackend_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -276,6 +277,61 @@ func TestTrace_NoSecretOfTheConfigInAnswer(t *testing.T) {
 	}
 	if want := "<a href='" + shown + "'>"; x.ResponseBody != want {
 		t.Errorf("got body  %s\nwant body %s", x.ResponseBody, want)
+	}
+}
+
+// An answer may repeat a part of what the config sends, in the escapes of its own form.
+func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
+	t.Parallel()
+	basic := base64.StdEncoding.EncodeToString([]byte("astra:pa55/word"))
+	tests := map[string]struct {
+		name, value string // of a header
+		query       string // of the address
+		answer      string
+		want        string
+	}{
+		"a token alone":              {"Authorization", "Bearer t0ken/a+b==", "", "invalid token t0ken/a+b==!", "invalid token [hidden]!"},
+		"a token, and its scheme":    {"authorization", "Bearer t0ken-a", "", "got Bearer t0ken-a", "got [hidden]"},
+		"a token of another scheme":  {"Authorization", "Token t0ken-a", "", "t0ken-a", "[hidden]"},
+		"a token for a proxy":        {"Proxy-Authorization", "x t0ken-a", "", "t0ken-a", "[hidden]"},
+		"a token in a field":         {"X-Auth", "bearer  t0ken-a", "", "t0ken-a", "[hidden]"},
+		"base64 alone":               {"Authorization", "Basic " + basic, "", "got " + basic, "got [hidden]"},
+		"base64 in Java's JSON":      {"Authorization", "Basic YXN0cmE6cGE1NQ==", "", `{"got":"YXN0cmE6cGE1NQ\u003d\u003d"}`, `{"got":"[hidden]"}`},
+		"its password":               {"authorization", "Basic " + basic, "", "astra:pa55/word", "astra:[hidden]"},
+		"its password in PHP's JSON": {"Authorization", "Basic " + basic, "", `{"user":"astra","pass":"pa55\/word"}`, `{"user":"astra","pass":"[hidden]"}`},
+		"a cookie's value":           {"Cookie", "site=a1; sid=5ecret7", "", "unknown sid 5ecret7", "unknown sid [hidden]"},
+		"a key in PHP's JSON":        {"X-Key", "5e/cr&et", "", `{"key":"5e\/cr&et"}`, `{"key":"[hidden]"}`},
+		"a key in Go's JSON":         {"X-Key", "5e/cr&et", "", `{"key":"5e/cr\u0026et"}`, `{"key":"[hidden]"}`},
+		"a key in both":              {"X-Key", `5e/"cr&et`, "", `{"key":"5e\/\"cr\u0026et"}`, `{"key":"[hidden]"}`},
+		"a key in HTML":              {"X-Key", "5e/cr&et", "", "<p>5e/cr&amp;et</p>", "<p>[hidden]</p>"},
+		"a key in PHP's HTML":        {"X-Key", `5e'c"ret`, "", "<p>5e&#039;c&quot;ret</p>", "<p>[hidden]</p>"},
+		"a key in a URL":             {"X-Key", "5e/cr&et", "", "?k=5e%2fcr%26et", "?k=[hidden]"},
+		"a parameter in PHP's JSON":  {"", "", "?key=a/b", `{"url":"http:\/\/x\/check?key=a\/b&token=1"}`, `{"url":"http:\/\/x\/check?key=[hidden]&token=1"}`},
+		"a parameter in HTML":        {"", "", "?key=a%26b", "<a href='/check?key=a&amp;b&amp;token=1'>", "<a href='/check?key=[hidden]&amp;token=1'>"},
+		"what is no secret":          {"Authorization", "Bearer t0ken-a", "?key=a1", "Bearer realm=tv, a1, token=1", "Bearer realm=tv, a1, token=1"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				w.Header().Set("X-Seen", tt.answer)
+				_, _ = io.WriteString(w, tt.answer)
+			})
+			c := newClient(t, s.URL()+"/check"+tt.query, func(cfg *httpbackend.Config) {
+				if tt.name != "" {
+					cfg.Headers = map[string]setting.Secret{tt.name: setting.Secret(tt.value)}
+				}
+			})
+			ctx, all := httpbackend.WithTrace(t.Context())
+			if _, err := c.Do(ctx, httpbackend.Call{Query: "token=1", NeedsBody: true}); err != nil {
+				t.Fatalf("ask: %v", err)
+			}
+			x := all.Entries()[0]
+			if got := x.ResponseHeader.Get("X-Seen"); got != tt.want || x.ResponseBody != tt.want {
+				t.Errorf("got  %s\nbody %s\nwant %s", got, x.ResponseBody, tt.want)
+			}
+		})
 	}
 }
 
