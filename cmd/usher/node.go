@@ -183,7 +183,7 @@ func (n *node) serveViewers(ctx, life context.Context, on listeners) error {
 	group.Go(func() error { return n.server.Run(ctx, on.public) })
 	if on.extAuthz != nil {
 		s := n.current.Load().settings
-		envoy := extauthz.New(s.ExtAuthz, s.Gateway.Drain, n, n.logger)
+		envoy := extauthz.New(s.ExtAuthz, s.Gateway.Drain, n, n.recorder.Overloaded, n.logger)
 		group.Go(func() error { return envoy.Run(ctx, on.extAuthz) })
 	}
 	return group.Wait()

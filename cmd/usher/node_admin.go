@@ -20,19 +20,21 @@ import (
 	"usher/cmd/usher/bounds"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
+	"usher/gateway/listener"
 )
 
 // serveAdmin serves the admin listener until ctx ends: after the public one has drained, so that load balancers see
 // the readiness.
-func (n *node) serveAdmin(ctx context.Context, listener net.Listener) error {
+func (n *node) serveAdmin(ctx context.Context, inner net.Listener) error {
+	bounded := listener.NewPrivate(inner, "connections of admin.listen", n.recorder.Overloaded, n.logger)
 	server := &http.Server{
-		Handler:           n.adminHandler(),
+		Handler: n.adminHandler(), ConnState: bounded.ConnState,
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 75 * time.Second,
 		ErrorLog: slog.NewLogLogger(n.logger.Handler(), slog.LevelDebug),
 	}
 	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin.listen=%s: %w", listener.Addr(), err)
+	if err := server.Serve(bounded); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin.listen=%s: %w", inner.Addr(), err)
 	}
 	return nil
 }
@@ -137,7 +139,8 @@ func (n *node) forgetMetrics() {
 // nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.
 func nodeBounds() []string {
 	isOfBackend := func(setting string) bool { return strings.HasPrefix(setting, "backends.") }
-	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute", "HTTP/2 stream resets of a connection")
+	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute", "HTTP/2 stream resets of a connection",
+		"connections of admin.listen", "connections of ext_authz.listen")
 }
 
 // backends returns all backends as the API shows them.

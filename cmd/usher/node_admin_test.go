@@ -9,9 +9,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"usher/gateway/admin"
+	"usher/gateway/gatewaytest"
 )
 
 // pipeListener accepts one connection, which runs in the time of a bubble.
@@ -103,4 +107,43 @@ func TestNode_ServeAdmin_SlowClient(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNode_ServeAdmin_ManyConnections has clients hold connections open without end. Who comes after them is answered.
+func TestNode_ServeAdmin_ManyConnections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{logger: slog.New(slog.DiscardHandler), recorder: admin.NewRecorder()}
+		n.current.Store(&generation{admin: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})})
+		ctx, stop := context.WithCancel(t.Context())
+		on := gatewaytest.NewListener()
+		ended := make(chan error, 1)
+		go func() { ended <- n.serveAdmin(ctx, on) }()
+		var closed atomic.Int32
+		for range 2000 {
+			c, err := on.Dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				_, _ = c.Read(make([]byte, 1))
+				closed.Add(1)
+				_ = c.Close()
+			}()
+		}
+		synctest.Wait()
+		if got := closed.Load(); got != 1000 {
+			t.Errorf("%d of 2000 connections are closed, want all but 1000", got)
+		}
+		resp, err := on.Client(t).Get("http://node/health")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+	})
 }

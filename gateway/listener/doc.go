@@ -1,9 +1,9 @@
-// Package listener bounds the connections of a public listener, and learns from the PROXY protocol whose they are. It lies below
+// Package listener bounds the connections of a listener, and learns from the PROXY protocol whose those of viewers are. It lies below
 // whatever serves HTTP on them.
 //
 //	accept ─► max_connections ─► PROXY header, from listed networks ─► max_connections_per_address ─► TLS ─► HTTP
 //
-// Begin with [New].
+// Begin with [New], or with [NewPrivate] for operators and proxies.
 //
 // Invariants:
 //   - Only the networks of proxy_protocol.from are believed. From others a PROXY header is a broken request.

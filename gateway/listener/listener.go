@@ -26,6 +26,9 @@ const (
 	maxConnectionsPerAddress = "limits.max_connections_per_address"
 )
 
+// maxPrivate is how many connections a listener may have that is not for viewers: far more than operators' pages, scrapes and proxies.
+const maxPrivate = 1000
+
 // Options are what a listener needs besides the connections.
 type Options struct {
 	ProxyProtocol ProxyProtocol
@@ -43,6 +46,9 @@ type Options struct {
 type Listener struct {
 	net.Listener
 	options Options
+
+	most     int    // how many connections may be open
+	mostName string // what that is called
 
 	mu       sync.Mutex
 	open     group
@@ -93,7 +99,20 @@ func (g *group) longestIdle() (found *Conn) {
 // New returns a listener over inner. Its ConnState must be told of what happens to each connection.
 func New(inner net.Listener, o Options) *Listener {
 	o.Limits = o.Limits.possible(o.Logger)
-	return &Listener{Listener: inner, options: o, bySource: map[netip.Prefix]*group{}, warnedAt: map[string]time.Time{}}
+	return newListener(inner, o, o.Limits.MaxConnections, maxConnections)
+}
+
+// NewPrivate returns a listener over inner that is not for viewers, of which no setting says how many connections it may have. bound is what
+// onOverload is called with for each connection beyond; nil: nobody counts them.
+func NewPrivate(inner net.Listener, bound string, onOverload func(string), log *slog.Logger) *Listener {
+	return newListener(inner, Options{OnOverload: onOverload, Logger: log}, maxPrivate, bound)
+}
+
+func newListener(inner net.Listener, o Options, most int, mostName string) *Listener {
+	return &Listener{
+		Listener: inner, options: o, most: most, mostName: mostName,
+		bySource: map[netip.Prefix]*group{}, warnedAt: map[string]time.Time{},
+	}
 }
 
 // Accept returns the next connection that no bound closes.
@@ -167,7 +186,7 @@ func (l *Listener) overloaded(setting string, most int, c *Conn) {
 func (l *Listener) enterAll(c *Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.enter(&l.open, c, inAll, l.options.Limits.MaxConnections, maxConnections)
+	return l.enter(&l.open, c, inAll, l.most, l.mostName)
 }
 
 // enterSource adds a connection to those of its subscriber.

@@ -48,6 +48,8 @@ func All() []Bound {
 		{Constant: "gateway.maxEntries", Metric: reached, Label: "route_warnings"},
 		{Constant: "gateway.maxWarned", Metric: reached, Label: "route_warnings"},
 		{Constant: "gateway/front.maxResets", Metric: overloads, Label: "HTTP/2 stream resets of a connection"},
+		{Constant: "gateway/listener.maxPrivate", Metric: overloads, Label: "connections of admin.listen"},
+		{Constant: "gateway/listener.maxPrivate", Metric: overloads, Label: "connections of ext_authz.listen"},
 		{Constant: "gateway.maxPlaybackOwners", Metric: reached, Label: "playback_ids"},
 		{Constant: "gateway/edge.maxFingerprints", Metric: reached, Label: "edge_fingerprints"},
 		{Constant: "gateway/enforcement.maxRecorded", Metric: reached, Label: "unenforced_refusals"},

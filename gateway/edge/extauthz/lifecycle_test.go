@@ -7,13 +7,17 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"usher/gateway"
@@ -283,6 +287,60 @@ func TestServer_Run_ListenerFailsInDrain(t *testing.T) {
 		_ = network.Close()
 		if err := <-r.ended; err == nil || !strings.HasPrefix(err.Error(), "stop serving ext_authz.listen=127.0.0.1:9002: ") {
 			t.Errorf("the server ended with %v, want an error that names ext_authz.listen", err)
+		}
+	})
+}
+
+// TestServer_Run_Connections has Envoys that are gone leave their connections open, and others that ping as often as they may.
+func TestServer_Run_Connections(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := gatewaytest.NewListener()
+		var refused atomic.Int32
+		r := run(t, &recorder{}, options{listener: network, onOverload: func(bound string) {
+			if bound != "connections of ext_authz.listen" {
+				t.Errorf("got the bound %q", bound)
+			}
+			refused.Add(1)
+		}})
+		r.check(t, playlist())
+		var silent []net.Conn
+		for range 1500 {
+			c, err := network.Dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			silent = append(silent, c)
+		}
+		synctest.Wait()
+		if got := refused.Load(); got != 501 {
+			t.Errorf("%d connections are refused, want all but 1000", got)
+		}
+		r.check(t, playlist())
+		for _, c := range silent {
+			_ = c.Close()
+		}
+		<-time.After(idleTimeout + time.Second)
+		synctest.Wait()
+		if got := r.conn.GetState(); got != connectivity.Idle {
+			t.Errorf("a connection without checks is %v, want it closed", got)
+		}
+		r.check(t, playlist()) // by a new one
+	})
+}
+
+// TestServer_Run_Pings has Envoy ping on a connection without checks, as connection_keepalive sets it.
+func TestServer_Run_Pings(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := gatewaytest.NewListener()
+		r := run(t, &recorder{}, options{listener: network, dial: grpc.WithKeepaliveParams(keepalive.ClientParameters{
+			Time: 10 * time.Second, PermitWithoutStream: true,
+		})})
+		r.check(t, playlist())
+		<-time.After(5 * time.Minute)
+		if got := r.conn.GetState(); got != connectivity.Ready {
+			t.Errorf("the connection is %v, want it open", got)
 		}
 	})
 }

@@ -98,6 +98,8 @@ type options struct {
 	log         io.Writer
 	listener    net.Listener
 	credentials credentials.TransportCredentials
+	onOverload  func(string)
+	dial        grpc.DialOption
 }
 
 // run runs a server until the test ends and requires Run to return no error.
@@ -131,6 +133,9 @@ func serve(t testing.TB, checker Checker, o options) *running {
 		o.credentials = insecure.NewCredentials()
 	}
 	with := []grpc.DialOption{grpc.WithTransportCredentials(o.credentials)}
+	if o.dial != nil {
+		with = append(with, o.dial)
+	}
 	if network, isInMemory := o.listener.(*gatewaytest.Listener); isInMemory {
 		with = append(with, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return network.Dial(ctx, "", address)
@@ -144,7 +149,7 @@ func serve(t testing.TB, checker Checker, o options) *running {
 	r := &running{
 		AuthorizationClient: auth.NewAuthorizationClient(conn), conn: conn, drain: drain, ended: make(chan error, 1),
 	}
-	server := New(o.config, o.drain, checker, log)
+	server := New(o.config, o.drain, checker, o.onOverload, log)
 	go func() { r.ended <- server.Run(ctx, o.listener) }()
 	return r
 }

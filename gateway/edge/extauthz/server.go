@@ -18,11 +18,13 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"usher/gateway"
 	"usher/gateway/edge"
+	"usher/gateway/listener"
 )
 
 // maxRequestSize bounds a check in bytes: the viewer's header, which Envoy bounds at 60 kB, and the rest.
@@ -30,6 +32,16 @@ const maxRequestSize = 256 << 10
 
 // handshakeTimeout bounds a connection's HTTP/2 handshake. A connection without one would delay the drain.
 const handshakeTimeout = 5 * time.Second
+
+// What ends a connection, so that those of Envoys that are gone do not add up. One without checks is closed, and Envoy opens another with the
+// next check. One whose network is gone does not answer a ping. Envoy may ping as well (connection_keepalive), which gRPC would
+// otherwise take for an attack.
+const (
+	idleTimeout   = 10 * time.Minute
+	pingInterval  = time.Minute
+	pingTimeout   = 20 * time.Second
+	minPeersPause = 5 * time.Second
+)
 
 // Checker decides on the viewers of an edge: see [gateway.Gateway.Check].
 type Checker interface {
@@ -40,28 +52,31 @@ type Checker interface {
 type Server struct {
 	auth.UnimplementedAuthorizationServer
 
-	config  Config
-	drain   gateway.DrainConfig
-	checker Checker
-	log     *slog.Logger
+	config     Config
+	drain      gateway.DrainConfig
+	checker    Checker
+	onOverload func(string)
+	log        *slog.Logger
 }
 
-// New makes a server that does not serve yet.
-func New(c Config, drain gateway.DrainConfig, checker Checker, log *slog.Logger) *Server {
-	return &Server{config: c, drain: drain, checker: checker, log: log}
+// New makes a server that does not serve yet. onOverload is told of each connection beyond the bound; nil: nobody is.
+func New(c Config, drain gateway.DrainConfig, checker Checker, onOverload func(string), log *slog.Logger) *Server {
+	return &Server{config: c, drain: drain, checker: checker, onOverload: onOverload, log: log}
 }
 
 // Run serves on the listener until ctx ends, then drains: it turns health off, waits drain.readiness_delay, and waits for
 // the checks in flight until drain.timeout. It closes the listener.
-func (s *Server) Run(ctx context.Context, listener net.Listener) error {
+func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWatching()
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestSize), grpc.ConnectionTimeout(handshakeTimeout), grpc.StreamInterceptor(endStreamsWith(watching)),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingInterval, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeersPause, PermitWithoutStream: true}),
 	}
 	secured, err := s.config.TLS.Server(s.log)
 	if err != nil {
-		_ = listener.Close()
+		_ = inner.Close()
 		return fmt.Errorf("ext_authz.%w", err)
 	}
 	if secured != nil {
@@ -71,7 +86,9 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 	auth.RegisterAuthorizationServer(server, s)
 	healthpb.RegisterHealthServer(server, alive)
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
+	go func() {
+		ended <- server.Serve(busyListener{listener.NewPrivate(inner, "connections of ext_authz.listen", s.onOverload, s.log)})
+	}()
 	select {
 	case err := <-ended:
 		server.Stop()
@@ -87,6 +104,18 @@ func (s *Server) Run(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("stop serving ext_authz.listen=%s: %w", s.config.Listen, err)
 	}
 	return nil
+}
+
+// busyListener is a listener none of whose connections makes room for another one, because gRPC does not tell which are idle.
+type busyListener struct{ *listener.Listener }
+
+// Accept returns the next connection.
+func (l busyListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if own := listener.Of(c); own != nil {
+		own.SetActive()
+	}
+	return c, err
 }
 
 // endStreamsWith ends streams when a context ends. Only health watches are streams, and their clients never end them, so
