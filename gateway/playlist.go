@@ -285,8 +285,13 @@ func (g *Gateway) setCookies(rc *requestContext, resp *Response) {
 	}
 	for i := range t.route.mappings {
 		// A mapping with variables that this path lacks is skipped: the viewer got its cookie where the path has them.
-		if path, ok := t.folderPath(t.route.mappings[i].viewer); ok {
-			c.Path = urlpath.Escape(path)
+		viewer := t.route.mappings[i].viewer
+		path, ok := t.folderPath(viewer)
+		c.Path = urlpath.Escape(path)
+		if strings.Contains(c.Path, ";") { // which no attribute can hold: without one, the path is the folder of the request
+			c.Path, ok = "", ok && viewer == t.mapping.viewer
+		}
+		if ok {
 			resp.Set("Set-Cookie", c.String())
 		}
 	}

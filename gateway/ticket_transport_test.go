@@ -359,3 +359,49 @@ func TestServe_ForwardedHost_OnlyFromProxies(t *testing.T) {
 	g.want(t, 404, "/play/a001/index.m3u8?token=1", "X-Forwarded-Host: tv.example.com")
 	g.want(t, 200, "/play/a001/index.m3u8?token=1", "Host: tv.example.com", "X-Forwarded-Host: other")
 }
+
+// TestServe_TicketInCookie_OddPaths has browsers play channels whose paths a cookie's attribute cannot hold as they are. They send the cookie
+// for each, and for no other channel.
+func TestServe_TicketInCookie_OddPaths(t *testing.T) {
+	t.Parallel()
+	for name, channel := range map[string]string{
+		"plain": "a001", "a semicolon": "a;v=1", "an escaped one": "a%3Bv=1", "a comma": "a,b", "a quote": "a%22b", "a blank": "a%20b", "Cyrillic": "%D0%B0",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newTestGateway(t, func(c *Config) {
+				c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, hls.TicketInCookie
+				c.Routes[0].Media = []PathMappingConfig{{Path: "/media/{channel}/*"}}
+			})
+			g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
+				body := segment
+				if strings.HasSuffix(r.URL.Path, ".m3u8") {
+					body = mediaPlaylist
+				}
+				_, _ = io.WriteString(w, body)
+			}
+			folder := "/play/" + channel
+			list := g.want(t, http.StatusOK, folder+"/index.m3u8?token=1")
+			var paths []string
+			for _, field := range list.header.Values("Set-Cookie") {
+				pair, attributes, _ := strings.Cut(field, ";")
+				path := folder // of the request, where the attribute is missing (RFC 6265, 5.1.4)
+				if _, given, hasPath := strings.Cut(attributes, "Path="); hasPath {
+					path, _, _ = strings.Cut(given, ";")
+				}
+				paths = append(paths, path)
+				g.want(t, http.StatusOK, folder+"/seg-17.ts", "Cookie: "+pair)
+			}
+			want := []string{folder, "/media/" + channel}
+			if strings.Contains(channel, ";") {
+				want = want[:1]
+			}
+			for i := range paths {
+				paths[i] = strings.TrimSuffix(paths[i], "/")
+			}
+			if diff := cmp.Diff(want, paths); diff != "" {
+				t.Errorf("the cookies' paths (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
