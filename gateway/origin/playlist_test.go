@@ -472,8 +472,15 @@ func TestPlaylist_MaxHeldForViewer(t *testing.T) {
 			path, query string
 			isHeld      bool
 		}{
-			{1, "/a.m3u8", "r=1", true}, {1, "//a.m3u8", "r=2", true}, {1, "/b.m3u8", "", false}, {1, "/a.m3u8", "r=1", true},
-			{2, "/b.m3u8", "", true}, {1, "/b.m3u8", "", true}, {0, "/c.m3u8", "", true}, {0, "/d.m3u8", "", true}, {0, "/e.m3u8", "", true},
+			{1, "/a.m3u8", "r=1", true},
+			{1, "//a.m3u8", "r=2", true},
+			{1, "/b.m3u8", "", false},
+			{1, "/a.m3u8", "r=1", true},
+			{2, "/b.m3u8", "", true},
+			{1, "/b.m3u8", "", true},
+			{0, "/c.m3u8", "", true},
+			{0, "/d.m3u8", "", true},
+			{0, "/e.m3u8", "", true},
 		} {
 			all.Go(func() {
 				r := Request{
