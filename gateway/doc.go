@@ -62,7 +62,8 @@
 // seconds.
 //
 // Decided: a low-latency reload has the origin wait only for what its last response lets expect: as far ahead as RFC 8216bis allows, few at
-// once of one playlist, and few of one viewer, who may choose among any number of playlists by forward_query. Everything else is answered at once, because each is a request to the origin, whose connections all channels share.
+// once of one playlist, and few of one viewer, who may choose among any number of playlists by forward_query. Everything else is answered
+// at once, because each is a request to the origin, whose connections all channels share.
 // What is listed already is asked for by the directives of the newest version, so that those who are late share a response.
 //
 // Refused: remembering what playlists list, because another node and this one after a restart do not know it; tickets of

@@ -61,7 +61,7 @@ func siblings() map[string][]string {
 		"gateway/front/plain": {"gateway", "gateway/listener", "gateway/origin", socket},
 		// The gateway imports edge, and extauthz imports both.
 		"gateway/edge":           {backends, setting, "gateway/evictions"},
-		"gateway/edge/extauthz":  {setting, "gateway", "gateway/edge"},
+		"gateway/edge/extauthz":  {setting, "gateway", "gateway/edge", "gateway/listener"},
 		"gateway/ticket":         {backends, setting, session, mac},
 		"gateway/reference":      {backends, setting, mac, "gateway/hls"},
 		"gateway/enforcement":    {backends, "gateway/evictions"},

@@ -139,8 +139,8 @@ func (n *node) forgetMetrics() {
 // nodeBounds returns the settings that bound a node, and what else turns viewers away wherever they come.
 func nodeBounds() []string {
 	isOfBackend := func(setting string) bool { return strings.HasPrefix(setting, "backends.") }
-	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute", "HTTP/2 stream resets of a connection",
-		"connections of admin.listen", "connections of ext_authz.listen")
+	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute",
+		"HTTP/2 stream resets of a connection", "connections of admin.listen", "connections of ext_authz.listen")
 }
 
 // backends returns all backends as the API shows them.

@@ -37,8 +37,9 @@
 // is not fetched elsewhere, because their paths need not be those of another server. A redirect to a public name is followed
 // at the origin's address, because viewers' requests for that name may arrive at this gateway. A Content-Encoding that is no
 // coding of the body (aws-chunked, a charset) is ignored. A Last-Modified of the second in which the response was sent is ignored too,
-// because the next version may have it as well: there the ETag alone tells versions apart. If all addresses are ejected they are tried anyway, because a late
-// response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists, blocking
+// because the next version may have it as well: there the ETag alone tells versions apart. If all addresses are
+// ejected they are tried anyway, because a late response is better than an immediate refusal; a stale copy is then served without waiting.
+// Ordinary playlists, blocking
 // reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
 // stored holds its connection for as long as its viewer reads. A request for bytes=0-, which ffmpeg always sends, is a request for
 // the whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever the directives,
