@@ -120,7 +120,7 @@ func TestNode_ServeAdmin_ManyConnections(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- n.serveAdmin(ctx, on) }()
 		var closed atomic.Int32
-		for range 2000 {
+		for range 5000 {
 			c, err := on.Dial(t.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
@@ -133,7 +133,7 @@ func TestNode_ServeAdmin_ManyConnections(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := closed.Load(); got != 1000 {
-			t.Errorf("%d of 2000 connections are closed, want all but 1000", got)
+			t.Errorf("%d of 5000 connections are closed, want all but 4000", got)
 		}
 		resp, err := on.Client(t).Get("http://node/health")
 		if err != nil {

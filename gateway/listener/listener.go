@@ -26,8 +26,8 @@ const (
 	maxConnectionsPerAddress = "limits.max_connections_per_address"
 )
 
-// maxPrivate is how many connections a listener may have that is not for viewers: far more than operators' pages, scrapes and proxies.
-const maxPrivate = 1000
+// maxPrivate is how many connections a listener may have that is not for viewers: far more than operators' pages, scrapes and the workers of proxies.
+const maxPrivate = 4000
 
 // Options are what a listener needs besides the connections.
 type Options struct {

@@ -37,15 +37,14 @@
 // is not fetched elsewhere, because their paths need not be those of another server. A redirect to a public name is followed
 // at the origin's address, because viewers' requests for that name may arrive at this gateway. A Content-Encoding that is no
 // coding of the body (aws-chunked, a charset) is ignored. A Last-Modified of the second in which the response was sent is ignored too,
-// because the next version may have it as well: there the ETag alone tells versions apart. If all addresses are
-// ejected they are tried anyway, because a late response is better than an immediate refusal; a stale copy is then served without waiting.
-// Ordinary playlists, blocking
-// reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
-// stored holds its connection for as long as its viewer reads. A request for bytes=0-, which ffmpeg always sends, is a request for
-// the whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever the directives,
-// because players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored as the
-// playlist without them too. If the origin fails a reload for what it has already, a stale copy of the playlist without directives is the
-// answer. A reload that it refuses is asked for once more without them, because a packager whose numbers began anew refuses all others.
+// because the next version may have it as well: there the ETag alone tells versions apart. If all addresses are ejected they are tried
+// anyway, because a late response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists,
+// blocking reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
+// stored holds its connection for as long as its viewer reads. A request for bytes=0-, which ffmpeg always sends, is a request for the
+// whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever the directives, because
+// players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored as the playlist without
+// them too. If the origin fails a reload for what it has already, a stale copy of the playlist without directives is the answer. A reload
+// that it refuses is asked for once more without them, because a packager whose numbers began anew refuses all others.
 //
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before

@@ -18,7 +18,7 @@
 //   - Every check of an HTTP request gets an answer, also in an outage and after a panic. An error would leave the decision
 //     to Envoy's failure_mode_allow, which knows neither viewers nor policies. So a denial has the code PermissionDenied
 //     whatever its status, because some versions of Envoy took other codes for failures.
-//   - At most 1,000 connections are open, and one without checks is closed after ten minutes.
+//   - At most 4,000 connections are open, and one without checks is closed after ten minutes.
 //   - Only listed networks may ask (routes[].edge.networks), by the address of the connection.
 //
 // Decided: the gRPC health service answers as well, so that Envoy's health checks see a node that drains. A panic ends one

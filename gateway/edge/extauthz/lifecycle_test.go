@@ -305,7 +305,7 @@ func TestServer_Run_Connections(t *testing.T) {
 		}})
 		r.check(t, playlist())
 		var silent []net.Conn
-		for range 1500 {
+		for range 4500 {
 			c, err := network.Dial(t.Context(), "", "")
 			if err != nil {
 				t.Fatal(err)
@@ -314,7 +314,7 @@ func TestServer_Run_Connections(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := refused.Load(); got != 501 {
-			t.Errorf("%d connections are refused, want all but 1000", got)
+			t.Errorf("%d connections are refused, want all but 4000", got)
 		}
 		r.check(t, playlist())
 		for _, c := range silent {
