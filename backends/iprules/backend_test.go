@@ -173,6 +173,28 @@ func TestConfig_Validate(t *testing.T) {
 	}
 }
 
+func TestConfig_Warnings_RuleNeverReached(t *testing.T) {
+	t.Parallel()
+	for rules, want := range map[string]string{
+		"allow 10.0.0.0/8,deny all":                               "",
+		"allow 10.1.0.0/16,deny 10.0.0.0/8":                       "",
+		"deny 10.0.0.0/8,deny 10.1.0.0/16":                        "",
+		"deny 0.0.0.0/0,allow 2001:db8::/32":                      "",
+		"allow 10.0.0.0/8,allow 10.1.0.0/16,wrong":                "",
+		"deny 10.0.0.0/8,allow 10.1.0.0/16":                       `rules[1]: "allow 10.1.0.0/16" is never reached: rules[0], "deny 10.0.0.0/8", decides before it on all that it matches; put it first`,
+		"pass 2001:db8::/32,deny 2001:db8::1":                     `rules[1]: "deny 2001:db8::1" is never reached: rules[0], "pass 2001:db8::/32", decides`,
+		"allow 10.0.0.7,deny 10.0.0.7":                            `rules[1]: "deny 10.0.0.7" is never reached: rules[0], "allow 10.0.0.7", decides`,
+		"allow all,deny 10.0.0.7":                                 `rules[1]: "deny 10.0.0.7" is never reached: rules[0], "allow all", decides`,
+		"deny all,allow all":                                      `rules[1]: "allow all" is never reached: rules[0], "deny all", decides`,
+		"allow 10.0.0.0/8,deny 192.0.2.7,allow all,deny 10.1.1.1": `rules[3]: "deny 10.1.1.1" is never reached: rules[0], "allow 10.0.0.0/8", decides`,
+	} {
+		err := Config{Rules: strings.Split(rules, ",")}.Warnings()
+		if (err == nil) != (want == "") || err != nil && (!strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n")) {
+			t.Errorf("%s: got %v, want %q", rules, err, want)
+		}
+	}
+}
+
 func TestConfig_UnmarshalYAML(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("testdata/full.yaml")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,29 @@ func TestSettings_AnswerDeadline_LongestOfMembers(t *testing.T) {
 	}
 	if err := (compositeSettings{AnswerDeadline: -1, RecheckRate: 1}).Validate(); err == nil || !strings.HasPrefix(err.Error(), "answer_deadline: -1ns") {
 		t.Errorf("got %v, want an error that begins with answer_deadline: -1ns", err)
+	}
+}
+
+// TestSettings_ValidateTokenPolicies: a policy for tokens that never expire has no effect.
+func TestSettings_ValidateTokenPolicies(t *testing.T) {
+	t.Parallel()
+	const remote, says = `kind: httprequest, address: "http://127.0.0.1:9/", on_expired_token: deny`, `backends.portal.on_expired_token: deny has no effect, as token_life`
+	for name, test := range map[string]struct{ backends, says string }{
+		"tokens that last":            {"portal: { " + remote + " }", says + " is 0s"},
+		"tokens that expire":          {"portal: { " + remote + ", token_life: 1h }", ""},
+		"tokens of the kind's own":    {`portal: { kind: ministra, address: "http://127.0.0.1:9/", on_expired_token: deny }`, ""},
+		"the default":                 {`portal: { kind: httprequest, address: "http://127.0.0.1:9/", on_expired_token: keep }`, ""},
+		"members' tokens that last":   {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: iprules, rules: [ allow all ] }", says + " of its members is 0s"},
+		"members' tokens that expire": {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: smarty, address: \"http://127.0.0.1:9/\" }", ""},
+		"a member of itself":          {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: any, backends: [ portal ] }", "has it as a member"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := config.Parse("usher.yaml", []byte(checkSettings("  "+test.backends+"\n")), defaultSettings(), config.Environment{})
+			if (err == nil) != (test.says == "") || !strings.Contains(fmt.Sprint(err), test.says) {
+				t.Errorf("got %v, want %q", err, test.says)
+			}
+		})
 	}
 }
 

@@ -155,6 +155,26 @@ func (s *settings) validateMembers() error {
 			}
 		}
 	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return s.validateTokenPolicies()
+}
+
+// validateTokenPolicies finds what holds for expired tokens where none expires. No backend has itself as a member.
+func (s *settings) validateTokenPolicies() error {
+	var errs []error
+	for _, name := range s.backendNames() {
+		b, whose := s.Backends[name], ""
+		policy := b.rules().ExpiredToken
+		if policy == 0 || s.tokenTTL(name) > 0 {
+			continue
+		}
+		if b.members() != nil {
+			whose = " of its members"
+		}
+		errs = append(errs, fmt.Errorf("backends.%s.on_expired_token: %s has no effect, as token_life%s is 0s, for ever", name, policy, whose))
+	}
 	return errors.Join(errs...)
 }
 
