@@ -238,10 +238,11 @@ func TestConfig_UnmarshalYAML(t *testing.T) {
 		t.Fatalf("read the config: %v", err)
 	}
 	want := Config{HTTP: httpbackend.Config{
-		Address:  "https://auth.example.com/check?site=1",
-		Headers:  map[string]setting.Secret{"X-Api-Key": "s3cret"},
-		Preset:   httpbackend.PresetFlussonic,
-		Statuses: httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
+		Address:   "https://auth.example.com/check?site=1",
+		Headers:   map[string]setting.Secret{"X-Api-Key": "s3cret"},
+		Preset:    httpbackend.PresetFlussonic,
+		Statuses:  httpbackend.Statuses{"404": httpbackend.OutcomeDeny, "5xx": httpbackend.OutcomeFailure},
+		Redirects: httpbackend.RedirectsFollow,
 
 		DialTimeout: 300 * time.Millisecond, TLSTimeout: time.Second, IdleTimeout: 30 * time.Second,
 		MaxConnectionAge: 5 * time.Minute, MaxResponseHeaderSize: 8192, MaxBodySize: 1024,
