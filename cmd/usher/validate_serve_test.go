@@ -52,9 +52,6 @@ func TestValidate_WhatServeRefuses_Refused(t *testing.T) {
 		"a certificate for Envoy that is missing": {
 			local, "ext_authz: { listen: '127.0.0.1:0', tls: { cert_file: /nowhere.pem, key_file: /nowhere.key } }", ":9:44: ext_authz.tls.cert_file: ",
 		},
-		"a certificate for Envoy without a listener": {
-			local, "ext_authz: { tls: { cert_file: /nowhere.pem, key_file: /nowhere.key } }", ":9:14: ext_authz.tls: is for listen, which is not set",
-		},
 		"an authority of Redis that is missing": {
 			local, redis + "addresses: [ '10.0.0.9:6379' ], tls: { enabled: true, ca_file: /nowhere.pem } } }", ":9:133: cluster.redis.tls.ca_file: open /nowhere.pem",
 		},

@@ -25,8 +25,5 @@ func (c Config) Validate() error {
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		errs = append(errs, errors.New("tls: certificate and key go together; one of them is missing"))
 	}
-	if c.Listen == "" && c.TLS != (gateway.TLSConfig{}) {
-		errs = append(errs, errors.New("tls: is for listen, which is not set"))
-	}
 	return errors.Join(errs...)
 }
