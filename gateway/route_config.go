@@ -182,14 +182,14 @@ func (r RouteConfig) validateRequired(key, ticketParameter string) error {
 	return errors.Join(errs...)
 }
 
-// validateHeaders finds credentials that no backend would get: what is no header field, belongs to a connection, or is Usher's own.
+// validateHeaders finds credentials that no backend would get: what is no header field, or belongs to a connection.
 func (r RouteConfig) validateHeaders(key string) error {
 	var errs []error
 	for i, name := range r.CredentialHeaders {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
 			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q is no name of a header field", key, i, name))
-		case setting.IsReservedHeader(name), strings.EqualFold(name, "User-Agent"):
+		case setting.IsConnectionHeader(name), strings.EqualFold(name, "User-Agent"):
 			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q never reaches a backend as the viewer sent it: Usher or the connection sets it; "+
 				"want a field that only viewers send", key, i, name))
 		}

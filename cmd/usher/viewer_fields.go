@@ -34,7 +34,30 @@ func (s *settings) validateViewerFields() error {
 			}
 		}
 	}
+	return errors.Join(append(errs, s.validateReserved())...)
+}
+
+// validateReserved finds credentials with the names of Usher's own header fields. A middleware would take them for those and gets none, so
+// that another backend of the route must read them.
+func (s *settings) validateReserved() error {
+	var errs []error
+	for i, r := range s.Gateway.Routes {
+		for j, name := range r.CredentialHeaders {
+			if setting.IsReservedHeader(name) && !setting.IsConnectionHeader(name) && !s.readsHeader(i, name) {
+				errs = append(errs, fmt.Errorf("routes[%d].credential_headers[%d]: %q reaches no backend of the route: a middleware would take it for "+
+					"Usher's own; want a field that only viewers send", i, j, name))
+			}
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// readsHeader reports whether a setting of one of the route's backends names the header field.
+func (s *settings) readsHeader(route int, name string) bool {
+	return slices.ContainsFunc(s.backendNames(), func(backend string) bool {
+		return slices.Contains(s.routesOf(backend), route) &&
+			slices.ContainsFunc(s.Backends[backend].viewerFields(), func(f setting.ViewerField) bool { return strings.EqualFold(f.Header, name) })
+	})
 }
 
 // validateCredentials finds routes that pass none of its credentials on to a backend. Beside other members of a composite it is enough

@@ -14,6 +14,7 @@ func TestSettings_ValidateViewerFields(t *testing.T) {
 	const (
 		bySecret   = "algorithms: [ HS256 ], secret: 7f3a9c1e5b8d20467f3a9c1e5b8d2046"
 		byHeader   = "portal: { kind: jwt, parameter: '', header: X-Token, " + bySecret + " }"
+		byOwn      = "portal: { kind: jwt, parameter: '', header: X-Session-Token, " + bySecret + " }"
 		byEither   = "portal: { kind: jwt, header: X-Token, " + bySecret + " }"
 		byTicket   = "portal: { kind: jwt, parameter: ticket, " + bySecret + " }"
 		byKey      = "portal: { kind: jwt, parameter: key, " + bySecret + " }"
@@ -38,6 +39,7 @@ func TestSettings_ValidateViewerFields(t *testing.T) {
 
 		nobody    = `routes[0].backend: "portal" allows nobody here, as the route passes no credentials on to it; want `
 		notPassed = " has no effect, as no route that uses it passes "
+		reserved  = `routes[0].credential_headers[1]: "X-Session-Token" reaches no backend of the route`
 	)
 	for name, test := range map[string]struct{ backends, route, says string }{
 		"a token in a header":             {byHeader, play, nobody + "X-Token in credential_headers, as backends.portal.header says"},
@@ -83,6 +85,10 @@ func TestSettings_ValidateViewerFields(t *testing.T) {
 		"a signed header of the address":           {signsUser, play, ""},
 		"who may send a stream, by what passes":    {byKey + beside, publish, ""},
 		"who may send a stream, by what does not":  {byKey + beside, publish + ", credentials: [ token ]", `routes[0].edge.publish_backend: "portal" allows nobody here`},
+		"a token in a header like Usher's own":     {byOwn, play + ", credential_headers: [ x-session-token ]", ""},
+		"a member's token in such a header":        {byOwn + inside, others + ", credential_headers: [ X-Session-Token ]", ""},
+		"such a header that nobody reads":          {byEither, play + ", credential_headers: [ X-Token, X-Session-Token ]", reserved},
+		"such a header before a middleware":        {flussonic, play + ", credential_headers: [ A, X-Session-Token ]", reserved},
 		"a token that is the backend's of another": {byKey + beside, others + ", credentials: [ token ]", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
