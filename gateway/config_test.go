@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -125,7 +126,10 @@ func TestConfig_Validate(t *testing.T) {
 			}, "\n"),
 		},
 		"pages, and an app": {func(c *Config) {
-			c.CORS.AllowedOrigins = []string{"http://tv.example.com:8080", "https://[2001:db8::1]:80", "capacitor://localhost"}
+			c.CORS.AllowedOrigins = []string{
+				"http://tv.example.com:8080", "https://[2001:db8::1]:80", "capacitor://localhost", "capacitor://localhost:80", "app://localhost:443",
+				"https://tv.example.com.", "http://tv.example.com.:8080",
+			}
 		}, ""},
 
 		"no origins": {
@@ -223,6 +227,9 @@ func TestConfig_Validate(t *testing.T) {
 		"media that nobody protects, by other names on one origin path": {unprotected(func(first, second *RouteConfig) {
 			first.Media = []PathMappingConfig{{"/media/{channel}/{a}/*", "/{a}/{channel}/*"}}
 			second.Media = []PathMappingConfig{{"/media/{channel}/{b}/*", "/{b}/{channel}/*"}}
+		}), ""},
+		"media that nobody protects, at the path of a route": {unprotected(func(first, second *RouteConfig) {
+			first.Media, second.Media = nil, []PathMappingConfig{{Path: first.Path}}
 		}), ""},
 		"media that nobody protects, of another origin": {
 			unprotected(func(_, second *RouteConfig) { second.Origin = "o2" }),
@@ -427,6 +434,13 @@ func TestWithoutUser(t *testing.T) {
 func TestConfig_RenamedRoutes(t *testing.T) {
 	t.Parallel()
 	check := &edge.Config{Dialect: edge.Envoy, ViewerPath: "/live/{channel}/*"}
+	asked := func(networks ...string) *edge.Config {
+		c := *check
+		for _, n := range networks {
+			c.Networks = append(c.Networks, netip.MustParsePrefix(n))
+		}
+		return &c
+	}
 	for name, test := range map[string]struct {
 		before, after []RouteConfig
 		want          string
@@ -439,6 +453,15 @@ func TestConfig_RenamedRoutes(t *testing.T) {
 		"names swapped": {[]RouteConfig{{Name: "a", Path: "/p"}, {Name: "b", Path: "/q"}}, []RouteConfig{{Name: "b", Path: "/p"}, {Name: "a", Path: "/q"}}, "routes[0].name: changed from a to b, "},
 		"another path":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/q"}}, ""},
 		"another host":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"tv.example.com"}}}, ""},
+		"other hosts' order": {
+			[]RouteConfig{{Name: "a", Path: "/p", Hosts: []string{"a.tv", "b.tv"}}}, []RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"B.tv", "a.tv"}}},
+			"routes[0].name: changed from a to b, ",
+		},
+		"edges' names swapped": {
+			[]RouteConfig{{Name: "a", Edge: asked("192.0.2.1/32", "192.0.2.2/32")}, {Name: "b", Edge: asked("192.0.2.3/32")}},
+			[]RouteConfig{{Name: "b", Edge: asked("192.0.2.2/32", "192.0.2.1/32")}, {Name: "a", Edge: asked("192.0.2.3/32")}},
+			"routes[0].name: changed from a to b, ",
+		},
 		"one beside it": {[]RouteConfig{{Name: "a", Edge: check}}, []RouteConfig{{Name: "b", Edge: check}, {Name: "a", Edge: check}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -80,16 +80,20 @@ func sentByBrowsers(origin string) string {
 		return ""
 	}
 	host := u.Host
-	if name, err := idna.Lookup.ToASCII(u.Hostname()); err == nil { // an address fails, and a name with _, which stay as they are
+	name, err := idna.Lookup.ToASCII(u.Hostname())
+	if err == nil { // an address fails, and a name with _, which stay as they are
 		host = strings.Replace(host, u.Hostname(), name, 1)
 	}
 	scheme := "http"
-	if u.Scheme == "https" {
+	if u.Scheme == "https" || u.Scheme != "http" && u.Port() == "80" { // which is an app's usual port no more than any other
 		scheme = "https"
 	}
 	sent, isHost := strings.CutPrefix(upstream.Canonical(scheme, host), scheme)
 	if !isHost {
 		return ""
+	}
+	if plain, isDotted := strings.CutSuffix(name, "."); isDotted { // browsers send the dot of a name that ends in one
+		sent = strings.Replace(sent, plain, name, 1)
 	}
 	return u.Scheme + sent
 }

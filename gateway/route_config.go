@@ -316,7 +316,7 @@ func (r RouteConfig) hasPattern(p PathMappingConfig) bool {
 // servesAlike reports whether the route serves another route's media as that would: without a ticket, and from the same place.
 func (r RouteConfig) servesAlike(other RouteConfig, media PathMappingConfig) bool {
 	return r.TicketIn == hls.TicketInNone && other.TicketIn == hls.TicketInNone && r.Origin == other.Origin &&
-		slices.ContainsFunc(r.Media, func(own PathMappingConfig) bool {
+		slices.ContainsFunc(r.pathMappings(), func(own PathMappingConfig) bool {
 			return own.matched() == media.matched() && own.fetched() == media.fetched()
 		})
 }
@@ -346,13 +346,13 @@ func (r RouteConfig) name() string {
 	}
 }
 
-// RenamedRoutes returns an error for each route that has the paths and hosts of one before under another name: all tickets of its viewers
-// are for the name before.
+// RenamedRoutes returns an error for each route that has the place of one before under another name: all tickets of its viewers are for the
+// name before.
 func (c Config) RenamedRoutes(before Config) error {
 	var errs []error
 	for i, r := range c.Routes {
 		for _, old := range before.Routes {
-			if !old.isInPlaceOf(r) || before.hasInPlaceOf(r, r.name()) || c.hasInPlaceOf(old, old.name()) {
+			if old.place() != r.place() || before.hasInPlaceOf(r, r.name()) || c.hasInPlaceOf(old, old.name()) {
 				continue
 			}
 			errs = append(errs, fmt.Errorf("routes[%d].name: changed from %s to %s, which ends all tickets of the route and needs a restart; "+
@@ -362,13 +362,23 @@ func (c Config) RenamedRoutes(before Config) error {
 	return errors.Join(errs...)
 }
 
-// hasInPlaceOf reports whether there is a route of that name with the paths and hosts of another one.
+// hasInPlaceOf reports whether there is a route of that name with the place of another one.
 func (c Config) hasInPlaceOf(other RouteConfig, name string) bool {
-	return slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.name() == name && r.isInPlaceOf(other) })
+	return slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.name() == name && r.place() == other.place() })
 }
 
-func (r RouteConfig) isInPlaceOf(other RouteConfig) bool {
-	return r.Path == other.Path && r.viewerPath() == other.viewerPath() && slices.Equal(r.Hosts, other.Hosts)
+// place returns which requests the route is for, whatever the order in which its settings name them: its paths, its hosts, and the networks
+// of its edges.
+func (r RouteConfig) place() string {
+	hosts, networks := strings.Fields(strings.ToLower(strings.Join(r.Hosts, " "))), []string(nil)
+	if r.Edge != nil {
+		for _, n := range r.Edge.Networks {
+			networks = append(networks, n.String())
+		}
+	}
+	slices.Sort(hosts)
+	slices.Sort(networks)
+	return fmt.Sprint(r.Path, " ", r.viewerPath(), " ", slices.Compact(hosts), slices.Compact(networks))
 }
 
 // viewerPath returns the pattern of viewers' paths.
