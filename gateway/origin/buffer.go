@@ -157,7 +157,9 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	}
 	if !b.isPassThrough && (b.size > int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
 		b.isPassThrough = true
-		f.conn.moveTo(classLarge) // without room there it stays: a body that viewers already read is not broken off for that
+		if !f.conn.becomeLarge() {
+			return nil, errNoConn
+		}
 	}
 	if b.isPassThrough {
 		if err := f.waitForRoom(timeout); err != nil {

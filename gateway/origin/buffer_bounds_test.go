@@ -315,7 +315,7 @@ func TestFetch_NextSpace_Bounds(t *testing.T) {
 		c := newSmallCache(t)
 		addr := newAddress(mustURL(t, "http://a"), 1, false)
 		addr.connSlots[classMedia] <- struct{}{}
-		f := &fetch{cache: c, ctx: t.Context(), conn: &connSlot{addr, classMedia}}
+		f := &fetch{cache: c, ctx: t.Context(), conn: &connSlot{addr: addr, class: classMedia}}
 		f.body = *newChunks(c, nil)
 		f.body.size, f.body.isDecoded = test.size, test.isDecoded
 		if f.body.size > 0 { // the last chunk is full and all others are read

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -108,7 +109,8 @@ func TestFetch_PassThrough_LateReaderStartsOwnFetch(t *testing.T) {
 }
 
 // TestFetch_PassThrough_SegmentsNotHeldUp has viewers of films that are not stored read nothing. Segments are fetched beside as
-// many of them as one address takes, and one film more is refused by the setting's name, unless nobody knows how large it is.
+// many of them as one address takes, and one film more is refused by the setting's name. If nobody knew how large it is, it is broken off,
+// once such films hold half of the connections of segments.
 func TestFetch_PassThrough_SegmentsNotHeldUp(t *testing.T) {
 	t.Parallel()
 	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
@@ -118,7 +120,7 @@ func TestFetch_PassThrough_SegmentsNotHeldUp(t *testing.T) {
 				film, _ := serveLargeBody(randomBody(4<<20), declared)
 				segment := randomBody(1000)
 				network := newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
-					if r.URL.Path == "/seg.ts" {
+					if strings.HasPrefix(r.URL.Path, "/seg") {
 						_, _ = w.Write(segment)
 						return
 					}
@@ -140,7 +142,21 @@ func TestFetch_PassThrough_SegmentsNotHeldUp(t *testing.T) {
 				if isRefused := overload != nil && overload.Setting == "fetch.max_conns"; isRefused != declared {
 					t.Errorf("the third film: got %v", err)
 				}
-				_ = third.Close()
+				defer third.Close()
+				synctest.Wait()
+				if !declared {
+					fourth, err := o.Media(t.Context(), Request{Path: "/film3.mp4"})
+					if err != nil {
+						t.Fatal(err)
+					}
+					_, err = io.ReadAll(&fourth)
+					_ = fourth.Close()
+					if overload, _ := errors.AsType[*backends.Overload](err); overload == nil || overload.Setting != "fetch.max_conns" {
+						t.Errorf("the fourth film: got %v", err)
+					}
+				}
+				_, got = mustMedia(t, o, Request{Path: "/seg2.ts"})
+				requireSameBytes(t, []byte(got), segment)
 			})
 		})
 	}

@@ -25,6 +25,8 @@ var (
 	// ErrClosed means that the origin was closed before or during the fetch.
 	ErrClosed = errors.New("origin closed")
 
+	// errNoConn ends a body that turned out to be large when too many such hold connections of media.
+	errNoConn    = errors.New("too many large bodies")
 	errAbandoned = errors.New("fetch abandoned: no reader is left")
 	errRedirect  = errors.New("redirect refused")
 	errMalformed = errors.New("malformed response")

@@ -22,6 +22,8 @@ type address struct {
 	// sendsHeaders reports that requests have the origin's header fields.
 	sendsHeaders bool
 	connSlots    [fetchClassCount]chan struct{}
+	// unmoved are the slots of media that pass through although there was no room among classLarge: half of classMedia at most.
+	unmoved chan struct{}
 	// ejectedUntil is until when the address is ejected, in the cache's time; 0 means that it is not.
 	ejectedUntil atomic.Int64
 	// lastResponse is when the address last responded to any fetch, in the cache's time.
@@ -41,7 +43,7 @@ type channelFailure struct {
 }
 
 func newAddress(u *url.URL, maxConns int, sendsHeaders bool) *address {
-	addr := &address{url: u, sendsHeaders: sendsHeaders, failing: make(map[string]channelFailure)}
+	addr := &address{url: u, sendsHeaders: sendsHeaders, failing: make(map[string]channelFailure), unmoved: make(chan struct{}, maxConns/2)}
 	for c := range addr.connSlots {
 		addr.connSlots[c] = make(chan struct{}, maxConns)
 	}
@@ -59,9 +61,16 @@ func (addr *address) isEjected(now int64) bool { return now < addr.ejectedUntil.
 type connSlot struct {
 	addr  *address
 	class fetchClass
+	// isUnmoved reports that it is one of the address's unmoved.
+	isUnmoved bool
 }
 
-func (s *connSlot) release() { <-s.addr.connSlots[s.class] }
+func (s *connSlot) release() {
+	<-s.addr.connSlots[s.class]
+	if s.isUnmoved {
+		<-s.addr.unmoved
+	}
+}
 
 // moveTo makes it one of another class, and reports whether there was room.
 func (s *connSlot) moveTo(c fetchClass) bool {
@@ -75,10 +84,24 @@ func (s *connSlot) moveTo(c fetchClass) bool {
 	}
 }
 
+// becomeLarge makes it one of large media, of its own class if need be, and reports whether there was room.
+func (s *connSlot) becomeLarge() bool {
+	if s.moveTo(classLarge) {
+		return true
+	}
+	select {
+	case s.addr.unmoved <- struct{}{}:
+		s.isUnmoved = true
+		return true
+	default:
+		return false
+	}
+}
+
 // acquireConn waits for a free connection slot, which the caller releases. It returns a *backends.Overload if too many fetches
 // wait or the wait takes too long.
 func (o *Origin) acquireConn(ctx context.Context, addr *address, c fetchClass) (*connSlot, error) {
-	slots, slot := addr.connSlots[c], &connSlot{addr, c}
+	slots, slot := addr.connSlots[c], &connSlot{addr: addr, class: c}
 	select {
 	case slots <- struct{}{}:
 		return slot, nil

@@ -252,8 +252,11 @@ func (o *Origin) bodyError(f *fetch, a *response, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
 	}
-	if errors.Is(err, ErrTooLarge) {
+	switch {
+	case errors.Is(err, ErrTooLarge):
 		return fmt.Errorf("fetch from origin %q: %w", o.name, err)
+	case errors.Is(err, errNoConn):
+		return o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
 	}
 	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err), URL: a.url()}
 }
