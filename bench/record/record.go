@@ -65,10 +65,10 @@ type Recorder struct {
 // line is a value over time.
 type line struct {
 	unit string
-	// isCount says that current is a sum, which a tick makes a rate; isRate, that it is a sum of rates.
-	isCount, isRate bool
-	current         *float64 // of the current second
-	values          []*float64
+	// isCount says that current is a sum, which a tick makes a rate.
+	isCount bool
+	current *float64 // of the current second
+	values  []*float64
 }
 
 // shard holds requests of the current second.
@@ -144,12 +144,12 @@ func (r *Recorder) addLocked(name string, n float64) {
 }
 
 // Grown adds to a total what a counter that is read elsewhere has grown by in that time, which need not be a second. Counters of many
-// processes may have one name. A time of zero is that of a first reading, and has no rate.
+// processes may have one name. A time of zero is that of a first reading, and has no rate. In a second without a reading the rate is not
+// known.
 func (r *Recorder) Grown(name string, n float64, over time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.lineLocked(name, "1/s")
-	l.isRate = true
 	if l.current == nil {
 		l.current = new(float64)
 	}
@@ -261,7 +261,7 @@ func (r *Recorder) Tick(now time.Time) Snapshot {
 			snapshot.Values[name] = *l.current
 		}
 		l.current = nil
-		if l.isCount || l.isRate {
+		if l.isCount {
 			l.current = new(float64) // nothing more is a rate of zero, not an unknown one
 		}
 	}

@@ -12,6 +12,7 @@
 //   - A fault that has ended leaves no trace but in the servers' memory.
 //   - A server that ends without a fault is reported by [Rig.Died], with what it wrote.
 //   - A fault that needs a server that the rig does not have is refused with the server's name before anything is measured.
+//   - What nodes say of themselves is summed over all of them, or not known: a node that says nothing is no node that counted nothing.
 //
 // Decided: origin, middleware and collector run in the harness, so that the middleware's own count of its calls is exact and a fault begins at
 // once. None records requests.

@@ -2,8 +2,11 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+
+	"usher/bench/result"
 )
 
 // External are servers that the operator runs, and what the harness may run for them.
@@ -33,6 +36,11 @@ func (e External) Start(ctx context.Context, o Options) (_ *Rig, err error) {
 			return nil, fmt.Errorf("--pid=%d: no such process", pid)
 		}
 	}
+	for _, url := range e.Metrics {
+		if err := e.checkMetrics(ctx, url); err != nil {
+			return nil, err
+		}
+	}
 	if e.Middleware != "" {
 		if err := g.startMiddleware(e.Middleware); err != nil {
 			return nil, fmt.Errorf("--middleware=%s: %w", e.Middleware, err)
@@ -44,4 +52,33 @@ func (e External) Start(ctx context.Context, o Options) (_ *Rig, err error) {
 		}
 	}
 	return g, nil
+}
+
+// checkMetrics reports metrics that are none of Usher's, or that nobody may read.
+func (e *External) checkMetrics(ctx context.Context, url string) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if _, err := readMetrics(ctx, url, e.Token); err != nil {
+		return fmt.Errorf("--metrics=%s: %s", result.HideCredentials(url), result.HideCredentials(err.Error()))
+	}
+	return nil
+}
+
+// errUnasked is wrapped by Unasked's error.
+var errUnasked = errors.New("no server of yours asked it")
+
+// Unasked returns an error if the operator's servers have asked nothing of a server that the harness runs for them: what it counts, and
+// its faults, then say nothing of theirs.
+func (g *Rig) Unasked() error {
+	if g.external == nil {
+		return nil
+	}
+	var errs []error
+	if g.Middleware != nil && g.Middleware.Calls() == 0 {
+		errs = append(errs, fmt.Errorf("--middleware=%s: %w", g.external.Middleware, errUnasked))
+	}
+	if g.origin != nil && g.fetches.Load() == 0 {
+		errs = append(errs, fmt.Errorf("--origin=%s: %w", g.external.Origin, errUnasked))
+	}
+	return errors.Join(errs...)
 }

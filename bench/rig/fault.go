@@ -122,10 +122,7 @@ func (g *Rig) nodeFault(kind, which string) (begin, error) {
 			return n.Start, nil
 		}, nil
 	case "stop":
-		return func(context.Context) (func(context.Context) error, error) {
-			p := n.running()
-			return func(context.Context) error { return p.Signal(syscall.SIGCONT) }, p.Signal(syscall.SIGSTOP)
-		}, nil
+		return func(context.Context) (func(context.Context) error, error) { return n.stop() }, nil
 	}
 	return nil, ErrUnknownFault
 }
@@ -159,10 +156,7 @@ func (g *Rig) redisFault(kind string) (begin, error) {
 	r := g.redis
 	switch kind {
 	case "freeze":
-		return func(context.Context) (func(context.Context) error, error) {
-			p := r.running()
-			return func(context.Context) error { return p.Signal(syscall.SIGCONT) }, p.Signal(syscall.SIGSTOP)
-		}, nil
+		return func(context.Context) (func(context.Context) error, error) { return r.stop() }, nil
 	case "kill":
 		return func(context.Context) (func(context.Context) error, error) {
 			p := r.end()
@@ -255,6 +249,7 @@ func (g *Rig) originFault(kind, argument string) (begin, error) {
 // breakOrigin puts the fault in force before the origin.
 func (g *Rig) breakOrigin(origin http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		g.fetches.Add(1)
 		f := g.fault.Load()
 		if f == nil {
 			origin.ServeHTTP(w, r)

@@ -84,6 +84,26 @@ func (s *sample) parseLabels(text string) (rest string, err error) {
 	}
 }
 
+// errNoMetrics is wrapped by readMetrics' error for a page that no node of Usher wrote.
+var errNoMetrics = errors.New("no metrics of Usher")
+
+// readMetrics reads a node's metrics.
+func readMetrics(ctx context.Context, url, token string) ([]sample, error) {
+	const prefix = "usher_"
+	text, status, err := get(ctx, url, token)
+	if err != nil {
+		return nil, err
+	}
+	if status != http.StatusOK {
+		return nil, fmt.Errorf("%w: status %d", errNoMetrics, status)
+	}
+	samples, err := parseMetrics(text, prefix)
+	if err == nil && len(samples) == 0 {
+		err = fmt.Errorf("%w: no line of it begins with %s", errNoMetrics, prefix)
+	}
+	return samples, err
+}
+
 // get fetches a URL over a connection of its own, with a bearer token unless it is empty.
 func get(ctx context.Context, url, token string) (body []byte, status int, err error) {
 	const largest = 16 << 20

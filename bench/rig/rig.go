@@ -68,6 +68,7 @@ type Rig struct {
 	folder    string
 	origin    *http.Server
 	fault     atomic.Pointer[originFault]
+	fetches   atomic.Int64 // requests to the origin
 	redis     *redis
 	collector *backendtest.Server
 	peer      *peers.Peer

@@ -268,6 +268,97 @@ func TestExternal_Start_Errors(t *testing.T) {
 	}
 }
 
+// serveMetrics serves a text as metrics, to those with the token alone.
+func serveMetrics(t *testing.T, text string, isDown *atomic.Bool) string {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer secret" || isDown.Load() {
+			http.Error(w, text, http.StatusUnauthorized)
+			return
+		}
+		_, _ = w.Write([]byte(text))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// TestExternal_Start_MetricsOfAnother refuses pages that say nothing of a node of Usher, before anything is measured.
+func TestExternal_Start_MetricsOfAnother(t *testing.T) {
+	var isDown atomic.Bool
+	good, other := serveMetrics(t, "usher_free_rides_total 0\n", &isDown), serveMetrics(t, "go_goroutines 7\n", &isDown)
+	for name, tt := range map[string]struct {
+		e    External
+		want string
+	}{
+		"another server's":        {External{Metrics: []string{good, other}, Token: "secret"}, "--metrics=" + other + ": no metrics of Usher: no line of it begins with usher_"},
+		"without the right token": {External{Metrics: []string{good + "?key=abc"}, Token: "wrong"}, "--metrics=" + good + "?key=[hidden]: no metrics of Usher: status 401"},
+		"of no server":            {External{Metrics: []string{"http://127.0.0.1:1/"}}, "--metrics=http://127.0.0.1:1/: "},
+	} {
+		g, err := tt.e.Start(t.Context(), Options{})
+		if err == nil {
+			g.Close()
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "abc") {
+			t.Errorf("%s: %v, want %s…", name, err, tt.want)
+		}
+	}
+}
+
+// TestRig_Sample_NodeWithoutAnswer has one of two nodes answer nothing for a sample: the sums of both are unknown then, and what they
+// counted meanwhile is in the next one.
+func TestRig_Sample_NodeWithoutAnswer(t *testing.T) {
+	var isDown, never atomic.Bool
+	text := "usher_free_rides_total 5\nusher_sessions{state=\"allowed\"} 3\n"
+	e := External{Metrics: []string{serveMetrics(t, text, &never), serveMetrics(t, text, &isDown)}, Token: "secret"}
+	g, err := e.Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	r := record.New(time.Now())
+	for i := range 3 {
+		isDown.Store(i == 1)
+		g.Sample(t.Context(), r)
+		r.Tick(time.Now())
+	}
+	m := r.Finish(time.Now())
+	for _, l := range m.Series.Lines {
+		if l.Name != "sessions.allowed" && l.Name != "free_riders" {
+			continue
+		}
+		if l.Values[0] == nil || l.Values[1] != nil || l.Values[2] == nil {
+			t.Errorf("%s: %v; want the second value to be unknown", l.Name, l.Values)
+		}
+	}
+	if n := m.Counts["free_riders"]; n != 0 {
+		t.Errorf("%v free riders, want none beyond the first reading", n)
+	}
+	if want := "--metrics=" + e.Metrics[1] + " could not be read at times"; len(m.Notes) != 1 || !strings.HasPrefix(m.Notes[0], want) {
+		t.Errorf("notes %q, want %s…", m.Notes, want)
+	}
+}
+
+// TestRig_Unasked names the servers that the operator's asked nothing.
+func TestRig_Unasked(t *testing.T) {
+	g, err := External{Middleware: "127.0.0.1:0", Origin: "127.0.0.1:0"}.Start(t.Context(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	want := "--middleware=127.0.0.1:0: no server of yours asked it\n--origin=127.0.0.1:0: no server of yours asked it"
+	if err := g.Unasked(); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/single/ch1/index.m3u8", http.NoBody)
+	g.origin.Handler.ServeHTTP(httptest.NewRecorder(), request)
+	if _, _, err := get(t.Context(), g.Middleware.URL()+"/check?token=good", ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Unasked(); err != nil {
+		t.Errorf("%v after both were asked", err)
+	}
+}
+
 // BenchmarkRig_Middleware is what one call costs the harness, so that a reader knows when the middleware is the bottleneck.
 func BenchmarkRig_Middleware(b *testing.B) {
 	g := &Rig{}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net/http"
 	"os"
 	"runtime"
 	"strconv"
@@ -74,16 +73,7 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 	if g.Middleware != nil {
 		count("middleware.calls", "middleware", "calls", float64(g.Middleware.Calls()))
 	}
-	pages := g.scrape(ctx)
-	states := map[string]float64{"sessions.allowed": 0, "sessions.unverified": 0, "sessions.denied": 0, "sessions.pending": 0}
-	for _, page := range pages {
-		g.sampleNode(r, page, states)
-	}
-	if len(pages) > 0 {
-		for name, value := range states {
-			r.Gauge(name, "", value)
-		}
-	}
+	g.sampleNodes(ctx, r)
 	if a := g.attack.Load(); a != nil {
 		stats, name := a.Stats(), fmt.Sprintf("attack %p", a)
 		if _, isRead := g.sampler.read[name]; !isRead {
@@ -97,6 +87,22 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 	g.sampleProcesses(r)
 }
 
+// sampleNodes records what the nodes say of themselves. What they say is summed, and a sum without one of them would be wrong: without
+// it nothing is recorded, and the next sample has what was counted meanwhile.
+func (g *Rig) sampleNodes(ctx context.Context, r *record.Recorder) {
+	pages, isWhole := g.scrape(ctx, r)
+	if len(pages) == 0 || !isWhole {
+		return
+	}
+	states := map[string]float64{"sessions.allowed": 0, "sessions.unverified": 0, "sessions.denied": 0, "sessions.pending": 0}
+	for _, page := range pages {
+		g.sampleNode(r, page, states)
+	}
+	for name, value := range states {
+		r.Gauge(name, "", value)
+	}
+}
+
 // page is a node's metrics.
 type page struct {
 	name    string
@@ -104,12 +110,14 @@ type page struct {
 	samples []sample
 }
 
-// scrape reads the metrics of all nodes at once.
-func (g *Rig) scrape(ctx context.Context) []page {
+// scrape reads the metrics of all nodes at once. They are whole if each node answered that no fault keeps from it.
+func (g *Rig) scrape(ctx context.Context, r *record.Recorder) (pages []page, isWhole bool) {
 	sources := map[string]string{}
 	token := ""
 	for _, n := range g.Nodes {
-		sources[n.Name] = n.Admin + "/metrics"
+		if n.mustAnswer() {
+			sources[n.Name] = n.Admin + "/metrics"
+		}
 	}
 	if g.external != nil {
 		token = g.external.Token
@@ -118,25 +126,24 @@ func (g *Rig) scrape(ctx context.Context) []page {
 		}
 	}
 	var mu sync.Mutex
-	var all []page
 	var reading sync.WaitGroup
 	for name, url := range sources {
 		reading.Go(func() {
-			text, status, err := get(ctx, url, token)
-			if err != nil || status != http.StatusOK {
-				return
+			samples, err := readMetrics(ctx, url, token)
+			at := time.Now()
+			if err != nil && g.external != nil {
+				r.Note(fmt.Sprintf("--metrics=%s could not be read at times: what nodes say of themselves is not known of these", url))
 			}
-			samples, err := parseMetrics(text, "usher_")
 			if err != nil {
 				return
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			all = append(all, page{name, time.Now(), samples})
+			pages = append(pages, page{name, at, samples})
 		})
 	}
 	reading.Wait()
-	return all
+	return pages, len(pages) == len(sources)
 }
 
 // counters returns the counts of a result by the metrics that they are the sum of.

@@ -1,9 +1,11 @@
 package rig
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 
 	"usher/bench/process"
 )
@@ -12,8 +14,8 @@ import (
 type server struct {
 	mu      sync.Mutex
 	process *process.Process
-	// isDown says that the process is ended on purpose.
-	isDown bool
+	// isDown says that the process is ended on purpose, and isStopped that it is stopped so.
+	isDown, isStopped bool
 }
 
 func (s *server) running() *process.Process {
@@ -25,7 +27,29 @@ func (s *server) running() *process.Process {
 func (s *server) started(p *process.Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process, s.isDown = p, false
+	s.process, s.isDown, s.isStopped = p, false, false
+}
+
+// stop stops the process until resume, without its end.
+func (s *server) stop() (resume func(context.Context) error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.isStopped = true
+	p := s.process
+	return func(context.Context) error {
+		err := p.Signal(syscall.SIGCONT)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.isStopped = false
+		return err
+	}, p.Signal(syscall.SIGSTOP)
+}
+
+// mustAnswer reports whether no fault keeps the process from answering.
+func (s *server) mustAnswer() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.isDown && !s.isStopped
 }
 
 // end returns the process, whose end is from now on no death.

@@ -68,6 +68,10 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 			}
 		}
 	}
+	// Viewers whom the servers know from an earlier round may need no check in a later one.
+	if first := &targets[0]; !first.wasAsking && first.unasked != nil {
+		return run, fmt.Errorf("%s: %w", first.name, first.unasked)
+	}
 	return run, nil
 }
 
@@ -101,6 +105,7 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 	m = r.recorder.Finish(time.Now())
 	m.URL = strings.Join(config.Targets, ", ")
 	if err == nil {
+		t.addUnasked(&m, g.Unasked())
 		plan.addNotes(&m, hasPeers(targets))
 		if number == 0 || t.isUsher() {
 			plan.judge(&m, t.external != nil)

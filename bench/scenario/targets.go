@@ -22,6 +22,18 @@ type target struct {
 	external *rig.External
 	// path is where viewers play; empty: the scenario's.
 	path string
+	// unasked says which of the harness's servers the target asked nothing in its last round, and wasAsking that it asked all of them in
+	// one of the rounds.
+	unasked   error
+	wasAsking bool
+}
+
+// addUnasked notes which of the harness's servers the target asked nothing.
+func (t *target) addUnasked(m *result.Measurement, unasked error) {
+	t.unasked, t.wasAsking = unasked, t.wasAsking || unasked == nil
+	if unasked != nil {
+		m.Notes = append(m.Notes, unasked.Error())
+	}
 }
 
 // isUsher reports whether the harness starts nodes of Usher.

@@ -200,6 +200,20 @@ func TestRun_External_ExpectationFails(t *testing.T) {
 	}
 }
 
+// TestRun_Middleware_Unasked has the harness run a middleware that the server never asks: it proves nothing of that server.
+func TestRun_Middleware_Unasked(t *testing.T) {
+	var requests atomic.Int64
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	text := "shows: a\nviewers: 3\nfor: 3s\npath: /live/play/{channel}/index.m3u8\nexpect: [ max(middleware.calls) <= 1 ]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := runCmd{Scenario: file, Target: []string{hls(t, &requests)}, Middleware: "127.0.0.1:0", Out: t.TempDir()}
+	if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "--middleware=127.0.0.1:0: no server of yours asked it") {
+		t.Errorf("%v, want that the middleware was not asked", err)
+	}
+}
+
 // TestRun_Credentials_NotInReport gives credentials in every flag that takes one.
 func TestRun_Credentials_NotInReport(t *testing.T) {
 	folder := t.TempDir()
@@ -207,9 +221,11 @@ func TestRun_Credentials_NotInReport(t *testing.T) {
 	arguments := os.Args
 	os.Args = []string{"usher-bench", "run", "steady", "--token", secret, "--target=http://name:" + secret + "@127.0.0.1:1/?key=" + secret}
 	t.Cleanup(func() { os.Args = arguments })
+	metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("usher_free_rides_total 0\n")) }))
+	defer metrics.Close()
 	c := runCmd{
 		Scenario: "steady", Target: []string{"http://127.0.0.1:1"}, Token: secret, For: 3 * time.Second, Out: folder,
-		Metrics: []string{"http://127.0.0.1:1/metrics?key=" + secret}, Set: []string{"viewers=1", "path=/{channel}?token=" + secret},
+		Metrics: []string{metrics.URL + "/metrics?key=" + secret}, Set: []string{"viewers=1", "path=/{channel}?token=" + secret},
 	}
 	if err := c.Run(t.Context()); err == nil {
 		t.Fatal("a server that is not there passed")
