@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -342,55 +341,4 @@ func (r *Recorder) addWindowLocked(op Op, w *window) {
 		seconds := value.Seconds()
 		r.lineLocked("latency."+name+"."+op.String(), "s").current = &seconds
 	}
-}
-
-// partOfSecond is the shortest rest of a second that becomes a value of its own.
-const partOfSecond = 500 * time.Millisecond
-
-// Finish ends the measurement. The rest of the last second counts in the totals.
-func (r *Recorder) Finish(now time.Time) result.Measurement {
-	if r.rest(now) >= partOfSecond {
-		r.Tick(now)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.collectLocked() // what is left counts in the totals alone
-	m := result.Measurement{
-		Started: r.start, Seconds: now.Sub(r.start).Seconds(), Arrivals: r.arrivals, Operations: map[string]*result.Operation{},
-		Counts: map[string]float64{}, Faults: slices.Clone(r.faults), Notes: slices.Clone(r.notes),
-		Series: result.Series{Seconds: slices.Clone(r.seconds)},
-	}
-	m.Arrivals.Planned = uint64(r.totals["openings.planned"])
-	m.Arrivals.Started = uint64(r.totals["openings.started"])
-	m.Arrivals.Dropped = uint64(r.totals["openings.dropped"])
-	for op, o := range r.ops {
-		if o != nil {
-			m.Operations[Op(op).String()] = o
-		}
-	}
-	for name, total := range r.totals {
-		switch kind, _, _ := strings.Cut(name, "."); kind {
-		case "requests", "errors", "bytes", "openings": // the measurement holds them elsewhere
-		default:
-			m.Counts[name] = total
-		}
-	}
-	for i := range m.Faults {
-		if r.open[i] {
-			m.Faults[i].To = m.Seconds
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.lines)) {
-		m.Series.Lines = append(m.Series.Lines, result.Line{Name: name, Unit: r.lines[name].unit, Values: r.lines[name].values})
-	}
-	for _, name := range slices.Sorted(maps.Keys(r.process)) {
-		m.Processes = append(m.Processes, r.process[name])
-	}
-	return m
-}
-
-func (r *Recorder) rest(now time.Time) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return now.Sub(r.last)
 }

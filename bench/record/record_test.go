@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -96,14 +97,17 @@ func TestRecorder_Series(t *testing.T) {
 	}
 }
 
-// TestRecorder_ShortRest_CountsInTotals ends a measurement shortly after a tick.
-func TestRecorder_ShortRest_CountsInTotals(t *testing.T) {
+// TestRecorder_ShortRest_InLastSecond ends a measurement shortly after a tick.
+func TestRecorder_ShortRest_InLastSecond(t *testing.T) {
 	r := record.New(start)
 	r.Tick(at(1))
-	r.Request(record.Request{Op: record.Opening, Intended: at(1), Sent: at(1), End: at(1.1)})
+	r.Request(record.Request{Op: record.Opening, Intended: at(1), Sent: at(1), End: at(1.1), Failure: "no answer"})
 	m := r.Finish(at(1.2))
 	if got := m.Operations[result.Opening].Requests; got != 1 || len(m.Series.Seconds) != 1 {
 		t.Errorf("%d requests, %d seconds; want 1, 1", got, len(m.Series.Seconds))
+	}
+	if rate := values(&m, "errors.opening")[0] * m.Series.Seconds[0]; math.Abs(rate-1) > 1e-9 {
+		t.Errorf("%v errors in the last second, want the one behind it", rate)
 	}
 }
 

@@ -254,7 +254,7 @@ func (s *Scenario) phases(begun []result.Fault) map[string]phase {
 	add := func(name string, f result.Fault) {
 		phases[name] = phase{spans: append(phases[name].spans, [2]float64{f.From, f.To})}
 	}
-	quietEnd, after := end, 0.0
+	quietEnd, after := end+1, 0.0 // the last second may end a little later
 	planned := s.inOrder()
 	for i, f := range begun {
 		add("fault", f)

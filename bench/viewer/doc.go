@@ -12,7 +12,9 @@
 //   - A viewer's schedule is fixed at their start. A slow answer moves no later request of theirs, and the latency of each counts
 //     from its place in the schedule: there is no coordinated omission.
 //   - Nothing is left out in silence. What could not be sent within the timeout is counted as dropped, and if the generator itself was
-//     late, or requests had no answer when the run ended, the result has a note that says so.
+//     late, or requests had no complete answer when the run ended, the result has a note that says so.
+//   - A server that stops answering fails, also shortly before the end: a request that has waited longer than a node takes when the run
+//     ends is the failure "no answer".
 //   - A viewer at rest is one row of a table without pointers and the text of their URLs: see BenchmarkEngine_Memory.
 //
 // Beside requests the recorder gets counts: zaps, pauses, leaves, returns, roams, hops; segments.missed, which fell out of the playlist

@@ -63,7 +63,7 @@ type delays struct {
 	turns, late, full, noPort, noFiles atomic.Int64
 	// bounded are turns that waited because too many requests were in flight.
 	bounded atomic.Int64
-	// unfinished are requests that had no answer when the run ended, oldest how long the oldest of them waited.
+	// unfinished are requests whose answer was not complete when the run ended, oldest how long the oldest of them had been due.
 	unfinished, oldest atomic.Int64
 	longest            atomic.Int64
 }
@@ -74,8 +74,12 @@ const (
 	tooMany = 100
 )
 
-// unfinishedAfter is how long a request waits for its answer before the run's end has cut off something worth telling.
+// unfinishedAfter is how long a request takes before the run's end has cut off something worth telling.
 const unfinishedAfter = time.Second
+
+// unansweredAfter is how long a request waits for the first byte of its answer before the run's end finds it failed. A node that waits
+// for its middleware answers after a second, its answer deadline.
+const unansweredAfter = 1500 * time.Millisecond
 
 // add counts a turn that the generator began that much after it could have.
 func (d *delays) add(delay time.Duration) {
@@ -127,7 +131,7 @@ func (e *engine) note() {
 		e.recorder.Note(fmt.Sprintf("%d requests found no file descriptor; raise the limit of open files", n))
 	}
 	if oldest := time.Duration(d.oldest.Load()).Round(time.Millisecond); oldest > unfinishedAfter {
-		e.recorder.Note(fmt.Sprintf("%d requests had no answer when the run ended, the oldest after %v; they are in no figure",
+		e.recorder.Note(fmt.Sprintf("%d requests had no complete answer when the run ended, the oldest after %v; they are in no figure",
 			d.unfinished.Load(), oldest))
 	}
 	for _, text := range e.slowest.notes() {

@@ -96,7 +96,7 @@ func TestRun_HangingServer_DropsAndSaysSo(t *testing.T) {
 	})
 }
 
-// TestRun_HangsAtTheEnd has a server that answers nothing in the last seconds. Those requests have no latency yet, and are told.
+// TestRun_HangsAtTheEnd has a server that answers nothing in the last seconds, which are shorter than the timeout.
 func TestRun_HangsAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := oneTarget(20)
@@ -110,12 +110,51 @@ func TestRun_HangsAtTheEnd(t *testing.T) {
 			}
 			origin.ServeHTTP(w, r)
 		}))
-		notes := strings.Join(m.Notes, "\n")
 		// The multivariant playlists of eleven seconds are the first to hang.
-		if !strings.Contains(notes, "10 requests had no answer when the run ended, the oldest after 4s") || m.Arrivals.Dropped != 10 {
-			t.Errorf("notes %q, %d dropped; want one of ten requests after 4s, the other viewers'", m.Notes, m.Arrivals.Dropped)
+		o := m.Operations[result.Multivariant]
+		if o.Errors["no answer"] != 10 || o.Failed() != 10 || o.Latency.Max().Round(time.Second) != 4*time.Second || m.Arrivals.Dropped != 10 {
+			t.Errorf("failed %v, slowest %v, %d dropped; want ten without an answer after 4s, the other viewers'", o.Errors, o.Latency.Max(), m.Arrivals.Dropped)
+		}
+		last := 0.0
+		for _, l := range m.Series.Lines {
+			if l.Name == "errors.multivariant" {
+				last = *l.Values[len(l.Values)-1]
+			}
+		}
+		if last == 0 {
+			t.Error("no error in the last second of the series")
 		}
 	})
+}
+
+// TestRun_AnswersAtTheEnd has a server whose answers are on their way when the run ends: a late one, and a body that takes its time.
+func TestRun_AnswersAtTheEnd(t *testing.T) {
+	const length = 5 * time.Second
+	for name, answer := range map[string]http.HandlerFunc{
+		"an answer that is not late yet": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/late" {
+				time.Sleep(length - time.Second) // of the bubble's time
+				http.Redirect(w, r, "/late", http.StatusFound)
+				return
+			}
+			<-r.Context().Done()
+		},
+		"a long body": func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := play(t, oneTarget(1), length, answer)
+				for op, o := range m.Operations {
+					if o.Failed() > 0 {
+						t.Errorf("%s failed %v, want none", op, o.Errors)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestRun_SegmentsMissed has a reload that takes 20 s of a channel that lists 6 s.

@@ -100,6 +100,8 @@ func (w *worker) reloadMultivariant(slot uint32, v *viewer) {
 
 // What is wrong with an answer that is no failure of HTTP.
 const (
+	// noAnswer is none when the run ended, for a time in which a server answers.
+	noAnswer    = "no answer"
 	notPlaylist = "not a playlist"
 	badURL      = "bad URL"
 	redirected  = "too many redirects"
@@ -107,7 +109,7 @@ const (
 
 // Failures returns what requests of viewers and edges can fail by, beside a status such as "status 503".
 func Failures() []string {
-	return slices.Concat([]string{notPlaylist, badURL, redirected}, wire.Failures(), edge.Failures())
+	return slices.Concat([]string{notPlaylist, badURL, redirected, noAnswer}, wire.Failures(), edge.Failures())
 }
 
 // shortestPeriod is that of a playlist without a target duration, or with one of less than a second.

@@ -74,10 +74,16 @@ func (w *worker) prepare(v *viewer, url []byte) *wire.Origin {
 // record records a request that was meant to be sent at intended.
 func (w *worker) record(op record.Op, v *viewer, intended time.Duration, failed string) {
 	e := w.engine
-	if e.client.IsClosed() { // the run's end is no failure of the server's
-		e.delays.unfinished.Add(1)
-		raise(&e.delays.oldest, w.x.End.Sub(e.start)-intended)
-		return
+	if e.client.IsClosed() {
+		// The run's end is no failure of the server's, but for a request that it left without an answer.
+		if failed = ""; w.x.FirstByte.IsZero() && w.x.End.Sub(w.x.Sent) > unansweredAfter {
+			failed = noAnswer
+		}
+		if failed == "" {
+			e.delays.unfinished.Add(1)
+			raise(&e.delays.oldest, w.x.End.Sub(e.start)-intended)
+			return
+		}
 	}
 	if e.config.IsBad != nil && e.config.IsBad(int(v.number)) {
 		switch {
