@@ -71,7 +71,7 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 		r.Grown(name, n, over)
 	}
 	if g.Middleware != nil {
-		count("middleware.calls", "middleware", "calls", float64(g.Middleware.Calls()))
+		count(callsLine, "middleware", "calls", float64(g.Middleware.Calls()))
 	}
 	g.sampleNodes(ctx, r)
 	if a := g.attack.Load(); a != nil {
@@ -94,7 +94,10 @@ func (g *Rig) sampleNodes(ctx context.Context, r *record.Recorder) {
 	if len(pages) == 0 || !isWhole {
 		return
 	}
-	states := map[string]float64{"sessions.allowed": 0, "sessions.unverified": 0, "sessions.denied": 0, "sessions.pending": 0}
+	states := map[string]float64{}
+	for _, state := range sessionStates() {
+		states["sessions."+state] = 0
+	}
 	for _, page := range pages {
 		g.sampleNode(r, page, states)
 	}
@@ -194,7 +197,7 @@ func (g *Rig) sampleNode(r *record.Recorder, p page, states map[string]float64) 
 		case s.name == "usher_decisions_total":
 			counts["decisions."+s.labels["source"]] += s.value
 		case s.name == callsMetric && g.Middleware == nil:
-			counts["middleware.calls"] += s.value
+			counts[callsLine] += s.value
 		default:
 			if name, isKnown := counters[s.name]; isKnown {
 				counts[name] += s.value

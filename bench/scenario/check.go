@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"strings"
 
+	"usher/backends/setting"
 	"usher/bench/result"
+	"usher/bench/rig"
 	"usher/bench/viewer"
 )
 
@@ -47,8 +49,40 @@ func (t *term) checkName(knobs map[string]Knob, phases map[string]bool) error {
 		return fmt.Errorf("%s: known of the whole run alone, not of the phase %s", t.name, t.phase)
 	case t.name == "failures":
 		return checkFailure(t.argument)
+	case t.isCall:
+		return t.checkArgument()
 	}
 	return nil
+}
+
+// checkArgument reports an argument that is neither a kind of request nor, where the function is of lines, the name of one.
+func (t *term) checkArgument() error {
+	ops := operations()
+	switch {
+	case slices.Contains(ops, t.argument) && slices.Contains([]string{"errors", "requests", "p50", "p99", "max"}, t.name):
+		return nil
+	case slices.Contains([]string{"errors", "requests", "p50", "p99"}, t.name):
+		return fmt.Errorf("%s(%s): no kind of request%s", t.name, t.argument, setting.Hint(t.argument, ops))
+	case slices.Contains(lines(), t.argument), rig.IsLine(t.argument):
+		return nil
+	}
+	return fmt.Errorf("%s(%s): nothing of that name is measured%s", t.name, t.argument, setting.Hint(t.argument, append(lines(), rig.Lines()...)))
+}
+
+// operations returns the kinds of requests.
+func operations() []string {
+	return []string{result.Opening, result.Playlist, result.Multivariant, result.Segment, result.AuthQuestion}
+}
+
+// lines returns the names of the lines that do not depend on the servers.
+func lines() []string {
+	all := append(viewer.Counts(), "viewers.alive", "bytes", "openings.planned", "openings.started", "openings.dropped")
+	for _, op := range operations() {
+		for _, of := range []string{"requests.", "errors.", "latency.p50.", "latency.p99.", "latency.max."} {
+			all = append(all, of+op)
+		}
+	}
+	return all
 }
 
 func (t *term) isFunction() bool {

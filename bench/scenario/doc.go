@@ -28,10 +28,12 @@
 //
 // Decided: a run in which a server ends that no fault ended is an error, whatever is expected. The viewers of such a server are another's.
 //
-// Decided: an expectation that no measurement could break is refused: a failure that no request can have, and a time or a size beside a
+// Decided: an expectation that no measurement could break is refused: a failure that no request can have, a name of
+// nothing that is measured, and a time or a size beside a
 // number without a unit, which would be seconds or bytes. Zero needs none.
 //
-// Decided: an expectation on what was not measured fails. Only of servers that the harness did not start it is left out, with a note.
+// Decided: an expectation on what was not measured fails, also one on errors of a time in which there was no request. Only one on a line
+// that servers tell which the harness did not start is left out, with a note.
 //
 // Decided: a scenario whose servers cannot do what it says is refused before they start: nodes that share no Redis, a fault of a server
 // that is not there, and a fault that leaves no node alive while an expectation bounds the failures of that time.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"usher/bench/result"
+	"usher/bench/rig"
 	"usher/bench/viewer"
 )
 
@@ -84,6 +85,79 @@ func TestExpectation_Evaluate(t *testing.T) {
 		a, _ := m.evaluate(&e)
 		if a.Kept != want.kept || !strings.HasPrefix(a.Got, want.got) && !strings.Contains(a.Got, "fault."+want.got) {
 			t.Errorf("%s: kept %t, got %q; want %t, %q", text, a.Kept, a.Got, want.kept, want.got)
+		}
+	}
+}
+
+// TestMeasured_WithoutRequests finds that nothing holds of requests that there were none of.
+func TestMeasured_WithoutRequests(t *testing.T) {
+	for _, text := range []string{
+		`failures("status 503") == 0`, "dropped == 0", "started == planned", "lateness <= 1s", "errors == 0", "requests == 0", "errors(playlist) == 0",
+		"count(free_rides) == 0", "until(free_rides) == 0", "p99(playlist) >= 0s",
+	} {
+		e, err := ParseExpectation(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := aMeasurement()
+		m.Operations, m.Series.Lines, m.Counts = nil, nil, nil
+		if a, err := m.evaluate(&e); a.Kept || !errors.Is(err, errNotMeasured) {
+			t.Errorf("%s: kept %t, %v; want %v", text, a.Kept, err, errNotMeasured)
+		}
+	}
+}
+
+// TestMeasured_Errors_PhaseWithoutRequests has no request in the last second.
+func TestMeasured_Errors_PhaseWithoutRequests(t *testing.T) {
+	for _, text := range []string{"after.errors == 0", "after.errors(playlist) == 0"} {
+		e, err := ParseExpectation(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := aMeasurement()
+		none := 0.0
+		for _, l := range m.Series.Lines {
+			if l.Name == "requests.playlist" {
+				l.Values[5] = &none
+			}
+		}
+		if a, err := m.evaluate(&e); a.Kept || !errors.Is(err, errNotMeasured) {
+			t.Errorf("%s: kept %t, %v; want %v", text, a.Kept, err, errNotMeasured)
+		}
+	}
+}
+
+// TestScenario_Judge_External leaves out what the operator's servers do not tell, and nothing else.
+func TestScenario_Judge_External(t *testing.T) {
+	all := &rig.External{Metrics: []string{"http://127.0.0.1:1"}, Middleware: "127.0.0.1:1", PIDs: []int{1}}
+	for text, want := range map[string]struct {
+		of     *rig.External
+		isLeft bool
+	}{
+		"max(middleware.calls) <= 1":            {&rig.External{}, true},
+		"count(sessions.opened) == 0":           {&rig.External{}, true},
+		"max(memory.node1) <= 1MB":              {all, true},
+		"count(attack.served) == 0":             {all, true},
+		"last(sessions.unverified) == 0":        {all, false},
+		"count(middleware.calls) == 0":          {all, false},
+		"max(memory.server1) <= 1MB":            {all, false},
+		"errors == 0":                           {&rig.External{}, false},
+		"requests(segment) >= 0":                {&rig.External{}, false},
+		"p99(segment) <= 1s":                    {&rig.External{}, false},
+		`failures("status 503") == 0`:           {&rig.External{}, false},
+		"quiet.p99(playlist) * 2 >= p99(auth)":  {&rig.External{}, false},
+		"started == planned":                    {&rig.External{}, false},
+		"max(viewers.alive) <= 5":               {&rig.External{}, false},
+		"max(latency.p99.segment) <= 5s":        {&rig.External{}, false},
+		"count(zaps) == 0":                      {&rig.External{}, false},
+		"until(errors.segment) == 0s":           {&rig.External{}, false},
+		"errors <= count(middleware.calls) + 1": {&rig.External{}, false},
+	} {
+		s := &Scenario{Knobs: defaultKnobs(), Expect: []Expectation{parse(text)}}
+		m := &result.Measurement{}
+		s.judge(m, want.of)
+		if isLeft := len(m.Assertions) == 0; isLeft != want.isLeft || !isLeft && m.Assertions[0].Kept {
+			t.Errorf("%s: %+v, notes %q; want it left out: %t", text, m.Assertions, m.Notes, want.isLeft)
 		}
 	}
 }
@@ -197,7 +271,8 @@ func TestParse_Errors(t *testing.T) {
 func TestScenario_Validate_Expectations(t *testing.T) {
 	expectations := []string{
 		`failures("status 503") == 0`, "until(free_rides) == 0", "0 <= p99(playlist)", "until(free_rides) <= 5s + 1.2 * viewers / recheck_rate",
-		"until(free_rides) <= viewers / recheck_rate", "viewers / for >= 80", "max(bytes) <= 5MB", "max(middleware.calls) <= 2 * viewers / validity",
+		"until(free_rides) <= viewers / recheck_rate", "viewers / for >= 80", "max(bytes) <= 5MB", "max(multivariant) <= 1s", "last(sessions.node12) > 0", "max(memory.server2) <= 1GB", "sum(errors.auth) == 0",
+		"max(cpu.nginx-auth) <= 2", "count(decisions.fail-open) == 0", "max(breakers.half-open) == 0", "max(middleware.calls) <= 2 * viewers / validity",
 	}
 	for _, failure := range viewer.Failures() {
 		expectations = append(expectations, fmt.Sprintf("failures(%q) == 0", failure))
@@ -246,6 +321,11 @@ func TestScenario_Validate_Errors(t *testing.T) {
 		"expect: [ wrong == 0 ]":                                            `expect: "wrong == 0": wrong: neither a knob`,
 		"expect: [ wrong(playlist) == 0 ]":                                  `expect: "wrong(playlist) == 0": wrong: neither a knob`,
 		"expect: [ quiet.dropped == 0 ]":                                    `expect: "quiet.dropped == 0": dropped: known of the whole run alone`,
+		"expect: [ p99(playlst) <= 1us ]":                                   `p99(playlst): no kind of request; did you mean "playlist"?`,
+		"expect: [ errors(segments) == 0 ]":                                 `errors(segments): no kind of request; did you mean "segment"?`,
+		"expect: [ count(midleware.calls) == 0 ]":                           `count(midleware.calls): nothing of that name is measured; did you mean "middleware.calls"?`,
+		"expect: [ last(sessions.node) == 0 ]":                              `last(sessions.node): nothing of that name is measured`,
+		"expect: [ max(palylist) <= 1s ]":                                   `max(palylist): nothing of that name is measured`,
 		"expect: [ path == 0 ]":                                             `expect: "path == 0": path: neither a knob`,
 		`expect: [ 'failures("status503") == 0' ]`:                          `failures("status503"): no request fails so; want "status 503" or another status, or one of "not a playlist", `,
 		`expect: [ 'failures("status 5xx") == 0' ]`:                         `failures("status 5xx"): no request fails so`,

@@ -1,40 +1,23 @@
 package scenario
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"usher/bench/result"
+	"usher/bench/rig"
+	"usher/bench/viewer"
 )
 
-// value is a measured or written value with its unit.
-type value struct {
-	n    float64
-	unit string
-}
-
-// String returns the value as people read it.
-func (v value) String() string {
-	switch v.unit {
-	case "s":
-		return time.Duration(v.n * float64(time.Second)).Round(10 * time.Microsecond).String()
-	case "B":
-		const small = 100e3
-		if v.n < small {
-			return fmt.Sprintf("%.4g kB", v.n/1e3)
-		}
-		return fmt.Sprintf("%.4g MB", v.n/1e6)
-	}
-	return strings.TrimSuffix(fmt.Sprintf("%.5g %s", v.n, v.unit), " ")
-}
-
-// errNotMeasured is wrapped by an error for a value that the measurement does not have.
-var errNotMeasured = errors.New("not measured")
+// errNotMeasured is wrapped by an error for a value that the measurement does not have, and errNotTold by that for one that the operator's
+// servers do not tell the harness.
+var (
+	errNotMeasured = errors.New("not measured")
+	errNotTold     = fmt.Errorf("%w: servers that the harness does not run tell it", errNotMeasured)
+)
 
 // phase is a part of a measurement.
 type phase struct {
@@ -59,6 +42,8 @@ type measured struct {
 	*result.Measurement
 	knobs  map[string]Knob
 	phases map[string]phase
+	// external are the servers if the operator runs them; else nil.
+	external *rig.External
 }
 
 // evaluate returns the expectation's outcome. An error means that it cannot be told.
@@ -122,6 +107,9 @@ func (m *measured) term(t *term) (value, error) {
 // named adds the term to an error.
 func (m *measured) named(t *term, get func() (value, error)) (value, error) {
 	v, err := get()
+	if err != nil && m.external != nil && t.isCall && rig.IsLine(t.argument) && !m.external.Tells(t.argument) {
+		err = errNotTold
+	}
 	if err != nil {
 		return v, fmt.Errorf("%s: %w", strings.TrimPrefix(t.phase+"."+t.name+"("+t.argument+")", "."), err)
 	}
@@ -147,19 +135,6 @@ func (m *measured) join(t *term) (value, error) {
 		return value{left.n * right.n, unit}, nil
 	}
 	return value{left.n / right.n, unit}, nil
-}
-
-// joinUnits returns the unit of what an operator makes of two values.
-func joinUnits(operator, left, right string) string {
-	switch {
-	case operator != "/":
-		return cmp.Or(left, right)
-	case left == right:
-		return ""
-	case left == "" && right == "s":
-		return "1/s"
-	}
-	return left
 }
 
 // during returns which seconds of the series are in a phase; nil: all.
@@ -202,10 +177,15 @@ func isOfWholeRun(name string) bool {
 // noArgument returns the function of that name; nil: there is none.
 func noArgument(name string) func(m *measured, in []bool) (value, error) {
 	whole := func(get func(a *result.Arrivals) value) func(*measured, []bool) (value, error) {
-		return func(m *measured, _ []bool) (value, error) { return get(&m.Arrivals), nil }
+		return func(m *measured, _ []bool) (value, error) {
+			if !m.hasRequests() {
+				return value{}, errNotMeasured
+			}
+			return get(&m.Arrivals), nil
+		}
 	}
 	return map[string]func(*measured, []bool) (value, error){
-		"errors":   func(m *measured, in []bool) (value, error) { return m.overOps("errors.", in) },
+		"errors":   (*measured).errors,
 		"requests": func(m *measured, in []bool) (value, error) { return m.overOps("requests.", in) },
 		"dropped":  whole(func(a *result.Arrivals) value { return value{float64(a.Dropped), ""} }),
 		"planned":  whole(func(a *result.Arrivals) value { return value{float64(a.Planned), ""} }),
@@ -217,7 +197,7 @@ func noArgument(name string) func(m *measured, in []bool) (value, error) {
 // oneArgument returns the function of that name; nil: there is none.
 func oneArgument(name string) func(m *measured, in []bool, argument string) (value, error) {
 	return map[string]func(*measured, []bool, string) (value, error){
-		"errors":   func(m *measured, in []bool, op string) (value, error) { return m.total("errors."+op, in) },
+		"errors":   (*measured).errorsOf,
 		"requests": func(m *measured, in []bool, op string) (value, error) { return m.total("requests."+op, in) },
 		"failures": (*measured).failures,
 		"count":    func(m *measured, in []bool, name string) (value, error) { return m.total(name, in) },
@@ -258,7 +238,7 @@ func (m *measured) until(in []bool, name string) (value, error) {
 			values = l.Values
 		}
 	}
-	elapsed, last, from, isKnown := 0.0, 0.0, 0.0, isCounted(name)
+	elapsed, last, from, isKnown := 0.0, 0.0, 0.0, isCounted(name) && m.hasRequests()
 	for i, to := range m.Series.Seconds {
 		if in == nil || in[i] {
 			elapsed += to - from // time passes in a second without a value too
@@ -279,7 +259,7 @@ func (m *measured) until(in []bool, name string) (value, error) {
 
 // isCounted reports whether a measurement has a count only if it is not zero.
 func isCounted(name string) bool {
-	return slices.Contains([]string{"free_rides", "denials", "zaps", "pauses", "roams", "hops", "leaves", "returns", "segments.missed"}, name)
+	return slices.Contains(viewer.Counts(), name)
 }
 
 // total returns how much a count grew.
@@ -299,7 +279,7 @@ func (m *measured) total(name string, in []bool) (value, error) {
 	}
 	values, lengths, _ := m.values(name, in)
 	if len(values) == 0 {
-		if isCounted(name) && (in == nil || slices.Contains(in, true)) {
+		if isCounted(name) && m.hasRequests() && (in == nil || slices.Contains(in, true)) {
 			return value{}, nil
 		}
 		return value{}, errNotMeasured
@@ -324,7 +304,36 @@ func (m *measured) overOps(prefix string, in []bool) (value, error) {
 	return value{sum, ""}, nil
 }
 
+// errors returns how many requests failed. Without a request there is nothing that could have failed.
+func (m *measured) errors(in []bool) (value, error) {
+	if requests, err := m.overOps("requests.", in); err != nil || requests.n == 0 {
+		return value{}, errNotMeasured
+	}
+	return m.overOps("errors.", in)
+}
+
+// errorsOf returns how many requests of a kind failed.
+func (m *measured) errorsOf(in []bool, op string) (value, error) {
+	if requests, err := m.total("requests."+op, in); err != nil || requests.n == 0 {
+		return value{}, errNotMeasured
+	}
+	return m.total("errors."+op, in)
+}
+
+// hasRequests reports whether any request was measured.
+func (m *measured) hasRequests() bool {
+	for _, o := range m.Operations {
+		if o.Requests > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (m *measured) failures(_ []bool, what string) (value, error) {
+	if !m.hasRequests() {
+		return value{}, errNotMeasured
+	}
 	sum := 0.0
 	for _, o := range m.Operations {
 		sum += float64(o.Errors[what])

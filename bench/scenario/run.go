@@ -108,7 +108,7 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 		t.addUnasked(&m, g.Unasked())
 		plan.addNotes(&m, hasPeers(targets))
 		if number == 0 || t.isUsher() {
-			plan.judge(&m, t.external != nil)
+			plan.judge(&m, t.external)
 		}
 	}
 	return m, err
@@ -145,11 +145,11 @@ func (s *Scenario) addNotes(m *result.Measurement, isAmongPeers bool) {
 }
 
 // judge says which expectations hold. Servers with which the first is compared are not judged.
-func (s *Scenario) judge(m *result.Measurement, isExternal bool) {
-	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults)}
+func (s *Scenario) judge(m *result.Measurement, external *rig.External) {
+	measured := &measured{Measurement: m, knobs: s.byName(), phases: s.phases(m.Faults), external: external}
 	for i := range s.Expect {
 		a, err := measured.evaluate(&s.Expect[i])
-		if errors.Is(err, errNotMeasured) && isExternal {
+		if errors.Is(err, errNotTold) {
 			m.Notes = append(m.Notes, fmt.Sprintf("not checked: %s (%v)", a.Text, err))
 			continue
 		}

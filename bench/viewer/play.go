@@ -112,6 +112,11 @@ func Failures() []string {
 	return slices.Concat([]string{notPlaylist, badURL, redirected, noAnswer}, wire.Failures(), edge.Failures())
 }
 
+// Counts returns the names of what is counted beside requests. A count that is zero is in no result.
+func Counts() []string {
+	return []string{"free_rides", "denials", "zaps", "pauses", "roams", "hops", "leaves", "returns", "segments.missed"}
+}
+
 // shortestPeriod is that of a playlist without a target duration, or with one of less than a second.
 const shortestPeriod = time.Second
 
