@@ -25,6 +25,8 @@ func (e *Expectation) check(knobs map[string]Knob, phases map[string]bool) error
 // check reports a name that is neither a knob nor a function nor a phase, and a failure that no request can meet.
 func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
 	switch {
+	case t.operator == "/" && t.right.isZero(knobs):
+		return fmt.Errorf("%s: is 0, and divides nothing", t.right.text())
 	case t.operator == "*" || t.operator == "/":
 		return errors.Join(t.left.check(knobs, phases), t.right.check(knobs, phases))
 	case t.operator != "":
@@ -33,6 +35,33 @@ func (t *term) check(knobs map[string]Knob, phases map[string]bool) error {
 		return nil
 	}
 	return t.checkName(knobs, phases)
+}
+
+// isZero reports whether the term is zero whatever is measured.
+func (t *term) isZero(knobs map[string]Knob) bool {
+	knob := knobs[t.name]
+	switch {
+	case t.operator == "*":
+		return t.left.isZero(knobs) || t.right.isZero(knobs)
+	case t.operator == "/":
+		return t.left.isZero(knobs)
+	case t.operator == "+":
+		return t.left.isZero(knobs) && t.right.isZero(knobs)
+	case t.isNumber():
+		return t.number == 0
+	}
+	return t.operator == "" && !t.isCall && t.phase == "" && knob.number != nil && knob.number() == 0
+}
+
+// text returns the names and numbers of the term.
+func (t *term) text() string {
+	switch {
+	case t.operator != "":
+		return t.left.text() + " " + t.operator + " " + t.right.text()
+	case t.isNumber():
+		return value{t.number, t.unit}.String()
+	}
+	return t.name
 }
 
 func (t *term) checkName(knobs map[string]Knob, phases map[string]bool) error {

@@ -35,6 +35,8 @@
 // Decided: an expectation on what was not measured fails, also one on errors of a time in which there was no request. Only one on a line
 // that servers tell which the harness did not start is left out, with a note.
 //
+// Decided: no expectation holds of what has no value, as after a division by zero. A divisor that is zero whatever is measured is refused.
+//
 // Decided: a scenario whose servers cannot do what it says is refused before they start: nodes that share no Redis, a fault of a server
 // that is not there, and a fault that leaves no node alive while an expectation bounds the failures of that time.
 //

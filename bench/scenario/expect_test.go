@@ -74,6 +74,9 @@ func TestExpectation_Evaluate(t *testing.T) {
 		"dropped != 1":                                         {false, "1"},
 		"viewers / for >= 80":                                  {true, "83.333 1/s"},
 		"lateness <= 10ms":                                     {true, "0"},
+		"count(zaps) / count(roams) >= 5":                      {false, "+Inf, want >= 5: a division by zero has no value"},
+		"count(roams) / count(hops) != 1":                      {false, "NaN, want != 1: a division by zero has no value"},
+		"1 <= viewers / (count(zaps) - 7)":                     {false, "1, want <= +Inf: a division by zero has no value"},
 		"max(decisions.backend) < 5":                           {false, "max(decisions.backend): not measured"},
 	} {
 		e, err := ParseExpectation(text)
@@ -326,6 +329,11 @@ func TestScenario_Validate_Errors(t *testing.T) {
 		"expect: [ count(midleware.calls) == 0 ]":                           `count(midleware.calls): nothing of that name is measured; did you mean "middleware.calls"?`,
 		"expect: [ last(sessions.node) == 0 ]":                              `last(sessions.node): nothing of that name is measured`,
 		"expect: [ max(palylist) <= 1s ]":                                   `max(palylist): nothing of that name is measured`,
+		"arrive: 0s\nexpect: [ max(middleware.calls) <= viewers / arrive ]": `arrive: is 0, and divides nothing`,
+		"expect: [ requests / (3 * zap) > 0 ]":                              `3 * zap: is 0, and divides nothing`,
+		"expect: [ requests / 0 > 0 ]":                                      `0: is 0, and divides nothing`,
+		"arrive: 0s\npace: ramp":                                            `arrive: 0s with pace: ramp: want a time`,
+		"arrive: 0%\npace: steps":                                           `arrive: 0s with pace: steps: want a time`,
 		"expect: [ path == 0 ]":                                             `expect: "path == 0": path: neither a knob`,
 		`expect: [ 'failures("status503") == 0' ]`:                          `failures("status503"): no request fails so; want "status 503" or another status, or one of "not a playlist", `,
 		`expect: [ 'failures("status 5xx") == 0' ]`:                         `failures("status 5xx"): no request fails so`,

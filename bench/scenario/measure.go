@@ -59,6 +59,10 @@ func (m *measured) evaluate(e *Expectation) (result.Assertion, error) {
 		a.Got = err.Error()
 		return a, err
 	}
+	if !isFinite(left.n) || !isFinite(right.n) {
+		a.Got = fmt.Sprintf("%g, want %s %g: a division by zero has no value", left.n, e.operator, right.n)
+		return a, nil
+	}
 	if right.unit == "" {
 		right.unit = left.unit
 	}
@@ -69,6 +73,8 @@ func (m *measured) evaluate(e *Expectation) (result.Assertion, error) {
 	}
 	return a, nil
 }
+
+func isFinite(n float64) bool { return !math.IsInf(n, 0) && !math.IsNaN(n) }
 
 func (t *term) isNumber() bool { return t.operator == "" && t.name == "" }
 

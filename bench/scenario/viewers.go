@@ -15,6 +15,9 @@ import (
 // paces are the ways to start all viewers within arrive.
 func (s *Scenario) pace() (pace.Pace, error) {
 	within := s.Arrive.Of(s.For)
+	if within == 0 && (s.Pace == "ramp" || s.Pace == "steps") {
+		return nil, fmt.Errorf("arrive: 0s with pace: %s: want a time in which the viewers start, or pace: at once", s.Pace)
+	}
 	rate := float64(s.Viewers) / max(within.Seconds(), 1e-3)
 	switch s.Pace {
 	case "constant":
