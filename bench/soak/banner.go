@@ -132,13 +132,11 @@ func (b *banner) try(ctx context.Context, at int, placed *ban) {
 	if err != nil || b.mustRefuse(at, placed, sent) == "" || n.number() != process {
 		return
 	}
-	fault := ""
-	if status < http.StatusBadRequest {
+	b.ledger.checkRefused(bansHeld, status, func() string {
 		what, _, _ := strings.Cut(path, "?")
-		fault = fmt.Sprintf("%s: status %d for %s of %s, banned on %s %v before; %s", n.host.Name, status, what, placed.viewer.token,
+		return fmt.Sprintf("%s: status %d for %s of %s, banned on %s %v before; %s", n.host.Name, status, what, placed.viewer.token,
 			b.nodes[placed.placer].host.Name, sent.Sub(placed.since).Round(time.Millisecond), why)
-	}
-	b.ledger.check(bansHeld, fault)
+	})
 }
 
 // mustRefuse returns why a node must refuse a banned viewer who asks at a time; empty: it need not.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"strings"
 	"time"
 )
@@ -25,11 +24,9 @@ func (w *world) forge(ctx context.Context, pool *ticketPool, chance *rand.Rand) 
 		if err != nil {
 			continue // the node is stopped or killed
 		}
-		fault := ""
-		if status < http.StatusBadRequest {
-			fault = fmt.Sprintf("%s: status %d for %s, made of %s", n.host.Name, status, forged, path)
-		}
-		w.ledger.check(forgedRefused, fault)
+		w.ledger.checkRefused(forgedRefused, status, func() string {
+			return fmt.Sprintf("%s: status %d for %s, made of %s", n.host.Name, status, forged, path)
+		})
 	}
 }
 
@@ -60,9 +57,18 @@ func alter(path string, chance *rand.Rand) string {
 		func() { ticket = ticket[:len(ticket)-1-chance.IntN(len(ticket)-begin)] },
 		func() { ticket += string(base64Characters[chance.IntN(len(base64Characters))]) },
 		func() { ticket = "~b" + ticket[begin-1:] }, // of another key
-		func() { name += "x" }, // another channel
+		func() { name = otherChannel(name, chance) },
 		func() { route = map[string]string{"play": "live", "live": "play"}[route] },
 	}
 	ways[chance.IntN(len(ways))]()
 	return "/" + ticket + "/" + route + "/" + name + "/" + file
+}
+
+// otherChannel returns another channel that there is: its files would be served if the ticket were believed.
+func otherChannel(name string, chance *rand.Rand) string {
+	for {
+		if other := channel(chance.IntN(channels)); other != name {
+			return other
+		}
+	}
 }

@@ -124,6 +124,41 @@ func TestLedger_AnsweredNew(t *testing.T) {
 	}
 }
 
+// TestLedger_CheckRefused counts refusals and viewers who were let in, and nothing of an origin's.
+func TestLedger_CheckRefused(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int][2]int{
+		200: {1, 1}, 206: {1, 1}, 302: {1, 1}, 400: {1, 0}, 401: {1, 0}, 403: {1, 0},
+		404: {0, 0}, 410: {0, 0}, 429: {0, 0}, 500: {0, 0}, 502: {0, 0}, 503: {0, 0}, 504: {0, 0},
+	} {
+		l := newLedger(time.Now())
+		l.checkRefused(forgedRefused, status, func() string { return "let in" })
+		if got := [2]int{l.checked[forgedRefused], len(l.broken[forgedRefused])}; got != want {
+			t.Errorf("status %d: checked, broken %v; want %v", status, got, want)
+		}
+	}
+}
+
+// TestLedger_ServedNew takes nothing for good but a viewer who is served, or turned away within the bound.
+func TestLedger_ServedNew(t *testing.T) {
+	t.Parallel()
+	const unchecked = "access cannot be checked now; try again (no answer: status 503)"
+	l := newLedger(time.Now())
+	for _, what := range []seen{refused, denied, draining, failed, missing, timeout, noServer, cut, other} {
+		if l.servedNew("node1", "play", what, "") {
+			t.Errorf("%s: taken for served", what)
+		}
+	}
+	if !l.servedNew("node1", "play", served, "") {
+		t.Error("served: taken for a failure")
+	}
+	for i := range maxUnsure + 1 {
+		if got := l.servedNew("node1", "play", unsure, unchecked); got != (i < maxUnsure) {
+			t.Errorf("turned away %d times in a row: taken for served: %t", i+1, got)
+		}
+	}
+}
+
 // TestLedger_Finish_Promises requires a promise that was never checked to count as broken.
 func TestLedger_Finish_Promises(t *testing.T) {
 	t.Parallel()
@@ -202,16 +237,25 @@ func TestBanner_MustRefuse(t *testing.T) {
 func TestAlter_NeverTheSame(t *testing.T) {
 	t.Parallel()
 	const good = "/~a.abcdefghijABCDEFGHIJabcdefghijABCDEFGHIJabcdefgh/play/ch1/low.m3u8"
-	chance, seen := chanceOf(1), map[string]bool{}
+	chance, seen, existing := chanceOf(1), map[string]bool{}, map[string]bool{}
 	for range 1000 {
 		forged := alter(good, chance)
 		if forged == good || !strings.HasPrefix(forged, "/~") || strings.Count(forged, "/") != strings.Count(good, "/") {
 			t.Errorf("%s became %s", good, forged)
 		}
 		seen[forged] = true
+		_, rest, _ := strings.Cut(strings.TrimPrefix(forged, "/"), "/")
+		for number := range channels {
+			if rest == "play/"+channel(number)+"/low.m3u8" {
+				existing[channel(number)] = true
+			}
+		}
 	}
 	if len(seen) < 100 {
 		t.Errorf("only %d forms", len(seen))
+	}
+	if len(existing) != channels {
+		t.Errorf("made for %v; want all %d channels that there are, so that a ticket that is believed is served", existing, channels)
 	}
 }
 

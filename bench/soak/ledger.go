@@ -2,6 +2,7 @@ package soak
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -56,6 +57,17 @@ func (l *ledger) check(p promise, fault string) {
 	}
 }
 
+// checkRefused counts what a node answered to a viewer whom it must refuse. A status of an origin's, or of a node that cannot serve now, says
+// neither that the viewer was refused nor that they were let in.
+func (l *ledger) checkRefused(p promise, status int, describe func() string) {
+	switch {
+	case status < http.StatusBadRequest:
+		l.check(p, describe())
+	case status == http.StatusBadRequest, status == http.StatusUnauthorized, status == http.StatusForbidden:
+		l.check(p, "")
+	}
+}
+
 // maxUnsure is how many new viewers in a row a node may turn away because their check failed in a way that their own request
 // could have caused: as many as open its breaker (breaker.consecutive_failures), and as many that were sent meanwhile.
 const maxUnsure = 2 * 5
@@ -74,6 +86,13 @@ func (l *ledger) answeredNew(node, route string, what seen, text string) (isTooM
 		return l.unsure[key] > maxUnsure
 	}
 	return what.isByAuth()
+}
+
+// servedNew notes the same of a viewer about whom an edge asked, and reports whether they were served, or turned away within the bound. No
+// origin is in the way, so that nothing else is good.
+func (l *ledger) servedNew(node, route string, what seen, text string) bool {
+	isTooMany := l.answeredNew(node, route, what, text)
+	return !isTooMany && (what == served || what == unsure)
 }
 
 // saw counts what a viewer got.

@@ -315,7 +315,7 @@ func (w *world) sendNewViewers(ctx context.Context, at int) {
 		if what == refused && strings.HasPrefix(string(body), "access cannot be checked now") {
 			what = unsure // nginx knows no 503 of its auth server's
 		}
-		if err != nil || w.ledger.answeredNew(n.host.Name, route, what, string(body)) {
+		if !w.ledger.servedNew(n.host.Name, route, what, string(body)) {
 			fault = fmt.Sprintf("%s: %s: status %d, %v: %s", n.host.Name, header["X-Original-URI"], status, err, strings.TrimSpace(string(body)))
 		}
 		w.ledger.check(newServed, fault)
