@@ -1,6 +1,7 @@
 package viewer
 
 import (
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -260,6 +261,22 @@ func TestRun_BadAnswers(t *testing.T) {
 			time.Sleep(time.Second) // of the bubble's time
 			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\na HTTP/1.1\n")
 		}, result.Playlist, badURL},
+		"an entry without segments": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:2\n")
+		}, result.Opening, "no segments"},
+		"a media playlist without segments": {func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "index.m3u8") {
+				time.Sleep(time.Second) // of the bubble's time
+				_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n")
+				return
+			}
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:2\n")
+		}, result.Playlist, "no segments"},
+		"an empty segment": {func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "index.m3u8") {
+				_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\na.ts\n")
+			}
+		}, result.Segment, "broken body"},
 		"a body cut short": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "#EXTM3U\n")
@@ -278,6 +295,39 @@ func TestRun_BadAnswers(t *testing.T) {
 	}
 }
 
+// TestRun_StalledPlaylist has a live list that ends with the same segment for ten seconds. That it stays for a moment is no failure: a
+// node serves it stale while its origin fails.
+func TestRun_StalledPlaylist(t *testing.T) {
+	for name, isLight := range map[string]bool{"full": false, "light": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := oneTarget(1)
+				c.Light, c.Path = isLight, "/index.m3u8"
+				start := time.Now()
+				m := play(t, c, 30*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if !strings.HasSuffix(r.URL.Path, ".m3u8") {
+						_, _ = io.WriteString(w, "media")
+						return
+					}
+					sequence := int(time.Since(start).Seconds())
+					if sequence >= 5 && sequence < 9 {
+						sequence = 5 // for as long as a stale copy may be served
+					}
+					if sequence >= 15 && sequence < 25 {
+						sequence = 15
+					}
+					_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:%d\n#EXTINF:1,\n%d.ts\n", sequence, sequence)
+				}))
+				// From the 21st second on, and no more when the list goes on.
+				o := m.Operations[result.Playlist]
+				if n := o.Errors["stalled"]; n < 3 || n > 5 || o.Failed() != n {
+					t.Errorf("failed %v, want 3 to 5 as stalled", o.Errors)
+				}
+			})
+		})
+	}
+}
+
 // TestRun_InitAndRanges plays a playlist of byte ranges with an initialization section.
 func TestRun_InitAndRanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -285,7 +335,9 @@ func TestRun_InitAndRanges(t *testing.T) {
 			if strings.HasSuffix(r.URL.Path, ".m3u8") {
 				_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MAP:URI=\"all.mp4\",BYTERANGE=\"9@0\"\n#EXTINF:2,\n"+
 					"#EXT-X-BYTERANGE:5@9\nall.mp4\n#EXTINF:2,\nwhole.mp4\n")
+				return
 			}
+			_, _ = io.WriteString(w, "media")
 		})}
 		play(t, oneTarget(1), time.Second, server)
 		got := server.values(func(r *http.Request) string { return r.URL.Path + " " + r.Header.Get("Range") })
@@ -303,7 +355,9 @@ func TestRun_EndedPlaylist(t *testing.T) {
 		m := play(t, oneTarget(1), 10*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, ".m3u8") {
 				_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\na.ts\n#EXTINF:4,\nb.ts\n#EXT-X-ENDLIST\n")
+				return
 			}
+			_, _ = io.WriteString(w, "media")
 		}))
 		if opened, segments := m.Operations[result.Opening].Requests, m.Operations[result.Segment].Requests; opened != 3 || segments != 6 {
 			t.Errorf("%d openings, %d segments; want 3, 6", opened, segments)

@@ -13,6 +13,8 @@
 //     from its place in the schedule: there is no coordinated omission.
 //   - Nothing is left out in silence. What could not be sent within the timeout is counted as dropped, and if the generator itself was
 //     late, or requests had no complete answer when the run ended, the result has a note that says so.
+//   - A live list that lists nothing, or nothing new for longer than a node serves a stale one, and an empty segment are failures: such a
+//     channel does not play.
 //   - A server that stops answering fails, also shortly before the end: a request that has waited longer than a node takes when the run
 //     ends is the failure "no answer".
 //   - A viewer at rest is one row of a table without pointers and the text of their URLs: see BenchmarkEngine_Memory.

@@ -16,6 +16,9 @@ func (w *worker) open(slot uint32, v *viewer) {
 	e, intended := w.engine, v.due
 	w.url = e.appendEntryURL(w.url[:0], v)
 	failed := w.loadPlaylist(slot, v)
+	if failed == "" && len(w.list.Variants) == 0 && len(w.list.Segments) == 0 {
+		failed = noSegments
+	}
 	w.record(record.Opening, v, intended, failed)
 	if failed != "" {
 		w.failed(v, failed)
@@ -61,8 +64,8 @@ func (w *worker) choose() []byte {
 func (w *worker) reload(slot uint32, v *viewer, intended time.Duration) {
 	w.url = w.engine.append(w.url[:0], v.mediaOrigin, v.media)
 	failed := w.loadPlaylist(slot, v)
-	if failed == "" && len(w.list.Variants) > 0 {
-		failed = notPlaylist
+	if failed == "" {
+		failed = w.checkLive(v, intended)
 	}
 	w.record(record.Playlist, v, intended, failed)
 	if failed != "" {
@@ -70,6 +73,26 @@ func (w *worker) reload(slot uint32, v *viewer, intended time.Duration) {
 		return
 	}
 	w.play(slot, v)
+}
+
+// stalledAfter is how many target durations a live list may stay as it is: one until the origin writes the next segment, and as long as a
+// node serves a stale one, which is three and a half.
+const stalledAfter = 5
+
+// checkLive returns what is wrong with the media playlist in w.list, which is to be played on.
+func (w *worker) checkLive(v *viewer, intended time.Duration) (failed string) {
+	list := &w.list
+	switch {
+	case len(list.Variants) > 0:
+		return notPlaylist
+	case len(list.Segments) == 0:
+		return noSegments
+	case list.HasEnded || v.sequence != list.Sequence+int64(len(list.Segments)): // a viewer has all that was listed before
+		v.moved = w.x.End.Sub(w.engine.start)
+	case intended-v.moved > stalledAfter*max(shortestPeriod, list.Target):
+		return stalled
+	}
+	return ""
 }
 
 // reloadMultivariant reloads the multivariant playlist. If it names another media playlist, with a new ticket, that one is played on.
@@ -103,13 +126,16 @@ const (
 	// noAnswer is none when the run ended, for a time in which a server answers.
 	noAnswer    = "no answer"
 	notPlaylist = "not a playlist"
-	badURL      = "bad URL"
-	redirected  = "too many redirects"
+	// noSegments is a media playlist that lists nothing, and stalled a live one that lists nothing new for too long.
+	noSegments = "no segments"
+	stalled    = "stalled"
+	badURL     = "bad URL"
+	redirected = "too many redirects"
 )
 
 // Failures returns what requests of viewers and edges can fail by, beside a status such as "status 503".
 func Failures() []string {
-	return slices.Concat([]string{notPlaylist, badURL, redirected, noAnswer}, wire.Failures(), edge.Failures())
+	return slices.Concat([]string{notPlaylist, noSegments, stalled, badURL, redirected, noAnswer}, wire.Failures(), edge.Failures())
 }
 
 // Counts returns the names of what is counted beside requests. A count that is zero is in no result.
@@ -200,7 +226,9 @@ func (e *engine) wants(v *viewer) bool {
 func (w *worker) fetch(slot uint32, v *viewer, r playlist.Resource, due time.Time) (failed string) {
 	w.segment = playlist.Resolve(w.segment[:0], w.url, r.URI)
 	w.x.Offset, w.x.Length = r.Offset, r.Length
-	failed = w.follow(slot, v, &w.segment)
+	if failed = w.follow(slot, v, &w.segment); failed == "" && w.x.Bytes == 0 {
+		failed = wire.BrokenBody // no segment is empty
+	}
 	w.x.Offset, w.x.Length = 0, 0
 	w.record(record.Segment, v, due.Sub(w.engine.start), failed)
 	return failed

@@ -15,6 +15,8 @@ type viewer struct {
 	reload time.Duration
 	// period is the time between two reloads.
 	period time.Duration
+	// moved is when the playlist last listed something new, since the start of the run.
+	moved time.Duration
 	// sequence is the media sequence number of the next segment to fetch.
 	sequence int64
 	// media and multivariant are the playlists' paths at their origins. An empty multivariant is the entry URL.
