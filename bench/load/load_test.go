@@ -60,6 +60,7 @@ func TestRun_CountsWhatWasServed(t *testing.T) {
 		"an empty body":    {func(http.ResponseWriter, *http.Request) {}, "broken body", 0},
 		"a refusal":        {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusForbidden) }, "status 403", 0},
 		"a redirect":       {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) }, "status 302", 0},
+		"no body":          {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }, "broken body", 0},
 		"not modified":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotModified) }, "status 304", 0},
 		"half a body":      {func(w http.ResponseWriter, _ *http.Request) { writeHalf(w) }, "broken body", 0},
 		"a reset":          {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "reset", 0},

@@ -140,6 +140,9 @@ func (s *sender) exchange(ctx context.Context, r Request) (size int, firstByte t
 func (s *sender) readBody(r Request) (size int, err error) {
 	status := s.response.StatusCode()
 	if status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
+		if status == fasthttp.StatusNoContent && r.First != 0 {
+			return 0, errBody
+		}
 		return 0, nil
 	}
 	first, size, err := s.discardBody()

@@ -53,7 +53,7 @@ func (c contest) line(connections int, r *runs) Line {
 	return Line{
 		Work: fmt.Sprintf("%s, %d connections", c.title, connections), Goal: fmt.Sprintf("%s; p99 ≤ × %.1f", c.goal, mostSlower),
 		Peers: r.others(peers.Yardstick), Usher: r.describe(usherName), Ratio: r.ratios(peers.Yardstick),
-		Met: compare(us, them, perSecond).median >= c.wanted && compare(us, them, p99).median <= mostSlower && failed(us) == 0,
+		Met: compare(us, them, perSecond).median >= c.wanted && compare(us, them, p99).median <= mostSlower && failed(us)+failed(them) == 0,
 	}
 }
 

@@ -91,6 +91,33 @@ func TestLine_RequestsFail_NotMet(t *testing.T) {
 	}
 }
 
+// TestLine_YardstickFails_NotMet has Usher faster than a yardstick that fails.
+func TestLine_YardstickFails_NotMet(t *testing.T) {
+	t.Parallel()
+	them := rates(1)
+	them[0].failed = 1
+	r := &runs{names: []string{peers.Yardstick, usherName}, samples: map[string][]sample{
+		peers.Yardstick: them, usherName: {{perSecond: 3000, p99: time.Millisecond, cpu: time.Microsecond}},
+	}}
+	if l := (contest{wanted: 2}).line(fewConnections, r); l.Met || !strings.Contains(l.Peers, "**1 failed**") {
+		t.Errorf("met %t, peers %s; want the failure, and no goal met", l.Met, l.Peers)
+	}
+}
+
+// TestOutages_FailedBefore_NotMet has a request that failed before all decisions had expired.
+func TestOutages_FailedBefore_NotMet(t *testing.T) {
+	t.Parallel()
+	for n := range uint64(2) {
+		o := outages{{healthy: time.Millisecond, during: time.Millisecond, served: 10, all: 10, servedNew: 5, allNew: 5, failedBefore: n}}
+		if want := n == 0; o.isRefusalMet() != want || o.isHangMet() != want {
+			t.Errorf("%d failed: met %t, %t; want %t", n, o.isRefusalMet(), o.isHangMet(), want)
+		}
+		if isTold := strings.Contains(o.String(), "**1 failed before decisions expired**"); isTold != (n > 0) {
+			t.Errorf("%d failed: %s", n, o)
+		}
+	}
+}
+
 // TestBed_Measure_ServerDied_Error has no figures of a server that has ended.
 func TestBed_Measure_ServerDied_Error(t *testing.T) {
 	t.Parallel()

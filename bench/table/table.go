@@ -119,7 +119,8 @@ func Rows() []string {
 	return keys
 }
 
-// Run measures the rows. The yardstick has to be installed; other peers that are not are left out, with a note.
+// Run measures the rows. The yardstick has to be installed; other peers that are not are left out, with a note. An error of a row comes with
+// the table of those before it.
 func Run(ctx context.Context, o Options) (*Table, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
@@ -133,17 +134,17 @@ func Run(ctx context.Context, o Options) (*Table, error) {
 	}
 	defer b.close()
 	t := &Table{Host: process.Host()}
+	defer func() { t.Notes = b.allNotes() }()
 	for _, r := range rows() {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, r.key) {
 			continue
 		}
 		lines, err := r.run(ctx, b)
 		if err != nil {
-			return nil, fmt.Errorf("row %s: %w", r.key, err)
+			return t, fmt.Errorf("row %s: %w", r.key, err)
 		}
 		t.Lines = append(t.Lines, lines...)
 	}
-	t.Notes = b.allNotes()
 	return t, nil
 }
 

@@ -1,6 +1,7 @@
 package table_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -80,6 +81,28 @@ func TestRun_EveryRow(t *testing.T) {
 	}
 	if got.Host.CPUs == 0 || got.Host.Memory == 0 {
 		t.Errorf("host %+v", got.Host)
+	}
+}
+
+// TestRun_Interrupted_RowsSoFar interrupts a row behind another one.
+func TestRun_Interrupted_RowsSoFar(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := table.DefaultOptions().Quick()
+	o.Length, o.Warm, o.Only = 200*time.Millisecond, 50*time.Millisecond, []string{"auth", "calls"}
+	o.Progress = func(line string) {
+		if strings.HasPrefix(line, "calls") {
+			cancel()
+		}
+	}
+	var err error
+	if o.Usher, err = table.FindUsher(t.Context(), t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := table.Run(ctx, o)
+	if !errors.Is(err, context.Canceled) || got == nil || len(got.Lines) == 0 || got.Lines[0].Usher == "" {
+		t.Errorf("%+v, %v; want the row that was measured, and that the run was interrupted", got, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -34,8 +35,8 @@ func (c *tableCmd) Run(ctx context.Context) error {
 	}
 	o.Usher = program
 	t, err := table.Run(ctx, o)
-	if err != nil {
-		return err
+	if t != nil && len(t.Lines) > 0 {
+		err = errors.Join(err, t.WriteMarkdown(os.Stdout))
 	}
-	return t.WriteMarkdown(os.Stdout)
+	return err
 }
