@@ -230,7 +230,11 @@ func (s *Scenario) validateValues() error {
 		if f.At.Of(s.For)+f.For.Of(s.For) > s.For {
 			errs = append(errs, fmt.Errorf("fault %q: at %s for %s ends behind the run (for: %s)", f.What, f.At, f.For, s.For))
 		}
+		if f.For.Of(s.For) <= 0 && f.What != "redis flush" {
+			errs = append(errs, fmt.Errorf("fault %q: for: missing, or 0s: it would end as it begins", f.What))
+		}
 	}
+	errs = append(errs, s.checkOverlaps())
 	knobs := s.byName()
 	for i := range s.Expect {
 		if err := s.Expect[i].check(knobs, phases); err != nil {

@@ -63,6 +63,33 @@ func splitFault(what string) (server, kind, which string) {
 	return fields[0], fields[1], fields[2]
 }
 
+// checkOverlaps reports two faults of one server at once: the end of the first would mend what the second broke.
+func (s *Scenario) checkOverlaps() error {
+	for i := range s.Faults {
+		for j := range i {
+			a, b := &s.Faults[j], &s.Faults[i]
+			from, to := max(a.At.Of(s.For), b.At.Of(s.For)), min(a.endIn(s.For), b.endIn(s.For))
+			if from < to && a.isOfServerOf(b) {
+				return fmt.Errorf("faults %q and %q overlap: the end of one would mend the other", a.What, b.What)
+			}
+		}
+	}
+	return nil
+}
+
+// endIn returns when the fault ends in a run of that length.
+func (f *Fault) endIn(run time.Duration) time.Duration { return f.At.Of(run) + f.For.Of(run) }
+
+// isOfServerOf reports whether both faults are of one server. Attacks go on beside each other.
+func (f *Fault) isOfServerOf(other *Fault) bool {
+	server, _, which := splitFault(f.What)
+	otherServer, _, otherWhich := splitFault(other.What)
+	if server != otherServer || server == "attack" {
+		return false
+	}
+	return server != "node" || which == otherWhich || which == "all" || otherWhich == "all"
+}
+
 // checkAlive reports faults that together leave no node alive, if an expectation bounds the failures of that time.
 func (s *Scenario) checkAlive() error {
 	for _, f := range s.Faults {

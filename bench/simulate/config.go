@@ -96,6 +96,8 @@ func (c *Config) Validate() error {
 	errs.add(!isKnown, "--outage=%s: want none, refuse, hang or error", c.Outage)
 	errs.add(c.Outage != OutageNone && (c.From < 0 || c.Length <= 0 || c.From+c.Length > c.For),
 		"--outage-for=%v from --outage-at=%v: the outage must end within --for=%v", c.Length, c.From, c.For)
+	errs.add(c.Outage != OutageNone && c.Length < time.Second, "--outage-for=%v: want at least 1s: it begins and ends on a whole second", c.Length)
+	errs.add(c.For <= peakWindow*time.Second, "--for=%v: want more than %ds, over which a peak of re-checks is taken", c.For, peakWindow)
 	return errors.Join(errs...)
 }
 

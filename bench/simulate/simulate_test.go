@@ -246,6 +246,8 @@ func TestConfig_Validate(t *testing.T) {
 		"--latency=2s: want less than the timeout of 2s":            func(c *Config) { c.Latency = 2 * time.Second },
 		"--hop=-1s: want at least 0s":                               func(c *Config) { c.Hop = -time.Second },
 		"--outage=explode: want none, refuse, hang or error":        func(c *Config) { c.Outage = "explode" },
+		"--outage-for=500ms: want at least 1s":                      func(c *Config) { c.From, c.Length = 3*time.Second, 500*time.Millisecond },
+		"--for=10s: want more than 10s":                             func(c *Config) { c.Outage, c.For = OutageNone, 10*time.Second },
 		"--outage-for=1h0m0s from --outage-at=20m0s: the outage mu": func(c *Config) { c.Length = time.Hour },
 	} {
 		c := DefaultConfig()
