@@ -19,8 +19,10 @@ type Demand struct {
 	Bitrate float64
 	// Ramp is the time in which all viewers arrive.
 	Ramp time.Duration
-	// ZapsPerHour is how often a viewer goes to another channel.
-	ZapsPerHour float64
+	// ZapsPerHour is how often a viewer goes to another channel. The channel that they left is a session for IdleTimeout, and a record in
+	// Redis for SessionTTL after its decision expires: the settings sessions.idle_timeout and cluster.session_ttl.
+	ZapsPerHour             float64
+	IdleTimeout, SessionTTL time.Duration
 	// Limited is the share of viewers whose user has a stream limit, 0 to 1.
 	Limited float64
 	// IsEdge: other servers serve the media, and ask about each request: a playlist and a segment in the time of one.
@@ -33,6 +35,22 @@ type Demand struct {
 	// Heartbeat is how often a node reports a session to Redis.
 	Heartbeat time.Duration
 }
+
+// zaps returns how often a second any viewer goes to another channel.
+func (d *Demand) zaps() float64 { return float64(d.Viewers) * d.ZapsPerHour / 3600 }
+
+// leftSessions returns how many sessions nodes hold of channels that viewers have left. One at an edge that keeps answers lives for as long
+// as the edge need not ask.
+func (d *Demand) leftSessions() float64 {
+	idle := d.IdleTimeout
+	if d.EdgeKeepsAnswers {
+		idle = max(idle, d.Validity)
+	}
+	return d.zaps() * idle.Seconds()
+}
+
+// leftRecords returns how many records Redis holds of them. Each counts as if its decision had been made as the viewer left.
+func (d *Demand) leftRecords() float64 { return d.zaps() * (d.SessionTTL + d.Validity).Seconds() }
 
 // Machine is what a node has.
 type Machine struct {
@@ -61,6 +79,8 @@ func (d Demand) Validate() error {
 	want(isPositive(d.Bitrate), "bitrate: %v, want more than 0", d.Bitrate)
 	want(d.Ramp >= time.Second, "ramp: %v, want at least 1s", d.Ramp)
 	want(d.ZapsPerHour == 0 || isPositive(d.ZapsPerHour), "zaps: %v, want 0 or more", d.ZapsPerHour)
+	want(d.IdleTimeout >= 0, "idle-timeout: %v, want 0s or more", d.IdleTimeout)
+	want(d.SessionTTL >= 0, "session-ttl: %v, want 0s or more", d.SessionTTL)
 	want(d.Limited >= 0 && d.Limited <= 1, "limited: %v, want 0 to 1", d.Limited)
 	want(d.Heartbeat >= time.Second, "heartbeat: %v, want at least 1s", d.Heartbeat)
 	want(d.IsEdge || !d.EdgeKeepsAnswers, "edge-keeps-answers: true without edge, want both or neither")
@@ -132,7 +152,7 @@ func Make(d Demand, m Machine, c Costs) (Plan, error) {
 		return Plan{}, err
 	}
 	viewers := float64(d.Viewers)
-	arrivals, zaps := viewers/d.Ramp.Seconds(), viewers*d.ZapsPerHour/3600
+	arrivals, zaps := viewers/d.Ramp.Seconds(), d.zaps()
 	rechecks := viewers / d.Validity.Seconds()
 	p := Plan{Calls: rechecks + zaps, RecheckRate: int(math.Ceil(rechecks))}
 	p.CallsWhenFull = p.Calls + arrivals
@@ -142,7 +162,7 @@ func Make(d Demand, m Machine, c Costs) (Plan, error) {
 		newBound("cpu", "cores", p.total("cpu"), m.Cores*free),
 		newBound("network", "bit/s", p.total("network"), m.Network*free),
 		newBound("memory", "bytes", p.total("memory"), m.Memory*free-c.Node),
-		newBound("sessions.max", "sessions", viewers, float64(m.MaxSessions)),
+		newBound("sessions.max", "sessions", viewers+d.leftSessions(), float64(m.MaxSessions)),
 	}
 	first := 0.0
 	for _, b := range p.Bounds {
@@ -193,6 +213,9 @@ func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
 		cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.LimitedHeartbeat)
 	}
 	p.add("memory", "sessions", viewers, c.Session, viewers*c.Session, "bytes")
+	if left := d.leftSessions(); left > 0 {
+		p.add("memory", "sessions of channels that were left", left, c.Session, left*c.Session, "bytes")
+	}
 }
 
 // addRedis adds what all Redis servers together need.
@@ -206,6 +229,9 @@ func (p *Plan) addRedis(d Demand, c *Costs, openings float64) {
 	cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.RedisHeartbeat)
 	cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.RedisLimitedHeartbeat)
 	p.add("redis memory", "sessions", viewers, c.RedisSession, viewers*c.RedisSession, "bytes")
+	if left := d.leftRecords(); left > 0 {
+		p.add("redis memory", "sessions of channels that were left", left, c.RedisSession, left*c.RedisSession, "bytes")
+	}
 }
 
 func (p *Plan) add(of, name string, count, cost, value float64, unit string) {

@@ -16,6 +16,7 @@ import (
 func demand(viewers int) plan.Demand {
 	return plan.Demand{
 		Viewers: viewers, Validity: 180 * time.Second, Segment: 4 * time.Second, Bitrate: 6e6, Ramp: 10 * time.Minute, Heartbeat: 20 * time.Second,
+		IdleTimeout: time.Minute, SessionTTL: 30 * time.Minute,
 	}
 }
 
@@ -111,11 +112,47 @@ func TestMake_RedisMemory(t *testing.T) {
 	}
 }
 
+// TestMake_Zaps has each viewer leave four channels an hour: each stays a session for a minute, and a record in Redis for 33.
+func TestMake_Zaps(t *testing.T) {
+	for name, tt := range map[string]struct {
+		zaps          float64
+		edit          func(*plan.Demand)
+		sessions      float64
+		memory, redis float64
+	}{
+		"none":                       {0, func(*plan.Demand) {}, 600_000, 600_000*3000 + 600_000*20_000, 600_000 * 1000},
+		"four":                       {4, func(*plan.Demand) {}, 640_000, 640_000*3000 + 600_000*20_000, (600_000 + 40_000*33) * 1000},
+		"at edges":                   {4, func(d *plan.Demand) { d.IsEdge = true }, 640_000, 640_000 * 3000, (600_000 + 40_000*33) * 1000},
+		"at edges that keep answers": {4, func(d *plan.Demand) { d.IsEdge, d.EdgeKeepsAnswers = true, true }, 720_000, 720_000 * 3000, (600_000 + 40_000*33) * 1000},
+		"without redis":              {4, func(d *plan.Demand) { d.WithoutRedis = true }, 640_000, 640_000*3000 + 600_000*20_000, 0},
+	} {
+		d := demand(600_000)
+		d.ZapsPerHour = tt.zaps
+		tt.edit(&d)
+		got, err := plan.Make(d, machine(), roundCosts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		redis := 0.0
+		for _, one := range got.Products {
+			if one.Of == "redis memory" {
+				redis += one.Value
+			}
+		}
+		memory, sessions := got.Bounds[2].Need, got.Bounds[3].Need
+		if math.Abs(sessions-tt.sessions) > 1e-3 || math.Abs(memory-tt.memory) > 1 || math.Abs(redis-tt.redis) > 1 {
+			t.Errorf("%s: %v sessions, %v bytes, %v of Redis; want %v, %v, %v", name, sessions, memory, redis, tt.sessions, tt.memory, tt.redis)
+		}
+	}
+}
+
 func TestMake_Errors(t *testing.T) {
 	for want, edit := range map[string]func(*plan.Demand, *plan.Machine){
 		"viewers: 0, want more than 0":               func(d *plan.Demand, _ *plan.Machine) { d.Viewers = 0 },
 		"validity: 1ms, want at least 1s":            func(d *plan.Demand, _ *plan.Machine) { d.Validity = time.Millisecond },
 		"bitrate: +Inf, want more than 0":            func(d *plan.Demand, _ *plan.Machine) { d.Bitrate = math.Inf(1) },
+		"idle-timeout: -1s, want 0s or more":         func(d *plan.Demand, _ *plan.Machine) { d.IdleTimeout = -time.Second },
+		"session-ttl: -1s, want 0s or more":          func(d *plan.Demand, _ *plan.Machine) { d.SessionTTL = -time.Second },
 		"limited: 1.5, want 0 to 1":                  func(d *plan.Demand, _ *plan.Machine) { d.Limited = 1.5 },
 		"edge-keeps-answers: true without edge":      func(d *plan.Demand, _ *plan.Machine) { d.EdgeKeepsAnswers = true },
 		"headroom: 1, want 0 to less than 1":         func(_ *plan.Demand, m *plan.Machine) { m.Headroom = 1 },

@@ -20,6 +20,8 @@ type planCmd struct {
 	Bitrate   quantity      `help:"Of one stream, in bit/s." default:"6M"`
 	Ramp      time.Duration `help:"The time in which all viewers arrive." default:"10m"`
 	Zaps      float64       `help:"How often a viewer goes to another channel in an hour." default:"4"`
+	Idle      time.Duration `name:"idle-timeout" help:"The setting sessions.idle_timeout: for how long a channel that was left stays a session." default:"1m"`
+	TTL       time.Duration `name:"session-ttl" help:"The setting cluster.session_ttl: for how long Redis keeps a session after its decision." default:"30m"`
 	Limited   float64       `help:"The share of viewers whose user has a stream limit, 0 to 1." default:"0"`
 	Edge      bool          `help:"Other servers serve the media, and ask about each request, as nginx, Caddy, Traefik, HAProxy and Envoy do."`
 	Keeps     bool          `name:"edge-keeps-answers" help:"With --edge: they ask about a viewer once an answer has expired, as Astra, Alta and Flussonic do."`
@@ -68,6 +70,7 @@ func (c *planCmd) Run() error {
 	}
 	p, err := plan.Make(plan.Demand{
 		Viewers: c.Viewers, Validity: c.Validity, Segment: c.Segment, Bitrate: float64(c.Bitrate), Ramp: c.Ramp, ZapsPerHour: c.Zaps,
+		IdleTimeout: c.Idle, SessionTTL: c.TTL,
 		Limited: c.Limited, IsEdge: c.Edge, EdgeKeepsAnswers: c.Keeps, WithoutRedis: !c.Redis, Heartbeat: c.Heartbeat,
 	}, plan.Machine{
 		Cores: c.Cores, Memory: float64(c.Memory), Network: float64(c.Network), MaxSessions: c.MaxSessions, Headroom: c.Headroom, Spare: c.Spare,
