@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"usher/bench/rig"
+	"usher/bench/viewer/edge"
 )
 
 // minValidity is the least that Usher's settings accept.
@@ -18,6 +21,10 @@ func (s *Scenario) checkServers() error {
 	if s.Nodes > 1 && !s.sharesRedis() {
 		errs = append(errs, fmt.Errorf("nodes: %d with redis: false: they would share nothing; set redis=true or nodes=1", s.Nodes))
 	}
+	if s.HTTP2 && !s.TLS {
+		errs = append(errs, errors.New("http2: true with tls: false: the nodes speak HTTP/2 by TLS alone; set tls=true"))
+	}
+	errs = append(errs, s.checkDialect())
 	if s.Hop.Of(s.For) > 0 && s.Nodes < 2 {
 		errs = append(errs, fmt.Errorf("hop: %s with nodes: %d: there is no other node to reach; set nodes=2 and redis=true, or hop=0s", s.Hop, s.Nodes))
 	}
@@ -33,6 +40,28 @@ func (s *Scenario) checkServers() error {
 	}
 	if isWhole {
 		errs = append(errs, s.checkAlive())
+	}
+	return errors.Join(errs...)
+}
+
+// checkDialect reports an edge that the harness's servers do not understand. All of them are asked as nginx asks.
+func (s *Scenario) checkDialect() error {
+	if s.Dialect == "" || edge.Dialect(s.Dialect) == edge.Nginx {
+		return nil
+	}
+	return fmt.Errorf("dialect: %s: the harness's servers know nginx's alone; give --auth for a server of yours, or set dialect=nginx", s.Dialect)
+}
+
+// checkPeer reports what peers cannot do.
+func (s *Scenario) checkPeer() error {
+	errs := []error{s.checkDialect()}
+	for _, f := range s.Faults {
+		if server, _, _ := splitFault(f.What); server == "node" || server == "redis" || server == "attack" {
+			errs = append(errs, fmt.Errorf("fault %q: %w: it has no node or redis of Usher", f.What, rig.ErrNoServer))
+		}
+	}
+	if s.TLS || s.HTTP2 {
+		errs = append(errs, fmt.Errorf("tls: %t, http2: %t: peers speak HTTP/1.1 without TLS; set both to false", s.TLS, s.HTTP2))
 	}
 	return errors.Join(errs...)
 }

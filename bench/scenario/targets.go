@@ -126,7 +126,7 @@ func (s *Scenario) validate(ctx context.Context, targets []target, o *Options) e
 	}
 	for i := range targets {
 		if t := &targets[i]; !t.isUsher() && len(targets) > 1 {
-			if err := s.checkFaults(ctx, t, o); err != nil {
+			if err := s.checkTarget(ctx, t, o); err != nil {
 				return fmt.Errorf("%s: %w", t.name, err)
 			}
 		}
@@ -134,15 +134,10 @@ func (s *Scenario) validate(ctx context.Context, targets []target, o *Options) e
 	return nil
 }
 
-// checkFaults reports a fault of a server that the harness does not run for the target.
-func (s *Scenario) checkFaults(ctx context.Context, t *target, o *Options) error {
+// checkTarget reports what the target cannot do, and a fault of a server that the harness does not run for it.
+func (s *Scenario) checkTarget(ctx context.Context, t *target, o *Options) error {
 	if t.isPeer() {
-		for _, f := range s.Faults {
-			if server, _, _ := splitFault(f.What); server == "node" || server == "redis" {
-				return fmt.Errorf("fault %q: %w: it has no %s of Usher", f.What, rig.ErrNoServer, server)
-			}
-		}
-		return nil
+		return s.checkPeer()
 	}
 	g, err := s.start(ctx, t, o)
 	if err != nil {
