@@ -28,6 +28,8 @@ type Attack struct {
 	refused atomic.Int64
 	// pid is the id of the process that attacks; 0: this one.
 	pid atomic.Int64
+	// resets is how many streams of HTTP/2 were opened and reset.
+	resets atomic.Int64
 	// answered and served are how many requests with tokens that nobody has were answered, and how many of those got a playlist.
 	answered, served atomic.Int64
 }
@@ -41,6 +43,8 @@ type Stats struct {
 	Closed  int64 `json:"closed"`
 	Answers int64 `json:"answers"`
 	Served  int64 `json:"served"`
+	// Resets counts the streams of HTTP/2 that were opened and reset.
+	Resets int64 `json:"resets"`
 	// Refused is how many tokens a second the server answered, once a flood that was not paced has ended. Zero: nothing of that kind.
 	Refused int64 `json:"refused"`
 }
@@ -136,7 +140,7 @@ func (a *Attack) Run(ctx context.Context, base, path string) error {
 
 // Stats returns what the attack has done so far.
 func (a *Attack) Stats() Stats {
-	return Stats{a.open.Load(), a.closed.Load(), a.answered.Load(), a.served.Load(), a.refused.Load()}
+	return Stats{a.open.Load(), a.closed.Load(), a.answered.Load(), a.served.Load(), a.resets.Load(), a.refused.Load()}
 }
 
 // target is a server under attack.

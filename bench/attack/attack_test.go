@@ -119,7 +119,7 @@ func TestAttack_Run(t *testing.T) {
 		"idle": {true, func(v *victim, a *Attack) bool {
 			return v.asked["/"] == connections && v.open.Load() == connections && a.Stats().Connections == connections
 		}},
-		"resets":         {true, func(v *victim, _ *Attack) bool { return v.protocols["HTTP/2.0"] > 100 }},
+		"resets":         {true, func(v *victim, a *Attack) bool { return v.protocols["HTTP/2.0"] > 100 && a.Stats().Resets >= 100 }},
 		"tokens":         {false, func(v *victim, a *Attack) bool { return len(v.addresses) > connections/2 && a.Stats().Answers > 100 }},
 		"tokens-unpaced": {false, func(v *victim, a *Attack) bool { return len(v.addresses) > connections/2 && a.Stats().Answers > 100 }},
 	} {
@@ -152,6 +152,29 @@ func TestAttack_Run(t *testing.T) {
 				t.Errorf("at its end: %+v, want no connection and no playlist", got)
 			}
 		})
+	}
+}
+
+// TestAttack_Run_ResetsWithoutHTTP2 attacks a server that has no streams: none count as reset.
+func TestAttack_Run_ResetsWithoutHTTP2(t *testing.T) {
+	t.Parallel()
+	v := newVictim(t, false)
+	a, err := Parse("resets", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for a.Stats().Closed < 2 {
+		<-tick.C
+	}
+	cancel()
+	if err := <-done; err != nil || a.Stats().Resets > 0 {
+		t.Errorf("%v, %+v; want no streams reset", err, a.Stats())
 	}
 }
 

@@ -64,6 +64,7 @@ func (a *Attack) set(s Stats) {
 	a.closed.Store(s.Closed)
 	a.answered.Store(s.Answers)
 	a.served.Store(s.Served)
+	a.resets.Store(s.Resets)
 	a.refused.Store(s.Refused)
 }
 

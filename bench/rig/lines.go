@@ -13,7 +13,7 @@ import (
 // Lines returns the names of the lines that Sample records. Nodes and servers beyond the first have other numbers.
 func Lines() []string {
 	all := slices.Collect(maps.Values(counters()))
-	all = append(all, callsLine, "redis.up", "rechecks.waiting", "attack.connections", "attack.closed", "attack.answers", "attack.served")
+	all = append(all, callsLine, "redis.up", "rechecks.waiting", "attack.connections", "attack.closed", "attack.answers", "attack.served", "attack.resets")
 	all = append(all, "sessions.node1")
 	for _, state := range sessionStates() {
 		all = append(all, "sessions."+state)

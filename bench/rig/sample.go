@@ -82,6 +82,7 @@ func (g *Rig) Sample(ctx context.Context, r *record.Recorder) {
 		r.Gauge("attack.connections", "", float64(stats.Connections))
 		count("attack.closed", name, "closed", float64(stats.Closed))
 		count("attack.answers", name, "answers", float64(stats.Answers))
+		count("attack.resets", name, "resets", float64(stats.Resets))
 		count("attack.served", name, "served", float64(stats.Served))
 	}
 	g.sampleProcesses(r)
