@@ -186,6 +186,9 @@ func (r *Run) Write(w io.Writer) error {
 // ErrVersion is wrapped by Read's error for a document of another version.
 var ErrVersion = errors.New("version of the result is not supported")
 
+// errNoRun is wrapped by Read's error for a document that is no run.
+var errNoRun = errors.New("no run of usher-bench")
+
 // Read reads a document.
 func Read(r io.Reader) (*Run, error) {
 	var run Run
@@ -194,6 +197,16 @@ func Read(r io.Reader) (*Run, error) {
 	}
 	if run.Version != Version {
 		return nil, fmt.Errorf("%w: %d, want %d", ErrVersion, run.Version, Version)
+	}
+	if len(run.Measurements) == 0 {
+		return nil, fmt.Errorf("read a result: %w: it has no measurements", errNoRun)
+	}
+	for i := range run.Measurements {
+		for name, o := range run.Measurements[i].Operations {
+			if o == nil {
+				return nil, fmt.Errorf("read a result: %w: measurements[%d].operations.%s: null", errNoRun, i, name)
+			}
+		}
 	}
 	return &run, nil
 }

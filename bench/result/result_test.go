@@ -52,4 +52,13 @@ func TestRead_Errors(t *testing.T) {
 	if _, err := result.Read(strings.NewReader(`{"version"`)); err == nil {
 		t.Error("a cut document: no error")
 	}
+	for text, want := range map[string]string{
+		`{"version": 1, "machine": "a table", "playlist_us": 40}`:              "no run of usher-bench: it has no measurements",
+		`{"version": 1, "measurements": [{"operations": {"playlist": null}}]}`: "measurements[0].operations.playlist: null",
+		`{"version": 1, "measurements": [{}, {"operations": {"auth": null}}]}`: "measurements[1].operations.auth: null",
+	} {
+		if _, err := result.Read(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
 }

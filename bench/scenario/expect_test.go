@@ -261,8 +261,14 @@ func TestParse_Errors(t *testing.T) {
 		"shows: a\nfaults: [ { at: 5s, what: redis kill } ]": `f.yaml:2:21: what: unknown key`,
 		"viewers: 3":                                         `f.yaml:1:1: shows: missing`,
 		"- 3":                                                `f.yaml:1:1: want keys and values`,
-		"":                                                   `f.yaml: `,
-		"shows: a\nsettings: 3":                              `f.yaml:2:11: settings: `,
+		"":                                                   `f.yaml: it is empty; want keys and values`,
+		"# nothing\n":                                        `f.yaml: it is empty; want keys and values`,
+		"shows: a\nviewers: 3\nviewers: 4":                   `f.yaml:3:1: viewers: the key is there twice`,
+		"shows: a\nfaults: [ { at: 1s, at: 2s, for: 1s, fault: origin hang } ]": `f.yaml:2:21: at: the key is there twice`,
+		"shows: a\nsettings: { a: 1, a: 2 }":                                    `f.yaml:2:11: settings: `,
+		"shows: a\n---\nshows: b\n":                                             `f.yaml:2:1: another document`,
+		"shows: a\n---\n{":                                                      `f.yaml:`,
+		"shows: a\nsettings: 3":                                                 `f.yaml:2:11: settings: `,
 	} {
 		if _, err := Parse("f.yaml", []byte(text)); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s…", text, err, want)

@@ -6,6 +6,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -76,9 +77,16 @@ func Load(name string) (*Scenario, error) {
 // Parse reads a scenario. Every problem in the error begins with file, line and column.
 func Parse(file string, text []byte) (*Scenario, error) {
 	s := &Scenario{Name: strings.TrimSuffix(filepath.Base(file), ".yaml"), Knobs: defaultKnobs()}
-	var document yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document); err != nil {
+	var document, another yaml.Node
+	documents := yaml.NewDecoder(bytes.NewReader(text))
+	switch err := documents.Decode(&document); {
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("%s: it is empty; want keys and values", file)
+	case err != nil:
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := documents.Decode(&another); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s:%d:1: another document, or a text that is none; want one scenario a file", file, max(1, another.Line))
 	}
 	r := reader{file: file, scenario: s}
 	r.mapping(document.Content[0], r.fields())
@@ -108,8 +116,14 @@ func (r *reader) mapping(n *yaml.Node, fields map[string]func(*yaml.Node)) {
 		r.report(n, "want keys and values")
 		return
 	}
+	isRead := map[string]bool{}
 	for i := 0; i < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		if isRead[key.Value] {
+			r.report(key, "%s: the key is there twice", key.Value)
+			continue
+		}
+		isRead[key.Value] = true
 		if read := fields[key.Value]; read != nil {
 			read(value)
 			continue

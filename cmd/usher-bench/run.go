@@ -57,6 +57,9 @@ func (c *runCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := checkOut(c.Out); err != nil {
+		return err
+	}
 	if o.RunsUsher() {
 		var remove func()
 		o.Binary, remove, err = findUsher(ctx, c.Usher)
@@ -239,11 +242,23 @@ func (c *runCmd) serveMetrics(ctx context.Context, latest func() record.Snapshot
 	return func() { _ = server.Close() }, nil
 }
 
-// writeReport writes the report's files to a folder.
-func writeReport(out io.Writer, folder string, run *result.Run) error {
-	if err := os.MkdirAll(folder, 0o755); err != nil {
+// checkOut makes the folder of the report, and reports one that cannot be written, before anything is measured for it.
+func checkOut(folder string) error {
+	err := os.MkdirAll(folder, 0o755)
+	if err == nil {
+		var f *os.File
+		if f, err = os.CreateTemp(folder, ".usher-bench-*"); err == nil {
+			err = errors.Join(f.Close(), os.Remove(f.Name()))
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("--out=%s: %w", folder, err)
 	}
+	return nil
+}
+
+// writeReport writes the report's files to a folder.
+func writeReport(out io.Writer, folder string, run *result.Run) error {
 	name := filepath.Join(folder, run.Scenario)
 	err := errors.Join(writeFile(name+".json", run.Write), writeFile(name+".html", func(w io.Writer) error { return report.HTML(w, run) }))
 	if err != nil {

@@ -283,6 +283,19 @@ func TestRun_Flags_Errors(t *testing.T) {
 	}
 }
 
+// TestRun_OutUnwritable_ErrorBeforeMeasuring spends no time on a report that cannot be written.
+func TestRun_OutUnwritable_ErrorBeforeMeasuring(t *testing.T) {
+	var requests atomic.Int64
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := runCmd{Scenario: "steady", For: 3 * time.Second, Set: []string{"viewers=1"}, Target: []string{hls(t, &requests)}, Out: filepath.Join(file, "below")}
+	if err := c.Run(t.Context()); err == nil || !strings.HasPrefix(err.Error(), "--out="+c.Out) || requests.Load() > 0 {
+		t.Errorf("%v, %d requests; want an error about --out before any", err, requests.Load())
+	}
+}
+
 // TestRun_DemoWithoutRedis_OneNodeOrRefused has all scenarios where redis-server is not installed.
 func TestRun_DemoWithoutRedis_OneNodeOrRefused(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())

@@ -57,6 +57,9 @@ func (c *simulateCmd) Run(ctx context.Context) error {
 	if err := config.Validate(); err != nil {
 		return err
 	}
+	if err := checkOut(c.Out); err != nil {
+		return err
+	}
 	started := time.Now()
 	var run *result.Run
 	var err error

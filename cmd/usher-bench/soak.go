@@ -36,8 +36,8 @@ func (c *soakCmd) Run(ctx context.Context) error {
 	if err := config.Validate(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.Out, 0o755); err != nil {
-		return fmt.Errorf("--out=%s: %w", c.Out, err)
+	if err := checkOut(c.Out); err != nil {
+		return err
 	}
 	if c.Usher == "" {
 		folder, err := os.MkdirTemp("", "usher-bench-")
