@@ -38,7 +38,8 @@
 // Decided: no expectation holds of what has no value, as after a division by zero. A divisor that is zero whatever is measured is refused.
 //
 // Decided: a scenario whose servers cannot do what it says is refused before they start: nodes that share no Redis, a fault of a server
-// that is not there, and a fault that leaves no node alive while an expectation bounds the failures of that time.
+// that is not there, an edge of a dialect that they do not know, two faults of one server at once, and a fault that leaves no node
+// alive while an expectation bounds the failures of that time.
 //
 // Refused: a general language. A scenario that needs one is a program, and the packages below are its library.
 package scenario

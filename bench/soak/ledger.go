@@ -57,8 +57,8 @@ func (l *ledger) check(p promise, fault string) {
 	}
 }
 
-// checkRefused counts what a node answered to a viewer whom it must refuse. A status of an origin's, or of a node that cannot serve now, says
-// neither that the viewer was refused nor that they were let in.
+// checkRefused counts what a node answered to a viewer whom it must refuse. A status of an origin's, or of a node that cannot serve
+// now, says neither that the viewer was refused nor that they were let in.
 func (l *ledger) checkRefused(p promise, status int, describe func() string) {
 	switch {
 	case status < http.StatusBadRequest:

@@ -25,8 +25,8 @@ func p99(s sample) float64          { return s.p99.Seconds() }
 func cpu(s sample) float64          { return s.cpu.Seconds() }
 func generatorCPU(s sample) float64 { return s.generator }
 
-// failed returns how many requests failed. A goal is met only if none did, Usher's and those that it is compared with: what fails at once makes a
-// server look fast, and what fails late makes another one look slow.
+// failed returns how many requests failed. A goal is met only if none did, Usher's and those that it is compared with: what fails at
+// once makes a server look fast, and what fails late makes another one look slow.
 func failed(samples []sample) (n uint64) {
 	for _, s := range samples {
 		n += s.failed

@@ -119,8 +119,8 @@ func Rows() []string {
 	return keys
 }
 
-// Run measures the rows. The yardstick has to be installed; other peers that are not are left out, with a note. An error of a row comes with
-// the table of those before it.
+// Run measures the rows. The yardstick has to be installed; other peers that are not are left out, with a note. An error of a row comes
+// with the table of those before it.
 func Run(ctx context.Context, o Options) (*Table, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err

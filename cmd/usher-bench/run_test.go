@@ -200,6 +200,33 @@ func TestRun_External_ExpectationFails(t *testing.T) {
 	}
 }
 
+// TestRun_ServerHangs_ExpectationFails measures a server that answers a few requests and then none, for less time than a request may take.
+func TestRun_ServerHangs_ExpectationFails(t *testing.T) {
+	origin := stage.NewOrigin(stage.Config{SegmentDuration: time.Second})
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests.Add(1) > 10 {
+			<-r.Context().Done()
+			return
+		}
+		origin.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	file := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(file, []byte("shows: a\nviewers: 5\nfor: 5s\narrive: 1s\nexpect: [ errors == 0, quiet.errors == 0 ]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := runCmd{Scenario: file, Target: []string{server.URL}, Out: t.TempDir()}
+	if err := c.Run(t.Context()); !errors.Is(err, errNotKept) {
+		t.Errorf("%v, want %v", err, errNotKept)
+	}
+	for _, a := range readRun(t, filepath.Join(c.Out, "mine.json")).Measurements[0].Assertions {
+		if a.Kept {
+			t.Errorf("%s: holds, got %s", a.Text, a.Got)
+		}
+	}
+}
+
 // TestRun_Middleware_Unasked has the harness run a middleware that the server never asks: it proves nothing of that server.
 func TestRun_Middleware_Unasked(t *testing.T) {
 	var requests atomic.Int64
