@@ -136,7 +136,7 @@ func (g *Rig) scrape(ctx context.Context, r *record.Recorder) (pages []page, isW
 			samples, err := readMetrics(ctx, url, token)
 			at := time.Now()
 			if err != nil && g.external != nil {
-				r.Note(fmt.Sprintf("--metrics=%s could not be read at times: what nodes say of themselves is not known of these", url))
+				r.Note(fmt.Sprintf("--metrics=%s could not be read at times: what nodes say of themselves is not known of these", result.HideCredentials(url)))
 			}
 			if err != nil {
 				return
