@@ -454,7 +454,8 @@ func TestConfig_RenamedRoutes(t *testing.T) {
 		"another path":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/q"}}, ""},
 		"another host":  {[]RouteConfig{{Name: "a", Path: "/p"}}, []RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"tv.example.com"}}}, ""},
 		"other hosts' order": {
-			[]RouteConfig{{Name: "a", Path: "/p", Hosts: []string{"a.tv", "b.tv"}}}, []RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"B.tv", "a.tv"}}},
+			[]RouteConfig{{Name: "a", Path: "/p", Hosts: []string{"a.tv", "b.tv"}}},
+			[]RouteConfig{{Name: "b", Path: "/p", Hosts: []string{"B.tv", "a.tv"}}},
 			"routes[0].name: changed from a to b, ",
 		},
 		"edges' names swapped": {

@@ -82,7 +82,8 @@ func TestServe_Reloads_BoundByTheLastVersion(t *testing.T) {
 		"the last parts of segments":        {lowLatencyPlaylist, false, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}, []string{"_HLS_msn=18&_HLS_part=7", "_HLS_msn=19&_HLS_part=7"}},
 		"more parts than their target lets expect": {
 			strings.Replace(lowLatencyPlaylist, "#EXT-X-PART:DURATION=0.5", strings.Repeat("#EXT-X-PART:DURATION=0.25,URI=\"p.ts\"\n", 11)+"#EXT-X-PART:DURATION=0.25", 1),
-			false, numbers("_HLS_msn=18&_HLS_part=%d", 12), []string{"_HLS_msn=18&_HLS_part=12"},
+			false, numbers("_HLS_msn=18&_HLS_part=%d", 12),
+			[]string{"_HLS_msn=18&_HLS_part=12"},
 		},
 		"the next segments": {lowLatencyPlaylist, false, []string{"_HLS_msn=18", "_HLS_msn=19"}, []string{"_HLS_msn=18", "_HLS_msn=19"}},
 		"in other figures":  {lowLatencyPlaylist, false, []string{"_HLS_msn=018&_HLS_part=001", "_HLS_msn=0018&_HLS_part=1"}, []string{"_HLS_msn=18&_HLS_part=1"}},
