@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -83,15 +84,16 @@ func awaitedVersion(info *hls.Info, directives string) (awaited string, ahead in
 		return "", -1
 	}
 	next, nextPart := info.Next()
+	if ahead = cmp.Compare(sequence, next); ahead == 0 && part != wholeSegment {
+		ahead = cmp.Compare(part, nextPart)
+	}
 	switch {
-	case sequence < next || sequence == next && part < nextPart:
-		return newestListed(next, nextPart), -1
+	case ahead < 0:
+		return newestListed(next, nextPart), ahead
 	case sequence-next > maxSegmentsAhead || part != wholeSegment && part > max(maxPart(info), nextPart):
 		return "", -1
-	case sequence > next || part != wholeSegment && part > nextPart:
-		return reloadDirectives(sequence, part), 1
 	default:
-		return reloadDirectives(sequence, part), 0
+		return reloadDirectives(sequence, part), ahead
 	}
 }
 
