@@ -28,14 +28,12 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 		}
 	}
 	e, now := o.cache.get(k), o.cache.now()
-	if e != nil && now < e.freshUntil.Load() {
+	switch {
+	case e == nil:
+	case now < e.freshUntil.Load():
 		o.count.hits.add()
 		return e.playlist()
-	}
-	if r.IsLate && !e.canServeStale(now) {
-		e = o.cache.get(k.withoutDirectives())
-	}
-	if e.canServeStale(now) && now < e.nextRefresh.Load() {
+	case e.canServeStale(now) && now < e.nextRefresh.Load():
 		o.count.stale.Add(1)
 		return Playlist{Object: e.object, Stale: true}, nil
 	}
@@ -90,6 +88,9 @@ func (e *entry) playlist() (Playlist, error) {
 
 // refresh joins the fetch of the playlist and waits for its end.
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
+	if r.IsLate && !old.canServeStale(o.cache.now()) {
+		old = o.cache.get(k.withoutDirectives())
+	}
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
