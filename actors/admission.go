@@ -3,6 +3,7 @@ package actors
 import (
 	"context"
 	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,16 +134,27 @@ func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admi
 	return a, nil
 }
 
-// admitAgain returns the bound that keeps a backend from being asked again about a viewer whom it denied. That costs it what the
-// opening of a stranger does. A breaker that is not closed bounds its probes itself.
-func (o *sessionOpener) admitAgain(b *backendRuntime, r *backends.Request) error {
-	if r.Current.Verdict != backends.Denied || b.State() != backends.BreakerClosed {
+// admitLease returns the bound that keeps the store from being asked for the lease of a check of a denied session, or nil.
+func (o *sessionOpener) admitLease(s *Session, kind session.LookupKind) *backends.Overload {
+	if d := s.Decision(); kind != session.LookupForRecheck || d == nil || d.Verdict != backends.Denied {
 		return nil
 	}
-	if _, over := o.gate.Load().Open(admission.Viewer{Address: r.Address, IsStranger: true}, time.Now()); over != nil {
-		return over
+	return o.admitAgain(s.request.Address())
+}
+
+// admitCheck returns the bound that keeps a backend from being asked again about a viewer whom it denied, or nil. What has a lease is
+// admitted. A breaker that is not closed bounds its probes itself.
+func (o *sessionOpener) admitCheck(b *backendRuntime, r *backends.Request) *backends.Overload {
+	if r.Current.Verdict != backends.Denied || b.State() != backends.BreakerClosed || o.cluster.Shared() {
+		return nil
 	}
-	return nil
+	return o.admitAgain(r.Address)
+}
+
+// admitAgain counts a check of a denied viewer as the opening of a stranger, which costs as much.
+func (o *sessionOpener) admitAgain(address netip.Addr) *backends.Overload {
+	_, over := o.gate.Load().Open(admission.Viewer{Address: address, IsStranger: true}, time.Now())
+	return over
 }
 
 // pendingOver returns the bound that so many waiting requests exceed, or nil. Strangers have a share of the places.

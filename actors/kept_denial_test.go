@@ -77,16 +77,29 @@ func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
 	})
 }
 
-// TestRegistry_KeptDenial_DeniedRate has many denied viewers ask while a part of their backend is down.
+// TestRegistry_KeptDenial_DeniedRate has many denied viewers ask while a part of their backend is down. Each check costs a look-up in the
+// store, where there is one.
 func TestRegistry_KeptDenial_DeniedRate(t *testing.T) {
 	t.Parallel()
+	for name, store := range map[string]*fakeCluster{
+		"one node": {}, "one of many": {isShared: true, leases: map[backends.SessionID]time.Time{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testKeptDenialDeniedRate(t, store)
+		})
+	}
+}
+
+func testKeptDenialDeniedRate(t *testing.T, store *fakeCluster) {
+	t.Helper()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
 			return deniedDecision(), nil
 		})
 		b.isImpaired.Store(true)
 		const rate, seconds = 20, 120
-		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.DeniedRate = rate })
+		n := newNode(b, store, func(s *setup) { s.Config.DeniedRate = rate })
 		defer n.closeAndDrain()
 		for range seconds {
 			for i := range 500 {
@@ -101,6 +114,12 @@ func TestRegistry_KeptDenial_DeniedRate(t *testing.T) {
 		const saved = 10 * rate // seconds of it are saved up
 		if got := b.checks.Load(); got > rate*seconds+saved {
 			t.Errorf("%d checks in %d s, want at most %d a second after %d", got, seconds, rate, saved)
+		}
+		store.mu.Lock()
+		lookups := store.loads
+		store.mu.Unlock()
+		if lookups > rate*seconds+saved {
+			t.Errorf("%d look-ups in %d s, want at most %d a second after %d", lookups, seconds, rate, saved)
 		}
 		for _, r := range b.requests() {
 			if r.request.IsRecheck || r.request.Current.Verdict == backends.Denied && !r.request.IsStranger {

@@ -58,6 +58,11 @@ func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime) *atomic.I
 func (r *Registry) answerLookup(
 	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
 ) *leaseAnswered {
+	answered, _ := r.actors.answers.Get().(*leaseAnswered)
+	if over := r.opener.admitLease(s, kind); over != nil {
+		answered.event = session.LeaseAnswered{Kind: kind, Overload: over.Error()}
+		return answered
+	}
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
 	started := time.Now()
@@ -69,7 +74,6 @@ func (r *Registry) answerLookup(
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
-	answered, _ := r.actors.answers.Get().(*leaseAnswered)
 	answered.storeDeadline = storeDeadline
 	answered.known = knownRecord{record: request.Known, fingerprint: result.Fingerprint}
 	event := &answered.event
@@ -378,8 +382,8 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 			d, err = backends.Decision{}, session.ErrPanicked
 		}
 	}()
-	if err := r.opener.admitAgain(b, request); err != nil {
-		return backends.Decision{}, err
+	if over := r.opener.admitCheck(b, request); over != nil {
+		return backends.Decision{}, over
 	}
 	return b.Check(ctx, request)
 }

@@ -286,7 +286,7 @@ func (s step) afterLease(e *LeaseAnswered) Action {
 	return s.startRecheck()
 }
 
-// onDenialLease checks a denial under the lease, unless another node has or does.
+// onDenialLease checks a denial under the lease, unless another node has or does, or a bound keeps it from that.
 func (s step) onDenialLease(e *LeaseAnswered) Action {
 	s.phase = deniedRemembered
 	r := e.Record
@@ -298,7 +298,7 @@ func (s step) onDenialLease(e *LeaseAnswered) Action {
 		return s.denyLocally(r.Decision)
 	case isNewer:
 		return s.end(closedForgotten) // its next request opens it by what the store knows
-	case e.HeldElsewhere:
+	case e.HeldElsewhere, e.Overload != "":
 		return Action{}
 	default:
 		return s.checkDenial()

@@ -212,6 +212,7 @@ func lookupRows() []row {
 		{story: "a kept denial with a lease is checked", phase: deniedLeasing, event: due(found, 7), next: deniedChecking, want: Action{StartCheck: true}},
 		{story: "a kept denial is checked while the store is unavailable", phase: deniedLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: deniedChecking, want: Action{StartCheck: true}},
 		{story: "a kept denial that another node checks is kept", phase: deniedLeasing, event: due(held, 0), next: deniedRemembered},
+		{story: "a kept denial that a bound keeps from being checked is kept", phase: deniedLeasing, event: due(&LeaseAnswered{Overload: "sessions.denied_rate=1"}, 0), next: deniedRemembered},
 		{story: "a kept denial of a banned viewer is the ban's", phase: deniedLeasing, event: due(kicked, 0), next: deniedRemembered, want: kick},
 		{story: "a kept denial that another node has renewed is renewed", phase: deniedLeasing, event: due(newerNo, 0), next: deniedRemembered, want: Action{Publish: true, Revision: 3, WakeAt: in(15 * time.Second)}},
 		{story: "a viewer whom another node has allowed since opens anew", phase: deniedLeasing, event: due(newer, 0), next: closed, want: Action{Close: closedForgotten}},
