@@ -29,15 +29,14 @@ func (b *Breaker) seekEarlyOpinion(ctx context.Context, start time.Time) {
 }
 
 // askAgain asks an answered request again within timeout, as a re-check. A No is an answer: its credentials may have expired since. So
-// may a possible denial be one, unless the request was answered a moment ago, or another viewer's is answered so too.
+// may a possible denial be one, unless the request was answered a moment ago, or so many addresses fail that the credentials of all of them
+// are hardly old.
 func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeout time.Duration) {
 	if b.IsDown() || b.forced.Load() != nil { // probes decide, or an operator
 		b.history.endOpinion()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	defer cancel()
-	_, err := b.execute(func() (backends.Decision, error) { return b.opinion(ctx, answered) })
+	_, err := b.execute(func() (backends.Decision, error) { return b.opinion(context.WithoutCancel(ctx), answered, timeout) })
 	address := b.history.endOpinion()
 	if err == nil && address.IsValid() && b.mayWarn(time.Now()) {
 		b.log.Warn("backend fails for few addresses and answers others, breaker stays closed; look at what the address sends",
@@ -47,26 +46,26 @@ func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeou
 
 // opinion asks an answered request again, and another one where the first says nothing. Its error is excluded unless the breaker counts
 // it.
-func (b *Breaker) opinion(ctx context.Context, answered answeredRequest) (backends.Decision, error) {
-	start := time.Now()
-	r := answered.asRecheck()
-	d, err := b.callWithHardDeadline(ctx, &r)
-	if backends.AsFailure(err) != nil && mayBeNo(err, start.Sub(answered.at)) {
+func (b *Breaker) opinion(ctx context.Context, answered answeredRequest, timeout time.Duration) (backends.Decision, error) {
+	begin, start := time.Now(), time.Now()
+	d, err := b.repeat(ctx, answered, timeout)
+	saysNothing := mayBeNo(err, start.Sub(answered.at))
+	if saysNothing {
 		other, isKnown, isWide := b.history.another(answered, time.Now())
-		switch {
-		case isKnown:
-			r = other.asRecheck()
-			d, err = b.callWithHardDeadline(ctx, &r)
-		case !isWide:
-			return d, excluded{err}
+		if start = time.Now(); isKnown {
+			answered = other
+			d, err = b.repeat(ctx, answered, timeout)
+			saysNothing = mayBeNo(err, start.Sub(answered.at))
 		}
+		saysNothing = saysNothing && !isWide
 	}
 	isCounted := false
 	switch {
 	case err == nil:
+		r := answered.asRecheck()
 		isCounted = b.counts(&r, d, nil, start)
-	case backends.AsFailure(err) != nil:
-		isCounted = b.history.confirm(start, time.Now())
+	case backends.AsFailure(err) != nil && !saysNothing:
+		isCounted = b.history.confirm(begin, time.Now())
 	}
 	if !isCounted {
 		err = excluded{err}
@@ -74,12 +73,21 @@ func (b *Breaker) opinion(ctx context.Context, answered answeredRequest) (backen
 	return d, err
 }
 
+// repeat asks an answered request again within timeout, as a re-check.
+func (b *Breaker) repeat(ctx context.Context, answered answeredRequest, timeout time.Duration) (backends.Decision, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	r := answered.asRecheck()
+	return b.callWithHardDeadline(ctx, &r)
+}
+
 // freshAnswer is how long ago a request was answered at most whose credentials are still good.
 const freshAnswer = 5 * time.Second
 
 // mayBeNo reports whether the failure of a request, which was answered so long ago, may be one of its credentials.
 func mayBeNo(err error, ago time.Duration) bool {
-	return backends.AsFailure(err).MayBeDenial && ago > freshAnswer
+	f := backends.AsFailure(err)
+	return f != nil && f.MayBeDenial && ago > freshAnswer
 }
 
 // earlyTimeout returns the time for an early opinion on a request that was answered in took: the other half of the viewers'

@@ -161,8 +161,10 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 		ago      time.Duration // since then
 		isGood   bool          // the tokens of those who were answered still are
 		isSpent  bool          // that of the last one is not
+		isOne    bool          // all bad tokens are of one address
 		isDown   bool
 	}{
+		"bad tokens of one address, where all are spent": {answered: 2, ago: time.Hour, isOne: true},
 		"bad tokens":                 {answered: 1, ago: time.Second, isGood: true},
 		"bad tokens at a quiet hour": {answered: 1, ago: time.Hour, isGood: true},
 		"and the token that was answered last is spent": {answered: 2, ago: time.Hour, isGood: true, isSpent: true},
@@ -189,6 +191,9 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 				isChanged = true
 				for i := range 20 {
 					r := openingFrom(100 + i)
+					if tt.isOne {
+						r = openingFrom(100)
+					}
 					r.Session[0], r.Query = byte(i+1), "token=evil"
 					_, _ = b.Check(t.Context(), r)
 					synctest.Wait()

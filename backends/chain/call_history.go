@@ -214,16 +214,17 @@ func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok 
 }
 
 // another returns an answered request of another address than that of one whose second opinion may be a denial, to ask that again too.
-// isWide reports, where there is none, whether so many addresses fail that no denial explains it.
+// isWide reports whether so many addresses fail that no single viewer can have caused it, possible denials included.
 func (h *callHistory) another(than answeredRequest, now time.Time) (answered answeredRequest, isKnown, isWide bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	isWide = h.isWide(&h.failed, now)
 	for _, answered := range h.latest {
 		if answered.isSet && answered.address != than.address {
-			return answered, true, false
+			return answered, true, isWide
 		}
 	}
-	return answeredRequest{}, false, h.isWide(&h.failed, now)
+	return answeredRequest{}, false, isWide
 }
 
 // confirm records that the second opinion, asked for at start, was a failure too, unless another call was answered

@@ -25,8 +25,9 @@
 //   - No single viewer opens the breaker. A failure to connect counts always. Any other one may be the request's own doing
 //     (a status, a malformed answer, a panic, a reset or a timeout after it was sent): it counts once per subscriber prefix
 //     and window while other prefixes get answers in it. Before the failures of fewer than three prefixes open the breaker,
-//     or failures that may be denials, an answered request is asked again and must fail too; where it may be denied by now, so
-//     must that of another prefix. Where nobody was ever answered, every failure counts.
+//     or failures that may be denials, an answered request is asked again and must fail too. Where it may be denied by now,
+//     that of another prefix is asked as well, and where that may be too, three prefixes must fail. Where nobody was ever
+//     answered, every failure counts.
 //   - A backend that fails for everybody behind one address opens the breaker with as many failures, and as soon, as one
 //     that fails for many addresses.
 //   - A status, a malformed answer and a panic admit no viewer while the breaker is closed.
