@@ -433,14 +433,14 @@ func TestWithoutUser(t *testing.T) {
 // TestConfig_RenamedRoutes tells a route with another name from another route.
 func TestConfig_RenamedRoutes(t *testing.T) {
 	t.Parallel()
-	check := &edge.Config{Dialect: edge.Envoy, ViewerPath: "/live/{channel}/*"}
 	asked := func(networks ...string) *edge.Config {
-		c := *check
+		c := edge.Config{Dialect: edge.Envoy, ViewerPath: "/live/{channel}/*"}
 		for _, n := range networks {
 			c.Networks = append(c.Networks, netip.MustParsePrefix(n))
 		}
 		return &c
 	}
+	check := asked("192.0.2.0/24")
 	for name, test := range map[string]struct {
 		before, after []RouteConfig
 		want          string
@@ -461,6 +461,10 @@ func TestConfig_RenamedRoutes(t *testing.T) {
 		"edges' names swapped": {
 			[]RouteConfig{{Name: "a", Edge: asked("192.0.2.1/32", "192.0.2.2/32")}, {Name: "b", Edge: asked("192.0.2.3/32")}},
 			[]RouteConfig{{Name: "b", Edge: asked("192.0.2.2/32", "192.0.2.1/32")}, {Name: "a", Edge: asked("192.0.2.3/32")}},
+			"routes[0].name: changed from a to b, ",
+		},
+		"with another edge": {
+			[]RouteConfig{{Name: "a", Edge: asked("192.0.2.1/32")}}, []RouteConfig{{Name: "b", Edge: asked("192.0.2.1/32", "192.0.2.2/32")}},
 			"routes[0].name: changed from a to b, ",
 		},
 		"one beside it": {[]RouteConfig{{Name: "a", Edge: check}}, []RouteConfig{{Name: "b", Edge: check}, {Name: "a", Edge: check}}, ""},

@@ -352,7 +352,7 @@ func (c Config) RenamedRoutes(before Config) error {
 	var errs []error
 	for i, r := range c.Routes {
 		for _, old := range before.Routes {
-			if old.place() != r.place() || before.hasInPlaceOf(r, r.name()) || c.hasInPlaceOf(old, old.name()) {
+			if !old.isInPlaceOf(r) || before.hasInPlaceOf(r, r.name()) || c.hasInPlaceOf(old, old.name()) {
 				continue
 			}
 			errs = append(errs, fmt.Errorf("routes[%d].name: changed from %s to %s, which ends all tickets of the route and needs a restart; "+
@@ -364,21 +364,22 @@ func (c Config) RenamedRoutes(before Config) error {
 
 // hasInPlaceOf reports whether there is a route of that name with the place of another one.
 func (c Config) hasInPlaceOf(other RouteConfig, name string) bool {
-	return slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.name() == name && r.place() == other.place() })
+	return slices.ContainsFunc(c.Routes, func(r RouteConfig) bool { return r.name() == name && r.isInPlaceOf(other) })
 }
 
-// place returns which requests the route is for, whatever the order in which its settings name them: its paths, its hosts, and the networks
-// of its edges.
-func (r RouteConfig) place() string {
-	hosts, networks := strings.Fields(strings.ToLower(strings.Join(r.Hosts, " "))), []string(nil)
-	if r.Edge != nil {
-		for _, n := range r.Edge.Networks {
-			networks = append(networks, n.String())
-		}
+// isInPlaceOf reports whether the routes have the same paths and hosts and, of edges, may be asked by the same ones.
+func (r RouteConfig) isInPlaceOf(other RouteConfig) bool {
+	sharesEdge := func() bool {
+		return slices.ContainsFunc(r.Edge.Networks, func(n netip.Prefix) bool { return slices.ContainsFunc(other.Edge.Networks, n.Overlaps) })
 	}
+	return r.place() == other.place() && (r.Edge == nil) == (other.Edge == nil) && (r.Edge == nil || sharesEdge())
+}
+
+// place returns the paths and hosts of the route, whatever the order and the case in which its settings name them.
+func (r RouteConfig) place() string {
+	hosts := strings.Fields(strings.ToLower(strings.Join(r.Hosts, " ")))
 	slices.Sort(hosts)
-	slices.Sort(networks)
-	return fmt.Sprint(r.Path, " ", r.viewerPath(), " ", slices.Compact(hosts), slices.Compact(networks))
+	return fmt.Sprint(r.Path, " ", r.viewerPath(), " ", slices.Compact(hosts))
 }
 
 // viewerPath returns the pattern of viewers' paths.
