@@ -129,6 +129,16 @@ func (f *fakeCluster) AcquireLease(ctx context.Context, c session.LeaseRequest) 
 	if err := runHook(ctx, f.beforeLease); err != nil {
 		return session.LeaseResult{}, err
 	}
+	for waited := time.Duration(0); ; waited += 10 * time.Millisecond {
+		result := f.lookUp(c)
+		if !result.HeldElsewhere || waited >= c.Wait {
+			return result, nil
+		}
+		time.Sleep(10 * time.Millisecond) // in a bubble: only tests there have leases
+	}
+}
+
+func (f *fakeCluster) lookUp(c session.LeaseRequest) session.LeaseResult {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.loads++
@@ -137,7 +147,7 @@ func (f *fakeCluster) AcquireLease(ctx context.Context, c session.LeaseRequest) 
 	if f.leases != nil && c.Lease > 0 {
 		f.grant(&result, c)
 	}
-	return result, nil
+	return result
 }
 
 // grant grants one node the lease unless a newer decision answers it.

@@ -49,32 +49,44 @@ func TestRegistry_KeptDenial_PaidSince(t *testing.T) {
 	}
 }
 
-// TestRegistry_KeptDenial_CheckedByOneNode has a denied viewer ask on five nodes while a part of their backend is down.
+// TestRegistry_KeptDenial_CheckedByOneNode has a denied viewer ask on five nodes while a part of their backend is down. The part that is
+// left denies them too, or is not enough to say.
 func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
 	t.Parallel()
-	inBubble(t, func(t *testing.T) {
-		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
-			return deniedDecision(), nil
+	for name, isUnanswered := range map[string]bool{"denied again": false, "without an answer": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+					time.Sleep(100 * time.Millisecond)
+					if isUnanswered && !r.IsUnknown() {
+						return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
+					}
+					return deniedDecision(), nil
+				})
+				b.isImpaired.Store(true)
+				store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}}
+				var nodes []*node
+				for range 5 {
+					nodes = append(nodes, newNode(b, store, nil))
+				}
+				const during = 10 * time.Minute
+				for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
+					for _, n := range nodes {
+						if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
+							t.Fatalf("got %+v, want denied", d)
+						}
+					}
+				}
+				if got, most := b.checks.Load(), int64(during/DefaultConfig().DenialTTL)+1; got > most {
+					t.Errorf("%d checks of one viewer on five nodes, want at most %d", got, most)
+				}
+				for _, n := range nodes {
+					n.closeAndDrain()
+				}
+			})
 		})
-		b.isImpaired.Store(true)
-		store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}}
-		var nodes []*node
-		for range 5 {
-			nodes = append(nodes, newNode(b, store, nil))
-		}
-		const during = 10 * time.Minute
-		for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
-			for _, n := range nodes {
-				n.watch(t, openRequest(1))
-			}
-		}
-		if got, most := b.checks.Load(), int64(during/DefaultConfig().DenialTTL)+1; got > most {
-			t.Errorf("%d checks of one viewer on five nodes, want at most %d", got, most)
-		}
-		for _, n := range nodes {
-			n.closeAndDrain()
-		}
-	})
+	}
 }
 
 // TestRegistry_KeptDenial_DeniedRate has many denied viewers ask while a part of their backend is down. Each check costs a look-up in the

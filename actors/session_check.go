@@ -37,17 +37,17 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	a.call(r.lookups(kind, b), func() task {
+	a.call(r.lookups(kind, b, a.state.Decision.Verdict == backends.Denied), func() task {
 		return r.actors.sendLast(s, r.answerLookup(ctx, s, kind, request)) //nolint:contextcheck // a lease is given back whatever ends
 	})
 }
 
-// lookups returns how many look-ups of the kind are under way.
-func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime) *atomic.Int32 {
-	switch kind {
-	case session.LookupForRecheck:
+// lookups returns how many look-ups of the kind are under way. That of a denied session is none that viewers who play wait for.
+func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime, isDenied bool) *atomic.Int32 {
+	switch {
+	case kind == session.LookupForRecheck && !isDenied:
 		return &b.rechecks.lookups
-	case session.LookupOnly:
+	case kind == session.LookupOnly:
 		return &r.cluster.reloads
 	default:
 		return &r.cluster.openings

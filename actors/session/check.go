@@ -49,7 +49,7 @@ func (e *BackendAnswered) apply(s step) Action {
 // decide takes the answer as the session's decision, if it is one.
 func (e *BackendAnswered) decide(s step) Action {
 	switch d := &e.Decision; {
-	case d.Verdict == backends.Allowed && s.phase == deniedChecking && s.WasAllowed:
+	case d.Verdict == backends.Allowed && s.phase == deniedChecking && s.WasAllowed && isAnswer(&s.Decision):
 		s.phase = closed // its ticket is revoked: the next request opens it anew
 		return Action{Close: closedDenied}
 	case d.Verdict == backends.Allowed:
@@ -99,9 +99,8 @@ func (s step) allow(d backends.Decision, isDown bool) Action {
 // deny remembers the denial. A session that was allowed has a ticket, which must not revive it. A denial by the outage policy
 // says nothing about the viewer, a ban may end, and an evicted stream may play again, so they keep the ticket.
 func (s step) deny(d backends.Decision) Action {
-	isRevoked := s.phase == deniedChecking && isAnswer(&s.Decision)
 	a := s.denyLocally(d)
-	a.RevokeTicket = s.WasAllowed && isAnswer(&d) && !isRevoked
+	a.RevokeTicket = s.WasAllowed && isAnswer(&d)
 	return a
 }
 
@@ -146,7 +145,11 @@ func (s step) unanswered(e *BackendAnswered) Action {
 		return s.retryLater(retryLater, e.Decision.Reason)
 	case deniedChecking:
 		s.phase = deniedRemembered
-		return Action{}
+		if s.LeaseRevision == 0 || !isAnswer(&s.Decision) {
+			return Action{}
+		}
+		s.Revision, s.ValidUntil = s.LeaseRevision, s.Expires
+		return Action{Save: true} // so that no other node checks it too
 	case recheckChecking:
 		if s.Expires = s.renewalAt(s.RecheckMin); s.now < s.ValidUntil {
 			s.Expires = min(s.Expires, s.ValidUntil) // the outage policy may have it end then

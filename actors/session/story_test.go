@@ -255,7 +255,7 @@ func TestStep_Denial(t *testing.T) {
 			moves: []move{
 				{15 * s, impaired(14 * s), deniedLeasing, Action{Lookup: LookupForRecheck, WakeAt: in(30 * s)}},
 				{15 * s, &LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, deniedChecking, Action{StartCheck: true}},
-				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{ReleaseLease: true, Revision: 7}},
+				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{Save: true, Revision: 7}},
 			},
 		},
 		"a viewer who was cut then and is allowed by the part that is left opens anew": {

@@ -271,7 +271,9 @@ func answerRows() []row {
 		row{story: "a late opening without an answer keeps its fallback", phase: allowedChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a re-check without an answer is made again soon", phase: recheckChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a viewer who was cut and is allowed now opens anew", phase: deniedChecking, event: &BackendAnswered{Decision: yes()}, next: closed, given: wasCut(underLease), want: under(Action{Close: closedDenied, ReleaseLease: true})},
-		row{story: "one who was cut and is denied again stays so", phase: deniedChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: wasCut(underLease), want: under(Action{Publish: true, Save: true, WakeAt: in(15 * time.Second)})},
+		row{story: "one who was cut and is denied again stays so", phase: deniedChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: wasCut(underLease), want: under(Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})},
+		row{story: "one who was cut and is refused by the policy is admitted by a late answer", phase: deniedChecking, event: &BackendAnswered{Decision: yes()}, next: allowedFresh, given: wasCut(func(s *testSession) { s.Decision = refusedByPolicy() }), want: Action{Publish: true, Save: true, WakeAt: in(time.Minute)}},
+		row{story: "a denial without an answer is stored under its lease", phase: deniedChecking, event: unanswered, next: deniedRemembered, given: underLease, want: under(Action{Save: true})},
 		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered},
 		row{story: "a retry without an answer is to be retried again", phase: retryLaterChecking, event: unanswered, next: retryLater, want: retry},
 	)
