@@ -185,6 +185,8 @@ type blockingOrigin struct {
 	partsPerSegment int
 	// canSkip has it offer delta updates.
 	canSkip bool
+	// delay is how long each response takes besides.
+	delay time.Duration
 
 	mu      sync.Mutex
 	queries []string // of all requests
@@ -209,6 +211,7 @@ func (o *blockingOrigin) count(query string, held int) {
 }
 
 func (o *blockingOrigin) respond(r *http.Request) (*http.Response, error) {
+	time.Sleep(o.delay)
 	q := r.URL.Query()
 	wanted, err := strconv.Atoi(q.Get("_HLS_msn"))
 	if err != nil {
@@ -496,6 +499,25 @@ func TestServe_LateReloads_StaleIfTheOriginFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServe_LateReloads_SlowOrigin asks for what is listed while the origin is slow. The copy without directives is of before it, because
+// players have got delta updates since.
+func TestServe_LateReloads_SlowOrigin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &blockingOrigin{start: time.Now(), canSkip: true}
+		node := newMemoryServer(t, nil, o.respond)
+		sequence, _ := node.reload(t, "")
+		for range 3 {
+			advance(500 * time.Millisecond)
+			sequence, _ = node.reload(t, "_HLS_skip=YES")
+		}
+		o.delay = 1500 * time.Millisecond
+		if got, _ := node.reload(t, fmt.Sprintf("_HLS_msn=%d&_HLS_skip=YES", sequence-1)); got < sequence {
+			t.Errorf("got what comes before %d, want before %d", got, sequence)
+		}
+	})
 }
 
 // TestServe_Reloads_AfterTheNumbersBeganAnew has a packager restart while a player waits for its next version, which it refuses from then

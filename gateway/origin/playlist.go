@@ -88,9 +88,6 @@ func (e *entry) playlist() (Playlist, error) {
 
 // refresh joins the fetch of the playlist and waits for its end.
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
-	if r.IsLate && !old.canServeStale(o.cache.now()) {
-		old = o.cache.get(k.withoutDirectives())
-	}
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
 	switch {
 	case err == nil && e != nil:
@@ -107,11 +104,13 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		plain := *r
 		plain.Directives = ""
 		return o.Playlist(ctx, &plain)
-	case ctx.Err() == nil && o.staleIfError(*k, old, err):
-		return Playlist{Object: old.object, Stale: true}, nil
-	default:
-		return Playlist{}, err
+	case r.IsLate && !old.canServeStale(o.cache.now()): // a slow origin is waited for, because that copy may be older than what is asked for
+		old = o.cache.get(k.withoutDirectives())
 	}
+	if ctx.Err() == nil && o.staleIfError(*k, old, err) {
+		return Playlist{Object: old.object, Stale: true}, nil
+	}
+	return Playlist{}, err
 }
 
 // errTooManyHeld means that the origin holds as many reloads of a playlist, or for a viewer, as it may.

@@ -29,7 +29,8 @@ type Request struct {
 	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
 	// origin may hold the response until the playlist satisfies them.
 	Directives string
-	// IsLate reports that the origin need not wait to satisfy the Directives, so that a stale copy without them answers them too.
+	// IsLate reports that the origin need not wait to satisfy the Directives. If it fails, a stale copy without them, which may be of before
+	// what they ask for, is better than none.
 	IsLate bool
 	// MaxHeld is how many fetches of the playlist with Directives may be active for another one to start, and MaxHeldForViewer how many
 	// of the Viewer. Beyond them the playlist is requested without. Zero: any number.
