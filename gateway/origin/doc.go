@@ -52,14 +52,14 @@
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before
 // anybody fetches them, so that a fetch can be told from one before they were listed. Only one playlist is heeded at a time,
-// because two may number an object differently. The bytes are the same as long as one of the versions remains, because a
-// playlist may list a slate at several places. Of a key none may be new. What the playlist does not number (byte ranges of a file, an
-// initialization section without a key) is fresh for Request.FreshFor alone, and so is a file of which it lists ranges, or that it
-// announces (EXT-X-PRELOAD-HINT, EXT-X-PREFETCH). A packager may still write it. So the whole of it is fetched anew, and so is a range that
-// ends behind its cached bytes or is open, unless the playlist is complete, and nothing that was fetched before is the file that is listed
-// in the end. A response of which the origin did not state the length is: it was sent as it was written. An origin that states a lifetime is
-// believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an object before it is
-// written, and players do not ask again after a 404.
+// because two may number an object differently, but one that lists a file whole goes before one that lists ranges of it. The bytes are the
+// same as long as one of the versions remains, because a playlist may list a slate at several places. Of a key none may be new. What the
+// playlist does not number (byte ranges of a file, an initialization section without a key) is fresh for Request.FreshFor alone, and so
+// is a file of which it lists ranges, or that it announces (EXT-X-PRELOAD-HINT, EXT-X-PREFETCH). A packager may still write it. So the
+// whole of it is fetched anew, and so is a range that ends behind its cached bytes or is open, unless the playlist is complete, and
+// nothing that was fetched before is the file that is listed in the end. A response of which the origin did not state the length is: it
+// was sent as it was written. An origin that states a lifetime is believed. A 404 or 410 is believed until the next version of a
+// playlist lists the object, because one may announce an object before it is written, and players do not ask again after a 404.
 //
 // The first bytes tell a playlist, because servers send playlists as text, data or videos, and segments as playlists. So the head of
 // media waits for them, whatever its type. The viewer's request is then one for the playlist. For as long as media would be fresh, nobody

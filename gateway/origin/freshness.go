@@ -175,9 +175,17 @@ type listedState struct {
 	isGrowing bool
 }
 
-// isCurrent reports whether a playlist says something of the object. No other one is heeded meanwhile: two playlists may
-// number one object differently.
+// isCurrent reports whether a playlist says something of the object.
 func (s *listedState) isCurrent(now int64) bool { return s != nil && now < s.until }
+
+// replaces reports whether the playlist is heeded from now on in place of a current one. No other one is: two playlists may number one object
+// differently. But of a file of which that one lists ranges, as an I-frame playlist does, another one may tell that it is whole.
+func (s *listedState) replaces(before *listedState) bool {
+	return (s.playlist == before.playlist || s.completes(before)) && s.at >= before.at
+}
+
+// completes reports whether what grew before is listed as one that does not.
+func (s *listedState) completes(before *listedState) bool { return before.isGrowing && !s.isGrowing }
 
 // continues reports whether the playlist lists the same bytes as before. A slate may stand at several places of a playlist, one
 // of which remains when others come and go. Of a key that is changed at one URI the old tag remains for a while.
@@ -280,13 +288,13 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 		if e.started >= trustedFrom {
 			s.since = e.started
 		}
-	case old.playlist != s.playlist, s.at < old.at:
+	case !s.replaces(old):
 		return
 	default:
-		if s.continues(old) {
+		if s.playlist == old.playlist && s.continues(old) {
 			s.since, s.wholeSince = old.since, old.wholeSince
 		}
-		if old.isGrowing && !s.isGrowing {
+		if s.completes(old) {
 			s.wholeSince = s.at
 		}
 	}

@@ -362,6 +362,27 @@ func TestOrigin_Listed_Ranges(t *testing.T) {
 	}
 }
 
+// TestOrigin_Listed_RangesInAnotherPlaylist has an I-frame playlist list ranges of a segment before the main playlist lists it, and in every
+// version afterwards.
+func TestOrigin_Listed_RangesInAnotherPlaylist(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNumbered(t, nil)
+		r := Request{Path: "/a.ts"}
+		o.lists("i-frames", []ListedMedia{{Path: "/a.ts", Version: 9, MayGrow: true}})
+		o.want(t, "fetch 1", r)
+		o.want(t, "fetch 2", r)
+		for range 5 {
+			sleep(1)
+			o.lists("main", media("/a.ts", 1))
+			o.want(t, "fetch 3", r)
+			o.lists("i-frames", []ListedMedia{{Path: "/a.ts", Version: 9, MayGrow: true}})
+			o.want(t, "fetch 3", r)
+			sleep(testTarget)
+		}
+	})
+}
+
 // TestOrigin_Listed_SlowOrigin has an origin take longer than cache.max_wait_for_fresh for what has expired.
 func TestOrigin_Listed_SlowOrigin(t *testing.T) {
 	t.Parallel()
