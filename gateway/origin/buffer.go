@@ -155,11 +155,15 @@ func (f *fetch) nextSpace(timeout time.Duration) ([]byte, error) {
 	if free := b.freeSpace(); free != nil {
 		return free, nil
 	}
-	if !b.isPassThrough && (b.size > int64(f.cache.config.MaxObjectSize) || !f.cache.reserve(chunkSize)) {
+	switch {
+	case b.size > int64(f.cache.config.MaxObjectSize):
 		b.isPassThrough = true
 		if !f.conn.becomeLarge() {
 			return nil, errNoConn
 		}
+	case !b.isPassThrough && !f.cache.reserve(chunkSize):
+		b.isPassThrough = true
+		f.conn.moveTo(classLarge) // what may be a segment is not broken off without room there
 	}
 	if b.isPassThrough {
 		if err := f.waitForRoom(timeout); err != nil {

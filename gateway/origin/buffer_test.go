@@ -162,6 +162,62 @@ func TestFetch_PassThrough_SegmentsNotHeldUp(t *testing.T) {
 	}
 }
 
+// TestFetch_PassThrough_SegmentsWithoutMemory has unread films fill the bytes in flight and the connections of large media. Segments come
+// whole nevertheless, and a film of unknown length is broken off where it turns out to be one.
+func TestFetch_PassThrough_SegmentsWithoutMemory(t *testing.T) {
+	t.Parallel()
+	for name, declared := range map[string]bool{"of known length": true, "of unknown length": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				film, _ := serveLargeBody(randomBody(4<<20), true)
+				unknown, _ := serveLargeBody(randomBody(4<<20), false)
+				body := randomBody(600 << 10) // more than passes through at once
+				segment, _ := serveLargeBody(body, declared)
+				network := newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case strings.HasPrefix(r.URL.Path, "/film"):
+						film(w, r)
+					case strings.HasPrefix(r.URL.Path, "/seg"):
+						segment(w, r)
+					default:
+						unknown(w, r)
+					}
+				}})
+				o := newNetworkFixture(t, network, func(c *Config) {
+					c.Cache.MaxSize, c.Cache.MaxObjectSize, c.Fetch.MaxConns = 4*setting.MiB, setting.MiB, 2
+				}, "a")
+				open := func(path string) *Stream {
+					s, err := o.Media(t.Context(), Request{Path: path})
+					if err != nil {
+						t.Fatalf("%s: %v", path, err)
+					}
+					t.Cleanup(func() { _ = s.Close() })
+					synctest.Wait()
+					return &s
+				}
+				open("/film0.mp4")
+				open("/film1.mp4")
+				segments := []*Stream{open("/seg0.ts"), open("/seg1.ts")}
+				for i, s := range segments {
+					got, err := io.ReadAll(s)
+					if err != nil {
+						t.Errorf("segment %d: %v", i, err)
+					}
+					requireSameBytes(t, got, body)
+				}
+				if _, err := io.CopyN(io.Discard, open("/unknown0.mp4"), 2<<20); err != nil {
+					t.Errorf("the first film of unknown length: %v", err)
+				}
+				_, err := io.ReadAll(open("/unknown1.mp4"))
+				if overload, _ := errors.AsType[*backends.Overload](err); overload == nil || overload.Setting != "fetch.max_conns" {
+					t.Errorf("the second film of unknown length: got %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestFetch_PassThrough_StarvingReaderDropped(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

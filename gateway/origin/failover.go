@@ -22,7 +22,7 @@ type address struct {
 	// sendsHeaders reports that requests have the origin's header fields.
 	sendsHeaders bool
 	connSlots    [fetchClassCount]chan struct{}
-	// unmoved are the slots of media that pass through although there was no room among classLarge: half of classMedia at most.
+	// unmoved are the slots of media that turned out to be large without room among classLarge: half of classMedia at most.
 	unmoved chan struct{}
 	// ejectedUntil is until when the address is ejected, in the cache's time; 0 means that it is not.
 	ejectedUntil atomic.Int64
@@ -86,7 +86,7 @@ func (s *connSlot) moveTo(c fetchClass) bool {
 
 // becomeLarge makes it one of large media, of its own class if need be, and reports whether there was room.
 func (s *connSlot) becomeLarge() bool {
-	if s.moveTo(classLarge) {
+	if s.class == classLarge || s.isUnmoved || s.moveTo(classLarge) {
 		return true
 	}
 	select {
