@@ -251,9 +251,10 @@ func isPlaylistStart(start []byte, isWhole bool) (isPlaylist, isKnown bool) {
 }
 
 // isMediaStart reports whether a body of that type that begins with these bytes is media. A page that says what is wrong with the origin
-// is not. No text has a zero byte.
+// is not, and neither are blanks. No text has a zero byte.
 func isMediaStart(contentType string, start []byte, isWhole bool) bool {
-	if isPlaylist, _ := isPlaylistStart(start, isWhole); isPlaylist {
+	isBlank := len(bytes.TrimSpace(bytes.TrimPrefix(start, []byte("\ufeff")))) == 0
+	if isPlaylist, _ := isPlaylistStart(start, isWhole); isPlaylist || isBlank {
 		return false
 	}
 	return (&Header{ContentType: contentType}).isTypedAsMedia() || bytes.IndexByte(start, 0) >= 0

@@ -42,13 +42,12 @@
 // blocking reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
 // stored holds its connection for as long as its viewer reads. One whose length the origin did not state is known to be large when viewers
 // read it already: without room there it stays among media, and is broken off where such films hold half of their connections. What is small
-// enough to be stored never is, although it passes through while too many bytes are in flight. A request for bytes=0-,
-// which ffmpeg always sends, is a request for the whole object. What the caller reads in a playlist ([Request].Inspect) is
-// kept of its last response, whatever the directives, because players that take delta updates ask for nothing else. A response to
-// directives that leaves nothing out is stored as the playlist without them too. If the origin fails a reload for what it has already, a
-// stale copy of the playlist without directives is the answer. An origin that is slow is waited for there, because that copy may be older
-// than what the player has. A reload that it refuses is asked for once more without them, because a packager whose numbers began anew
-// refuses all others.
+// enough to be stored never is, although it passes through while too many bytes are in flight. A request for bytes=0-, which ffmpeg always
+// sends, is a request for the whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever
+// the directives, because players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored
+// as the playlist without them too. If the origin fails a reload for what it has already, a stale copy of the playlist without directives
+// is the answer. An origin that is slow is waited for there, because that copy may be older than what the player has. A reload that it
+// refuses is asked for once more without them, because a packager whose numbers began anew refuses all others.
 //
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before

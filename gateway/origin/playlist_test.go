@@ -402,7 +402,8 @@ func TestPlaylist_MayBeMedia(t *testing.T) {
 	}{
 		"a film":                        {"application/octet-stream", film, true, true},
 		"by its type":                   {"video/mp2t", "G", true, true},
-		"an empty one":                  {"video/mp4", "", true, true},
+		"nothing":                       {"video/mp4", "", true, false},
+		"blanks":                        {"video/mp4", "\ufeff\r\n ", true, false},
 		"a playlist with such a type":   {"video/mp2t", "#EXTM3U\n", true, false},
 		"a page":                        {"text/html", "<html>", true, false},
 		"a page typed as a playlist":    {"audio/x-mpegurl", "<html>", true, false},
@@ -452,6 +453,32 @@ func TestPlaylist_MayBeMedia_Stale(t *testing.T) {
 				t.Errorf("got %q, want the playlist", got.Body)
 			}
 			sleep(2 * time.Second)
+		}
+	})
+}
+
+// TestPlaylist_MayBeMedia_AfterNothing has a server write a playlist with the type of a video anew, so that it is empty for a moment.
+func TestPlaylist_MayBeMedia_AfterNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var body string
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "video/mp4")
+			_, _ = io.WriteString(w, body)
+		}}), nil, "a")
+		r := Request{Path: "/live", MayBeMedia: true, Inspect: func(body []byte) (Inspection, error) {
+			if len(body) == 0 {
+				return Inspection{}, io.ErrUnexpectedEOF
+			}
+			return inspectLive(body)
+		}}
+		if _, err := o.Playlist(t.Context(), &r); !errors.Is(err, ErrInvalidPlaylist) || errors.Is(err, ErrMedia) {
+			t.Errorf("got %v, want ErrInvalidPlaylist and not ErrMedia", err)
+		}
+		sleep(time.Second)
+		body = "#EXTM3U\n"
+		if got := mustPlaylist(t, o, r); string(got.Body) != body {
+			t.Errorf("got %q, want %q", got.Body, body)
 		}
 	})
 }
