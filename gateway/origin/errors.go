@@ -126,9 +126,16 @@ func allowsStale(err error, k cacheKey) bool {
 }
 
 // refusesDirectives reports whether err may be for the directives of a reload alone: a packager whose numbers began anew refuses those of
-// what it sent before. A decision about the playlist (403, 404, 410) is none.
+// what it sent before. A decision about the playlist (401, 403, 404, 410) is none, and neither is one about all requests (429).
 func refusesDirectives(err error, k cacheKey) bool {
 	status, ok := errors.AsType[*StatusError](err)
-	return ok && k.class() == classBlocking && status.Status >= http.StatusBadRequest && status.Status < http.StatusInternalServerError &&
-		status.Status != http.StatusForbidden && !status.IsNotFound()
+	if !ok || k.class() != classBlocking {
+		return false
+	}
+	switch status.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusTooManyRequests:
+		return false
+	default:
+		return status.Status >= http.StatusBadRequest && status.Status < http.StatusInternalServerError
+	}
 }

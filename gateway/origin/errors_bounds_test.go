@@ -49,7 +49,9 @@ func TestAllowsStale_OfMediaAndPlaylist(t *testing.T) {
 func TestStatusError_RefusesDirectives(t *testing.T) {
 	t.Parallel()
 	reload := cacheKey{variant: "_HLS_msn=1"}
-	for status, want := range map[int]bool{400: true, 422: true, 499: true, 304: false, 403: false, 404: false, 410: false, 500: false} {
+	for status, want := range map[int]bool{
+		400: true, 422: true, 499: true, 304: false, 401: false, 403: false, 404: false, 410: false, 429: false, 500: false,
+	} {
 		err := fmt.Errorf("x: %w", &StatusError{Status: status})
 		if got := refusesDirectives(err, reload); got != want {
 			t.Errorf("%d: got %v, want %v", status, got, want)
