@@ -339,9 +339,11 @@ func (s *listedState) mayBe(started int64, isStreamed bool) bool {
 }
 
 // mayBeOther reports whether the entry has expired and nothing tells that the origin still has the same bytes: it states no
-// lifetime, and no playlist lists them. Then a slow origin is waited for. One that fails is believed to have them.
+// lifetime, and no playlist lists them, or it was fetched before they were whole. Then a slow origin is waited for. One that fails is
+// believed to have them.
 func (e *entry) mayBeOther(now int64) bool {
-	return e.freshLimit != 0 && !e.listed.Load().isCurrent(now)
+	s := e.listedNow(now)
+	return e.freshLimit != 0 && (s == nil || !e.isOf(s))
 }
 
 // setListed makes the entry fresh for as long as a playlist says, or expires it. s may be nil.
@@ -352,7 +354,9 @@ func (e *entry) setListed(s *listedState, now int64) {
 	e.listed.Store(s)
 	if !e.isOf(s) {
 		e.freshUntil.Store(0)
-		e.staleUntil.Store(0)
+		if e.started < s.since { // else it is at worst the beginning of it, which is better than none
+			e.staleUntil.Store(0)
+		}
 		return
 	}
 	before := e.freshUntil.Load()

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -381,6 +382,52 @@ func TestOrigin_Listed_RangesInAnotherPlaylist(t *testing.T) {
 			sleep(testTarget)
 		}
 	})
+}
+
+// TestOrigin_Listed_AnnouncedAndFailing has a playlist list what was fetched when it was announced. It may be the beginning of the file, so
+// that the copy serves if the origin fails, and not if it is slow.
+func TestOrigin_Listed_AnnouncedAndFailing(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status  int
+		delay   time.Duration
+		version int
+		want    string
+	}{
+		"failing":                 {http.StatusServiceUnavailable, 0, 1, "200 beginning"},
+		"slow":                    {http.StatusOK, 2 * DefaultConfig().Cache.MaxWaitForFresh, 1, "200 whole"},
+		"failing, of other bytes": {http.StatusServiceUnavailable, 0, 2, "503 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var isListed atomic.Bool
+				o := &numbered{}
+				o.fixture = newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+					if !isListed.Load() {
+						_, _ = io.WriteString(w, "beginning")
+						return
+					}
+					<-time.After(test.delay)
+					w.WriteHeader(test.status)
+					_, _ = io.WriteString(w, "whole")
+				}}), nil, "a")
+				o.lists("p", []ListedMedia{{Path: "/a.ts", Version: 1, MayGrow: true}})
+				o.want(t, "beginning", Request{Path: "/a.ts"})
+				sleep(time.Second)
+				isListed.Store(true)
+				o.lists("p", media("/a.ts", test.version))
+				s, body, err := fetchMedia(t, o.fixture, Request{Path: "/a.ts", FreshFor: testTarget})
+				got := fmt.Sprintf("%d %s", s.Status, body)
+				if status, ok := errors.AsType[*StatusError](err); ok {
+					got = fmt.Sprintf("%d %s", status.Status, body)
+				}
+				if got != test.want {
+					t.Errorf("got %s, %v, want %s", got, err, test.want)
+				}
+			})
+		})
+	}
 }
 
 // TestOrigin_Listed_SlowOrigin has an origin take longer than cache.max_wait_for_fresh for what has expired.
