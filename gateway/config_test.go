@@ -464,7 +464,8 @@ func TestConfig_RenamedRoutes(t *testing.T) {
 			"routes[0].name: changed from a to b, ",
 		},
 		"with another edge": {
-			[]RouteConfig{{Name: "a", Edge: asked("192.0.2.1/32")}}, []RouteConfig{{Name: "b", Edge: asked("192.0.2.1/32", "192.0.2.2/32")}},
+			[]RouteConfig{{Name: "a", Edge: asked("192.0.2.1/32")}},
+			[]RouteConfig{{Name: "b", Edge: asked("192.0.2.1/32", "192.0.2.2/32")}},
 			"routes[0].name: changed from a to b, ",
 		},
 		"one beside it": {[]RouteConfig{{Name: "a", Edge: check}}, []RouteConfig{{Name: "b", Edge: check}, {Name: "a", Edge: check}}, ""},
