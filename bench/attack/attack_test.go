@@ -103,6 +103,20 @@ func (v *victim) look(look func()) {
 	look()
 }
 
+// attack attacks the victim until end is called; then done receives.
+func (v *victim) attack(t *testing.T, kind string, connections int) (a *Attack, end context.CancelFunc, done <-chan error) {
+	t.Helper()
+	a, err := Parse(kind, fmt.Sprint(connections))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	t.Cleanup(end)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
+	return a, end, ended
+}
+
 func TestAttack_Run(t *testing.T) {
 	t.Parallel()
 	const connections = 8
@@ -126,14 +140,7 @@ func TestAttack_Run(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			v := newVictim(t, tt.isTLS)
-			a, err := Parse(kind, fmt.Sprint(connections))
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			done := make(chan error, 1)
-			go func() { done <- a.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
+			a, end, done := v.attack(t, kind, connections)
 			tick := time.NewTicker(5 * time.Millisecond)
 			defer tick.Stop()
 			for isOn := false; !isOn; {
@@ -144,7 +151,7 @@ func TestAttack_Run(t *testing.T) {
 					t.Fatalf("ended: %v", err)
 				}
 			}
-			cancel()
+			end()
 			if err := <-done; err != nil {
 				t.Errorf("error %v", err)
 			}
@@ -159,20 +166,13 @@ func TestAttack_Run(t *testing.T) {
 func TestAttack_Run_ResetsWithoutHTTP2(t *testing.T) {
 	t.Parallel()
 	v := newVictim(t, false)
-	a, err := Parse("resets", "2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx, v.URL, "/list.m3u8?token={token}") }()
+	a, end, done := v.attack(t, "resets", 2)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for a.Stats().Closed < 2 {
 		<-tick.C
 	}
-	cancel()
+	end()
 	if err := <-done; err != nil || a.Stats().Resets > 0 {
 		t.Errorf("%v, %+v; want no streams reset", err, a.Stats())
 	}
