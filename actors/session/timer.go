@@ -46,8 +46,9 @@ func (s step) onDenialTimer(e TimerFired) Action {
 	}
 }
 
-// keepDenial remembers the denial for longer. A half-open breaker gets a check of it: else a node on which every viewer is
-// denied would never find its backend recovered. A session that was allowed gets none, as its ticket is revoked.
+// keepDenial remembers the denial for longer. While a part of the backend is down it is checked if the viewer has asked since, under a
+// lease on one of many nodes. A half-open breaker gets a check of it: else a node on which every viewer is denied would never find its
+// backend recovered. There a session that was allowed gets none, as its ticket is revoked.
 func (s step) keepDenial(e TimerFired) Action {
 	hasAsked := s.since(e.LastSeen) > s.Expires-s.DenialTTL
 	isPlaying := s.clock.Sub(e.LastSeen) < s.idleAfter()

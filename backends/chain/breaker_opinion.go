@@ -47,7 +47,8 @@ func (b *Breaker) askAgain(ctx context.Context, answered answeredRequest, timeou
 // opinion asks an answered request again, and another one where the first says nothing. Its error is excluded unless the breaker counts
 // it.
 func (b *Breaker) opinion(ctx context.Context, answered answeredRequest, timeout time.Duration) (backends.Decision, error) {
-	begin, start := time.Now(), time.Now()
+	begin := time.Now()
+	start := begin
 	d, err := b.repeat(ctx, answered, timeout)
 	saysNothing := mayBeNo(err, start.Sub(answered.at))
 	if saysNothing {

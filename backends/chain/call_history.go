@@ -106,8 +106,7 @@ func (h *callHistory) recordFailure(f *backends.Failure, r *backends.Request, is
 	isFirst := h.addresses.isFirst(r.Address, now)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	mayBeDenial := f.Status == http.StatusNotFound || f.MayBeDenial
-	if mayBeDenial && !h.isNewPossibleDenial(r) {
+	if (f.Status == http.StatusNotFound || f.MayBeDenial) && !h.isNewPossibleDenial(r) {
 		return false
 	}
 	h.failed.record(address, now)
