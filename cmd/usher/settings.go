@@ -173,7 +173,8 @@ func (s *settings) validateTokenPolicies() error {
 		if b.members() != nil {
 			whose = " of its members"
 		}
-		errs = append(errs, fmt.Errorf("backends.%s.on_expired_token: %s has no effect, as token_life%s is 0s, for ever", name, policy, whose))
+		errs = append(errs, fmt.Errorf("backends.%s.on_expired_token: %s has no effect, as token_life%s is 0s, for ever; "+
+			"want a token_life, or no on_expired_token", name, policy, whose))
 	}
 	return errors.Join(errs...)
 }
