@@ -116,8 +116,10 @@ func startCaddy(t *testing.T, origin *liveOrigin, change string) *edge {
 	e := startEdgeNode(t, "caddy", change)
 	listen, own := freePort(t), t.TempDir()
 	config := filepath.Join(own, "Caddyfile")
-	text := "{\n\tadmin off\n\tauto_https off\n}\n" + sample(t, "caddy/Caddyfile",
-		"127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "http://:80", "http://"+listen)
+	// Without bind it would listen on all addresses, at a port that is the test's on 127.0.0.1 alone: a viewer of another
+	// loopback address may have it.
+	text := "{\n\tadmin off\n\tauto_https off\n}\n" + sample(t, "caddy/Caddyfile", "127.0.0.1:8080", host(e.public),
+		"127.0.0.1:8000", host(origin.url), "http://:80 {", "http://"+listen+" {\n\tbind 127.0.0.1")
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
