@@ -59,6 +59,11 @@ func (as *actorSystem) sendLast(s *Session, message any) (next task) {
 	return next
 }
 
+// sendReplaced tells a session's actor that another one is in the table in its place, so that its name no longer leads to it.
+func (as *actorSystem) sendReplaced(s *Session) {
+	sessionProcess{as, s}.SendUserMessage(nil, session.Forgotten{IsReplaced: true})
+}
+
 // stop ends the session's actor after the message that it handles.
 func (as *actorSystem) stop(s *Session) { sessionProcess{as, s}.Stop(nil) }
 

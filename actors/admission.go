@@ -3,7 +3,6 @@ package actors
 import (
 	"context"
 	"math"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -63,10 +62,38 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 		return o.spawn(b, r, a)
 	})
 	if isNew {
-		// Only now, because an actor that panics looks for itself in the table.
-		o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
+		o.begin(ctx, s)
 	}
 	return s, overload
+}
+
+// begin starts the session once it is in the table, because an actor that panics looks for itself there.
+func (o *sessionOpener) begin(ctx context.Context, s *Session) {
+	o.actors.send(s, sessionCreated{session: s, span: trace.SpanContextFromContext(ctx)})
+}
+
+// findOrRenew returns the session, or nil. In the place of one whose denial is over, and is kept because the backend is down or a part of
+// it, it opens another: there the denial holds until somebody decides. The bounds are those of any opening, and beyond them the old
+// session goes on.
+func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r session.OpenRequest) *Session {
+	old := o.table.find(r.Request.Session)
+	if old == nil || !r.HasCredentials || !old.isDenialOver() || b.State() == backends.BreakerOpen || !o.life.lock() {
+		return old
+	}
+	defer o.life.unlock()
+	s, isNew := o.table.replace(old, func() *Session {
+		a, overload := o.admit(b, &r)
+		if overload != nil {
+			return nil
+		}
+		a.denial = old.Decision()
+		return o.spawn(b, r, a)
+	})
+	if isNew {
+		o.actors.sendReplaced(old)
+		o.begin(ctx, s)
+	}
+	return s
 }
 
 // reopen starts a session again that was denied for its token, if a ticket speaks for the viewer that is older: the backend may have
@@ -96,12 +123,19 @@ func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
 	}
 }
 
+// isDenialOver reports whether a backend has denied the viewer, and the time is over for which that is remembered.
+func (s *Session) isDenialOver() bool {
+	d := s.Decision()
+	return d != nil && isRefusedByBackend(d) && !time.Now().Before(s.Expires())
+}
+
 // admitted is how a session came to be opened.
 type admitted struct {
 	// isStranger: nothing speaks for the viewer; see [admission.Viewer].
 	isStranger bool
 	key        uint64 // of a viewer without a ticket; see keyOf
 	pass       admission.Pass
+	denial     *backends.Decision // see session.Origin
 }
 
 // admit refuses a new session beyond the bounds of the node, of the viewer's network and address, or of their ticket. A ticket
@@ -132,29 +166,6 @@ func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admi
 		return a, o.addresses.allowNew(r.Root, now)
 	}
 	return a, nil
-}
-
-// admitLease returns the bound that keeps the store from being asked for the lease of a check of a denied session, or nil.
-func (o *sessionOpener) admitLease(s *Session, kind session.LookupKind) *backends.Overload {
-	if d := s.Decision(); kind != session.LookupForRecheck || d == nil || d.Verdict != backends.Denied {
-		return nil
-	}
-	return o.admitAgain(s.request.Address())
-}
-
-// admitCheck returns the bound that keeps a backend from being asked again about a viewer whom it denied, or nil. What has a lease is
-// admitted. A breaker that is not closed bounds its probes itself.
-func (o *sessionOpener) admitCheck(b *backendRuntime, r *backends.Request) *backends.Overload {
-	if r.Current.Verdict != backends.Denied || b.State() != backends.BreakerClosed || o.cluster.Shared() {
-		return nil
-	}
-	return o.admitAgain(r.Address)
-}
-
-// admitAgain counts a check of a denied viewer as the opening of a stranger, which costs as much.
-func (o *sessionOpener) admitAgain(address netip.Addr) *backends.Overload {
-	_, over := o.gate.Load().Open(admission.Viewer{Address: address, IsStranger: true}, time.Now())
-	return over
 }
 
 // pendingOver returns the bound that so many waiting requests exceed, or nil. Strangers have a share of the places.
@@ -188,7 +199,7 @@ func (o *sessionOpener) keyOf(b *backendRuntime, r *backends.Request) uint64 {
 func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pendingOpening, before, d *backends.Decision) {
 	isVerified := isVerifiedViewer(d)
 	// What a sibling shows are the root's credentials: a No to another address makes the root's viewer no stranger.
-	isRefused := d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal) && !s.ticketUse.isSibling()
+	isRefused := isRefusedByBackend(d) && !s.ticketUse.isSibling()
 	if isVerified == isVerifiedViewer(before) && !isRefused || !s.flags.has(flagCredentials) {
 		return
 	}
@@ -230,6 +241,11 @@ func (o *pendingOpening) keyOf(r *backends.Request) uint64 {
 // OnKnown remembers a viewer whom another node has allowed at that time, by the key of [Cluster.ViewerKey]. It does not block.
 func (r *Registry) OnKnown(key uint64, allowed time.Time) {
 	r.opener.known.Add(key, allowed, time.Now())
+}
+
+// isRefusedByBackend reports whether a backend has decided against the viewer, and no ban, limit or outage policy.
+func isRefusedByBackend(d *backends.Decision) bool {
+	return d.Verdict == backends.Denied && (d.Source == backends.FromBackend || d.Source == backends.FromLocal)
 }
 
 // isVerifiedViewer reports whether a decision, which may be nil, is somebody's own yes.

@@ -116,6 +116,7 @@ type fakeCluster struct {
 	revision  uint64                           // of the newest one
 	loads     int
 	shared    []uint64 // keys of viewers who were allowed
+	announced []session.Revocation
 }
 
 func runHook(ctx context.Context, before func(context.Context) error) error {
@@ -279,7 +280,12 @@ func (f *fakeCluster) BanCredentials(context.Context, iter.Seq2[session.Ban, *ba
 	return nil
 }
 
-func (f *fakeCluster) Revoke(context.Context, session.Revocation) error { return nil }
+func (f *fakeCluster) Revoke(_ context.Context, v session.Revocation) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.announced = append(f.announced, v)
+	return nil
+}
 
 func (f *fakeCluster) set(r session.Record) {
 	f.mu.Lock()
@@ -400,7 +406,7 @@ func ticketRequest(i int, opened time.Time) session.OpenRequest {
 func (n *node) watch(t testing.TB, a session.OpenRequest) backends.Decision {
 	t.Helper()
 	s := n.Find(a.Request.Session)
-	if s == nil || s.Decision() == nil {
+	if s == nil || s.Decision() == nil || s.Decision().Verdict == backends.Denied && !time.Now().Before(s.Expires()) {
 		var err error
 		if s, err = n.Open(t.Context(), a); err != nil {
 			t.Fatalf("open session: %v", err)

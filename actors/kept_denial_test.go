@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 )
 
@@ -50,7 +51,7 @@ func TestRegistry_KeptDenial_PaidSince(t *testing.T) {
 }
 
 // TestRegistry_KeptDenial_CheckedByOneNode has a denied viewer ask on five nodes while a part of their backend is down. The part that is
-// left denies them too, or is not enough to say.
+// left denies them too, or is not enough to say: then each node finds that out for itself, as it may be the only one with an outage.
 func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
 	t.Parallel()
 	for name, isUnanswered := range map[string]bool{"denied again": false, "without an answer": true} {
@@ -78,11 +79,124 @@ func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
 						}
 					}
 				}
-				if got, most := b.checks.Load(), int64(during/DefaultConfig().DenialTTL)+1; got > most {
+				most := int64(during/DefaultConfig().DenialTTL) + 1
+				if isUnanswered {
+					most *= int64(len(nodes))
+				}
+				if got := b.checks.Load(); got > most {
 					t.Errorf("%d checks of one viewer on five nodes, want at most %d", got, most)
 				}
 				for _, n := range nodes {
 					n.closeAndDrain()
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_KeptDenial_OutageOfOneNode has a denied viewer pay and ask on two nodes, of which one alone cannot reach a part of the
+// backend, so that it gets no answer on who was denied. What it keeps is its own.
+func TestRegistry_KeptDenial_OutageOfOneNode(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isPaid atomic.Bool
+		answer := func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			if isPaid.Load() {
+				return allowedDecision(), nil
+			}
+			return deniedDecision(), nil
+		}
+		inOutage := newFakeBackend(backends.PolicyAllow, func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+			if !r.IsUnknown() {
+				return backends.Decision{}, &backends.Failure{Kind: backends.FailureBreakerOpen, Backend: "portal"}
+			}
+			return deniedDecision(), nil
+		})
+		inOutage.isImpaired.Store(true)
+		store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}}
+		nodes := []*node{newNode(inOutage, store, nil), newNode(newFakeBackend(backends.PolicyAllow, answer), store, nil)}
+		watch := func(during time.Duration) (last []backends.Decision) {
+			for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
+				last = last[:0]
+				for _, n := range nodes {
+					last = append(last, n.watch(t, openRequest(1)))
+				}
+			}
+			return last
+		}
+		for i, d := range watch(time.Minute) {
+			if d.Verdict != backends.Denied {
+				t.Errorf("node %d: %+v before they have paid", i, d)
+			}
+		}
+		isPaid.Store(true)
+		for i, d := range watch(3 * DefaultConfig().DenialTTL) {
+			if d.Verdict != backends.Allowed {
+				t.Errorf("node %d: %+v, want allowed by the node that can ask", i, d)
+			}
+		}
+		for _, n := range nodes {
+			n.closeAndDrain()
+		}
+	})
+}
+
+// TestRegistry_KeptDenial_CutOnce has a viewer who was cut ask on while a part of their backend is down, and the part that is left denies
+// them each time. Their ticket is revoked once: other nodes would look all their sessions up if they were told too often.
+func TestRegistry_KeptDenial_CutOnce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		var isCut atomic.Bool
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			if isCut.Load() {
+				return deniedDecision(), nil
+			}
+			return allowedDecision(), nil
+		})
+		b.isImpaired.Store(true)
+		store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}}
+		n := newNode(b, store, nil)
+		n.watch(t, openRequest(1))
+		isCut.Store(true)
+		n.keepWatching(t, openRequest(1), 10*time.Minute, nil)
+		n.closeAndDrain()
+		if got := b.checks.Load(); got < 20 {
+			t.Errorf("%d checks, want one after each denial_ttl", got)
+		}
+		if got := len(store.announced); got != 1 {
+			t.Errorf("%d revocations are announced, want 1", got)
+		}
+	})
+}
+
+// TestRegistry_KeptDenial_WithoutCredentials has a viewer ask on who shows nothing that a backend could be asked about, or whom a bound
+// keeps from opening the session anew. They stay denied.
+func TestRegistry_KeptDenial_WithoutCredentials(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		hasCredentials bool
+		max            int
+	}{"a ticket alone": {false, 10}, "a full node": {true, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return deniedDecision(), nil
+				})
+				b.isImpaired.Store(true)
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Max = test.max })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				again := openRequest(1)
+				again.HasCredentials = test.hasCredentials
+				again.Ticket = session.Ticket{Opened: time.Now().Add(-time.Minute), KeyID: "a"}
+				n.keepWatching(t, again, 5*time.Minute, func(d backends.Decision) {
+					if d.Verdict != backends.Denied || d.Source != backends.FromBackend {
+						t.Fatalf("got %+v, want the denial", d)
+					}
+				})
+				if got := b.checks.Load(); got != 1 {
+					t.Errorf("%d checks, want 1", got)
 				}
 			})
 		})
@@ -115,10 +229,8 @@ func testKeptDenialDeniedRate(t *testing.T, store *fakeCluster) {
 		defer n.closeAndDrain()
 		for range seconds {
 			for i := range 500 {
-				if s := n.Find(openRequest(i).Request.Session); s != nil {
+				if s, err := n.Open(t.Context(), openRequest(i)); err == nil {
 					s.Seen(time.Now(), true)
-				} else {
-					_, _ = n.Open(t.Context(), openRequest(i))
 				}
 			}
 			time.Sleep(time.Second)

@@ -105,15 +105,15 @@ func (r *Registry) Open(ctx context.Context, o session.OpenRequest) (session.Han
 	if b == nil || o.Request.Session.IsZero() {
 		return nil, fmt.Errorf("open session %q: %w: %q", o.Request.Session, ErrUnknownBackend, o.Request.Backend)
 	}
-	s := r.table.find(o.Request.Session)
+	s := r.opener.findOrRenew(ctx, b, o)
 	if s == nil {
 		var err error
 		if s, err = r.opener.findOrCreate(ctx, b, o); err != nil {
 			return nil, err
 		}
-		if r.backend(b.name) != b { // a reload was faster
-			r.move(s)
-		}
+	}
+	if r.backend(b.name) != b { // a reload was faster
+		r.move(s)
 	}
 	r.reopen(s, o.Ticket)
 	if o.HasCredentials && s.setCredentials(o.Request) {

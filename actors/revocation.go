@@ -181,7 +181,7 @@ func banDecision(b session.Ban) backends.Decision {
 func (r *revoker) liftBans() {
 	r.table.each(func(s *Session) bool {
 		if isBanDenial(s.Decision()) {
-			r.send(s, session.Unbanned{})
+			r.send(s, session.Forgotten{})
 		}
 		return !r.life.isEnding()
 	})

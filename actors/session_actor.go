@@ -146,7 +146,7 @@ func (a *sessionActor) open(s *Session, span trace.SpanContext, now time.Time) {
 	origin := session.Origin{
 		ID: s.id, HasCredentials: s.flags.has(flagCredentials), Opened: now, ExtraLifetime: s.extraTime(),
 		CheckNumber: int(s.checkNumber.Load()) + restarts, // an answer still in flight belongs to the state that is lost
-		RootOpened:  s.rootOpened(),
+		RootOpened:  s.rootOpened(), Denial: opening.denial,
 	}
 	if restarts > maxRestarts {
 		a.state = session.NewState(origin)

@@ -37,17 +37,17 @@ func (a *sessionActor) lookUp(kind session.LookupKind) {
 	default: // without a lease; so does a node whose backend is down, as another node's may not be
 	}
 	ctx := a.trace.context(r.life.branchOf(s.id))
-	a.call(r.lookups(kind, b, a.state.Decision.Verdict == backends.Denied), func() task {
+	a.call(r.lookups(kind, b), func() task {
 		return r.actors.sendLast(s, r.answerLookup(ctx, s, kind, request)) //nolint:contextcheck // a lease is given back whatever ends
 	})
 }
 
-// lookups returns how many look-ups of the kind are under way. That of a denied session is none that viewers who play wait for.
-func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime, isDenied bool) *atomic.Int32 {
-	switch {
-	case kind == session.LookupForRecheck && !isDenied:
+// lookups returns how many look-ups of the kind are under way.
+func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime) *atomic.Int32 {
+	switch kind {
+	case session.LookupForRecheck:
 		return &b.rechecks.lookups
-	case kind == session.LookupOnly:
+	case session.LookupOnly:
 		return &r.cluster.reloads
 	default:
 		return &r.cluster.openings
@@ -58,11 +58,6 @@ func (r *Registry) lookups(kind session.LookupKind, b *backendRuntime, isDenied 
 func (r *Registry) answerLookup(
 	ctx context.Context, s *Session, kind session.LookupKind, request session.LeaseRequest,
 ) *leaseAnswered {
-	answered, _ := r.actors.answers.Get().(*leaseAnswered)
-	if over := r.opener.admitLease(s, kind); over != nil {
-		answered.event = session.LeaseAnswered{Kind: kind, Overload: over.Error()}
-		return answered
-	}
 	ctx, span := startSpan(ctx, r.options.Tracer, "cluster.acquire_lease")
 	findRoot := r.startFindRoot(ctx, s, kind)
 	started := time.Now()
@@ -74,6 +69,7 @@ func (r *Registry) answerLookup(
 	}
 	span.SetAttributes(attribute.Bool("usher.found", result.Found), attribute.Bool("usher.lease", result.Revision != 0))
 	span.End()
+	answered, _ := r.actors.answers.Get().(*leaseAnswered)
 	answered.storeDeadline = storeDeadline
 	answered.known = knownRecord{record: request.Known, fingerprint: result.Fingerprint}
 	event := &answered.event
@@ -382,9 +378,6 @@ func (r *Registry) check(ctx context.Context, b *backendRuntime, request *backen
 			d, err = backends.Decision{}, session.ErrPanicked
 		}
 	}()
-	if over := r.opener.admitCheck(b, request); over != nil {
-		return backends.Decision{}, over
-	}
 	return b.Check(ctx, request)
 }
 

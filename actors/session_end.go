@@ -29,9 +29,7 @@ func (a *sessionActor) checkRequest() *backends.Request {
 	r := new(*a.request())
 	r.Number, r.Opened, r.Bytes = int(a.state.CheckNumber), a.state.Opened(), a.session.Bytes()
 	r.TokenTime = a.tokenTime()
-	r.Current = a.state.CurrentDecision()
-	isDenied := r.Current.Verdict == backends.Denied
-	r.IsRecheck, r.IsStranger = !a.state.IsOpening() && !isDenied, isDenied // a viewer who is denied waits behind those who play
+	r.Current, r.IsRecheck = a.state.CurrentDecision(), !a.state.IsOpening()
 	if opening := a.session.opening.Load(); opening != nil {
 		r.IsStranger = opening.isStranger
 	}

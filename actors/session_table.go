@@ -103,6 +103,24 @@ func (t *sessionTable) findOrAdd(id backends.SessionID, create func() *Session) 
 	return s, true
 }
 
+// replace puts the session that create makes in the place of one of the same id, and reports whether it did. Otherwise it returns what the
+// table has: old if create returns nil, or nil if old has left.
+func (t *sessionTable) replace(old *Session, create func() *Session) (s *Session, isReplaced bool) {
+	_, low := keyOf(old.id)
+	sh := t.shardOf(low)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	at, found := t.probe(*sh.slots.Load(), old.id)
+	if found != old {
+		return found, false
+	}
+	if s = create(); s == nil {
+		return old, false
+	}
+	t.places.set(uint32(at.word.Load()), s) // a new place would be behind a reader who holds the old one
+	return s, true
+}
+
 // remove removes the session, and reports whether it was in the table.
 func (t *sessionTable) remove(s *Session) bool {
 	_, low := keyOf(s.id)
@@ -248,6 +266,11 @@ func (p *places[T]) take(thing *T) uint32 {
 		}
 		p.current, p.next = p.roomyRow(), 0
 	}
+}
+
+// set gives another thing a place that is taken.
+func (p *places[T]) set(place uint32, thing *T) {
+	p.all()[(place-1)/rowPlaces].things[(place-1)%rowPlaces].Store(thing)
 }
 
 // leave makes the place free.

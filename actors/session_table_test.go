@@ -294,3 +294,48 @@ func TestSession_HotPath_NoAllocations(t *testing.T) {
 		t.Errorf("%v allocations per request, want 0", allocations)
 	}
 }
+
+// TestSessionTable_Replace_FoundThroughout replaces a session again and again, and finds one of that id at any time.
+func TestSessionTable_Replace_FoundThroughout(t *testing.T) {
+	t.Parallel()
+	var tab sessionTable
+	id := idOf(1)
+	first, _ := tab.findOrAdd(id, newBareSession(id))
+	last := first
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if s := tab.find(id); s == nil || s.id != id {
+				t.Errorf("found %v while the session is replaced", s)
+				return
+			}
+		}
+	}()
+	for range 10_000 {
+		s, isReplaced := tab.replace(last, newBareSession(id))
+		if !isReplaced || s == last || tab.find(id) != s {
+			t.Fatal("not replaced")
+		}
+		last = s
+	}
+	close(stop)
+	<-done
+	if s, isReplaced := tab.replace(first, newBareSession(id)); isReplaced || s != last {
+		t.Errorf("a session that had left was replaced: %v", isReplaced)
+	}
+	if s, isReplaced := tab.replace(last, func() *Session { return nil }); isReplaced || s != last {
+		t.Errorf("replaced by nothing: %v", isReplaced)
+	}
+	if tab.remove(first) || tab.len() != 1 || !tab.remove(last) || tab.len() != 0 {
+		t.Errorf("%d sessions are left, want none", tab.len())
+	}
+	if s, isReplaced := tab.replace(last, newBareSession(id)); isReplaced || s != nil {
+		t.Errorf("a session that was removed was replaced by %v", s)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -49,6 +50,25 @@ func TestServe_Challenge_AnsweredByCredentials(t *testing.T) {
 	}
 	if seen := g.upstream.Dump(); strings.Contains(seen, "Basic") {
 		t.Errorf("the origin got credentials: %s", seen)
+	}
+}
+
+// TestServe_DenialOver_OpensAnew has a viewer ask again before and after the time of their denial is over.
+func TestServe_DenialOver_OpensAnew(t *testing.T) {
+	t.Parallel()
+	g := newTestGateway(t, nil)
+	d := backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend}
+	g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) { return d, nil }
+	const playlist = "/play/a001/index.m3u8?token=1"
+	g.want(t, http.StatusForbidden, playlist)
+	d.Verdict = backends.Allowed
+	g.want(t, http.StatusForbidden, playlist)
+	for _, s := range g.table.liveSessions() {
+		s.expires = time.Now().Add(-time.Second)
+	}
+	g.want(t, http.StatusOK, playlist)
+	if got := len(g.table.openRequests()); got != 2 {
+		t.Errorf("the session was opened %d times, want once, and anew when its denial was over", got)
 	}
 }
 

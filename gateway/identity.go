@@ -338,9 +338,10 @@ func isRefusedByBackend(d *backends.Decision) bool {
 }
 
 // isSettledBy reports whether a session's decision holds for the request. A session that was admitted by ticket alone is
-// checked once credentials arrive, and a denial of credentials may not concern the ticket.
+// checked once credentials arrive, a denial of credentials may not concern the ticket, and one whose time is over is checked again.
 func (rc *requestContext) isSettledBy(d *backends.Decision, hasCredentials bool) bool {
-	return (d.Source != backends.FromTicket || !hasCredentials) && (!rc.hasTicket || !isRefusedByBackend(d))
+	isByTicket := d.Source == backends.FromTicket && hasCredentials
+	return !isByTicket && (!isRefusedByBackend(d) || !rc.hasTicket && rc.now.Before(rc.session.Expires()))
 }
 
 // leaveTicket makes the request one of the credentials beside its ticket, if the ticket's session was refused and they are

@@ -131,7 +131,7 @@ func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.H
 		}
 	}
 	s := r.sessions[a.Request.Session]
-	if s != nil && s.Decision() != nil && s.Decision().Verdict == backends.Denied {
+	if s != nil && s.Decision() != nil && s.Decision().Verdict == backends.Denied && time.Now().Before(s.expires) {
 		return s, nil // a denial is remembered
 	}
 	if s == nil {
@@ -140,6 +140,9 @@ func (r *sessionTable) open(_ context.Context, a session.OpenRequest) (session.H
 			s.ticket = session.Ticket{Opened: time.Now().Truncate(time.Second), KeyID: r.key()}
 		}
 		s.request.Store(a.Request)
+		if d.Verdict == backends.Denied {
+			s.expires = time.Now().Add(7 * time.Second)
+		}
 		r.sessions[a.Request.Session] = s
 	}
 	s.admit(backends.SubscriberPrefix(a.Request.Address))

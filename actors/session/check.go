@@ -49,10 +49,7 @@ func (e *BackendAnswered) apply(s step) Action {
 // decide takes the answer as the session's decision, if it is one.
 func (e *BackendAnswered) decide(s step) Action {
 	switch d := &e.Decision; {
-	case d.Verdict == backends.Allowed && s.phase == deniedChecking && s.WasAllowed && isAnswer(&s.Decision):
-		s.phase = closed // its ticket is revoked: the next request opens it anew
-		return Action{Close: closedDenied}
-	case d.Verdict == backends.Allowed:
+	case d.Verdict == backends.Allowed && (d.Source.IsAuthoritative() || !s.opensDenied()):
 		a := s.allow(*d, e.IsBackendDown)
 		a.Save = !e.IsSaved
 		return a
@@ -69,7 +66,7 @@ func (e *BackendAnswered) decide(s step) Action {
 // and a denial.
 func (s step) outlasts(d *backends.Decision) bool {
 	isValid := s.phase == recheckChecking && s.now < s.ValidUntil
-	return !d.Source.IsAuthoritative() && (isValid || s.phase == deniedChecking)
+	return !d.Source.IsAuthoritative() && (isValid || s.phase == deniedChecking || s.opensDenied())
 }
 
 // isAnswer reports whether a backend has decided. What a ban or a limit denies may be allowed again at any time, and no other node need
@@ -137,6 +134,9 @@ func (s step) withUser(d backends.Decision) backends.Decision {
 
 // unanswered keeps the decision that holds. A viewer who still waits is asked to retry.
 func (s step) unanswered(e *BackendAnswered) Action {
+	if s.opensDenied() {
+		return s.denyLocally(s.Decision)
+	}
 	switch s.phase {
 	case openingChecking, retryLaterChecking:
 		if s.isAdmittedUnanswered(e.IsFailure) {
@@ -145,11 +145,7 @@ func (s step) unanswered(e *BackendAnswered) Action {
 		return s.retryLater(retryLater, e.Decision.Reason)
 	case deniedChecking:
 		s.phase = deniedRemembered
-		if s.LeaseRevision == 0 || !isAnswer(&s.Decision) {
-			return Action{}
-		}
-		s.Revision, s.ValidUntil = s.LeaseRevision, s.Expires
-		return Action{Save: true} // so that no other node checks it too
+		return Action{}
 	case recheckChecking:
 		if s.Expires = s.renewalAt(s.RecheckMin); s.now < s.ValidUntil {
 			s.Expires = min(s.Expires, s.ValidUntil) // the outage policy may have it end then
@@ -159,8 +155,11 @@ func (s step) unanswered(e *BackendAnswered) Action {
 	return Action{WakeAt: s.nextWake(s.seen())}
 }
 
-// retryLater asks the viewer to retry soon, because no verdict was reached.
+// retryLater asks the viewer to retry soon, because no verdict was reached. One who was denied before stays so.
 func (s step) retryLater(next phase, reason string) Action {
+	if s.opensDenied() {
+		return s.denyLocally(s.Decision)
+	}
 	if reason == "" {
 		reason = noVerdict
 	}
@@ -176,6 +175,10 @@ func (e WaitExpired) apply(s step) Action {
 	}
 	isLooking, isChecking := s.phase == openingLeasing, s.phase == openingChecking
 	switch {
+	case s.opensDenied():
+		a := s.denyLocally(s.Decision)
+		s.phase = either(isChecking, deniedChecking, deniedRemembered)
+		return a
 	case isLooking && e.MayBeBanned:
 		return s.retryLater(retryLater, awaitsBans)
 	case isLooking && !s.HasCredentials && s.ticketHolds(e.Ticket):

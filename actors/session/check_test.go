@@ -132,8 +132,7 @@ func TestStep_CheckNumber_Grows(t *testing.T) {
 		"a panic":                               {recheckChecking, Restored{Decision: yes()}},
 		"a slot":                                {recheckQueued, RecheckGranted{}},
 		"an opening by a ticket after a denial": {deniedRemembered, reopening},
-		"a denial kept while the breaker is half open": {deniedRemembered, seen(15*time.Second, backends.BreakerHalfOpen)},
-		"an adopted record":                            {openingLeasing, remembered(Record{Opened: t0(), Decision: yes(), Expires: in(time.Hour), CheckNumber: 4})},
+		"an adopted record":                     {openingLeasing, remembered(Record{Opened: t0(), Decision: yes(), Expires: in(time.Hour), CheckNumber: 4})},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -22,8 +22,7 @@
 //	look        allowedFresh ─► allowedLooking ─► allowedFresh
 //	              while queued for a slot:       recheckQueued ─► recheckLooking ─► recheckQueued
 //	              and the slot comes meanwhile:  recheckLooking ─► recheckSlotMissed ─► recheckQueued
-//	denial      any ─► deniedRemembered, and for a half-open breaker ─► deniedChecking ─► by the answer
-//	              a part of the backend is down: deniedRemembered ─► deniedLeasing ─► deniedChecking ─► by the answer
+//	denial      any ─► deniedRemembered, and while the check continues ─► deniedChecking ─► by the answer
 //	end         any ─► closed, when the viewer is idle, or what is remembered is forgotten
 //
 // Invariants:
@@ -48,6 +47,10 @@
 // Decided: whether a denial says nothing of an older ticket follows from the denial's source and the backend's settings. A composite's
 // denial has the source of one member: if that is a portal's, or a member has a token_life, a link that has expired denies the viewer
 // until denial_ttl is over, though another member would admit them as of their ticket.
+//
+// Decided: a denial that an outage keeps beyond denial_ttl is no state of its own. The viewer's next request opens another session in its
+// place, with the bounds, lease, look-up and ticket of any opening, and with the denial in place of the outage policy: see Origin.Denial.
+// That one without an answer is this node's alone, as an outage may be: so such a viewer is asked about by each node that they reach.
 //
 // Refused: phases of siblings' own (each rule would be there twice), booleans beside the phase for what is in flight
 // (combinations without a row), keeping a slot that comes during a look (the backend would idle for as long as that takes).

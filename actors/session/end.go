@@ -28,12 +28,17 @@ func (e Revoked) apply(s step) Action {
 	return s.releaseLease(a)
 }
 
-// apply forgets the denial of a viewer who was banned or kicked.
-func (Unbanned) apply(s step) Action {
-	if s.phase.isDenied() && (s.Decision.Source == backends.FromBan || s.Decision.Source == backends.FromOperator) {
+// apply forgets the denial of a viewer who was banned or kicked, or a session that was replaced, whatever has become of it since.
+func (e Forgotten) apply(s step) Action {
+	isBanned := s.phase.isDenied() && (s.Decision.Source == backends.FromBan || s.Decision.Source == backends.FromOperator)
+	switch {
+	case e.IsReplaced && s.WasAllowed:
+		return s.end(closedDenied)
+	case e.IsReplaced, isBanned:
 		return s.end(closedForgotten)
+	default:
+		return Action{}
 	}
-	return Action{}
 }
 
 // apply continues with what was published before a panic. What was in flight is lost, so the session is renewed soon.

@@ -28,7 +28,7 @@ type (
 		IsUnavailable bool
 		// Refused refuses the viewer whatever the record's decision is: a ban, or a user's limit. It is nil otherwise.
 		Refused *backends.Decision
-		// Overload names the bound that keeps a sibling from opening, or a denial from being checked, now; empty: none.
+		// Overload names the bound that keeps a sibling from opening now; empty: none.
 		Overload string
 		// IsRootAllowed and IsRootDenied report that a sibling's root may play, or was denied. HasRootFacts reports that the
 		// root's credentials are the sibling's from now on. Root holds the user of the root's decision.
@@ -92,8 +92,9 @@ type (
 		Opened   time.Time
 		Decision backends.Decision
 	}
-	// Unbanned reports that a ban of the viewer has ended.
-	Unbanned struct{}
+	// Forgotten reports that what refused the viewer is over: a ban or, if IsReplaced, the session itself, in whose place they have
+	// opened it anew.
+	Forgotten struct{ IsReplaced bool }
 	// Restored is the first event after a panic. Decision is what the session had published.
 	Restored struct{ Decision backends.Decision }
 )

@@ -21,6 +21,7 @@ func (e OpenRequested) apply(s step) Action {
 	}
 	if isReopened {
 		s.CheckNumber++
+		s.Decision = backends.Decision{}
 	}
 	s.phase = openingLeasing
 	return Action{Lookup: LookupForOpening}
@@ -66,8 +67,6 @@ func (e *LeaseAnswered) apply(s step) Action {
 		a = s.onFirstLookup(e)
 	case s.phase == recheckLeasing && e.Kind == LookupForRecheck:
 		a, hasSlot = s.onLease(e), true
-	case s.phase == deniedLeasing && e.Kind == LookupForRecheck:
-		a = s.onDenialLease(e)
 	case s.isLooking() && e.Kind != LookupForRecheck:
 		a = s.onLookup(e)
 	}
@@ -82,7 +81,7 @@ func (e *LeaseAnswered) apply(s step) Action {
 // learnRoot keeps what the answer says of a sibling's root.
 func (s step) learnRoot(e *LeaseAnswered) {
 	s.IsRootAllowed, s.isRootDenied = s.IsRootAllowed || e.IsRootAllowed, e.IsRootDenied || s.isRootDenied && !e.IsRootAllowed
-	if s.phase == openingLeasing {
+	if s.phase == openingLeasing && !s.opensDenied() {
 		s.Decision = e.Root
 	}
 }
@@ -284,25 +283,6 @@ func (s step) afterLease(e *LeaseAnswered) Action {
 		return s.onSpentToken(s.now)
 	}
 	return s.startRecheck()
-}
-
-// onDenialLease checks a denial under the lease, unless another node has or does, or a bound keeps it from that.
-func (s step) onDenialLease(e *LeaseAnswered) Action {
-	s.phase = deniedRemembered
-	r := e.Record
-	switch isNewer := e.Found && r.Revision > s.Revision && s.isValidAnswer(r); {
-	case e.Refused != nil:
-		return s.denyLocally(*e.Refused)
-	case isNewer && r.Decision.Verdict == backends.Denied:
-		s.Revision = r.Revision
-		return s.denyLocally(r.Decision)
-	case isNewer:
-		return s.end(closedForgotten) // its next request opens it by what the store knows
-	case e.HeldElsewhere, e.Overload != "":
-		return Action{}
-	default:
-		return s.checkDenial()
-	}
 }
 
 // agreeOnTicket has nodes that opened a session without seeing each other's openings agree on one ticket: the latest one's,

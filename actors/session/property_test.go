@@ -40,6 +40,9 @@ func newModel(t *rapid.T) *model {
 	if rapid.Bool().Draw(t, "sibling") {
 		o.RootOpened = in(-pick("root's age", 0, time.Minute, 7*time.Hour))
 	}
+	if o.HasCredentials && rapid.Bool().Draw(t, "denied before") {
+		o.Denial = new(no())
+	}
 	m := &model{testSession: &testSession{State: NewState(o), policy: p}, now: t0(), lastSeen: t0(), checks: map[int]bool{}}
 	if rapid.Bool().Draw(t, "ticket") || !o.HasCredentials {
 		m.ticket = Ticket{Opened: in(-pick("ticket's age", 0, time.Minute, 5*time.Hour, 7*time.Hour)), KeyID: "t"}
@@ -90,7 +93,7 @@ func (m *model) draw(t *rapid.T) Event {
 	case 9:
 		return MustReload{}
 	case 10:
-		return Unbanned{}
+		return Forgotten{IsReplaced: rapid.Bool().Draw(t, "replaced")}
 	case 11:
 		return drawRevoked(t)
 	default:
@@ -263,6 +266,13 @@ func (m *model) checkDecision(must func(bool, string), e Event, before State, go
 	must(!got.RevokeTicket || m.phase == deniedRemembered && m.Decision.Source.IsAuthoritative(), "only an authoritative no revokes a ticket")
 	must(!m.phase.isAllowed() || m.Decision.Verdict == backends.Allowed, "a viewer who watches is allowed")
 	must(!m.phase.isDenied() || m.Decision.Verdict == backends.Denied, "a viewer who is remembered as denied is denied")
+	if before.opensDenied() {
+		answered, isAnswer := e.(*BackendAnswered)
+		_, isLookup := e.(*LeaseAnswered)
+		isYes := isLookup || isAnswer && answered.Decision.Source.IsAuthoritative()
+		must(!m.phase.isAllowed() || isYes, "a viewer who was denied is admitted only by somebody's yes")
+		must(!isRetry, "a viewer who was denied stays so without an answer")
+	}
 	if before.phase.isAllowed() {
 		must(m.Decision.Verdict == backends.Allowed || m.mayDeny(e, before), "a viewer who watches is cut only by a denial or the config")
 	}

@@ -25,7 +25,6 @@ const (
 	recheckLeasing                  // has a slot, and the store is asked for the lease
 	recheckChecking                 // has used its slot, and the backend is asked
 	deniedRemembered                // a player's retries are refused without a check
-	deniedLeasing                   // the same, and the store is asked for the lease of a check
 	deniedChecking                  // the same, and the backend is asked
 	retryLater                      // no verdict; the viewer may retry
 	retryLaterChecking              // the same, and the backend is asked
@@ -37,7 +36,7 @@ func (p phase) String() string {
 		"opening-new", "opening-leasing", "opening-checking",
 		"allowed-fresh", "allowed-looking", "allowed-checking",
 		"recheck-queued", "recheck-looking", "recheck-slot-missed", "recheck-leasing", "recheck-checking",
-		"denied-remembered", "denied-leasing", "denied-checking", "retry-later", "retry-later-checking", "closed",
+		"denied-remembered", "denied-checking", "retry-later", "retry-later-checking", "closed",
 	}[p]
 }
 
@@ -45,7 +44,7 @@ func (p phase) isOpening() bool { return p <= openingChecking }
 
 func (p phase) isAllowed() bool { return p >= allowedFresh && p <= recheckChecking }
 
-func (p phase) isDenied() bool { return p >= deniedRemembered && p <= deniedChecking }
+func (p phase) isDenied() bool { return p == deniedRemembered || p == deniedChecking }
 
 func (p phase) hasCheckInFlight() bool {
 	switch p {
@@ -117,6 +116,8 @@ type Origin struct {
 	RootOpened time.Time
 	// CheckNumber is the number of the newest check that the session has made before, so that its answer is dropped.
 	CheckNumber int
+	// Denial holds until the backend answers; nil: the viewer was not denied before.
+	Denial *backends.Decision
 }
 
 // NewState returns the state of a session before its first event.
@@ -128,6 +129,9 @@ func NewState(o Origin) State {
 	}}
 	if !o.RootOpened.IsZero() {
 		s.rootOpened = uint32(o.RootOpened.Unix())
+	}
+	if o.Denial != nil {
+		s.Decision = *o.Denial
 	}
 	return s
 }
@@ -153,9 +157,14 @@ func (s *State) Opened() time.Time { return time.Unix(int64(s.opened), 0).UTC() 
 // isSibling reports whether the session was opened by the ticket of another one.
 func (s *State) isSibling() bool { return s.rootOpened != 0 }
 
+// opensDenied reports whether the session opens with a denial of before, which holds unless somebody else decides.
+func (s *State) opensDenied() bool {
+	return s.phase.isOpening() && s.Decision.Verdict == backends.Denied
+}
+
 // CurrentDecision returns the decision on which a check may fall back; pending without one.
 func (s *State) CurrentDecision() backends.Decision {
-	if s.WasAllowed || s.phase.isDenied() {
+	if s.WasAllowed || s.phase.isDenied() || s.opensDenied() {
 		return s.Decision
 	}
 	return backends.Decision{}
@@ -203,7 +212,7 @@ func (s step) applyNotice(event Event) Action {
 		return e.apply(s)
 	case Revoked:
 		return e.apply(s)
-	case Unbanned:
+	case Forgotten:
 		return e.apply(s)
 	case Restored:
 		return e.apply(s)

@@ -134,7 +134,7 @@ func TestState_StringsAreAClosedSet(t *testing.T) {
 		"opening-new", "opening-leasing", "opening-checking",
 		"allowed-fresh", "allowed-looking", "allowed-checking",
 		"recheck-queued", "recheck-looking", "recheck-slot-missed", "recheck-leasing", "recheck-checking",
-		"denied-remembered", "denied-leasing", "denied-checking", "retry-later", "retry-later-checking", "closed",
+		"denied-remembered", "denied-checking", "retry-later", "retry-later-checking", "closed",
 		"", "idle", "denied", "forgotten", "unknown-ticket", "superseded", "closed", "half-open", "open",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -222,50 +222,11 @@ func TestStep_Denial(t *testing.T) {
 			start: deniedRemembered,
 			moves: []move{
 				{15 * s, seen(15*s, backends.BreakerOpen), deniedRemembered, Action{WakeAt: in(30 * s)}},
-				{30 * s, seen(30*s, backends.BreakerOpen), deniedRemembered, Action{WakeAt: in(45 * s)}},
+				{30 * s, seen(0, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(45 * s)}},
 				{45 * s, seen(45*s, backends.BreakerClosed), closed, Action{Close: closedForgotten}},
 			},
 		},
-		"a denied player that keeps trying gives a half-open breaker its check": {
-			start: deniedRemembered,
-			moves: []move{
-				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{30 * s, seen(30*s, backends.BreakerHalfOpen), deniedChecking, Action{WakeAt: in(31 * s)}},
-				{31 * s, &BackendAnswered{Number: 1, Decision: no()}, deniedRemembered, Action{Publish: true, Save: true, WakeAt: in(46 * s)}},
-			},
-		},
-		"a denied viewer who has paid meanwhile is admitted by that check": {
-			start: deniedRemembered,
-			moves: []move{
-				{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{16 * s, &BackendAnswered{Number: 1, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(76 * s)}},
-			},
-		},
-		"while a part of the backend is down, a denied player that keeps trying is checked, and stays denied without an answer": {
-			start: deniedRemembered,
-			moves: []move{
-				{15 * s, impaired(14 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{}},
-				{30 * s, impaired(29 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(45 * s)}},
-				{31 * s, &BackendAnswered{Number: 2, Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(91 * s)}},
-			},
-		},
-		"on one of many nodes it is checked under a lease": {
-			start: deniedRemembered, given: func(s *testSession) { s.policy.Shared = true },
-			moves: []move{
-				{15 * s, impaired(14 * s), deniedLeasing, Action{Lookup: LookupForRecheck, WakeAt: in(30 * s)}},
-				{15 * s, &LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, deniedChecking, Action{StartCheck: true}},
-				{16 * s, &BackendAnswered{Number: 1, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{Save: true, Revision: 7}},
-			},
-		},
-		"a viewer who was cut then and is allowed by the part that is left opens anew": {
-			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
-			moves: []move{
-				{15 * s, impaired(14 * s), deniedChecking, Action{StartCheck: true, WakeAt: in(30 * s)}},
-				{16 * s, &BackendAnswered{Number: 1, Decision: yes()}, closed, Action{Close: closedDenied}},
-			},
-		},
-		"one who has not asked since is not checked, and forgotten in the end": {
+		"while a part of it is down, it is kept for as long as the viewer asks": {
 			start: deniedRemembered,
 			moves: []move{
 				{15 * s, impaired(0), deniedRemembered, Action{WakeAt: in(30 * s)}},
@@ -273,21 +234,37 @@ func TestStep_Denial(t *testing.T) {
 				{60 * s, impaired(0), closed, Action{Close: closedForgotten}},
 			},
 		},
+		"of a session that was cut as well": {
+			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
+			moves: []move{
+				{15 * s, impaired(14 * s), deniedRemembered, Action{WakeAt: in(30 * s)}},
+				{90 * s, impaired(14 * s), closed, Action{Close: closedDenied}},
+			},
+		},
+		"a viewer who was denied before is looked up, checked, and denied without an answer": {
+			start: openingNew, given: wasDenied(nil),
+			moves: []move{
+				{0, OpenRequested{}, openingLeasing, Action{Lookup: LookupForOpening}},
+				{0, &LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Revision: 7}}, openingChecking, Action{StartCheck: true}},
+				{s, &BackendAnswered{Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromCached}}, deniedRemembered, Action{Publish: true, ReleaseLease: true, Revision: 7, WakeAt: in(16 * s)}},
+			},
+		},
+		"while they wait too long they are denied, and a late answer admits them": {
+			start: openingChecking, given: wasDenied(nil),
+			moves: []move{
+				{s, WaitExpired{Fallback: letIn(), IsFailure: true}, deniedChecking, Action{Publish: true, WakeAt: in(16 * s)}},
+				{2 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
+			},
+		},
+		"one whom another node has allowed since is admitted by that": {
+			start: openingLeasing, given: func(s *testSession) { s.Decision, s.policy.Shared = no(), true },
+			moves: []move{
+				{0, remembered(Record{Opened: t0(), Decision: yes(), Expires: in(60 * s), Revision: 3}), allowedFresh, Action{Publish: true, Revision: 3, WakeAt: in(60 * s)}},
+			},
+		},
 		"the policy's refusal is not kept then either": {
 			start: deniedRemembered, given: func(s *testSession) { s.Decision = refusedByPolicy() },
 			moves: []move{{15 * s, impaired(14 * s), closed, Action{Close: closedForgotten}}},
-		},
-		"a denied viewer who left is not checked": {
-			start: deniedRemembered,
-			moves: []move{{90 * s, seen(10*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(105 * s)}}},
-		},
-		"a denied viewer who counts as gone just now is not checked": {
-			start: deniedRemembered,
-			moves: []move{{75 * s, seen(15*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(90 * s)}}},
-		},
-		"a session that was cut is not checked, as its ticket is revoked": {
-			start: deniedRemembered, given: func(s *testSession) { s.WasAllowed = true },
-			moves: []move{{15 * s, seen(15*s, backends.BreakerHalfOpen), deniedRemembered, Action{WakeAt: in(30 * s)}}},
 		},
 		"the policy's refusal is not kept, so that a retry finds the backend recovered": {
 			start: deniedRemembered, given: func(s *testSession) { s.Decision = refusedByPolicy() },

@@ -209,13 +209,6 @@ func lookupRows() []row {
 		},
 		{story: "a session that missed its slot is kicked", phase: recheckSlotMissed, event: kicked, next: deniedRemembered, want: kick},
 		{story: "a session that missed its slot takes a newer decision", phase: recheckSlotMissed, event: newer, next: allowedFresh, want: take},
-		{story: "a kept denial with a lease is checked", phase: deniedLeasing, event: due(found, 7), next: deniedChecking, want: Action{StartCheck: true}},
-		{story: "a kept denial is checked while the store is unavailable", phase: deniedLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: deniedChecking, want: Action{StartCheck: true}},
-		{story: "a kept denial that another node checks is kept", phase: deniedLeasing, event: due(held, 0), next: deniedRemembered},
-		{story: "a kept denial that a bound keeps from being checked is kept", phase: deniedLeasing, event: due(&LeaseAnswered{Overload: "sessions.denied_rate=1"}, 0), next: deniedRemembered},
-		{story: "a kept denial of a banned viewer is the ban's", phase: deniedLeasing, event: due(kicked, 0), next: deniedRemembered, want: kick},
-		{story: "a kept denial that another node has renewed is renewed", phase: deniedLeasing, event: due(newerNo, 0), next: deniedRemembered, want: Action{Publish: true, Revision: 3, WakeAt: in(15 * time.Second)}},
-		{story: "a viewer whom another node has allowed since opens anew", phase: deniedLeasing, event: due(newer, 0), next: closed, want: Action{Close: closedForgotten}},
 		{story: "a re-check with a lease is made", phase: recheckLeasing, event: due(found, 7), next: recheckChecking, want: Action{StartCheck: true}},
 		{story: "a re-check without a lease is made", phase: recheckLeasing, event: due(&LeaseAnswered{IsUnavailable: true}, 0), next: recheckChecking, want: Action{StartCheck: true}},
 		{story: "a re-check of a kicked session returns its slot", phase: recheckLeasing, event: due(kicked, 0), next: deniedRemembered, want: slotBack},
@@ -224,7 +217,7 @@ func lookupRows() []row {
 }
 
 func unaskedLookupRows() []row {
-	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing, deniedLeasing}
+	looking := []phase{openingLeasing, allowedLooking, recheckLooking, recheckSlotMissed, recheckLeasing}
 	rows := inEach("an answer to no lookup changes nothing", allBut(looking...), &LeaseAnswered{Kind: LookupForOpening}, stay, Action{})
 	rows = append(rows, inEach("a lease that is not needed is released", allBut(looking...),
 		&LeaseAnswered{Kind: LookupForRecheck, LeaseResult: LeaseResult{Revision: 7}}, stay, Action{ReleaseLease: true, Revision: 7})...)
@@ -270,11 +263,9 @@ func answerRows() []row {
 		row{story: "an opening without an answer is to be retried", phase: openingChecking, event: unanswered, next: retryLater, want: retry},
 		row{story: "a late opening without an answer keeps its fallback", phase: allowedChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a re-check without an answer is made again soon", phase: recheckChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
-		row{story: "a viewer who was cut and is allowed now opens anew", phase: deniedChecking, event: &BackendAnswered{Decision: yes()}, next: closed, given: wasCut(underLease), want: under(Action{Close: closedDenied, ReleaseLease: true})},
-		row{story: "one who was cut and is denied again stays so", phase: deniedChecking, event: &BackendAnswered{Decision: no()}, next: deniedRemembered, given: wasCut(underLease), want: under(Action{Publish: true, RevokeTicket: true, WakeAt: in(15 * time.Second)})},
-		row{story: "one who was cut and is refused by the policy is admitted by a late answer", phase: deniedChecking, event: &BackendAnswered{Decision: yes()}, next: allowedFresh, given: wasCut(func(s *testSession) { s.Decision = refusedByPolicy() }), want: Action{Publish: true, Save: true, WakeAt: in(time.Minute)}},
-		row{story: "a denial without an answer is stored under its lease", phase: deniedChecking, event: unanswered, next: deniedRemembered, given: underLease, want: under(Action{Save: true})},
 		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered},
+		row{story: "an opening of a denied viewer without an answer leaves them denied", phase: openingChecking, event: unanswered, next: deniedRemembered, given: wasDenied(underLease), want: under(Action{Publish: true, ReleaseLease: true, WakeAt: in(15 * time.Second)})},
+		row{story: "so does the outage policy's answer", phase: openingChecking, event: &BackendAnswered{Decision: refusedByPolicy()}, next: deniedRemembered, given: wasDenied(nil), want: Action{Publish: true, WakeAt: in(15 * time.Second)}},
 		row{story: "a retry without an answer is to be retried again", phase: retryLaterChecking, event: unanswered, next: retryLater, want: retry},
 	)
 }
@@ -307,6 +298,8 @@ func waitRows() []row {
 		},
 		row{story: "a late check continues for a viewer who is admitted", phase: openingChecking, event: let, next: allowedChecking, want: admitted},
 		row{story: "a late check continues for a viewer who is refused", phase: openingChecking, event: refuse, next: deniedChecking, want: denial},
+		row{story: "a late check continues for a viewer who was denied before", phase: openingChecking, event: let, next: deniedChecking, given: wasDenied(nil), want: denial},
+		row{story: "a late lookup does not matter for a viewer who was denied before", phase: openingLeasing, event: let, next: deniedRemembered, given: wasDenied(nil), want: denial},
 		row{story: "a late check continues for a viewer who is to retry", phase: openingChecking, event: overloaded, next: retryLaterChecking, want: retry},
 	)
 }
@@ -314,7 +307,7 @@ func waitRows() []row {
 func timerRows() []row {
 	now, idle := TimerFired{LastSeen: t0()}, TimerFired{LastSeen: in(-time.Minute)}
 	allowed := []phase{allowedFresh, allowedLooking, allowedChecking, recheckQueued, recheckLooking, recheckSlotMissed, recheckLeasing, recheckChecking}
-	waitsForCheck := []phase{deniedLeasing, deniedChecking, retryLater, retryLaterChecking}
+	waitsForCheck := []phase{deniedChecking, retryLater, retryLaterChecking}
 	rows := inEach("an opening and a closed session have no timer", []phase{openingNew, openingLeasing, openingChecking, closed}, now, stay, Action{})
 	rows = append(rows, inEach("a playing viewer is looked for again", allowed, now, stay, Action{WakeAt: in(time.Minute)})...)
 	rows = append(rows, inEach("what is remembered for a retry or a check is kept", waitsForCheck, now, stay, Action{WakeAt: in(time.Second)})...)
@@ -332,11 +325,13 @@ func timerRows() []row {
 
 func underLease(s *testSession) { s.LeaseRevision = 7 }
 
-// wasCut makes a session one that was allowed before it was denied.
-func wasCut(also func(*testSession)) func(*testSession) {
+// wasDenied makes an opening that of a viewer who was denied before.
+func wasDenied(also func(*testSession)) func(*testSession) {
 	return func(s *testSession) {
-		s.WasAllowed = true
-		also(s)
+		s.Decision = no()
+		if also != nil {
+			also(s)
+		}
 	}
 }
 
@@ -396,11 +391,14 @@ func revocationRows() []row {
 	slotBack.ReturnSlot, release.ReleaseLease, release.Revision = true, true, 7
 	bannedSession := func(s *testSession) { s.Decision.Source = backends.FromBan }
 	rows := inEach("a session is revoked", allBut(recheckLeasing, closed), kick(), deniedRemembered, denial)
-	rows = append(rows, inEach("no ban ends that there was not", allBut(), Unbanned{}, stay, Action{})...)
-	for _, p := range []phase{deniedRemembered, deniedLeasing, deniedChecking} {
-		rows = append(rows, row{story: "a banned viewer may open again", phase: p, event: Unbanned{}, next: closed, given: bannedSession, want: Action{Close: closedForgotten}})
+	rows = append(rows, inEach("no ban ends that there was not", allBut(), Forgotten{}, stay, Action{})...)
+	for _, p := range []phase{deniedRemembered, deniedChecking} {
+		rows = append(rows, row{story: "a banned viewer may open again", phase: p, event: Forgotten{}, next: closed, given: bannedSession, want: Action{Close: closedForgotten}})
 	}
 	return append(rows,
+		row{story: "a session that was replaced closes", phase: deniedRemembered, event: Forgotten{IsReplaced: true}, next: closed, want: Action{Close: closedForgotten}},
+		row{story: "a session that was cut and replaced closes", phase: deniedRemembered, event: Forgotten{IsReplaced: true}, next: closed, given: func(s *testSession) { s.WasAllowed = true }, want: Action{Close: closedDenied}},
+		row{story: "a session that was replaced and allowed late closes", phase: allowedFresh, event: Forgotten{IsReplaced: true}, next: closed, want: Action{Close: closedDenied}},
 		row{story: "a session with a slot is revoked", phase: recheckLeasing, event: kick(), next: deniedRemembered, want: slotBack},
 		row{story: "a session with a lease is revoked", phase: recheckChecking, event: kick(), next: deniedRemembered, given: underLease, want: release},
 		row{

@@ -16,7 +16,7 @@ func (e TimerFired) apply(s step) Action {
 		return s.onDenialTimer(e)
 	case s.phase == retryLater && s.now >= s.Expires:
 		return s.end(closedForgotten)
-	case s.phase.isDenied(), s.phase == retryLater, s.phase == retryLaterChecking:
+	case s.phase == deniedChecking, s.phase == retryLater, s.phase == retryLaterChecking:
 		return Action{WakeAt: s.at(s.now + s.RetryAfter)}
 	case s.phase.isOpening():
 		return Action{}
@@ -29,47 +29,20 @@ func (e TimerFired) apply(s step) Action {
 	}
 }
 
-// onDenialTimer forgets a denial when its time is over. While the backend is down a backend's denial is kept. The outage
-// policy's own is not: the viewer's next request may be the one that finds the backend recovered. While a part of the backend is down it
-// is kept for as long as the viewer asks, and checked: the part that is left might pass on a viewer whom the other one denied, if it took
-// them for a new one.
+// onDenialTimer forgets a denial when its time is over. While the backend is down, or a part of it while the viewer asks, a denial of the
+// backend's is kept: their next request opens the session anew, and without an answer the denial holds on. The outage policy's own is
+// not kept.
 func (s step) onDenialTimer(e TimerFired) Action {
 	switch {
 	case s.now < s.Expires:
 		return Action{WakeAt: s.at(s.Expires)}
 	case isAnswer(&s.Decision) && !s.IsRemoved && (e.Breaker != backends.BreakerClosed || e.IsImpaired && s.clock.Sub(e.LastSeen) < s.idleAfter()):
-		return s.keepDenial(e)
+		return Action{WakeAt: s.at(s.now + s.DenialTTL)}
 	case s.WasAllowed:
 		return s.end(closedDenied)
 	default:
 		return s.end(closedForgotten)
 	}
-}
-
-// keepDenial remembers the denial for longer. While a part of the backend is down it is checked if the viewer has asked since, under a
-// lease on one of many nodes. A half-open breaker gets a check of it: else a node on which every viewer is denied would never find its
-// backend recovered. There a session that was allowed gets none, as its ticket is revoked.
-func (s step) keepDenial(e TimerFired) Action {
-	hasAsked := s.since(e.LastSeen) > s.Expires-s.DenialTTL
-	isPlaying := s.clock.Sub(e.LastSeen) < s.idleAfter()
-	s.Expires = s.now + s.DenialTTL
-	var a Action
-	switch {
-	case !s.HasCredentials:
-	case e.Breaker == backends.BreakerClosed && hasAsked && s.Shared:
-		s.phase, a.Lookup = deniedLeasing, LookupForRecheck
-	case e.Breaker == backends.BreakerClosed && hasAsked, e.Breaker == backends.BreakerHalfOpen && isPlaying && !s.WasAllowed:
-		a = s.checkDenial()
-	}
-	a.WakeAt = s.at(s.Expires)
-	return a
-}
-
-// checkDenial has the backend asked whether it still denies the viewer.
-func (s step) checkDenial() Action {
-	s.CheckNumber++
-	s.phase = deniedChecking
-	return Action{StartCheck: true}
 }
 
 // lookOrRenew renews a decision that has expired, after a look whether another node has.
