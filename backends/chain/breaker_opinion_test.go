@@ -162,9 +162,11 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 		isGood   bool          // the tokens of those who were answered still are
 		isSpent  bool          // that of the last one is not
 		isOne    bool          // all bad tokens are of one address
+		isLast   bool          // which was answered a moment before
 		isDown   bool
 	}{
-		"bad tokens of one address, where all are spent": {answered: 2, ago: time.Hour, isOne: true},
+		"bad tokens of one address, where all are spent":                               {answered: 2, ago: time.Hour, isOne: true},
+		"bad tokens of the address that was answered last, which gave its good one up": {answered: 1, ago: time.Hour, isOne: true, isLast: true},
 		"bad tokens":                 {answered: 1, ago: time.Second, isGood: true},
 		"bad tokens at a quiet hour": {answered: 1, ago: time.Hour, isGood: true},
 		"and the token that was answered last is spent": {answered: 2, ago: time.Hour, isGood: true, isSpent: true},
@@ -188,6 +190,10 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 					_, _ = b.Check(t.Context(), openingFrom(i+1))
 				}
 				time.Sleep(tt.ago)
+				if tt.isLast {
+					_, _ = b.Check(t.Context(), openingFrom(100))
+					time.Sleep(time.Second)
+				}
 				isChanged = true
 				for i := range 20 {
 					r := openingFrom(100 + i)

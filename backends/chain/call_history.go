@@ -212,14 +212,14 @@ func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok 
 	return h.latest[0], true
 }
 
-// another returns an answered request of another address than that of one whose second opinion may be a denial, to ask that again too.
-// isWide reports whether so many addresses fail that no single viewer can have caused it, possible denials included.
+// another returns an answered request of another address than that of one whose second opinion may be a denial, to ask that again too. It
+// is none of the address that failed last, which may have been answered only to be refused now. isWide reports whether so many addresses fail that no single viewer can have caused it, possible denials included.
 func (h *callHistory) another(than answeredRequest, now time.Time) (answered answeredRequest, isKnown, isWide bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	isWide = h.isWide(&h.failed, now)
 	for _, answered := range h.latest {
-		if answered.isSet && answered.address != than.address {
+		if answered.isSet && answered.address != than.address && answered.address != h.failed[0].address {
 			return answered, true, isWide
 		}
 	}

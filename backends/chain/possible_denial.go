@@ -3,6 +3,7 @@ package chain
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -15,20 +16,25 @@ import (
 // before it tries again.
 const possibleDenialMemory = time.Minute
 
+// fewRefused is how many re-checks are allowed, at least, for each session of which a 401 is a denial.
+const fewRefused = 10
+
 // possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
 // password is answered so, unless a check of another session that was sent later is answered: then the settings are right, and it is a
-// denial. A 404 to a re-check is a failure always: a portal that is being deployed must not end its audience's sessions.
+// denial. Only a yes tells so of the password: a server may deny before it asks for one. A portal that is being deployed must not end its
+// audience's sessions: a 404 to a re-check is a failure always, and a 401 is one unless few sessions get one. Of two portals behind one
+// address, one may have another password.
 //
 // The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
 type possibleDenial struct {
 	next     backends.Backend
 	deadline time.Duration
 
-	mu       sync.Mutex
-	openings map[openingKey]*firstPossibleDenial
-	sweptAt  time.Time
-	// answered holds when the latest answered checks of two sessions were sent, the later one first.
-	answered [2]sentCheck
+	mu                sync.Mutex
+	openings          map[openingKey]*firstPossibleDenial
+	sweptAt           time.Time
+	answered, allowed latestChecks
+	rechecks          recheckCounts
 }
 
 // openingKey is who has a session opened.
@@ -49,10 +55,52 @@ type firstPossibleDenial struct {
 	lastSeen time.Time
 }
 
-// sentCheck is when an answered check was sent.
+// sentCheck is when a check was sent.
 type sentCheck struct {
 	by openingKey
 	at time.Time
+}
+
+// latestChecks are the latest checks of two sessions, the later one first.
+type latestChecks [2]sentCheck
+
+// add adds a check that was sent at that time.
+func (l *latestChecks) add(by openingKey, at time.Time) {
+	switch {
+	case l[0].by == by || l[0].at.IsZero():
+		if at.After(l[0].at) {
+			l[0] = sentCheck{by, at}
+		}
+	case at.After(l[0].at):
+		l[1], l[0] = l[0], sentCheck{by, at}
+	case at.After(l[1].at):
+		l[1] = sentCheck{by, at}
+	}
+}
+
+// hasOther reports whether one of another session was sent after that time.
+func (l *latestChecks) hasOther(than openingKey, after time.Time) bool {
+	for _, c := range l {
+		if c.by != than && c.at.After(after) {
+			return true
+		}
+	}
+	return false
+}
+
+// recheckCounts counts what re-checks bring, each half as much a minute later.
+type recheckCounts struct {
+	allowed float64
+	refused float64 // the sessions that get a 401 for the first time
+	since   time.Time
+}
+
+// age halves the counts for each minute that has passed.
+func (c *recheckCounts) age(now time.Time) {
+	passed := now.Sub(c.since)
+	minutes := int(passed / time.Minute)
+	c.allowed, c.refused = math.Ldexp(c.allowed, -minutes), math.Ldexp(c.refused, -minutes)
+	c.since = now.Add(-passed % time.Minute)
 }
 
 // newPossibleDenial returns the rule around next. A viewer who has waited for deadline may have been admitted already, so that
@@ -67,17 +115,20 @@ func (n *possibleDenial) Check(ctx context.Context, r *backends.Request) (backen
 	d, err := n.next.Check(ctx, r)
 	if err == nil {
 		if d.Source == backends.FromBackend {
-			n.recordAnswer(keyOf(r), sentAt)
+			n.recordAnswer(r, d.Verdict, sentAt)
 		}
 		return d, nil
 	}
 	f := backends.AsFailure(err)
-	if f == nil || !f.MayBeDenial || !r.IsUnknown() && !refusesUsher(f.Status) || !n.isOwn(keyOf(r), sentAt, time.Now()) {
+	if f == nil || !f.MayBeDenial || isRunning(r) && !refusesUsher(f.Status) || !n.isOwn(r, f.Status, sentAt, time.Now()) {
 		return d, err
 	}
 	reason := fmt.Sprintf("backend answered %d while other viewers get answers", f.Status)
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}, nil
 }
+
+// isRunning reports whether the viewer watches.
+func isRunning(r *backends.Request) bool { return r.Current.Verdict == backends.Allowed }
 
 // refusesUsher reports whether a status, where it may be a denial, may refuse Usher's own credentials instead.
 func refusesUsher(status int) bool {
@@ -85,44 +136,46 @@ func refusesUsher(status int) bool {
 }
 
 // recordAnswer records that a check sent at that time was answered.
-func (n *possibleDenial) recordAnswer(by openingKey, sentAt time.Time) {
+func (n *possibleDenial) recordAnswer(r *backends.Request, v backends.Verdict, sentAt time.Time) {
+	by := keyOf(r)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.openings, by)
-	switch {
-	case n.answered[0].by == by || n.answered[0].at.IsZero():
-		if sentAt.After(n.answered[0].at) {
-			n.answered[0] = sentCheck{by, sentAt}
-		}
-	case sentAt.After(n.answered[0].at):
-		n.answered[1], n.answered[0] = n.answered[0], sentCheck{by, sentAt}
-	case sentAt.After(n.answered[1].at):
-		n.answered[1] = sentCheck{by, sentAt}
+	n.answered.add(by, sentAt)
+	if v != backends.Allowed {
+		return
+	}
+	n.allowed.add(by, sentAt)
+	if isRunning(r) {
+		n.rechecks.age(time.Now())
+		n.rechecks.allowed++
 	}
 }
 
-// isOwn records a 404 of a check that was sent at sentAt, and reports whether it concerns its session alone.
-func (n *possibleDenial) isOwn(by openingKey, sentAt, now time.Time) bool {
+// isOwn records a status of a check that was sent at sentAt, and reports whether it concerns its session alone.
+func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time.Time) bool {
+	by := keyOf(r)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.rechecks.age(now)
 	opening := n.openings[by]
 	switch {
 	case opening == nil || now.Sub(opening.lastSeen) >= possibleDenialMemory:
 		opening = &firstPossibleDenial{sentAt: sentAt}
 		n.remember(by, opening, now)
+		if isRunning(r) {
+			n.rechecks.refused++
+		}
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
 	}
 	opening.lastSeen = now
-	if now.Sub(sentAt) >= n.deadline {
-		return false
+	proof := &n.answered
+	if refusesUsher(status) {
+		proof = &n.allowed
 	}
-	for _, other := range n.answered {
-		if other.by != by && other.at.After(opening.sentAt) {
-			return true
-		}
-	}
-	return false
+	isFew := !isRunning(r) || fewRefused*n.rechecks.refused <= n.rechecks.allowed
+	return isFew && now.Sub(sentAt) < n.deadline && proof.hasOther(by, opening.sentAt)
 }
 
 // remember keeps a session's first 404 if there is room.

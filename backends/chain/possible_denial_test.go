@@ -49,6 +49,16 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 	pause := func(d time.Duration) func(*possibleDenial, context.Context) {
 		return func(*possibleDenial, context.Context) { time.Sleep(d) }
 	}
+	rechecked := func(viewer, count int, query string) (all []func(*possibleDenial, context.Context)) {
+		for i := range count {
+			all = append(all, func(n *possibleDenial, ctx context.Context) {
+				r := withQuery(recheckFrom(viewer+i), query)
+				r.Session[0] = byte(viewer + i)
+				_, _ = n.Check(ctx, r)
+			})
+		}
+		return all
+	}
 	tests := map[string]struct {
 		before, between []func(*possibleDenial, context.Context)
 		first, retry    *backends.Request
@@ -67,7 +77,11 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"the retry is a re-check":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404"), withQuery(recheckFrom(1), "404"), backends.Pending},
 		"404 is a failure by the settings":    {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
 		"a 401 that may refuse Usher itself":  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
-		"a running session's 401":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withQuery(recheckFrom(1), "401"), nil, backends.Denied},
+		"it, and another is denied":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, namedOpening(1, "401"), nil, backends.Pending},
+		"a running session's 401":             {rechecked(2, 10, "200"), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
+		"it, and few others are allowed":      {rechecked(2, 8, "200"), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"it, and others were long ago":        {append(rechecked(2, 10, "200"), pause(time.Hour)), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"it, and others get one too":          {append(rechecked(2, 10, "200"), rechecked(20, 3, "401")...), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
 		"a 401 to it, and nobody else asks":   {nil, nil, withQuery(recheckFrom(1), "401"), nil, backends.Pending},
 		"others get 401 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
 		"they may have been admitted already": {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
@@ -139,18 +153,17 @@ func TestPossibleDenial_MemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	n := newPossibleDenial(time.Second, nil)
 	now := time.Now()
-	key := func(i int) (k openingKey) {
-		k.session[0], k.session[1], k.session[2] = byte(i), byte(i>>8), byte(i>>16)
-		return k
+	opening := func(i int) *backends.Request {
+		return &backends.Request{Session: backends.SessionID{byte(i), byte(i >> 8), byte(i >> 16)}}
 	}
 	for i := range 3 * maxRemembered {
-		n.isOwn(key(i), now, now)
+		n.isOwn(opening(i), 404, now, now)
 	}
 	if len(n.openings) > maxRemembered {
 		t.Errorf("got %d remembered, want at most %d", len(n.openings), maxRemembered)
 	}
 	later := now.Add(2 * possibleDenialMemory)
-	n.isOwn(key(-1), later, later)
+	n.isOwn(opening(-1), 404, later, later)
 	if len(n.openings) != 1 {
 		t.Errorf("got %d remembered after a while, want the newest only", len(n.openings))
 	}
@@ -159,12 +172,12 @@ func TestPossibleDenial_MemoryIsBounded(t *testing.T) {
 // TestPossibleDenial_IsOwn_ForgetsAtTheEndOfItsMemory has a session's second 404 come as its first one is forgotten.
 func TestPossibleDenial_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
 	t.Parallel()
-	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
+	by, other := &backends.Request{Session: backends.SessionID{1}}, &backends.Request{Session: backends.SessionID{2}}
 	for after, want := range map[time.Duration]bool{possibleDenialMemory - 1: true, possibleDenialMemory: false} {
 		n, now := newPossibleDenial(time.Second, nil), time.Now()
-		n.isOwn(by, now, now)
-		n.recordAnswer(other, now.Add(1))
-		if got := n.isOwn(by, now.Add(after), now.Add(after)); got != want {
+		n.isOwn(by, 404, now, now)
+		n.recordAnswer(other, backends.Denied, now.Add(1))
+		if got := n.isOwn(by, 404, now.Add(after), now.Add(after)); got != want {
 			t.Errorf("%s after the first 404 it concerns its session alone: %t, want %t", after, got, want)
 		}
 	}
@@ -174,18 +187,18 @@ func TestPossibleDenial_IsOwn_ForgetsAtTheEndOfItsMemory(t *testing.T) {
 // answer to it between them.
 func TestPossibleDenial_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
 	t.Parallel()
-	by, other := openingKey{session: backends.SessionID{1}}, openingKey{session: backends.SessionID{2}}
+	by, other := &backends.Request{Session: backends.SessionID{1}}, &backends.Request{Session: backends.SessionID{2}}
 	n, start := newPossibleDenial(time.Hour, nil), time.Now()
 	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
-	n.recordAnswer(other, at(4))
-	if n.isOwn(by, at(5), at(6)) {
+	n.recordAnswer(other, backends.Denied, at(4))
+	if n.isOwn(by, 404, at(5), at(6)) {
 		t.Error("a 404 of a check sent after all answers concerns its session alone")
 	}
-	if !n.isOwn(by, at(3), at(7)) {
+	if !n.isOwn(by, 404, at(3), at(7)) {
 		t.Error("a 404 of a check sent before another's answer does not concern its session alone")
 	}
-	n.recordAnswer(by, at(8)) // and forgets what was before
-	if n.isOwn(by, at(9), at(10)) {
+	n.recordAnswer(by, backends.Denied, at(8)) // and forgets what was before
+	if n.isOwn(by, 404, at(9), at(10)) {
 		t.Error("the first 404 after an answer concerns its session alone, by another's answer of before")
 	}
 }
@@ -238,7 +251,7 @@ func TestPossibleDenial_RecordAnswer_KeepsTheLatestOfTwoSessions(t *testing.T) {
 				return sentCheck{openingKey{session: backends.SessionID{byte(a.session)}}, start.Add(time.Duration(a.sentAt))}
 			}
 			for _, a := range test.answers {
-				n.recordAnswer(check(a).by, check(a).at)
+				n.recordAnswer(&backends.Request{Session: check(a).by.session}, backends.Denied, check(a).at)
 			}
 			for i, want := range test.want {
 				if got := n.answered[i]; want.session > 0 && got != check(want) || want.session == 0 && !got.at.IsZero() {
