@@ -328,6 +328,27 @@ func TestRun_StalledPlaylist(t *testing.T) {
 	}
 }
 
+// TestRun_MediaPlaylistAtEntry has viewers start over time at an entry that is the media playlist itself. A cache gives each list twice, and
+// that is no failure for a viewer who has just come.
+func TestRun_MediaPlaylistAtEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := oneTarget(20)
+		c.Path, c.Pace = "/index.m3u8", pace.Constant(1)
+		start := time.Now()
+		m := play(t, c, 30*time.Second, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, ".m3u8") {
+				_, _ = io.WriteString(w, "media")
+				return
+			}
+			sequence := 2 * int(time.Since(start).Seconds()/2)
+			_, _ = fmt.Fprintf(w, "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:%d\n#EXTINF:1,\n1.ts\n#EXTINF:1,\n2.ts\n", sequence)
+		}))
+		if o := m.Operations[result.Playlist]; o.Requests < 100 || o.Failed() > 0 {
+			t.Errorf("%d reloads, failed %v; want none", o.Requests, o.Errors)
+		}
+	})
+}
+
 // TestRun_InitAndRanges plays a playlist of byte ranges with an initialization section.
 func TestRun_InitAndRanges(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -25,7 +25,7 @@ func (w *worker) open(slot uint32, v *viewer) {
 		return
 	}
 	v.phase, v.reload, v.sequence = playing, intended, emptyBuffer
-	v.period, v.isHalfway, v.hasMultivariant = max(v.period, shortestPeriod), false, false
+	v.moved, v.period, v.isHalfway, v.hasMultivariant = w.x.End.Sub(e.start), max(v.period, shortestPeriod), false, false
 	if len(w.list.Variants) == 0 {
 		w.play(slot, v)
 		return
