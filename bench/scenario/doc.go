@@ -41,5 +41,8 @@
 // that is not there, an edge of a dialect that they do not know, two faults of one server at once, and a fault that leaves no node
 // alive while an expectation bounds the failures of that time.
 //
+// Decided: two runs see the same viewers, and the tokens are good-N and bad-N. Where an operator's servers ask the harness's middleware, the
+// time of the run is between: what they know from the last run would leave nothing to ask.
+//
 // Refused: a general language. A scenario that needs one is a program, and the packages below are its library.
 package scenario

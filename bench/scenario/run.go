@@ -33,6 +33,8 @@ type Options struct {
 	Show func(record.Snapshot)
 	// Begin is called before each measurement; nil: not.
 	Begin func(target string, round int)
+	// started is when the run began.
+	started time.Time
 	// sabotage makes the servers wrong in a test of the expectations; nil: not.
 	sabotage func(*rig.Rig) error
 }
@@ -52,6 +54,7 @@ func Run(ctx context.Context, s *Scenario, o Options) (*result.Run, error) {
 	if err != nil {
 		return run, err
 	}
+	o.started = run.Started
 	for round := range max(1, o.Rounds) {
 		for i := range targets {
 			number := (i + round) % len(targets)
@@ -89,7 +92,7 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 			return m, err
 		}
 	}
-	config, err := plan.viewersOf(g)
+	config, err := plan.viewersOf(g, t.word(o.started))
 	if err != nil {
 		return m, err
 	}
@@ -116,12 +119,13 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 
 var errNoEdges = errors.New("edges cannot ask it")
 
-// viewersOf returns what the viewers of the rig's servers do.
-func (s *Scenario) viewersOf(g *rig.Rig) (viewer.Config, error) {
+// viewersOf returns what the viewers of the rig's servers do, in whose tokens the word is.
+func (s *Scenario) viewersOf(g *rig.Rig, word string) (viewer.Config, error) {
 	config, err := s.viewers()
 	if err != nil {
 		return config, err
 	}
+	config.Token = s.tokens(word)
 	config.Targets, config.TLS = g.URLs(), g.TLS
 	if config.Auth != nil {
 		if config.Auth.Path = g.AuthPath(); config.Auth.Path == "" && config.Auth.Dialect.IsHTTP() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +27,16 @@ type target struct {
 	// one of the rounds.
 	unasked   error
 	wasAsking bool
+}
+
+// word returns what the tokens of a run that began at that time have in them. Only servers that ask the harness's middleware, and outlive
+// the run, have one: their decisions of an earlier run may still hold, and so they would ask nothing. A middleware of the operator's may
+// know the tokens without it.
+func (t *target) word(started time.Time) string {
+	if t.external == nil || t.external.Middleware == "" {
+		return ""
+	}
+	return strconv.FormatInt(started.UnixMilli(), 36) + "-"
 }
 
 // addUnasked notes which of the harness's servers the target asked nothing.

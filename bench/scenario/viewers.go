@@ -73,12 +73,7 @@ func (s *Scenario) viewers() (viewer.Config, error) {
 	}
 	c.Path, c.Viewers, c.MaxAlive, c.MaxInFlight = s.Path, s.Viewers, s.MaxAlive, s.MaxInFlight
 	c.Seed, c.Light, c.SegmentEvery, c.HTTP2, c.Timeout, c.TraceShare = uint64(s.Seed), s.Light, s.SegmentEvery, s.HTTP2, s.Timeout, s.Trace
-	c.Token = func(n int) string {
-		if s.isBad(n) {
-			return rig.BadToken + strconv.Itoa(n)
-		}
-		return "good-" + strconv.Itoa(n)
-	}
+	c.Token = s.tokens("")
 	c.IsBad = s.isBad
 	c.Behaviour = s.behaviour()
 	if s.Dialect != "" {
@@ -87,6 +82,16 @@ func (s *Scenario) viewers() (viewer.Config, error) {
 	check := c
 	check.Targets = []string{"http://127.0.0.1"}
 	return c, errors.Join(append(errs, check.Validate())...)
+}
+
+// tokens returns the tokens of the viewers of a run, whose word is in each.
+func (s *Scenario) tokens(word string) func(viewer int) string {
+	return func(n int) string {
+		if s.isBad(n) {
+			return rig.BadToken + word + strconv.Itoa(n)
+		}
+		return "good-" + word + strconv.Itoa(n)
+	}
 }
 
 func (s *Scenario) behaviour() viewer.Behaviour {
