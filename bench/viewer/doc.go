@@ -16,7 +16,7 @@
 //   - A live list that lists nothing, or nothing new for longer than a node serves a stale one, and an empty segment are failures: such a
 //     channel does not play.
 //   - A server that stops answering fails, also shortly before the end: a request that has waited longer than a node takes when the run
-//     ends is the failure "no answer".
+//     ends, and than any of its kind that was answered, is the failure "no answer".
 //   - A viewer at rest is one row of a table without pointers and the text of their URLs: see BenchmarkEngine_Memory.
 //
 // Beside requests the recorder gets counts: zaps, pauses, leaves, returns, roams, hops; segments.missed, which fell out of the playlist

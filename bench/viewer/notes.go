@@ -66,6 +66,8 @@ type delays struct {
 	// unfinished are requests whose answer was not complete when the run ended, oldest how long the oldest of them had been due.
 	unfinished, oldest atomic.Int64
 	longest            atomic.Int64
+	// answers are the longest times until the first byte of an answer, by the kind of request.
+	answers [record.AuthQuestion + 1]atomic.Int64
 }
 
 // Above tooLate the generator's own delay of a turn is told if more than one in tooMany turns has it.
@@ -77,9 +79,14 @@ const (
 // unfinishedAfter is how long a request takes before the run's end has cut off something worth telling.
 const unfinishedAfter = time.Second
 
-// unansweredAfter is how long a request waits for the first byte of its answer before the run's end finds it failed. A node that waits
-// for its middleware answers after a second, its answer deadline.
-const unansweredAfter = 1500 * time.Millisecond
+// leastUnanswered is how long a request waits for the first byte of its answer before the run's end finds it failed, of a server that
+// answers in less. A node that waits for its middleware answers after a second, its answer deadline.
+const leastUnanswered = 1500 * time.Millisecond
+
+// unansweredAfter returns the same of this server: as long as any request of that kind has waited, for its settings may say so.
+func (d *delays) unansweredAfter(op record.Op) time.Duration {
+	return max(leastUnanswered, time.Duration(d.answers[op].Load()))
+}
 
 // add counts a turn that the generator began that much after it could have.
 func (d *delays) add(delay time.Duration) {

@@ -157,6 +157,28 @@ func TestRun_AnswersAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestRun_SlowAnswers_AtTheEnd has a server that answers after two seconds, and requests that have waited for a little less when the run ends.
+// What the server took before is no failure.
+func TestRun_SlowAnswers_AtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		origin := stage.NewOrigin(stage.Config{})
+		c := oneTarget(2)
+		c.Behaviour.Multivariant, c.Light, c.Path, c.Pace = 0, true, "/single/{channel}/index.m3u8", pace.Constant(1)
+		m := play(t, c, 21800*time.Millisecond, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(2 * time.Second):
+				origin.ServeHTTP(w, r)
+			case <-r.Context().Done():
+			}
+		}))
+		for op, o := range m.Operations {
+			if o.Failed() > 0 || o.Latency.Max() < 2*time.Second {
+				t.Errorf("%s: slowest %v, failed %v; want answers after 2s, and no failure", op, o.Latency.Max(), o.Errors)
+			}
+		}
+	})
+}
+
 // TestRun_SegmentsMissed has a reload that takes 20 s of a channel that lists 6 s.
 func TestRun_SegmentsMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

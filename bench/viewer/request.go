@@ -76,7 +76,7 @@ func (w *worker) record(op record.Op, v *viewer, intended time.Duration, failed 
 	e := w.engine
 	if e.client.IsClosed() {
 		// The run's end is no failure of the server's, but for a request that it left without an answer.
-		if failed = ""; w.x.FirstByte.IsZero() && w.x.End.Sub(w.x.Sent) > unansweredAfter {
+		if failed = ""; w.x.FirstByte.IsZero() && w.x.End.Sub(w.x.Sent) > e.delays.unansweredAfter(op) {
 			failed = noAnswer
 		}
 		if failed == "" {
@@ -84,6 +84,8 @@ func (w *worker) record(op record.Op, v *viewer, intended time.Duration, failed 
 			raise(&e.delays.oldest, w.x.End.Sub(e.start)-intended)
 			return
 		}
+	} else if !w.x.FirstByte.IsZero() {
+		raise(&e.delays.answers[op], w.x.FirstByte.Sub(w.x.Sent))
 	}
 	if e.config.IsBad != nil && e.config.IsBad(int(v.number)) {
 		switch {
