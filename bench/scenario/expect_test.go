@@ -314,7 +314,9 @@ func TestScenario_Validate_Servers(t *testing.T) {
 		"nodes: 2\nredis: true\nexpect: [ errors == 0 ]\nfaults: [ { for: 1s, fault: node restart all }, { at: 5s, for: 1s, fault: node stop 2 } ]",
 		"nodes: 2\nredis: true\nexpect: [ errors == 0 ]\n" + killBoth("at: 6s, for: 1s"),
 		"nodes: 2\nredis: true\n" + overlap("node kill 1", "node kill 2"), overlap("middleware hang", "origin hang"), overlap("attack idle 1", "attack idle 1"),
-		"redis: true\nfaults: [ { at: 1s, fault: redis flush } ]", "faults: [ { at: 1s, for: 1s, fault: origin hang }, { at: 2s, for: 1s, fault: origin hang } ]",
+		"redis: true\nfaults: [ { at: 1s, fault: redis flush } ]", "redis: true\nfaults: [ { at: 1s, fault: redis  flush } ]",
+		"faults: [ { at: 1s, fault: node restart 1 } ]", "nodes: 2\nredis: true\nfaults: [ { at: 1s, fault: node restart all } ]",
+		"faults: [ { at: 1s, for: 1s, fault: origin hang }, { at: 2s, for: 1s, fault: origin hang } ]",
 		"tls: true\nhttp2: true", "dialect: nginx",
 		"nodes: 2\nsettings: { cluster: { redis: { addresses: [ '127.0.0.1:6379' ] } } }",
 	} {

@@ -244,7 +244,7 @@ func (s *Scenario) validateValues() error {
 		if f.At.Of(s.For)+f.For.Of(s.For) > s.For {
 			errs = append(errs, fmt.Errorf("fault %q: at %s for %s ends behind the run (for: %s)", f.What, f.At, f.For, s.For))
 		}
-		if f.For.Of(s.For) <= 0 && f.What != "redis flush" {
+		if f.For.Of(s.For) <= 0 && !f.endsByItself() {
 			errs = append(errs, fmt.Errorf("fault %q: for: missing, or 0s: it would end as it begins", f.What))
 		}
 	}

@@ -106,6 +106,12 @@ func (s *Scenario) checkOverlaps() error {
 	return nil
 }
 
+// endsByItself reports whether the fault needs no time of its own: a flush is done at once, and a restart lasts as long as it takes.
+func (f *Fault) endsByItself() bool {
+	server, kind, _ := splitFault(f.What)
+	return server == "redis" && kind == "flush" || server == "node" && kind == "restart"
+}
+
 // endIn returns when the fault ends in a run of that length.
 func (f *Fault) endIn(run time.Duration) time.Duration { return f.At.Of(run) + f.For.Of(run) }
 
