@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"usher/bench/result"
 	"usher/bench/rig"
 	"usher/bench/scenario"
+	"usher/bench/viewer/edge"
 )
 
 // runCmd runs a scenario.
@@ -33,7 +35,7 @@ type runCmd struct {
 	Token      string   `help:"A bearer token for --metrics." env:"USHER_BENCH_METRICS_TOKEN" hidden:""`
 	PID        []int    `name:"pid" help:"Processes of yours on this machine to measure." placeholder:"PID"`
 	Auth       string   `help:"An auth server of yours, asked as an edge does." placeholder:"URL"`
-	Dialect    string   `help:"The dialect for --auth: nginx, traefik, caddy, astra, alta, flussonic or envoy." default:"nginx"`
+	Dialect    string   `help:"The dialect for --auth: nginx, traefik, caddy, astra, alta, flussonic or envoy. Default: the scenario's, else nginx." placeholder:"NAME"`
 	Middleware string   `help:"Run the harness's middleware on this address for your servers, so that it can fail." placeholder:"ADDRESS"`
 	Origin     string   `help:"Run the harness's origin on this address for your servers." placeholder:"ADDRESS"`
 
@@ -116,8 +118,11 @@ func (c *runCmd) load() (*scenario.Scenario, error) {
 			return nil, err
 		}
 	}
-	if c.Auth != "" {
-		s.Knobs.Dialect = c.Dialect
+	switch {
+	case c.Auth != "":
+		s.Dialect = cmp.Or(c.Dialect, s.Dialect, string(edge.Nginx))
+	case c.Dialect != "":
+		return nil, fmt.Errorf("--dialect=%s: is for --auth, which is missing", c.Dialect)
 	}
 	return s, nil
 }

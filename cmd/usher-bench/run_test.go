@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"usher/bench/result"
 	"usher/bench/rig"
 	"usher/bench/scenario"
@@ -305,6 +307,7 @@ func TestRun_Flags_Errors(t *testing.T) {
 		"--metrics, --pid, --middleware and --origin are for servers":     {Scenario: "steady", PID: []int{1}},
 		`fault "middleware refuse": the harness does not run that server`: {Scenario: "outage", Target: target},
 		`--against: unknown peer "apache"`:                                {Scenario: "steady", Against: []string{"apache"}, Usher: "none"},
+		"--dialect=astra: is for --auth":                                  {Scenario: "edge", Dialect: "astra", Target: target},
 		`dialect "apache"`:                                                {Scenario: "edge", Auth: "http://127.0.0.1:1/x", Dialect: "apache"},
 		`targets: "http://[hidden]@127.0.0.1:1" is no URL of a server`:    {Scenario: "steady", Target: []string{"http://a:b@127.0.0.1:1"}},
 		"targets: \"127.0.0.1:1\" is no URL of a server":                  {Scenario: "steady", Target: []string{"127.0.0.1:1"}},
@@ -312,6 +315,45 @@ func TestRun_Flags_Errors(t *testing.T) {
 		c.Out = t.TempDir()
 		if err := c.Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s…", err, want)
+		}
+	}
+}
+
+// TestRunCmd_Load_Dialect asks an auth server in the dialect of the flag, else in that of the scenario and --set, else in nginx's.
+func TestRunCmd_Load_Dialect(t *testing.T) {
+	mine := filepath.Join(t.TempDir(), "mine.yaml")
+	if err := os.WriteFile(mine, []byte("shows: a\ndialect: astra\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const auth = "--auth=http://127.0.0.1:1/auth"
+	for _, test := range []struct {
+		want      string
+		arguments []string
+	}{
+		{"astra", []string{mine, auth}},
+		{"astra", []string{mine}},
+		{"alta", []string{mine, auth, "--set=dialect=alta"}},
+		{"caddy", []string{mine, auth, "--set=dialect=alta", "--dialect=caddy"}},
+		{"nginx", []string{"steady", auth}},
+		{"envoy", []string{"edge", auth, "--dialect=envoy"}},
+		{"", []string{"steady"}},
+	} {
+		var cli struct {
+			Run runCmd `cmd:""`
+		}
+		parser, err := kong.New(&cli, kong.Vars{"scenarios": ""})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parser.Parse(append([]string{"run"}, test.arguments...)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := cli.Run.load()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Dialect != test.want {
+			t.Errorf("%q: dialect %q, want %q", test.arguments, s.Dialect, test.want)
 		}
 	}
 }
