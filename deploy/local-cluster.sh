@@ -92,11 +92,11 @@ check_running() {
 
 declare -A port=() secret=() is_given=()
 
-# find_port sets a free port, below the range of outgoing connections.
+# find_port sets a free port, below the range of outgoing connections, and of none that the tests of cmd/usher/e2e draw from.
 find_port() { # name
 	local number
 	while :; do
-		number=$((18000 + RANDOM % 12000))
+		number=$((23000 + RANDOM % 5000))
 		[[ -z ${is_given[$number]:-} ]] || continue
 		is_given[$number]=1
 		port[$1]=$number

@@ -19,6 +19,15 @@ func ReservePort() (*Port, error) {
 	return p, nil
 }
 
+// ReservePortNumber returns the address of 127.0.0.1 with that port, as ReservePort does. It is an error if the port is in use or reserved.
+func ReservePortNumber(port int) (*Port, error) {
+	p, err := reserve(port)
+	if err != nil {
+		return nil, fmt.Errorf("reserve port %d: %w", port, err)
+	}
+	return p, nil
+}
+
 // Release gives the port back, when its server has ended. It may be called any number of times, and of nil.
 func (p *Port) Release() {
 	if p != nil {

@@ -9,9 +9,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
+
+	ports "usher/bench/process"
 )
 
 // redisServer is a redis-server or a Sentinel.
@@ -80,38 +81,29 @@ func port(address string) string {
 	return number
 }
 
-// givenPorts holds the addresses that freeClusterPort returned.
-var givenPorts sync.Map
+// The ports that freeClusterPort draws from, and how far above one the bus of a Redis Cluster's node listens. Both are below the range from
+// which freePort and outgoing connections have theirs.
+const lowestClusterPort, clusterPorts, clusterBus = 18_000, 4500, 10_000
 
-// freeClusterPort returns an address of 127.0.0.1 with a free port. The port 10,000 above it, the bus of a Redis Cluster's
-// node, is free too. Both are below the range from which freePort and outgoing connections have theirs. It returns no address twice.
+// freeClusterPort returns an address of 127.0.0.1 whose port, and that of the bus, are the test's to its end.
 func freeClusterPort(t *testing.T) string {
 	t.Helper()
-	const lowest, count, bus = 18000, 4500, 10_000
 	for range 100 {
-		number := lowest + rand.IntN(count)
-		address := fmt.Sprintf("127.0.0.1:%d", number)
-		if _, given := givenPorts.LoadOrStore(address, true); given {
+		number := lowestClusterPort + rand.IntN(clusterPorts)
+		p, err := ports.ReservePortNumber(number)
+		if err != nil {
 			continue
 		}
-		if _, given := givenPorts.LoadOrStore(fmt.Sprintf("127.0.0.1:%d", number+bus), true); given {
+		t.Cleanup(p.Release)
+		bus, err := ports.ReservePortNumber(number + clusterBus)
+		if err != nil {
 			continue
 		}
-		if isFree(address) && isFree(fmt.Sprintf("127.0.0.1:%d", number+bus)) {
-			return address
-		}
+		t.Cleanup(bus.Release)
+		return p.Address
 	}
-	t.Fatalf("no free port between %d and %d", lowest, lowest+count)
+	t.Fatalf("no free port from %d to %d", lowestClusterPort, lowestClusterPort+clusterPorts-1)
 	return ""
-}
-
-func isFree(address string) bool {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return false
-	}
-	_ = listener.Close()
-	return true
 }
 
 // sentinelSetup is a master, its replica and their Sentinels.

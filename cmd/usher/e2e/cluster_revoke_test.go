@@ -245,12 +245,13 @@ func TestCluster_SubscriptionLost_RevocationsReplayed(t *testing.T) {
 func TestCluster_NetworkDown_RevocationsReplayed(t *testing.T) {
 	n := startNetwork(t)
 	redis := startRedis(t, "--bind", "127.0.0.1 "+n.back[0], "--protected-mode", "no")
-	number := port(freePort(t))
-	m := backendtest.New(backendtest.Config{Address: "0.0.0.0:" + number, Lookup: isGood})
+	// A port that is reserved on 127.0.0.1 alone may be lent to connections from other addresses.
+	m := backendtest.New(backendtest.Config{Address: "0.0.0.0:0", Lookup: isGood})
 	if err := m.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Close)
+	number := port(host(m.URL()))
 	origin := "http://%s:" + port(host(startWideStage(t, "0.0.0.0:0")))
 	near := clusterSetup{
 		route:  "on_new_address: share", // the nodes see the test's client at two addresses

@@ -44,5 +44,6 @@
 // the machine needs is logged, never asserted: packages cluster and actors test in fake time that a node waits for Redis no
 // longer than redis_timeout.
 //
-// Decided: ports are below the range of outgoing connections, so that a restarted node gets its port again.
+// Decided: a server that restarts, or is down for a while, has a port that is reserved to the test's end. Those of Redis are below the range
+// of outgoing connections, since a Redis Cluster's bus has a number of its own, 10,000 above; deploy/local-cluster.sh draws from others.
 package e2e
