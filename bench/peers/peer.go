@@ -81,7 +81,7 @@ func (p *Peer) start(ctx context.Context, program string, modules []string, o Op
 		return err
 	}
 	p.URL, p.secret = "http://"+s.Listen, s.Secret
-	if p.hasAuthURL {
+	if p.HasAuthURL {
 		p.AuthURL = p.URL + "/authz"
 	}
 	if p.process, err = process.Start(p.command(ctx, program, main, s)); err != nil {

@@ -33,8 +33,8 @@ type Recipe struct {
 	// modules are files beside the program's other modules, of modulePackage.
 	modules       []string
 	modulePackage string
-	// hasAuthURL says that edges can ask it, by the path /authz.
-	hasAuthURL bool
+	// HasAuthURL says that edges can ask it, by the path /authz.
+	HasAuthURL bool
 	// main is the configuration's file in recipes, and further are others that it loads, by their name there.
 	main    string
 	further map[string]string
@@ -42,7 +42,7 @@ type Recipe struct {
 
 func nginx(name string, asks Asks, hasAuthURL bool) Recipe {
 	return Recipe{
-		Name: name, Asks: asks, Program: "nginx", Package: "nginx", hasAuthURL: hasAuthURL, main: name + ".conf",
+		Name: name, Asks: asks, Program: "nginx", Package: "nginx", HasAuthURL: hasAuthURL, main: name + ".conf",
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"usher/bench/peers"
 	"usher/bench/rig"
 	"usher/bench/viewer/edge"
 )
@@ -52,12 +53,17 @@ func (s *Scenario) checkDialect() error {
 	return fmt.Errorf("dialect: %s: the harness's servers know nginx's alone; give --auth for a server of yours, or set dialect=nginx", s.Dialect)
 }
 
-// checkPeer reports what peers cannot do.
-func (s *Scenario) checkPeer() error {
+// checkPeer reports what the peer of that name cannot do.
+func (s *Scenario) checkPeer(name string) error {
 	errs := []error{s.checkDialect()}
+	if recipe, err := peers.Find(name); err != nil {
+		errs = append(errs, err)
+	} else if s.Dialect != "" && !recipe.HasAuthURL {
+		errs = append(errs, fmt.Errorf("dialect: %s: %w", s.Dialect, errNoEdges))
+	}
 	for _, f := range s.Faults {
-		if server, _, _ := splitFault(f.What); server == "node" || server == "redis" || server == "attack" {
-			errs = append(errs, fmt.Errorf("fault %q: %w: it has no node or redis of Usher", f.What, rig.ErrNoServer))
+		if server, _, _ := splitFault(f.What); server != "middleware" && server != "origin" {
+			errs = append(errs, fmt.Errorf("fault %q: %w: beside a peer are a middleware and an origin alone", f.What, rig.ErrNoServer))
 		}
 	}
 	if s.TLS || s.HTTP2 {

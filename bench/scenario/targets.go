@@ -148,15 +148,16 @@ func (s *Scenario) validate(ctx context.Context, targets []target, o *Options) e
 // checkTarget reports what the target cannot do, and a fault of a server that the harness does not run for it.
 func (s *Scenario) checkTarget(ctx context.Context, t *target, o *Options) error {
 	if t.isPeer() {
-		return s.checkPeer()
+		return s.checkPeer(t.name)
 	}
 	g, err := s.start(ctx, t, o)
 	if err != nil {
 		return err
 	}
 	defer g.Close()
-	_, err = s.events(g)
-	return err
+	_, errEvents := s.events(g)
+	_, errViewers := s.viewersOf(g, "")
+	return errors.Join(errEvents, errViewers)
 }
 
 // as returns the scenario as the target plays it. Servers that do not carry a viewer's ticket to what they list are compared by

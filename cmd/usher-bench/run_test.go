@@ -297,6 +297,8 @@ func TestRun_Flags_Errors(t *testing.T) {
 		`--against: "nginx-auth" is there twice`:                          {Scenario: "steady", Against: []string{"nginx-auth", "nginx-auth"}, Usher: "none"},
 		`--against: "usher" is there twice`:                               {Scenario: "steady", Against: []string{"usher=http://127.0.0.1:1"}, Usher: "none"},
 		`nginx-auth: fault "node kill 1": the harness does not run`:       {Scenario: "node-loss", Against: []string{"nginx-auth"}, Usher: "none"},
+		`nginx-auth: fault "collector refuse": the harness does not run`:  {Scenario: "collector", Against: []string{"nginx-auth"}, Usher: "none"},
+		"nginx-failopen: dialect: nginx: edges cannot ask it":             {Scenario: "edge", Against: []string{"nginx-failopen"}, Usher: "none"},
 		"nginx-auth: tls: true, http2: false: peers speak":                {Scenario: "steady", Against: []string{"nginx-auth"}, Set: []string{"tls=true"}, Usher: "none"},
 		"nginx-auth: tls: true, http2: true: peers speak":                 {Scenario: "steady", Against: []string{"nginx-auth"}, Set: []string{"tls=true", "http2=true"}, Usher: "none"},
 		`fault "attack idle 15000": the harness does not run`:             {Scenario: "slow-clients", Against: []string{"nginx-auth"}, Usher: "none"},
