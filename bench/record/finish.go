@@ -55,8 +55,8 @@ func (r *Recorder) Finish(now time.Time) result.Measurement {
 	return m
 }
 
-// extendLocked moves the end of the last second, so that what was counted since is in its rates. A run's end is when requests fail that
-// had no answer.
+// extendLocked moves the end of the last second, so that what was counted since is in its rates, and what took longer since its maximum. A
+// run's end is when requests fail that had no answer.
 func (r *Recorder) extendLocked(now time.Time) {
 	last := len(r.seconds) - 1
 	if last < 0 || !now.After(r.last) {
@@ -67,16 +67,20 @@ func (r *Recorder) extendLocked(now time.Time) {
 		from = r.seconds[last-1]
 	}
 	before := r.seconds[last] - from
-	for _, l := range r.lines {
-		if !l.isCount || l.current == nil {
-			continue
+	for name, l := range r.lines {
+		v := l.values[last]
+		switch {
+		case l.current == nil:
+		case l.isCount:
+			rate := *l.current
+			if v != nil {
+				rate += *v * before
+			}
+			rate /= to - from
+			l.values[last] = &rate
+		case v == nil || strings.HasPrefix(name, "latency.max.") && *l.current > *v:
+			l.values[last] = l.current
 		}
-		sum := *l.current
-		if v := l.values[last]; v != nil {
-			sum += *v * before
-		}
-		rate := sum / (to - from)
-		l.values[last] = &rate
 	}
 	r.seconds[last] = to
 }

@@ -111,6 +111,26 @@ func TestRecorder_ShortRest_InLastSecond(t *testing.T) {
 	}
 }
 
+// TestRecorder_ShortRest_LongestLatency ends a measurement with requests behind the last tick, one of them the longest.
+func TestRecorder_ShortRest_LongestLatency(t *testing.T) {
+	r := record.New(start)
+	request := func(op record.Op, from, to float64) {
+		r.Request(record.Request{Op: op, Intended: at(from), Sent: at(from), End: at(to)})
+	}
+	request(record.Playlist, 0, 0.5)
+	request(record.Segment, 0, 1)
+	r.Tick(at(1))
+	request(record.Playlist, 0, 1.2)
+	request(record.Segment, 0.5, 1.1)
+	request(record.Opening, 0, 1.1)
+	m := r.Finish(at(1.2))
+	for op, want := range map[string]float64{result.Playlist: 1.2, result.Segment: 1, result.Opening: 1.1} {
+		if got := values(&m, "latency.max."+op); len(got) != 1 || math.Abs(got[0]-want) > 0.01*want {
+			t.Errorf("%s: the longest took %v, want %v", op, got, want)
+		}
+	}
+}
+
 func TestRecorder_Processes_LargestSize(t *testing.T) {
 	r := record.New(start)
 	r.Process(result.Process{Name: "node1", CPUSeconds: 1, Resident: 100})

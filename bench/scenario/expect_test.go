@@ -52,6 +52,7 @@ func TestExpectation_Evaluate(t *testing.T) {
 		"requests > 10 * 5":                                    {true, "60"},
 		"p50(playlist) <= 51ms":                                {true, "50.02ms"},
 		"p99(playlist) <= 20ms":                                {false, "99.01ms"},
+		"max(playlist) <= 99ms":                                {false, "100"},
 		"quiet.p99(playlist) == 20ms":                          {true, "20ms"},
 		"hang.p99(playlist) <= 2 * quiet.p99(playlist) + 60ms": {false, "400ms, want <= 100ms"},
 		"fault.max(playlist) > 0s":                             {false, "max(playlist)"},

@@ -364,7 +364,10 @@ func (m *measured) latency(name string, q float64, op string, in []bool) (value,
 
 // largest returns the longest latency of a kind of request, or the largest value of a line.
 func (m *measured) largest(in []bool, name string) (value, error) {
-	if m.Operations[name] != nil {
+	if o := m.Operations[name]; o != nil {
+		if in == nil && o.Latency.Count() > 0 {
+			return value{o.Latency.Max().Seconds(), "s"}, nil
+		}
 		name = "latency.max." + name
 	}
 	return overLine(func(v, _ []float64) float64 { return slices.Max(v) })(m, in, name)
