@@ -153,7 +153,7 @@ func expiringLine(warm, r *runs, validity time.Duration) Line {
 	const mostP99 = 6 * time.Millisecond
 	describe := func(name string) string {
 		return fmt.Sprintf("%s p99 %s (%s at 0 ms)", name, milliseconds(median(r.samples[name], p99)),
-			milliseconds(median(warm.samples[name], p99))) + failures(r.samples[name])
+			milliseconds(median(warm.samples[name], p99))) + failures(slices.Concat(warm.samples[name], r.samples[name]))
 	}
 	var others []string
 	for _, name := range r.names {
@@ -164,9 +164,9 @@ func expiringLine(warm, r *runs, validity time.Duration) Line {
 	us := r.samples[usherName]
 	return Line{
 		Work:  fmt.Sprintf("p99 of playlists while decisions expire, middleware at 20 ms, decisions kept %s", validity),
-		Goal:  "as warm, ≤ 6 ms",
+		Goal:  "≤ 6 ms",
 		Peers: strings.Join(others, "; "), Usher: describe(usherName),
 		Ratio: fmt.Sprintf("p99 **%s**", compare(us, r.samples[peers.Yardstick], p99)),
-		Met:   median(us, p99) <= mostP99.Seconds() && failed(us) == 0,
+		Met:   median(us, p99) <= mostP99.Seconds() && failed(us)+failed(warm.samples[usherName]) == 0,
 	}
 }

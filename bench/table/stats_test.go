@@ -78,7 +78,7 @@ func TestLine_RequestsFail_NotMet(t *testing.T) {
 		}
 		r := &runs{names: []string{peers.Yardstick, usherName}, samples: map[string][]sample{peers.Yardstick: rates(1), usherName: {us}}}
 		node := &populated{target: &target{name: usherName}, sessions: 1, opened: new(load.Result)}
-		lines := append(millionLines(r, []*populated{node, node}, 0)[1:], contest{wanted: 2}.line(fewConnections, r), expiringLine(r, r, time.Second),
+		lines := append(millionLines(r, []*populated{node, node}, 0)[1:], contest{wanted: 2}.line(fewConnections, r), expiringLine(new(runs), r, time.Second),
 			heldLines(r, node, node, holding{}, 0)[2])
 		for _, l := range lines {
 			if l.Met == fails {
@@ -101,6 +101,24 @@ func TestLine_YardstickFails_NotMet(t *testing.T) {
 	}}
 	if l := (contest{wanted: 2}).line(fewConnections, r); l.Met || !strings.Contains(l.Peers, "**1 failed**") {
 		t.Errorf("met %t, peers %s; want the failure, and no goal met", l.Met, l.Peers)
+	}
+}
+
+// TestExpiringLine_WarmRequestsFail_NotMet has requests that fail while nothing expires, which the row shows beside the others.
+func TestExpiringLine_WarmRequestsFail_NotMet(t *testing.T) {
+	t.Parallel()
+	rounds := func(failed uint64) *runs {
+		us := sample{p99: time.Millisecond, failed: failed}
+		return &runs{names: []string{peers.Yardstick, usherName}, samples: map[string][]sample{peers.Yardstick: rates(1), usherName: {us}}}
+	}
+	for _, test := range []struct {
+		warm, expiring uint64
+		want           string
+	}{{0, 0, ""}, {1, 0, ", **1 failed**"}, {1, 2, ", **3 failed**"}} {
+		l := expiringLine(rounds(test.warm), rounds(test.expiring), time.Second)
+		if isMet := test.want == ""; l.Met != isMet || !strings.HasSuffix(l.Usher, "at 0 ms)"+test.want) {
+			t.Errorf("%d and %d failed: met %t, %s; want %t, …%s", test.warm, test.expiring, l.Met, l.Usher, isMet, test.want)
+		}
 	}
 }
 
