@@ -3,10 +3,14 @@ package gateway
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
 )
 
@@ -71,6 +75,53 @@ func (g *testGateway) asset(t *testing.T) (path, cookie string) {
 	_, uri, _ := strings.Cut(list.body, `X-ASSET-URI="`)
 	uri, _, _ = strings.Cut(uri, `"`)
 	return listedIn(t, at, uri), cookie
+}
+
+// TestServe_Variant_SlateForAMoment has a server send a slate in place of a playlist that it has soon after.
+func TestServe_Variant_SlateForAMoment(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		cacheControl string
+		after        time.Duration
+	}{
+		"a slate that is fresh for one target duration": {"", 3 * time.Second},
+		"a slate that is fresh for long":                {"max-age=3600", 3 * time.Second},
+		"a slate that is not stored, soon":              {"no-store", time.Second / 2},
+		"a slate that is not stored, a second later":    {"no-store", time.Second},
+	} {
+		for _, ticketIn := range []hls.TicketTransport{hls.TicketInPath, hls.TicketInNone} {
+			t.Run(name+"/"+ticketIn.String(), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var isUp atomic.Bool
+					node := newMemoryServer(t, func(c *Config) { c.Routes[0].TicketIn = ticketIn }, func(r *http.Request) (*http.Response, error) {
+						body, contentType := "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv?id=1\n", playlistType
+						switch {
+						case r.URL.Path != "/play/a001/v":
+						case isUp.Load():
+							body = unnamedPlaylist
+						default:
+							body, contentType = "G@the channel is down", "video/mp2t"
+						}
+						resp := gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body))
+						resp.Header.Set("Content-Type", contentType)
+						resp.Header.Set("Cache-Control", test.cacheControl)
+						return resp, nil
+					})
+					at := &url.URL{Scheme: "http", Host: "tv", Path: "/play/a001/index.m3u8", RawQuery: "token=1"}
+					variant := resolve(t, at, uris(getFrom(t, node, at))[0])
+					if got := getFrom(t, node, variant); got != "G@the channel is down" {
+						t.Errorf("got %q, want the slate", got)
+					}
+					isUp.Store(true)
+					advance(test.after)
+					if got := getFrom(t, node, variant); !strings.HasPrefix(got, "#EXTM3U\n") {
+						t.Errorf("got %q, want the playlist", got)
+					}
+				})
+			})
+		}
+	}
 }
 
 // TestServe_UnreadablePlaylist_Refused has an origin answer to the URI of a variant, or of an asset list, with a page.

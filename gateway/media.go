@@ -38,7 +38,7 @@ func (g *Gateway) serveMedia(ctx context.Context, rc *requestContext, resp *Resp
 		IfNoneMatch:     h.Get("If-None-Match"),
 		IfModifiedSince: h.Get("If-Modified-Since"),
 	})
-	if errors.Is(err, origin.ErrPlaylist) && rc.role() != hls.Playlist { // else it was media a moment before
+	if errors.Is(err, origin.ErrPlaylist) {
 		return g.serveUnnamedPlaylist(ctx, rc, resp)
 	}
 	if err != nil {
@@ -103,7 +103,7 @@ func (g *Gateway) StreamBroken(err error, resp *Response) {
 // serveUnnamedPlaylist answers with a playlist whose URI did not say that it is one. Where media are not protected, nobody has
 // checked the viewer yet.
 func (g *Gateway) serveUnnamedPlaylist(ctx context.Context, rc *requestContext, resp *Response) error {
-	if rc.target.route.config.TicketIn == hls.TicketInNone {
+	if rc.target.route.config.TicketIn == hls.TicketInNone && !rc.sealed.wasMedia {
 		if err := g.admit(ctx, rc, resp); err != nil || resp.Status != 0 {
 			return err
 		}

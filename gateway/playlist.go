@@ -94,14 +94,14 @@ func (g *Gateway) fetchRewritten(
 	}
 	r := &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
-		Viewer: rc.id, MaxHeldForViewer: maxHeld, MayBeMedia: rc.sealed.target.Role == hls.Playlist,
+		Viewer: rc.id, MaxHeldForViewer: maxHeld, MayBeMedia: rc.sealed.target.Role == hls.Playlist && !rc.sealed.wasMedia,
 	}
 	if rc.isPlaylist && directives != "" {
 		boundReload(rc, s.origin, r)
 	}
 	p, err := s.origin.Playlist(ctx, r)
 	if r.MayBeMedia && errors.Is(err, origin.ErrMedia) { // an interstitial's asset can be a file
-		rc.isPlaylist = false
+		rc.isPlaylist, rc.sealed.wasMedia = false, true
 		return p, nil, g.serveMedia(ctx, rc, resp)
 	}
 	if err != nil {

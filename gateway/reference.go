@@ -33,9 +33,9 @@ type source struct {
 type sealedURI struct {
 	// text is the reference; empty: the path is plain. name is the segment behind it, as it came.
 	text, name string
-	// target is what the reference says, once it is verified.
-	target reference.Target
-	isOpen bool
+	// target is what the reference says, once it is verified. wasMedia reports that what it calls a playlist was media a moment before.
+	target           reference.Target
+	isOpen, wasMedia bool
 }
 
 // cutReference returns the reference in front of the last segment of a path, the folder in which it stands, with its slash,

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
@@ -120,6 +121,13 @@ func (c *Cache) store(k cacheKey, e *entry) {
 	}
 }
 
+// dropNegative removes the entry of the key if it says what.
+func (c *Cache) dropNegative(k cacheKey, what error) {
+	if e := c.peek(k); e != nil && errors.Is(e.negative, what) {
+		c.entries.Invalidate(k)
+	}
+}
+
 // reserve counts n bytes of a body in flight. It is false if there is no room for them.
 func (c *Cache) reserve(n int64) bool {
 	if c.bodyBytes.Add(n) > c.maxBodyBytes {
@@ -137,7 +145,7 @@ func (c *Cache) release(n int64) { c.bodyBytes.Add(-n) }
 // entry is the cached response of a key. Times are those of [Cache.now].
 type entry struct {
 	object   *Object // nil: missing
-	negative error   // the origin's 404 or 410, or ErrPlaylist
+	negative error   // the origin's 404 or 410, ErrPlaylist or ErrMedia
 
 	freshUntil atomic.Int64
 	// staleUntil is until when the entry may be served if the origin fails.

@@ -216,6 +216,7 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 		var isPlaylist bool
 		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {
 			a.drain()
+			o.cache.dropNegative(f.key.ofOtherKind(), ErrMedia)
 			return negativeEntry(ErrPlaylist, a.received, o.fallbackFreshness(f)), true, ErrPlaylist
 		}
 	}

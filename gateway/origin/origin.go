@@ -147,7 +147,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	}
 	f := &fetch{
 		cache: o.cache, key: k.clone(), channel: channelOf(r, k), viewer: r.Viewer, wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
-		mayBeMedia: r.MayBeMedia && !old.hasObject(),
+		mayBeMedia: r.MayBeMedia && !old.hasObject() && !o.cache.peek(k.withoutDirectives()).hasObject(),
 		stored:     old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)

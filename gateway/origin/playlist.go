@@ -143,12 +143,13 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 }
 
 // receivePlaylist reads the whole body. If the body ends early or is no playlist, another address is tried, and what is stored
-// stays.
+// stays. That it is media is kept for as long as a 404, because a server may send a slate in place of a playlist for a moment.
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(f, a)
 	switch {
 	case errors.Is(err, ErrMedia):
-		return negativeEntry(err, a.received, o.config.Cache.MediaTTL), true, err
+		o.cache.dropNegative(f.key.ofOtherKind(), ErrPlaylist)
+		return negativeEntry(err, a.received, o.config.Cache.NegativeTTL), false, err
 	case err != nil:
 		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}

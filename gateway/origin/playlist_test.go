@@ -412,7 +412,8 @@ func TestPlaylist_MayBeMedia(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var requests atomic.Int32
-			o := newFixture(t, nil, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			// For longer than this test takes.
+			o := newFixture(t, func(c *Config) { c.Cache.NegativeTTL = time.Minute }, []string{serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				requests.Add(1)
 				w.Header().Set("Content-Type", test.contentType)
 				_, _ = io.WriteString(w, test.body)
@@ -428,6 +429,61 @@ func TestPlaylist_MayBeMedia(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPlaylist_MayBeMedia_Fallback has one address send a slate, and another one the playlist, the slate too, or nothing.
+func TestPlaylist_MayBeMedia_Fallback(t *testing.T) {
+	t.Parallel()
+	slate := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "video/mp2t")
+		_, _ = io.WriteString(w, "G@")
+	}
+	for name, test := range map[string]struct {
+		other   http.HandlerFunc
+		isMedia bool
+	}{
+		"a playlist":     {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "#EXTM3U\n") }, false},
+		"the slate":      {slate, true},
+		"a failure":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, true},
+		"nothing at all": {http.NotFound, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": slate, "b": test.other}), nil, "a", "b")
+				p, err := o.Playlist(t.Context(), &Request{Path: "/live", MayBeMedia: true, Inspect: inspectLive})
+				if errors.Is(err, ErrMedia) != test.isMedia || !test.isMedia && (err != nil || string(p.Body) != "#EXTM3U\n") {
+					t.Errorf("got %+v, %v, want media: %t", p, err, test.isMedia)
+				}
+			})
+		})
+	}
+}
+
+// TestPlaylist_MayBeMedia_Reload has a server send a slate to a reload. That there was a playlist is known from a request without directives.
+func TestPlaylist_MayBeMedia_Reload(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.RawQuery == "" {
+				_, _ = io.WriteString(w, "#EXTM3U\n")
+				return
+			}
+			w.Header().Set("Content-Type", "video/mp2t")
+			_, _ = io.WriteString(w, "G@")
+		}}), nil, "a")
+		r := Request{Path: "/live", MayBeMedia: true, Inspect: func(body []byte) (Inspection, error) {
+			if string(body) != "#EXTM3U\n" {
+				return Inspection{}, errors.New("none")
+			}
+			return inspectLive(body)
+		}}
+		want := mustPlaylist(t, o, r)
+		r.Directives, r.IsLate = "_HLS_msn=1", true
+		if got := mustPlaylist(t, o, r); got.Object != want.Object || !got.Stale {
+			t.Errorf("got %q, stale: %t, want the playlist", got.Body, got.Stale)
+		}
+	})
 }
 
 // TestPlaylist_MayBeMedia_Stale has an origin that gave a playlist answer with other bytes. Those who play it get its last version.

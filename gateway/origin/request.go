@@ -211,6 +211,12 @@ func (k cacheKey) ofLastInfo() cacheKey {
 	return k
 }
 
+// ofOtherKind returns the key of media as that of a playlist, and of a playlist as that of media.
+func (k cacheKey) ofOtherKind() cacheKey {
+	k.media, k.variant, k.version = !k.media, "", 0
+	return k
+}
+
 // withoutRange returns the key of the whole object.
 func (k cacheKey) withoutRange() cacheKey {
 	if k.media {
