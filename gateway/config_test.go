@@ -231,6 +231,23 @@ func TestConfig_Validate(t *testing.T) {
 		"media that nobody protects, at the path of a route": {unprotected(func(first, second *RouteConfig) {
 			first.Media, second.Media = nil, []PathMappingConfig{{Path: first.Path}}
 		}), ""},
+		"media that nobody protects, among which are references": {
+			unprotected(func(first, second *RouteConfig) {
+				first.Media, second.Path = nil, "/movie/{user}/{channel}.m3u8"
+				second.OriginPath, second.Media = "/play/{channel}/index.m3u8", []PathMappingConfig{{Path: first.Path}}
+			}),
+			`routes[1].media[0].path: "/play/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
+		"media that nobody protects, among which are references, by credentials in the path": {
+			unprotected(func(_, second *RouteConfig) { second.Path = "/movie/{user}/{channel}/*" }),
+			`routes[1].media[0].path: "/media/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
+		"media that nobody protects, where another route has playlists alone": {
+			unprotected(func(first, second *RouteConfig) {
+				first.Media, first.Playlist, second.Media = nil, true, []PathMappingConfig{{Path: first.Path}}
+			}),
+			`routes[1].media[0].path: "/play/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,
+		},
 		"media that nobody protects, of another origin": {
 			unprotected(func(_, second *RouteConfig) { second.Origin = "o2" }),
 			`routes[1].media[0].path: "/media/{channel}/*": all requests that match it go to routes[0], which has the same pattern; give each route its own`,

@@ -48,11 +48,12 @@
 // playlist by a token and media by a ticket has one session an address. At an edge, credentials that play at another
 // address open a session on any path, because a viewer who has moved may ask for a segment first. The group is a hash of
 // decoded pairs, because a player that adds a directive rewrites the whole query. Where patterns of a route overlap, the
-// ticket decides which one applies. A ticket says how deep its folder is, so that it costs one MAC however deep the path
-// is. An edge shows no playlists, so that nothing outside the entry's folder is open there. All responses have CORS fields,
-// because players give up on a 503 that they cannot read. A denial with a challenge is 401 where credentials would open a
-// session, and 403 elsewhere. The answer to a challenge is another session, so that it never waits until the denial is
-// forgotten.
+// ticket decides which one applies. Two routes share a pattern only of media that need no ticket, from one place: the later one
+// writes its references below its own path. A playlist that it lists by a path of that pattern is the earlier route's, and
+// refused. A ticket says how deep its folder is, so that it costs one MAC however deep the path is. An edge shows no
+// playlists, so that nothing outside the entry's folder is open there. All responses have CORS fields, because players give
+// up on a 503 that they cannot read. A denial with a challenge is 401 where credentials would open a session, and 403
+// elsewhere. The answer to a challenge is another session, so that it never waits until the denial is forgotten.
 //
 // Decided: a reload makes another gateway, which takes over what the present one has learned (fingerprints of edges, playback ids,
 // variants, what was counted and warned of). Requests in flight end in theirs. Refused: one gateway whose settings are replaced,

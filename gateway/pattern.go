@@ -357,3 +357,9 @@ func (p PathMappingConfig) fetched() string {
 		return "{" + strconv.Itoa(slices.Index(names, name))
 	})
 }
+
+// isPlace reports whether the references of a route's playlists are written below its path, whatever patterns it has for media.
+func (p PathMappingConfig) isPlace() bool {
+	viewer, err := parseViewer(p.Path)
+	return err == nil && viewer.index(restVariable) >= 0 && !viewer.hasCredentials()
+}

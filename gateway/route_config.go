@@ -313,11 +313,11 @@ func (r RouteConfig) hasPattern(p PathMappingConfig) bool {
 	return slices.ContainsFunc(r.pathMappings(), func(own PathMappingConfig) bool { return own.matched() == p.matched() })
 }
 
-// servesAlike reports whether the route serves another route's media as that would: without a ticket, and from the same place.
+// servesAlike reports whether the route serves another's media as that would: without a ticket, which references need, and from the same place.
 func (r RouteConfig) servesAlike(other RouteConfig, media PathMappingConfig) bool {
-	return r.TicketIn == hls.TicketInNone && other.TicketIn == hls.TicketInNone && r.Origin == other.Origin &&
+	return r.TicketIn == hls.TicketInNone && other.TicketIn == hls.TicketInNone && r.Origin == other.Origin && other.pathMappings()[0].isPlace() &&
 		slices.ContainsFunc(r.pathMappings(), func(own PathMappingConfig) bool {
-			return own.matched() == media.matched() && own.fetched() == media.fetched()
+			return own.matched() == media.matched() && own.fetched() == media.fetched() && !(r.Playlist && own.Path == r.Path)
 		})
 }
 
