@@ -18,6 +18,7 @@ import (
 
 	"usher/gateway/gatewaytest"
 	"usher/gateway/hls"
+	"usher/gateway/origin"
 )
 
 const lowLatencyPlaylist = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,PART-HOLD-BACK=1.5\n" +
@@ -501,6 +502,44 @@ func TestServe_LateReloads_StaleIfTheOriginFails(t *testing.T) {
 	}
 }
 
+// TestServe_LateReloads_StaleIfTheOriginHangs asks for what is listed while the origin does not answer. Those who come later need not wait
+// for it.
+func TestServe_LateReloads_StaleIfTheOriginHangs(t *testing.T) {
+	t.Parallel()
+	const target = 4 * time.Second
+	for name, test := range map[string]struct {
+		known time.Duration   // how old the copy is
+		waits []time.Duration // of one reload after another
+	}{
+		"until the response timeout": {time.Second, []time.Duration{origin.DefaultConfig().Fetch.ResponseTimeout, 0}},
+		"until the copy expires":     {5 * time.Second, []time.Duration{3*target - 5*time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var hangs atomic.Bool
+				node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+					if hangs.Load() {
+						<-r.Context().Done()
+						return nil, r.Context().Err()
+					}
+					return gatewaytest.OriginResponse(r, int64(len(lowLatencyPlaylist)), strings.NewReader(lowLatencyPlaylist)), nil
+				})
+				node.getRange(t, "index.m3u8", "")
+				advance(test.known)
+				hangs.Store(true)
+				for _, want := range test.waits {
+					start := time.Now()
+					status, body := node.getRange(t, "index.m3u8?_HLS_msn=17", "")
+					if status != http.StatusOK || string(body) != lowLatencyPlaylist || time.Since(start) != want {
+						t.Errorf("got %d %q after %v, want the playlist after %v", status, body, time.Since(start), want)
+					}
+				}
+			})
+		})
+	}
+}
+
 // TestServe_LateReloads_SlowOrigin asks for what is listed while the origin is slow. The copy without directives is of before it, because
 // players have got delta updates since.
 func TestServe_LateReloads_SlowOrigin(t *testing.T) {
@@ -513,7 +552,7 @@ func TestServe_LateReloads_SlowOrigin(t *testing.T) {
 			advance(500 * time.Millisecond)
 			sequence, _ = node.reload(t, "_HLS_skip=YES")
 		}
-		o.delay = 1500 * time.Millisecond
+		o.delay = 1400 * time.Millisecond // less than the copy may be served for
 		if got, _ := node.reload(t, fmt.Sprintf("_HLS_msn=%d&_HLS_skip=YES", sequence-1)); got < sequence {
 			t.Errorf("got what comes before %d, want before %d", got, sequence)
 		}

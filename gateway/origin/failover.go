@@ -262,8 +262,8 @@ func (o *Origin) requestError(ctx context.Context, f *fetch, addr *address, at *
 }
 
 // responseTimeout returns the timeout of a fetch and its setting: for the headers of media, for the whole of a playlist.
-func (o *Origin) responseTimeout(c fetchClass) *timeoutError {
-	if c == classBlocking {
+func (o *Origin) responseTimeout(f *fetch) *timeoutError {
+	if f.mayBeHeld() {
 		return &timeoutError{"fetch.blocking_timeout", o.config.Fetch.BlockingTimeout}
 	}
 	return &timeoutError{"fetch.response_timeout", o.config.Fetch.ResponseTimeout}

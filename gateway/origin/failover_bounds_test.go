@@ -199,12 +199,19 @@ func TestOrigin_AcquireConn_Bounds(t *testing.T) {
 func TestOrigin_ResponseTimeout_OfClass(t *testing.T) {
 	t.Parallel()
 	o := newFixture(t, nil, []string{"http://a"})
-	for class, want := range map[fetchClass]string{
-		classPlaylist: "no response within fetch.response_timeout=10s", classMedia: "no response within fetch.response_timeout=10s",
-		classBlocking: "no response within fetch.blocking_timeout=20s",
+	const response, blocking = "no response within fetch.response_timeout=10s", "no response within fetch.blocking_timeout=20s"
+	reload := cacheKey{variant: "_HLS_msn=1"}
+	for name, test := range map[string]struct {
+		fetch *fetch
+		want  string
+	}{
+		"a playlist":    {&fetch{}, response},
+		"media":         {&fetch{key: cacheKey{media: true}}, response},
+		"a reload":      {&fetch{key: reload}, blocking},
+		"a late reload": {&fetch{key: reload, isLate: true}, response},
 	} {
-		if got := o.responseTimeout(class).Error(); got != want {
-			t.Errorf("class %d: got %q, want %q", class, got, want)
+		if got := o.responseTimeout(test.fetch).Error(); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type fetch struct {
 	wantedRange byteRange
 	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration
+	isLate      bool // as in Request
 	mayBeMedia  bool
 	stored      *entry // what the cache held when the fetch began
 	started     int64  // in the cache's time
@@ -110,18 +111,17 @@ func (f *fetch) leave(r *reader) {
 	}
 }
 
-// shouldFinish reports whether a fetch without viewers continues: an ordinary playlist, because the next reload needs
-// it, and a storable body of which at least half has arrived.
+// mayBeHeld reports whether the origin may hold the response on purpose.
+func (f *fetch) mayBeHeld() bool { return f.key.class() == classBlocking && !f.isLate }
+
+// shouldFinish reports whether a fetch without viewers continues: a playlist that the origin need not hold, because the next reload
+// needs it, and a storable body of which at least half has arrived.
 func (f *fetch) shouldFinish() bool {
-	switch f.key.class() {
-	case classPlaylist:
-		return true
-	case classBlocking:
-		return false
-	default:
-		return f.head != nil && f.head.caching.isStorable && !f.body.isPassThrough && f.head.length >= 0 &&
-			2*f.body.size >= f.head.length
+	if !f.key.media {
+		return !f.mayBeHeld()
 	}
+	return f.head != nil && f.head.caching.isStorable && !f.body.isPassThrough && f.head.length >= 0 &&
+		2*f.body.size >= f.head.length
 }
 
 // publishHead publishes the head of the response; the body follows.

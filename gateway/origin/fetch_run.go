@@ -189,7 +189,7 @@ func (a *response) Read(p []byte) (int, error) {
 // sendRequest sends the request to one address and waits for the headers.
 func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 	c := f.key.class()
-	limit := o.responseTimeout(c)
+	limit := o.responseTimeout(f)
 	ctx, cancel := context.WithCancelCause(f.ctx)
 	timer := time.AfterFunc(limit.value, func() { cancel(limit) })
 	conn, err := o.acquireConn(ctx, addr, c)

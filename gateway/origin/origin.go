@@ -3,6 +3,7 @@ package origin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -147,6 +148,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	}
 	f := &fetch{
 		cache: o.cache, key: k.clone(), channel: channelOf(r, k), viewer: r.Viewer, wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
+		isLate:     r.IsLate,
 		mayBeMedia: r.MayBeMedia && !old.hasObject() && !o.cache.peek(k.withoutDirectives()).hasObject(),
 		stored:     old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
@@ -203,7 +205,7 @@ func (o *Origin) freshTimeout(f *fetch) time.Duration {
 
 // staleIfError reports whether the stale entry is served instead of err, and counts it.
 func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
-	if !allowsStale(err, k) || !old.canServeStale(o.cache.now()) {
+	if !errors.Is(err, errFreshTimeout) && (!allowsStale(err, k) || !old.canServeStale(o.cache.now())) {
 		return false
 	}
 	o.count.stale.Add(1)

@@ -89,13 +89,17 @@ func (e *entry) playlist() (Playlist, error) {
 // refresh joins the fetch of the playlist and waits for its end.
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
+	isPlain := false
+	if r.IsLate && !old.canServeStale(o.cache.now()) {
+		old, isPlain = o.cache.get(k.withoutDirectives()), true
+	}
 	switch {
 	case err == nil && e != nil:
 		o.count.hits.add()
 		return e.playlist()
 	case err == nil:
 		defer f.leave(nil)
-		err = o.waitForEnd(ctx, f, old)
+		err = o.waitForEnd(ctx, f, old, isPlain)
 	}
 	switch {
 	case err == nil:
@@ -104,8 +108,6 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		plain := *r
 		plain.Directives = ""
 		return o.Playlist(ctx, &plain)
-	case r.IsLate && !old.canServeStale(o.cache.now()): // a slow origin is waited for, because that copy may be older than what is asked for
-		old = o.cache.get(k.withoutDirectives())
 	}
 	if ctx.Err() == nil && o.staleIfError(*k, old, err) {
 		return Playlist{Object: old.object, Stale: true}, nil
@@ -119,11 +121,16 @@ var errTooManyHeld = errors.New("too many reloads are held")
 // errFreshTimeout ends the wait of a viewer who can get a stale copy.
 var errFreshTimeout = errors.New("refresh takes longer than cache.max_wait_for_fresh")
 
-// waitForEnd waits for the end of a fetch. It returns errFreshTimeout once the stale entry is to be served instead.
-func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
+// waitForEnd waits for the end of a fetch. It returns errFreshTimeout once the stale entry is to be served instead. If that is the one without
+// directives, a slow origin is waited for until it expires, because it may be older than what is asked for.
+func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry, isPlain bool) error {
 	var expired <-chan time.Time
-	if old.canServeStale(o.cache.now()) {
-		timer := time.NewTimer(o.freshTimeout(f))
+	if now := o.cache.now(); old.canServeStale(now) {
+		limit := o.freshTimeout(f)
+		if isPlain && !o.isUnavailable(f, now) {
+			limit = time.Duration(old.staleUntil.Load() - now)
+		}
+		timer := time.NewTimer(limit)
 		defer timer.Stop()
 		expired = timer.C
 	}
@@ -132,7 +139,7 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry) error {
 		case <-f.done:
 			return f.err
 		case <-expired:
-			if old.canServeStale(o.cache.now()) {
+			if isPlain || old.canServeStale(o.cache.now()) {
 				return errFreshTimeout
 			}
 			expired = nil // the stale entry has expired meanwhile
