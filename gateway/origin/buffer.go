@@ -208,8 +208,17 @@ func (f *fetch) readSome(body io.Reader, timeout time.Duration) error {
 	return err
 }
 
-// beginsPlaylist reads the body's first bytes, up to where they tell a playlist from other media, and reports which it is.
-func (f *fetch) beginsPlaylist(body io.Reader, timeout time.Duration) (bool, error) {
+// resetBody drops what of the body has arrived, before anybody reads it.
+func (f *fetch) resetBody() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.body.discard(f.cache)
+	f.body = buffer{}
+}
+
+// beginsPlaylist reads the body's first bytes, up to where they tell a playlist from other media, and reports which it is. Those of a part
+// that begins at another offset than zero do not tell.
+func (f *fetch) beginsPlaylist(body io.Reader, offset int64, timeout time.Duration) (bool, error) {
 	for {
 		err := f.readSome(body, timeout)
 		isEnd := errors.Is(err, io.EOF)
@@ -219,8 +228,13 @@ func (f *fetch) beginsPlaylist(body io.Reader, timeout time.Duration) (bool, err
 		f.mu.Lock()
 		isPlaylist, isKnown := isPlaylistStart(f.body.at(0), isEnd)
 		f.mu.Unlock()
-		if isKnown || err != nil {
-			return isPlaylist, err
+		switch {
+		case err != nil:
+			return false, err
+		case offset > 0:
+			return false, nil
+		case isKnown:
+			return isPlaylist, nil
 		}
 	}
 }

@@ -515,9 +515,30 @@ func TestFetch_BeginsPlaylist(t *testing.T) {
 	} {
 		f := &fetch{cache: newSmallCache(t), ctx: t.Context()}
 		f.prepareBody(-1, false)
-		got, err := f.beginsPlaylist(test.body, time.Hour)
+		got, err := f.beginsPlaylist(test.body, 0, time.Hour)
 		if got != test.want || !errors.Is(err, test.wantErr) || f.body.size != test.wantRead {
 			t.Errorf("%s: got %v, %v after %d bytes; want %v, %v after %d", name, got, err, f.body.size, test.want, test.wantErr, test.wantRead)
+		}
+	}
+}
+
+func TestFetch_BeginsPlaylist_PartWithoutFirstBytes(t *testing.T) {
+	t.Parallel()
+	errBroken := errors.New("broken")
+	for name, test := range map[string]struct {
+		body     io.Reader
+		wantErr  error
+		wantRead int64
+	}{
+		"like a list, byte by byte": {iotest.OneByteReader(strings.NewReader("#EXTM3U\n")), nil, 1},
+		"nothing":                   {strings.NewReader(""), nil, 0},
+		"broken off at once":        {iotest.ErrReader(errBroken), errBroken, 0},
+	} {
+		f := &fetch{cache: newSmallCache(t), ctx: t.Context()}
+		f.prepareBody(-1, false)
+		got, err := f.beginsPlaylist(test.body, 1, time.Hour)
+		if got || !errors.Is(err, test.wantErr) || f.body.size != test.wantRead {
+			t.Errorf("%s: got %v, %v after %d bytes; want %v after %d", name, got, err, f.body.size, test.wantErr, test.wantRead)
 		}
 	}
 }

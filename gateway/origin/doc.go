@@ -64,9 +64,10 @@
 // of a playlist lists the object, because one may announce an object before it is written, and players do not ask again after a 404.
 //
 // The first bytes tell a playlist, because servers send playlists as text, data or videos, and segments as playlists. So the head of
-// media waits for them, whatever its type. The viewer's request is then one for the playlist. For as long as media would be fresh, nobody
-// tries it as media again. A range that does not have the first bytes waits for those of the object, which are fetched as a range of their
-// own and cached as one: the whole object may be a film. Only there a type of a video, sound or picture is believed.
+// media waits for them, whatever its type, and if they do not come the next address is tried. The viewer's request is then one for the
+// playlist. For as long as media would be fresh, nobody tries it as media again. A range that does not have the first bytes waits for those
+// of the object, which are fetched as a range of their own and cached as one: the whole object may be a film. Only there a type of a video,
+// sound or picture is believed.
 // What is listed as a playlist may be media in turn (Request.MayBeMedia), as an interstitial's asset may be a film: its type tells that, or
 // a zero byte among the first ones. Text that is no playlist is a failure. A server may send a slate in place of a playlist while its
 // channel is down. So another address may have the playlist, that it is media is kept for cache.negative_ttl alone, and what was a playlist

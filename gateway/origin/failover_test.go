@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,6 +76,63 @@ func TestOrigin_AddressFails_TriesNext(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestOrigin_BodyBreaksBeforeItTells_TriesNext has one address break off a body of which no viewer has received anything.
+func TestOrigin_BodyBreaksBeforeItTells_TriesNext(t *testing.T) {
+	t.Parallel()
+	file := strings.Repeat("the file", 100)
+	for name, begun := range map[string]string{"at once": "", "after blanks": "\n\n", "within the first line": "#EXT"} {
+		for field, want := range map[string]string{"": file, "bytes=0-99": file[:100], "bytes=100-199": file[100:200]} {
+			if begun != "" && field == "bytes=100-199" {
+				continue // of which every byte tells
+			}
+			t.Run(name+"/"+field, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var isUp atomic.Bool
+					breaksOff := func(w http.ResponseWriter, r *http.Request) {
+						if isUp.Load() {
+							http.ServeContent(w, r, "1.ts", time.Time{}, strings.NewReader(file))
+							return
+						}
+						w.Header().Set("Content-Type", "video/mp2t")
+						w.Header().Set("Content-Length", strconv.Itoa(len(want)))
+						if field != "" {
+							w.Header().Set("Content-Range", strings.Replace(field, "=", " ", 1)+"/"+strconv.Itoa(len(file)))
+							w.WriteHeader(http.StatusPartialContent)
+						}
+						_, _ = io.WriteString(w, begun)
+						_ = http.NewResponseController(w).Flush()
+						panic(http.ErrAbortHandler)
+					}
+					serves := func(w http.ResponseWriter, r *http.Request) {
+						http.ServeContent(w, r, "1.ts", time.Time{}, strings.NewReader(file))
+					}
+					n := newNetwork(t, map[string]http.HandlerFunc{"a": breaksOff, "b": serves})
+					r := Request{Path: "/1.ts", Range: field, FreshFor: time.Second}
+					o := newNetworkFixture(t, n, nil, "a", "b")
+					if _, got := mustMedia(t, o, r); got != want {
+						t.Errorf("got %q, want %q", got, want)
+					}
+					if inFlight := o.cache.Stats().InFlight; inFlight != 0 {
+						t.Errorf("%d bytes are in flight", inFlight)
+					}
+					alone := newNetworkFixture(t, n, nil, "a")
+					if _, _, err := fetchMedia(t, alone, r); err == nil {
+						t.Error("without another address: got no error")
+					}
+					isUp.Store(true)
+					mustMedia(t, alone, r)
+					isUp.Store(false)
+					sleep(2 * time.Second)
+					if s, got := mustMedia(t, alone, r); got != want || !s.Stale {
+						t.Errorf("with a stale copy: got %q, stale: %t", got, s.Stale)
+					}
+				})
+			})
+		}
 	}
 }
 

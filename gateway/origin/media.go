@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"usher/backends"
 )
 
 // Media returns a segment, part, key or init section: from memory while it is fresh, else as a body that is still
@@ -187,7 +189,7 @@ func (f *fetch) stream(ctx context.Context, r *Request) (Stream, error) {
 }
 
 // receiveMedia publishes the head, then the body as it arrives. After the head no other address is tried, because viewers
-// have received it. Before, the first bytes show whether it is a playlist.
+// have received it. So it waits for the first bytes, which also show whether it is a playlist.
 func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	codings, err := contentCodings(a.Header)
 	if err != nil {
@@ -212,19 +214,19 @@ func (o *Origin) receiveMedia(f *fetch, a *response) (*entry, bool, error) {
 	if !f.prepareBody(h.length, isEncoded) {
 		return nil, true, o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
 	}
-	if h.partRange.lo == 0 {
-		var isPlaylist bool
-		if isPlaylist, err = f.beginsPlaylist(body, o.config.Fetch.IdleTimeout); isPlaylist {
-			a.drain()
-			o.cache.dropNegative(f.key.ofOtherKind(), ErrMedia)
-			return negativeEntry(ErrPlaylist, a.received, o.fallbackFreshness(f)), true, ErrPlaylist
-		}
+	isPlaylist, err := f.beginsPlaylist(body, h.partRange.lo, o.config.Fetch.IdleTimeout)
+	switch {
+	case isPlaylist:
+		a.drain()
+		o.cache.dropNegative(f.key.ofOtherKind(), ErrMedia)
+		return negativeEntry(ErrPlaylist, a.received, o.fallbackFreshness(f)), true, ErrPlaylist
+	case err != nil:
+		f.resetBody()
+		err = o.bodyError(f, a, err)
+		return nil, backends.IsOverload(err), err
 	}
 	f.publishHead(h)
-	if err == nil {
-		err = f.readBody(body, o.config.Fetch.IdleTimeout)
-	}
-	if err != nil {
+	if err = f.readBody(body, o.config.Fetch.IdleTimeout); err != nil {
 		return nil, true, o.bodyError(f, a, err)
 	}
 	return o.storableEntry(f, h), true, nil
