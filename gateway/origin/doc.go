@@ -59,9 +59,10 @@
 // is a file of which it lists ranges, or that it announces (EXT-X-PRELOAD-HINT, EXT-X-PREFETCH). A packager may still write it. So the
 // whole of it is fetched anew, and so is a range that ends behind its cached bytes or is open, unless the playlist is complete, and
 // nothing that was fetched before is the file that is listed in the end. So one that players fetch when it is announced costs the origin a
-// second request, a conditional one if it sent a validator, and its copy is served only if that fails. A response without a stated length
-// is the file: it was sent as it was written. An origin that states a lifetime is believed. A 404 or 410 is believed until the next version
-// of a playlist lists the object, because one may announce an object before it is written, and players do not ask again after a 404.
+// second request, a conditional one if it sent a validator, and its copy is served only if that fails, or is 404 while the file is listed: one
+// of several servers does not have it yet. A response without a stated length is the file: it was sent as it was written. An origin that
+// states a lifetime is believed. A 404 or 410 is believed until the next version of a playlist lists the object, because one may announce an
+// object before it is written, and players do not ask again after a 404.
 //
 // The first bytes tell a playlist, because servers send playlists as text, data or videos, and segments as playlists. So the head of
 // media waits for them, whatever its type, and if they do not come the next address is tried. The viewer's request is then one for the

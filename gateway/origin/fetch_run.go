@@ -20,7 +20,7 @@ func (o *Origin) runFetch(f *fetch) {
 	defer o.running.Done()
 	defer f.cancel(nil)
 	e, err := o.tryAddresses(f)
-	isFailure := err != nil && allowsStale(err, f.key)
+	isFailure := err != nil && o.isFailure(err, f.key, f.stored)
 	if isFailure && f.stored != nil && f.ctx.Err() == nil { // a fetch that was cancelled here says nothing of the origin
 		f.stored.nextRefresh.Store(o.cache.now() + int64(refreshBackoff))
 	}

@@ -343,7 +343,7 @@ func (s *listedState) mayBe(started int64, isStreamed bool) bool {
 // believed to have them.
 func (e *entry) mayBeOther(now int64) bool {
 	s := e.listedNow(now)
-	return e.freshLimit != 0 && (s == nil || !e.isOf(s))
+	return e.freshLimit != 0 && (s == nil || !e.isOf(s) || s.isGrowing && !e.isStreamed)
 }
 
 // setListed makes the entry fresh for as long as a playlist says, or expires it. s may be nil.

@@ -388,15 +388,23 @@ func TestOrigin_Listed_RangesInAnotherPlaylist(t *testing.T) {
 // that the copy serves if the origin fails, and not if it is slow.
 func TestOrigin_Listed_AnnouncedAndFailing(t *testing.T) {
 	t.Parallel()
+	const announcedVersion = 1
+	slow := 2 * DefaultConfig().Cache.MaxWaitForFresh
 	for name, test := range map[string]struct {
 		status  int
 		delay   time.Duration
-		version int
+		version int // 0: it is still announced
 		want    string
 	}{
-		"failing":                 {http.StatusServiceUnavailable, 0, 1, "200 beginning"},
-		"slow":                    {http.StatusOK, 2 * DefaultConfig().Cache.MaxWaitForFresh, 1, "200 whole"},
-		"failing, of other bytes": {http.StatusServiceUnavailable, 0, 2, "503 "},
+		"failing":                  {http.StatusServiceUnavailable, 0, 1, "200 beginning"},
+		"slow":                     {http.StatusOK, slow, 1, "200 whole"},
+		"failing, of other bytes":  {http.StatusServiceUnavailable, 0, 2, "503 "},
+		"failing, still announced": {http.StatusServiceUnavailable, 0, 0, "200 beginning"},
+		"slow, still announced":    {http.StatusOK, slow, 0, "200 whole"},
+		"behind":                   {http.StatusNotFound, 0, 1, "200 beginning"},
+		"behind, still announced":  {http.StatusNotFound, 0, 0, "200 beginning"},
+		"behind, of other bytes":   {http.StatusNotFound, 0, 2, "404 "},
+		"gone":                     {http.StatusGone, 0, 1, "410 "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -412,19 +420,27 @@ func TestOrigin_Listed_AnnouncedAndFailing(t *testing.T) {
 					w.WriteHeader(test.status)
 					_, _ = io.WriteString(w, "whole")
 				}}), nil, "a")
-				o.lists("p", []ListedMedia{{Path: "/a.ts", Version: 1, MayGrow: true}})
+				announced := []ListedMedia{{Path: "/a.ts", Version: announcedVersion, MayGrow: true}}
+				o.lists("p", announced)
 				o.want(t, "beginning", Request{Path: "/a.ts"})
 				sleep(time.Second)
 				isListed.Store(true)
-				o.lists("p", media("/a.ts", test.version))
-				s, body, err := fetchMedia(t, o.fixture, Request{Path: "/a.ts", FreshFor: testTarget})
-				got := fmt.Sprintf("%d %s", s.Status, body)
-				if status, ok := errors.AsType[*StatusError](err); ok {
-					got = fmt.Sprintf("%d %s", status.Status, body)
+				if test.version == 0 {
+					o.lists("p", announced)
+				} else {
+					o.lists("p", media("/a.ts", test.version))
 				}
-				if got != test.want {
-					t.Errorf("got %s, %v, want %s", got, err, test.want)
+				for range 2 {
+					s, body, err := fetchMedia(t, o.fixture, Request{Path: "/a.ts", FreshFor: testTarget})
+					got := fmt.Sprintf("%d %s", s.Status, body)
+					if status, ok := errors.AsType[*StatusError](err); ok {
+						got = fmt.Sprintf("%d %s", status.Status, body)
+					}
+					if got != test.want {
+						t.Errorf("got %s, %v, want %s", got, err, test.want)
+					}
 				}
+				sleep(slow) // the fetch ends
 			})
 		})
 	}

@@ -205,9 +205,19 @@ func (o *Origin) freshTimeout(f *fetch) time.Duration {
 
 // staleIfError reports whether the stale entry is served instead of err, and counts it.
 func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
-	if !errors.Is(err, errFreshTimeout) && (!allowsStale(err, k) || !old.canServeStale(o.cache.now())) {
+	if !errors.Is(err, errFreshTimeout) && (!o.isFailure(err, k, old) || !old.canServeStale(o.cache.now())) {
 		return false
 	}
 	o.count.stale.Add(1)
 	return true
+}
+
+// isFailure reports whether a stale copy, which may be nil, may be served instead of err. So it may if one of several servers does not have
+// yet what a playlist listed already when the copy was fetched.
+func (o *Origin) isFailure(err error, k cacheKey, old *entry) bool {
+	if status, ok := errors.AsType[*StatusError](err); ok && status.Status == http.StatusNotFound && old.hasObject() && old.freshLimit != 0 {
+		s := o.cache.listed(k)
+		return s != nil && old.started >= s.since
+	}
+	return allowsStale(err, k)
 }
