@@ -185,6 +185,16 @@ func (e *entry) canServeStale(now int64) bool {
 	return e.hasObject() && now < e.staleUntil.Load()
 }
 
+// canServeStale reports whether the key's entry, which may be nil, may be served if the origin fails. A range of media may be of bytes that a
+// playlist lists no more, which its own entry does not tell.
+func (c *Cache) canServeStale(k cacheKey, e *entry) bool {
+	if !e.canServeStale(c.now()) {
+		return false
+	}
+	s := c.listed(k)
+	return s == nil || e.freshLimit == 0 || e.started >= s.since
+}
+
 // isFreshOf reports whether the entry, which may be nil, is fresh now. s is what a playlist says of it, or nil.
 func (e *entry) isFreshOf(s *listedState, now int64) bool {
 	return e != nil && now < e.freshUntil.Load() && e.isOf(s)

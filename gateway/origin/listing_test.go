@@ -511,6 +511,43 @@ func TestOrigin_Listed_OriginFails_NoOldBytes(t *testing.T) {
 	})
 }
 
+// TestOrigin_Listed_OriginFails_NoOldRange is the same for a range of what is listed, at once and once the origin is asked again.
+func TestOrigin_Listed_OriginFails_NoOldRange(t *testing.T) {
+	t.Parallel()
+	for name, cacheControl := range map[string]string{"no lifetime": "", "a lifetime of the origin's": "max-age=4"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var isFailing atomic.Bool
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					if isFailing.Load() {
+						w.WriteHeader(http.StatusBadGateway)
+						return
+					}
+					w.Header().Set("Cache-Control", cacheControl)
+					http.ServeContent(w, r, "a.ts", time.Time{}, strings.NewReader("segment"))
+				}}), nil, "a")
+				n := &numbered{fixture: o}
+				r := Request{Path: "/a.ts", Range: "bytes=0-2", FreshFor: testTarget}
+				n.lists("p", media("/a.ts", 1))
+				mustMedia(t, o, r)
+				isFailing.Store(true)
+				sleep(testTarget + 1)
+				if s, body := mustMedia(t, o, r); !s.Stale || body != "seg" {
+					t.Errorf("got %q, stale: %t, want the copy", body, s.Stale)
+				}
+				n.lists("p", media("/a.ts", 2))
+				for range 2 {
+					if _, body, err := fetchMedia(t, o, r); (err == nil) == (cacheControl == "") {
+						t.Errorf("listed again: got %q, %v", body, err)
+					}
+					sleep(refreshBackoff)
+				}
+			})
+		})
+	}
+}
+
 // TestOrigin_Listed_LongPlaylist_FewEntries bounds what a playlist stores that nobody watches.
 func TestOrigin_Listed_LongPlaylist_FewEntries(t *testing.T) {
 	t.Parallel()

@@ -81,7 +81,7 @@ func (o *Origin) checkStart(ctx context.Context, r *Request, k cacheKey, s *Stre
 // fetchMedia returns the cached entry of the key, or joins the fetch of it.
 func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want byteRange) (Stream, error) {
 	old := o.cache.get(k)
-	if old.canServeStale(o.cache.now()) && o.cache.now() < old.nextRefresh.Load() {
+	if o.cache.canServeStale(k, old) && o.cache.now() < old.nextRefresh.Load() {
 		o.count.stale.Add(1)
 		return old.stream(r, true)
 	}

@@ -205,7 +205,7 @@ func (o *Origin) freshTimeout(f *fetch) time.Duration {
 
 // staleIfError reports whether the stale entry is served instead of err, and counts it.
 func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
-	if !errors.Is(err, errFreshTimeout) && (!o.isFailure(err, k, old) || !old.canServeStale(o.cache.now())) {
+	if !errors.Is(err, errFreshTimeout) && (!o.isFailure(err, k, old) || !o.cache.canServeStale(k, old)) {
 		return false
 	}
 	o.count.stale.Add(1)
