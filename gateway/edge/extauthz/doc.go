@@ -18,11 +18,13 @@
 //   - Every check of an HTTP request gets an answer, also in an outage and after a panic. An error would leave the decision
 //     to Envoy's failure_mode_allow, which knows neither viewers nor policies. So a denial has the code PermissionDenied
 //     whatever its status, because some versions of Envoy took other codes for failures.
-//   - At most 4,000 connections are open, and one without checks is closed after ten minutes.
+//   - At most 4,000 connections are open. The one that had no check for longest makes room for another. One without checks is closed after
+//     ten minutes, and a health watch ends then.
 //   - Only listed networks may ask (routes[].edge.networks), by the address of the connection.
 //
-// Decided: the gRPC health service answers as well, so that Envoy's health checks see a node that drains. A panic ends one
-// check with 503 and not the process.
+// Decided: a connection of an address outside of the networks is not closed before it asks. Its check tells the operator which network is
+// missing, is allowed where the route does not enforce, and health checks come from anywhere. The gRPC health service answers as well, so that
+// Envoy's health checks see a node that drains. A panic ends one check with 503 and not the process.
 //
 // Refused: Envoy's HTTP variant of ext_authz, which does not report the viewer's address; and believing X-Forwarded-For of a peer that is
 // not in trusted_proxies. Envoy does not use it for the source either, whatever use_remote_address and xff_num_trusted_hops say: a

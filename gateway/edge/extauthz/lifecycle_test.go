@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -326,6 +327,75 @@ func TestServer_Run_Connections(t *testing.T) {
 			t.Errorf("a connection without checks is %v, want it closed", got)
 		}
 		r.check(t, playlist()) // by a new one
+	})
+}
+
+// TestServer_Run_Connections_OfStrangers has strangers hold all connections, by no more than it takes for gRPC to keep them. Envoy gets one,
+// and keeps it for as long as its check takes.
+func TestServer_Run_Connections_OfStrangers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network, release := gatewaytest.NewListener(), make(chan struct{})
+		r := run(t, checkerFunc(func(_ context.Context, q *edge.CheckRequest, a *gateway.Response) error {
+			if q.Path == "/slow" {
+				<-release
+			}
+			a.Status = http.StatusOK
+			return nil
+		}), options{listener: network})
+		strangers := func(n int) {
+			for range n {
+				c, err := network.Dial(t.Context(), "", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { _ = c.Close() })
+				go func() { _, _ = io.Copy(io.Discard, c) }()
+				const emptySettings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+				_, _ = io.WriteString(c, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+emptySettings)
+			}
+			synctest.Wait()
+		}
+		strangers(4000)
+		r.check(t, playlist())
+		answered := make(chan error, 1)
+		go func() {
+			_, err := r.Check(t.Context(), request("192.0.2.7", &auth.AttributeContext_HttpRequest{Path: "/slow"}))
+			answered <- err
+		}()
+		synctest.Wait()
+		strangers(500)
+		close(release)
+		if err := <-answered; err != nil {
+			t.Errorf("a check in flight: %v", err)
+		}
+	})
+}
+
+// TestServer_Run_Connections_Watch has a client watch the health for ever. Its watch is no check.
+func TestServer_Run_Connections_Watch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := run(t, &recorder{}, options{listener: gatewaytest.NewListener()})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		watch, err := healthpb.NewHealthClient(r.conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		for err == nil {
+			_, err = watch.Recv()
+		}
+		if took := time.Since(began); took != idleTimeout {
+			t.Errorf("the watch ended after %v with %v, want after %v", took, err, idleTimeout)
+		}
+		<-time.After(idleTimeout + time.Second)
+		synctest.Wait()
+		if got := r.conn.GetState(); got != connectivity.Idle {
+			t.Errorf("the connection is %v, want it closed", got)
+		}
 	})
 }
 

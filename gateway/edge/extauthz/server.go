@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -34,7 +35,7 @@ const maxRequestSize = 256 << 10
 const handshakeTimeout = 5 * time.Second
 
 // What ends a connection, so that those of Envoys that are gone do not add up. One without checks is closed, and Envoy opens another with the
-// next check. One whose network is gone does not answer a ping. Envoy may ping as well (connection_keepalive), which gRPC would
+// next check. A health watch counts as none: it ends after the same time. One whose network is gone does not answer a ping. Envoy may ping as well (connection_keepalive), which gRPC would
 // otherwise take for an attack.
 const (
 	idleTimeout   = 10 * time.Minute
@@ -87,7 +88,7 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 	healthpb.RegisterHealthServer(server, alive)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- server.Serve(busyListener{listener.NewPrivate(inner, "connections of ext_authz.listen", s.onOverload, s.log)})
+		ended <- server.Serve(checkedListener{listener.NewPrivate(inner, "connections of ext_authz.listen", s.onOverload, s.log)})
 	}()
 	select {
 	case err := <-ended:
@@ -106,23 +107,61 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 	return nil
 }
 
-// busyListener is a listener none of whose connections makes room for another one, because gRPC does not tell which are idle.
-type busyListener struct{ *listener.Listener }
+// checkedListener is a listener of which the connection that had no check for longest makes room for another one. gRPC does not tell which
+// are idle, and strangers can keep any number of them busy without a check.
+type checkedListener struct{ *listener.Listener }
 
 // Accept returns the next connection.
-func (l busyListener) Accept() (net.Conn, error) {
+func (l checkedListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if own := listener.Of(c); own != nil {
-		own.SetActive()
+		return checkedConn{own, &checkedAddr{Addr: own.RemoteAddr(), conn: own}}, nil
 	}
 	return c, err
 }
 
-// endStreamsWith ends streams when a context ends. Only health watches are streams, and their clients never end them, so
-// the drain would wait for them.
+// checkedConn is a connection whose checks are counted.
+type checkedConn struct {
+	net.Conn
+
+	remote *checkedAddr
+}
+
+// RemoteAddr returns the peer's address, by which a check finds its connection.
+func (c checkedConn) RemoteAddr() net.Addr { return c.remote }
+
+// checkedAddr is the address of a connection's peer: all that gRPC tells a check of its connection.
+type checkedAddr struct {
+	net.Addr
+
+	conn   *listener.Conn
+	checks atomic.Int64 // in flight
+}
+
+// beginCheck has the connection of a check count as busy until end is called.
+func beginCheck(ctx context.Context) (end func()) {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return func() {}
+	}
+	a, ok := p.Addr.(*checkedAddr)
+	if !ok {
+		return func() {}
+	}
+	a.checks.Add(1)
+	a.conn.SetActive()
+	return func() {
+		if a.checks.Add(-1) == 0 {
+			a.conn.SetIdle(time.Now())
+		}
+	}
+}
+
+// endStreamsWith ends streams when a context ends, and after idleTimeout. Only health watches are streams, and their clients never end them,
+// so that the drain would wait for them, and their connections would never be idle.
 func endStreamsWith(life context.Context) grpc.StreamServerInterceptor {
 	return func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-		ctx, end := context.WithCancel(stream.Context())
+		ctx, end := context.WithTimeout(stream.Context(), idleTimeout)
 		defer end()
 		defer context.AfterFunc(life, end)()
 		return handle(service, boundStream{stream, ctx})
@@ -145,6 +184,7 @@ func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.
 	if h == nil {
 		return nil, status.Error(codes.InvalidArgument, "no attributes.request.http; is this an HTTP filter?")
 	}
+	defer beginCheck(ctx)()
 	defer s.recoverPanic(&answer)
 	if !strings.HasPrefix(h.GetPath(), "/") {
 		return newRefusal(http.StatusForbidden, "the path does not begin with a slash"), nil
