@@ -63,7 +63,8 @@
 // seconds.
 //
 // Decided: a low-latency reload has the origin wait only for what its last response lets expect: as far ahead as RFC 8216bis allows, few at
-// once of one playlist, and few of one viewer, who may choose among any number of playlists by forward_query. Everything else is answered
+// once of one playlist, and few of one viewer, who may choose among any number of playlists by forward_query. Several viewers of one address
+// have a quarter of the connections, because some routes let a viewer be any number of them by their User-Agent. Everything else is answered
 // at once, because each is a request to the origin, whose connections all channels share.
 // What is listed already is asked for by the directives of the newest version, so that those who are late share a response.
 //

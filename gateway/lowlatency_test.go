@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strconv"
@@ -413,6 +414,49 @@ func TestServe_Reloads_OfChosenPlaylists_LeaveConnections(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServe_Reloads_OfChosenPlaylists_ByAgents has one address reload any number of playlists, as viewers whom only their User-Agent tells
+// apart. Another address still has its reload held.
+func TestServe_Reloads_OfChosenPlaylists_ByAgents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := &blockingOrigin{start: time.Now(), partsPerSegment: 4}
+		c := testConfig("http://origin.example.com")
+		c.Routes[0].Credentials, c.Routes[0].ForwardQuery, c.Routes[0].IdentityFields = []string{"token"}, []string{"region"}, []string{"user_agent"}
+		g, _ := newBareGateway(t, c, origin.WithTransport(gatewaytest.OriginFunc(o.respond)))
+		get := func(address, agent, query string) {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/play/a001/index.m3u8?"+query, nil)
+			r.RemoteAddr = address + ":1234"
+			r.Header.Set("User-Agent", agent)
+			req, resp := newTestRequest(r), &Response{}
+			defer resp.Reset()
+			if err := g.Serve(t.Context(), &req, resp); err != nil || resp.Status != http.StatusOK {
+				t.Errorf("%s: got %d, %v", query, resp.Status, err)
+			}
+		}
+		var all sync.WaitGroup
+		reload := func(address string, agent, region int) {
+			query := fmt.Sprintf("region=%d-%d", agent, region)
+			get(address, fmt.Sprint(agent), query) // so that the playlist is known
+			all.Go(func() { get(address, fmt.Sprint(agent), query+"&_HLS_msn=100&_HLS_part=0") })
+		}
+		for agent := range 20 {
+			for region := range 2 * maxHeld {
+				reload("192.0.2.1", agent, region)
+			}
+		}
+		synctest.Wait()
+		held := origin.DefaultConfig().Fetch.MaxConns / 4
+		if o.maxHeld != held {
+			t.Errorf("the origin held %d reloads at once, want %d", o.maxHeld, held)
+		}
+		reload("192.0.2.2", 100, 0)
+		all.Wait()
+		if o.maxHeld != held+1 {
+			t.Errorf("with another address it held %d reloads at once, want one more", o.maxHeld)
+		}
+	})
 }
 
 // TestServe_Documents_OfOneViewer_LeaveConnections has a viewer tell a steering server any number of throughputs at once.

@@ -22,7 +22,7 @@
 //   - No lock is held during I/O, and no goroutine waits for a viewer. All resources are bounded: stored bytes
 //     (cache.max_size), bytes in flight (a quarter of that, at least cache.max_object_size), connections (fetch.max_conns)
 //     and fetches that wait for one (fetch.max_waiting). The origin holds no more reloads than Request.MaxHeld of
-//     one playlist and Request.MaxHeldForViewer of one viewer.
+//     one playlist, Request.MaxHeldForViewer of one viewer, and a quarter of fetch.max_conns of one address.
 //   - A body that is too large to store passes through a window that the slowest reader advances. A slow reader holds
 //     back the fetch and does not grow memory. A reader that holds back others for fetch.idle_timeout is dropped.
 //   - Media without a lifetime of the origin's are fresh for as long as a playlist lists them for the same bytes, or for

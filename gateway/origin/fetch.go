@@ -3,6 +3,7 @@ package origin
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -16,6 +17,7 @@ type fetch struct {
 	key         cacheKey
 	channel     string
 	viewer      backends.SessionID // who began it, if the origin may hold it
+	address     netip.Prefix       // where from
 	wantedRange byteRange
 	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -40,8 +41,9 @@ type Origin struct {
 	active map[cacheKey]*fetch
 	// held counts the active fetches with directives of each playlist, by its key without them.
 	held map[cacheKey]int
-	// heldFor counts those that each viewer began.
+	// heldFor counts those that each viewer began, and heldAt those that each address did.
 	heldFor map[backends.SessionID]int
+	heldAt  map[netip.Prefix]int
 	closed  bool
 	// redirectAddresses are the addresses of requests with a Base.
 	redirectAddresses map[string]*address
@@ -81,8 +83,8 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	o := &Origin{
 		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
 		active: make(map[cacheKey]*fetch), held: make(map[cacheKey]int), heldFor: make(map[backends.SessionID]int),
-		redirectAddresses: make(map[string]*address),
-		reading:           sync.Pool{New: func() any { return new(bytes.Buffer) }},
+		heldAt: make(map[netip.Prefix]int), redirectAddresses: make(map[string]*address),
+		reading: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, u := range urls {
 		if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
@@ -148,7 +150,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	}
 	f := &fetch{
 		cache: o.cache, key: k.clone(), channel: channelOf(r, k), viewer: r.Viewer, wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
-		isLate:     r.IsLate,
+		isLate: r.IsLate, address: r.ViewerAddress,
 		mayBeMedia: r.MayBeMedia && !old.hasObject() && !o.cache.peek(k.withoutDirectives()).hasObject(),
 		stored:     old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
@@ -170,10 +172,12 @@ func (o *Origin) removeFetch(f *fetch) {
 	o.countHeld(f, -1)
 }
 
-// holdsTooMany reports whether the origin may hold no other reload of the playlist or for the viewer. o.mu is held.
+// holdsTooMany reports whether the origin may hold no other reload of the playlist, for the viewer, or for the viewer's address, which has
+// a quarter of the connections. o.mu is held.
 func (o *Origin) holdsTooMany(k cacheKey, r *Request) bool {
 	return r.MaxHeld > 0 && o.held[k.withoutDirectives()] >= r.MaxHeld ||
-		r.MaxHeldForViewer > 0 && o.heldFor[r.Viewer] >= r.MaxHeldForViewer
+		r.MaxHeldForViewer > 0 && o.heldFor[r.Viewer] >= r.MaxHeldForViewer ||
+		o.heldAt[r.ViewerAddress] >= max(1, o.config.Fetch.MaxConns/4)
 }
 
 // countHeld counts a fetch that the origin may hold. o.mu is held.
@@ -184,6 +188,9 @@ func (o *Origin) countHeld(f *fetch, n int) {
 	count(o.held, f.key.withoutDirectives(), n)
 	if !f.viewer.IsZero() {
 		count(o.heldFor, f.viewer, n)
+	}
+	if f.address.IsValid() {
+		count(o.heldAt, f.address, n)
 	}
 }
 

@@ -578,8 +578,8 @@ func TestPlaylist_MaxHeldForViewer(t *testing.T) {
 			synctest.Wait()
 		}
 		all.Wait()
-		if len(o.held)+len(o.heldFor) != 0 {
-			t.Errorf("counted as held in the end: %v, %v", o.held, o.heldFor)
+		if len(o.held)+len(o.heldFor)+len(o.heldAt) != 0 {
+			t.Errorf("counted as held in the end: %v, %v, %v", o.held, o.heldFor, o.heldAt)
 		}
 	})
 }
@@ -623,8 +623,8 @@ func TestPlaylist_MaxHeld_RequestedWithoutDirectives(t *testing.T) {
 		sleep(1500 * time.Millisecond) // only one is held by now
 		want("/a.m3u8", "_HLS_msn=77", 2, "for _HLS_msn=77")
 		held.Wait()
-		if len(o.held)+len(o.heldFor) != 0 {
-			t.Errorf("counted as held in the end: %v, %v", o.held, o.heldFor)
+		if len(o.held)+len(o.heldFor)+len(o.heldAt) != 0 {
+			t.Errorf("counted as held in the end: %v, %v, %v", o.held, o.heldFor, o.heldAt)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
@@ -38,6 +39,9 @@ type Request struct {
 	// Viewer is whose fetches with Directives count together, whatever the path and the query, which the viewer may have chosen. Zero:
 	// they are nobody's.
 	Viewer backends.SessionID
+	// ViewerAddress is where the Viewer is, with whom other viewers may be. A quarter of fetch.max_conns is the most that the origin holds
+	// for all of them. The zero value: it is nobody's.
+	ViewerAddress netip.Prefix
 
 	// Version tells apart what the origin gives under one name, by what a playlist says of it. Only [Origin.Media] uses it;
 	// zero: there is one.
