@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,8 @@ type Cache struct {
 	bodyBytes    atomic.Int64
 	maxBodyBytes int64
 	evictions    *atomic.Uint64
+	// storing is held while an entry takes the place of another one, which is not there meanwhile.
+	storing sync.Mutex
 }
 
 // NewCache returns an empty cache. The config must be valid.
@@ -102,6 +105,16 @@ func (c *Cache) peek(k cacheKey) *entry {
 	return e.Value
 }
 
+// peekStored is peek that also finds an entry that takes the place of another one just now.
+func (c *Cache) peekStored(k cacheKey) *entry {
+	if e := c.peek(k); e != nil {
+		return e
+	}
+	c.storing.Lock()
+	defer c.storing.Unlock()
+	return c.peek(k)
+}
+
 // store replaces the entry of the key. An entry without retention only removes the previous one. That an object was missing is not
 // stored if a playlist lists it since.
 func (c *Cache) store(k cacheKey, e *entry) {
@@ -113,6 +126,8 @@ func (c *Cache) store(k cacheKey, e *entry) {
 		return
 	}
 	// Nothing is set in place of another value: of two of a key that the memory takes in together it would never evict the second.
+	c.storing.Lock()
+	defer c.storing.Unlock()
 	for isStored := false; !isStored; {
 		if old, wasStored := c.entries.Invalidate(k); wasStored && k.media {
 			e.setListed(old.listed.Load(), c.now())

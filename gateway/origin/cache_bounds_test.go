@@ -78,6 +78,44 @@ func TestCache_GetFresh_Bounds(t *testing.T) {
 	})
 }
 
+// TestCache_Store_WithoutGap replaces entries while others read what is known of them: what the last playlist told, and since when a playlist
+// lists media.
+func TestCache_Store_WithoutGap(t *testing.T) {
+	t.Parallel()
+	o := newFixture(t, nil, []string{"http://a"})
+	r := &Request{Path: "/a.m3u8"}
+	told := cacheKey{origin: o.id, path: r.Path}.ofLastInfo()
+	media := cacheKey{origin: o.id, path: "/a.ts", media: true}
+	list := func() {
+		now := o.cache.now()
+		o.cache.setListed(media, &listedState{versions: []uint64{1}, since: now, at: now, until: math.MaxInt64}, math.MaxInt64)
+	}
+	list()
+	since := o.cache.listed(media).since
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 20_000 {
+			o.cache.store(told, &entry{info: "told", retention: time.Hour})
+			o.cache.store(media, &entry{object: &Object{}, started: o.cache.now(), freshLimit: math.MaxInt64, retention: time.Hour})
+		}
+	}()
+	for isDone := false; !isDone; {
+		if o.cache.peek(told) != nil && o.LastInfo(r) == nil {
+			t.Fatal("nothing is known of the playlist")
+		}
+		list()
+		select {
+		case <-done:
+			isDone = true
+		default:
+		}
+	}
+	if got := o.cache.listed(media).since; got != since {
+		t.Errorf("it is listed since %d, want %d", got, since)
+	}
+}
+
 func TestCache_Store_Retention(t *testing.T) {
 	t.Parallel()
 	c := newSmallCache(t)

@@ -274,7 +274,7 @@ func (o *Origin) listedKey(m *ListedMedia) (cacheKey, bool) {
 // setListed records what a playlist says of the key's object. What no playlist was known to list is the same bytes if it was
 // fetched from trustedFrom on.
 func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
-	now, e := c.now(), c.peek(k)
+	now, e := c.now(), c.peekStored(k)
 	if e == nil {
 		if trustedFrom == math.MaxInt64 && s.isCurrent(now) {
 			e = &entry{retention: min(time.Duration(s.until-now), c.config.MediaTTL)}
@@ -304,7 +304,7 @@ func (c *Cache) setListed(k cacheKey, s *listedState, trustedFrom int64) {
 // listed returns what a playlist lists now under the key of a media object, or nil.
 func (c *Cache) listed(k cacheKey) *listedState {
 	if k.media {
-		if e := c.peek(k.withoutRange()); e != nil {
+		if e := c.peekStored(k.withoutRange()); e != nil {
 			return e.listedNow(c.now())
 		}
 	}

@@ -47,7 +47,7 @@ func (o *Origin) LastInfo(r *Request) any {
 	if err != nil {
 		return nil
 	}
-	if e := o.cache.peek(cacheKey{origin: o.id, base: base, path: path, query: r.Query}.ofLastInfo()); e != nil {
+	if e := o.cache.peekStored(cacheKey{origin: o.id, base: base, path: path, query: r.Query}.ofLastInfo()); e != nil {
 		return e.info
 	}
 	return nil
