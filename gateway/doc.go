@@ -72,5 +72,9 @@
 // folders or paths, because a reference says that and more; networks (/24, /48) in place of addresses, because a backend
 // that decides by address is asked about one of them only; a ticket of its own for a sibling, because the viewer's URIs
 // would change when they move; redirects that create a ticket, because browsers ask for the original URL at each reload;
-// and tickets that expire during playback, because a player reloads a media playlist below one ticket for days.
+// tickets that expire during playback, because a player reloads a media playlist below one ticket for days; and cookies for
+// a channel with a semicolon in its name beyond the folder of its playlist, because no cookie's path can hold one, and a
+// cookie for all channels would be replaced by that of the next such one. There ticket_in: path or query serves: with
+// cookies its media play if they are below the playlist's folder, and of several such playlists in one folder the one
+// that was opened last.
 package gateway
