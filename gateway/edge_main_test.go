@@ -242,6 +242,7 @@ func (r *sessionTable) openedIDs() []backends.SessionID {
 // decideAll changes the decision of all live sessions.
 func (r *sessionTable) decideAll(d backends.Decision) {
 	for _, s := range r.liveSessions() {
+		s.expires = time.Now().Add(7 * time.Second)
 		s.decision.Store(&d)
 	}
 }

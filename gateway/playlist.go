@@ -94,8 +94,7 @@ func (g *Gateway) fetchRewritten(
 	}
 	r := &origin.Request{
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
-		Viewer: rc.id, ViewerAddress: backends.SubscriberPrefix(rc.viewer.address), MaxHeldForViewer: maxHeld,
-		MayBeMedia: rc.sealed.target.Role == hls.Playlist && !rc.sealed.wasMedia,
+		Viewer: rc.id, MaxHeldForViewer: maxHeld, MayBeMedia: rc.sealed.target.Role == hls.Playlist && !rc.sealed.wasMedia,
 	}
 	if rc.isPlaylist && directives != "" {
 		boundReload(rc, s.origin, r)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+	"unique"
 
 	"usher/backends"
 )
@@ -16,8 +17,8 @@ type fetch struct {
 	cache       *Cache
 	key         cacheKey
 	channel     string
-	viewer      backends.SessionID // who began it, if the origin may hold it
-	address     netip.Prefix       // where from
+	viewer      backends.SessionID          // who began it, if the origin may hold it
+	address     unique.Handle[netip.Prefix] // where from
 	wantedRange byteRange
 	inspect     func([]byte) (Inspection, error)
 	freshFor    time.Duration

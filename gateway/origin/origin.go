@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"usher/backends"
 	"usher/gateway/upstream"
@@ -43,7 +44,7 @@ type Origin struct {
 	held map[cacheKey]int
 	// heldFor counts those that each viewer began, and heldAt those that each address did.
 	heldFor map[backends.SessionID]int
-	heldAt  map[netip.Prefix]int
+	heldAt  map[unique.Handle[netip.Prefix]]int
 	closed  bool
 	// redirectAddresses are the addresses of requests with a Base.
 	redirectAddresses map[string]*address
@@ -83,7 +84,7 @@ func New(name string, urls []*url.URL, cache *Cache, c Config, log *slog.Logger,
 	o := &Origin{
 		name: name, id: name, cache: cache, config: c, log: log.With(slog.String("origin", name)), upstream: set.upstream,
 		active: make(map[cacheKey]*fetch), held: make(map[cacheKey]int), heldFor: make(map[backends.SessionID]int),
-		heldAt: make(map[netip.Prefix]int), redirectAddresses: make(map[string]*address),
+		heldAt: make(map[unique.Handle[netip.Prefix]]int), redirectAddresses: make(map[string]*address),
 		reading: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}
 	for _, u := range urls {
@@ -189,7 +190,7 @@ func (o *Origin) countHeld(f *fetch, n int) {
 	if !f.viewer.IsZero() {
 		count(o.heldFor, f.viewer, n)
 	}
-	if f.address.IsValid() {
+	if f.address != (unique.Handle[netip.Prefix]{}) {
 		count(o.heldAt, f.address, n)
 	}
 }

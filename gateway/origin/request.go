@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unique"
 
 	"usher/backends"
 	"usher/gateway/upstream"
@@ -23,16 +24,11 @@ type Request struct {
 	Path string
 	// Channel is the viewer's channel, by which failures are told apart. Without one it is the path's folder.
 	Channel string
-	// IsListed reports that a playlist of the origin lists the path byte for byte, so that it may look like another one.
-	IsListed bool
 	// Query is the raw query as listed, without '?'.
 	Query string
 	// Directives are the _HLS_* pairs of a playlist reload, raw, sorted and joined with '&'. If they are not empty, the
 	// origin may hold the response until the playlist satisfies them.
 	Directives string
-	// IsLate reports that the origin need not wait to satisfy the Directives. If it fails, a stale copy without them, which may be of before
-	// what they ask for, is better than none.
-	IsLate bool
 	// MaxHeld is how many fetches of the playlist with Directives may be active for another one to start, and MaxHeldForViewer how many
 	// of the Viewer. Beyond them the playlist is requested without. Zero: any number.
 	MaxHeld, MaxHeldForViewer int
@@ -40,26 +36,34 @@ type Request struct {
 	// they are nobody's.
 	Viewer backends.SessionID
 	// ViewerAddress is where the Viewer is, with whom other viewers may be. A quarter of fetch.max_conns is the most that the origin holds
-	// for all of them. The zero value: it is nobody's.
-	ViewerAddress netip.Prefix
+	// for all of them. The zero value: it is nobody's. A handle, because the request stands on the stack of each connection.
+	ViewerAddress unique.Handle[netip.Prefix]
 
 	// Version tells apart what the origin gives under one name, by what a playlist says of it. Only [Origin.Media] uses it;
 	// zero: there is one.
 	Version uint64
 	// FreshFor is how long media are fresh if the origin does not state it, cache.media_ttl at most; zero: that long.
 	FreshFor time.Duration
-	// IsComplete reports that the playlist of the media will not change any more, so that no file that it lists grows.
-	IsComplete bool
 
-	// Head requests the header without the body.
-	Head bool
 	// Range, IfRange, IfNoneMatch and IfModifiedSince are the viewer's header fields, empty if not sent. Only
 	// [Origin.Media] uses them.
 	Range, IfRange               string
 	IfNoneMatch, IfModifiedSince string
 
+	// The flags stand together: with gaps between them the request would make the stack of a connection twice as large.
+
+	// IsListed reports that a playlist of the origin lists the path byte for byte, so that it may look like another one.
+	IsListed bool
+	// IsLate reports that the origin need not wait to satisfy the Directives. If it fails, a stale copy without them, which may be of before
+	// what they ask for, is better than none.
+	IsLate bool
+	// IsComplete reports that the playlist of the media will not change any more, so that no file that it lists grows.
+	IsComplete bool
+	// Head requests the header without the body.
+	Head bool
 	// MayBeMedia has [Origin.Playlist] look at the first bytes, and return ErrMedia if they are those of media.
 	MayBeMedia bool
+
 	// Inspect reads a playlist. An error means that the body is none, as if the origin had failed. It is called once for each version
 	// and refresh. Nil means never fresh: only concurrent requests share a fetch.
 	Inspect func(body []byte) (Inspection, error)

@@ -35,8 +35,8 @@ const maxRequestSize = 256 << 10
 const handshakeTimeout = 5 * time.Second
 
 // What ends a connection, so that those of Envoys that are gone do not add up. One without checks is closed, and Envoy opens another with the
-// next check. A health watch counts as none: it ends after the same time. One whose network is gone does not answer a ping. Envoy may ping as well (connection_keepalive), which gRPC would
-// otherwise take for an attack.
+// next check. A health watch counts as none: it ends after the same time. One whose network is gone does not answer a ping. Envoy may ping
+// as well (connection_keepalive), which gRPC would otherwise take for an attack.
 const (
 	idleTimeout   = 10 * time.Minute
 	pingInterval  = time.Minute
