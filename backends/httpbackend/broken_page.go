@@ -60,10 +60,12 @@ func (p page) String() string {
 }
 
 // pageFinder finds broken pages.
-type pageFinder struct{ errors, warnings *regexp.Regexp }
+type pageFinder struct{ errors, warning, warningStart *regexp.Regexp }
 
 func newPageFinder() pageFinder {
-	return pageFinder{errors: regexp.MustCompile(errorSigns), warnings: regexp.MustCompile(phpWarning)}
+	return pageFinder{
+		errors: regexp.MustCompile(errorSigns), warning: regexp.MustCompile(phpWarning), warningStart: regexp.MustCompile(phpWarningStart),
+	}
 }
 
 // errorSigns matches what only a program that failed, or a web server in its place, writes:
@@ -77,11 +79,22 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|<(?:title|h1)>\s*(?:(?:http )?(?:status |error )?[45]\d\d\b|internal server error|service unavailable|server error|runtime error|iis [\d.]+ detailed error)` +
 	`|server error in '[^'\n]*' application|<h1>software error:`
 
-// phpWarning matches the beginning of what PHP writes of an error after which the script goes on, as display_errors or log_errors has it:
-// after error_prepend_string, which is one of HTML, and where Xdebug has a table in the place of the words. Those that end the script, "Fatal
-// error", "Parse error" and "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
-const phpWarning = `^<br />` +
-	`|^(?:<(?:b|br|code|div|font|p|pre|span)\b[^>]*>\s*)*(?:PHP )?(?:Warning|Notice|Deprecated|Strict Standards|Unknown error)(?:</b>)?: `
+// phpWarning matches what PHP writes of an error after which the script goes on, as display_errors or log_errors has it, to its end:
+// between error_prepend_string and error_append_string, which are some of HTML, and in the table that Xdebug makes of it. Those that end
+// the script, "Fatal error", "Parse error" and "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
+// A message that names another line goes on behind it: "called in FILE on line N and defined in FILE on line N".
+const (
+	phpLevel     = `(?:Warning|Notice|Deprecated|Strict Standards|Unknown error)(?:</b>)?: `
+	phpPrepended = `(?:<(?:b|br|code|div|font|p|pre|span)\b[^>]*>\s*)*`
+	phpAppended  = `(?:\s*(?:<br ?/?>|</\w+>))`
+	xdebugTable  = `<table class=["']xdebug-error`
+
+	phpWarning = `^` + phpPrepended + `(?:` +
+		`(?:PHP )?` + phpLevel + `(?s:.+?) in (?s:.+?) on line (?:<b>)?\d+(?:` + phpAppended + `+|[ \t]*[\r\n]|[ \t]*\z)` +
+		`|` + xdebugTable + `(?s:.+?)` + phpLevel + `(?s:.+?)</table>)` + phpAppended + `*`
+	// phpWarningStart matches one without its end, of the length that messages have, or what is too short to tell.
+	phpWarningStart = `^` + phpPrepended + `(?:(?:PHP )?` + phpLevel + `(?s:.{0,1000})|` + xdebugTable + `(?s:.*)|(?s:.{0,32}))\z`
+)
 
 // find returns what the beginning of a body looks like that came with that header.
 func (f pageFinder) find(h http.Header, text []byte) page {
@@ -106,13 +119,17 @@ func isHTML(text []byte) bool {
 const blank = " \t\r\n\ufeff"
 
 // readUnexpected reads the beginning of a body where the contract has none. What PHP writes before an empty one is expected: blanks and
-// warnings.
+// whole warnings. The last one that fits into maxPage may be cut off.
 func (f pageFinder) readUnexpected(a *Response, text []byte) {
+	isCut := len(text) == maxPage
 	if text = bytes.TrimLeft(text, blank); len(text) == 0 {
 		return
 	}
 	a.page = max(a.page, pageText)
-	a.isUnexpected = !f.warnings.Match(text)
+	for end := f.warning.FindIndex(text); end != nil; end = f.warning.FindIndex(text) {
+		text = bytes.TrimLeft(text[end[1]:], blank)
+	}
+	a.isUnexpected = len(text) > 0 && !(isCut && f.warningStart.Match(text))
 }
 
 // mayBePage reports whether an answer's body can be a page, by its Content-Type. A program that failed leaves the type that it

@@ -62,40 +62,57 @@ func TestPageFinder_ReadUnexpected(t *testing.T) {
 		"Fatal error": false, "Parse error": false, "Recoverable fatal error": false, "Catchable fatal error": false,
 	}
 	forms := map[string]string{
-		"in HTML":                  "<br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
-		"in HTML of PHP 4":         "<br>\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br>\n",
-		"in HTML without a break":  "<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
-		"in HTML, in red":          "<span style='color: #ff0000'><br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n</span>",
-		"in text":                  "\nLEVEL: m in /srv/chk.php on line 3\n",
-		"in text, in red":          "<pre><font color=ff0000>\nLEVEL: m in /srv/chk.php on line 3\n</font></pre>",
-		"in the log":               "PHP LEVEL:  m in /srv/chk.php on line 3\n",
-		"in Xdebug's table":        "<br />\n<font size='1'><table class='xdebug-error'>\n<tr><th><span>( ! )</span> LEVEL: m in /srv/chk.php on line <i>3</i></th></tr>",
-		"after a byte order mark":  "\ufeffLEVEL: m in /srv/chk.php on line 3\n",
-		"before another one":       "\nLEVEL: m in /srv/chk.php on line 3\n\nNotice: m in /srv/chk.php on line 4\n",
-		"before the server's page": "<br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n<!DOCTYPE html>",
+		"in HTML":                 "<br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
+		"in HTML of PHP 4":        "<br>\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br>\n",
+		"in HTML without a break": "<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
+		"in HTML, in red":         "<span style='color: #ff0000'><br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n</span>",
+		"in text":                 "\nLEVEL: m in /srv/chk.php on line 3\n",
+		"in text, in red":         "<pre><font color=ff0000>\nLEVEL: m in /srv/chk.php on line 3\n</font></pre>",
+		"in the log":              "PHP LEVEL:  m in /srv/chk.php on line 3\n",
+		"in Xdebug's table": "<br />\n<font size='1'><table class='xdebug-error xe-warning' dir='ltr'>\n<tr><th><span style='color: #fce94f'>( ! )</span> " +
+			"LEVEL: m in /srv/chk.php on line <i>3</i></th></tr>\n<tr><th>Call Stack</th></tr>\n</table></font>\n",
+		"after a byte order mark": "\ufeffLEVEL: m in /srv/chk.php on line 3\n",
+		"before another one":      "\nLEVEL: m in /srv/chk.php on line 3\n\nNotice: m in /srv/chk.php on line 4\n",
+		"that names another line": "\nLEVEL: Missing argument 1 for f(), called in /srv/a.php on line 3 and defined in /srv/b.php on line 4\n",
+		"of code without a file":  "\nLEVEL: m in /srv/chk.php(3) : eval()'d code on line 1",
+		"in several lines":        "<br />\n<b>LEVEL</b>:  near\n\"x\" in <b>/srv/chk.php</b> on line <b>3</b><br />\n",
+		"cut off":                 "\nLEVEL: m in /srv/chk.php on line 3\n",
+		"in a table, cut off":     "<br />\n<font size='1'><table class=\"xdebug-error\">\n<tr><th>( ! )</span> LEVEL: m",
 	}
 	for level, goesOn := range levels {
 		for form, text := range forms {
 			t.Run(level+" "+form, func(t *testing.T) {
 				t.Parallel()
-				f, text := newPageFinder(), []byte(strings.ReplaceAll(text, "LEVEL", level))
-				a := Response{page: f.find(nil, text)}
-				f.readUnexpected(&a, text)
+				text := strings.ReplaceAll(text, "LEVEL", level)
+				if strings.HasSuffix(form, "cut off") {
+					text = cutOff(text)
+				}
+				f := newPageFinder()
+				a := Response{page: f.find(nil, []byte(text))}
+				f.readUnexpected(&a, []byte(text))
 				if isFailure := a.page == pageError || a.isUnexpected; isFailure == goesOn || a.page == pageNone {
 					t.Errorf("got %s, unexpected: %t; the script goes on: %t", a.page, a.isUnexpected, goesOn)
 				}
 			})
 		}
 	}
+	const html, plain = "<br />\n<b>Warning</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n", "\nNotice: m in /srv/chk.php on line 3\n"
 	for _, text := range []string{
 		"OK", "Warnings: none", "Warning", "<p>Log in</p>", "<div id=app></div>", "OK\nWarning: m", "Login Notice: m", "<html><body>Warning: m", `{"Notice": 1}`,
+		"<br />OK", "<p>Notice: please log in</p>", "<p>Warning: your subscription has ended</p>", cutOff("<p>Notice: please log in</p>"),
+		html + "Identification failed", plain + "Identification failed", html + "<!DOCTYPE html>", html + html + plain + "OK",
+		"Notice: log in on line 3 of the form", plain + cutOff("<!DOCTYPE html><title>TV</title>"),
+		"<table class='xdebug-error'>Notice: m</table>Identification failed",
 	} {
 		var a Response
 		if newPageFinder().readUnexpected(&a, []byte(text)); !a.isUnexpected || a.page != pageText {
-			t.Errorf("%q: got %s, unexpected: %t", text, a.page, a.isUnexpected)
+			t.Errorf("%.100q: got %s, unexpected: %t", text, a.page, a.isUnexpected)
 		}
 	}
 }
+
+// cutOff returns as much of a text that repeats itself as is read of a body.
+func cutOff(text string) string { return strings.Repeat(text, maxPage)[:maxPage] }
 
 // What is around a sign of an error hides none, nor does its case.
 func FuzzPageFinder_Find(f *testing.F) {

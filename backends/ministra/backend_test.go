@@ -160,21 +160,27 @@ func TestCheck_AllowedWithBody(t *testing.T) {
 	t.Parallel()
 	const alarm, failure, ignore = httpbackend.BrokenPageAlarm, httpbackend.BrokenPageFailure, httpbackend.BrokenPageIgnore
 	const index = "<!doctype html><html><head><title>TV</title></head><div id=app></div>"
+	const warning = "<br />\n<b>Warning</b>:  Undefined variable $uid in <b>/srv/chk.php</b> on line <b>3</b><br />\n"
 	tests := map[string]struct {
 		contentType, body string
 		meaning           httpbackend.BrokenPage
 		want              backends.Verdict // pending: a failure
 		isAlarm           bool
 	}{
-		"white space":                 {"text/html; charset=UTF-8", "\r\n \n", failure, backends.Allowed, false},
-		"a byte order mark":           {"text/html; charset=UTF-8", "\ufeff\n", failure, backends.Allowed, false},
-		"PHP's warning":               {"text/html; charset=UTF-8", "<br />\n<b>Warning</b>:  Undefined variable $uid in <b>/srv/chk.php</b>", failure, backends.Allowed, true},
-		"PHP's notice in text":        {"text/html; charset=UTF-8", "\nNotice: Undefined index: uid in /srv/chk.php on line 3", failure, backends.Allowed, true},
-		"PHP's standards":             {"text/html; charset=UTF-8", "\nStrict Standards: Only variables should be passed by reference", failure, backends.Allowed, true},
-		"PHP's warning in red":        {"text/html", "<span style='color: #ff0000'><br />\n<b>Warning</b>:  x in <b>/srv/chk.php</b>", failure, backends.Allowed, true},
-		"PHP's recoverable error":     {"text/html", "\nRecoverable fatal error: Object of class A", failure, backends.Pending, true},
-		"PHP's log":                   {"text/html; charset=UTF-8", "PHP Deprecated:  x", failure, backends.Allowed, true},
-		"PHP's fatal error":           {"text/html; charset=UTF-8", "<br />\n<b>Fatal error</b>:  Uncaught Error", failure, backends.Pending, true},
+		"white space":             {"text/html; charset=UTF-8", "\r\n \n", failure, backends.Allowed, false},
+		"a byte order mark":       {"text/html; charset=UTF-8", "\ufeff\n", failure, backends.Allowed, false},
+		"PHP's warning":           {"text/html; charset=UTF-8", warning, failure, backends.Allowed, true},
+		"PHP's notice in text":    {"text/html; charset=UTF-8", "\nNotice: Undefined index: uid in /srv/chk.php on line 3", failure, backends.Allowed, true},
+		"PHP's standards":         {"text/html; charset=UTF-8", "\nStrict Standards: By reference in /srv/chk.php on line 3", failure, backends.Allowed, true},
+		"PHP's warning in red":    {"text/html", "<span style='color: #ff0000'>" + warning + "</span>", failure, backends.Allowed, true},
+		"PHP's recoverable error": {"text/html", "\nRecoverable fatal error: Object of class A", failure, backends.Pending, true},
+		"PHP's log":               {"text/html; charset=UTF-8", "PHP Deprecated:  x in /srv/chk.php on line 3\n", failure, backends.Allowed, true},
+		"PHP's fatal error":       {"text/html; charset=UTF-8", "<br />\n<b>Fatal error</b>:  Uncaught Error", failure, backends.Pending, true},
+		"PHP's warning, then what load.php says": {
+			"text/html; charset=UTF-8", warning + "Identification failed", failure, backends.Pending, true,
+		},
+		"PHP's warning, then a page":  {"text/html", warning + index, failure, backends.Pending, true},
+		"a notice of a site":          {"text/html", "<p>Notice: please log in</p>", failure, backends.Pending, true},
 		"what load.php says":          {"text/html; charset=UTF-8", "Identification failed", failure, backends.Pending, true},
 		"JSON":                        {"application/json", `{"js":[],"text":""}`, failure, backends.Pending, true},
 		"a page for every path":       {"text/html", index, failure, backends.Pending, true},
