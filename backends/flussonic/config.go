@@ -28,9 +28,8 @@ func (c Config) Validate() error { return c.HTTP.Validate() }
 
 // ViewerFields returns what the settings read of a viewer's request.
 func (c Config) ViewerFields() []setting.ViewerField {
-	fields := c.HTTP.ViewerFields()
-	if !c.AutoToken {
-		fields = append(fields, setting.ViewerField{Setting: "auto_token", Parameter: "token", IsCredential: true})
+	if c.AutoToken {
+		return nil
 	}
-	return fields
+	return []setting.ViewerField{{Setting: "auto_token", Parameter: "token", IsCredential: true}}
 }

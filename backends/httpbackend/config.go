@@ -3,7 +3,6 @@ package httpbackend
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -106,23 +105,6 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("response_header_timeout: %s must be 0 (none) or above", c.ResponseHeaderTimeout))
 	}
 	return errors.Join(append(errs, c.validateSizes(), c.validateHeaders(), c.TLS.Validate(), c.validateUnused(), c.validateSignature())...)
-}
-
-// ViewerFields returns what the settings read of a viewer's request: signed headers that the client does not set.
-func (c Config) ViewerFields() []setting.ViewerField {
-	address, err := parseAddress(c.Address)
-	if err != nil || len(c.Signature.Keys) == 0 {
-		return nil
-	}
-	var fields []setting.ViewerField
-	own := staticHeaders(c.Headers, address)
-	for i, name := range c.Signature.SignedHeaders {
-		isOwn := slices.ContainsFunc(slices.Collect(maps.Keys(own)), func(set string) bool { return strings.EqualFold(set, name) })
-		if !isOwn && !setting.IsReservedHeader(name) {
-			fields = append(fields, setting.ViewerField{Setting: fmt.Sprintf("signature.signed_headers[%d]", i), Header: name, IsRequired: true})
-		}
-	}
-	return fields
 }
 
 // maxAnswerSize is far more than any middleware answers, and bounds what each call may make the node keep of an answer.

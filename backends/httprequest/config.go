@@ -2,7 +2,6 @@ package httprequest
 
 import (
 	"usher/backends/httpbackend"
-	"usher/backends/setting"
 )
 
 // Config is an httprequest backend's own keys: those of every HTTP backend. Only the address has no default.
@@ -18,6 +17,3 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.HTTP.Validate() }
-
-// ViewerFields returns what the settings read of a viewer's request.
-func (c Config) ViewerFields() []setting.ViewerField { return c.HTTP.ViewerFields() }

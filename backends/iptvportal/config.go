@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
-	"usher/backends/setting"
 )
 
 // The paths of a portal's checks for Astra and for Flussonic, below its address.
@@ -37,9 +36,6 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(c.withEndpoint().Validate(), contradiction)
 }
-
-// ViewerFields returns what the settings read of a viewer's request.
-func (c Config) ViewerFields() []setting.ViewerField { return c.HTTP.ViewerFields() }
 
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
-	"usher/backends/setting"
 )
 
 // checkPath is the path of the portal's check of temporary links, below its address.
@@ -31,9 +30,6 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.withEndpoint().Validate() }
-
-// ViewerFields returns what the settings read of a viewer's request.
-func (c Config) ViewerFields() []setting.ViewerField { return c.HTTP.ViewerFields() }
 
 // Warnings says what allowed settings cost, beside those of every HTTP backend.
 func (c Config) Warnings() error {

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
-	"usher/backends/setting"
 )
 
 // checkPath is the path of the middleware's token check, below its address. checkPathSuffix ends every variant of it.
@@ -50,9 +49,6 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-// ViewerFields returns what the settings read of a viewer's request.
-func (c Config) ViewerFields() []setting.ViewerField { return c.HTTP.ViewerFields() }
 
 // withEndpoint returns the HTTP config with the complete address of the check.
 func (c Config) withEndpoint() httpbackend.Config {

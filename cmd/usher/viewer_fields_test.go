@@ -26,10 +26,7 @@ func TestSettings_ValidateViewerFields(t *testing.T) {
 		tokens     = "portal: { kind: rules, rules: [ { tokens: [ a ], action: deny } ], default: allow }"
 		flussonic  = `portal: { kind: flussonic, address: "http://127.0.0.1:9/" }`
 		noAuto     = `portal: { kind: flussonic, address: "http://127.0.0.1:9/", auto_token: false }`
-		keys       = "signature: { keys: [ { id: a, secret: 7f3a9c1e5b8d2046 } ], signed_headers: [ X-Session-ID, User-Agent, x-device ] }"
-		signs      = `portal: { kind: httprequest, address: "http://127.0.0.1:9/", ` + keys + " }"
-		signsOwn   = `portal: { kind: httprequest, address: "http://127.0.0.1:9/", headers: { X-Device: a }, ` + keys + " }"
-		signsUser  = `portal: { kind: ministra, address: "http://a:b@127.0.0.1:9/", signature: { keys: [ { id: a, secret: 7f3a9c1e5b8d2046 } ], signed_headers: [ Authorization ] } }`
+		signs      = `portal: { kind: httprequest, address: "http://127.0.0.1:9/", ` + "signature: { keys: [ { id: a, secret: 7f3a9c1e5b8d2046 } ], signed_headers: [ X-Session-ID, User-Agent, x-device ] } }"
 		inside     = "\n  others: { kind: any, backends: [ portal ] }"
 		beside     = "\n  others: { kind: iprules, rules: [ allow all ] }"
 
@@ -66,23 +63,23 @@ func TestSettings_ValidateViewerFields(t *testing.T) {
 			byEither + inside, others + " }, " + `{ path: "/b/{channel}/*", origin: stage, backend: portal`,
 			"backends.portal.header:" + notPassed + "X-Token on to it, not routes[0], routes[1]; want",
 		},
-		"a backend of no route":                    {byHeader + beside, others, ""},
-		"a realm":                                  {withRealm, play, "backends.portal.realm:" + notPassed + "Authorization on to it, not routes[0]; want Authorization in credential_headers"},
-		"a realm whose header passes":              {withRealm, play + ", credential_headers: [ authorization ]", ""},
-		"accounts by a header alone":               {accounts, play + ", credentials: [ key ], credential_headers: [ Authorization ]", ""},
-		"accounts by one of their parameters":      {accounts, play + ", credentials: [ token ]", ""},
-		"accounts by a parameter that is not":      {accounts, play + ", credentials: [ key ]", nobody + "Authorization in credential_headers, as"},
-		"a secure token that does not pass":        {secure, play + ", credentials: [ key ]", nobody + "token in credentials, as"},
-		"a secure token's user who does not pass":  {secureUser, play + ", credentials: [ token ]", "backends.portal.user_parameter:" + notPassed + "u on"},
-		"a signed link whose end does not pass":    {link, play + ", credentials: [ st ]", "backends.portal.expires_parameter:" + notPassed + "e on"},
-		"a rule's token that does not pass":        {tokens, play + ", credentials: [ key ]", "backends.portal.rules[0].tokens:" + notPassed + "token on"},
-		"a rule's token":                           {tokens, play, ""},
-		"Flussonic's token that does not pass":     {noAuto, play + ", credentials: [ key ]", nobody + "token in credentials, as backends.portal.auto_token says"},
-		"a token that is made for each viewer":     {flussonic, play + ", credentials: [ key ]", ""},
-		"a signed header that does not pass":       {signs, play, "backends.portal.signature.signed_headers[2]:" + notPassed + "x-device on"},
-		"a signed header that passes":              {signs, play + ", credential_headers: [ X-Device ]", ""},
-		"a signed header of the settings":          {signsOwn, play, ""},
-		"a signed header of the address":           {signsUser, play, ""},
+		"a backend of no route":                   {byHeader + beside, others, ""},
+		"a realm":                                 {withRealm, play, "backends.portal.realm:" + notPassed + "Authorization on to it, not routes[0]; want Authorization in credential_headers"},
+		"a realm whose header passes":             {withRealm, play + ", credential_headers: [ authorization ]", ""},
+		"accounts by a header alone":              {accounts, play + ", credentials: [ key ], credential_headers: [ Authorization ]", ""},
+		"accounts by one of their parameters":     {accounts, play + ", credentials: [ token ]", ""},
+		"accounts by a parameter that is not":     {accounts, play + ", credentials: [ key ]", nobody + "Authorization in credential_headers, as"},
+		"a secure token that does not pass":       {secure, play + ", credentials: [ key ]", nobody + "token in credentials, as"},
+		"a secure token's user who does not pass": {secureUser, play + ", credentials: [ token ]", "backends.portal.user_parameter:" + notPassed + "u on"},
+		"a signed link whose end does not pass":   {link, play + ", credentials: [ st ]", "backends.portal.expires_parameter:" + notPassed + "e on"},
+		"a rule's token that does not pass":       {tokens, play + ", credentials: [ key ]", "backends.portal.rules[0].tokens:" + notPassed + "token on"},
+		"a rule's token":                          {tokens, play, ""},
+		"Flussonic's token that does not pass":    {noAuto, play + ", credentials: [ key ]", nobody + "token in credentials, as backends.portal.auto_token says"},
+		"a token that is made for each viewer":    {flussonic, play + ", credentials: [ key ]", ""},
+		"a signed header of a viewer":             {signs, play, ""},
+		"a signed header at an edge that passes none": {
+			signs, `{ path: /auth, backend: portal, edge: { dialect: astra, networks: [ 192.0.2.1/32 ] }`, "",
+		},
 		"who may send a stream, by what passes":    {byKey + beside, publish, ""},
 		"who may send a stream, by what does not":  {byKey + beside, publish + ", credentials: [ token ]", `routes[0].edge.publish_backend: "portal" allows nobody here`},
 		"a token in a header like Usher's own":     {byOwn, play + ", credential_headers: [ x-session-token ]", ""},

@@ -12,5 +12,8 @@
 // Decided: every key signs, not only the first, because a middleware has one key at a time: while both are listed here, it
 // can change from one to the other at any moment. What the query does not say of the viewer is in headers, so they are signed.
 //
+// Decided: a signed header that no route passes on is no mistake, since its line says that it is empty: a middleware wants the lines that
+// it knows.
+//
 // Refused: the host, which proxies change; a body, since every request is a GET; a nonce, since a check may be repeated.
 package signature
