@@ -76,6 +76,13 @@ type reloads struct {
 
 	mu    sync.Mutex
 	tried loadedSettings // by the last reload
+	lost  []lostKey      // in the order in which reloads took them away
+}
+
+// lostKey is a key of tickets.keys that a reload took away, by itself or with another secret in its place.
+type lostKey struct {
+	setting.Key
+	at time.Time
 }
 
 // loadedSettings are what a file says, or what is wrong with it.
@@ -212,28 +219,37 @@ func (n *node) tryReload() (changed []string, err error) {
 // logLostTickets warns of each key that the settings lack from now on, or have with another secret, and with which sessions of this node were
 // opened. A session keeps one ticket for life, so that no time ends them.
 func (n *node) logLostTickets(before, now []setting.Key) {
-	lost := map[string]int{}
+	for id, count := range n.reloads.countLost(before, now, n.registry.Each) {
+		n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks or has with another secret, their viewers get 403 until they "+
+			"open the channel again; put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
+	}
+}
+
+// countLost returns, by its id, with how many sessions' tickets each key goes that is lost from now on. A session knows the id of its key
+// and not the secret, which is that of its opening. A viewer who has opened the channel again since then may hold a ticket of a later one.
+func (r *reloads) countLost(before, now []setting.Key, each func(visit func(session.Handle) bool)) map[string]int {
+	known := len(r.lost)
 	for _, k := range before {
 		if !slices.Contains(now, k) {
-			lost[k.ID] = 0
+			r.lost = append(r.lost, lostKey{k, time.Now()})
 		}
 	}
-	if len(lost) == 0 {
-		return
+	if len(r.lost) == known {
+		return nil
 	}
-	n.registry.Each(func(s session.Handle) bool {
-		id := s.Ticket().KeyID
-		if count, isLost := lost[id]; isLost && s.Decision().Verdict == backends.Allowed {
-			lost[id] = count + 1
+	lost := map[string]int{}
+	each(func(s session.Handle) bool {
+		d, t := s.Decision(), s.Ticket()
+		if d == nil || d.Verdict != backends.Allowed { // it may have a ticket before its first decision
+			return true
+		}
+		i := slices.IndexFunc(r.lost, func(k lostKey) bool { return k.ID == t.KeyID && t.Opened.Before(k.at) })
+		if i >= 0 && slices.Contains(before, r.lost[i].Key) && !slices.Contains(now, r.lost[i].Key) {
+			lost[t.KeyID]++
 		}
 		return true
 	})
-	for id, count := range lost {
-		if count > 0 {
-			n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks or has with another secret, their viewers get 403 until they "+
-				"open the channel again; put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
-		}
-	}
+	return lost
 }
 
 // remake makes the generation of other settings. It is to be closed after an error too.

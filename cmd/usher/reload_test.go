@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/actors/session"
+	"usher/backends"
+	"usher/backends/setting"
 	"usher/bench/stage"
 	"usher/cmd/usher/config"
 	"usher/gateway/admin"
@@ -411,6 +414,53 @@ func TestNode_Reload_RemovedKey(t *testing.T) {
 		t.Errorf("logged %q, want a warning of the session that was opened with the key b, which has another secret", got)
 	}
 }
+
+// TestReloads_CountLost: a ticket goes with the secret of its opening, which a reload may put back. A session that is opening has none yet.
+func TestReloads_CountLost(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var r reloads
+		var all []session.Handle
+		add := func(d *backends.Decision) {
+			all = append(all, openedSession{ticket: session.Ticket{Opened: time.Now(), KeyID: "a"}, decision: d})
+		}
+		first, second := []setting.Key{{ID: "a", Secret: "first"}}, []setting.Key{{ID: "a", Secret: "second"}}
+		reload := func(before, now []setting.Key, want map[string]int) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			each := func(visit func(session.Handle) bool) {
+				for _, s := range all {
+					visit(s)
+				}
+			}
+			if got := r.countLost(before, now, each); !maps.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
+			}
+			time.Sleep(time.Minute)
+		}
+		allowed := &backends.Decision{Verdict: backends.Allowed}
+		add(allowed)
+		add(allowed)
+		add(&backends.Decision{Verdict: backends.Denied})
+		add(nil)
+		reload(first, second, map[string]int{"a": 2})
+		add(allowed)
+		reload(second, first, map[string]int{"a": 1})
+		reload(first, append([]setting.Key{{ID: "b", Secret: "second"}}, first...), nil)
+		reload(first, second, map[string]int{"a": 2})
+	})
+}
+
+// openedSession is a session of which only the ticket and the decision are asked.
+type openedSession struct {
+	session.Handle
+	ticket   session.Ticket
+	decision *backends.Decision
+}
+
+func (s openedSession) Ticket() session.Ticket { return s.ticket }
+
+func (s openedSession) Decision() *backends.Decision { return s.decision }
 
 // TestNode_Reload_RenamedRoute: the name of a route is in all tickets of its viewers, so that a reload does not change it. A viewer who
 // plays goes on, also while other routes come and go, and with other credentials.
