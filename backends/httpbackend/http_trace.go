@@ -25,8 +25,8 @@ const (
 )
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
-// of the config are hidden, but for those of public headers, and so are the password and the query values of the configured address, also where the
-// answer repeats them. The viewer's own query is shown, but not their Authorization.
+// of the config are hidden, but for those of public headers, and so are the password and the query values of the configured address. The
+// viewer's own query is shown, but not their Authorization. What is hidden is hidden where the answer repeats it, too.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
 	Backend       string
@@ -46,6 +46,7 @@ type TraceEntry struct {
 type Trace struct {
 	mu      sync.Mutex
 	entries []*TraceEntry
+	hidden  []*strings.Replacer // of each entry
 }
 
 type traceKey struct{}
@@ -67,12 +68,22 @@ func (t *Trace) Entries() []TraceEntry {
 	return slices.Clip(entries)
 }
 
+// Redact hides in a text, such as what a decision says, what is hidden in the calls so far.
+func (t *Trace) Redact(text string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, hidden := range t.hidden {
+		text = hidden.Replace(text)
+	}
+	return text
+}
+
 // traceRecorder records one call. The zero value records nothing: most calls are not traced.
 type traceRecorder struct {
 	trace  *Trace
 	entry  *TraceEntry
 	start  time.Time
-	hidden *strings.Replacer // hides in the answer what the config has
+	hidden *strings.Replacer // hides in the answer what is hidden in the request
 }
 
 // startTrace records a call that is about to be made, if its context has a trace.
@@ -82,7 +93,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 		return traceRecorder{}
 	}
 	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
-	redactor := c.redactor()
+	redactor := c.redactor(r.Header)
 	for name, values := range entry.RequestHeader {
 		_, isConfigured := c.headers[name]
 		switch {
@@ -95,7 +106,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 	}
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
-	trace.entries = append(trace.entries, entry)
+	trace.entries, trace.hidden = append(trace.entries, entry), append(trace.hidden, redactor)
 	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: redactor}
 }
 
@@ -119,8 +130,8 @@ func (t traceRecorder) finish(a Response, text []byte) {
 	t.entry.ResponseBody = body[:min(len(body), maxTracedBody)]
 }
 
-// redactor returns what hides the config's secrets in a text, as configured and in the escapes that an answer may use.
-func (c *Client) redactor() *strings.Replacer {
+// redactor returns what hides the config's secrets and a viewer's Authorization in a text, as sent and in the escapes that an answer may use.
+func (c *Client) redactor(sent http.Header) *strings.Replacer {
 	shown := map[string]string{} // by what is hidden
 	hide := func(name, value string, least int) {
 		for _, escaped := range escapedForms(value) {
@@ -141,12 +152,14 @@ func (c *Client) redactor() *strings.Replacer {
 		}
 		hide("", value, minHiddenValue)
 	}
-	for name, values := range c.headers {
+	secrets := maps.Clone(c.headers)
+	if values := sent["Authorization"]; len(values) > 0 {
+		secrets["Authorization"] = values
+	}
+	for name, values := range secrets {
 		if !setting.IsPublicHeader(name) {
 			hide("", values[0], minHiddenValue)
 		}
-	}
-	for name, values := range c.headers {
 		for _, part := range secretParts(name, values[0]) {
 			hide("", part, minHiddenValue)
 		}
@@ -169,9 +182,12 @@ func secretParts(name, value string) (parts []string) {
 		parts = append(parts, password)
 	}
 	if strings.EqualFold(name, "Cookie") {
-		cookies, _ := http.ParseCookie(value)
-		for _, cookie := range cookies {
-			parts = append(parts, cookie.Value)
+		for cookie := range strings.SplitSeq(value, ";") { // net/http reads none of a line with one that it does not know
+			name, value, isNamed := strings.Cut(cookie, "=")
+			if !isNamed {
+				value = name
+			}
+			parts = append(parts, strings.Trim(value, " \t\""))
 		}
 	}
 	return parts

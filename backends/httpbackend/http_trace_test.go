@@ -300,6 +300,10 @@ func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
 		"its password":               {"authorization", "Basic " + basic, "", "astra:pa55/word", "astra:[hidden]"},
 		"its password in PHP's JSON": {"Authorization", "Basic " + basic, "", `{"user":"astra","pass":"pa55\/word"}`, `{"user":"astra","pass":"[hidden]"}`},
 		"a cookie's value":           {"Cookie", "site=a1; sid=5ecret7", "", "unknown sid 5ecret7", "unknown sid [hidden]"},
+		"a cookie before an end":     {"Cookie", "sid=5ecret7;", "", "unknown sid 5ecret7", "unknown sid [hidden]"},
+		"a cookie in quotes":         {"cookie", `sid = "5ecret7" ; site=a1`, "", "unknown sid 5ecret7", "unknown sid [hidden]"},
+		"a cookie beside an odd one": {"Cookie", `odd; a={"b",c}; sid=5ecret7=`, "", "unknown sid 5ecret7=", "unknown sid [hidden]"},
+		"a cookie without a name":    {"Cookie", "5ecret7; site=a1", "", "unknown 5ecret7", "unknown [hidden]"},
 		"a key in PHP's JSON":        {"X-Key", "5e/cr&et", "", `{"key":"5e\/cr&et"}`, `{"key":"[hidden]"}`},
 		"a key in Go's JSON":         {"X-Key", "5e/cr&et", "", `{"key":"5e/cr\u0026et"}`, `{"key":"[hidden]"}`},
 		"a key in both":              {"X-Key", `5e/"cr&et`, "", `{"key":"5e\/\"cr\u0026et"}`, `{"key":"[hidden]"}`},
@@ -332,6 +336,31 @@ func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
 				t.Errorf("got  %s\nbody %s\nwant %s", got, x.ResponseBody, tt.want)
 			}
 		})
+	}
+}
+
+// An answer may repeat the viewer's Authorization, and a decision what the answer says.
+func TestTrace_Redact(t *testing.T) {
+	t.Parallel()
+	basic := base64.StdEncoding.EncodeToString([]byte("alice:pa55/word"))
+	s := startServer(t, nil)
+	s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+		_, _ = io.WriteString(w, "alice, pa55/word, "+basic)
+	})
+	c := newClient(t, s.URL()+"/check?key=5ecret7", nil)
+	ctx, all := httpbackend.WithTrace(t.Context())
+	for _, viewer := range []string{"Basic " + basic, "Bearer t0ken-b"} {
+		call := httpbackend.Call{NeedsBody: true, Credentials: []backends.Header{{Name: "authorization", Value: viewer}}}
+		if _, err := c.Do(ctx, call); err != nil {
+			t.Fatalf("ask: %v", err)
+		}
+	}
+	if got, want := all.Entries()[0].ResponseBody, "alice, [hidden], [hidden]"; got != want {
+		t.Errorf("got body  %s\nwant body %s", got, want)
+	}
+	const text, want = "alice of pa55%2Fword and t0ken-b goes to %2Fcheck%3Fkey%3D5ecret7", "alice of [hidden] and [hidden] goes to %2Fcheck%3Fkey%3D[hidden]"
+	if got := all.Redact(text); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
 	"usher/backends/backendtest"
+	"usher/backends/setting"
 )
 
 // checkSettings returns a settings file with these backends, and one route whose backend is "portal".
@@ -185,6 +187,42 @@ func TestCheck_CompositeBackend_ShowsEveryCall(t *testing.T) {
 	}
 	if strings.Contains(out, "the operator's own") {
 		t.Errorf("the report shows a secret:\n%s", out)
+	}
+}
+
+// TestCheck_AnswerWithSecrets_Hidden has a middleware answer with what it was sent: a secret of the address, and a viewer's password.
+func TestCheck_AnswerWithSecrets_Hidden(t *testing.T) {
+	m := middleware(t)
+	settings := strings.Replace(checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check?key=5ecret7")),
+		"backend: portal", "backend: portal, credential_headers: [ Authorization ]", 1)
+	for name, answer := range map[string]http.HandlerFunc{
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			_, password, _ := r.BasicAuth()
+			w.Header().Set("Location", "https://login.example/?return="+url.QueryEscape(r.URL.RequestURI())+"&password="+password)
+			w.WriteHeader(http.StatusFound)
+		},
+		"a user": func(w http.ResponseWriter, r *http.Request) {
+			_, password, _ := r.BasicAuth()
+			w.Header().Set("X-Session-Name", "alice:"+password)
+			w.Header().Set("X-Userid", r.URL.Query().Get("key"))
+		},
+		"a challenge": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Www-Authenticate", fmt.Sprintf("Basic realm=%q", r.URL.RequestURI()+r.Header.Get("Authorization")))
+			w.WriteHeader(http.StatusUnauthorized)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) { answer(w, r) })
+			for _, form := range []string{"--json=false", "--json"} {
+				_, out, errs := usher("check", "--config", writeFile(t, settings), form, "--url", "http://alice:pa55word@tv.example/play/a001/index.m3u8")
+				basic := basicAuthorization(url.UserPassword("alice", "pa55word"))
+				for _, secret := range []string{"5ecret7", "pa55word", strings.TrimPrefix(basic, "Basic ")} {
+					if strings.Contains(out+errs, secret) || strings.Count(out, setting.Hidden) < 4 {
+						t.Errorf("%s: it shows %s:\n%s%s", form, secret, out, errs)
+					}
+				}
+			}
+		})
 	}
 }
 
