@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"usher/backends"
+	"usher/backends/setting"
 	"usher/gateway/edge"
 )
 
@@ -28,6 +29,20 @@ func credentialsOf(t *target, req *Request, query, ticketParameter string) backe
 		}
 	}
 	return c
+}
+
+// Passes reports whether a backend gets the field of a viewer's request.
+func (r RouteConfig) Passes(f setting.ViewerField, ticketParameter string) bool {
+	if f.Header != "" {
+		return r.PassesHeader(f.Header)
+	}
+	names := []string{f.Parameter}
+	if f.IsAnyCase {
+		names = slices.Concat(names, r.Credentials, strings.FieldsFunc(r.viewerPath(), func(c rune) bool { return c == '{' || c == '}' }))
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		return strings.EqualFold(name, f.Parameter) && r.PassesParameter(name, ticketParameter)
+	})
 }
 
 // PassesParameter reports whether a backend gets the query parameter of that name, which the path may hold instead. The other name is

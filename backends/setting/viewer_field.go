@@ -6,6 +6,8 @@ type ViewerField struct {
 	Setting string
 	// Parameter or Header is the field's name. The other one is empty.
 	Parameter, Header string
+	// IsAnyCase reports that the parameter is read in any case, as a header field always is.
+	IsAnyCase bool
 	// IsCredential reports that the backend allows no viewer who shows none of its fields of this sort.
 	IsCredential bool
 	// IsRequired reports that the setting has no effect where no viewer's field reaches the backend.

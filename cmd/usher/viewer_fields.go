@@ -101,10 +101,7 @@ func (s *settings) validateReached(name string, f setting.ViewerField) error {
 
 // passes reports whether a route passes the field on to its backend.
 func (s *settings) passes(r gateway.RouteConfig, f setting.ViewerField) bool {
-	if f.Header != "" {
-		return r.PassesHeader(f.Header)
-	}
-	return r.PassesParameter(f.Parameter, s.Gateway.Tickets.Parameter)
+	return r.Passes(f, s.Gateway.Tickets.Parameter)
 }
 
 // routesOf returns the indices of the routes whose backend is the named one, or has it as a member.
