@@ -91,6 +91,10 @@ sed -i 's|file:ticket.key|file:${CREDENTIALS_DIRECTORY}/ticket.key|' /etc/usher/
 systemctl daemon-reload
 systemctl restart usher.service
 await 80 '/play/a001/index.m3u8?token=bob' 200
+id=$(systemctl show --property=MainPID --value usher.service)
+dpkg -i --force-confold /check/usher.deb
+await 80 '/play/a001/index.m3u8?token=bob' 200
+[[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 rm -r /etc/systemd/system/usher.service.d
 cp /check/usher.yaml /etc/usher/usher.yaml
 systemctl daemon-reload
@@ -114,6 +118,15 @@ await 80 '/play/a001/index.m3u8?token=bob' 200
 await 80 '/play/a001/index.m3u8?token=alice' 403 # the ban is in the state folder
 [[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 [[ $(cat /etc/usher/*.key /etc/usher/admin.token) == "$before" ]] || fail 'the upgrade changed the secrets'
+
+step 'upgrade to a program that refuses the settings'
+id=$(systemctl show --property=MainPID --value usher.service)
+printf 'renamed_since: 1\n' >>/etc/usher/usher.yaml
+dpkg -i --force-confold /check/usher.deb 2>/check/upgrade.log || fail 'the upgrade'
+grep -q 'renamed_since' /check/upgrade.log && grep -q 'systemctl restart usher' /check/upgrade.log || fail "it says: $(cat /check/upgrade.log)"
+await 80 '/play/a001/index.m3u8?token=bob' 200
+[[ $(systemctl show --property=MainPID --value usher.service) == "$id" ]] || fail 'the upgrade restarted the node'
+cp /check/usher.yaml /etc/usher/usher.yaml
 
 step 'restarts with the socket, under load'
 sed -i 's/readiness_delay: 0s/readiness_delay: 1s/' /etc/usher/usher.yaml
