@@ -41,7 +41,9 @@ func (r RouteConfig) Passes(f setting.ViewerField, ticketParameter string) bool 
 		names = slices.Concat(names, r.Credentials, strings.FieldsFunc(r.viewerPath(), func(c rune) bool { return c == '{' || c == '}' }))
 	}
 	return slices.ContainsFunc(names, func(name string) bool {
-		return strings.EqualFold(name, f.Parameter) && r.PassesParameter(name, ticketParameter)
+		isDropped := f.IsNumber && isCacheBuster(name, "1") &&
+			!slices.Contains(slices.Concat(r.Credentials, r.Required), name) && !strings.Contains(r.viewerPath(), "{"+name+"}")
+		return !isDropped && strings.EqualFold(name, f.Parameter) && r.PassesParameter(name, ticketParameter)
 	})
 }
 

@@ -31,5 +31,5 @@ func (c Config) ViewerFields() []setting.ViewerField {
 	if c.AutoToken {
 		return nil
 	}
-	return []setting.ViewerField{{Setting: "auto_token", Parameter: "token", IsCredential: true}}
+	return []setting.ViewerField{{Setting: "auto_token", Parameter: "token", Credential: "token"}}
 }

@@ -87,6 +87,9 @@ func (c Config) Validate() error {
 	if strings.ContainsFunc(c.Header, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
 		errs = append(errs, fmt.Errorf("header: %q is not a header name", c.Header))
 	}
+	if setting.IsReplacedHeader(c.Header) {
+		errs = append(errs, fmt.Errorf("header: %q never reaches a backend as the viewer sent it; want a field that only viewers send", c.Header))
+	}
 	if c.ClockSkew < 0 {
 		errs = append(errs, fmt.Errorf("clock_skew: %s must not be below 0", c.ClockSkew))
 	}
@@ -103,10 +106,10 @@ func (c Config) Validate() error {
 func (c Config) ViewerFields() []setting.ViewerField {
 	var fields []setting.ViewerField
 	if c.Parameter != "" {
-		fields = append(fields, setting.ViewerField{Setting: "parameter", Parameter: c.Parameter, IsCredential: true})
+		fields = append(fields, setting.ViewerField{Setting: "parameter", Parameter: c.Parameter, Credential: "parameter"})
 	}
-	if c.Header != "" {
-		fields = append(fields, setting.ViewerField{Setting: "header", Header: c.Header, IsCredential: true, IsRequired: true})
+	if c.Header != "" && !setting.IsReplacedHeader(c.Header) {
+		fields = append(fields, setting.ViewerField{Setting: "header", Header: c.Header, Credential: "header", IsRequired: true})
 	}
 	return fields
 }

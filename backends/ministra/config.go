@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 // checkPath is the path of the portal's check of temporary links, below its address.
@@ -30,6 +31,15 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error { return c.withEndpoint().Validate() }
+
+// ViewerFields returns what the portal's script reads of a viewer's request. One of the operator's own reads what it likes.
+func (c Config) ViewerFields() []setting.ViewerField {
+	place, _, _ := strings.Cut(endpoint(c.HTTP.Address), "?")
+	if path.Base(place) != path.Base(checkPath) {
+		return nil
+	}
+	return []setting.ViewerField{{Setting: "kind", Parameter: "token", Credential: "token"}}
+}
 
 // Warnings says what allowed settings cost, beside those of every HTTP backend.
 func (c Config) Warnings() error {

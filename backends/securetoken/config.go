@@ -73,7 +73,7 @@ func (c Config) Validate() error {
 
 // ViewerFields returns what the settings read of a viewer's request.
 func (c Config) ViewerFields() []setting.ViewerField {
-	fields := []setting.ViewerField{{Setting: "parameter", Parameter: c.Parameter, IsCredential: true}}
+	fields := []setting.ViewerField{{Setting: "parameter", Parameter: c.Parameter, Credential: "token"}}
 	if c.UserParameter != "" {
 		fields = append(fields, setting.ViewerField{Setting: "user_parameter", Parameter: c.UserParameter, IsRequired: true})
 	}

@@ -54,6 +54,11 @@ func IsReservedHeader(name string) bool {
 	return IsConnectionHeader(name) || slices.Contains([]string{"forwarded", "traceparent", "tracestate", "baggage", "accept-encoding"}, name)
 }
 
+// IsReplacedHeader reports whether no backend gets a header field as a viewer sent it: Usher or the connection sets it.
+func IsReplacedHeader(name string) bool {
+	return IsConnectionHeader(name) || strings.EqualFold(name, "User-Agent")
+}
+
 // IsConnectionHeader reports whether a header field belongs to one connection, or is one that an HTTP client writes itself.
 func IsConnectionHeader(name string) bool {
 	return slices.Contains([]string{

@@ -8,8 +8,11 @@ type ViewerField struct {
 	Parameter, Header string
 	// IsAnyCase reports that the parameter is read in any case, as a header field always is.
 	IsAnyCase bool
-	// IsCredential reports that the backend allows no viewer who shows none of its fields of this sort.
-	IsCredential bool
+	// IsNumber reports that the parameter's value is one, as that of a parameter is that only defeats caches.
+	IsNumber bool
+	// Credential names the credential of which the field is a part; empty: of none. A backend that has some allows no viewer who shows
+	// none of them whole.
+	Credential string
 	// IsRequired reports that the setting has no effect where no viewer's field reaches the backend.
 	IsRequired bool
 }

@@ -52,8 +52,8 @@ func (c Config) Validate() error {
 // ViewerFields returns what the settings read of a viewer's request. Without either nobody is allowed.
 func (c Config) ViewerFields() []setting.ViewerField {
 	return []setting.ViewerField{
-		{Setting: "md5_parameter", Parameter: c.MD5Parameter, IsAnyCase: true, IsCredential: true, IsRequired: true},
-		{Setting: "expires_parameter", Parameter: c.ExpiresParameter, IsAnyCase: true, IsCredential: true, IsRequired: true},
+		{Setting: "md5_parameter", Parameter: c.MD5Parameter, IsAnyCase: true, Credential: "link"},
+		{Setting: "expires_parameter", Parameter: c.ExpiresParameter, IsAnyCase: true, IsNumber: true, Credential: "link"},
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 // checkPath is the path of the middleware's token check, below its address. checkPathSuffix ends every variant of it.
@@ -48,6 +49,11 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ViewerFields returns what the middleware reads of a viewer's request.
+func (c Config) ViewerFields() []setting.ViewerField {
+	return []setting.ViewerField{{Setting: "kind", Parameter: "token", Credential: "token"}}
 }
 
 // withEndpoint returns the HTTP config with the complete address of the check.

@@ -75,27 +75,30 @@ func (c Config) Validate() error {
 	return errors.Join(append(errs, c.validateParameters())...)
 }
 
-// ViewerFields returns what the settings read of a viewer's request. Authorization is read without a realm, too, but nobody is asked
-// for it.
+// ViewerFields returns what is read of a viewer's request. Authorization is read without a realm, too, but nobody is asked for it.
 func (c Config) ViewerFields() []setting.ViewerField {
-	fields := []setting.ViewerField{{Setting: "realm", Header: "Authorization", IsCredential: true, IsRequired: c.Realm != ""}}
+	header := setting.ViewerField{Setting: "kind", Header: "Authorization", Credential: "header"}
+	if c.Realm != "" {
+		header.Setting, header.IsRequired = "realm", true
+	}
+	fields := []setting.ViewerField{header}
 	for _, p := range c.parameters() {
 		if p.name != "" {
-			fields = append(fields, setting.ViewerField{Setting: p.key, Parameter: p.name, IsCredential: true})
+			fields = append(fields, setting.ViewerField{Setting: p.key, Parameter: p.name, Credential: p.credential})
 		}
 	}
 	return fields
 }
 
-// parameter is a query parameter with the key of its setting.
-type parameter struct{ key, name string }
+// parameter is a query parameter with the key of its setting, and the credential of which it is a part.
+type parameter struct{ key, name, credential string }
 
 func (c Config) parameters() []parameter {
 	return []parameter{
-		{"auth_parameter", c.AuthParameter},
-		{"token_parameter", c.TokenParameter},
-		{"user_parameter", c.UserParameter},
-		{"password_parameter", c.PasswordParameter},
+		{"auth_parameter", c.AuthParameter, "auth"},
+		{"token_parameter", c.TokenParameter, "token"},
+		{"user_parameter", c.UserParameter, "login"},
+		{"password_parameter", c.PasswordParameter, "login"},
 	}
 }
 

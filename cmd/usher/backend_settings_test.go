@@ -116,11 +116,16 @@ func TestSettings_ValidateTokenPolicies(t *testing.T) {
 	t.Parallel()
 	const remote, says = `kind: httprequest, address: "http://127.0.0.1:9/", on_expired_token: deny`, `backends.portal.on_expired_token: deny has no effect, as token_life`
 	for name, test := range map[string]struct{ backends, says string }{
-		"tokens that last":            {"portal: { " + remote + " }", says + " is 0s"},
-		"tokens that expire":          {"portal: { " + remote + ", token_life: 1h }", ""},
-		"tokens of the kind's own":    {`portal: { kind: ministra, address: "http://127.0.0.1:9/", on_expired_token: deny }`, ""},
-		"the default":                 {`portal: { kind: httprequest, address: "http://127.0.0.1:9/", on_expired_token: keep }`, ""},
-		"members' tokens that last":   {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: iprules, rules: [ allow all ] }", says + " of its members is 0s"},
+		"tokens that last":          {"portal: { " + remote + " }", says + " is 0s, for ever; want a token_life, or no on_expired_token"},
+		"tokens that expire":        {"portal: { " + remote + ", token_life: 1h }", ""},
+		"tokens of the kind's own":  {`portal: { kind: ministra, address: "http://127.0.0.1:9/", on_expired_token: deny }`, ""},
+		"the default":               {`portal: { kind: httprequest, address: "http://127.0.0.1:9/", on_expired_token: keep }`, ""},
+		"members' tokens that last": {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: iprules, rules: [ allow all ] }", says + " of its members is 0s, for ever; want no on_expired_token, as none of them has that setting"},
+		"a member's tokens that last": {
+			"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: any, backends: [ b, c ] }\n  b: { kind: iprules, rules: [ allow all ] }\n" +
+				`  c: { kind: httprequest, address: "http://127.0.0.1:9/" }`,
+			says + " of its members is 0s, for ever; want a token_life, or no on_expired_token",
+		},
 		"members' tokens that expire": {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: smarty, address: \"http://127.0.0.1:9/\" }", ""},
 		"a member of itself":          {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: any, backends: [ portal ] }", "has it as a member"},
 	} {

@@ -165,18 +165,32 @@ func (s *settings) validateMembers() error {
 func (s *settings) validateTokenPolicies() error {
 	var errs []error
 	for _, name := range s.backendNames() {
-		b, whose := s.Backends[name], ""
+		b, whose, wanted := s.Backends[name], "", "a token_life, or no on_expired_token"
 		policy := b.rules().ExpiredToken
 		if policy == 0 || s.tokenTTL(name) > 0 {
 			continue
 		}
 		if b.members() != nil {
 			whose = " of its members"
+			if !s.callsRemote(name) {
+				wanted = "no on_expired_token, as none of them has that setting"
+			}
 		}
 		errs = append(errs, fmt.Errorf("backends.%s.on_expired_token: %s has no effect, as token_life%s is 0s, for ever; "+
-			"want a token_life, or no on_expired_token", name, policy, whose))
+			"want %s", name, policy, whose, wanted))
 	}
 	return errors.Join(errs...)
+}
+
+// callsRemote reports whether a member of the backend, at any depth, has the settings of one that is called over a network.
+func (s *settings) callsRemote(name string) bool {
+	return slices.ContainsFunc(s.backendNames(), func(other string) bool {
+		if other == name || !s.reaches(name, other, len(s.Backends)) {
+			return false
+		}
+		_, isRemote := s.Backends[other].Settings.common().(remoteSettings)
+		return isRemote
+	})
 }
 
 // validateCompositeDeadline finds an answer_deadline that ends while a member still decides by itself.

@@ -63,30 +63,70 @@ func (s *settings) readsHeader(route int, name string) bool {
 // validateCredentials finds routes that pass none of its credentials on to a backend. Beside other members of a composite it is enough
 // that one route does.
 func (s *settings) validateCredentials(name string, fields []setting.ViewerField) error {
-	credentials := slices.DeleteFunc(slices.Clone(fields), func(f setting.ViewerField) bool { return !f.IsCredential })
+	credentials := credentialsOf(fields)
 	if len(credentials) == 0 {
 		return nil
-	}
-	wanted := make([]string, len(credentials))
-	for i, f := range credentials {
-		wanted[i] = fmt.Sprintf("%s, as backends.%s.%s says", f, name, f.Setting)
 	}
 	var errs []error
 	users := s.routesOf(name)
 	isPassed := func(i int) bool {
-		return slices.ContainsFunc(credentials, func(f setting.ViewerField) bool { return s.passes(s.Gateway.Routes[i], f) })
+		return slices.ContainsFunc(credentials, func(all []setting.ViewerField) bool {
+			return !slices.ContainsFunc(all, func(f setting.ViewerField) bool { return !s.passes(s.Gateway.Routes[i], f) })
+		})
 	}
 	for _, i := range users {
 		if key := backendKey(s.Gateway.Routes[i], name); key != "" && !isPassed(i) {
 			errs = append(errs, fmt.Errorf("routes[%d].%s: %q allows nobody here, as the route passes no credentials on to it; want %s",
-				i, key, name, strings.Join(wanted, ", or ")))
+				i, key, name, s.wantedCredentials(name, credentials, []int{i})))
 		}
 	}
 	if len(errs) == 0 && len(users) > 0 && !slices.ContainsFunc(users, isPassed) {
 		errs = append(errs, fmt.Errorf("backends.%s: allows nobody, as no route that uses it passes credentials on to it, not %s; want %s",
-			name, routeList(users), strings.Join(wanted, ", or ")))
+			name, routeList(users), s.wantedCredentials(name, credentials, users)))
 	}
 	return errors.Join(errs...)
+}
+
+// credentialsOf returns the fields of each credential, in the order of the first ones.
+func credentialsOf(fields []setting.ViewerField) (all [][]setting.ViewerField) {
+	for _, f := range fields {
+		if f.Credential == "" {
+			continue
+		}
+		i := slices.IndexFunc(all, func(other []setting.ViewerField) bool { return other[0].Credential == f.Credential })
+		if i < 0 {
+			i, all = len(all), append(all, nil)
+		}
+		all[i] = append(all[i], f)
+	}
+	return all
+}
+
+// wantedCredentials says which of the credentials one of the routes may pass on, and where they name them.
+func (s *settings) wantedCredentials(name string, credentials [][]setting.ViewerField, routes []int) string {
+	var wanted []string
+	for _, all := range credentials {
+		parts, canPass := make([]string, len(all)), true
+		for i, f := range all {
+			parts[i] = fmt.Sprintf("%s, as backends.%s.%s says", f, name, f.Setting)
+			canPass = canPass && s.canPass(routes, f)
+		}
+		if canPass {
+			wanted = append(wanted, strings.Join(parts, ", and "))
+		}
+	}
+	if len(wanted) == 0 {
+		return "another backend, as this edge passes no header fields on"
+	}
+	return strings.Join(wanted, ", or ")
+}
+
+// canPass reports whether one of the routes may name the field. Edges that keep sessions themselves pass no header fields on.
+func (s *settings) canPass(routes []int, f setting.ViewerField) bool {
+	return f.Header == "" || slices.ContainsFunc(routes, func(i int) bool {
+		e := s.Gateway.Routes[i].Edge
+		return e == nil || !e.Dialect.KeepsSessions()
+	})
 }
 
 // validateReached finds a field that no route passes on to the backend whose setting names it.
@@ -95,8 +135,12 @@ func (s *settings) validateReached(name string, f setting.ViewerField) error {
 	if len(users) == 0 || slices.ContainsFunc(users, func(i int) bool { return s.passes(s.Gateway.Routes[i], f) }) {
 		return nil
 	}
+	wanted := f.String()
+	if !s.canPass(users, f) {
+		wanted = "no " + f.Setting + ", as these edges pass no header fields on"
+	}
 	return fmt.Errorf("backends.%s.%s: has no effect, as no route that uses it passes %s%s on to it, not %s; want %s",
-		name, f.Setting, f.Parameter, f.Header, routeList(users), f)
+		name, f.Setting, f.Parameter, f.Header, routeList(users), wanted)
 }
 
 // passes reports whether a route passes the field on to its backend.
