@@ -21,8 +21,9 @@
 // this process), any (asks other backends). Then:
 //
 //  1. backends/<kind>/doc.go says what the product's contract is, what is uncertain, what is refused.
-//  2. backends/<kind>/config.go has Config with yaml tags, DefaultConfig and Validate (all errors at once, each beginning
-//     with its key). A kind over HTTP embeds httpbackend.Config inline.
+//  2. backends/<kind>/config.go has Config with yaml tags, DefaultConfig, Validate (all errors at once, each beginning
+//     with its key) and ViewerFields (what the kind reads of a viewer's request; nil: a middleware may read any of it). A kind over
+//     HTTP embeds httpbackend.Config inline. cmd/usher/viewer_fields_test.go has a case for a route that passes none of the fields on.
 //  3. backends/<kind>/backend.go has Backend, which implements [Backend], and New. A kind over HTTP embeds
 //     *httpbackend.Client, whose methods the registry of kinds wants too; Check builds an httpbackend.Call. The example
 //     of package httpbackend is a whole adapter.
@@ -34,5 +35,6 @@
 //     backends in deploy/usher.yaml list the kind.
 //
 // These tests cover the new kind without a change: cmd/usher's pages test (the page exists, parses, names every key, and
-// shows the true defaults) and its import test (an adapter imports this package and httpbackend, and no other adapter).
+// shows the true defaults) and its import test (an adapter imports this package and httpbackend, and no other adapter). A kind without
+// ViewerFields does not compile in cmd/usher/kinds.go.
 package backends

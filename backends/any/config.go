@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"usher/backends/setting"
 )
 
 // Config is the composite backend's own keys.
@@ -14,6 +16,9 @@ type Config struct {
 
 // DefaultConfig has no members: only the operator knows which backends exist.
 func DefaultConfig() Config { return Config{} }
+
+// ViewerFields returns none of a viewer's request. Its members read it.
+func (c Config) ViewerFields() []setting.ViewerField { return nil }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"usher/backends/setting"
 )
 
 // Config is an iprules backend's own keys.
@@ -17,6 +19,9 @@ type Config struct {
 
 // DefaultConfig has no rules and passes every viewer.
 func DefaultConfig() Config { return Config{} }
+
+// ViewerFields returns none of a viewer's request. The address is no field of it.
+func (c Config) ViewerFields() []setting.ViewerField { return nil }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {

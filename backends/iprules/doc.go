@@ -10,7 +10,8 @@
 // IPv4 and IPv6, with or without a prefix length). Astra's IP list has addresses and IPv4 networks without actions.
 //
 // Invariants:
-//   - The order of the rules decides, not how narrow their networks are. A rule that an earlier one keeps from ever deciding is a warning.
+//   - The order of the rules decides, not how narrow their networks are. A rule that an earlier one with
+//     another action keeps from ever deciding is a warning.
 //   - An IPv4-mapped IPv6 address is the IPv4 address; zones are ignored.
 //   - A viewer whose address is unknown matches only a rule for all.
 //

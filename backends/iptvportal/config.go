@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"usher/backends/httpbackend"
+	"usher/backends/setting"
 )
 
 // The paths of a portal's checks for Astra and for Flussonic, below its address.
@@ -27,6 +28,9 @@ func DefaultConfig() Config { return Config{HTTP: httpbackend.DefaultConfig()} }
 
 // SetPreset sets the preset, and the defaults that depend on it.
 func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
+
+// ViewerFields returns none of a viewer's request. What the token is called is not public.
+func (c Config) ViewerFields() []setting.ViewerField { return nil }
 
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {

@@ -12,7 +12,8 @@
 //   - A request is served by one generation, so it sees the old settings or the new ones.
 //   - All settings are applied or none is, and every problem is reported with its place.
 //   - What is made of settings that are the same is not made anew: a breaker, its windows, alarms and connections live on.
-//   - Each setting is reloaded or in restartSettings. The name of a route is reloaded with a route, and refused if it alone has changed.
+//   - Each setting is reloaded or in restartSettings. The name of a route is reloaded with one that comes or goes. Another name
+//     for one that keeps its paths and hosts is refused, whatever else has changed.
 //
 // Decided: a generation ends after the one before it, because they share what has not changed. Its backends do not wait for a response
 // longer than drain.timeout: one without an end would have removed backends asked for ever. The file is polled by what it says, with

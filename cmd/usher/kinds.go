@@ -79,7 +79,7 @@ func kinds() map[string]kind {
 
 // newKind returns the kind with the settings that it has in common with others, its own, and its constructor, which wants a
 // part of what there is.
-func newKind[S commonSettings, C, P any, B backends.Backend](
+func newKind[S commonSettings, C ownSettings, P any, B backends.Backend](
 	common S, own func() C, build func(string, C, P) (B, error), part func(kindDeps) P,
 ) kind {
 	return kind{
@@ -188,7 +188,7 @@ type kindSettings interface {
 }
 
 // settingsOf are the settings of a kind: those that it has in common with others, and its own.
-type settingsOf[S commonSettings, C any] struct {
+type settingsOf[S commonSettings, C ownSettings] struct {
 	Kind   string `yaml:"kind"`
 	Common S      `yaml:",inline"`
 	Own    C      `yaml:",inline"`
@@ -197,11 +197,12 @@ type settingsOf[S commonSettings, C any] struct {
 func (s *settingsOf[S, C]) kind() string           { return s.Kind }
 func (s *settingsOf[S, C]) common() commonSettings { return s.Common }
 
-func (s *settingsOf[S, C]) viewerFields() []setting.ViewerField {
-	if reader, ok := any(s.Own).(interface{ ViewerFields() []setting.ViewerField }); ok {
-		return reader.ViewerFields()
-	}
-	return nil
+func (s *settingsOf[S, C]) viewerFields() []setting.ViewerField { return s.Own.ViewerFields() }
+
+// ownSettings are those of one kind.
+type ownSettings interface {
+	// ViewerFields returns what the kind reads of a viewer's request, and must reach it.
+	ViewerFields() []setting.ViewerField
 }
 
 // commonSettings are those that kinds have in common.
