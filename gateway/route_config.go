@@ -189,7 +189,7 @@ func (r RouteConfig) validateHeaders(key string) error {
 		switch {
 		case !httpguts.ValidHeaderFieldName(name):
 			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q is no name of a header field", key, i, name))
-		case setting.IsConnectionHeader(name), strings.EqualFold(name, "User-Agent"):
+		case setting.IsReplacedHeader(name):
 			errs = append(errs, fmt.Errorf("%s.credential_headers[%d]: %q never reaches a backend as the viewer sent it: Usher or the connection sets it; "+
 				"want a field that only viewers send", key, i, name))
 		}
