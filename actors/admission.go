@@ -90,7 +90,7 @@ func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r se
 		return o.spawn(b, r, a)
 	})
 	if isNew {
-		o.actors.sendReplaced(old)
+		o.actors.sendReplaced(old) //nolint:contextcheck // a lease is given back whatever ends
 		o.begin(ctx, s)
 	}
 	return s
