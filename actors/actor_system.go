@@ -307,8 +307,13 @@ func (a *sessionActor) handle(message any) {
 	}
 }
 
-// restart rebuilds the state. A session of which that panics too is dropped, so that its viewer can open it again.
+// restart rebuilds the state. A session of which that panics too is dropped, so that its viewer can open it again, and so is one that is
+// in the table no more: neither its timer nor the registry's end would reach it.
 func (a *sessionActor) restart() {
+	if a.registry.table.find(a.session.id) != a.session {
+		a.giveUp()
+		return
+	}
 	for range maxRestarts + 2 {
 		if !a.panics(func() { a.restore(time.Now()) }) {
 			return

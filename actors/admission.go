@@ -56,7 +56,10 @@ func (o *sessionOpener) findOrCreate(ctx context.Context, b *backendRuntime, r s
 	var overload error // only a request that creates a session counts
 	s, isNew := o.table.findOrAdd(r.Request.Session, func() *Session {
 		var a admitted
-		if a, overload = o.admit(b, &r); overload != nil {
+		if overload = o.admitAnother(); overload == nil {
+			a, overload = o.admit(b, &r)
+		}
+		if overload != nil {
 			return nil
 		}
 		return o.spawn(b, r, a)
@@ -77,16 +80,21 @@ func (o *sessionOpener) begin(ctx context.Context, s *Session) {
 // session goes on.
 func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r session.OpenRequest) *Session {
 	old := o.table.find(r.Request.Session)
-	if old == nil || !r.HasCredentials || !old.isDenialOver() || b.State() == backends.BreakerOpen || !o.life.lock() {
-		return old
+	if old == nil || !r.HasCredentials || !old.isDenialOver() || old.request.Group() != r.Request.Group ||
+		b.State() == backends.BreakerOpen || !o.life.lock() {
+		return old // other credentials beside the ticket are another session's
 	}
 	defer o.life.unlock()
 	s, isNew := o.table.replace(old, func() *Session {
+		denial := old.Decision()
+		if !old.isDenialOver() { // a late answer was faster
+			return nil
+		}
 		a, overload := o.admit(b, &r)
 		if overload != nil {
 			return nil
 		}
-		a.denial = old.Decision()
+		a.denial = denial
 		return o.spawn(b, r, a)
 	})
 	if isNew {
@@ -138,7 +146,15 @@ type admitted struct {
 	denial     *backends.Decision // see session.Origin
 }
 
-// admit refuses a new session beyond the bounds of the node, of the viewer's network and address, or of their ticket. A ticket
+// admitAnother refuses more sessions than the node may have. One that takes another's place is none.
+func (o *sessionOpener) admitAnother() error {
+	if most := o.config.Load().Max; o.table.len() >= most {
+		return backends.NewOverload("sessions.max", most)
+	}
+	return nil
+}
+
+// admit refuses a new session beyond the bounds of the node's rates, of the viewer's network and address, or of their ticket. A ticket
 // passes the rates where it was issued: after a restart all viewers of a node come with one at once, perhaps behind one address.
 func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admitted, err error) {
 	now, config := time.Now(), o.config.Load()
@@ -148,9 +164,6 @@ func (o *sessionOpener) admit(b *backendRuntime, r *session.OpenRequest) (a admi
 		a.isStranger = !o.known.Has(a.key, now)
 	}
 	v.IsStranger = a.isStranger
-	if o.table.len() >= config.Max {
-		return a, backends.NewOverload("sessions.max", config.Max)
-	}
 	if err := o.shed(v.IsStranger); err != nil {
 		return a, err
 	}

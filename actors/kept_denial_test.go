@@ -169,14 +169,19 @@ func TestRegistry_KeptDenial_CutOnce(t *testing.T) {
 	})
 }
 
-// TestRegistry_KeptDenial_WithoutCredentials has a viewer ask on who shows nothing that a backend could be asked about, or whom a bound
-// keeps from opening the session anew. They stay denied.
-func TestRegistry_KeptDenial_WithoutCredentials(t *testing.T) {
+// TestRegistry_KeptDenial_NotOpenedAnew has a viewer ask on who shows nothing that a backend could be asked about, or other credentials
+// beside the session's ticket, or whom a bound keeps from opening the session anew. They stay denied.
+func TestRegistry_KeptDenial_NotOpenedAnew(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		hasCredentials bool
-		max            int
-	}{"a ticket alone": {false, 10}, "a full node": {true, 1}} {
+	for name, edit := range map[string]func(*session.OpenRequest, *Config){
+		"a ticket alone": func(r *session.OpenRequest, _ *Config) {
+			r.HasCredentials, r.Ticket = false, session.Ticket{Opened: time.Now().Add(-time.Minute), KeyID: "a"}
+		},
+		"other credentials beside the ticket": func(r *session.OpenRequest, _ *Config) {
+			r.Request.Group, r.Ticket = idOf(9), session.Ticket{Opened: time.Now().Add(-time.Minute), KeyID: "a"}
+		},
+		"too many denied viewers": func(_ *session.OpenRequest, c *Config) { c.DeniedRate, c.DeniedRatePerNetwork = 1, 1 },
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, func(t *testing.T) {
@@ -184,23 +189,164 @@ func TestRegistry_KeptDenial_WithoutCredentials(t *testing.T) {
 					return deniedDecision(), nil
 				})
 				b.isImpaired.Store(true)
-				n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Max = test.max })
+				n := newNode(b, &fakeCluster{}, nil)
 				defer n.closeAndDrain()
 				n.watch(t, openRequest(1))
 				again := openRequest(1)
-				again.HasCredentials = test.hasCredentials
-				again.Ticket = session.Ticket{Opened: time.Now().Add(-time.Minute), KeyID: "a"}
-				n.keepWatching(t, again, 5*time.Minute, func(d backends.Decision) {
-					if d.Verdict != backends.Denied || d.Source != backends.FromBackend {
+				c := *n.opener.config.Load()
+				edit(&again, &c)
+				n.opener.follow(c)
+				spend := func() {
+					for i := 100; c.DeniedRate == 1 && i < 120; i++ {
+						_, _ = n.Open(t.Context(), openRequest(i))
+					}
+				}
+				for range 5 * 60 {
+					spend()
+					before := b.checks.Load()
+					if d := n.watch(t, again); d.Verdict != backends.Denied || d.Source != backends.FromBackend {
 						t.Fatalf("got %+v, want the denial", d)
 					}
-				})
-				if got := b.checks.Load(); got != 1 {
-					t.Errorf("%d checks, want 1", got)
+					if got := b.checks.Load() - before; got != 0 {
+						t.Fatalf("%d checks", got)
+					}
+					time.Sleep(time.Second)
 				}
 			})
 		})
 	}
+}
+
+// TestRegistry_KeptDenial_OldYes has a viewer denied who watched once, or whom another node admits in an outage of its own. As long as
+// nobody allows them the outage does not let them in.
+func TestRegistry_KeptDenial_OldYes(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isShared, isClosed, isHalfOpen bool
+		source                         backends.Source
+		expires                        time.Duration
+		after                          bool // it is stored after the denial
+	}{
+		"one node, closed":                 {isClosed: true, expires: -time.Minute, source: backends.FromBackend},
+		"one node, closed, half-open":      {isClosed: true, isHalfOpen: true, expires: -time.Minute, source: backends.FromBackend},
+		"one node, not closed":             {expires: -time.Minute, source: backends.FromBackend},
+		"of many, closed":                  {isShared: true, isClosed: true, expires: -time.Minute, source: backends.FromBackend, after: true},
+		"of many, not closed":              {isShared: true, expires: -time.Minute, source: backends.FromBackend, after: true},
+		"of many, another's outage":        {isShared: true, expires: time.Hour, source: backends.FromFailOpen, after: true},
+		"of many, another's ticket":        {isShared: true, expires: time.Hour, source: backends.FromTicket, after: true},
+		"of many, another's half of a yes": {isShared: true, expires: time.Hour, source: backends.FromCached, after: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+					return deniedDecision(), nil
+				})
+				store := &fakeCluster{isShared: test.isShared, leases: map[backends.SessionID]time.Time{}}
+				storeYes := func() {
+					d := allowedDecision()
+					d.Source = test.source
+					store.set(session.Record{
+						ID: idOf(1), Opened: time.Now().Add(-time.Hour), KeyID: "a", Decision: d, Expires: time.Now().Add(test.expires), IsClosed: test.isClosed,
+					})
+				}
+				if !test.after {
+					storeYes()
+				}
+				n := newNode(b, store, nil)
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				if test.after {
+					storeYes()
+				}
+				b.setCheck(breakerOpen)
+				b.isImpaired.Store(true)
+				if test.isHalfOpen {
+					b.health.Store(uint32(backends.BreakerHalfOpen))
+				}
+				n.keepWatching(t, openRequest(1), 2*time.Minute, func(d backends.Decision) {
+					if d.Verdict != backends.Denied {
+						t.Fatalf("got %+v, want denied", d)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestRegistry_KeptDenial_SlowYes has a viewer pay whom the backend allows later than denials are remembered.
+func TestRegistry_KeptDenial_SlowYes(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return deniedDecision(), nil
+		})
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.DenialTTL, s.rules.Timeout = 5*time.Second, 10*time.Second })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		b.isImpaired.Store(true)
+		b.setCheck(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			r.OnSent()
+			time.Sleep(8 * time.Second)
+			return allowedDecision(), nil
+		})
+		n.keepWatching(t, openRequest(1), 20*time.Second, nil)
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed || b.checks.Load() != 2 {
+			t.Errorf("got %+v after %d checks, want allowed by the second one", d, b.checks.Load())
+		}
+	})
+}
+
+// TestRegistry_KeptDenial_FullNode has viewers who are denied fill a node whose breaker is half-open. Their sessions may be replaced.
+func TestRegistry_KeptDenial_FullNode(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return deniedDecision(), nil
+		})
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Config.Max = 1 })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		b.health.Store(uint32(backends.BreakerHalfOpen))
+		b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) { return allowedDecision(), nil })
+		n.keepWatching(t, openRequest(1), time.Minute, nil)
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed || n.Len() != 1 {
+			t.Errorf("got %+v, %d sessions, want the half-open breaker's probe to allow them", d, n.Len())
+		}
+	})
+}
+
+// panicsOnce panics when it is told that a session has ended.
+type panicsOnce struct {
+	noObserver
+
+	isArmed atomic.Bool
+}
+
+func (o *panicsOnce) Decided(_ *backends.Request, _, after *backends.Decision) {
+	if after == nil && o.isArmed.CompareAndSwap(true, false) {
+		panic("once")
+	}
+}
+
+// TestRegistry_KeptDenial_Panic has the actor of a session that was replaced panic as it ends. It ends all the same, or Close would wait.
+func TestRegistry_KeptDenial_Panic(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return deniedDecision(), nil
+		})
+		b.isImpaired.Store(true)
+		o := new(panicsOnce)
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.Observer = o })
+		n.watch(t, openRequest(1))
+		o.isArmed.Store(true)
+		n.keepWatching(t, openRequest(1), time.Minute, nil)
+		if o.isArmed.Load() {
+			t.Error("no session was replaced")
+		}
+		n.closeAndDrain()
+	})
 }
 
 // TestRegistry_KeptDenial_DeniedRate has many denied viewers ask while a part of their backend is down. Each check costs a look-up in the

@@ -144,8 +144,8 @@ func (s step) unanswered(e *BackendAnswered) Action {
 		}
 		return s.retryLater(retryLater, e.Decision.Reason)
 	case deniedChecking:
-		s.phase = deniedRemembered
-		return Action{}
+		s.phase, s.Expires = deniedRemembered, min(s.Expires, s.now+s.denialTTL())
+		return Action{WakeAt: s.at(max(s.Expires, s.now))}
 	case recheckChecking:
 		if s.Expires = s.renewalAt(s.RecheckMin); s.now < s.ValidUntil {
 			s.Expires = min(s.Expires, s.ValidUntil) // the outage policy may have it end then
@@ -177,7 +177,10 @@ func (e WaitExpired) apply(s step) Action {
 	switch {
 	case s.opensDenied():
 		a := s.denyLocally(s.Decision)
-		s.phase = either(isChecking, deniedChecking, deniedRemembered)
+		if isChecking {
+			s.phase = deniedChecking
+			s.Expires = max(s.Expires, s.now+s.LeaseTTL) // no check takes longer
+		}
 		return a
 	case isLooking && e.MayBeBanned:
 		return s.retryLater(retryLater, awaitsBans)

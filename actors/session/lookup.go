@@ -163,6 +163,8 @@ func (s step) adopt(r Record) (a Action, isAdopted bool) {
 		s.Expires = s.endOf(r, s.DenialTTL)
 		s.ValidUntil, a.WakeAt = s.Expires, s.at(s.Expires)
 		return a, true
+	case s.opensDenied() && !s.isValidAnswer(r):
+		return Action{}, false // nobody has allowed them since
 	case r.Decision.Verdict == backends.Allowed && r.Opened.After(r.RevokedBefore):
 		return s.adoptAllowed(r)
 	default:

@@ -256,6 +256,21 @@ func TestStep_Denial(t *testing.T) {
 				{2 * s, &BackendAnswered{Decision: yes()}, allowedFresh, Action{Publish: true, Save: true, WakeAt: in(62 * s)}},
 			},
 		},
+		"while they wait for a check that takes long, none follows it": {
+			start: openingChecking, given: func(s *testSession) { s.Decision, s.policy.LeaseTTL = no(), 40*time.Second },
+			moves: []move{
+				{s, WaitExpired{Fallback: letIn(), IsFailure: true}, deniedChecking, Action{Publish: true, WakeAt: in(16 * s)}},
+				{16 * s, impaired(16 * s), deniedChecking, Action{WakeAt: in(17 * s)}},
+				{20 * s, &BackendAnswered{Decision: PendingDecision(overload())}, deniedRemembered, Action{WakeAt: in(35 * s)}},
+			},
+		},
+		"one whom nobody has allowed since is checked": {
+			start: openingLeasing, given: func(s *testSession) { s.Decision, s.policy.Shared = no(), true },
+			moves: []move{
+				{0, remembered(Record{Opened: t0(), Decision: letIn(), Expires: in(60 * s), Revision: 3}), openingChecking, Action{StartCheck: true}},
+				{s, &BackendAnswered{Decision: PendingDecision(overload())}, deniedRemembered, Action{Publish: true, WakeAt: in(16 * s)}},
+			},
+		},
 		"one whom another node has allowed since is admitted by that": {
 			start: openingLeasing, given: func(s *testSession) { s.Decision, s.policy.Shared = no(), true },
 			moves: []move{

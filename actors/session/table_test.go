@@ -263,7 +263,7 @@ func answerRows() []row {
 		row{story: "an opening without an answer is to be retried", phase: openingChecking, event: unanswered, next: retryLater, want: retry},
 		row{story: "a late opening without an answer keeps its fallback", phase: allowedChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
 		row{story: "a re-check without an answer is made again soon", phase: recheckChecking, event: unanswered, next: allowedFresh, want: Action{WakeAt: in(10 * time.Second)}},
-		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered},
+		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered, want: Action{WakeAt: in(15 * time.Second)}},
 		row{story: "an opening of a denied viewer without an answer leaves them denied", phase: openingChecking, event: unanswered, next: deniedRemembered, given: wasDenied(underLease), want: under(Action{Publish: true, ReleaseLease: true, WakeAt: in(15 * time.Second)})},
 		row{story: "so does the outage policy's answer", phase: openingChecking, event: &BackendAnswered{Decision: refusedByPolicy()}, next: deniedRemembered, given: wasDenied(nil), want: Action{Publish: true, WakeAt: in(15 * time.Second)}},
 		row{story: "a retry without an answer is to be retried again", phase: retryLaterChecking, event: unanswered, next: retryLater, want: retry},
