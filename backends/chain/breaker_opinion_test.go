@@ -163,13 +163,15 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 		isSpent  bool          // that of the last one is not
 		isOne    bool          // all bad tokens are of one address
 		isLast   bool          // which was answered a moment before
+		isTwo    bool          // they are of that and of another address in turn
 		isDown   bool
 	}{
 		"bad tokens of one address, where all are spent":                               {answered: 2, ago: time.Hour, isOne: true},
 		"bad tokens of the address that was answered last, which gave its good one up": {answered: 1, ago: time.Hour, isOne: true, isLast: true},
-		"bad tokens":                 {answered: 1, ago: time.Second, isGood: true},
-		"bad tokens at a quiet hour": {answered: 1, ago: time.Hour, isGood: true},
-		"and the token that was answered last is spent": {answered: 2, ago: time.Hour, isGood: true, isSpent: true},
+		"and of another address of that viewer":                                        {answered: 1, ago: time.Hour, isTwo: true, isLast: true},
+		"bad tokens":                                                                   {answered: 1, ago: time.Second, isGood: true},
+		"bad tokens at a quiet hour":                                                   {answered: 1, ago: time.Hour, isGood: true},
+		"and the token that was answered last is spent":                                {answered: 2, ago: time.Hour, isGood: true, isSpent: true},
 		"the password":                                   {answered: 2, ago: time.Second, isDown: true},
 		"the password at a quiet hour":                   {answered: 2, ago: time.Hour, isDown: true},
 		"the password, where one viewer was answered":    {answered: 1, ago: time.Hour, isDown: true},
@@ -197,8 +199,11 @@ func TestBreaker_PossibleDenials_WantAnOpinion(t *testing.T) {
 				isChanged = true
 				for i := range 20 {
 					r := openingFrom(100 + i)
-					if tt.isOne {
+					switch {
+					case tt.isOne:
 						r = openingFrom(100)
+					case tt.isTwo:
+						r = openingFrom(100 + (i+1)%2)
 					}
 					r.Session[0], r.Query = byte(i+1), "token=evil"
 					_, _ = b.Check(t.Context(), r)

@@ -165,7 +165,7 @@ func (h *callHistory) isWide(failed *recentAddresses, now time.Time) bool {
 }
 
 // takeOpinion returns the answered request to ask again, if a second opinion is wanted and none is in flight. It prefers
-// one of another address than that which failed last. The caller must call endOpinion.
+// one of an address that has not failed since. The caller must call endOpinion.
 func (h *callHistory) takeOpinion(now time.Time) (answered answeredRequest, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -206,20 +206,20 @@ func (h *callHistory) startOpinion(now time.Time) (answered answeredRequest, ok 
 		return answeredRequest{}, false
 	}
 	h.opinionInFlight, h.opinionDecides, h.wantsOpinion = true, h.wantsOpinion, false
-	if h.latest[1].isSet && h.latest[0].address == h.failed[0].address {
+	if h.latest[1].isSet && h.failed.has(h.latest[0].address, h.latest[0].at) {
 		return h.latest[1], true
 	}
 	return h.latest[0], true
 }
 
 // another returns an answered request of another address than that of one whose second opinion may be a denial, to ask that again too. It
-// is none of the address that failed last, which may have been answered only to be refused now. isWide reports whether so many addresses fail that no single viewer can have caused it, possible denials included.
+// is none that has failed since its answer: its viewer may have been answered only to be refused now. isWide reports whether so many addresses fail that no single viewer can have caused it, possible denials included.
 func (h *callHistory) another(than answeredRequest, now time.Time) (answered answeredRequest, isKnown, isWide bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	isWide = h.isWide(&h.failed, now)
 	for _, answered := range h.latest {
-		if answered.isSet && answered.address != than.address && answered.address != h.failed[0].address {
+		if answered.isSet && answered.address != than.address && !h.failed.has(answered.address, answered.at) {
 			return answered, true, isWide
 		}
 	}

@@ -3,7 +3,6 @@ package chain
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -16,7 +15,7 @@ import (
 // before it tries again.
 const possibleDenialMemory = time.Minute
 
-// fewRefused is how many re-checks are allowed, at least, for each session of which a 401 is a denial.
+// fewRefused is how many re-checks are allowed since a running session's first 401, at least, for each that is refused, for it to be a denial.
 const fewRefused = 10
 
 // possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
@@ -37,6 +36,13 @@ type possibleDenial struct {
 	rechecks          recheckCounts
 }
 
+// recheckCounts counts what re-checks have brought: who was allowed, and the 401s, of each session one a minute, as often as a session
+// that goes on being refused is checked.
+type recheckCounts struct{ allowed, refused int }
+
+// refusedInterval is how often a session's 401s count.
+const refusedInterval = time.Minute
+
 // openingKey is who has a session opened.
 type openingKey struct {
 	session backends.SessionID
@@ -53,6 +59,9 @@ type firstPossibleDenial struct {
 	sentAt time.Time
 	// lastSeen is when the last one was answered.
 	lastSeen time.Time
+	// before are the counts when it began, with its own 401s since, of which the last was counted at countedAt.
+	before    recheckCounts
+	countedAt time.Time
 }
 
 // sentCheck is when a check was sent.
@@ -86,21 +95,6 @@ func (l *latestChecks) hasOther(than openingKey, after time.Time) bool {
 		}
 	}
 	return false
-}
-
-// recheckCounts counts what re-checks bring, each half as much a minute later.
-type recheckCounts struct {
-	allowed float64
-	refused float64 // the sessions that get a 401 for the first time
-	since   time.Time
-}
-
-// age halves the counts for each minute that has passed.
-func (c *recheckCounts) age(now time.Time) {
-	passed := now.Sub(c.since)
-	minutes := int(passed / time.Minute)
-	c.allowed, c.refused = math.Ldexp(c.allowed, -minutes), math.Ldexp(c.refused, -minutes)
-	c.since = now.Add(-passed % time.Minute)
 }
 
 // newPossibleDenial returns the rule around next. A viewer who has waited for deadline may have been admitted already, so that
@@ -147,7 +141,6 @@ func (n *possibleDenial) recordAnswer(r *backends.Request, v backends.Verdict, s
 	}
 	n.allowed.add(by, sentAt)
 	if isRunning(r) {
-		n.rechecks.age(time.Now())
 		n.rechecks.allowed++
 	}
 }
@@ -157,15 +150,11 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	by := keyOf(r)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.rechecks.age(now)
 	opening := n.openings[by]
 	switch {
 	case opening == nil || now.Sub(opening.lastSeen) >= possibleDenialMemory:
-		opening = &firstPossibleDenial{sentAt: sentAt}
+		opening = &firstPossibleDenial{sentAt: sentAt, before: n.rechecks}
 		n.remember(by, opening, now)
-		if isRunning(r) {
-			n.rechecks.refused++
-		}
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
 	}
@@ -174,8 +163,20 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	if refusesUsher(status) {
 		proof = &n.allowed
 	}
-	isFew := !isRunning(r) || fewRefused*n.rechecks.refused <= n.rechecks.allowed
-	return isFew && now.Sub(sentAt) < n.deadline && proof.hasOther(by, opening.sentAt)
+	return n.isOneOfFew(r, opening, now) && now.Sub(sentAt) < n.deadline && proof.hasOther(by, opening.sentAt)
+}
+
+// isOneOfFew counts a running session's 401, and reports whether few others got one since its first. n.mu is held.
+func (n *possibleDenial) isOneOfFew(r *backends.Request, opening *firstPossibleDenial, now time.Time) bool {
+	if !isRunning(r) {
+		return true
+	}
+	if now.Sub(opening.countedAt) >= refusedInterval {
+		n.rechecks.refused++
+		opening.before.refused++
+		opening.countedAt = now
+	}
+	return n.rechecks.allowed-opening.before.allowed >= fewRefused*(1+n.rechecks.refused-opening.before.refused)
 }
 
 // remember keeps a session's first 404 if there is room.

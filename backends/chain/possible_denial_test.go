@@ -78,10 +78,10 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"404 is a failure by the settings":    {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
 		"a 401 that may refuse Usher itself":  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
 		"it, and another is denied":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, namedOpening(1, "401"), nil, backends.Pending},
-		"a running session's 401":             {rechecked(2, 10, "200"), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
-		"it, and few others are allowed":      {rechecked(2, 8, "200"), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
-		"it, and others were long ago":        {append(rechecked(2, 10, "200"), pause(time.Hour)), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
-		"it, and others get one too":          {append(rechecked(2, 10, "200"), rechecked(20, 3, "401")...), rechecked(2, 1, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"a running session's 401":             {nil, rechecked(2, 10, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
+		"it, and few others are allowed":      {rechecked(2, 10, "200"), rechecked(2, 9, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"it, and another gets one too":        {nil, append(rechecked(2, 10, "200"), rechecked(20, 1, "401")...), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"it, and another gets one of many":    {nil, append(rechecked(2, 20, "200"), rechecked(40, 1, "401")...), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
 		"a 401 to it, and nobody else asks":   {nil, nil, withQuery(recheckFrom(1), "401"), nil, backends.Pending},
 		"others get 401 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
 		"they may have been admitted already": {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
@@ -112,6 +112,61 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 				}
 				if err == nil && (d.Source != backends.FromBackend || d.Reason != "backend answered "+tt.first.Query+" while other viewers get answers") {
 					t.Errorf("got %+v, want the backend's denial with its reason", d)
+				}
+			})
+		})
+	}
+}
+
+// TestPossibleDenial_TwoPortals has half of an audience always asked of a portal with another password, and then of one subscription that
+// has ended.
+func TestPossibleDenial_TwoPortals(t *testing.T) {
+	t.Parallel()
+	const sessions, validity, retry = 250, 180, 10 // seconds
+	for name, tt := range map[string]struct {
+		isRefused func(session int) bool
+		cut       int
+	}{
+		"another password": {func(session int) bool { return session%2 == 1 }, 0},
+		"one has ended":    {func(session int) bool { return session == 7 }, 1},
+		"five have ended":  {func(session int) bool { return session < 5 }, 5},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				isRefusing := false
+				n := newPossibleDenial(time.Second, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
+					if isRefusing && tt.isRefused(int(r.Session[0])) {
+						return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 401, MayBeDenial: true}
+					}
+					return allow(ctx, r)
+				}))
+				var due [sessions]int
+				for i := range due {
+					due[i] = i * validity / sessions
+				}
+				cut := 0
+				for second := range 30 * 60 {
+					isRefusing = second >= 10*60
+					for i := range due {
+						if due[i] != second {
+							continue
+						}
+						r := recheckFrom(1)
+						r.Session[0] = byte(i)
+						switch d, err := n.Check(t.Context(), r); {
+						case err != nil:
+							due[i] = second + retry
+						case d.Verdict == backends.Denied:
+							cut++
+						default:
+							due[i] = second + validity
+						}
+					}
+					time.Sleep(time.Second)
+				}
+				if cut != tt.cut {
+					t.Errorf("%d sessions are cut, want %d", cut, tt.cut)
 				}
 			})
 		})

@@ -36,6 +36,16 @@ func (r *recentAddresses) since(start time.Time) int {
 	return n
 }
 
+// has reports whether the address did it after that time.
+func (r *recentAddresses) has(address netip.Prefix, start time.Time) bool {
+	for _, s := range r {
+		if s.address == address && s.at.After(start) {
+			return true
+		}
+	}
+	return false
+}
+
 // hasOther reports whether another address did it at or after that time.
 func (r *recentAddresses) hasOther(address netip.Prefix, start time.Time) bool {
 	for _, s := range r {
