@@ -80,14 +80,14 @@ func (o *sessionOpener) begin(ctx context.Context, s *Session) {
 // session goes on.
 func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r session.OpenRequest) *Session {
 	old := o.table.find(r.Request.Session)
-	if old == nil || !r.HasCredentials || !old.isDenialOver() || old.request.Group() != r.Request.Group ||
+	if old == nil || !r.HasCredentials || !old.isKeptDenied() || old.request.Group() != r.Request.Group ||
 		b.State() == backends.BreakerOpen || !o.life.lock() {
 		return old // other credentials beside the ticket are another session's
 	}
 	defer o.life.unlock()
 	s, isNew := o.table.replace(old, func() *Session {
 		denial := old.Decision()
-		if !old.isDenialOver() { // a late answer was faster
+		if !old.isKeptDenied() { // a late answer was faster
 			return nil
 		}
 		a, overload := o.admit(b, &r)
@@ -131,10 +131,10 @@ func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
 	}
 }
 
-// isDenialOver reports whether a backend has denied the viewer, and the time is over for which that is remembered.
-func (s *Session) isDenialOver() bool {
+// isKeptDenied reports whether a backend has denied the viewer, and an outage keeps that.
+func (s *Session) isKeptDenied() bool {
 	d := s.Decision()
-	return d != nil && isRefusedByBackend(d) && !time.Now().Before(s.Expires())
+	return d != nil && isRefusedByBackend(d) && s.expires.Load() == 0
 }
 
 // admitted is how a session came to be opened.

@@ -349,6 +349,27 @@ func TestRegistry_KeptDenial_Panic(t *testing.T) {
 	})
 }
 
+// TestRegistry_KeptDenial_NotInOutage has a denied viewer ask on without pause, and their backend fail before it is known to be down. Once
+// denial_ttl is over they are a new viewer.
+func TestRegistry_KeptDenial_NotInOutage(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, func(context.Context, *backends.Request) (backends.Decision, error) {
+			return deniedDecision(), nil
+		})
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		b.setCheck(breakerOpen)
+		for end := time.Now().Add(2 * DefaultConfig().DenialTTL); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			n.watch(t, openRequest(1))
+		}
+		if d := n.watch(t, openRequest(1)); d.Verdict != backends.Allowed || d.Source != backends.FromFailOpen {
+			t.Errorf("got %+v, want admitted by the outage policy", d)
+		}
+	})
+}
+
 // TestRegistry_KeptDenial_DeniedRate has many denied viewers ask while a part of their backend is down. Each check costs a look-up in the
 // store, where there is one.
 func TestRegistry_KeptDenial_DeniedRate(t *testing.T) {

@@ -60,7 +60,7 @@ func (p phase) hasCheckInFlight() bool {
 type State struct {
 	Flat
 	ID backends.SessionID
-	// Expires is when the decision is to be renewed, or forgotten.
+	// Expires is when the decision is to be renewed, or forgotten. Zero: an outage keeps a denial longer than it would be remembered.
 	Expires time.Duration
 	// Decision is what holds for the viewer.
 	Decision backends.Decision

@@ -37,6 +37,7 @@ func (s step) onDenialTimer(e TimerFired) Action {
 	case s.now < s.Expires:
 		return Action{WakeAt: s.at(s.Expires)}
 	case isAnswer(&s.Decision) && !s.IsRemoved && (e.Breaker != backends.BreakerClosed || e.IsImpaired && s.clock.Sub(e.LastSeen) < s.idleAfter()):
+		s.Expires = 0
 		return Action{WakeAt: s.at(s.now + s.DenialTTL)}
 	case s.WasAllowed:
 		return s.end(closedDenied)
