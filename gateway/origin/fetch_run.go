@@ -53,7 +53,6 @@ func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
 		}
 	}()
 	var lacking []*address // that do not have what the next one may have
-	var media *entry       // of an address that has media in place of a playlist
 	for i, addr := range o.addressesOf(f.key, f.channel) {
 		if i > 0 {
 			o.count.failovers.Add(1)
@@ -64,19 +63,13 @@ func (o *Origin) tryAddresses(f *fetch) (e *entry, err error) {
 			addr.setServing(f.channel)
 			o.avoid(lacking, f.channel)
 		}
-		if errors.Is(err, ErrMedia) {
-			media = e
-		}
-		if isFinal && (media == nil || err == nil) || f.ctx.Err() != nil {
+		if isFinal || f.ctx.Err() != nil {
 			return e, err
 		}
 		if e != nil {
 			lacking = append(lacking, addr)
 		}
 		o.log.Debug("fetch failed", slog.String("address", addr.url.Host), slog.Any("error", err))
-	}
-	if media != nil {
-		return media, ErrMedia
 	}
 	o.count.failures.Add(1)
 	return e, err

@@ -89,9 +89,9 @@ func (e *entry) playlist() (Playlist, error) {
 // refresh joins the fetch of the playlist and waits for its end.
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
-	isPlain := false
-	if r.IsLate && !old.canServeStale(o.cache.now()) {
-		old, isPlain = o.cache.get(k.withoutDirectives()), true
+	isPlain := r.IsLate && !old.canServeStale(o.cache.now())
+	if isPlain {
+		old = o.cache.get(k.withoutDirectives())
 	}
 	switch {
 	case err == nil && e != nil:
@@ -108,6 +108,12 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		plain := *r
 		plain.Directives = ""
 		return o.Playlist(ctx, &plain)
+	case r.MayBeMedia && allowsStale(err, *k) && o.cache.peek(k.ofOtherKind()).hasObject():
+		return Playlist{}, ErrMedia // as it was when it was last fetched
+	case isPlain:
+		if newer := o.cache.get(k.withoutDirectives()); newer.canServeStale(o.cache.now()) {
+			old = newer // stored while this one waited
+		}
 	}
 	if ctx.Err() == nil && o.staleIfError(*k, old, err) {
 		return Playlist{Object: old.object, Stale: true}, nil
@@ -122,13 +128,13 @@ var errTooManyHeld = errors.New("too many reloads are held")
 var errFreshTimeout = errors.New("refresh takes longer than cache.max_wait_for_fresh")
 
 // waitForEnd waits for the end of a fetch. It returns errFreshTimeout once the stale entry is to be served instead. If that is the one without
-// directives, a slow origin is waited for until it expires, because it may be older than what is asked for.
+// directives, a slow origin is waited for until it expires, because it may be older than what is asked for, and not for less than otherwise.
 func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry, isPlain bool) error {
 	var expired <-chan time.Time
 	if now := o.cache.now(); old.canServeStale(now) {
 		limit := o.freshTimeout(f)
 		if isPlain && !o.isUnavailable(f, now) {
-			limit = time.Duration(old.staleUntil.Load() - now)
+			limit = max(limit, time.Duration(old.staleUntil.Load()-now))
 		}
 		timer := time.NewTimer(limit)
 		defer timer.Stop()
@@ -156,7 +162,7 @@ func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	switch {
 	case errors.Is(err, ErrMedia):
 		o.cache.dropNegative(f.key.ofOtherKind(), ErrPlaylist)
-		return negativeEntry(err, a.received, o.config.Cache.NegativeTTL), false, err
+		return negativeEntry(err, a.received, o.config.Cache.NegativeTTL), true, err
 	case err != nil:
 		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}

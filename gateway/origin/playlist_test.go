@@ -431,29 +431,75 @@ func TestPlaylist_MayBeMedia(t *testing.T) {
 	}
 }
 
-// TestPlaylist_MayBeMedia_Fallback has one address send a slate, and another one the playlist, the slate too, or nothing.
-func TestPlaylist_MayBeMedia_Fallback(t *testing.T) {
+// TestPlaylist_MayBeMedia_OriginFails has an origin fail that gave a film for a playlist. What is kept of the film is served.
+func TestPlaylist_MayBeMedia_OriginFails(t *testing.T) {
 	t.Parallel()
-	slate := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "video/mp2t")
-		_, _ = io.WriteString(w, "G@")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		isDown := false
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
+			if isDown {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			w.Header().Set("Content-Type", "video/mp4")
+			w.Header().Set("Cache-Control", "max-age=3600")
+			_, _ = io.WriteString(w, "\x00film")
+		}}), nil, "a")
+		r := &Request{Path: "/ad.mp4", MayBeMedia: true, Inspect: inspectLive}
+		for _, isDown = range []bool{false, true} {
+			if _, err := o.Playlist(t.Context(), r); !errors.Is(err, ErrMedia) {
+				t.Fatalf("down: %t: %v, want media", isDown, err)
+			}
+			if _, body := mustMedia(t, o, Request{Path: "/ad.mp4"}); body != "\x00film" {
+				t.Errorf("down: %t: %q", isDown, body)
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// TestPlaylist_LateReload_CopyExpires has the copy expire that a late reload might get, of an origin that takes a moment, or fails in the end
+// after another request has brought a newer copy.
+func TestPlaylist_LateReload_CopyExpires(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
-		other   http.HandlerFunc
-		isMedia bool
+		age   time.Duration // of the copy when the reload begins
+		delay time.Duration
+		fails bool
+		want  string
 	}{
-		"a playlist":     {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "#EXTM3U\n") }, false},
-		"the slate":      {slate, true},
-		"a failure":      {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, true},
-		"nothing at all": {http.NotFound, true},
+		"the origin takes a moment":         {18*time.Second - 10*time.Millisecond, 100 * time.Millisecond, false, "#EXTM3U\n3"},
+		"it fails, and there is a newer":    {4 * time.Second, 5 * time.Second, true, "#EXTM3U\n2"},
+		"it fails, and there was none then": {30 * time.Second, 5 * time.Second, true, "#EXTM3U\n2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": slate, "b": test.other}), nil, "a", "b")
-				p, err := o.Playlist(t.Context(), &Request{Path: "/live", MayBeMedia: true, Inspect: inspectLive})
-				if errors.Is(err, ErrMedia) != test.isMedia || !test.isMedia && (err != nil || string(p.Body) != "#EXTM3U\n") {
-					t.Errorf("got %+v, %v, want media: %t", p, err, test.isMedia)
+				body := "#EXTM3U\n1"
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.RawQuery == "" {
+						_, _ = io.WriteString(w, body)
+						return
+					}
+					time.Sleep(test.delay)
+					if test.fails {
+						w.WriteHeader(http.StatusBadGateway)
+						return
+					}
+					_, _ = io.WriteString(w, "#EXTM3U\n3")
+				}}), nil, "a")
+				mustPlaylist(t, o, reloadRequest())
+				time.Sleep(test.age)
+				if test.fails {
+					time.AfterFunc(time.Second, func() {
+						body = "#EXTM3U\n2"
+						mustPlaylist(t, o, reloadRequest())
+					})
+				}
+				r := reloadRequest()
+				r.Directives, r.IsLate = "_HLS_msn=1", true
+				if p := mustPlaylist(t, o, r); string(p.Body) != test.want {
+					t.Errorf("got %q, want %q", p.Body, test.want)
 				}
 			})
 		})
