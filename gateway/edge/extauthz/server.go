@@ -10,7 +10,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -134,8 +134,10 @@ func (c checkedConn) RemoteAddr() net.Addr { return c.remote }
 type checkedAddr struct {
 	net.Addr
 
-	conn   *listener.Conn
-	checks atomic.Int64 // in flight
+	conn *listener.Conn
+
+	mu     sync.Mutex // held while a check counts and the connection is marked, so that none in flight is idle
+	checks int        // in flight
 }
 
 // beginCheck has the connection of a check count as busy until end is called.
@@ -148,12 +150,18 @@ func beginCheck(ctx context.Context) (end func()) {
 	if !ok {
 		return func() {}
 	}
-	a.checks.Add(1)
-	a.conn.SetActive()
-	return func() {
-		if a.checks.Add(-1) == 0 {
-			a.conn.SetIdle(time.Now())
-		}
+	a.count(1)
+	return func() { a.count(-1) }
+}
+
+// count counts checks that have begun, or ended.
+func (a *checkedAddr) count(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.checks += n; a.checks > 0 {
+		a.conn.SetActive()
+	} else {
+		a.conn.SetIdle(time.Now())
 	}
 }
 
