@@ -37,7 +37,7 @@ func TestServe_Cached_Allocations(t *testing.T) {
 		"a segment by reference":     {references, reference, http.StatusOK, 0},
 		"a playlist below a ticket":  {playlists, "/~" + ticket + "/play/a001/index.m3u8", http.StatusOK, 0},
 		"a playlist by original URL": {playlists, "/play/a001/index.m3u8?token=123", http.StatusOK, 0},
-		"a forged ticket":            {playlists, "/~" + ticket[:len(ticket)-1] + "A/play/a001/index.m3u8", http.StatusForbidden, 2},
+		"a forged ticket":            {playlists, "/~" + forged(ticket) + "/play/a001/index.m3u8", http.StatusForbidden, 2},
 	} {
 		v := newDirectViewer(test.gateway.Gateway, test.uri)
 		if got := v.do(t); got != test.status {

@@ -131,7 +131,7 @@ func BenchmarkServe_Playlist(b *testing.B) {
 	}{
 		"below a ticket": {"/~" + ticket + "/play/a001/index.m3u8", http.StatusOK},
 		"spliced":        {"/play/a001/index.m3u8?token=123", http.StatusOK},
-		"forged ticket":  {"/~" + ticket[:len(ticket)-1] + "A/play/a001/index.m3u8", http.StatusForbidden},
+		"forged ticket":  {"/~" + forged(ticket) + "/play/a001/index.m3u8", http.StatusForbidden},
 	} {
 		b.Run(name, func(b *testing.B) { newDirectViewer(g.Gateway, test.uri).benchmark(b, test.want) })
 	}

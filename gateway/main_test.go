@@ -461,3 +461,12 @@ func foundTarget(routes []*route, host, path string) (t target, found bool) {
 	found = findTarget(routes, host, path, &t)
 	return t, found
 }
+
+// forged returns a ticket with another character near its end.
+func forged(ticket string) string {
+	at, other := len(ticket)-5, "A"
+	if ticket[at] == 'A' {
+		other = "B"
+	}
+	return ticket[:at] + other + ticket[at+1:]
+}
