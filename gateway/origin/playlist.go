@@ -89,10 +89,7 @@ func (e *entry) playlist() (Playlist, error) {
 // refresh joins the fetch of the playlist and waits for its end.
 func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entry) (Playlist, error) {
 	f, e, err := o.findOrStartFetch(*k, byteRange{}, r) //nolint:contextcheck // a fetch runs on the origin's context
-	isPlain := r.IsLate && !old.canServeStale(o.cache.now())
-	if isPlain {
-		old = o.cache.get(k.withoutDirectives())
-	}
+	old, isPlain := o.plainOf(*k, r, old)
 	switch {
 	case err == nil && e != nil:
 		o.count.hits.add()
@@ -110,15 +107,31 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		return o.Playlist(ctx, &plain)
 	case r.MayBeMedia && allowsStale(err, *k) && o.cache.peek(k.ofOtherKind()).hasObject():
 		return Playlist{}, ErrMedia // as it was when it was last fetched
+	case ctx.Err() != nil:
+		return Playlist{}, err
 	case isPlain:
-		if newer := o.cache.get(k.withoutDirectives()); newer.canServeStale(o.cache.now()) {
-			old = newer // stored while this one waited
-		}
+		old = o.newestPlain(*k, old)
 	}
-	if ctx.Err() == nil && o.staleIfError(*k, old, err) {
+	if o.staleIfError(*k, old, err) {
 		return Playlist{Object: old.object, Stale: true}, nil
 	}
 	return Playlist{}, err
+}
+
+// plainOf returns the copy of the playlist without directives that a late reload may get, and old if it needs none.
+func (o *Origin) plainOf(k cacheKey, r *Request, old *entry) (plain *entry, isPlain bool) {
+	if !r.IsLate || old.canServeStale(o.cache.now()) {
+		return old, false
+	}
+	return o.cache.get(k.withoutDirectives()), true
+}
+
+// newestPlain returns the copy that was stored while a late reload waited, or old.
+func (o *Origin) newestPlain(k cacheKey, old *entry) *entry {
+	if newer := o.cache.get(k.withoutDirectives()); newer.canServeStale(o.cache.now()) {
+		return newer
+	}
+	return old
 }
 
 // errTooManyHeld means that the origin holds as many reloads of a playlist, or for a viewer, as it may.
