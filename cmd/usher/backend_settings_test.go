@@ -127,6 +127,7 @@ func TestSettings_ValidateTokenPolicies(t *testing.T) {
 			says + " of its members is 0s, for ever; want a token_life, or no on_expired_token",
 		},
 		"members' tokens that expire": {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: smarty, address: \"http://127.0.0.1:9/\" }", ""},
+		"a member of an unknown kind": {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: minstra, address: \"http://127.0.0.1:9/\" }", `unknown kind "minstra"`},
 		"a member of itself":          {"portal: { kind: any, backends: [ a ], on_expired_token: deny }\n  a: { kind: any, backends: [ portal ] }", "has it as a member"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +135,9 @@ func TestSettings_ValidateTokenPolicies(t *testing.T) {
 			_, err := config.Parse("usher.yaml", []byte(checkSettings("  "+test.backends+"\n")), defaultSettings(), config.Environment{})
 			if (err == nil) != (test.says == "") || !strings.Contains(fmt.Sprint(err), test.says) {
 				t.Errorf("got %v, want %q", err, test.says)
+			}
+			if strings.Contains(test.says, "unknown kind") && strings.Contains(fmt.Sprint(err), "has no effect") {
+				t.Errorf("got %v; the token_life of an unknown kind is not known", err)
 			}
 		})
 	}

@@ -167,12 +167,12 @@ func (s *settings) validateTokenPolicies() error {
 	for _, name := range s.backendNames() {
 		b, whose, wanted := s.Backends[name], "", "a token_life, or no on_expired_token"
 		policy := b.rules().ExpiredToken
-		if policy == 0 || s.tokenTTL(name) > 0 {
-			continue
+		if policy == 0 || s.tokenTTL(name) > 0 || s.hasMember(name, func(m *backendSettings) bool { return m.Settings == nil }) {
+			continue // of an unknown kind nothing is known
 		}
 		if b.members() != nil {
 			whose = " of its members"
-			if !s.callsRemote(name) {
+			if !s.hasMember(name, (*backendSettings).isRemote) {
 				wanted = "no on_expired_token, as none of them has that setting"
 			}
 		}
@@ -182,14 +182,16 @@ func (s *settings) validateTokenPolicies() error {
 	return errors.Join(errs...)
 }
 
-// callsRemote reports whether a member of the backend, at any depth, has the settings of one that is called over a network.
-func (s *settings) callsRemote(name string) bool {
+// isRemote reports whether the backend has the settings of one that is called over a network.
+func (b *backendSettings) isRemote() bool {
+	_, isRemote := b.Settings.common().(remoteSettings)
+	return isRemote
+}
+
+// hasMember reports whether a member of the backend, at any depth, is one.
+func (s *settings) hasMember(name string, isOne func(*backendSettings) bool) bool {
 	return slices.ContainsFunc(s.backendNames(), func(other string) bool {
-		if other == name || !s.reaches(name, other, len(s.Backends)) {
-			return false
-		}
-		_, isRemote := s.Backends[other].Settings.common().(remoteSettings)
-		return isRemote
+		return other != name && s.reaches(name, other, len(s.Backends)) && isOne(s.Backends[other])
 	})
 }
 
