@@ -50,6 +50,16 @@ func TestRegistry_KeptDenial_PaidSince(t *testing.T) {
 	}
 }
 
+// watchAll has one viewer make a request to each node every second for the given time, and calls each with each decision.
+func watchAll(t *testing.T, nodes []*node, during time.Duration, each func(node int, d backends.Decision)) {
+	t.Helper()
+	for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
+		for i, n := range nodes {
+			each(i, n.watch(t, openRequest(1)))
+		}
+	}
+}
+
 // TestRegistry_KeptDenial_CheckedByOneNode has a denied viewer ask on five nodes while a part of their backend is down. The part that is
 // left denies them too, or is not enough to say: then each node finds that out for itself, as it may be the only one with an outage.
 func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
@@ -72,13 +82,11 @@ func TestRegistry_KeptDenial_CheckedByOneNode(t *testing.T) {
 					nodes = append(nodes, newNode(b, store, nil))
 				}
 				const during = 10 * time.Minute
-				for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
-					for _, n := range nodes {
-						if d := n.watch(t, openRequest(1)); d.Verdict != backends.Denied {
-							t.Fatalf("got %+v, want denied", d)
-						}
+				watchAll(t, nodes, during, func(_ int, d backends.Decision) {
+					if d.Verdict != backends.Denied {
+						t.Fatalf("got %+v, want denied", d)
 					}
-				}
+				})
 				most := int64(during/DefaultConfig().DenialTTL) + 1
 				if isUnanswered {
 					most *= int64(len(nodes))
@@ -115,13 +123,9 @@ func TestRegistry_KeptDenial_OutageOfOneNode(t *testing.T) {
 		inOutage.isImpaired.Store(true)
 		store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}}
 		nodes := []*node{newNode(inOutage, store, nil), newNode(newFakeBackend(backends.PolicyAllow, answer), store, nil)}
-		watch := func(during time.Duration) (last []backends.Decision) {
-			for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
-				last = last[:0]
-				for _, n := range nodes {
-					last = append(last, n.watch(t, openRequest(1)))
-				}
-			}
+		watch := func(during time.Duration) []backends.Decision {
+			last := make([]backends.Decision, len(nodes))
+			watchAll(t, nodes, during, func(node int, d backends.Decision) { last[node] = d })
 			return last
 		}
 		for i, d := range watch(time.Minute) {

@@ -338,7 +338,7 @@ func isRefusedByBackend(d *backends.Decision) bool {
 }
 
 // isSettledBy reports whether a session's decision holds for the request. A session that was admitted by ticket alone is
-// checked once credentials arrive, a denial of credentials may not concern the ticket, and one whose time is over is checked again.
+// checked once credentials arrive, a denial of credentials may not concern the ticket, and a denial whose time is over may be opened anew.
 func (rc *requestContext) isSettledBy(d *backends.Decision, hasCredentials bool) bool {
 	isByTicket := d.Source == backends.FromTicket && hasCredentials
 	return !isByTicket && (!isRefusedByBackend(d) || !rc.hasTicket && rc.now.Before(rc.session.Expires()))

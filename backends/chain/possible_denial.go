@@ -15,7 +15,7 @@ import (
 // before it tries again.
 const possibleDenialMemory = time.Minute
 
-// fewRefused is how many re-checks are allowed since a running session's first 401, at least, for each that is refused, for it to be a denial.
+// fewRefused is how many re-checks must be allowed, after a running session's first 401, for each session that gets one: then it is a denial.
 const fewRefused = 10
 
 // possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
@@ -32,15 +32,15 @@ type possibleDenial struct {
 	mu                sync.Mutex
 	openings          map[openingKey]*firstPossibleDenial
 	sweptAt           time.Time
-	answered, allowed latestChecks
+	answered, allowed latestChecks // those that had an answer, and those that had a yes
 	rechecks          recheckCounts
 }
 
-// recheckCounts counts what re-checks have brought: who was allowed, and the 401s, of each session one a minute, as often as a session
-// that goes on being refused is checked.
+// recheckCounts counts what re-checks have brought: the allowed ones, and the 401s. A refused session is checked far more often than an
+// allowed one, so that of its 401s only one in each refusedInterval counts.
 type recheckCounts struct{ allowed, refused int }
 
-// refusedInterval is how often a session's 401s count.
+// refusedInterval is how often a 401 of the same session counts.
 const refusedInterval = time.Minute
 
 // openingKey is who has a session opened.
@@ -53,13 +53,14 @@ func keyOf(r *backends.Request) openingKey {
 	return openingKey{r.Session, backends.SubscriberPrefix(r.Address)}
 }
 
-// firstPossibleDenial is what is known of a session whose opening check may be denied.
+// firstPossibleDenial is what is known of a session whose check may be denied.
 type firstPossibleDenial struct {
 	// sentAt is when the first check was sent.
 	sentAt time.Time
 	// lastSeen is when the last one was answered.
 	lastSeen time.Time
-	// before are the counts when it began, with its own 401s since, of which the last was counted at countedAt.
+	// before are the counts of when the first check failed. The session's own 401s since are added, so that they do not speak against it. The
+	// last of them was counted at countedAt.
 	before    recheckCounts
 	countedAt time.Time
 }

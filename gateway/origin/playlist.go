@@ -134,7 +134,7 @@ func (o *Origin) newestPlain(k cacheKey, old *entry) *entry {
 	return old
 }
 
-// errTooManyHeld means that the origin holds as many reloads of a playlist, or for a viewer, as it may.
+// errTooManyHeld means that the origin holds as many reloads of a playlist, for a viewer, or for their address, as it may.
 var errTooManyHeld = errors.New("too many reloads are held")
 
 // errFreshTimeout ends the wait of a viewer who can get a stale copy.
@@ -169,7 +169,7 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry, isPlain b
 }
 
 // receivePlaylist reads the whole body. If the body ends early or is no playlist, another address is tried, and what is stored
-// stays. That it is media is kept for as long as a 404, because a server may send a slate in place of a playlist for a moment.
+// stays. If it is media, none is, and that is kept only for as long as a 404: a server may send a slate in place of a playlist for a moment.
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(f, a)
 	switch {
