@@ -18,8 +18,8 @@ func deferDenial(s *Redis, u session.DecisionUpdate, ago time.Duration) {
 	s.deferred.edit(u.Record.ID, func(w *deferredWrite) { w.revokedTicket = &deferredDenial{u, time.Now().Add(-ago)} })
 }
 
-// TestRedis_FlushDeferred_Denial has node a deny a session in an outage of its own, while node b reaches Redis. The denial counts
-// unless b was granted a lease after it, under which the viewer was allowed.
+// TestRedis_FlushDeferred_Denial has node a, which allowed a session an hour ago, deny it in an outage of its own, while node b
+// reaches Redis. The denial counts unless b was granted a lease after it, under which the viewer was allowed.
 func TestRedis_FlushDeferred_Denial(t *testing.T) {
 	t.Parallel()
 	o, later := openedAgo(5), openedAgo(4)
@@ -42,7 +42,7 @@ func TestRedis_FlushDeferred_Denial(t *testing.T) {
 			onOther: func(n storePair, known uint64) {
 				n.save(n.b, session.Record{ID: idOf(1), Revision: n.lease(n.b, 1, known)}, false, session.OutcomeStored)
 			},
-			ago: time.Millisecond, want: backends.Denied, wantRevoked: o,
+			ago: time.Minute, want: backends.Denied, wantRevoked: o,
 		},
 		"the other node failed open": {
 			onOther: func(n storePair, known uint64) {
@@ -84,7 +84,7 @@ func TestRedis_FlushDeferred_Denial(t *testing.T) {
 			a := n.a.(*Redis) //nolint:forcetypeassert // as made above
 			a.stop()          // so that this test alone flushes
 			a.background.Wait()
-			known := n.lease(n.a, 1, 0)
+			known := uint64(time.Now().Add(-time.Hour).UnixMilli()) //nolint:gosec // a time of this century
 			n.save(n.a, withRevision(known, allowedRecord(1, o)), false, session.OutcomeStored)
 			announced := 0
 			a.onDenied = func(context.Context, session.Revocation) { announced++ }
