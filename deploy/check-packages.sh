@@ -229,7 +229,7 @@ check_release() {
 		rm -rf dist && VERSION=1.2.3 COMMIT=0123456789ab SOURCE_DATE_EPOCH=1700000000 ./deploy/package.sh >"$work/sums$i" || return
 		both+=("$work/sums$i")
 	done
-	cmp "${both[@]}" || return
+	cmp "${both[@]}" && cp dist/usher_1.2.3_*.deb "$work/usher.deb" || return
 	precedes_release 1.2.3-rc1 1.2.3 || return
 	deploy/packages/check-signature.sh
 }
@@ -259,8 +259,8 @@ debian_root() {
 
 check_debian() {
 	local base root=$work/debian code
-	[[ -n $(find dist -name 'usher_1.2.3_*.deb' 2>/dev/null) ]] || VERSION=1.2.3 ./deploy/package.sh || return
-	base=$(debian_root) && cp -a "$base" "$root" && mkdir "$root/check" && cp dist/usher_1.2.3_*.deb "$root/check/usher.deb" &&
+	[[ -e $work/usher.deb ]] || { VERSION=1.2.3 ./deploy/package.sh && cp dist/usher_1.2.3_*.deb "$work/usher.deb"; } || return
+	base=$(debian_root) && cp -a "$base" "$root" && mkdir "$root/check" && cp "$work/usher.deb" "$root/check/usher.deb" &&
 		cp deploy/packages/check-installed.sh "$root/check/" &&
 		CGO_ENABLED=0 go build -o "$root/check/stage" ./deploy/stage &&
 		CGO_ENABLED=0 go build -o "$root/check/clients" ./deploy/packages/clients &&

@@ -119,14 +119,52 @@ await 80 '/play/a001/index.m3u8?token=alice' 403 # the ban is in the state folde
 [[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
 [[ $(cat /etc/usher/*.key /etc/usher/admin.token) == "$before" ]] || fail 'the upgrade changed the secrets'
 
+refused_upgrade() {
+	id=$(systemctl show --property=MainPID --value usher.service)
+	printf 'renamed_since: 1\n' >>/etc/usher/usher.yaml
+	dpkg -i --force-confold /check/usher.deb 2>/check/upgrade.log || { cat /check/upgrade.log >&2; fail 'the upgrade'; }
+	cat /check/upgrade.log >&2
+	grep -q 'renamed_since' /check/upgrade.log && grep -q 'systemctl restart usher' /check/upgrade.log || fail 'the upgrade says nothing of it'
+	await 80 '/play/a001/index.m3u8?token=bob' 200
+	[[ $(systemctl show --property=MainPID --value usher.service) == "$id" ]] || fail 'the upgrade restarted the node'
+	cp /check/usher.yaml /etc/usher/usher.yaml
+}
+
+restarted_upgrade() {
+	id=$(systemctl show --property=MainPID --value usher.service)
+	dpkg -i --force-confold /check/usher.deb
+	await 80 '/play/a001/index.m3u8?token=bob' 200
+	[[ $(systemctl show --property=MainPID --value usher.service) != "$id" ]] || fail 'the upgrade did not restart the node'
+}
+
 step 'upgrade to a program that refuses the settings'
-id=$(systemctl show --property=MainPID --value usher.service)
-printf 'renamed_since: 1\n' >>/etc/usher/usher.yaml
-dpkg -i --force-confold /check/usher.deb 2>/check/upgrade.log || fail 'the upgrade'
-grep -q 'renamed_since' /check/upgrade.log && grep -q 'systemctl restart usher' /check/upgrade.log || fail "it says: $(cat /check/upgrade.log)"
+refused_upgrade
+
+step 'upgrade of a node with a folder of its own, which runs nothing else'
+mkdir /etc/systemd/system/usher.service.d
+cat >/etc/systemd/system/usher.service.d/folder.conf <<-'END'
+	[Service]
+	WorkingDirectory=/etc/usher
+	ExecStart=
+	ExecStart=/usr/bin/usher serve --config usher.yaml
+	NoExecPaths=/
+	ExecPaths=/usr/bin/usher
+END
+systemctl daemon-reload
+systemctl restart usher.service
 await 80 '/play/a001/index.m3u8?token=bob' 200
-[[ $(systemctl show --property=MainPID --value usher.service) == "$id" ]] || fail 'the upgrade restarted the node'
-cp /check/usher.yaml /etc/usher/usher.yaml
+restarted_upgrade
+refused_upgrade
+rm -r /etc/systemd/system/usher.service.d
+systemctl daemon-reload
+systemctl restart usher.service
+
+step 'upgrade where the mounts of the node cannot be entered'
+printf '#!/bin/sh\necho "nsenter: cannot open: Permission denied" >&2\nexit 1\n' >/usr/local/bin/nsenter
+chmod +x /usr/local/bin/nsenter
+await 80 '/play/a001/index.m3u8?token=bob' 200
+restarted_upgrade
+rm /usr/local/bin/nsenter
 
 step 'restarts with the socket, under load'
 sed -i 's/readiness_delay: 0s/readiness_delay: 1s/' /etc/usher/usher.yaml
