@@ -105,7 +105,7 @@ func (s *Scenario) checkOverlaps() error {
 			a, b := &s.Faults[j], &s.Faults[i]
 			from, to := max(a.At.Of(s.For), b.At.Of(s.For)), min(a.endIn(s.For), b.endIn(s.For))
 			if from < to && a.isOfServerOf(b) {
-				return fmt.Errorf("faults %q and %q overlap: the end of one would mend the other", a.What, b.What)
+				return fmt.Errorf("faults %q and %q overlap: a server has one fault at a time", a.What, b.What)
 			}
 		}
 	}
@@ -118,8 +118,8 @@ func (f *Fault) endsByItself() bool {
 	return server == "redis" && kind == "flush" || server == "node" && kind == "restart"
 }
 
-// endIn returns when the fault ends in a run of that length.
-func (f *Fault) endIn(run time.Duration) time.Duration { return f.At.Of(run) + f.For.Of(run) }
+// endIn returns when the fault ends in a run of that length. One that ends by itself takes a moment.
+func (f *Fault) endIn(run time.Duration) time.Duration { return f.At.Of(run) + max(f.For.Of(run), 1) }
 
 // isOfServerOf reports whether both faults are of one server. Attacks go on beside each other.
 func (f *Fault) isOfServerOf(other *Fault) bool {
