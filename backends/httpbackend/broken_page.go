@@ -80,20 +80,23 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|server error in '[^'\n]*' application|<h1>software error:`
 
 // phpWarning matches what PHP writes of an error after which the script goes on, as display_errors or log_errors has it, to its end:
-// between error_prepend_string and error_append_string, which are some of HTML, and in the table that Xdebug makes of it. Those that end
+// between error_prepend_string and error_append_string, which are some of HTML, and with what Xdebug makes of it: a table, or lines of
+// text below it, and a line above one that @ would have hidden (xdebug.scream). Those that end
 // the script, "Fatal error", "Parse error" and "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
 // A message that names another line goes on behind it: "called in FILE on line N and defined in FILE on line N".
 const (
 	phpLevel     = `(?:Warning|Notice|Deprecated|Strict Standards|Unknown error)(?:</b>)?: `
-	phpPrepended = `(?:<(?:b|br|code|div|font|p|pre|span)\b[^>]*>\s*)*`
-	phpAppended  = `(?:\s*(?:<br ?/?>|</\w+>))`
+	phpPrepended = `(?:<(?:b|br|code|div|font|hr|p|pre|span)\b[^>]*>\s*)*`
+	phpAppended  = `(?:\s*(?:<(?:[bh]r ?/?|p)>|</\w+>))`
 	xdebugTable  = `<table class=["']xdebug-error`
+	xdebugScream = `(?:SCREAM:\s+Error suppression ignored for\s+)?`
+	xdebugStack  = `(?:\s*(?:Call Stack|Variables in local scope \(#\d+\)):[ \t]*\r?\n(?:[ \t]+\S[^\n]*(?:\n|\z))+)*`
 
-	phpWarning = `^` + phpPrepended + `(?:` +
-		`(?:PHP )?` + phpLevel + `(?s:.+?) in (?s:.+?) on line (?:<b>)?\d+(?:` + phpAppended + `+|[ \t]*[\r\n]|[ \t]*\z)` +
+	phpWarning = `^` + phpPrepended + `(?:` + xdebugScream +
+		`(?:PHP )?` + phpLevel + `(?s:.+?) in (?s:.+?) on line (?:<b>)?\d+(?:` + phpAppended + `+|[ \t]*[\r\n]|[ \t]*\z)` + xdebugStack +
 		`|` + xdebugTable + `(?s:.+?)` + phpLevel + `(?s:.+?)</table>)` + phpAppended + `*`
 	// phpWarningStart matches one without its end, of the length that messages have, or what is too short to tell.
-	phpWarningStart = `^` + phpPrepended + `(?:(?:PHP )?` + phpLevel + `(?s:.{0,1000})|` + xdebugTable + `(?s:.*)|(?s:.{0,32}))\z`
+	phpWarningStart = `^` + phpPrepended + `(?:` + xdebugScream + `(?:PHP )?` + phpLevel + `(?s:.{0,1000})|` + xdebugTable + `(?s:.*)|(?s:.{0,40}))\z`
 )
 
 // find returns what the beginning of a body looks like that came with that header.

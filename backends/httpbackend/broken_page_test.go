@@ -71,6 +71,15 @@ func TestPageFinder_ReadUnexpected(t *testing.T) {
 		"in the log":              "PHP LEVEL:  m in /srv/chk.php on line 3\n",
 		"in Xdebug's table": "<br />\n<font size='1'><table class='xdebug-error xe-warning' dir='ltr'>\n<tr><th><span style='color: #fce94f'>( ! )</span> " +
 			"LEVEL: m in /srv/chk.php on line <i>3</i></th></tr>\n<tr><th>Call Stack</th></tr>\n</table></font>\n",
+		"in Xdebug's text": "\nLEVEL: m in /srv/chk.php on line 3\n\nCall Stack:\n    0.0001     392080   1. {main}() /srv/chk.php:0\n" +
+			"    0.0001     392080   2. f($x = 'OK', $y = 5) /srv/chk.php:3\n\n\nVariables in local scope (#2):\n" +
+			"  $x = *uninitialized*\n  $z = [0 => 1, 1 => 'a\\nb']\n\n",
+		"in Xdebug's text, hidden": "\nSCREAM:  Error suppression ignored for\nLEVEL: m in /srv/chk.php on line 3\n\n" +
+			"Call Stack:\n    0.0001     392080   1. {main}() /srv/chk.php:0\n\n<hr>",
+		"in Xdebug's text, cut off": "\nSCREAM:  Error suppression ignored for\nLEVEL: m in /srv/chk.php on line 3\n\n" +
+			"Call Stack:\n    0.0001     392080   1. {main}() /srv/chk.php:0\n\n",
+		"in text, with a rule":    "\nLEVEL: m in /srv/chk.php on line 3\n<hr>\n",
+		"in HTML, in paragraphs":  "<p><br />\n<b>LEVEL</b>:  m in <b>/srv/chk.php</b> on line <b>3</b><br />\n</p><p>",
 		"after a byte order mark": "\ufeffLEVEL: m in /srv/chk.php on line 3\n",
 		"before another one":      "\nLEVEL: m in /srv/chk.php on line 3\n\nNotice: m in /srv/chk.php on line 4\n",
 		"that names another line": "\nLEVEL: Missing argument 1 for f(), called in /srv/a.php on line 3 and defined in /srv/b.php on line 4\n",
@@ -103,6 +112,8 @@ func TestPageFinder_ReadUnexpected(t *testing.T) {
 		html + "Identification failed", plain + "Identification failed", html + "<!DOCTYPE html>", html + html + plain + "OK",
 		"Notice: log in on line 3 of the form", plain + cutOff("<!DOCTYPE html><title>TV</title>"),
 		"<table class='xdebug-error'>Notice: m</table>Identification failed",
+		plain + "\nCall Stack:\n    0.0001     392080   1. {main}() /srv/chk.php:0\n\nIdentification failed", "Call Stack:\n", plain + "Call Stack:\nOK",
+		plain + "<p>Log in</p>", "SCREAM: log in",
 	} {
 		var a Response
 		if newPageFinder().readUnexpected(&a, []byte(text)); !a.isUnexpected || a.page != pageText {
