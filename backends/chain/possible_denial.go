@@ -11,18 +11,15 @@ import (
 	"usher/backends"
 )
 
-// possibleDenialMemory is how long a session's first one is remembered after its last one. It is longer than a player waits
-// before it tries again.
+// possibleDenialMemory is how long a session's first one is remembered after its last one. It is longer than a player waits before it
+// tries again, and than a session's timer after a failure, unless sessions.recheck.min is longer.
 const possibleDenialMemory = time.Minute
 
-// fewRefused is how many re-checks must be allowed, after a running session's first 401, for each session that gets one: then it is a denial.
-const fewRefused = 10
-
-// possibleDenial reads a 404 to an opening check, and a 401 that may refuse Usher itself. It is a failure, since a wrong address or
-// password is answered so, unless a check of another session that was sent later is answered: then the settings are right, and it is a
-// denial. Only a yes tells so of the password: a server may deny before it asks for one. A portal that is being deployed must not end its
-// audience's sessions: a 404 to a re-check is a failure always, and a 401 is one unless few sessions get one. Of two portals behind one
-// address, one may have another password.
+// possibleDenial reads a 404 to a viewer whom nobody has allowed yet, and a 401 that may refuse Usher itself. It is a failure, since a
+// wrong address or password is answered so, unless a check of another session that was sent later is answered: then the settings are
+// right, and it is a denial. Only a yes tells so of the password: a server may deny before it asks for one. To an allowed viewer it is a
+// failure always: a portal that is being deployed must not end its audience's sessions, nor one of two portals behind one address that
+// has another password. One let in by an outage was allowed by nobody.
 //
 // The viewer's next try finds the other session's answer, so no check waits for one. Safe for concurrent use.
 type possibleDenial struct {
@@ -33,15 +30,7 @@ type possibleDenial struct {
 	openings          map[openingKey]*firstPossibleDenial
 	sweptAt           time.Time
 	answered, allowed latestChecks // those that had an answer, and those that had a yes
-	rechecks          recheckCounts
 }
-
-// recheckCounts counts what re-checks have brought: the allowed ones, and the 401s. A refused session is checked far more often than an
-// allowed one, so that of its 401s only one in each refusedInterval counts.
-type recheckCounts struct{ allowed, refused int }
-
-// refusedInterval is how often a 401 of the same session counts.
-const refusedInterval = time.Minute
 
 // openingKey is who has a session opened.
 type openingKey struct {
@@ -53,16 +42,12 @@ func keyOf(r *backends.Request) openingKey {
 	return openingKey{r.Session, backends.SubscriberPrefix(r.Address)}
 }
 
-// firstPossibleDenial is what is known of a session whose check may be denied.
+// firstPossibleDenial is what is known of a session that may be denied.
 type firstPossibleDenial struct {
 	// sentAt is when the first check was sent.
 	sentAt time.Time
 	// lastSeen is when the last one was answered.
 	lastSeen time.Time
-	// before are the counts of when the first check failed. The session's own 401s since are added, so that they do not speak against it. The
-	// last of them was counted at countedAt.
-	before    recheckCounts
-	countedAt time.Time
 }
 
 // sentCheck is when a check was sent.
@@ -115,15 +100,17 @@ func (n *possibleDenial) Check(ctx context.Context, r *backends.Request) (backen
 		return d, nil
 	}
 	f := backends.AsFailure(err)
-	if f == nil || !f.MayBeDenial || isRunning(r) && !refusesUsher(f.Status) || !n.isOwn(r, f.Status, sentAt, time.Now()) {
+	if f == nil || !f.MayBeDenial || wasAllowed(r) || !n.isOwn(r, f.Status, sentAt, time.Now()) {
 		return d, err
 	}
 	reason := fmt.Sprintf("backend answered %d while other viewers get answers", f.Status)
 	return backends.Decision{Verdict: backends.Denied, Source: backends.FromBackend, Reason: reason}, nil
 }
 
-// isRunning reports whether the viewer watches.
-func isRunning(r *backends.Request) bool { return r.Current.Verdict == backends.Allowed }
+// wasAllowed reports whether the viewer watches, and not by an outage alone.
+func wasAllowed(r *backends.Request) bool {
+	return r.Current.Verdict == backends.Allowed && r.Current.Source != backends.FromFailOpen
+}
 
 // refusesUsher reports whether a status, where it may be a denial, may refuse Usher's own credentials instead.
 func refusesUsher(status int) bool {
@@ -137,12 +124,8 @@ func (n *possibleDenial) recordAnswer(r *backends.Request, v backends.Verdict, s
 	defer n.mu.Unlock()
 	delete(n.openings, by)
 	n.answered.add(by, sentAt)
-	if v != backends.Allowed {
-		return
-	}
-	n.allowed.add(by, sentAt)
-	if isRunning(r) {
-		n.rechecks.allowed++
+	if v == backends.Allowed {
+		n.allowed.add(by, sentAt)
 	}
 }
 
@@ -154,7 +137,7 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	opening := n.openings[by]
 	switch {
 	case opening == nil || now.Sub(opening.lastSeen) >= possibleDenialMemory:
-		opening = &firstPossibleDenial{sentAt: sentAt, before: n.rechecks}
+		opening = &firstPossibleDenial{sentAt: sentAt}
 		n.remember(by, opening, now)
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
@@ -164,20 +147,7 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	if refusesUsher(status) {
 		proof = &n.allowed
 	}
-	return n.isOneOfFew(r, opening, now) && now.Sub(sentAt) < n.deadline && proof.hasOther(by, opening.sentAt)
-}
-
-// isOneOfFew counts a running session's 401, and reports whether few others got one since its first. n.mu is held.
-func (n *possibleDenial) isOneOfFew(r *backends.Request, opening *firstPossibleDenial, now time.Time) bool {
-	if !isRunning(r) {
-		return true
-	}
-	if now.Sub(opening.countedAt) >= refusedInterval {
-		n.rechecks.refused++
-		opening.before.refused++
-		opening.countedAt = now
-	}
-	return n.rechecks.allowed-opening.before.allowed >= fewRefused*(1+n.rechecks.refused-opening.before.refused)
+	return (r.IsRecheck || now.Sub(sentAt) < n.deadline) && proof.hasOther(by, opening.sentAt)
 }
 
 // remember keeps a session's first 404 if there is room.

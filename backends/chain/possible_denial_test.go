@@ -2,6 +2,7 @@ package chain
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,16 +50,6 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 	pause := func(d time.Duration) func(*possibleDenial, context.Context) {
 		return func(*possibleDenial, context.Context) { time.Sleep(d) }
 	}
-	rechecked := func(viewer, count int, query string) (all []func(*possibleDenial, context.Context)) {
-		for i := range count {
-			all = append(all, func(n *possibleDenial, ctx context.Context) {
-				r := withQuery(recheckFrom(viewer+i), query)
-				r.Session[0] = byte(viewer + i)
-				_, _ = n.Check(ctx, r)
-			})
-		}
-		return all
-	}
 	tests := map[string]struct {
 		before, between []func(*possibleDenial, context.Context)
 		first, retry    *backends.Request
@@ -78,11 +69,13 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"404 is a failure by the settings":    {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "404-set"), nil, backends.Pending},
 		"a 401 that may refuse Usher itself":  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), nil, backends.Denied},
 		"it, and another is denied":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, namedOpening(1, "401"), nil, backends.Pending},
-		"a running session's 401":             {nil, rechecked(2, 10, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
-		"it, and few others are allowed":      {rechecked(2, 10, "200"), rechecked(2, 9, "200"), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
-		"it, and another gets one too":        {nil, append(rechecked(2, 10, "200"), rechecked(20, 1, "401")...), withQuery(recheckFrom(1), "401"), nil, backends.Pending},
-		"it, and another gets one of many":    {nil, append(rechecked(2, 20, "200"), rechecked(40, 1, "401")...), withQuery(recheckFrom(1), "401"), nil, backends.Denied},
-		"a 401 to it, and nobody else asks":   {nil, nil, withQuery(recheckFrom(1), "401"), nil, backends.Pending},
+		"a running session's 401":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), withQuery(recheckFrom(1), "401"), backends.Pending},
+		"a 404 to who was let in meanwhile":   {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "404", backends.FromFailOpen), nil, backends.Denied},
+		"a slow one to them":                  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "slow-404", backends.FromFailOpen), nil, backends.Denied},
+		"a 401 to them":                       {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "401", backends.FromFailOpen), nil, backends.Denied},
+		"it, and nobody is allowed":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, withSource(recheckFrom(1), "401", backends.FromFailOpen), nil, backends.Pending},
+		"one to who was allowed before":       {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "401", backends.FromCached), nil, backends.Pending},
+		"one to who has a ticket alone":       {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "404", backends.FromTicket), nil, backends.Pending},
 		"others get 401 too":                  {nil, []func(*possibleDenial, context.Context){asked(2, "401")}, namedOpening(1, "401"), nil, backends.Pending},
 		"they may have been admitted already": {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "slow-404"), nil, backends.Pending},
 	}
@@ -110,7 +103,7 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 				if d.Verdict != tt.want || (err != nil) != (tt.want == backends.Pending) {
 					t.Errorf("got %s and error %v for the retry, want %s", d.Verdict, err, tt.want)
 				}
-				if err == nil && (d.Source != backends.FromBackend || d.Reason != "backend answered "+tt.first.Query+" while other viewers get answers") {
+				if err == nil && (d.Source != backends.FromBackend || d.Reason != "backend answered "+strings.TrimPrefix(tt.first.Query, "slow-")+" while other viewers get answers") {
 					t.Errorf("got %+v, want the backend's denial with its reason", d)
 				}
 			})
@@ -118,59 +111,9 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 	}
 }
 
-// TestPossibleDenial_TwoPortals has half of an audience always asked of a portal with another password, and then of one subscription that
-// has ended.
-func TestPossibleDenial_TwoPortals(t *testing.T) {
-	t.Parallel()
-	const sessions, validity, retry = 250, 180, 10 // seconds
-	for name, tt := range map[string]struct {
-		isRefused func(session int) bool
-		cut       int
-	}{
-		"another password": {func(session int) bool { return session%2 == 1 }, 0},
-		"one has ended":    {func(session int) bool { return session == 7 }, 1},
-		"five have ended":  {func(session int) bool { return session < 5 }, 5},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				isRefusing := false
-				n := newPossibleDenial(time.Second, backends.BackendFunc(func(ctx context.Context, r *backends.Request) (backends.Decision, error) {
-					if isRefusing && tt.isRefused(int(r.Session[0])) {
-						return backends.Decision{}, &backends.Failure{Kind: backends.FailureStatus, Backend: "b", Status: 401, MayBeDenial: true}
-					}
-					return allow(ctx, r)
-				}))
-				var due [sessions]int
-				for i := range due {
-					due[i] = i * validity / sessions
-				}
-				cut := 0
-				for second := range 30 * 60 {
-					isRefusing = second >= 10*60
-					for i := range due {
-						if due[i] != second {
-							continue
-						}
-						r := recheckFrom(1)
-						r.Session[0] = byte(i)
-						switch d, err := n.Check(t.Context(), r); {
-						case err != nil:
-							due[i] = second + retry
-						case d.Verdict == backends.Denied:
-							cut++
-						default:
-							due[i] = second + validity
-						}
-					}
-					time.Sleep(time.Second)
-				}
-				if cut != tt.cut {
-					t.Errorf("%d sessions are cut, want %d", cut, tt.cut)
-				}
-			})
-		})
-	}
+func withSource(r *backends.Request, query string, source backends.Source) *backends.Request {
+	r.Current.Source = source
+	return withQuery(r, query)
 }
 
 func withQuery(r *backends.Request, query string) *backends.Request {
