@@ -77,7 +77,8 @@ func (g *testGateway) asset(t *testing.T) (path, cookie string) {
 	return listedIn(t, at, uri), cookie
 }
 
-// TestServe_Variant_SlateForAMoment has a server send a slate in place of a playlist that it has soon after.
+// TestServe_Variant_SlateForAMoment has a server send a slate in place of a playlist that it has soon after. When it fails in turn, it is the
+// playlist that is kept.
 func TestServe_Variant_SlateForAMoment(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -94,6 +95,8 @@ func TestServe_Variant_SlateForAMoment(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					var isUp atomic.Bool
+					var status atomic.Int32
+					status.Store(http.StatusOK)
 					node := newMemoryServer(t, func(c *Config) { c.Routes[0].TicketIn = ticketIn }, func(r *http.Request) (*http.Response, error) {
 						body, contentType := "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv?id=1\n", playlistType
 						switch {
@@ -104,6 +107,7 @@ func TestServe_Variant_SlateForAMoment(t *testing.T) {
 							body, contentType = "G@the channel is down", "video/mp2t"
 						}
 						resp := gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body))
+						resp.StatusCode = int(status.Load())
 						resp.Header.Set("Content-Type", contentType)
 						resp.Header.Set("Cache-Control", test.cacheControl)
 						return resp, nil
@@ -115,8 +119,16 @@ func TestServe_Variant_SlateForAMoment(t *testing.T) {
 					}
 					isUp.Store(true)
 					advance(test.after)
-					if got := getFrom(t, node, variant); !strings.HasPrefix(got, "#EXTM3U\n") {
-						t.Errorf("got %q, want the playlist", got)
+					playlist := getFrom(t, node, variant)
+					if !strings.HasPrefix(playlist, "#EXTM3U\n") {
+						t.Errorf("got %q, want the playlist", playlist)
+					}
+					for _, failure := range []int32{http.StatusServiceUnavailable, http.StatusNotFound} {
+						status.Store(failure)
+						advance(4 * time.Second)
+						if got := getFrom(t, node, variant); got != playlist {
+							t.Errorf("origin status %d: got %q, want the playlist", failure, got)
+						}
 					}
 				})
 			})

@@ -195,9 +195,9 @@ func negativeEntry(err error, received int64, ttl time.Duration) *entry {
 	return e
 }
 
-// canServeStale reports whether the entry may be served if the origin fails.
+// canServeStale reports whether the entry, which may be nil, may be served if the origin fails: an object, or that a playlist was media.
 func (e *entry) canServeStale(now int64) bool {
-	return e.hasObject() && now < e.staleUntil.Load()
+	return e != nil && now < e.staleUntil.Load()
 }
 
 // canServeStale reports whether the key's entry, which may be nil, may be served if the origin fails. A range of media may be of bytes that a

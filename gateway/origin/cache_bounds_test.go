@@ -154,7 +154,8 @@ func TestEntry_CanServeStale_Bounds(t *testing.T) {
 		want bool
 	}{
 		"none":           {nil, 0, false},
-		"missing":        {&entry{}, 0, false},
+		"it was media":   {negativeEntry(ErrMedia, 0, 0), 9, true},
+		"media no more":  {negativeEntry(ErrMedia, 0, 0), 10, false},
 		"before its end": {&entry{object: &Object{}}, 9, true},
 		"at its end":     {&entry{object: &Object{}}, 10, false},
 		"after its end":  {&entry{object: &Object{}}, 11, false},

@@ -23,7 +23,8 @@ type CacheConfig struct {
 	MaxObjectSize setting.ByteSize `yaml:"max_object_size"`
 	// MediaTTL is how long a segment, part, key or init section is fresh, at most, if the origin does not state it.
 	MediaTTL time.Duration `yaml:"media_ttl"`
-	// NegativeTTL is how long a 404 or 410 is cached, and that a listed playlist is media; 0 means not at all.
+	// NegativeTTL is how long a 404 or 410 is cached, and that a listed playlist is media; 0 means not at all. While the origin fails, the
+	// latter is cached for MediaTTL.
 	NegativeTTL time.Duration `yaml:"negative_ttl"`
 	// MaxWaitForFresh is how long a viewer waits for a refresh before they get the stale copy.
 	MaxWaitForFresh time.Duration `yaml:"max_wait_for_fresh"`

@@ -71,8 +71,10 @@
 // sound or picture is believed.
 // What is listed as a playlist may be media in turn (Request.MayBeMedia), as an interstitial's asset may be a film: its type tells that, or
 // a zero byte among the first ones. Text that is no playlist is a failure. A server may send a slate in place of a playlist while its
-// channel is down. So that it is media is kept for cache.negative_ttl alone, or for as long as the origin fails and there is a copy, and
-// what was a playlist is served stale. No other address is asked for the playlist: one that hangs would keep each film's viewers waiting.
+// channel is down. So that it is media is believed for cache.negative_ttl alone. If the origin fails then, it still is, as a stale playlist is
+// served: for cache.media_ttl, or for as long as the origin says that the media are fresh, unless there was a playlist since. What was a
+// playlist is served stale, and is never media while its last response is known. So a reload with directives is not. No other address is
+// asked for the playlist: one that hangs would keep each film's viewers waiting.
 //
 // Eviction goes by popularity, so in a full cache old popular segments can cost new ones a second or third fetch
 // (measured: 1.0 to 1.1 fetches per segment, and 2 to 3 with 300 readers on each of 20 channels in a cache far too small

@@ -152,7 +152,7 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	f := &fetch{
 		cache: o.cache, key: k.clone(), channel: channelOf(r, k), viewer: r.Viewer, wantedRange: want, inspect: r.Inspect, freshFor: r.FreshFor,
 		isLate: r.IsLate, address: r.ViewerAddress,
-		mayBeMedia: r.MayBeMedia && !old.hasObject() && !o.cache.peek(k.withoutDirectives()).hasObject(),
+		mayBeMedia: r.MayBeMedia && !o.wasPlaylist(k, old),
 		stored:     old, started: o.cache.now(), done: make(chan struct{}), joined: 1,
 	}
 	f.ctx, f.cancel = context.WithCancelCause(o.ctx)
@@ -161,6 +161,12 @@ func (o *Origin) findOrStartFetch(k cacheKey, want byteRange, r *Request) (*fetc
 	o.running.Add(1)
 	go o.runFetch(f)
 	return f, nil, nil
+}
+
+// wasPlaylist reports whether the last response is known to have been a playlist, of whose key old is the entry. Then a slate is a failure.
+// Reloads with directives are of playlists alone.
+func (o *Origin) wasPlaylist(k cacheKey, old *entry) bool {
+	return k.class() == classBlocking || old.hasObject() || o.cache.peekStored(k.ofLastInfo()) != nil
 }
 
 // removeFetch removes the fetch from active, so that the next call starts a new one.
@@ -216,8 +222,15 @@ func (o *Origin) staleIfError(k cacheKey, old *entry, err error) bool {
 	if !errors.Is(err, errFreshTimeout) && (!o.isFailure(err, k, old) || !o.cache.canServeStale(k, old)) {
 		return false
 	}
-	o.count.stale.Add(1)
+	o.countStale(old)
 	return true
+}
+
+// countStale counts a response from the stale entry. That it was media is no response: the media are.
+func (o *Origin) countStale(e *entry) {
+	if e.hasObject() {
+		o.count.stale.Add(1)
+	}
 }
 
 // isFailure reports whether a stale copy, which may be nil, may be served instead of err. So it may if one of several servers does not have

@@ -32,10 +32,12 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	case e == nil:
 	case now < e.freshUntil.Load():
 		o.count.hits.add()
-		return e.playlist()
+		return e.playlist(false)
+	case !e.hasObject() && !r.MayBeMedia: // that it was media is no use
+		e = nil
 	case e.canServeStale(now) && now < e.nextRefresh.Load():
-		o.count.stale.Add(1)
-		return Playlist{Object: e.object, Stale: true}, nil
+		o.countStale(e)
+		return e.playlist(true)
 	}
 	return o.refresh(ctx, &k, r, e)
 }
@@ -79,11 +81,11 @@ func (e *entry) withoutDirectives() *entry {
 	return plain
 }
 
-func (e *entry) playlist() (Playlist, error) {
+func (e *entry) playlist(isStale bool) (Playlist, error) {
 	if e.negative != nil {
 		return Playlist{}, e.negative
 	}
-	return Playlist{Object: e.object}, nil
+	return Playlist{Object: e.object, Stale: isStale}, nil
 }
 
 // refresh joins the fetch of the playlist and waits for its end.
@@ -93,27 +95,25 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 	switch {
 	case err == nil && e != nil:
 		o.count.hits.add()
-		return e.playlist()
+		return e.playlist(false)
 	case err == nil:
 		defer f.leave(nil)
 		err = o.waitForEnd(ctx, f, old, isPlain)
 	}
 	switch {
 	case err == nil:
-		return f.entry.playlist()
+		return f.entry.playlist(false)
 	case errors.Is(err, errTooManyHeld), refusesDirectives(err, *k):
 		plain := *r
 		plain.Directives = ""
 		return o.Playlist(ctx, &plain)
-	case r.MayBeMedia && allowsStale(err, *k) && o.cache.peek(k.ofOtherKind()).hasObject():
-		return Playlist{}, ErrMedia // as it was when it was last fetched
 	case ctx.Err() != nil:
 		return Playlist{}, err
 	case isPlain:
 		old = o.newestPlain(*k, old)
 	}
 	if o.staleIfError(*k, old, err) {
-		return Playlist{Object: old.object, Stale: true}, nil
+		return old.playlist(true)
 	}
 	return Playlist{}, err
 }
@@ -123,12 +123,12 @@ func (o *Origin) plainOf(k cacheKey, r *Request, old *entry) (plain *entry, isPl
 	if !r.IsLate || old.canServeStale(o.cache.now()) {
 		return old, false
 	}
-	return o.cache.get(k.withoutDirectives()), true
+	return o.newestPlain(k, nil), true
 }
 
-// newestPlain returns the copy that was stored while a late reload waited, or old.
+// newestPlain returns the copy of the playlist without directives that may be served by now if the origin fails, or old.
 func (o *Origin) newestPlain(k cacheKey, old *entry) *entry {
-	if newer := o.cache.get(k.withoutDirectives()); newer.canServeStale(o.cache.now()) {
+	if newer := o.cache.get(k.withoutDirectives()); newer.hasObject() && newer.canServeStale(o.cache.now()) {
 		return newer
 	}
 	return old
@@ -169,13 +169,17 @@ func (o *Origin) waitForEnd(ctx context.Context, f *fetch, old *entry, isPlain b
 }
 
 // receivePlaylist reads the whole body. If the body ends early or is no playlist, another address is tried, and what is stored
-// stays. If it is media, none is, and that is kept only for as long as a 404: a server may send a slate in place of a playlist for a moment.
+// stays. If it is media, none is, and that is believed only for as long as a 404: a server may send a slate in place of a playlist for a
+// moment. If the origin fails then, it is believed for as long as the media may be stored.
 func (o *Origin) receivePlaylist(f *fetch, a *response) (*entry, bool, error) {
 	body, err := o.readPlaylist(f, a)
 	switch {
 	case errors.Is(err, ErrMedia):
 		o.cache.dropNegative(f.key.ofOtherKind(), ErrPlaylist)
-		return negativeEntry(err, a.received, o.config.Cache.NegativeTTL), true, err
+		e := negativeEntry(err, a.received, o.config.Cache.NegativeTTL)
+		e.retention = max(e.retention, o.config.Cache.MediaTTL, mediaLifetime(a.Header, time.Now(), 0).fresh)
+		e.staleUntil.Store(a.received + int64(e.retention))
+		return e, true, err
 	case err != nil:
 		return nil, errors.Is(err, ErrTooLarge), o.bodyError(f, a, err)
 	}

@@ -431,29 +431,146 @@ func TestPlaylist_MayBeMedia(t *testing.T) {
 	}
 }
 
-// TestPlaylist_MayBeMedia_OriginFails has an origin fail that gave a film for a playlist. What is kept of the film is served.
+// TestPlaylist_MayBeMedia_OriginFails has an origin fail that gave a film for a playlist. What is kept of the film is served, and only the
+// first viewer waits for an origin that hangs.
 func TestPlaylist_MayBeMedia_OriginFails(t *testing.T) {
 	t.Parallel()
+	for name, test := range map[string]struct {
+		fail  http.HandlerFunc
+		waits time.Duration
+	}{
+		"it answers 5xx": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }, 0},
+		"it has it not":  {http.NotFound, 0},
+		"it hangs":       {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, time.Second}, // cache.max_wait_for_fresh
+	} {
+		for field, want := range map[string]string{"": "\x00film", "bytes=1-3": "fil"} {
+			t.Run(name+"/"+field, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					var isDown atomic.Bool
+					o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+						if isDown.Load() {
+							test.fail(w, r)
+							return
+						}
+						w.Header().Set("Content-Type", "video/mp4")
+						w.Header().Set("Cache-Control", "max-age=3600")
+						http.ServeContent(w, r, "", time.Time{}, strings.NewReader("\x00film"))
+					}}), nil, "a")
+					r := &Request{Path: "/ad.mp4", MayBeMedia: true, Inspect: inspectLive}
+					var waited time.Duration
+					for range 10 {
+						began := time.Now()
+						if _, err := o.Playlist(t.Context(), r); !errors.Is(err, ErrMedia) {
+							t.Fatalf("down: %t: %v, want media", isDown.Load(), err)
+						}
+						if s, body := mustMedia(t, o, Request{Path: "/ad.mp4", Range: field}); body != want || s.Stale {
+							t.Errorf("down: %t: %q, stale: %t", isDown.Load(), body, s.Stale)
+						}
+						waited += time.Since(began)
+						if !isDown.Swap(true) {
+							time.Sleep(5 * time.Minute)
+						}
+						time.Sleep(800 * time.Millisecond)
+					}
+					if waited != test.waits {
+						t.Errorf("waited %v in all, want %v", waited, test.waits)
+					}
+					if stale := o.Stats().Stale; stale != 0 {
+						t.Errorf("%d responses are counted as stale, want none", stale)
+					}
+					asPlaylist := *r
+					asPlaylist.MayBeMedia = false
+					if _, err := o.Playlist(t.Context(), &asPlaylist); err == nil || errors.Is(err, ErrMedia) {
+						t.Errorf("as what must be a playlist: got %v, want why the origin failed", err)
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestPlaylist_MayBeMedia_SlateBefore has an origin fail that gave a slate for a moment, and the playlist since. That is what is served.
+func TestPlaylist_MayBeMedia_SlateBefore(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]http.HandlerFunc{
+		"it answers 5xx":               func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) },
+		"it says that there is none":   http.NotFound,
+		"it takes longer than we wait": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var serve http.HandlerFunc = func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", "video/mp2t")
+					_, _ = io.WriteString(w, "G@slate")
+				}
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					serve(w, r)
+				}}), nil, "a")
+				r := Request{Path: "/live", MayBeMedia: true, Inspect: inspectLive}
+				if _, err := o.Playlist(t.Context(), &r); !errors.Is(err, ErrMedia) {
+					t.Fatalf("got %v, want media", err)
+				}
+				mustMedia(t, o, Request{Path: "/live", FreshFor: 2 * time.Second})
+				time.Sleep(5 * time.Second)
+				serve = respondWith("#EXTM3U\n")
+				want := mustPlaylist(t, o, r)
+				time.Sleep(5 * time.Second)
+				serve = fail
+				if got := mustPlaylist(t, o, r); got.Object != want.Object || !got.Stale {
+					t.Errorf("got %q, stale: %t, want the playlist", got.Body, got.Stale)
+				}
+			})
+		})
+	}
+}
+
+// TestPlaylist_MayBeMedia_DeltaUpdates has a player take delta updates of a playlist until no whole copy is stored any more. Then comes a slate.
+func TestPlaylist_MayBeMedia_DeltaUpdates(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		isDown := false
-		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, _ *http.Request) {
-			if isDown {
-				w.WriteHeader(http.StatusServiceUnavailable)
+		var serve http.HandlerFunc = func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.RawQuery == "" {
+				_, _ = io.WriteString(w, "#EXTM3U\n")
 				return
 			}
-			w.Header().Set("Content-Type", "video/mp4")
-			w.Header().Set("Cache-Control", "max-age=3600")
-			_, _ = io.WriteString(w, "\x00film")
+			_, _ = io.WriteString(w, "#EXTM3U\n#EXT-X-SKIP:SKIPPED-SEGMENTS=1\n"+r.URL.RawQuery)
+		}
+		o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+			serve(w, r)
 		}}), nil, "a")
-		r := &Request{Path: "/ad.mp4", MayBeMedia: true, Inspect: inspectLive}
-		for _, isDown = range []bool{false, true} {
-			if _, err := o.Playlist(t.Context(), r); !errors.Is(err, ErrMedia) {
-				t.Fatalf("down: %t: %v, want media", isDown, err)
+		r := Request{Path: "/live", MayBeMedia: true, Inspect: func(body []byte) (Inspection, error) {
+			if !strings.HasPrefix(string(body), "#EXTM3U\n") {
+				return Inspection{}, errors.New("none")
 			}
-			if _, body := mustMedia(t, o, Request{Path: "/ad.mp4"}); body != "\x00film" {
-				t.Errorf("down: %t: %q", isDown, body)
+			return inspectLive(body)
+		}}
+		mustPlaylist(t, o, r)
+		reload := func(n int) error {
+			r.Directives = fmt.Sprintf("_HLS_msn=%d&_HLS_skip=YES", n)
+			_, err := o.Playlist(t.Context(), &r)
+			return err
+		}
+		for n := range 60 {
+			time.Sleep(2 * time.Second)
+			if err := reload(n); err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(time.Minute)
+		}
+		serve = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "video/mp2t")
+			_, _ = io.WriteString(w, "G@slate")
+		}
+		time.Sleep(time.Second)
+		for n := range 2 {
+			if err := reload(60 + n); !errors.Is(err, ErrInvalidPlaylist) || errors.Is(err, ErrMedia) {
+				t.Errorf("a reload: got %v, want ErrInvalidPlaylist and not ErrMedia", err)
+			}
+		}
+		r.Directives = ""
+		if _, err := o.Playlist(t.Context(), &r); !errors.Is(err, ErrInvalidPlaylist) || errors.Is(err, ErrMedia) {
+			t.Errorf("without directives: got %v, want ErrInvalidPlaylist and not ErrMedia", err)
 		}
 	})
 }
