@@ -125,6 +125,12 @@ func allowsStale(err error, k cacheKey) bool {
 	return !errors.Is(err, ErrPath) && !errors.Is(err, ErrPlaylist) && !errors.Is(err, ErrMedia)
 }
 
+// isMissing reports whether err is a 404 of the origin, which may be for a moment, as a 410 is not.
+func isMissing(err error) bool {
+	status, ok := errors.AsType[*StatusError](err)
+	return ok && status.Status == http.StatusNotFound
+}
+
 // refusesDirectives reports whether err may be for the directives of a reload alone: a packager whose numbers began anew refuses those of
 // what it sent before. A decision about the playlist (401, 403, 404, 410) is none, and neither is one about all requests (429).
 func refusesDirectives(err error, k cacheKey) bool {

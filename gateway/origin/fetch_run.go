@@ -20,12 +20,8 @@ func (o *Origin) runFetch(f *fetch) {
 	defer o.running.Done()
 	defer f.cancel(nil)
 	e, err := o.tryAddresses(f)
-	isFailure := err != nil && o.isFailure(err, f.key, f.stored)
-	if isFailure && f.stored != nil && f.ctx.Err() == nil { // a fetch that was cancelled here says nothing of the origin
-		f.stored.nextRefresh.Store(o.cache.now() + int64(refreshBackoff))
-	}
-	if isFailure && f.stored.canServeStale(o.cache.now()) {
-		e = nil // a playlist that is missing for a moment
+	if err != nil && o.isFailure(err, f.key, f.stored) {
+		e = o.failedEntry(f, e, err)
 	}
 	if e != nil {
 		o.cache.store(f.storeKey(e), e)
@@ -33,6 +29,23 @@ func (o *Origin) runFetch(f *fetch) {
 	o.storeNewest(f, e)
 	o.removeFetch(f)
 	f.finish(e, err)
+}
+
+// failedEntry returns what is stored of a fetch that failed, so that the origin is asked once in refreshBackoff while there is a copy. e is
+// what it would be without one.
+func (o *Origin) failedEntry(f *fetch, e *entry, err error) *entry {
+	now, wasCancelled := o.cache.now(), f.ctx.Err() != nil // here, which says nothing of the origin
+	if f.stored != nil && !wasCancelled {
+		f.stored.nextRefresh.Store(now + int64(refreshBackoff))
+	}
+	switch {
+	case f.stored.canServeStale(now):
+		return nil // a playlist that is missing for a moment
+	case e == nil && f.isLate && f.key.class() == classBlocking && !wasCancelled && o.newestPlain(f.key, nil) != nil:
+		return negativeEntry(err, now, refreshBackoff)
+	default:
+		return e
+	}
 }
 
 // storeKey returns the key of the entry. An origin that ignores ranges responds with the whole object.

@@ -236,7 +236,7 @@ func (o *Origin) countStale(e *entry) {
 // isFailure reports whether a stale copy, which may be nil, may be served instead of err. So it may if one of several servers does not have
 // yet what a playlist listed already when the copy was fetched.
 func (o *Origin) isFailure(err error, k cacheKey, old *entry) bool {
-	if status, ok := errors.AsType[*StatusError](err); ok && status.Status == http.StatusNotFound && old.hasObject() && old.freshLimit != 0 {
+	if isMissing(err) && old.hasObject() && old.freshLimit != 0 {
 		s := o.cache.listed(k)
 		return s != nil && old.started >= s.since
 	}

@@ -31,8 +31,7 @@ func (o *Origin) Playlist(ctx context.Context, r *Request) (Playlist, error) {
 	switch {
 	case e == nil:
 	case now < e.freshUntil.Load():
-		o.count.hits.add()
-		return e.playlist(false)
+		return o.freshPlaylist(&k, e)
 	case !e.hasObject() && !r.MayBeMedia: // that it was media is no use
 		e = nil
 	case e.canServeStale(now) && now < e.nextRefresh.Load():
@@ -81,6 +80,17 @@ func (e *entry) withoutDirectives() *entry {
 	return plain
 }
 
+// freshPlaylist returns a fresh entry. In place of one that says that a reload failed it returns the copy without directives if it may.
+func (o *Origin) freshPlaylist(k *cacheKey, e *entry) (Playlist, error) {
+	if e.negative != nil {
+		if plain := o.newestPlain(*k, nil); o.staleIfError(*k, plain, e.negative) {
+			return plain.playlist(true)
+		}
+	}
+	o.count.hits.add()
+	return e.playlist(false)
+}
+
 func (e *entry) playlist(isStale bool) (Playlist, error) {
 	if e.negative != nil {
 		return Playlist{}, e.negative
@@ -94,8 +104,7 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 	old, isPlain := o.plainOf(*k, r, old)
 	switch {
 	case err == nil && e != nil:
-		o.count.hits.add()
-		return e.playlist(false)
+		return o.freshPlaylist(k, e)
 	case err == nil:
 		defer f.leave(nil)
 		err = o.waitForEnd(ctx, f, old, isPlain)
@@ -109,7 +118,7 @@ func (o *Origin) refresh(ctx context.Context, k *cacheKey, r *Request, old *entr
 		return o.Playlist(ctx, &plain)
 	case ctx.Err() != nil:
 		return Playlist{}, err
-	case isPlain:
+	case isPlain, isMissing(err):
 		old = o.newestPlain(*k, old)
 	}
 	if o.staleIfError(*k, old, err) {

@@ -623,6 +623,62 @@ func TestPlaylist_LateReload_CopyExpires(t *testing.T) {
 	}
 }
 
+// TestPlaylist_ReloadFails_ServesPlain has an origin fail reloads with directives. While there is a copy of the playlist without them, no
+// viewer gets a 404, and none but a 5xx for what comes next. The origin is asked once a second.
+func TestPlaylist_ReloadFails_ServesPlain(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		status int
+		isLate bool
+		// serves reports that viewers get the copy, and most is how many requests the origin gets then.
+		serves bool
+		most   int
+	}{
+		"late, 5xx":          {http.StatusServiceUnavailable, true, true, 6},
+		"late, 404":          {http.StatusNotFound, true, true, 6},
+		"late, gone":         {http.StatusGone, true, false, 6},
+		"what is next, 404":  {http.StatusNotFound, false, true, 6},
+		"what is next, 5xx":  {http.StatusServiceUnavailable, false, false, 500},
+		"what is next, gone": {http.StatusGone, false, false, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int32
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.RawQuery == "" {
+						_, _ = io.WriteString(w, "#EXTM3U\n1")
+						return
+					}
+					asked.Add(1)
+					w.WriteHeader(test.status)
+				}}), nil, "a")
+				mustPlaylist(t, o, reloadRequest())
+				sleep(4 * time.Second)
+				reload := reloadRequest()
+				reload.Directives, reload.IsLate = "_HLS_msn=1", test.isLate
+				for i := range 500 { // five seconds of a hundred viewers
+					p, err := o.Playlist(t.Context(), &reload)
+					if test.serves != (err == nil && p.Stale && string(p.Body) == "#EXTM3U\n1") || err != nil && !isStatus(err, test.status) {
+						t.Fatalf("viewer %d: got %v, want the copy: %t", i, err, test.serves)
+					}
+					sleep(10 * time.Millisecond)
+				}
+				if got := int(asked.Load()); got > test.most || got < 5 {
+					t.Errorf("the origin was asked %d times, want at most %d", got, test.most)
+				}
+				if p := mustPlaylist(t, o, reloadRequest()); p.Stale {
+					t.Error("without directives: got a stale copy, which the origin did not fail")
+				}
+				sleep(20 * time.Second)
+				if _, err := o.Playlist(t.Context(), &reload); !isStatus(err, test.status) {
+					t.Errorf("when the copy has expired: got %v, want status %d", err, test.status)
+				}
+			})
+		})
+	}
+}
+
 // TestPlaylist_MayBeMedia_Reload has a server send a slate to a reload. That there was a playlist is known from a request without directives.
 func TestPlaylist_MayBeMedia_Reload(t *testing.T) {
 	t.Parallel()
