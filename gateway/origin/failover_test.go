@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"usher/gateway/upstream"
 )
 
 func respondWith(word string) http.HandlerFunc {
@@ -134,6 +136,100 @@ func TestOrigin_BodyBreaksBeforeItTells_TriesNext(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestOrigin_BodyDoesNotCome_Avoided has one address send headers and no body. The channel is fetched from the next one then, alone.
+func TestOrigin_BodyDoesNotCome_Avoided(t *testing.T) {
+	t.Parallel()
+	media := func(t *testing.T, o fixture, channel string, n int) string {
+		_, body := mustMedia(t, o, Request{Path: fmt.Sprintf("/%s/%d.ts", channel, n), Channel: channel})
+		return body
+	}
+	playlist := func(directives string, isLate bool) func(*testing.T, fixture, string, int) string {
+		return func(t *testing.T, o fixture, channel string, n int) string {
+			r := Request{Path: fmt.Sprintf("/%s/%d.m3u8", channel, n), Channel: channel, Directives: directives, IsLate: isLate, Inspect: inspectLive}
+			return string(mustPlaylist(t, o, r).Body)
+		}
+	}
+	for name, test := range map[string]struct {
+		get      func(t *testing.T, o fixture, channel string, n int) string
+		redirect bool
+		waits    time.Duration // the first viewer
+		avoided  bool
+	}{
+		"media":                           {media, false, 10 * time.Second, true}, // fetch.idle_timeout
+		"playlists":                       {playlist("", false), false, 10 * time.Second, true},
+		"late reloads":                    {playlist("_HLS_msn=1", true), false, 10 * time.Second, true},
+		"reloads that it holds":           {playlist("_HLS_msn=1", false), false, 20 * time.Second, false},
+		"media of a host it redirects to": {media, true, 10 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				hangs := func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "video/mp2t")
+					w.Header().Set("Content-Length", "100")
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+				}
+				n := newNetwork(t, map[string]http.HandlerFunc{"b": respondWith("second"), "a": func(w http.ResponseWriter, r *http.Request) {
+					switch {
+					case !strings.HasPrefix(r.URL.Path, "/broken/"):
+						_, _ = io.WriteString(w, "first")
+					case test.redirect:
+						http.Redirect(w, r, "http://edge"+r.URL.Path, http.StatusFound)
+					default:
+						hangs(w, r)
+					}
+				}, "edge": hangs})
+				o := newFixture(t, nil, []string{"http://a", "http://b"}, WithTransport(newTransport(DefaultConfig().Fetch, n.dial, n.dial)),
+					WithUpstream(upstream.Config{RedirectHosts: []upstream.RedirectHost{{Host: "edge"}}}))
+				for i := range 4 {
+					began := time.Now()
+					if got := test.get(t, o, "broken", i); got != "second" {
+						t.Errorf("request %d: got %q", i, got)
+					}
+					want := test.waits
+					if i > 0 && test.avoided {
+						want = 0
+					}
+					if waited := time.Since(began); waited != want {
+						t.Errorf("request %d: waited %v, want %v", i, waited, want)
+					}
+					if got := test.get(t, o, "other", i); got != "first" {
+						t.Errorf("another channel: got it from the %s, want the first", got)
+					}
+				}
+				if got := o.Stats().EjectedAddresses; got != 0 {
+					t.Errorf("ejected: got %d addresses, want none", got)
+				}
+			})
+		})
+	}
+}
+
+// TestOrigin_BodyOfErrorDoesNotCome_TriesNext has one address send the headers of a 503 alone.
+func TestOrigin_BodyOfErrorDoesNotCome_TriesNext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t, map[string]http.HandlerFunc{"b": respondWith("second"), "a": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}})
+		o := newNetworkFixture(t, n, nil, "a", "b")
+		began := time.Now()
+		if _, got := mustMedia(t, o, Request{Path: "/1.ts"}); got != "second" {
+			t.Errorf("media: got %q", got)
+		}
+		if got := mustPlaylist(t, o, reloadRequest()); string(got.Body) != "second" {
+			t.Errorf("playlist: got %q", got.Body)
+		}
+		if waited := time.Since(began); waited != 2*drainTimeout {
+			t.Errorf("waited %v, want %v for each", waited, drainTimeout)
+		}
+	})
 }
 
 func TestOrigin_RecoveredAddress_PreferredAgain(t *testing.T) {

@@ -153,6 +153,7 @@ type response struct {
 	address  *address
 	hop      *hop
 	ctx      context.Context
+	cancel   func()
 	received int64 // when the headers arrived, in the cache's time
 	idle     *timeoutError
 	timer    *time.Timer // media: runs while a read waits; playlists: runs until the end
@@ -171,10 +172,15 @@ func (a *response) close() {
 	}
 }
 
+// drainTimeout is how long a body that nobody needs is waited for, while viewers wait for the next address.
+const drainTimeout = time.Second
+
 // drain reads and drops a short body, so that the connection can be reused.
 func (a *response) drain() {
 	const short = 64 << 10
 	if a.ContentLength >= 0 && a.ContentLength <= short {
+		timer := time.AfterFunc(drainTimeout, a.cancel)
+		defer timer.Stop()
 		_, _ = io.CopyN(io.Discard, a, short)
 	}
 }
@@ -217,7 +223,9 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 		conn.release()
 		return nil, err
 	}
-	a := &response{Response: resp, address: addr, hop: at, ctx: ctx, received: o.cache.now(), timer: timer}
+	a := &response{
+		Response: resp, address: addr, hop: at, ctx: ctx, cancel: func() { cancel(nil) }, received: o.cache.now(), timer: timer,
+	}
 	o.recordResponse(addr, a.received)
 	if c == classMedia {
 		timer.Stop()
@@ -225,7 +233,7 @@ func (o *Origin) sendRequest(f *fetch, addr *address) (*response, error) {
 		a.timer = time.AfterFunc(a.idle.value, func() { cancel(a.idle) })
 		a.timer.Stop()
 	}
-	a.closers = []func(){func() { a.timer.Stop() }, func() { cancel(nil) }, conn.release}
+	a.closers = []func(){func() { a.timer.Stop() }, a.cancel, conn.release}
 	f.conn = conn
 	return a, nil
 }
@@ -260,7 +268,8 @@ func tooLarge(setting string, limit setting.ByteSize) error {
 	return fmt.Errorf("%s=%v reached: %w", setting, limit, ErrTooLarge)
 }
 
-// bodyError returns the error of a body that ended early.
+// bodyError returns the error of a body that ended early. An address that sends headers alone is avoided for the channel, because each
+// request would cost a timeout.
 func (o *Origin) bodyError(f *fetch, a *response, err error) error {
 	if f.ctx.Err() != nil {
 		return context.Cause(f.ctx)
@@ -270,6 +279,10 @@ func (o *Origin) bodyError(f *fetch, a *response, err error) error {
 		return fmt.Errorf("fetch from origin %q: %w", o.name, err)
 	case errors.Is(err, errNoConn):
 		return o.overload("fetch.max_conns", o.config.Fetch.MaxConns)
+	}
+	_, isLate := errors.AsType[*timeoutError](err)
+	if isLate && f.head == nil && !f.mayBeHeld() && !a.hop.isRedirected {
+		o.avoid([]*address{a.address}, f.channel)
 	}
 	return &UnreachableError{Origin: o.name, Err: fmt.Errorf("read the body: %w", err), URL: a.url()}
 }
