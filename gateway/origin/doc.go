@@ -43,13 +43,14 @@
 // stored holds its connection for as long as its viewer reads. One whose length the origin did not state is known to be large when viewers
 // read it already: without room there it stays among media, and is broken off where such films hold half of their connections. What is small
 // enough to be stored never is, although it passes through while too many bytes are in flight. A request for bytes=0-, which ffmpeg always
-// sends, is a request for the whole object. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever
-// the directives, because players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored
-// as the playlist without them too. If the origin fails a reload for what it has already, a stale copy of the playlist without directives
-// is the answer, and so it is for a second, in which the origin is not asked. It is the answer in place of any 404 of a reload, for
-// cache.negative_ttl. An origin that is slow is waited for there, until the copy expires, because that may be older than what the player
-// has. It is not held on purpose, so that fetch.response_timeout bounds it and the address is avoided. A reload that the origin refuses is
-// asked for once more without them, because a packager whose numbers began anew refuses all others.
+// sends, is a request for the whole object. If the origin fails, a stale copy of the whole object serves ranges too, unless there may be
+// more bytes by now. What the caller reads in a playlist ([Request].Inspect) is kept of its last response, whatever the directives, because
+// players that take delta updates ask for nothing else. A response to directives that leaves nothing out is stored as the playlist without
+// them too. If the origin fails a reload for what it has already, a stale copy of the playlist without directives is the answer, for a
+// second without asking again. It is the answer to any reload in place of a 404, for cache.negative_ttl without asking again. An origin that
+// is slow is waited for there, until the copy expires, because that may be older than what the player has. It is not held on purpose, so
+// that fetch.response_timeout bounds it and the address is avoided. A reload that the origin refuses is asked for once more without them,
+// because a packager whose numbers began anew refuses all others.
 //
 // Names are used again: a ring of segments, a key that is changed at one URI. [Origin.Listed] tells which version of an object a
 // playlist lists. The versions stand in the entries of the cache and nowhere else. The newest segments get an entry before

@@ -80,7 +80,7 @@ func (o *Origin) checkStart(ctx context.Context, r *Request, k cacheKey, s *Stre
 
 // fetchMedia returns the cached entry of the key, or joins the fetch of it.
 func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want byteRange) (Stream, error) {
-	old := o.cache.get(k)
+	old := o.copyOf(k, r, want)
 	if o.cache.canServeStale(k, old) && o.cache.now() < old.nextRefresh.Load() {
 		o.count.stale.Add(1)
 		return old.stream(r, true)
@@ -103,6 +103,19 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 		return old.stream(r, true)
 	}
 	return Stream{}, err
+}
+
+// copyOf returns the cached entry of the key, or that of the whole object if it alone may be served if the origin fails, and has the range.
+func (o *Origin) copyOf(k cacheKey, r *Request, want byteRange) *entry {
+	e := o.cache.get(k)
+	if !want.isSet || o.cache.canServeStale(k, e) {
+		return e
+	}
+	whole := o.cache.get(k.withoutRange())
+	if o.cache.canServeStale(k, whole) && want.first < int64(len(whole.object.Body)) && !whole.isShortOf(want, o.cache.listed(k), r.IsComplete) {
+		return whole
+	}
+	return e
 }
 
 // waitForHeadOrStale waits for the head of a fetch. It returns errFreshTimeout once the stale entry is to be served

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"usher/backends/setting"
@@ -127,6 +128,58 @@ func TestMedia_Range_StoredUnderItsOwnKey(t *testing.T) {
 		t.Errorf("the whole: got status %d", s.Status)
 	}
 	requireSameBytes(t, []byte(got), body)
+}
+
+// TestMedia_RangeOfStaleWhole has an origin fail of which the whole object is kept. Its ranges are served as it is.
+func TestMedia_RangeOfStaleWhole(t *testing.T) {
+	t.Parallel()
+	hang := func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	fail := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	for name, test := range map[string]struct {
+		cacheControl string
+		fail         http.HandlerFunc
+		field, want  string // empty: an error
+		waits        time.Duration
+	}{
+		"a range":                       {"max-age=5", fail, "bytes=1-3", "fil", 0},
+		"to the end":                    {"max-age=5", fail, "bytes=3-", "lm", 0},
+		"the end":                       {"max-age=5", fail, "bytes=-2", "lm", 0},
+		"beyond the end":                {"max-age=5", fail, "bytes=5-", "", 0},
+		"the origin hangs":              {"max-age=5", hang, "bytes=1-3", "fil", time.Second}, // cache.max_wait_for_fresh
+		"the origin has it no more":     {"max-age=5", http.NotFound, "bytes=1-3", "", 0},
+		"of which there may be more":    {"", fail, "bytes=1-3", "fil", 0},
+		"what there may be more of":     {"", fail, "bytes=3-", "", 0},
+		"which must not be stale":       {"max-age=5, must-revalidate", fail, "bytes=1-3", "", 0},
+		"the origin refuses, and knows": {"max-age=5", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }, "bytes=1-3", "", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var isDown atomic.Bool
+				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					if isDown.Load() {
+						test.fail(w, r)
+						return
+					}
+					w.Header()["Cache-Control"] = []string{test.cacheControl}
+					http.ServeContent(w, r, "ad.mp4", time.Time{}, strings.NewReader("\x00film"))
+				}}), nil, "a")
+				r := Request{Path: "/ad.mp4", FreshFor: 5 * time.Second}
+				mustMedia(t, o, r)
+				isDown.Store(true)
+				sleep(7 * time.Second)
+				began := time.Now()
+				r.Range = test.field
+				s, got, err := fetchMedia(t, o, r)
+				if got != test.want || (err == nil) != (test.want != "") || err == nil && (!s.Stale || s.Status != http.StatusPartialContent) {
+					t.Errorf("got %d %q, stale: %t, %v; want %q", s.Status, got, s.Stale, err, test.want)
+				}
+				if waited := time.Since(began); waited != test.waits {
+					t.Errorf("waited %v, want %v", waited, test.waits)
+				}
+			})
+		})
+	}
 }
 
 func TestMedia_OriginIgnoresRanges_FetchedOnce(t *testing.T) {
