@@ -35,10 +35,10 @@
 // which an address sends headers and no body in time. After a 5xx, and after a 404 with fallback_on_404, the next address is tried. A
 // playlist that is 404 or no playlist for a moment is served stale as after a 5xx, because packagers write playlists anew; a 403 or 410 is
 // a decision and is not hidden. What redirect hosts have is not fetched elsewhere, because their paths need not be those of another
-// server. A redirect to a public name is followed at the origin's address, because viewers' requests for that name may arrive at this gateway. A Content-Encoding that is no
-// coding of the body (aws-chunked, a charset) is ignored. A Last-Modified of the second in which the response was sent is ignored too,
-// because the next version may have it as well: there the ETag alone tells versions apart. If all addresses are ejected they are tried
-// anyway, because a late response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists,
+// server. A redirect to a public name is followed at the origin's address, because viewers' requests for that name may arrive at this
+// gateway. A Content-Encoding that is no coding of the body (aws-chunked, a charset) is ignored. A Last-Modified of the second in which the
+// response was sent is ignored too, because the next version may have it as well: there the ETag alone tells versions apart. If all
+// addresses are ejected they are tried anyway, because a late response is better than an immediate refusal; a stale copy is then served without waiting. Ordinary playlists,
 // blocking reloads, media, and media that pass through have separate connections, so that none of them starves another: a film that is not
 // stored holds its connection for as long as its viewer reads. One whose length the origin did not state is known to be large when viewers
 // read it already: without room there it stays among media, and is broken off where such films hold half of their connections. What is small
