@@ -94,7 +94,7 @@ func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r se
 		if overload != nil {
 			return nil
 		}
-		a.denial = denial
+		a.denial, a.deniedOpening = denial, old.deniedOpening()
 		return o.spawn(b, r, a)
 	})
 	if isNew {
@@ -107,17 +107,27 @@ func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r se
 // reopen starts a session again that was denied for its token, if a ticket speaks for the viewer that is older: the backend may have
 // forgotten the token since, or the token have expired.
 func (r *Registry) reopen(s *Session, t session.Ticket) {
-	d := s.Decision()
-	if t.IsZero() || d == nil || d.Verdict != backends.Denied || s.ticketUse.isSibling() || !s.Ticket().Opened.After(t.Opened) {
+	d, deniedOpening := s.Decision(), s.deniedOpening()
+	if t.IsZero() || d == nil || d.Verdict != backends.Denied || !deniedOpening.After(t.Opened) {
 		return
 	}
 	isSpent := d.Source == backends.FromBackend && s.policy().TokenLife > 0 && time.Since(t.Opened) > s.policy().TokenLife
 	if !isSpent && (d.Source != backends.FromLocal || s.policy().TokenLife > 0) {
 		return
 	}
-	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t}) {
+	held := admitted{denial: d, deniedOpening: deniedOpening}
+	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t, admitted: held}) {
 		r.send(s, session.OpenRequested{Ticket: t})
 	}
+}
+
+// deniedOpening returns when a denied session was opened, if a ticket of before may speak for its viewer all the same. Zero: none does. A
+// session that opened with the denial of another one was opened later than that one.
+func (s *Session) deniedOpening() time.Time {
+	if s.ticketUse.isSibling() || s.wasAllowed() || s.flags.has(flagDeniedBefore) {
+		return time.Time{}
+	}
+	return s.Ticket().Opened
 }
 
 // reopen starts a denied session again, once for a ticket: one that is revoked does not make the session any older, so that it would
@@ -143,7 +153,10 @@ type admitted struct {
 	isStranger bool
 	key        uint64 // of a viewer without a ticket; see keyOf
 	pass       admission.Pass
-	denial     *backends.Decision // see session.Origin
+	// denial holds while the session opens; nil: there is none. deniedOpening is when the session was opened that it denied; see
+	// session.LeaseAnswered.
+	denial        *backends.Decision
+	deniedOpening time.Time
 }
 
 // admitAnother refuses more sessions than the node may have. One that takes another's place is none.
@@ -277,6 +290,7 @@ func (o *sessionOpener) spawn(b *backendRuntime, r session.OpenRequest, a admitt
 	s.opening.Store(&pendingOpening{done: make(chan struct{}), began: time.Now(), request: r.Request, ticket: r.Ticket, admitted: a})
 	s.request.Store(r.Request)
 	s.flags.set(flagCredentials, r.HasCredentials)
+	s.flags.set(flagDeniedBefore, a.denial != nil)
 	s.lastSeen.Store(int64(time.Since(b.policy.Start)))
 	o.life.actors.Add(1)
 	return s

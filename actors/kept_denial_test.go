@@ -278,6 +278,140 @@ func TestRegistry_KeptDenial_OldYes(t *testing.T) {
 	}
 }
 
+// denying answers with the denial.
+func denying(d backends.Decision) func(context.Context, *backends.Request) (backends.Decision, error) {
+	return func(context.Context, *backends.Request) (backends.Decision, error) { return d, nil }
+}
+
+// showTicket has the viewer make a request every second for the given time, with credentials and a ticket, and calls each with each
+// decision.
+func (n *node) showTicket(t *testing.T, ticket session.Ticket, during time.Duration, each func(backends.Decision)) {
+	t.Helper()
+	o := openRequest(1)
+	o.Ticket = ticket
+	for end := time.Now().Add(during); time.Now().Before(end); time.Sleep(time.Second) {
+		s, err := n.Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Seen(time.Now(), true)
+		each(*s.Decision())
+	}
+}
+
+func wantDenied(t *testing.T) func(backends.Decision) {
+	t.Helper()
+	return func(d backends.Decision) {
+		t.Helper()
+		if d.Verdict != backends.Denied {
+			t.Fatalf("got %+v, want denied", d)
+		}
+	}
+}
+
+// TestRegistry_KeptDenial_RevokedTicket has a viewer be cut, and show the revoked ticket beside their credentials during an outage.
+func TestRegistry_KeptDenial_RevokedTicket(t *testing.T) {
+	t.Parallel()
+	byRule := backends.LocalDecision(backends.Denied, "the account is disabled")
+	for name, test := range map[string]struct {
+		denial    backends.Decision
+		tokenLife time.Duration
+		// isReplaced: another session takes the place of the one that was cut, as a part of the backend is down first.
+		isReplaced, isHalfOpen bool
+		panics                 bool // the actor does so as the ticket opens the session again
+	}{
+		"by a rule":                                 {denial: byRule},
+		"by a rule, panics":                         {denial: byRule, panics: true},
+		"by a rule, replaced":                       {denial: byRule, isReplaced: true},
+		"by a rule, replaced, half-open":            {denial: byRule, isReplaced: true, isHalfOpen: true},
+		"for a forgotten token":                     {denial: deniedDecision(), tokenLife: 4 * time.Minute},
+		"for a forgotten token, half-open":          {denial: deniedDecision(), tokenLife: 4 * time.Minute, isHalfOpen: true},
+		"for a forgotten token, replaced":           {denial: deniedDecision(), tokenLife: 4 * time.Minute, isReplaced: true},
+		"for a forgotten token, replaced half-open": {denial: deniedDecision(), tokenLife: 4 * time.Minute, isReplaced: true, isHalfOpen: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, nil)
+				var isArmed atomic.Bool
+				b.beforeFallback = func() {
+					if isArmed.CompareAndSwap(true, false) {
+						panic("once")
+					}
+				}
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife = test.tokenLife })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				revoked := n.Find(idOf(1)).Ticket()
+				b.setCheck(denying(test.denial))
+				b.isImpaired.Store(test.isReplaced)
+				n.keepWatching(t, openRequest(1), 5*time.Minute, nil)
+				b.setCheck(breakerOpen)
+				b.health.Store(uint32(backends.BreakerOpen))
+				if test.isHalfOpen {
+					b.health.Store(uint32(backends.BreakerHalfOpen))
+				}
+				n.keepWatching(t, openRequest(1), time.Minute, wantDenied(t))
+				b.health.Store(uint32(backends.BreakerOpen))
+				isArmed.Store(test.panics)
+				n.showTicket(t, revoked, time.Minute, wantDenied(t))
+				if isArmed.Load() {
+					t.Error("no panic")
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_KeptDenial_SpentMeanwhile has the token of a ticket that was denied expire while an outage keeps the denial. The backend knew
+// the token when it denied that, so the ticket admits nobody.
+func TestRegistry_KeptDenial_SpentMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, isAlone := range map[string]bool{"shown always": false, "shown first and last": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife = time.Hour })
+				defer n.closeAndDrain()
+				ticket := session.Ticket{Opened: time.Now().Add(-59 * time.Minute).Truncate(time.Second), KeyID: "a"}
+				n.showTicket(t, ticket, time.Second, wantDenied(t))
+				b.isImpaired.Store(true)
+				b.setCheck(breakerOpen)
+				if isAlone {
+					n.keepWatching(t, openRequest(1), 3*time.Minute, wantDenied(t))
+				}
+				n.showTicket(t, ticket, 5*time.Minute, wantDenied(t))
+				b.setCheck(nil)
+				var last backends.Decision
+				n.showTicket(t, ticket, 2*DefaultConfig().DenialTTL, func(d backends.Decision) { last = d })
+				if last.Verdict != backends.Allowed || last.Source != backends.FromBackend {
+					t.Errorf("got %+v, want the answer of the part that is left", last)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_KeptDenial_OlderTicket has a viewer show a ticket from before the denial, of which that says nothing: the session was lost
+// since, and the backend has forgotten its token. So it is in an outage, too.
+func TestRegistry_KeptDenial_OlderTicket(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
+		n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife = time.Hour })
+		defer n.closeAndDrain()
+		b.isImpaired.Store(true)
+		n.watch(t, openRequest(1))
+		time.Sleep(20 * time.Second)
+		n.showTicket(t, session.Ticket{Opened: time.Now().Add(-2 * time.Hour), KeyID: "a"}, 2*time.Minute, func(d backends.Decision) {
+			if d.Verdict != backends.Allowed || d.Source != backends.FromTicket {
+				t.Fatalf("got %+v, want admitted by the ticket", d)
+			}
+		})
+	})
+}
+
 // TestRegistry_KeptDenial_SlowYes has a viewer pay whom the backend allows later than denials are remembered.
 func TestRegistry_KeptDenial_SlowYes(t *testing.T) {
 	t.Parallel()

@@ -346,7 +346,7 @@ func (a *sessionActor) onLeaseAnswered(m *leaseAnswered, now time.Time) {
 	if e.Kind == session.LookupForOpening {
 		a.trace.comesFrom(e.Record.Trace)
 		if opening := a.session.opening.Load(); opening != nil {
-			opening.storeDeadline = m.storeDeadline
+			opening.storeDeadline, e.Denied = m.storeDeadline, opening.deniedOpening
 		}
 	}
 	e.Ticket = a.session.presentedTicket()

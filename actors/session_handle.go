@@ -86,6 +86,8 @@ const (
 	flagHandedOver
 	// flagReturned: the store knew the session as one that had not closed, and waits to learn of its end since the look-up.
 	flagReturned
+	// flagDeniedBefore: it opened with the denial of the session in whose place it is.
+	flagDeniedBefore
 )
 
 func (f *sessionFlags) has(flag uint32) bool { return f.word.Load()&flag != 0 }

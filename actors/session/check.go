@@ -49,7 +49,7 @@ func (e *BackendAnswered) apply(s step) Action {
 // decide takes the answer as the session's decision, if it is one.
 func (e *BackendAnswered) decide(s step) Action {
 	switch d := &e.Decision; {
-	case d.Verdict == backends.Allowed && (d.Source.IsAuthoritative() || !s.opensDenied()):
+	case d.Verdict == backends.Allowed && (d.Source.IsAuthoritative() || !s.isHeldDenied()):
 		a := s.allow(*d, e.IsBackendDown)
 		a.Save = !e.IsSaved
 		return a
@@ -60,6 +60,11 @@ func (e *BackendAnswered) decide(s step) Action {
 	default:
 		return s.unanswered(e)
 	}
+}
+
+// isHeldDenied reports whether a backend has denied the viewer before the check in flight, so that only an answer admits them.
+func (s step) isHeldDenied() bool {
+	return s.opensDenied() || s.phase == deniedChecking && isAnswer(&s.Decision)
 }
 
 // outlasts reports whether what was decided before holds on, since the outage policy alone has denied now: an answer that is still valid,
@@ -174,6 +179,7 @@ func (e WaitExpired) apply(s step) Action {
 		return Action{}
 	}
 	isLooking, isChecking := s.phase == openingLeasing, s.phase == openingChecking
+	admitted := either(isChecking, allowedChecking, either(isLooking, allowedLooking, allowedFresh))
 	switch {
 	case s.opensDenied():
 		a := s.denyLocally(s.Decision)
@@ -187,16 +193,13 @@ func (e WaitExpired) apply(s step) Action {
 	case isLooking && !s.HasCredentials && s.ticketHolds(e.Ticket):
 		return s.admitByTicket(allowedLooking, e.Ticket) // the store is late
 	case e.Fallback.Verdict == backends.Allowed:
-		s.WasAllowed, s.Decision = true, e.Fallback
-		s.phase = either(isChecking, allowedChecking, either(isLooking, allowedLooking, allowedFresh))
-		s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
-		return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)} // the lease stays with the check
+		return s.admitUnverified(admitted, e.Fallback, s.RecheckMin) // the lease stays with the check
 	case e.Fallback.Verdict == backends.Denied:
 		a := s.denyLocally(e.Fallback)
 		s.phase = either(isChecking, deniedChecking, deniedRemembered)
 		return a
 	case s.isAdmittedUnanswered(e.IsFailure):
-		return s.admitSibling(either(isChecking, allowedChecking, either(isLooking, allowedLooking, allowedFresh)))
+		return s.admitSibling(admitted)
 	default:
 		return s.retryLater(either(isChecking, retryLaterChecking, retryLater), e.Fallback.Reason)
 	}

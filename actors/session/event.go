@@ -39,6 +39,9 @@ type (
 		MayBeBanned bool
 		// Ticket is the ticket that the viewer presented while the session opens; zero without one.
 		Ticket Ticket
+		// Denied is when the session was opened whose denial holds while this one opens. Zero: the denial concerns each ticket, or there
+		// is none.
+		Denied time.Time
 		// Timer holds what a timer would report now.
 		Timer TimerFired
 		// Took is how long the look-up took.

@@ -21,10 +21,17 @@ func (e OpenRequested) apply(s step) Action {
 	}
 	if isReopened {
 		s.CheckNumber++
-		s.Decision = backends.Decision{}
 	}
 	s.phase = openingLeasing
 	return Action{Lookup: LookupForOpening}
+}
+
+// forgetSpared forgets the denial with which the session opens, if that says nothing of the ticket. Only the look-up tells whether the
+// ticket was revoked.
+func (s step) forgetSpared(e *LeaseAnswered) {
+	if s.opensDenied() && e.Ticket.Opened.After(e.Record.RevokedBefore) && s.sparesTicket(&s.Decision, e.Denied, e.Ticket) {
+		s.Decision = backends.Decision{}
+	}
 }
 
 // passOverDenial reports whether the record denies an opening that was later than the ticket's, and says nothing of that one. Then this
@@ -97,13 +104,14 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 	}
 	r := e.Record
 	s.HasCredentials = s.HasCredentials || r.Request != nil || e.HasRootFacts
+	s.forgetSpared(e)
 	if e.Found && !s.passOverDenial(e.Ticket, r) {
 		if a, isAdopted := s.adopt(r); isAdopted {
 			return a
 		}
 	}
 	s.setOpened(e.Ticket, r)
-	if s.HasCredentials && !s.isTicketBetter(e.Ticket) {
+	if s.HasCredentials && (s.opensDenied() || !s.isTicketBetter(e.Ticket)) {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
 	}

@@ -157,7 +157,7 @@ func (s *State) Opened() time.Time { return time.Unix(int64(s.opened), 0).UTC() 
 // isSibling reports whether the session was opened by the ticket of another one.
 func (s *State) isSibling() bool { return s.rootOpened != 0 }
 
-// opensDenied reports whether the session opens with a denial of before, which holds unless somebody else decides.
+// opensDenied reports whether the session opens with a denial of before, which holds until there is an answer.
 func (s *State) opensDenied() bool {
 	return s.phase.isOpening() && s.Decision.Verdict == backends.Denied
 }

@@ -169,7 +169,21 @@ func lookupRows() []row {
 	takeSlotBack := take
 	takeSlotBack.ReturnSlot = true
 	again := func(s *testSession) { s.mustLookAgain = true }
+	spent := &LeaseAnswered{Kind: LookupForOpening, Ticket: Ticket{Opened: in(-time.Hour), KeyID: "a"}, Denied: t0()}
+	concerned, revoked := new(*spent), new(*spent)
+	concerned.Denied, revoked.Record.RevokedBefore = time.Time{}, in(-time.Minute)
+	life := tokenLives(time.Minute)
 	return []row{
+		{
+			story: "a spent token's ticket admits a viewer whom a later opening denied", phase: openingLeasing, event: spent, next: allowedFresh,
+			given: wasDenied(life), want: Action{Publish: true, Save: true, WakeAt: in(time.Minute)},
+		},
+		{story: "a spent token's ticket that was denied is checked", phase: openingLeasing, event: concerned, next: openingChecking, given: wasDenied(life), want: Action{StartCheck: true}},
+		{story: "so is one that was revoked", phase: openingLeasing, event: revoked, next: openingChecking, given: wasDenied(life), want: Action{StartCheck: true}},
+		{
+			story: "a viewer who was denied is not admitted by ticket alone", phase: openingLeasing, event: siblingOpening(nil), next: deniedRemembered,
+			given: wasDenied(asSibling(time.Hour)), want: kick,
+		},
 		{story: "a look that finds a lease and no session stores it", phase: allowedLooking, event: lostAndHeld, next: allowedFresh, want: Action{Save: true, WakeAt: in(time.Second)}},
 		{story: "a queued session that finds a lease and no session stores it", phase: recheckLooking, event: lostAndHeld, next: recheckQueued, want: Action{Save: true, WakeAt: in(time.Second)}},
 		{
@@ -266,6 +280,7 @@ func answerRows() []row {
 		row{story: "a denial without an answer is remembered", phase: deniedChecking, event: unanswered, next: deniedRemembered, want: Action{WakeAt: in(15 * time.Second)}},
 		row{story: "an opening of a denied viewer without an answer leaves them denied", phase: openingChecking, event: unanswered, next: deniedRemembered, given: wasDenied(underLease), want: under(Action{Publish: true, ReleaseLease: true, WakeAt: in(15 * time.Second)})},
 		row{story: "so does the outage policy's answer", phase: openingChecking, event: &BackendAnswered{Decision: refusedByPolicy()}, next: deniedRemembered, given: wasDenied(nil), want: Action{Publish: true, WakeAt: in(15 * time.Second)}},
+		row{story: "a late check's fallback admits no viewer who was denied before", phase: deniedChecking, event: &BackendAnswered{Decision: letIn()}, next: deniedRemembered, want: Action{WakeAt: in(15 * time.Second)}},
 		row{story: "a retry without an answer is to be retried again", phase: retryLaterChecking, event: unanswered, next: retryLater, want: retry},
 	)
 }

@@ -39,16 +39,22 @@ func (s step) tellsOpening(t Ticket) bool { return s.clock.Sub(t.Opened) <= s.Re
 // admitByTicket admits a session without a record by its ticket alone.
 func (s step) admitByTicket(next phase, t Ticket) Action {
 	switch {
-	case s.ticketHolds(t):
+	case s.opensDenied(), s.ticketHolds(t):
 	case s.isRootDenied:
 		return s.refuse(rootWasDenied, closedDenied)
 	default:
 		return s.refuse("the ticket's session is unknown", closedUnknownTicket)
 	}
-	s.phase, s.WasAllowed = next, true
-	s.Decision = s.ticketDecision()
-	s.Expires = s.renewalAt(s.Clamped(0))
-	s.ValidUntil = s.Expires
+	return s.admitUnverified(next, s.ticketDecision(), s.Clamped(0))
+}
+
+// admitUnverified admits a viewer for a while without an answer. One whom a backend has denied before stays denied.
+func (s step) admitUnverified(next phase, d backends.Decision, validity time.Duration) Action {
+	if s.opensDenied() {
+		return s.denyLocally(s.Decision)
+	}
+	s.phase, s.WasAllowed, s.Decision = next, true, d
+	s.Expires, s.ValidUntil = s.renewalAt(validity), s.now+validity
 	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
 }
 
@@ -63,9 +69,7 @@ func (s step) ticketDecision() backends.Decision {
 // admitSibling admits a sibling about which nobody answers, because its root may play. It is asked about as soon as that is
 // possible.
 func (s step) admitSibling(next phase) Action {
-	s.phase, s.WasAllowed, s.Decision = next, true, s.ticketDecision()
-	s.Expires, s.ValidUntil = s.renewalAt(s.RecheckMin), s.now+s.RecheckMin
-	return Action{Publish: true, Save: true, WakeAt: s.nextWake(s.now)}
+	return s.admitUnverified(next, s.ticketDecision(), s.RecheckMin)
 }
 
 // isAdmittedUnanswered reports whether a sibling is admitted though the backend has failed.
