@@ -80,9 +80,8 @@ func (o *sessionOpener) begin(ctx context.Context, s *Session) {
 // session goes on.
 func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r session.OpenRequest) *Session {
 	old := o.table.find(r.Request.Session)
-	if old == nil || !r.HasCredentials || !old.isKeptDenied() || old.request.Group() != r.Request.Group ||
-		b.State() == backends.BreakerOpen || !o.life.lock() {
-		return old // other credentials beside the ticket are another session's
+	if old == nil || !old.isKeptDenied() || !old.lendCredentials(&r) || b.State() == backends.BreakerOpen || !o.life.lock() {
+		return old
 	}
 	defer o.life.unlock()
 	s, isNew := o.table.replace(old, func() *Session {
@@ -102,6 +101,19 @@ func (o *sessionOpener) findOrRenew(ctx context.Context, b *backendRuntime, r se
 		o.begin(ctx, s)
 	}
 	return s
+}
+
+// lendCredentials reports whether a backend can be asked about the request as about the session. A sibling is opened by a ticket alone, so
+// that its request gets the credentials of the root that the session has. Others beside the ticket are another session's.
+func (s *Session) lendCredentials(r *session.OpenRequest) bool {
+	if r.HasCredentials {
+		return s.request.Group() == r.Request.Group
+	}
+	if r.Root.IsZero() || !s.flags.has(flagCredentials) {
+		return false
+	}
+	r.Request, r.HasCredentials = s.Request(), true
+	return true
 }
 
 // reopen starts a session again that was denied for its token, if a ticket speaks for the viewer that is older: the backend may have

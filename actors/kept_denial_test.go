@@ -412,6 +412,42 @@ func TestRegistry_KeptDenial_OlderTicket(t *testing.T) {
 	})
 }
 
+// TestRegistry_KeptDenial_Sibling has a ticket be used at an address that the backend denies while a part of it is down, and allows since.
+// The viewer shows the ticket alone there, and their session has the root's credentials, also once the root is gone.
+func TestRegistry_KeptDenial_Sibling(t *testing.T) {
+	t.Parallel()
+	for name, isRootGone := range map[string]bool{"of a root that plays": false, "of a root that is gone": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, byAddress(1))
+				n := newNode(b, &fakeCluster{}, nil)
+				defer n.closeAndDrain()
+				opened := time.Now()
+				b.isImpaired.Store(true)
+				n.watch(t, openRequest(1))
+				during := func(span time.Duration, each func(backends.Decision)) {
+					n.keepWatching(t, siblingRequest(2, opened), span, func(d backends.Decision) {
+						if !isRootGone {
+							n.watch(t, openRequest(1))
+						}
+						each(d)
+					})
+				}
+				during(5*time.Minute, wantDenied(t))
+				b.setCheck(breakerOpen)
+				during(time.Minute, wantDenied(t))
+				b.setCheck(nil)
+				var last backends.Decision
+				during(2*DefaultConfig().DenialTTL, func(d backends.Decision) { last = d })
+				if last.Verdict != backends.Allowed || last.Source != backends.FromBackend {
+					t.Errorf("got %+v, want the answer of the part that is left", last)
+				}
+			})
+		})
+	}
+}
+
 // TestRegistry_KeptDenial_SlowYes has a viewer pay whom the backend allows later than denials are remembered.
 func TestRegistry_KeptDenial_SlowYes(t *testing.T) {
 	t.Parallel()
