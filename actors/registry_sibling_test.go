@@ -305,3 +305,36 @@ func TestRegistry_Open_Sibling_DrawsOnRates(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_Open_Sibling_RefusedAddress_Outage has a route that refuses new addresses meet another one during an outage. Once the
+// ticket's own address is silent the viewer has moved there.
+func TestRegistry_Open_Sibling_RefusedAddress_Outage(t *testing.T) {
+	t.Parallel()
+	for name, state := range map[string]backends.BreakerState{
+		"of a part": backends.BreakerClosed, "of the backend": backends.BreakerOpen, "that may be over": backends.BreakerHalfOpen,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b, store := newFakeBackend(backends.PolicyAllow, nil), &fakeCluster{}
+				n := newNode(b, store, nil)
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				moved := siblingRequest(2, time.Now())
+				moved.MaxAddresses = 1
+				b.health.Store(uint32(state))
+				b.isImpaired.Store(true)
+				n.keepWatching(t, moved, 2*time.Minute, func(d backends.Decision) {
+					if d.Verdict != backends.Denied || d.Reason != backends.ReasonNewAddress {
+						t.Fatalf("got %+v while the ticket's own address counts", d)
+					}
+				})
+				store.addresses.report([]session.StreamEntry{{User: idOf(1).String(), Session: idOf(1), IsLeaving: true}})
+				n.keepWatching(t, moved, DefaultConfig().DenialTTL+time.Second, nil)
+				if d := n.watch(t, moved); d.Verdict != backends.Allowed {
+					t.Errorf("got %+v once the ticket's own address is silent", d)
+				}
+			})
+		})
+	}
+}

@@ -74,10 +74,15 @@ func (s step) outlasts(d *backends.Decision) bool {
 	return !d.Source.IsAuthoritative() && (isValid || s.phase == deniedChecking || s.opensDenied())
 }
 
-// isAnswer reports whether a backend has decided. What a ban or a limit denies may be allowed again at any time, and no other node need
-// learn it.
+// isAnswer reports whether a backend has decided. What a ban or a limit denies, that of a ticket's addresses too, may be allowed again at
+// any time, and no other node need learn it.
 func isAnswer(d *backends.Decision) bool {
-	return d.Source == backends.FromBackend || d.Source == backends.FromLocal
+	return d.Source == backends.FromBackend || d.Source == backends.FromLocal && d.Reason != backends.ReasonNewAddress
+}
+
+// isOfOperator reports whether an operator has decided, by a ban or a kick.
+func isOfOperator(d *backends.Decision) bool {
+	return d.Source == backends.FromBan || d.Source == backends.FromOperator
 }
 
 // allow admits the viewer, or lets them continue. A fallback holds for a short time only; while the backend is down the
@@ -129,8 +134,7 @@ func (s step) denialTTL() time.Duration {
 // withUser has a denial name the user as the decision before it did, unless the denial itself names one. A ban names them by what the
 // operator wrote, which is one of their names.
 func (s step) withUser(d backends.Decision) backends.Decision {
-	isOfOperator := d.Source == backends.FromBan || d.Source == backends.FromOperator
-	isNamed := (d.UserID != "" || d.User != "") && !isOfOperator
+	isNamed := (d.UserID != "" || d.User != "") && !isOfOperator(&d)
 	if before := &s.Decision; !isNamed && (before.UserID != "" || before.User != "") {
 		d.UserID, d.User = before.UserID, before.User
 	}

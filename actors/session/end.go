@@ -30,7 +30,7 @@ func (e Revoked) apply(s step) Action {
 
 // apply forgets the denial of a viewer who was banned or kicked, or a session that was replaced, whatever has become of it since.
 func (e Forgotten) apply(s step) Action {
-	isBanned := s.phase.isDenied() && (s.Decision.Source == backends.FromBan || s.Decision.Source == backends.FromOperator)
+	isBanned := s.phase.isDenied() && isOfOperator(&s.Decision)
 	switch {
 	case e.IsReplaced && s.WasAllowed:
 		return s.end(closedDenied)

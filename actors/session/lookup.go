@@ -124,6 +124,8 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 // endOpening ends an opening whatever the record's decision is.
 func (s step) endOpening(e *LeaseAnswered) (a Action, isOver bool) {
 	switch {
+	case e.Refused != nil && s.opensDenied() && !isOfOperator(e.Refused):
+		return s.denyLocally(s.Decision), true // once the limit is forgotten the viewer would be unknown
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
 	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):

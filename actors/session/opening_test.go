@@ -186,6 +186,28 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 	}
 }
 
+// TestStep_OpensDenied_Refused has a limit or an operator refuse a viewer who was denied before. A limit is forgotten soon, and what was
+// denied before is not.
+func TestStep_OpensDenied_Refused(t *testing.T) {
+	t.Parallel()
+	for _, source := range []backends.Source{backends.FromLimit, backends.FromBan, backends.FromOperator} {
+		t.Run(source.String(), func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(openingLeasing)
+			wasDenied(nil)(s)
+			refused := backends.Decision{Verdict: backends.Denied, Source: source}
+			s.step(&LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true}, Refused: &refused}, 0)
+			want := source
+			if source == backends.FromLimit {
+				want = backends.FromBackend
+			}
+			if s.phase != deniedRemembered || s.Decision.Source != want {
+				t.Errorf("%v by %v, want denied by %v", s.phase, s.Decision.Source, want)
+			}
+		})
+	}
+}
+
 func TestStep_ValidityIsClamped(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ said, want time.Duration }{
