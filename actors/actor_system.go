@@ -331,10 +331,7 @@ func (a *sessionActor) giveUp() {
 		a.registry.table.remove(s)
 		a.registry.actors.stop(s)
 	}
-	if opening := s.opening.Swap(nil); opening != nil {
-		s.decision.CompareAndSwap(nil, new(session.PendingDecision(session.ErrPanicked)))
-		close(opening.done)
-	}
+	s.release()
 }
 
 // panics reports whether f panicked.

@@ -130,6 +130,17 @@ func (r *Registry) reopen(s *Session, t session.Ticket) {
 	held := admitted{denial: d, deniedOpening: deniedOpening}
 	if s.opening.CompareAndSwap(nil, &pendingOpening{done: make(chan struct{}), began: time.Now(), ticket: t, admitted: held}) {
 		r.send(s, session.OpenRequested{Ticket: t})
+		if s.flags.has(flagClosed) { // another session was faster to take its place
+			s.release()
+		}
+	}
+}
+
+// release has the requests go on that wait for the session. It has no decision only if its actor panicked.
+func (s *Session) release() {
+	if opening := s.opening.Swap(nil); opening != nil {
+		s.decision.CompareAndSwap(nil, new(session.PendingDecision(session.ErrPanicked)))
+		close(opening.done)
 	}
 }
 
@@ -153,10 +164,10 @@ func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
 	}
 }
 
-// isKeptDenied reports whether a backend has denied the viewer, and an outage keeps that.
+// isKeptDenied reports whether a backend has denied the viewer, and an outage keeps that. It is not kept while the session opens again.
 func (s *Session) isKeptDenied() bool {
 	d := s.Decision()
-	return d != nil && isRefusedByBackend(d) && s.expires.Load() == 0
+	return d != nil && isRefusedByBackend(d) && s.expires.Load() == 0 && s.opening.Load() == nil
 }
 
 // admitted is how a session came to be opened.

@@ -1,6 +1,7 @@
 package actors
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"testing/synctest"
@@ -114,6 +115,74 @@ func TestRegistry_Open_RevokedTicket_ReopensOnce(t *testing.T) {
 				b.setCheck(nil)
 				if got := ask(revoked.Add(2 * time.Minute)); got != backends.Allowed {
 					t.Errorf("with a newer ticket %v, want it allowed", got)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_Open_ReopensKept has two requests of one viewer come during an outage: one opens the session again by its ticket, and the
+// other would open another session in its place. Both wait for the same answer.
+func TestRegistry_Open_ReopensKept(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, denying(backends.LocalDecision(backends.Denied, "signed link has expired")))
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		b.isImpaired.Store(true)
+		time.Sleep(DefaultConfig().DenialTTL + time.Second)
+		b.setCheck(func(_ context.Context, r *backends.Request) (backends.Decision, error) {
+			r.OnSent()
+			time.Sleep(300 * time.Millisecond)
+			return allowedDecision(), nil
+		})
+		got := make(chan error)
+		var s session.Handle
+		go func() {
+			var err error
+			s, err = n.Open(t.Context(), ticketRequest(1, time.Now().Add(-time.Hour)))
+			got <- err
+		}()
+		synctest.Wait()
+		again, err := n.Open(t.Context(), openRequest(1))
+		if err = cmp.Or(err, <-got); err != nil {
+			t.Fatal(err)
+		}
+		if again != s || s.Decision().Verdict != backends.Allowed || b.checks.Load() != 2 {
+			t.Errorf("%+v after %d checks, one session %t; want both allowed by the second check", s.Decision(), b.checks.Load(), again == s)
+		}
+	})
+}
+
+// TestRegistry_Reopen_Replaced has a ticket open a denied session again just before, or just after, another session takes its place. No
+// request waits for an answer then that nobody brings.
+func TestRegistry_Reopen_Replaced(t *testing.T) {
+	t.Parallel()
+	for name, isClosed := range map[string]bool{"before": false, "after": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, denying(backends.LocalDecision(backends.Denied, "signed link has expired")))
+				n := newNode(b, &fakeCluster{}, nil)
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				b.isImpaired.Store(true)
+				b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) {
+					time.Sleep(300 * time.Millisecond)
+					return allowedDecision(), nil
+				})
+				s, ticket := n.table.find(idOf(1)), session.Ticket{Opened: time.Now().Add(-time.Hour), KeyID: "a"}
+				if !isClosed {
+					n.reopen(s, ticket)
+				}
+				n.actors.sendReplaced(s)
+				synctest.Wait()
+				if isClosed {
+					n.reopen(s, ticket)
+				}
+				if s.opening.Load() != nil || !s.flags.has(flagClosed) {
+					t.Errorf("closed %t, a request waits %t", s.flags.has(flagClosed), s.opening.Load() != nil)
 				}
 			})
 		})

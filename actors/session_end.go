@@ -157,6 +157,7 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 	a.trace.end()
 	r.timers.disarm(s)
 	s.flags.set(flagClosed, true)
+	s.release() // of a session that opens again, in whose place there is another one
 	r.streams.remove(s)
 	if reason != session.ClosedIdle {
 		r.table.remove(s)
