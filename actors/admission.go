@@ -264,16 +264,13 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 	}
 }
 
-// settlePass gives a stranger who is allowed back what they drew on. While their backend is being asked its answer counts, though the
-// outage policy admits them or they were told to retry meanwhile.
+// settlePass gives a stranger who is allowed back what they drew on. While their backend is being asked its answer counts, whatever holds
+// for them meanwhile: the outage policy's decision, a denial of before, or that they retry.
 func (a *sessionActor) settlePass() {
-	if a.pass == (admission.Pass{}) {
+	if a.check != nil || a.pass == (admission.Pass{}) {
 		return
 	}
-	switch d := &a.state.Decision; {
-	case a.check != nil && !d.Source.IsAuthoritative():
-		return
-	case d.Verdict == backends.Allowed:
+	if a.state.Decision.Verdict == backends.Allowed {
 		a.pass.GiveBack()
 	}
 	a.pass = admission.Pass{}

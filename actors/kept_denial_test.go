@@ -593,3 +593,34 @@ func testKeptDenialDeniedRate(t *testing.T, store *fakeCluster) {
 		}
 	})
 }
+
+// TestRegistry_KeptDenial_AllowedAtRecovery has more viewers who were denied pay during an outage than strangers may be denied. A half-open
+// breaker's probes allow them all: what each of them drew on is given back, though the answer comes after their denial was shown.
+func TestRegistry_KeptDenial_AllowedAtRecovery(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
+		n := newNode(b, &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		const viewers = 50
+		for i := range viewers {
+			n.watch(t, unknown(i))
+		}
+		c := *n.opener.config.Load()
+		c.DeniedRate, c.DeniedRatePerNetwork = 1, 1
+		n.opener.follow(c)
+		b.health.Store(uint32(backends.BreakerHalfOpen))
+		b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) {
+			time.Sleep(50 * time.Millisecond)
+			return allowedDecision(), nil
+		})
+		time.Sleep(DefaultConfig().DenialTTL + time.Second)
+		for i := range viewers {
+			n.watch(t, unknown(i))
+			time.Sleep(100 * time.Millisecond)
+			if d := n.watch(t, unknown(i)); d.Verdict != backends.Allowed {
+				t.Fatalf("viewer %d: %+v, want allowed", i, d)
+			}
+		}
+	})
+}
