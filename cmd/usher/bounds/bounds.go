@@ -52,6 +52,7 @@ func All() []Bound {
 		{Constant: "gateway/listener.maxPrivate", Metric: overloads, Label: "connections of ext_authz.listen"},
 		{Constant: "gateway.maxPlaybackOwners", Metric: reached, Label: "playback_ids"},
 		{Constant: "gateway/edge.maxFingerprints", Metric: reached, Label: "edge_fingerprints"},
+		{Constant: "gateway/edge/extauthz.maxAwaited", Metric: overloads, Label: "streams of ext_authz.listen"},
 		{Constant: "gateway/enforcement.maxRecorded", Metric: reached, Label: "unenforced_refusals"},
 		{Constant: "gateway/variants.maxGroups", Metric: reached, Label: "variants"},
 		{Constant: "gateway/variants.maxCleared", Metric: reached, Label: "variants"},

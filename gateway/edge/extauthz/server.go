@@ -60,7 +60,7 @@ type Server struct {
 	log        *slog.Logger
 }
 
-// New makes a server that does not serve yet. onOverload is told of each connection beyond the bound; nil: nobody is.
+// New makes a server that does not serve yet. onOverload is told of each connection and stream beyond a bound; nil: nobody is.
 func New(c Config, drain gateway.DrainConfig, checker Checker, onOverload func(string), log *slog.Logger) *Server {
 	return &Server{config: c, drain: drain, checker: checker, onOverload: onOverload, log: log}
 }
@@ -70,11 +70,7 @@ func New(c Config, drain gateway.DrainConfig, checker Checker, onOverload func(s
 func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 	watching, endWatching := context.WithCancel(context.WithoutCancel(ctx))
 	defer endWatching()
-	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxRequestSize), grpc.ConnectionTimeout(handshakeTimeout), grpc.StreamInterceptor(endStreamsWith(watching)),
-		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingInterval, Timeout: pingTimeout}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeersPause, PermitWithoutStream: true}),
-	}
+	options := s.options(watching)
 	secured, err := s.config.TLS.Server(s.log)
 	if err != nil {
 		_ = inner.Close()
@@ -105,6 +101,21 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 		return fmt.Errorf("stop serving ext_authz.listen=%s: %w", s.config.Listen, err)
 	}
 	return nil
+}
+
+// options returns the bounds of connections and streams. Health watches end with life.
+func (s *Server) options(life context.Context) []grpc.ServerOption {
+	awaited := awaitedStreams{onOverload: func() {
+		if s.onOverload != nil {
+			s.onOverload("streams of ext_authz.listen")
+		}
+	}}
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequestSize), grpc.ConnectionTimeout(handshakeTimeout), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.InTapHandle(awaited.begin), grpc.UnaryInterceptor(onUnaryMessage), grpc.StreamInterceptor(endStreamsWith(life)),
+		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingInterval, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeersPause, PermitWithoutStream: true}),
+	}
 }
 
 // checkedListener is a listener of which the connection that had no check for longest makes room for another one. gRPC does not tell which
@@ -164,27 +175,6 @@ func (a *checkedAddr) count(n int) {
 		a.conn.SetIdle(time.Now())
 	}
 }
-
-// endStreamsWith ends streams when a context ends, and after idleTimeout. Only health watches are streams, and their clients never end them,
-// so that the drain would wait for them, and their connections would never be idle.
-func endStreamsWith(life context.Context) grpc.StreamServerInterceptor {
-	return func(service any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-		ctx, end := context.WithTimeout(stream.Context(), idleTimeout)
-		defer end()
-		defer context.AfterFunc(life, end)()
-		return handle(service, boundStream{stream, ctx})
-	}
-}
-
-// boundStream is a stream with its own context.
-type boundStream struct {
-	grpc.ServerStream
-
-	ctx context.Context //nolint:containedctx // that is how gRPC gives a stream its context
-}
-
-// Context ends with the stream, or before.
-func (s boundStream) Context() context.Context { return s.ctx }
 
 // Check answers one check. It returns an error if Envoy disconnected, or if the check is not of an HTTP request.
 func (s *Server) Check(ctx context.Context, r *auth.CheckRequest) (answer *auth.CheckResponse, err error) {
