@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync/atomic"
@@ -180,5 +182,62 @@ func TestServe_PlaylistListedAsDocument_Rewritten(t *testing.T) {
 			}
 			g.want(t, http.StatusOK, listedIn(t, uri, uris(got.body)[0]))
 		})
+	}
+}
+
+// TestServe_AbsoluteURIs_StayAbsolute has players resolve an asset, an asset list and a pathway's playlists against nothing, where the origin
+// lists them by absolute URIs. They reach the gateway by different names, and each gets its own.
+func TestServe_AbsoluteURIs_StayAbsolute(t *testing.T) {
+	t.Parallel()
+	viewers := map[string]struct {
+		fields []string
+		server string
+	}{
+		"by a name":                  {[]string{"Host: tv.example.com:8080"}, "http://tv.example.com:8080"},
+		"by an address":              {[]string{"Host: [2001:db8::1]:8080"}, "http://[2001:db8::1]:8080"},
+		"by a proxy that speaks TLS": {[]string{"X-Forwarded-Proto: https", "X-Forwarded-Host: tv.example.com"}, "https://tv.example.com"},
+		"by what is no name":         {[]string{`X-Forwarded-Host: tv"},{"URI":"//evil`}, ""},
+	}
+	for _, ticketIn := range allTransports() {
+		g := newTestGateway(t, func(c *Config) {
+			c.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+			c.CORS.AllowedOrigins, c.Routes[0].TicketIn = []string{"https://tv.example.com"}, ticketIn
+		})
+		g.upstream.Answer = func(w http.ResponseWriter, r *http.Request) {
+			own := "http://" + r.Host + "/play/a001/"
+			_, _ = io.WriteString(w, map[string]string{
+				"/play/a001/index.m3u8": "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"" + own + "steer.json\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n",
+				"/play/a001/v.m3u8": "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-LIST=\"" + own + "assets.json\"\n" +
+					"#EXT-X-DATERANGE:ID=\"2\",X-ASSET-URI=\"" + own + "ad.m3u8\"\n",
+				"/play/a001/assets.json": `{"ASSETS":[{"URI":"` + own + `ad.m3u8?id=2"}]}`,
+				"/play/a001/steer.json":  `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"v":"` + own + `w.m3u8"}}}]}`,
+				"/play/a001/ad.m3u8":     unnamedPlaylist, "/play/a001/w.m3u8": unnamedPlaylist,
+			}[r.URL.Path])
+		}
+		for name, viewer := range viewers {
+			t.Run(ticketIn.String()+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				const at = "/play/a001/index.m3u8?token=1"
+				list := g.want(t, http.StatusOK, at, viewer.fields...)
+				cookie, _, _ := strings.Cut("Cookie: "+list.header.Get("Set-Cookie"), ";")
+				fields := append([]string{cookie}, viewer.fields...)
+				get := func(path string) string { return g.want(t, http.StatusOK, path, fields...).body }
+				alone := func(text, before string) string {
+					_, uri, _ := strings.Cut(text, before)
+					uri, _, _ = strings.Cut(uri, `"`)
+					path, isOwn := strings.CutPrefix(uri, viewer.server)
+					if !isOwn || !strings.HasPrefix(path, "/") {
+						t.Fatalf("%s is %q, want it at %q:\n%s", before, uri, viewer.server, text)
+					}
+					return path
+				}
+				_, server, _ := strings.Cut(list.body, `SERVER-URI="`)
+				server, _, _ = strings.Cut(server, `"`)
+				get(alone(get(listedIn(t, at, server)), `"v":"`))
+				media := get(listedIn(t, at, uris(list.body)[0]))
+				get(alone(media, `X-ASSET-URI="`))
+				get(alone(get(alone(media, `X-ASSET-LIST="`)), `"URI":"`))
+			})
+		}
 	}
 }

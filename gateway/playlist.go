@@ -151,7 +151,9 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 	} else {
 		var room [ticket.UsualSize]byte
 		text := g.signer.AppendSigned(room[:0], rc.claims, rc.target.scope())
-		resp.Body = tpl.Append(resp.makeText(tpl.Size(text)), text)
+		var serverRoom [64]byte
+		server := rc.viewer.appendServer(serverRoom[:0])
+		resp.Body = tpl.Append(resp.makeText(tpl.Size(text, server)), text, server)
 	}
 	resp.Set("Content-Type", contentType)
 	resp.Set("Cache-Control", "no-store")

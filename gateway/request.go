@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"usher/backends"
@@ -109,6 +110,17 @@ func clientOf(req *Request, trusted networks) client {
 		c.host = h
 	}
 	return c
+}
+
+// appendServer appends the scheme and host by which the viewer reaches the gateway, or nothing if the host could not be written into a URI.
+func (c *client) appendServer(dst []byte) []byte {
+	isOdd := func(b rune) bool {
+		return (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') && !strings.ContainsRune("-._:[]", b)
+	}
+	if c.host == "" || strings.ContainsFunc(c.host, isOdd) {
+		return dst
+	}
+	return append(append(append(dst, c.scheme...), "://"...), c.host...)
 }
 
 // networks are address prefixes.

@@ -82,11 +82,11 @@ func BenchmarkAppend(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				room := make([]byte, 0, template.Size(ticket))
+				room := make([]byte, 0, template.Size(ticket, nil))
 				b.ReportAllocs()
 				b.SetBytes(int64(cap(room)))
 				for b.Loop() {
-					room = template.Append(room[:0], ticket)
+					room = template.Append(room[:0], ticket, nil)
 				}
 			})
 		}

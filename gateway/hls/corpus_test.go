@@ -24,7 +24,7 @@ func parseAny(t *testing.T, p hlscorpus.Playlist, o hls.Options) string {
 	if err != nil {
 		t.Fatalf("%s: %v", p.Name, err)
 	}
-	return string(template.Append(nil, []byte("T")))
+	return string(template.Append(nil, []byte("T"), nil))
 }
 
 // corpusOptions returns the options of a viewer who requested a playlist of the corpus under its origin's path.

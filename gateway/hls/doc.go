@@ -12,8 +12,11 @@
 //   - Every byte outside a rewritten URI is unchanged: CRLF, BOM, unknown tags, order, a missing last newline.
 //   - A URI is rewritten only if Options.Locate has a place for it. It gets what the tag and the resolved URI say, whatever
 //     the host. Other schemes (skd, data, urn, …) are not asked about and never receive a ticket.
-//   - A rewritten URI never names a scheme or host, so it works behind any load balancer, name and TLS terminator.
-//   - A text below "/~<ticket>" contains no ticket: relative URIs inherit it, so all viewers share one body.
+//   - A rewritten URI names no scheme or host, so it works behind any load balancer, name and TLS terminator. Those of interstitials and of
+//     pathway clones that the origin lists with a host are the exception. The standard wants them absolute, and players resolve them against
+//     nothing (Media3), or against the web page (hls.js). They get those by which the viewer reaches the gateway, at each request: a
+//     template holds no viewer's host.
+//   - A text below "/~<ticket>" contains no ticket but in these: relative URIs inherit it, so all viewers share one body.
 //   - The same text and options give the same bytes: a URI does not change between reloads (RFC 8216 §6.2.1).
 //
 // Decided:

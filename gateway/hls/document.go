@@ -93,7 +93,7 @@ func (d *document) scan(root jsonSpan) {
 		case "ASSETS":
 			d.eachObject(value, func(key string, _, value jsonSpan) {
 				if key == "URI" {
-					d.markURI(value, uriSpan{role: Playlist})
+					d.markURI(value, uriSpan{role: Playlist, standsAlone: true})
 				}
 			})
 		case "RELOAD-URI":
@@ -121,7 +121,7 @@ func (d *document) markReplacement(object jsonSpan) {
 			parameters, query = value, d.queryOf(value)
 		case "PER-VARIANT-URIS", "PER-RENDITION-URIS":
 			d.eachMember(value, func(_ string, _, value jsonSpan) {
-				d.markURI(value, uriSpan{role: Playlist, imports: importsInherited})
+				d.markURI(value, uriSpan{role: Playlist, imports: importsInherited, standsAlone: true})
 			})
 		}
 	})

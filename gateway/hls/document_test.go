@@ -39,7 +39,7 @@ func viewerDocument(t *testing.T, body string, o hls.Options) string {
 	if info := template.Info(); info != (hls.Info{}) {
 		t.Errorf("a document says %+v of itself", info)
 	}
-	return string(template.Append(nil, []byte("T")))
+	return string(template.Append(nil, []byte("T"), nil))
 }
 
 func TestParseDocument(t *testing.T) {
@@ -257,7 +257,7 @@ func FuzzParseDocument(f *testing.F) {
 			if err != nil {
 				return
 			}
-			got := string(template.Append(nil, []byte("T")))
+			got := string(template.Append(nil, []byte("T"), nil))
 			if !json.Valid([]byte(strings.TrimPrefix(got, "\ufeff"))) {
 				t.Fatalf("%s: %q became %q, which is no JSON", name, body, got)
 			}

@@ -32,7 +32,7 @@ https://ads.example.com/segment-18.m4s
 		log.Fatal(err)
 	}
 	for _, ticket := range []string{"ticket-of-alice", "ticket-of-bob"} {
-		fmt.Print(string(template.Append(nil, []byte(ticket))))
+		fmt.Print(string(template.Append(nil, []byte(ticket), nil)))
 	}
 	fmt.Println(template.Info().TargetDuration)
 	// Output:

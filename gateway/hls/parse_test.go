@@ -59,7 +59,7 @@ func viewerCopy(t *testing.T, body string, o hls.Options) string {
 	if err != nil {
 		t.Fatalf("Parse(%q): %v", body, err)
 	}
-	return string(template.Append(nil, []byte("T")))
+	return string(template.Append(nil, []byte("T"), nil))
 }
 
 // rewriteURI returns the rewritten form of one URI on its own line.

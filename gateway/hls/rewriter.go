@@ -11,10 +11,12 @@ var errParameter = errors.New("Options.QueryParameter is empty, and TicketInQuer
 
 // rewriter builds a Template. It copies the text up to each URI and writes the viewer's URI in its place.
 type rewriter struct {
-	text    string
-	copied  int // text[:copied] is in out already
-	out     []byte
-	tickets []int32 // offsets in out
+	text   string
+	copied int // text[:copied] is in out already
+	out    []byte
+	// inserts are what a viewer's copy has besides out, servers how many of them are no tickets.
+	inserts []insert
+	servers int
 
 	options Options
 	origin  playlistOrigin
@@ -62,7 +64,7 @@ func newRewriter(text string, o Options) (*rewriter, error) {
 // buildTemplate copies the rest of the text and returns the template.
 func (w *rewriter) buildTemplate(info Info) *Template {
 	w.copyTo(len(w.text))
-	return &Template{body: slices.Clip(w.out), tickets: w.tickets, info: info}
+	return &Template{body: slices.Clip(w.out), inserts: w.inserts, servers: w.servers, info: info}
 }
 
 // define reads an EXT-X-DEFINE.
@@ -80,6 +82,7 @@ func (w *rewriter) rewrite(uri string, span uriSpan) {
 	if !w.resolve(uri, &span, &ref) {
 		return
 	}
+	span.standsAlone = span.standsAlone && ref.form == absolute
 	switch w.options.TicketIn {
 	case TicketInQuery:
 		w.writeTicketInQuery(span, &ref)
@@ -104,10 +107,10 @@ func (w *rewriter) writeWithoutTicket(span uriSpan, ref *resolved) {
 }
 
 // writeBelowTicket writes the reference so that it leads below "/~<ticket>". A playlist that was itself requested there
-// needs relative references only.
+// needs relative references only, but for those that stand alone.
 func (w *rewriter) writeBelowTicket(span uriSpan, ref *resolved) {
 	switch {
-	case !w.options.UnderTicket:
+	case !w.options.UnderTicket || span.standsAlone:
 		w.replaceURI(span, "/~")
 		w.markTicket()
 		w.out = append(append(w.out, ref.target...), ref.fragment...)
@@ -193,10 +196,14 @@ func (w *rewriter) writeTicketInQuery(span uriSpan, ref *resolved) {
 	w.out = append(append(w.out, after...), ref.fragment...)
 }
 
-// replaceURI copies the text up to the span and writes uri instead of the span.
+// replaceURI copies the text up to the span and writes uri, which begins with a slash if it stands alone, instead of the span.
 func (w *rewriter) replaceURI(span uriSpan, uri string) {
 	w.copyTo(span.start)
 	w.copied = span.end
+	if span.standsAlone {
+		w.inserts = append(w.inserts, insert{int32(len(w.out)), true})
+		w.servers++
+	}
 	w.out = append(w.out, uri...)
 }
 
@@ -207,7 +214,7 @@ func (w *rewriter) copyTo(offset int) {
 }
 
 // markTicket marks the current end of the output as the offset of a ticket.
-func (w *rewriter) markTicket() { w.tickets = append(w.tickets, int32(len(w.out))) }
+func (w *rewriter) markTicket() { w.inserts = append(w.inserts, insert{int32(len(w.out)), false}) }
 
 // asRootedReference returns a viewer's path as a reference from the root. A path that begins with two slashes would name
 // a host, and so might an unknown variable; "/." before it prevents that.

@@ -14,6 +14,8 @@ type uriSpan struct {
 	// version and mayGrow are as in Listed.
 	version uint64
 	mayGrow bool
+	// standsAlone reports that players may resolve the URI against nothing, so that an absolute one must stay absolute.
+	standsAlone bool
 }
 
 // importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
@@ -167,7 +169,7 @@ func (s *scanner) scanURITag(name string, list attributes) {
 	case "KEY":
 		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
 	case "DATERANGE":
-		s.rewriteAttributes(list, uriSpan{}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
+		s.rewriteAttributes(list, uriSpan{standsAlone: true}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
 	case "RENDITION-REPORT":
 		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsInherited})
 	case "DEFINE":

@@ -52,7 +52,7 @@ func TestTemplateIsStatic(t *testing.T) {
 		if got := template.Body() != nil; got != static[name] {
 			t.Errorf("%s: a body is given: %t, want %t", name, got, static[name])
 		}
-		if static[name] && string(template.Body()) != string(template.Append(nil, []byte("T"))) {
+		if static[name] && string(template.Body()) != string(template.Append(nil, []byte("T"), nil)) {
 			t.Errorf("%s: Body() and Append() differ", name)
 		}
 	}
@@ -65,10 +65,10 @@ func TestTemplateAppend_KeepsDstAndSizeIsExact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := string(template.Append([]byte("before"), []byte("ticket")))
+		got := string(template.Append([]byte("before"), []byte("ticket"), nil))
 		rest, found := strings.CutPrefix(got, "before")
-		if !found || len(rest) != template.Size([]byte("ticket")) {
-			t.Errorf("%s: got %q, want \"before\" and %d bytes", name, got, template.Size([]byte("ticket")))
+		if !found || len(rest) != template.Size([]byte("ticket"), nil) {
+			t.Errorf("%s: got %q, want \"before\" and %d bytes", name, got, template.Size([]byte("ticket"), nil))
 		}
 	}
 }
@@ -96,8 +96,75 @@ func TestTemplateAppend_WithRoom_DoesNotAllocate(t *testing.T) {
 		t.Fatal(err)
 	}
 	ticket := []byte("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj")
-	room := make([]byte, 0, template.Size(ticket))
-	if got := testing.AllocsPerRun(100, func() { room = template.Append(room[:0], ticket) }); got != 0 {
+	room := make([]byte, 0, template.Size(ticket, nil))
+	if got := testing.AllocsPerRun(100, func() { room = template.Append(room[:0], ticket, nil) }); got != 0 {
 		t.Errorf("got %v allocations, want none", got)
 	}
+}
+
+// TestTemplate_Append_Server has absolute URIs that players resolve against nothing, beside relative ones and others.
+func TestTemplate_Append_Server(t *testing.T) {
+	t.Parallel()
+	const own, server = "http://10.0.0.5:8000", "https://tv.example:8443"
+	tests := map[string]struct{ uri, want string }{
+		"absolute":                  {own + "/play/a001/ad.m3u8?x=1#t", server + "/play/a001/ad.m3u8?x=1#t"},
+		"of another host":           {"https://ads.example/ad.m3u8", "https://ads.example/ad.m3u8"},
+		"of another name of origin": {"https://origin.example/play/a001/ad.m3u8", server + "/play/a001/ad.m3u8"},
+		"relative":                  {"ad.m3u8", "/play/a001/ad.m3u8"},
+		"from the root":             {"/play/a001/ad.m3u8", "/play/a001/ad.m3u8"},
+	}
+	places := map[string]string{
+		"an asset": "#EXTM3U\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-URI=\"%s\"\n", "an asset list": "#EXTM3U\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-LIST=\"%s\"\n",
+		"an asset of a list": `{"ASSETS":[{"URI":"%s"}]}`, "a variant": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"v":"%s"}}}]}`,
+		"a rendition": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-RENDITION-URIS":{"r":"%s"}}}]}`,
+	}
+	for place, frame := range places {
+		for name, test := range tests {
+			for transport, m := range modes() {
+				o, parse := m.options(), hls.Parse
+				if frame[0] == '{' {
+					parse = hls.ParseDocument
+				}
+				template, err := parse([]byte(strings.Replace(frame, "%s", test.uri, 1)), o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				before, after, _ := strings.Cut(frame, "%s")
+				got := string(template.Append(nil, []byte("T"), []byte(server)))
+				if size := template.Size([]byte("T"), []byte(server)); size != len(got) {
+					t.Errorf("%d bytes, Size says %d", len(got), size)
+				}
+				got = strings.TrimSuffix(strings.TrimPrefix(got, before), after)
+				isAbsolute := strings.HasPrefix(test.want, server)
+				if !isAbsolute {
+					got = resolve(t, server+map[bool]string{true: "/~T"}[m.ticket]+o.Path, got).String()
+				}
+				if want := withTransport(m, server, test.want); got != want {
+					t.Errorf("%s, %s, %s: %q became %q, want %q", place, name, transport, test.uri, got, want)
+				}
+			}
+		}
+	}
+}
+
+// withTransport returns a viewer's URI with the ticket T.
+func withTransport(m mode, server, uri string) string {
+	path, isOurs := strings.CutPrefix(strings.TrimPrefix(uri, server), "/play/")
+	path, fragment, hasFragment := strings.Cut(path, "#")
+	switch {
+	case !isOurs:
+		return uri
+	case m.carry == hls.TicketInPath, m.carry == hls.TicketInNone:
+		path = "/~T/play/" + path
+	case m.carry == hls.TicketInQuery && strings.Contains(path, "?"):
+		path = "/play/" + path + "&ticket=T"
+	case m.carry == hls.TicketInQuery:
+		path = "/play/" + path + "?ticket=T"
+	default:
+		path = "/play/" + path
+	}
+	if hasFragment {
+		path += "#" + fragment
+	}
+	return server + path
 }

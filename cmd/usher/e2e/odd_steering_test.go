@@ -63,7 +63,7 @@ func putSteered(o *oddOrigin, channel string) {
 			`{"VERSION":1,"TTL":10,"RELOAD-URI":"../%s/again?n=2","PATHWAY-PRIORITY":["B","A"],"PATHWAY-CLONES":[`+
 				`{"BASE-ID":"A","ID":"B","URI-REPLACEMENT":{"HOST":%q,"PARAMS":{"p":"1 2","q":"9"}}}]}`, channel, hostname(o.edge)),
 		o.url + folder + "again?n=2&_HLS_pathway=B&_HLS_throughput=5000000": `{"VERSION":1,"TTL":10,"PATHWAY-PRIORITY":["A"]}`,
-		o.url + folder + "list?id=1":                                        `{"ASSETS":[{"URI":"ads/1?x=y","DURATION":1}]}`,
+		o.url + folder + "list?id=1":                                        `{"ASSETS":[{"URI":"` + o.url + folder + `ads/1?x=y","DURATION":1}]}`,
 		o.url + folder + "ads/1?x=y":                                        media(0, true, "ad.ts"),
 	}
 	for server, query := range map[string]string{o.url: "?q=1", o.edge: "?q=9&p=1+2"} {
@@ -138,7 +138,7 @@ func (p *steeredPlayer) playVariant(t *testing.T, address string) {
 	}
 	_, prefetched, _ := strings.Cut(list, "#EXT-X-PREFETCH:")
 	p.fetch(t, joinURL(address, strings.TrimSpace(prefetched)))
-	assets := joinURL(address, attributeOf(t, list, "X-ASSET-LIST"))
+	assets := attributeOf(t, list, "X-ASSET-LIST") // the origin lists it and the asset by absolute URIs, which players resolve against nothing
 	var found struct {
 		Assets []struct {
 			URI string `json:"URI"`
@@ -147,7 +147,7 @@ func (p *steeredPlayer) playVariant(t *testing.T, address string) {
 	if err := json.Unmarshal([]byte(p.fetch(t, assets)), &found); err != nil || len(found.Assets) != 1 {
 		t.Fatalf("asset list: %+v, %v", found, err)
 	}
-	asset := joinURL(assets, found.Assets[0].URI)
+	asset := found.Assets[0].URI
 	p.fetch(t, joinURL(asset, lines(p.fetch(t, asset))[0]))
 }
 
