@@ -42,6 +42,7 @@
 //   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.
 //   - A URI with control characters, or one that begins with a backslash, stays unchanged: browsers read it differently
 //     from RFC 3986, perhaps with another host.
+//   - X-URI of a date range is rewritten in the two classes of the standard that have it. In others it is the application's own.
 //   - An unquoted URI value, which the standard does not allow but players accept, is rewritten like a quoted one.
 //
 // Refused: rewriting session data (EXT-X-SESSION-DATA), whose content is the application's own; adding an

@@ -18,8 +18,8 @@ var ErrNotDocument = errors.New("not a JSON object")
 // to each URI.
 const HostParameter = "_HLS_host"
 
-// ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI) or a steering manifest
-// (RELOAD-URI, the URIs of PATHWAY-CLONES). Every byte outside of these stays as it is, also in a document of another kind.
+// ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI), a schedule of date
+// ranges (DATERANGES), or a steering manifest (RELOAD-URI, the URIs of PATHWAY-CLONES). Every byte outside of these stays as it is, also in a document of another kind.
 // A pathway's HOST would lead players past the gateway, with their ticket. It is replaced by a parameter whose value
 // Options.Pathway gives, and which tells PARAMS too, because a gateway cannot tell these from other parameters.
 //
@@ -96,6 +96,8 @@ func (d *document) scan(root jsonSpan) {
 					d.markURI(value, uriSpan{role: Playlist, standsAlone: true})
 				}
 			})
+		case "DATERANGES":
+			d.eachElement(value, d.markDateRange)
 		case "RELOAD-URI":
 			d.markURI(value, uriSpan{role: Document, imports: importsInherited})
 		case "PATHWAY-CLONES":
@@ -104,6 +106,22 @@ func (d *document) scan(root jsonSpan) {
 					d.markReplacement(value)
 				}
 			})
+		}
+	})
+}
+
+// markDateRange marks what is rewritten in a date range of a schedule.
+func (d *document) markDateRange(object jsonSpan) {
+	class := ""
+	d.eachMember(object, func(key string, _, value jsonSpan) {
+		if key == "CLASS" {
+			class, _ = d.stringAt(value)
+		}
+	})
+	uris := dateRangeURIs(class)
+	d.eachMember(object, func(key string, _, value jsonSpan) {
+		if i := slices.IndexFunc(uris, func(u uriAttribute) bool { return u.name == key }); i >= 0 {
+			d.markURI(value, uriSpan{role: uris[i].role, standsAlone: true})
 		}
 	})
 }

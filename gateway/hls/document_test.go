@@ -71,6 +71,13 @@ func TestParseDocument(t *testing.T) {
 			`{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"a":"/~T/play/a001/v","":"/~T/play/a001/w"},` +
 				`"PER-RENDITION-URIS":{"URI":"/~T/play/a001/r"},"OTHER":{"x":"o"}}}]}`,
 		},
+		"a schedule of date ranges": {
+			`{"DATERANGES":[{"ID":"1","CLASS":"com.apple.hls.interstitial","X-ASSET-URI":"a","X-URI":"own"},{"X-ASSET-LIST":"l","X-URI":"p","CLASS":"com.apple.hls.preload"},` +
+				`{"CLASS":"com.apple.hls.daterange-schedule","X-URI":"s"},"X-URI",null,{"CLASS":7,"X-URI":"own"}]}`,
+			`{"DATERANGES":[{"ID":"1","CLASS":"com.apple.hls.interstitial","X-ASSET-URI":"/~T/play/a001/a","X-URI":"own"},` +
+				`{"X-ASSET-LIST":"/~T/play/a001/l","X-URI":"/~T/play/a001/p","CLASS":"com.apple.hls.preload"},` +
+				`{"CLASS":"com.apple.hls.daterange-schedule","X-URI":"/~T/play/a001/s"},"X-URI",null,{"CLASS":7,"X-URI":"own"}]}`,
+		},
 		"a URI that leads elsewhere":        {`{"RELOAD-URI":"https://cdn.example.com/a"}`, `{"RELOAD-URI":"https://cdn.example.com/a"}`},
 		"a URI with a quote or a backslash": {`{"RELOAD-URI":"a\"b","ASSETS":[{"URI":"a\\b"}]}`, `{"RELOAD-URI":"a\"b","ASSETS":[{"URI":"a\\b"}]}`},
 		"a URI with control characters":     {`{"RELOAD-URI":"a\nb"}`, `{"RELOAD-URI":"a\nb"}`},
@@ -243,6 +250,7 @@ func FuzzParseDocument(f *testing.F) {
 		}
 	}
 	f.Add(`{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PARAMS":{ },"HOST":"h","PARAMS":7 ,"HOST":"\ud800"}}],"ASSETS":[{"URI":"\\"}]}`)
+	f.Add(`{"DATERANGES":[{"CLASS":"com.apple.hls.preload","X-URI":"http://10.0.0.5:8000/a","X-ASSET-URI":"b"},{"X-ASSET-LIST":"c","X-URI":"d"}]}`)
 	f.Add(`{"PATHWAY-CLONEs":[{"URI-REPLACEMENT":{"HOST":""}}]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		text := strings.TrimPrefix(body, "\ufeff")

@@ -50,7 +50,7 @@ func checkLocated(t *testing.T, m mode, body []byte, o hls.Options) {
 	if got, want := bytes.Count(first, []byte("\n")), bytes.Count(body, []byte("\n")); got != want {
 		t.Errorf("%d lines became %d", want, got)
 	}
-	if m.ticket && !template.IsStatic() && !bytes.Contains(body, []byte("X-ASSET-")) {
+	if m.ticket && !template.IsStatic() && !bytes.Contains(body, []byte("#EXT-X-DATERANGE")) {
 		t.Errorf("below a ticket, the body holds one: %q", first)
 	}
 	again, err := hls.Parse(body, o)

@@ -75,6 +75,11 @@ func (d *document) eachMember(object jsonSpan, visit func(name string, key, valu
 
 // eachObject calls visit with each member of each object in an array. It does nothing for another value.
 func (d *document) eachObject(array jsonSpan, visit func(name string, key, value jsonSpan)) {
+	d.eachElement(array, func(value jsonSpan) { d.eachMember(value, visit) })
+}
+
+// eachElement calls visit with each value in an array. It does nothing for another value.
+func (d *document) eachElement(array jsonSpan, visit func(value jsonSpan)) {
 	if d.text[array.start] != '[' {
 		return
 	}
@@ -83,7 +88,7 @@ func (d *document) eachObject(array jsonSpan, visit func(name string, key, value
 		if d.text[value.start] == ']' {
 			return
 		}
-		d.eachMember(value, visit)
+		visit(value)
 		at = d.skipComma(value.end)
 	}
 }

@@ -41,6 +41,7 @@ func TestParse_Listed_RoleByTag(t *testing.T) {
 		"an initialization section":     {`#EXT-X-MAP:URI="a"`, hls.Media},
 		"a part":                        {`#EXT-X-PART:DURATION=1,URI="a"`, hls.Media},
 		"a part that comes":             {`#EXT-X-PRELOAD-HINT:TYPE=PART,URI="a"`, hls.Media},
+		"a key that comes":              {`#EXT-X-PRELOAD-HINT:TYPE=KEY,URI="a.ts"`, hls.Key},
 		"a segment that comes":          {"#EXT-X-PREFETCH:a.m3u8", hls.Media},
 		"the same of Twitch":            {"#EXT-X-TWITCH-PREFETCH:a", hls.Media},
 		"a rendition":                   {`#EXT-X-MEDIA:TYPE=AUDIO,URI="a.mp4"`, hls.Playlist},
@@ -51,6 +52,9 @@ func TestParse_Listed_RoleByTag(t *testing.T) {
 		"a steering manifest":           {`#EXT-X-CONTENT-STEERING:SERVER-URI="a"`, hls.Document},
 		"an asset":                      {`#EXT-X-DATERANGE:ID="a",X-ASSET-URI="a.json"`, hls.Playlist},
 		"an asset list":                 {`#EXT-X-DATERANGE:ID="a",X-ASSET-LIST="a.m3u8"`, hls.Document},
+		"a schedule of date ranges":     {`#EXT-X-DATERANGE:ID="a",X-URI="a",CLASS="com.apple.hls.daterange-schedule"`, hls.Document},
+		"what is loaded before":         {`#EXT-X-DATERANGE:ID="a",CLASS="com.apple.hls.preload",X-URI="a"`, hls.Document},
+		"another class's own X-URI":     {"v\n" + `#EXT-X-DATERANGE:ID="a",CLASS="com.example.ad",X-URI="a"`, hls.Media},
 		"both, in the order of the tag": {`#EXT-X-DATERANGE:X-ASSET-LIST="a",ID="a",X-ASSET-URI="b"`, hls.Playlist},
 	}
 	for name, test := range tests {

@@ -70,7 +70,7 @@ const (
 	Playlist
 	// Key is a decryption key.
 	Key
-	// Document is a JSON document that lists URIs: an asset list or a steering manifest.
+	// Document is a JSON document that lists URIs: an asset list, a schedule of date ranges or a steering manifest.
 	Document
 )
 

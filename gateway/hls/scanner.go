@@ -169,7 +169,8 @@ func (s *scanner) scanURITag(name string, list attributes) {
 	case "KEY":
 		s.rewriteURI(list, uriSpan{role: Key, version: s.readKey(list)})
 	case "DATERANGE":
-		s.rewriteAttributes(list, uriSpan{standsAlone: true}, uriAttribute{"X-ASSET-URI", Playlist}, uriAttribute{"X-ASSET-LIST", Document})
+		class, _ := findAttribute(list, "CLASS")
+		s.rewriteAttributes(list, uriSpan{standsAlone: true}, dateRangeURIs(class)...)
 	case "RENDITION-REPORT":
 		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsInherited})
 	case "DEFINE":
@@ -196,13 +197,16 @@ func (s *scanner) scanMultivariantTag(name string, list attributes) {
 	}
 }
 
-// rewritePreloadHint rewrites the URI of what is listed next: a part, or an initialization section.
+// rewritePreloadHint rewrites the URI of what is listed next: a part, an initialization section or a key.
 func (s *scanner) rewritePreloadHint(list attributes) {
 	span := s.partSpan(list, "BYTERANGE-START", "BYTERANGE-LENGTH")
-	if kind, _ := findAttribute(list, "TYPE"); kind == "MAP" {
-		span.version = s.fileVersion()
-	}
 	span.mayGrow = true
+	switch kind, _ := findAttribute(list, "TYPE"); kind {
+	case "MAP":
+		span.version = s.fileVersion()
+	case "KEY":
+		span = uriSpan{role: Key, version: hashText(list.text[list.pos:list.end])}
+	}
 	s.rewriteURI(list, span)
 }
 
@@ -218,6 +222,16 @@ func (s *scanner) rewritePrefetch(list attributes) {
 type uriAttribute struct {
 	name string
 	role Role
+}
+
+// dateRangeURIs returns the attributes of a date range that hold URIs, also where a document writes it as an object. What X-URI is depends on
+// the class: a schedule of more date ranges, or what is to be loaded before its time. In other classes it is the application's own.
+func dateRangeURIs(class string) []uriAttribute {
+	uris := []uriAttribute{{"X-ASSET-URI", Playlist}, {"X-ASSET-LIST", Document}}
+	if class == "com.apple.hls.daterange-schedule" || class == "com.apple.hls.preload" {
+		uris = append(uris, uriAttribute{"X-URI", Document})
+	}
+	return uris
 }
 
 // rewriteURI rewrites the attribute URI of a tag. like says what it is.

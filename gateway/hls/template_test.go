@@ -115,7 +115,10 @@ func TestTemplate_Append_Server(t *testing.T) {
 	}
 	places := map[string]string{
 		"an asset": "#EXTM3U\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-URI=\"%s\"\n", "an asset list": "#EXTM3U\n#EXT-X-DATERANGE:ID=\"1\",X-ASSET-LIST=\"%s\"\n",
-		"an asset of a list": `{"ASSETS":[{"URI":"%s"}]}`, "a variant": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"v":"%s"}}}]}`,
+		"a schedule":             "#EXTM3U\n#EXT-X-DATERANGE:ID=\"1\",CLASS=\"com.apple.hls.daterange-schedule\",X-URI=\"%s\"\n",
+		"an asset of a schedule": `{"DATERANGES":[{"X-ASSET-URI":"%s"}]}`, "an asset list of a schedule": `{"DATERANGES":[{"X-ASSET-LIST":"%s"}]}`,
+		"a schedule of a schedule": `{"DATERANGES":[{"CLASS":"com.apple.hls.preload","X-URI":"%s"}]}`,
+		"an asset of a list":       `{"ASSETS":[{"URI":"%s"}]}`, "a variant": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"v":"%s"}}}]}`,
 		"a rendition": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-RENDITION-URIS":{"r":"%s"}}}]}`,
 	}
 	for place, frame := range places {

@@ -143,6 +143,7 @@ func TestParse_Version(t *testing.T) {
 		"the variant has none":               {"#EXT-X-STREAM-INF:BANDWIDTH=1\ns", "#EXT-X-MEDIA-SEQUENCE:5\n" + `#EXT-X-MEDIA:URI="s"`, true},
 		"the key itself, rotated":            {`#EXT-X-KEY:METHOD=AES-128,URI="s",IV=0x1`, `#EXT-X-KEY:METHOD=AES-128,URI="s",IV=0x2`, false},
 		"the key itself, as it was":          {k1 + `#EXT-X-KEY:METHOD=AES-128,URI="s"`, "a\n" + `#EXT-X-KEY:METHOD=AES-128,URI="s"`, true},
+		"a key that comes, as it was":        {`#EXT-X-PRELOAD-HINT:TYPE=KEY,URI="s"`, k1 + "a\n" + `#EXT-X-PRELOAD-HINT:TYPE=KEY,URI="s"`, true},
 		"the highest number":                 {"#EXT-X-MEDIA-SEQUENCE:18446744073709551615\na\ns", "s", true},
 	}
 	for name, test := range tests {

@@ -29,6 +29,13 @@ func readDocument(body string) (uris []URI, outside string) {
 	for _, asset := range objects(root["ASSETS"]) {
 		take(asset, "URI", List)
 	}
+	for _, date := range objects(root["DATERANGES"]) {
+		take(date, "X-ASSET-URI", List)
+		take(date, "X-ASSET-LIST", Object)
+		if class, _ := date["CLASS"].(string); class == "com.apple.hls.daterange-schedule" || class == "com.apple.hls.preload" {
+			take(date, "X-URI", Object)
+		}
+	}
 	take(root, "RELOAD-URI", Object)
 	for _, clone := range objects(root["PATHWAY-CLONES"]) {
 		replacement, _ := clone["URI-REPLACEMENT"].(map[string]any)
