@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -240,4 +241,43 @@ func TestServe_AbsoluteURIs_StayAbsolute(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestServe_CompleteAssetOfALivePlaylist has a viewer play an interstitial, then media of the live playlist that lists it, whose name the
+// origin uses again. The same media reach a viewer who skips it.
+func TestServe_CompleteAssetOfALivePlaylist(t *testing.T) {
+	t.Parallel()
+	play := func(t *testing.T, playsAsset bool) (got []string) {
+		t.Helper()
+		var asked atomic.Int32
+		node := newMemoryServer(t, nil, func(r *http.Request) (*http.Response, error) {
+			body, contentType := "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXT-X-MAP:URI=\"init.mp4\"\n"+
+				"#EXT-X-DATERANGE:ID=\"1\",CLASS=\"com.apple.hls.interstitial\",X-ASSET-URI=\"ad.m3u8\"\n#EXTINF:4,\n1.m4s\n", playlistType
+			switch r.URL.Path {
+			case "/play/a001/ad.m3u8":
+				body = "#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:4,\nad.ts\n#EXT-X-ENDLIST\n"
+			case "/play/a001/init.mp4":
+				body, contentType = fmt.Sprint("init ", asked.Add(1)), "video/mp4"
+			}
+			resp := gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body))
+			resp.Header.Set("Content-Type", contentType)
+			return resp, nil
+		})
+		at := &url.URL{Scheme: "http", Host: "tv", Path: "/play/a001/index.m3u8", RawQuery: "token=1"}
+		listed := urisIn(getFrom(t, node, at))
+		if playsAsset {
+			getFrom(t, node, resolve(t, at, listed[1]))
+		}
+		for range 12 {
+			got = append(got, getFrom(t, node, resolve(t, at, listed[0])))
+			advance(5 * time.Second)
+		}
+		return got
+	}
+	synctest.Test(t, func(t *testing.T) {
+		want := play(t, false)
+		if got := play(t, true); !slices.Equal(got, want) || got[0] == got[len(got)-1] {
+			t.Errorf("got %q behind an asset, want %q", got, want)
+		}
+	})
 }

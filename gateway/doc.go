@@ -62,6 +62,9 @@
 // Refused: to find out by comparing settings which rewritings could, because a reload is rare, and a live playlist changes within
 // seconds.
 //
+// Decided: once a session has played a live playlist, a complete one does not make its media fresh for long, nor its zap timeout. It is most
+// often an advertisement's. An archive, or an event that ended, keeps what holds for live playlists until the session ends.
+//
 // Decided: a low-latency reload has the origin wait only for what its last response lets expect: as far ahead as RFC 8216bis allows, few at
 // once of one playlist, and few of one viewer, who may choose among any number of playlists by forward_query. Several viewers of one address
 // have a quarter of the connections, because some routes let a viewer be any number of them by their User-Agent. Everything else is answered

@@ -63,14 +63,23 @@ func (g *Gateway) servePlaylist(ctx context.Context, rc *requestContext, resp *R
 	if err != nil || made == nil {
 		return err
 	}
-	if info := made.Info(); rc.session != nil && !info.IsMultivariant && info.TargetDuration > 0 {
-		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
-	}
+	rc.noteTargetDuration(made.Info())
 	g.renderTemplate(rc, made, playlistContentType(p.ContentType), resp)
 	if rc.target.route.config.TicketIn == hls.TicketInCookie {
 		g.setCookies(rc, resp)
 	}
 	return nil
+}
+
+// noteTargetDuration tells the session what its media playlist says. A complete one does not replace a live one: it may be an
+// advertisement's, or that of thumbnails.
+func (rc *requestContext) noteTargetDuration(info hls.Info) {
+	if rc.session == nil || info.IsMultivariant || info.TargetDuration == 0 {
+		return
+	}
+	if known, isComplete := rc.session.TargetDuration(); !info.HasEndList || isComplete || known == 0 {
+		rc.session.SetTargetDuration(info.TargetDuration, info.HasEndList)
+	}
 }
 
 // serveDocument answers with the viewer's version of a JSON document that a playlist names.
