@@ -73,6 +73,21 @@ func BenchmarkScan(b *testing.B) {
 	}
 }
 
+// BenchmarkScan_LineEnds scans as many bytes in the same time for each of them.
+func BenchmarkScan_LineEnds(b *testing.B) {
+	for name, end := range map[string]string{"LF": "\n", "CRLF": "\r\n", "CR": "\r"} {
+		body := []byte(strings.ReplaceAll(string(livePlaylist(20_000)), "\n", end))
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(body)))
+			for b.Loop() {
+				if _, err := hls.Scan(body); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkAppend(b *testing.B) {
 	ticket := []byte("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_AbCdEfGhIj")
 	for _, segments := range []int{24, 2000} {

@@ -305,3 +305,34 @@ func TestAttributes_NameInsideQuotes_Ignored(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestParse_LineEnds has the lines of each playlist end in other ways, also each in its own. They say and list the same.
+func TestParse_LineEnds(t *testing.T) {
+	t.Parallel()
+	ends := [][]string{{"\r\n"}, {"\r"}, {"\n\r"}, {"\r\r\n"}, {"\r", "\n"}, {"\n", "\r\n", "\r", "\r"}}
+	for name, body := range corpus(t) {
+		body = strings.ReplaceAll(body, "\r\n", "\n")
+		wantInfo, err := hls.Scan([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Split(viewerCopy(t, body, mode{}.options()), "\n")
+		for _, cycle := range ends {
+			var other, wantText strings.Builder
+			for i, line := range strings.Split(body, "\n") {
+				if i > 0 {
+					other.WriteString(cycle[i%len(cycle)])
+					wantText.WriteString(cycle[i%len(cycle)])
+				}
+				other.WriteString(line)
+				wantText.WriteString(want[i])
+			}
+			if got, err := hls.Scan([]byte(other.String())); err != nil || got != wantInfo {
+				t.Errorf("%s, %q: got %+v, %v; want %+v", name, cycle, got, err, wantInfo)
+			}
+			if diff := cmp.Diff(wantText.String(), viewerCopy(t, other.String(), mode{}.options())); diff != "" {
+				t.Errorf("%s, %q (-want +got):\n%s", name, cycle, diff)
+			}
+		}
+	}
+}

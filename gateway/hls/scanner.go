@@ -59,14 +59,15 @@ type scanner struct {
 func (s *scanner) scan() error {
 	pos := len(s.text) - len(strings.TrimPrefix(s.text, byteOrderMark))
 	hasReturns := strings.IndexByte(s.text, '\r') >= 0
+	newline := -1 // where the next one is, at pos or after it; it is looked for once, however many returns are before it
 	for line := 1; pos < len(s.text); line++ {
 		if line > MaxLines {
 			return fmt.Errorf("%w: MaxLines=%d reached", ErrTooLarge, MaxLines)
 		}
-		end := len(s.text)
-		if i := strings.IndexByte(s.text[pos:], '\n'); i >= 0 {
-			end = pos + i
+		if newline < pos {
+			newline = pos + indexOrEnd(s.text[pos:], "\n")
 		}
+		end := newline
 		if hasReturns {
 			end = beforeReturn(s.text, pos, end)
 		}
