@@ -16,7 +16,7 @@
 //   - A write by the cookie needs the CSRF token of its login, and every request must be of the page's own origin.
 //   - A login ends after [Lifetime], and with its token. A changed role applies at once.
 //   - Failed logins are bounded for each subscriber prefix and in all, in bounded memory. Each is in the audit, and the first that is
-//     refused beyond the bound. So are requests of the API without a known token, apart from the logins.
+//     refused beyond the bound. The right token is never refused. So are requests of the API without a known token, apart from the logins.
 //   - Open pages cost a node at most a tenth of a processor, however many sessions it has: an overview, which all pages share, is
 //     followed by a pause of ten times its duration, and so is a list in the browser. A row that is shown is read by its id.
 //   - A stream ends with its client, its login, its page or the listener, and no client that stops to read holds one. A page ends when

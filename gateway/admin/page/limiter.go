@@ -27,30 +27,22 @@ type limiter struct {
 	refused map[netip.Prefix]bool
 }
 
-// begin counts an attempt as failed until succeeded is called. If there were too many, it returns how long to wait instead, and
-// whether that is so for the first time in a window.
-func (l *limiter) begin(from netip.Addr, now time.Time) (succeeded func(), wait time.Duration, isFirst bool) {
+// fail counts a failed attempt. If there were too many, it returns how long to wait, and whether that is so for the first time in a window.
+func (l *limiter) fail(from netip.Addr, now time.Time) (wait time.Duration, isFirst bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now.Sub(l.began) >= loginWindow || now.Before(l.began) {
 		l.began, l.all, l.failures, l.refused = now, 0, map[netip.Prefix]int{}, map[netip.Prefix]bool{}
 	}
-	prefix, window := backends.SubscriberPrefix(from), l.began
+	prefix := backends.SubscriberPrefix(from)
 	if areAll := l.all >= maxAllFailures; areAll || l.failures[prefix] >= maxFailures {
 		if areAll {
 			prefix = netip.Prefix{}
 		}
 		isFirst, l.refused[prefix] = !l.refused[prefix], true
-		return nil, l.began.Add(loginWindow).Sub(now), isFirst
+		return l.began.Add(loginWindow).Sub(now), isFirst
 	}
 	l.all++
 	l.failures[prefix]++
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.began.Equal(window) {
-			l.all--
-			l.failures[prefix]--
-		}
-	}, 0, false
+	return 0, false
 }

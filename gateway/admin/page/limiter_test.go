@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-func TestLimiter_Begin(t *testing.T) {
+func TestLimiter_Fail(t *testing.T) {
 	t.Parallel()
 	start := time.Unix(1_800_000_000, 0)
 	address := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}) }
 	// fail returns how many attempts of an address were let through.
 	fail := func(l *limiter, from netip.Addr, count int, now time.Time) (passed int) {
 		for range count {
-			if _, wait, _ := l.begin(from, now); wait == 0 {
+			if wait, _ := l.fail(from, now); wait == 0 {
 				passed++
 			}
 		}
@@ -28,7 +28,7 @@ func TestLimiter_Begin(t *testing.T) {
 		if got := fail(&l, address(2), 1, start); got != 1 {
 			t.Error("another address is refused")
 		}
-		if _, wait, _ := l.begin(address(1), start.Add(50*time.Second)); wait != 10*time.Second {
+		if wait, _ := l.fail(address(1), start.Add(50*time.Second)); wait != 10*time.Second {
 			t.Errorf("wait of %v, want 10s", wait)
 		}
 		if got := fail(&l, address(1), 50, start.Add(loginWindow)); got != maxFailures {
@@ -60,30 +60,13 @@ func TestLimiter_Begin(t *testing.T) {
 		for window := range 3 {
 			now, firsts := start.Add(time.Duration(window)*loginWindow), 0
 			for i := range 40 * maxFailures { // the last address is refused for the number of all
-				if _, _, isFirst := l.begin(address(i/(3*maxFailures)), now); isFirst {
+				if _, isFirst := l.fail(address(i/(3*maxFailures)), now); isFirst {
 					firsts++
 				}
 			}
 			if want := maxAllFailures / maxFailures; firsts != want {
 				t.Errorf("window %d: %d are the first that are refused, want %d", window, firsts, want)
 			}
-		}
-	})
-	t.Run("success", func(t *testing.T) {
-		t.Parallel()
-		var l limiter
-		late, _, _ := l.begin(address(1), start)
-		for range 3 * maxAllFailures {
-			succeeded, wait, _ := l.begin(address(1), start)
-			if wait > 0 {
-				t.Fatalf("wait of %v", wait)
-			}
-			succeeded()
-		}
-		fail(&l, address(1), 1, start.Add(loginWindow))
-		late() // of the window before
-		if l.all != 1 {
-			t.Errorf("%d failures", l.all)
 		}
 	})
 	t.Run("the clock goes back", func(t *testing.T) {

@@ -197,59 +197,55 @@ func (p *Page) find(r *http.Request) (access.Principal, *login, error) {
 // maxFormBytes bounds the body of a login.
 const maxFormBytes = 4 << 10
 
-// login answers 204 and sets the cookie, if the form has a token of the API.
+// login answers 204 and sets the cookie, if the form has a token of the API. Only others are limited.
 func (p *Page) login(w http.ResponseWriter, r *http.Request) {
 	if err := p.checkOrigin(r); err != nil {
 		writeRefusal(w, err)
 		return
 	}
-	succeeded, isAnswered := p.limit(w, r, &p.logins, "login", "page", errTooMany)
-	if isAnswered {
-		return
-	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-	if err := r.ParseForm(); err != nil {
-		p.Audit.Record(r, "login", "page", errForm)
-		writeText(w, http.StatusBadRequest, errForm.Error())
-		return
+	status, why := http.StatusBadRequest, errForm
+	if r.ParseForm() == nil {
+		text := r.PostForm.Get("token")
+		if principal, isKnown := p.Authenticator.FromToken(text); isKnown {
+			p.Audit.Record(r.WithContext(access.WithPrincipal(r.Context(), principal)), "login", "page", nil)
+			setCookie(w, r, newLogin(p.Now().Add(Lifetime)).seal(setting.Secret(text)), Lifetime)
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		status, why = http.StatusUnauthorized, errUnknownToken
 	}
-	text := r.PostForm.Get("token")
-	principal, isKnown := p.Authenticator.FromToken(text)
-	if !isKnown {
-		p.Audit.Record(r, "login", "page", errUnknownToken)
-		writeText(w, http.StatusUnauthorized, errUnknownToken.Error())
-		return
+	if !p.limit(w, r, &p.logins, failure{"login", "page", why, errTooMany}) {
+		writeText(w, status, why.Error())
 	}
-	succeeded()
-	p.Audit.Record(r.WithContext(access.WithPrincipal(r.Context(), principal)), "login", "page", nil)
-	setCookie(w, r, newLogin(p.Now().Add(Lifetime)).seal(setting.Secret(text)), Lifetime)
-	w.WriteHeader(http.StatusNoContent)
 }
 
-// limit counts a request as failed until succeeded is called. Beyond the bound it answers 429, and records the first such request.
-func (p *Page) limit(
-	w http.ResponseWriter, r *http.Request, l *limiter, action, target string, tooMany error,
-) (succeeded func(), isAnswered bool) {
+// failure is a request that fails: what it would do to what, why it fails, and why beyond the bound.
+type failure struct {
+	action, target string
+	why, tooMany   error
+}
+
+// limit counts a failed request and records it. Beyond the bound it answers 429, reports true, and records only the first such request.
+func (p *Page) limit(w http.ResponseWriter, r *http.Request, l *limiter, f failure) (isAnswered bool) {
 	peer, _ := netip.ParseAddrPort(r.RemoteAddr)
-	succeeded, wait, isFirst := l.begin(peer.Addr(), p.Now())
+	wait, isFirst := l.fail(peer.Addr(), p.Now())
 	if wait == 0 {
-		return succeeded, false
+		p.Audit.Record(r, f.action, f.target, f.why)
+		return false
 	}
 	if isFirst {
-		p.Audit.Record(r, action, target, tooMany)
+		p.Audit.Record(r, f.action, f.target, f.tooMany)
 	}
 	w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-	writeText(w, http.StatusTooManyRequests, tooMany.Error())
-	return nil, true
+	writeText(w, http.StatusTooManyRequests, f.tooMany.Error())
+	return true
 }
 
 // LimitUnknown records a request of the API without a known token, and why it is refused. Beyond the bound of failed logins it answers
 // 429 instead, and reports true. Neither counts for the other, so that a program with an old token keeps nobody from logging in.
 func (p *Page) LimitUnknown(w http.ResponseWriter, r *http.Request, action string, why error) (isAnswered bool) {
-	if _, isAnswered = p.limit(w, r, &p.requests, action, audit.Target(r), errTooManyUnknown); !isAnswered {
-		p.Audit.Record(r, action, audit.Target(r), why)
-	}
-	return isAnswered
+	return p.limit(w, r, &p.requests, failure{action, audit.Target(r), why, errTooManyUnknown})
 }
 
 // logout ends the cookie, and the streams of its login on this node.
