@@ -90,16 +90,16 @@ func (rc *requestContext) backend() string {
 // device returns the viewer's device fields, each behind its length, so that no two devices give the same text. It is
 // empty if the viewer shows none of them.
 func (rc *requestContext) device() string {
-	names := rc.target.route.config.DeviceFields
-	if len(names) == 0 {
+	fields := rc.target.route.devices
+	if len(fields) == 0 {
 		return ""
 	}
 	var parts []byte
 	hasAny := false
-	for _, name := range names {
-		value := backends.UnescapeQuery(parameter(rc.request.Query, name))
+	for _, field := range fields {
+		value := backends.UnescapeQuery(parameter(rc.request.Query, field.parameter))
 		if value == "" {
-			value = rc.request.Header.Get(name)
+			value = rc.request.Header.Get(field.header)
 		}
 		hasAny = hasAny || value != ""
 		parts = backends.AppendField(parts, value)

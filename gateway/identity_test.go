@@ -444,11 +444,26 @@ func BenchmarkSessionID(b *testing.B) {
 	}
 }
 
+// exactHeader is a header that finds a field by its canonical name alone, as that of a listener without TLS.
+type exactHeader http.Header
+
+func (h exactHeader) Get(name string) string {
+	if all := h[name]; len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+func (h exactHeader) Values(name string) []string { return h[name] }
+
 func TestRequestContext_Device(t *testing.T) {
 	t.Parallel()
 	show := func(names []string, query string, header http.Header) string {
-		r := &route{config: RouteConfig{DeviceFields: names}}
-		return (&requestContext{request: &Request{Query: query, Header: header}, target: target{route: r}}).device()
+		r, err := newRoute(RouteConfig{Path: "/play/{channel}/*", DeviceFields: names}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return (&requestContext{request: &Request{Query: query, Header: exactHeader(header)}, target: target{route: r}}).device()
 	}
 	box := http.Header{"X-Serial": {"7"}}
 	same := map[string][2]string{

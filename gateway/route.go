@@ -30,6 +30,7 @@ type route struct {
 	hosts    []string
 	origin   *origin.Origin
 	identity identityFields
+	devices  []deviceField
 	// placesNameViewers: every pattern below which references are written has credentials of the viewer.
 	placesNameViewers bool
 	// warned are the warnings that were written about playlists of the route, by what they are about.
@@ -51,6 +52,9 @@ type pathMapping struct {
 
 // identityFields tell sessions apart beside credentials.
 type identityFields struct{ agent, playback bool }
+
+// deviceField is one of RouteConfig.DeviceFields: a query parameter as it is written, and a header field by its canonical name.
+type deviceField struct{ parameter, header string }
 
 // maxEntries bounds how many channels of a route are watched for a second entry.
 const maxEntries = 10_000
@@ -74,6 +78,9 @@ func newRoute(c RouteConfig, o *origin.Origin) (*route, error) {
 	r.config.CredentialHeaders = nil
 	for _, h := range c.CredentialHeaders {
 		r.config.CredentialHeaders = append(r.config.CredentialHeaders, http.CanonicalHeaderKey(h))
+	}
+	for _, name := range c.DeviceFields {
+		r.devices = append(r.devices, deviceField{name, http.CanonicalHeaderKey(name)})
 	}
 	if c.Edge != nil {
 		return r, r.addEndpoint()

@@ -300,3 +300,21 @@ func testPanicEndsConnectionAlone(t *testing.T, f frontKind) {
 	s.want(t, 200, "/~"+s.ticket+"/play/a001/seg-17.ts")
 	waitFor(t, "the panicked request counts no more", func() bool { return s.core.Serving() == 0 })
 }
+
+// TestServer_DeviceFields_InHeader tells devices apart by a field that neither the settings nor the viewer write by its canonical name.
+func TestServer_DeviceFields_InHeader(t *testing.T) {
+	t.Parallel()
+	eachFront(t, func(t *testing.T, f frontKind) {
+		s := newTestServer(t, f, func(c *gateway.Config) { c.Routes[0].DeviceFields = []string{"X-serial-ID"} })
+		seen := map[string]bool{"": true}
+		for i, field := range []string{"x-SERIAL-id: 77", "X-Serial-Id: 78"} {
+			s.want(t, http.StatusOK, fmt.Sprintf("/play/a001/index.m3u8?token=%d", i), field)
+			all := s.table.all()
+			device := all[len(all)-1].request.Device
+			if seen[device] {
+				t.Errorf("%q: got the device %q, want another one", field, device)
+			}
+			seen[device] = true
+		}
+	})
+}
