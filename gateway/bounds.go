@@ -8,9 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unique"
 
-	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -73,7 +71,7 @@ func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
 	if ahead <= 0 {
 		r.MaxHeld *= 2
 	}
-	r.MaxHeldForViewer, r.ViewerAddress = r.MaxHeld, unique.Make(backends.SubscriberPrefix(rc.viewer.address))
+	r.MaxHeldForViewer = r.MaxHeld
 }
 
 // awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads
