@@ -37,6 +37,7 @@ func TestDirectives(t *testing.T) {
 		"token=1&_HLS_msn=19&_HLS_msn=18":        "_HLS_msn=18",
 		"token=1":                                "",
 		"token=1&_HLS_random=7&_HLS_msn=18":      "_HLS_msn=18",
+		"_HLS_primary_id=7&_HLS_msn=18":          "_HLS_msn=18", // of each viewer
 		"token=1&_HLS_msn=18x&_HLS_part=-1":      "",
 		"token=1&_HLS_msn=99999999999":           "",
 		"token=1&_HLS_msn=&_HLS_part":            "",

@@ -230,7 +230,8 @@ func inspect(body []byte) (origin.Inspection, error) {
 }
 
 // directives returns the query's delivery directives, sorted, so that identical reloads share a cache entry. Unknown
-// directives and values that no player sends are dropped, because they would only miss the cache.
+// directives and values that no player sends are dropped, because they would only miss the cache. So is _HLS_primary_id, which players add to
+// an asset's playlist: each viewer has another, so that a break would cost the origin a request of each. An asset list is chosen by it.
 func directives(query string) string {
 	if !strings.Contains(query, "_HLS_") {
 		return ""

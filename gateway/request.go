@@ -103,7 +103,7 @@ func clientOf(req *Request, trusted networks) client {
 	if a := edge.LastForwarded(req.Header.Values("X-Forwarded-For"), trusted.contain); a.IsValid() {
 		c.address = a
 	}
-	if p := req.Header.Get("X-Forwarded-Proto"); p == "http" || p == "https" {
+	if p := strings.ToLower(req.Header.Get("X-Forwarded-Proto")); p == "http" || p == "https" {
 		c.scheme = p
 	}
 	if h := req.Header.Get("X-Forwarded-Host"); h != "" {

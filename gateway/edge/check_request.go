@@ -179,8 +179,8 @@ func (q *CheckRequest) setViewerHeader(h Header) {
 }
 
 func parseScheme(text string) string {
-	if text == "http" || text == "https" {
-		return text
+	if scheme := strings.ToLower(text); scheme == "http" || scheme == "https" {
+		return scheme
 	}
 	return ""
 }

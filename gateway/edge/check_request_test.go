@@ -228,7 +228,7 @@ func TestDialect_Decode_Nginx(t *testing.T) {
 	const missing = ": missing or not what it should be; set the edge up as in deploy/edges"
 	passedOn := headerOf(
 		"X-Original-URI: /play/a001/index.m3u8?token=a%2Bb&x=?", "X-Real-IP: 192.0.2.7", "X-Original-Method: HEAD",
-		"X-Forwarded-Proto: https", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
+		"X-Forwarded-Proto: HTTPS", "User-Agent: MAG250", "Referer: http://portal/", "Cookie: a=b",
 		"X-Forwarded-For: 198.51.100.1", "X-Session-Id: forged", "X-Channel-Id: forged", "X-Forwarded-Host: forged", "X-Forwarded-Uri: /forged")
 	bare := headerOf("X-Original-URI: /", "X-Real-IP: [2001:db8::7]:443")
 	cases := map[string]decodeCase{

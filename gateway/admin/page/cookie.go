@@ -10,6 +10,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"usher/backends/setting"
@@ -91,8 +92,11 @@ func openLogin(value string, token setting.Secret) (*login, error) {
 }
 
 // isTLS reports whether the operator's browser speaks TLS, with this node or with the proxy before it. A browser that lies
-// changes only its own cookie.
-func isTLS(r *http.Request) bool { return r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" }
+// changes only its own cookie. Of several proxies the first tells what the browser speaks.
+func isTLS(r *http.Request) bool {
+	scheme, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
+	return r.TLS != nil || strings.EqualFold(strings.TrimSpace(scheme), "https")
+}
 
 // setCookie sets the cookie. An empty value ends it.
 func setCookie(w http.ResponseWriter, r *http.Request, value string, lifetime time.Duration) {

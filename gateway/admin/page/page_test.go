@@ -160,6 +160,9 @@ func TestPage_Login_Cookie(t *testing.T) {
 	}{
 		"plain HTTP":            {nil, false},
 		"TLS at a proxy":        {[]string{"X-Forwarded-Proto", "https"}, true},
+		"TLS at a far proxy":    {[]string{"X-Forwarded-Proto", "https, http"}, true},
+		"TLS in capitals":       {[]string{"X-Forwarded-Proto", "HTTPS"}, true},
+		"TLS between proxies":   {[]string{"X-Forwarded-Proto", "http,https"}, false},
 		"plain HTTP at a proxy": {[]string{"X-Forwarded-Proto", "http"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
