@@ -165,7 +165,10 @@ func (g *Gateway) renderTemplate(rc *requestContext, tpl *hls.Template, contentT
 		var room [ticket.UsualSize]byte
 		text := g.signer.AppendSigned(room[:0], rc.claims, rc.target.scope())
 		var serverRoom [64]byte
-		server := rc.viewer.appendServer(serverRoom[:0])
+		server := serverRoom[:0]
+		if tpl.NamesServer() {
+			server = rc.viewer.appendServer(server)
+		}
 		resp.Body = tpl.Append(resp.makeText(tpl.Size(text, server)), text, server)
 	}
 	resp.Set("Content-Type", contentType)

@@ -18,8 +18,8 @@ var ErrNotDocument = errors.New("not a JSON object")
 // to each URI.
 const HostParameter = "_HLS_host"
 
-// ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI), a schedule of date
-// ranges (DATERANGES), or a steering manifest (RELOAD-URI, the URIs of PATHWAY-CLONES). Every byte outside of these stays as it is, also in a document of another kind.
+// ParseDocument prepares a JSON document for all its viewers: an asset list (ASSETS[].URI), a schedule of date ranges (DATERANGES), or a
+// steering manifest (RELOAD-URI, the URIs of PATHWAY-CLONES). Every byte outside of these stays as it is, also in a document of another kind.
 // A pathway's HOST would lead players past the gateway, with their ticket. It is replaced by a parameter whose value
 // Options.Pathway gives, and which tells PARAMS too, because a gateway cannot tell these from other parameters.
 //

@@ -19,8 +19,8 @@ type insert struct {
 
 // Append appends the viewer's copy to dst and returns the extended slice. With room for Size bytes in dst it does not
 // allocate. The ticket is not escaped: it must be safe in a path segment and in a query value. The server is the scheme and host by which
-// the viewer reaches the gateway, "https://tv.example.com", and must be safe in JSON. It is written before URIs that players may resolve against
-// nothing; empty: those begin with a slash.
+// the viewer reaches the gateway, "https://tv.example.com", and must be safe in JSON. It is written before URIs that players may resolve
+// against nothing; empty: those begin with a slash.
 func (t *Template) Append(dst, ticket, server []byte) []byte {
 	dst = slices.Grow(dst, t.Size(ticket, server))
 	last := int32(0)
@@ -43,6 +43,9 @@ func (t *Template) Size(ticket, server []byte) int {
 
 // IsStatic reports whether the playlist holds neither, so that its body is the same for all viewers.
 func (t *Template) IsStatic() bool { return len(t.inserts) == 0 }
+
+// NamesServer reports whether the text holds the server by which the viewer reaches the gateway.
+func (t *Template) NamesServer() bool { return t.servers > 0 }
 
 // Body returns the playlist of a static template, else nil. It is shared: the caller must not change it.
 func (t *Template) Body() []byte {
