@@ -140,6 +140,7 @@ func TestClient_Decide_DenialWithPage_NoAlarm(t *testing.T) {
 func TestClient_Decide_OnUnmetRequirement(t *testing.T) {
 	t.Parallel()
 	const deny, failure = httpbackend.UnmetRequirementDeny, httpbackend.UnmetRequirementFailure
+	broken := httpbackend.AlarmSet(0).With(backends.AlarmBrokenPage)
 	tests := map[string]struct {
 		onUnmet      httpbackend.UnmetRequirement
 		header, body string // as configured
@@ -153,16 +154,22 @@ func TestClient_Decide_OnUnmetRequirement(t *testing.T) {
 		"a No with 200 in HTML":    {deny, "", "^yes", 0, loginPage, backends.Denied, 0},
 		"a No without the header":  {deny, "X-UserId", "", 0, "wrong password", backends.Denied, 0},
 		"a No without a body":      {deny, "", "^yes", 0, "", backends.Denied, 0},
-		"an error page is no No":   {deny, "", "^yes", 0, errorPage, backends.Pending, httpbackend.AlarmSet(0).With(backends.AlarmBrokenPage)},
-		"nor without the header":   {deny, "X-UserId", "", 0, errorPage, backends.Pending, httpbackend.AlarmSet(0).With(backends.AlarmBrokenPage)},
+		"an error page is no No":   {deny, "", "^yes", 0, errorPage, backends.Pending, broken},
+		"nor without the header":   {deny, "X-UserId", "", 0, errorPage, backends.Pending, broken},
 		"unless pages are ignored": {deny, "", "^yes", httpbackend.BrokenPageIgnore, errorPage, backends.Denied, 0},
 		"a failure by default":     {failure, "", "^yes", 0, "wrong password", backends.Pending, httpbackend.AlarmSet(0).With(backends.AlarmUnexpectedAnswer)},
+		"met, before an error":     {failure, "", "^yes", 0, "yes" + errorPage, backends.Allowed, broken},
+		"which is a failure":       {failure, "", "^yes", httpbackend.BrokenPageFailure, "yes" + errorPage, backends.Pending, broken},
+		"with a denial beside it":  {deny, "X-Seen", "^yes", httpbackend.BrokenPageFailure, "yes" + errorPage, backends.Pending, broken},
+		"or is ignored":            {failure, "", "^yes", httpbackend.BrokenPageIgnore, "yes" + errorPage, backends.Allowed, 0},
+		"met by a page":            {failure, "", "Log in", httpbackend.BrokenPageFailure, loginPage, backends.Allowed, 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, nil)
 			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				w.Header().Set("X-Seen", "1")
 				_, _ = io.WriteString(w, tt.say)
 			})
 			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) {
@@ -172,8 +179,12 @@ func TestClient_Decide_OnUnmetRequirement(t *testing.T) {
 			if d.Verdict != tt.want || (backends.AsFailure(err) != nil) != (tt.want == backends.Pending) {
 				t.Errorf("got %s and error %v, want %s", d.Verdict, err, tt.want)
 			}
-			if isTold := strings.Contains(d.Reason, "backend answered 200, "); isTold != (tt.want == backends.Denied) {
+			isBrief := tt.want == backends.Allowed && tt.alarm == broken
+			if isTold := strings.Contains(d.Reason, "backend answered 200, "); isTold != (tt.want == backends.Denied || isBrief) {
 				t.Errorf("got the reason %q of %s", d.Reason, d.Verdict)
+			}
+			if (d.ValidFor == backends.ShortestValidity) != isBrief {
+				t.Errorf("got an answer that holds for %v", d.ValidFor)
 			}
 			if raised := c.ContractAlarms().Active(); raised != tt.alarm {
 				t.Errorf("got alarms %b, want %b", raised, tt.alarm)
