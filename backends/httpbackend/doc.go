@@ -13,9 +13,9 @@
 //	                                 package plainhttp, without TLS
 //	                   dialer.go     where connections may lead             signature/     what proves that a request is Usher's
 //	                   exchange.go   redirects; header now, body later      redirect_target.go  whom a redirect is for
-//	                   errors.go     kinds of failure                       answer_requirements.go, broken_page.go
-//	                   sent_trace.go whether a request was sent             challenge.go   WWW-Authenticate, and refusals of Usher itself
-//	                   http_trace.go what went over the wire                alarms.go      what violates the contract
+//	                   errors.go     kinds of failure, and what was sent    answer_requirements.go, broken_page.go
+//	                   http_trace.go what went over the wire                challenge.go   WWW-Authenticate, and refusals of Usher itself
+//	                   redactor.go   what of that is a secret               alarms.go      what violates the contract
 //
 // Invariants:
 //

@@ -284,6 +284,7 @@ func TestTrace_NoSecretOfTheConfigInAnswer(t *testing.T) {
 func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
 	t.Parallel()
 	basic := base64.StdEncoding.EncodeToString([]byte("astra:pa55/word"))
+	plus := base64.StdEncoding.EncodeToString([]byte("astra:pa+55word"))
 	tests := map[string]struct {
 		name, value string // of a header
 		query       string // of the address
@@ -310,6 +311,16 @@ func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
 		"a key in HTML":              {"X-Key", "5e/cr&et", "", "<p>5e/cr&amp;et</p>", "<p>[hidden]</p>"},
 		"a key in PHP's HTML":        {"X-Key", `5e'c"ret`, "", "<p>5e&#039;c&quot;ret</p>", "<p>[hidden]</p>"},
 		"a key in a URL":             {"X-Key", "5e/cr&et", "", "?k=5e%2fcr%26et", "?k=[hidden]"},
+		"a plus in PHP's URL":        {"X-Key", "5e+cret7/x", "", "?k=5e%2Bcret7%2Fx", "?k=[hidden]"},
+		"a plus in Python's URL":     {"X-Key", "5e+cret7/x", "", "?k=5e%2Bcret7/x", "?k=[hidden]"},
+		"a plus of a password":       {"Authorization", "Basic " + plus, "", "?pass=pa%2B55word", "?pass=[hidden]"},
+		"an escape in a URL":         {"X-Key", "5ecret%41x", "", "?k=5ecret%2541x", "?k=[hidden]"},
+		"a key in JavaScript's URL":  {"X-Key", "5e/cret!7", "", "?k=5e%2Fcret!7", "?k=[hidden]"},
+		"a key in Java's URL":        {"X-Key", "5e~ cret*", "", "?k=5e%7E+cret*", "?k=[hidden]"},
+		"a key in a URL in a URL":    {"X-Key", "5e/cret 7", "", "?to=%2F%3Fk%3D5e%252Fcret%25207", "?to=%2F%3Fk%3D[hidden]"},
+		"a key in another script":    {"X-Key", "5écret😀", "", `5\u00e9cret\ud83d\ude00 5%C3%A9cret%f0%9f%98%80 5&#xE9;cret&#128512;`, "[hidden] [hidden] [hidden]"},
+		"a key that is no UTF-8":     {"X-Key", "5ecret\xff7", "", "5ecret%FF7", "[hidden]"},
+		"a parameter's plus":         {"", "", "?key=5e%2Bcret", "5e%2Bcret 5e+cret", "[hidden] [hidden]"},
 		"a parameter in PHP's JSON":  {"", "", "?key=a/b", `{"url":"http:\/\/x\/check?key=a\/b&token=1"}`, `{"url":"http:\/\/x\/check?key=[hidden]&token=1"}`},
 		"a parameter in HTML":        {"", "", "?key=a%26b", "<a href='/check?key=a&amp;b&amp;token=1'>", "<a href='/check?key=[hidden]&amp;token=1'>"},
 		"what is no secret":          {"Authorization", "Bearer t0ken-a", "?key=a1", "Bearer realm=tv, a1, token=1", "Bearer realm=tv, a1, token=1"},
