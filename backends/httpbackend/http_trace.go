@@ -16,8 +16,8 @@ import (
 const maxTracedBody = 1 << 10
 
 // TraceEntry is one call as it went over the wire, for an operator who looks for a mistake in the settings. Header values
-// of the config are hidden, but for those of public headers, and so are the password and the query values of the configured address. The
-// viewer's own query is shown, but not their Authorization. What is hidden is hidden where the answer repeats it, too.
+// of the config are hidden, but for those of public headers, and so are signatures, the password and the query values of the configured
+// address. The viewer's own query is shown, but not their Authorization. What is hidden is hidden where the answer repeats it, too.
 type TraceEntry struct {
 	// Backend is the backend's name in the config.
 	Backend       string
@@ -89,9 +89,9 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder 
 		_, isConfigured := c.headers[name]
 		switch {
 		// A viewer's Authorization holds a password in a form that nobody recognises as one.
-		case isConfigured && !setting.IsPublicHeader(name), name == "Authorization", c.signer.Sets(name):
+		case isConfigured && !setting.IsPublicHeader(name), name == "Authorization":
 			entry.RequestHeader[name] = []string{setting.Hidden}
-		case isConfigured:
+		case isConfigured, c.signer.Sets(name):
 			entry.RequestHeader[name] = []string{hidden.redact(values[0])}
 		}
 	}

@@ -36,7 +36,7 @@ func (r redactor) redact(text string) string {
 // secret is a value to hide, behind the name of its parameter or anywhere.
 type secret struct{ name, value string }
 
-// newRedactor returns what hides the config's secrets and a viewer's Authorization, of a request with that header.
+// newRedactor returns what hides the config's secrets, the signatures and a viewer's Authorization, of a request with that header.
 func (c *Client) newRedactor(sent http.Header) redactor {
 	var all []secret
 	hide := func(value string) {
@@ -70,6 +70,9 @@ func (c *Client) newRedactor(sent http.Header) redactor {
 		for _, part := range secretParts(name, values[0]) {
 			hide(part)
 		}
+	}
+	for _, signature := range c.signer.Signatures(sent) {
+		hide(signature)
 	}
 	return redactorOf(all)
 }

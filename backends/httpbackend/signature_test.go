@@ -1,6 +1,7 @@
 package httpbackend
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -47,8 +48,43 @@ func TestClient_Do_Signature_StaysWithTheAddress(t *testing.T) {
 	if of(last) != "" || last.Header.Get("X-Usher-Timestamp") != "" {
 		t.Errorf("another host got %q", of(last))
 	}
-	if got := trace.Entries()[0].RequestHeader.Get("X-Usher-Signature"); got != setting.Hidden {
+	if got := trace.Entries()[0].RequestHeader.Get("X-Usher-Signature"); got != "a="+setting.Hidden {
 		t.Errorf("the trace shows %q", got)
+	}
+}
+
+// A middleware that says which signature it got shows an operator the time and the keys alone.
+func TestTrace_NoSignatureInAnswer(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		signatures, timestamp := r.Header.Get("X-Usher-Signature"), r.Header.Get("X-Usher-Timestamp")
+		got <- signatures
+		got <- timestamp
+		_, first, _ := strings.Cut(strings.Split(signatures, ",")[0], "=")
+		w.Header().Set("X-Seen", signatures+" at "+timestamp)
+		_, _ = io.WriteString(w, "wrong signature "+first)
+	}))
+	t.Cleanup(s.Close)
+	cfg := DefaultConfig()
+	cfg.Address = s.URL
+	cfg.Signature.Keys = []setting.Key{{ID: "a", Secret: "0123456789abcdef"}, {ID: "b", Secret: "fedcba9876543210"}}
+	c, err := NewClient("portal", cfg, Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	ctx, trace := WithTrace(t.Context())
+	if _, err := c.Do(ctx, Call{}); err != nil {
+		t.Fatal(err)
+	}
+	x, signatures, timestamp := trace.Entries()[0], <-got, <-got
+	const hidden = "a=" + setting.Hidden + ",b=" + setting.Hidden
+	if x.RequestHeader.Get("X-Usher-Signature") != hidden || x.RequestHeader.Get("X-Usher-Timestamp") != timestamp {
+		t.Errorf("sent: got %v, want %s at %s", x.RequestHeader, hidden, timestamp)
+	}
+	if x.ResponseHeader.Get("X-Seen") != hidden+" at "+timestamp || x.ResponseBody != "wrong signature "+setting.Hidden {
+		t.Errorf("answered: got %v and %q, want no signature of %s", x.ResponseHeader, x.ResponseBody, signatures)
 	}
 }
 

@@ -54,6 +54,18 @@ func (s *Signer) Remove(h http.Header) {
 	}
 }
 
+// Signatures returns the signatures in a header that has been signed, without the ids of their keys.
+func (s *Signer) Signatures(h http.Header) (all []string) {
+	if s == nil {
+		return nil
+	}
+	for one := range strings.SplitSeq(strings.Join(h[s.config.Header], ","), ",") {
+		_, signature, _ := strings.Cut(one, "=")
+		all = append(all, signature)
+	}
+	return all
+}
+
 // Sets reports whether a header is one of the signature's.
 func (s *Signer) Sets(name string) bool {
 	return s != nil && (strings.EqualFold(name, s.config.Header) || strings.EqualFold(name, s.config.TimestampHeader))
