@@ -323,6 +323,9 @@ func TestTrace_NoSecretOfTheConfigInAnswer_PartOrEscaped(t *testing.T) {
 		"a parameter's plus":         {"", "", "?key=5e%2Bcret", "5e%2Bcret 5e+cret", "[hidden] [hidden]"},
 		"a parameter in PHP's JSON":  {"", "", "?key=a/b", `{"url":"http:\/\/x\/check?key=a\/b&token=1"}`, `{"url":"http:\/\/x\/check?key=[hidden]&token=1"}`},
 		"a parameter in HTML":        {"", "", "?key=a%26b", "<a href='/check?key=a&amp;b&amp;token=1'>", "<a href='/check?key=[hidden]&amp;token=1'>"},
+		"a user alone":               {"Authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte("key5ecret7:")), "", "unknown key5ecret7", "unknown [hidden]"},
+		"a token of any scheme":      {"X-Auth", "ApiKey 5ecret7890", "", "wrong key 5ecret7890", "wrong key [hidden]"},
+		"a named token":              {"Authorization", `Token token="5ecret7890", site=a1`, "", "wrong 5ecret7890 at a1", "wrong [hidden] at a1"},
 		"what is no secret":          {"Authorization", "Bearer t0ken-a", "?key=a1", "Bearer realm=tv, a1, token=1", "Bearer realm=tv, a1, token=1"},
 	}
 	for name, tt := range tests {

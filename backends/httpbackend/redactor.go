@@ -102,24 +102,26 @@ func redactorOf(all []secret) redactor {
 	return r
 }
 
-// secretParts returns the parts of a header's value that are secret by themselves: the credentials without their scheme, a password, and
-// the values of cookies.
+// secretParts returns the parts of a header's value that are secret by themselves: the credentials without their scheme, a password, or the
+// user without one, and the values of parameters and cookies.
 func secretParts(name, value string) (parts []string) {
-	scheme, credentials, _ := strings.Cut(value, " ")
-	if strings.HasSuffix(strings.ToLower(name), "authorization") || strings.EqualFold(scheme, "Bearer") || strings.EqualFold(scheme, "Basic") {
-		parts = append(parts, strings.TrimSpace(credentials))
+	_, credentials, _ := strings.Cut(value, " ")
+	parts = append(parts, strings.TrimSpace(credentials))
+	if user, password, isBasic := (&http.Request{Header: http.Header{"Authorization": {value}}}).BasicAuth(); isBasic {
+		parts = append(parts, cmp.Or(password, user))
 	}
-	if _, password, isBasic := (&http.Request{Header: http.Header{"Authorization": {value}}}).BasicAuth(); isBasic {
-		parts = append(parts, password)
+	isCookie := strings.EqualFold(name, "Cookie")
+	separators := ",; "
+	if isCookie {
+		separators = ";"
 	}
-	if strings.EqualFold(name, "Cookie") {
-		for cookie := range strings.SplitSeq(value, ";") { // net/http reads none of a line with one that it does not know
-			name, value, isNamed := strings.Cut(cookie, "=")
-			if !isNamed {
-				value = name
-			}
-			parts = append(parts, strings.Trim(value, " \t\""))
+	isSeparator := func(c rune) bool { return strings.ContainsRune(separators, c) }
+	for parameter := range strings.FieldsFuncSeq(value, isSeparator) { // net/http reads none of a line with a cookie that it does not know
+		name, value, isNamed := strings.Cut(parameter, "=")
+		if isCookie && !isNamed {
+			value = name
 		}
+		parts = append(parts, strings.Trim(value, " \t\""))
 	}
 	return parts
 }
