@@ -96,7 +96,7 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 	if err != nil {
 		return m, err
 	}
-	faults, err := plan.events(g)
+	faults, err := plan.events(g.Fault)
 	if err != nil {
 		return m, err
 	}
@@ -170,13 +170,15 @@ type event struct {
 
 // events returns what happens when, and the faults.
 type events struct {
-	faults []rig.Fault
-	order  []event
+	planned []Fault
+	faults  []rig.Fault
+	order   []event
 }
 
-func (s *Scenario) events(g *rig.Rig) (e events, err error) {
-	for i, f := range s.inOrder() {
-		fault, err := g.Fault(f.What)
+func (s *Scenario) events(find func(what string) (rig.Fault, error)) (e events, err error) {
+	e.planned = s.inOrder()
+	for i, f := range e.planned {
+		fault, err := find(f.What)
 		if err != nil {
 			return e, err
 		}
@@ -238,44 +240,80 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	return nil
 }
 
+// openFault is a fault that has begun.
+type openFault struct {
+	plan   *Fault
+	mend   func(context.Context) error
+	record func(time.Time)
+	// ended is closed when it is mended; nil: its end has not come.
+	ended chan struct{}
+	err   error
+}
+
+// end mends the fault beside the others, which it must not delay: a restart may last longer than planned. It calls onError if that fails.
+func (f *openFault) end(ctx context.Context, onError func()) {
+	f.ended = make(chan struct{})
+	go func() {
+		defer close(f.ended)
+		if f.err = f.mend(context.WithoutCancel(ctx)); f.err != nil {
+			onError()
+		}
+		f.record(time.Now())
+	}()
+}
+
 // breakThings begins and ends the faults at their times. All have ended when it returns.
 func (r *runner) breakThings(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	begun := time.Now()
-	type ending struct {
-		mend   func(context.Context) error
-		record func(time.Time)
-	}
-	open := map[int]ending{}
-	mend := func(index int) error {
-		e := open[index]
-		delete(open, index)
-		err := e.mend(context.WithoutCancel(ctx))
-		e.record(time.Now())
-		return err
-	}
-	var err error
+	open := make([]*openFault, 0, len(r.events.faults)) // in the order in which they begin
+	var errs []error
 	for _, e := range r.events.order {
 		if !waitUntil(ctx, begun.Add(e.at)) {
 			break
 		}
-		fault := r.events.faults[e.index]
 		if e.isEnd {
-			if err = mend(e.index); err != nil {
-				break
-			}
+			open[e.index].end(ctx, cancel)
 			continue
 		}
-		var one ending
-		one.record = r.recorder.Fault(fault.Name, time.Now())
-		if one.mend, err = fault.Begin(ctx); err != nil {
+		one, err := r.begin(ctx, begun, e.index, open)
+		if err != nil {
+			errs = append(errs, err)
 			break
 		}
-		open[e.index] = one
+		open = append(open, one)
 	}
-	for index := range open {
-		err = errors.Join(err, mend(index))
+	for _, one := range open {
+		if one.ended == nil {
+			one.end(ctx, cancel)
+		}
+		<-one.ended
+		errs = append(errs, one.err)
 	}
-	return err
+	return errors.Join(errs...)
+}
+
+// begin begins a fault, once those that still end are mended that are of the same server. A fault that could not begin before its planned
+// end is an error: no expectation would say anything of it.
+func (r *runner) begin(ctx context.Context, begun time.Time, index int, open []*openFault) (*openFault, error) {
+	plan, fault := &r.events.planned[index], r.events.faults[index]
+	for _, other := range open {
+		if other.ended != nil && other.plan.isOfServerOf(plan) {
+			<-other.ended
+		}
+	}
+	at, length := plan.At.Of(r.scenario.For), plan.For.Of(r.scenario.For)
+	if late := time.Since(begun); late >= at+length && !plan.endsByItself() {
+		return nil, fmt.Errorf("fault %q: at %s for %s: could not begin before %s, because others took so long; have it begin later, or last longer",
+			plan.What, plan.At, plan.For, late.Round(time.Second))
+	}
+	one := &openFault{plan: plan, record: r.recorder.Fault(fault.Name, time.Now())}
+	var err error
+	if one.mend, err = fault.Begin(ctx); err != nil {
+		return nil, err
+	}
+	return one, nil
 }
 
 func waitUntil(ctx context.Context, at time.Time) bool {
@@ -283,7 +321,7 @@ func waitUntil(ctx context.Context, at time.Time) bool {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return ctx.Err() == nil
 	case <-ctx.Done():
 		return false
 	}

@@ -155,7 +155,7 @@ func (s *Scenario) checkTarget(ctx context.Context, t *target, o *Options) error
 		return err
 	}
 	defer g.Close()
-	_, errEvents := s.events(g)
+	_, errEvents := s.events(g.Fault)
 	_, errViewers := s.viewersOf(g, "")
 	return errors.Join(errEvents, errViewers)
 }
