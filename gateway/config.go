@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"usher/backends/setting"
+	"usher/gateway/edge"
 	"usher/gateway/enforcement"
 	"usher/gateway/listener"
 	"usher/gateway/memory"
@@ -362,6 +363,13 @@ func (c Config) Backends() map[string][2]string {
 		all[r.name()] = names
 	}
 	return all
+}
+
+// HoldsTickets reports whether viewers of the route of that name hold tickets. An edge passes none on, unless it matches by cookie.
+func (c Config) HoldsTickets(route string) bool {
+	return !slices.ContainsFunc(c.Routes, func(r RouteConfig) bool {
+		return r.name() == route && r.Edge != nil && r.Edge.MatchBy.OrDefault(r.Edge.Dialect) != edge.MatchByCookie
+	})
 }
 
 // eachURL calls f with the setting of every address of the origin, and the address.

@@ -17,6 +17,7 @@ import (
 	"usher/backends"
 	"usher/backends/setting"
 	"usher/cmd/usher/config"
+	"usher/gateway"
 	"usher/gateway/admin"
 )
 
@@ -208,7 +209,7 @@ func (n *node) tryReload() (changed []string, err error) {
 		return nil, nil
 	}
 	logRisks(n.logger, source)
-	n.logLostTickets(old.settings.Gateway.Tickets.Keys, s.Gateway.Tickets.Keys)
+	n.logLostTickets(old.settings.Gateway, s.Gateway)
 	n.replace(old, next)
 	for _, c := range changes {
 		changed = append(changed, c.Path)
@@ -218,8 +219,8 @@ func (n *node) tryReload() (changed []string, err error) {
 
 // logLostTickets warns of each key that the settings lack from now on, or have with another secret, and with which sessions of this node were
 // opened. A session keeps one ticket for life, so that no time ends them.
-func (n *node) logLostTickets(before, now []setting.Key) {
-	for id, count := range n.reloads.countLost(before, now, n.registry.Each) {
+func (n *node) logLostTickets(before, now gateway.Config) {
+	for id, count := range n.reloads.countLost(before.Tickets.Keys, now.Tickets.Keys, before.HoldsTickets, n.registry.Each) {
 		n.logger.Warn("sessions hold tickets of a key that tickets.keys lacks or has with another secret, their viewers get 403 until they "+
 			"open the channel again; put the key back if they shall play on", slog.String("key", id), slog.Int("sessions", count))
 	}
@@ -227,7 +228,10 @@ func (n *node) logLostTickets(before, now []setting.Key) {
 
 // countLost returns, by its id, with how many sessions' tickets each key goes that is lost from now on. A session knows the id of its key
 // and not the secret, which is that of its opening. A viewer who has opened the channel again since then may hold a ticket of a later one.
-func (r *reloads) countLost(before, now []setting.Key, each func(visit func(session.Handle) bool)) map[string]int {
+// holds says of which routes viewers hold tickets.
+func (r *reloads) countLost(
+	before, now []setting.Key, holds func(route string) bool, each func(visit func(session.Handle) bool),
+) map[string]int {
 	known := len(r.lost)
 	for _, k := range before {
 		if !slices.Contains(now, k) {
@@ -244,7 +248,7 @@ func (r *reloads) countLost(before, now []setting.Key, each func(visit func(sess
 			return true
 		}
 		i := slices.IndexFunc(r.lost, func(k lostKey) bool { return k.ID == t.KeyID && t.Opened.Before(k.at) })
-		if i >= 0 && slices.Contains(before, r.lost[i].Key) && !slices.Contains(now, r.lost[i].Key) {
+		if i >= 0 && slices.Contains(before, r.lost[i].Key) && !slices.Contains(now, r.lost[i].Key) && holds(s.Request().Route) {
 			lost[t.KeyID]++
 		}
 		return true

@@ -415,15 +415,50 @@ func TestNode_Reload_RemovedKey(t *testing.T) {
 	}
 }
 
+// TestNode_Reload_RemovedKey_Edges: of viewers at edges those hold tickets alone whom the edge matches by cookie.
+func TestNode_Reload_RemovedKey_Edges(t *testing.T) {
+	portal, _ := stagePortal(t)
+	text := func(key string) string {
+		return strings.NewReplacer("KEYS", key, "PORTAL", portal, `origins: { stage: { url: "ORIGIN" } }`, "",
+			`{ path: "/play/{channel}/*", origin: stage, backend: portal }`, `{ path: /astra, backend: portal, edge: { dialect: astra, networks: [ 127.0.0.1/32 ] } }
+  - { path: /nginx, backend: portal, edge: { dialect: nginx, networks: [ 127.0.0.1/32 ], viewer_path: "/play/{channel}/*" } }
+  - { path: /cookie, backend: portal, edge: { dialect: nginx, match_by: cookie, networks: [ 127.0.0.1/32 ], viewer_path: "/live/{channel}/*" } }`,
+		).Replace(reloadSettingsText)
+	}
+	r := startReloadNode(t, text(`{ id: a, secret: "the first ticket secret" }`))
+	for path, field := range map[string]string{
+		"/astra?token=1": "X-Real-Path: /play/a001/index.m3u8", "/nginx": "X-Original-Uri: /play/a001/index.m3u8?token=1",
+		"/cookie": "X-Original-Uri: /live/a001/index.m3u8?token=1",
+	} {
+		if got := getWith(t, r.address+path, field, "X-Real-Ip: 192.0.2.7", "X-Channel-Id: a001", "X-Original-Method: GET"); got != "" {
+			t.Errorf("%s: refused: %s", path, got)
+		}
+	}
+	var open int
+	r.registry.Each(func(s session.Handle) bool { open++; return s.Decision().Verdict == backends.Allowed })
+	if open != 3 {
+		t.Fatalf("got %d viewers who are allowed, want 3", open)
+	}
+	r.reloadTo(text(`{ id: b, secret: "the second ticket secret" }`))
+	got := r.log.lines("sessions hold tickets of a key that tickets.keys lacks")
+	if len(got) != 1 || !strings.Contains(got[0], `"key":"a","sessions":1`) {
+		t.Errorf("logged %q, want a warning of the one session with a cookie", got)
+	}
+}
+
 // TestReloads_CountLost: a ticket goes with the secret of its opening, which a reload may put back. A session that is opening has none yet.
 func TestReloads_CountLost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var r reloads
 		var all []session.Handle
+		route := "tickets"
 		add := func(d *backends.Decision) {
-			all = append(all, openedSession{ticket: session.Ticket{Opened: time.Now(), KeyID: "a"}, decision: d})
+			all = append(all, openedSession{
+				ticket: session.Ticket{Opened: time.Now(), KeyID: "a"}, decision: d, request: &backends.Request{Route: route},
+			})
 		}
+		holds := func(route string) bool { return route == "tickets" }
 		first, second := []setting.Key{{ID: "a", Secret: "first"}}, []setting.Key{{ID: "a", Secret: "second"}}
 		reload := func(before, now []setting.Key, want map[string]int) {
 			t.Helper()
@@ -433,7 +468,7 @@ func TestReloads_CountLost(t *testing.T) {
 					visit(s)
 				}
 			}
-			if got := r.countLost(before, now, each); !maps.Equal(got, want) {
+			if got := r.countLost(before, now, holds, each); !maps.Equal(got, want) {
 				t.Errorf("got %v, want %v", got, want)
 			}
 			time.Sleep(time.Minute)
@@ -443,6 +478,9 @@ func TestReloads_CountLost(t *testing.T) {
 		add(allowed)
 		add(&backends.Decision{Verdict: backends.Denied})
 		add(nil)
+		route = "none"
+		add(allowed)
+		route = "tickets"
 		reload(first, second, map[string]int{"a": 2})
 		add(allowed)
 		reload(second, first, map[string]int{"a": 1})
@@ -451,16 +489,19 @@ func TestReloads_CountLost(t *testing.T) {
 	})
 }
 
-// openedSession is a session of which only the ticket and the decision are asked.
+// openedSession is a session of which only these are asked.
 type openedSession struct {
 	session.Handle
 	ticket   session.Ticket
 	decision *backends.Decision
+	request  *backends.Request
 }
 
 func (s openedSession) Ticket() session.Ticket { return s.ticket }
 
 func (s openedSession) Decision() *backends.Decision { return s.decision }
+
+func (s openedSession) Request() *backends.Request { return s.request }
 
 // TestNode_Reload_RenamedRoute: the name of a route is in all tickets of its viewers, so that a reload does not change it. A viewer who
 // plays goes on, also while other routes come and go, and with other credentials.
