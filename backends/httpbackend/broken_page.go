@@ -48,15 +48,16 @@ func (b *BrokenPage) UnmarshalText(text []byte) error {
 type page uint8
 
 const (
-	pageNone  page = iota // nothing, or what a program says to a program
-	pageText              // such words, where the contract has none
-	pageHTML              // a web page
-	pageError             // a page with the signs of an error
+	pageNone    page = iota // nothing, or what a program says to a program
+	pageText                // such words, where the contract has none
+	pageWarning             // what PHP says before a program's words or an empty answer
+	pageHTML                // a web page
+	pageError               // a page with the signs of an error
 )
 
 // String returns what a page is called in alarms and errors. It quotes nothing of the page.
 func (p page) String() string {
-	return [...]string{"no page", "text", "a web page", "an error page"}[p]
+	return [...]string{"no page", "text", "PHP's warnings", "a web page", "an error page"}[p]
 }
 
 // pageFinder finds broken pages.
@@ -106,6 +107,8 @@ func (f pageFinder) find(h http.Header, text []byte) page {
 		return pageNone
 	case f.errors.Match(text):
 		return pageError
+	case isHTML(text) && !isHTML(f.skipWarnings(text)):
+		return pageWarning
 	case isHTML(text):
 		return pageHTML
 	default:
@@ -122,17 +125,33 @@ func isHTML(text []byte) bool {
 const blank = " \t\r\n\ufeff"
 
 // readUnexpected reads the beginning of a body where the contract has none. What PHP writes before an empty one is expected: blanks and
-// whole warnings. The last one that fits into maxPage may be cut off.
+// whole warnings.
 func (f pageFinder) readUnexpected(a *Response, text []byte) {
-	isCut := len(text) == maxPage
-	if text = bytes.TrimLeft(text, blank); len(text) == 0 {
+	if len(bytes.TrimLeft(text, blank)) == 0 {
 		return
 	}
-	a.page = max(a.page, pageText)
+	a.isUnexpected = len(f.skipWarnings(text)) > 0
+	switch {
+	case a.page > pageWarning:
+	case a.isUnexpected:
+		a.page = pageText
+	default:
+		a.page = pageWarning
+	}
+}
+
+// skipWarnings returns what follows the warnings with which PHP begins a body, and blanks. The last one that fits into maxPage may be cut
+// off.
+func (f pageFinder) skipWarnings(text []byte) []byte {
+	isCut := len(text) == maxPage
+	text = bytes.TrimLeft(text, blank)
 	for end := f.warning.FindIndex(text); end != nil; end = f.warning.FindIndex(text) {
 		text = bytes.TrimLeft(text[end[1]:], blank)
 	}
-	a.isUnexpected = len(text) > 0 && !(isCut && f.warningStart.Match(text))
+	if isCut && f.warningStart.Match(text) {
+		return nil
+	}
+	return text
 }
 
 // mayBePage reports whether an answer's body can be a page, by its Content-Type. A program that failed leaves the type that it

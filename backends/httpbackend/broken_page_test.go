@@ -22,7 +22,11 @@ func TestPageFinder_Find(t *testing.T) {
 		"a page after white space":       {"\n\n  <html><body>Log in</body></html>", pageHTML},
 		"XHTML":                          {"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>", pageHTML},
 		"nginx's welcome":                {"<!DOCTYPE html>\n<html>\n<head>\n<title>Welcome to nginx!</title>", pageHTML},
-		"PHP's warning":                  {"<br />\n<b>Warning</b>:  Undefined variable $user in <b>/srv/check.php</b> on line <b>3</b><br />", pageHTML},
+		"PHP's warning":                  {"<br />\n<b>Warning</b>:  Undefined variable $user in <b>/srv/check.php</b> on line <b>3</b><br />", pageWarning},
+		"PHP's warning before words":     {"<br />\n<b>Warning</b>:  Undefined variable $user in <b>/srv/check.php</b> on line <b>3</b><br />\nOK", pageWarning},
+		"PHP's warnings before a page":   {strings.Repeat("<b>Notice</b>: m in <b>/srv/a.php</b> on line <b>3</b><br />\n", 2) + "<!DOCTYPE html><p>Hi", pageHTML},
+		"PHP's warnings, cut off":        {cutOff("<b>Notice</b>: m in <b>/srv/a.php</b> on line <b>3</b><br />\n"), pageWarning},
+		"a part of a warning":            {"<br />\n<b>Warning</b>:  Undefined", pageHTML},
 		"PHP's fatal error":              {"<br />\n<b>Fatal error</b>:  Uncaught Error: Class &quot;Stb&quot; not found in /srv/check.php:3", pageError},
 		"PHP's fatal error in text":      {"\nFatal error: Uncaught Error: Class \"Stb\" not found in /srv/check.php:3", pageError},
 		"PHP's fatal error with its log": {"PHP Fatal error:  Allowed memory size of 134217728 bytes exhausted", pageError},
@@ -99,7 +103,7 @@ func TestPageFinder_ReadUnexpected(t *testing.T) {
 				f := newPageFinder()
 				a := Response{page: f.find(nil, []byte(text))}
 				f.readUnexpected(&a, []byte(text))
-				if isFailure := a.page == pageError || a.isUnexpected; isFailure == goesOn || a.page == pageNone {
+				if isFailure := a.page == pageError || a.isUnexpected; isFailure == goesOn || goesOn && a.page != pageWarning {
 					t.Errorf("got %s, unexpected: %t; the script goes on: %t", a.page, a.isUnexpected, goesOn)
 				}
 			})

@@ -146,7 +146,7 @@ func (c *Client) Decide(ctx context.Context, call Call) (backends.Decision, erro
 func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	ctx = withSentTrace(ctx)
 	r := c.request(ctx, call)
-	traced := c.startTrace(ctx, r)
+	traced := c.startTrace(ctx, r, call)
 	x, hops, err := c.send(ctx, r, call.Credentials)
 	if err != nil {
 		traced.finish(Response{}, nil)

@@ -29,6 +29,10 @@ type TraceEntry struct {
 	ResponseHeader http.Header
 	// ResponseBody is what arrived of the body's beginning before the decision, or within a moment after the header.
 	ResponseBody string
+	// Page is what the body of an allowing answer looks like, in the words of its alarm; empty: as it should. IsBodyless says that it has
+	// none by the contract.
+	Page       string
+	IsBodyless bool
 	// Duration is how long the answer, or the failure, took.
 	Duration time.Duration
 }
@@ -78,12 +82,14 @@ type traceRecorder struct {
 }
 
 // startTrace records a call that is about to be made, if its context has a trace.
-func (c *Client) startTrace(ctx context.Context, r *http.Request) traceRecorder {
+func (c *Client) startTrace(ctx context.Context, r *http.Request, call Call) traceRecorder {
 	trace, _ := ctx.Value(traceKey{}).(*Trace)
 	if trace == nil {
 		return traceRecorder{}
 	}
-	entry := &TraceEntry{Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone()}
+	entry := &TraceEntry{
+		Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone(), IsBodyless: call.IsBodyless,
+	}
 	hidden := c.newRedactor(r.Header)
 	for name, values := range entry.RequestHeader {
 		_, isConfigured := c.headers[name]
@@ -116,6 +122,9 @@ func (t traceRecorder) finish(a Response, text []byte) {
 		for i, value := range values {
 			values[i] = t.hidden.redact(value)
 		}
+	}
+	if a.page != pageNone {
+		t.entry.Page = a.page.String()
 	}
 	body := t.hidden.redact(string(text))
 	t.entry.ResponseBody = body[:min(len(body), maxTracedBody)]

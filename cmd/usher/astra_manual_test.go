@@ -299,6 +299,7 @@ func troubleshooting() map[string]func(s *manualNode) string {
 		"wrong URL, by a host that does not exist":  at("http://nosuchhost.invalid/check"),
 		"another server than the backend answers":   check(backendtest.Garbage()),
 		"the answer is a web page":                  page("<html><title>Welcome</title></html>"),
+		"the answer begins with PHP's warnings":     page("<br><b>Notice</b>: m in <b>/srv/check.php</b> on line <b>3</b><br>OK"),
 		"the answer is an error page":               page("<html>Fatal error: Uncaught Error in check.php</html>"),
 		"on_failure=allow … free access":            check(backendtest.Refuse()),
 		"verdict denied":                            check(backendtest.Healthy(), "token=bad"),

@@ -144,18 +144,8 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	case d.ValidFor > 0:
 		report.ValidFor = min(max(d.ValidFor, s.Sessions.Recheck.Min), s.Sessions.Recheck.Max).String()
 	}
-	report.setWarning(suspicion(d, hasBrokenPage(n), report.Calls))
+	report.setWarning(suspicion(d, report.Calls))
 	return report, d.Verdict
-}
-
-// hasBrokenPage reports whether an answer came with a web page where the contract has none.
-func hasBrokenPage(n *node) bool {
-	for _, a := range n.current.Load().adapters {
-		if a.alarms != nil && a.alarms.Active().Has(backends.AlarmBrokenPage) {
-			return true
-		}
-	}
-	return false
 }
 
 // activeViolations returns how the answers violated the contract, with advice, by backend and violation.

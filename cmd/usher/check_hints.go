@@ -82,21 +82,38 @@ func outageHint(p backends.Policy) string {
 	}
 }
 
-// suspicion returns why an answer looks wrong, or an empty text. isPage says that an allowing answer came with a web page.
-func suspicion(d backends.Decision, isPage bool, calls []checkCall) string {
-	for _, c := range calls {
+// suspicion returns why an answer looks wrong, or an empty text.
+func suspicion(d backends.Decision, calls []checkCall) string {
+	for i := range calls {
+		c := &calls[i]
 		switch {
 		case c.Status == 404 && d.Verdict == backends.Denied:
 			return "404 counts as denied here, but usually means a wrong URL; check the path in address"
-		case isPage && d.ValidFor == backends.ShortestValidity:
-			return "the answer is an error page, which admits everybody; check the backend's log. " +
-				"Set broken_page: failure, or require_header or require_body to what only a sound answer has"
-		case isPage && d.Verdict == backends.Allowed:
-			return "the answer is a web page, which may admit everybody; check address. " +
-				"Set require_header or require_body to what only the backend sends"
+		case c.page != "" && d.Verdict == backends.Allowed:
+			return c.pageHint()
 		case d.Redirect != "" && strings.Contains(strings.ToLower(d.Redirect), "login"):
 			return "denied viewers are redirected to what looks like a login page; check address and headers"
 		}
 	}
 	return ""
+}
+
+// pageHint returns what the body of a yes means that should have none, or another one. Where it should have none, nothing can be required
+// of it.
+func (c *checkCall) pageHint() string {
+	set := "Set broken_page: failure"
+	switch {
+	case c.page == "PHP's warnings":
+		return "the answer begins with PHP's warnings, which admit nobody by themselves; check the backend's log, and turn display_errors off"
+	case c.page == "an error page" && c.isBodyless:
+		return "the answer is an error page, which admits everybody; check the backend's log. " + set
+	case c.page == "an error page":
+		return "the answer is an error page, which admits everybody; check the backend's log. " +
+			set + ", or require_header or require_body to what only a sound answer has"
+	case c.isBodyless:
+		return "the answer has " + c.page + " and should have no body, so that it may admit everybody; check address. " + set
+	default:
+		return "the answer is " + c.page + ", which may admit everybody; check address. " +
+			"Set require_header or require_body to what only the backend sends"
+	}
 }

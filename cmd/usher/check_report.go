@@ -49,6 +49,9 @@ type checkCall struct {
 	ResponseHeaders map[string]string `json:"response_headers,omitempty"`
 	Body            string            `json:"body,omitempty"`
 	DurationMS      float64           `json:"duration_ms"`
+
+	page       string // what the body of a yes looks like; empty: as it should
+	isBodyless bool   // a yes has no body
 }
 
 // setCalls sets the calls from the recorded HTTP exchanges.
@@ -58,6 +61,7 @@ func (r *checkReport) setCalls(all []httpbackend.TraceEntry) {
 		r.Calls = append(r.Calls, checkCall{
 			Backend: x.Backend, Request: x.Method + " " + x.URL, RequestHeaders: joinValues(x.RequestHeader), Status: x.Status,
 			ResponseHeaders: joinValues(x.ResponseHeader), Body: x.ResponseBody, DurationMS: float64(x.Duration.Microseconds()) / 1000,
+			page: x.Page, isBodyless: x.IsBodyless,
 		})
 	}
 	if len(r.Calls) > 0 {

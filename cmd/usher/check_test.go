@@ -74,6 +74,10 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			page(200, "<html>\nIt works!</html>"), "", 0,
 			[]string{"< <html> It works!</html>", "WARNING   the answer is a web page", "require_header or require_body"},
 		},
+		"PHP's warnings before a yes": {
+			page(200, "<br />\n<b>Warning</b>:  m in <b>/srv/check.php</b> on line <b>3</b><br />\nOK"), "", 0,
+			[]string{"WARNING   the answer begins with PHP's warnings", "display_errors off"},
+		},
 		"a web page with 200, require_header set": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
 			[]string{`require_header="X-Userid"`, "another server than the backend answers", "VIOLATION portal: unexpected_answer: check address"},
@@ -105,6 +109,28 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			m.SetDialect(test.dialect)
 			settings := fmt.Sprintf("  portal: { kind: httprequest, address: %q%s }\n", m.URL()+"/check", test.more)
 			wantCheck(t, checkSettings(settings), test.code, test.wants...)
+		})
+	}
+	const warning = "<br />\n<b>Warning</b>:  Undefined array key in <b>/srv/check.php</b> on line <b>3</b><br />\n"
+	for name, test := range map[string]struct {
+		text, more string
+		want       string
+	}{
+		"a portal's warnings":     {warning, "", "PHP's warnings"},
+		"a portal's text":         {"OK", ", broken_page: alarm", "the answer has text and should have no body"},
+		"a portal's web page":     {"<html>Log in</html>", ", broken_page: alarm", "the answer has a web page and should have no body"},
+		"a portal's error page":   {"Fatal error: m", ", broken_page: alarm", "the answer is an error page"},
+		"a portal that says more": {warning + "OK", ", broken_page: alarm", "the answer has text and should have no body"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := middleware(t)
+			m.SetDialect(page(200, test.text))
+			settings := checkSettings(fmt.Sprintf("  portal: { kind: ministra, address: %q%s }\n", m.URL()+"/chk.php", test.more))
+			_, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+			if !strings.Contains(out, "verdict   allowed") || !strings.Contains(out, test.want) ||
+				strings.Contains(out, "require_body") {
+				t.Errorf("want allowed with %q, and no require_body where there is no body:\n%s%s", test.want, out, errs)
+			}
 		})
 	}
 	t.Run("a redirect to a login page", func(t *testing.T) {
