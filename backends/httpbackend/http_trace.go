@@ -63,7 +63,7 @@ func (t *Trace) Entries() []TraceEntry {
 	return slices.Clip(entries)
 }
 
-// Redact hides in a text, such as what a decision says, what is hidden in the calls so far.
+// Redact hides in a text of an answer, such as a user's name, what is hidden in the calls so far. In words of Usher's it would tell secrets.
 func (t *Trace) Redact(text string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -127,13 +127,13 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	}
 	report := checkReport{
 		Backend: q.Backend, Kind: s.Backends[q.Backend].Settings.kind(), Route: q.Route, Channel: q.Channel,
-		Verdict: d.Verdict.String(), Reason: calls.Redact(d.Reason), User: calls.Redact(d.User), UserID: calls.Redact(d.UserID),
+		Verdict: d.Verdict.String(), Reason: d.Reason, User: calls.Redact(d.User), UserID: calls.Redact(d.UserID),
 		Redirect: calls.Redact(d.Redirect), Challenge: calls.Redact(d.Challenge),
 		MaxSessions: int(d.MaxSessions), ContractViolations: activeViolations(n),
 	}
 	report.setCalls(calls.Entries())
 	if err != nil {
-		report.Verdict, report.Reason = "no answer", calls.Redact(failureHint(err, s))
+		report.Verdict, report.Reason = "no answer", failureHint(err, s, calls.Redact)
 		report.setWarning(outageHint(n.current.Load().chains[q.Backend].FailOpen.Policy()))
 		return report, backends.Pending
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"usher/backends"
@@ -9,13 +10,17 @@ import (
 )
 
 // failureHint returns the error with its usual cause and what to check. The causes are those that Astra's manual lists
-// (refused, hanging, wrong URL), and related ones.
-func failureHint(err error, s *settings) string {
+// (refused, hanging, wrong URL), and related ones. All but the host of an address to set are words of Usher and of the config: were they
+// redacted, a secret that is such a word would be told.
+func failureHint(err error, s *settings, redact func(string) string) string {
 	f := backends.AsFailure(err)
+	text := regexp.MustCompile(`set address to https?://[^/\s]+`).ReplaceAllStringFunc(err.Error(), func(match string) string {
+		const words = "set address to "
+		return words + redact(match[len(words):])
+	})
 	if f == nil {
-		return err.Error()
+		return text
 	}
-	text := err.Error()
 	switch {
 	case f.Kind == backends.FailureTimeout:
 		return text + ": the request hangs; check the network" + timeoutHint(s, f.Backend)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -249,6 +250,27 @@ func TestCheck_AnswerWithSecrets_Hidden(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCheck_OwnWords_Shown has a parameter of the address whose value is a word that Usher says, too. Only what the middleware says is hidden.
+func TestCheck_OwnWords_Shown(t *testing.T) {
+	m := middleware(t)
+	settings := checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", strings.Replace(m.URL(), "127.0.0.1", "localhost", 1)+"/answered?for=backend&in=status&by=address&at=localhost&as=answered"))
+	for answer, want := range map[string]string{
+		"403": "reason    backend answered 403", "503": `reason    check backend "portal": status 503: the backend itself fails`,
+		"301": "the address has moved; set address to https://[hidden]/answered: wrong URL",
+	} {
+		m.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+			status, _ := strconv.Atoi(answer)
+			w.Header().Set("Location", "https://localhost/elsewhere")
+			w.Header().Set("X-Session-Name", "a backend")
+			w.WriteHeader(status)
+		})
+		_, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+		if !strings.Contains(out, want) || answer == "403" && !strings.Contains(out, "user      a [hidden]") {
+			t.Errorf("%s: want %q:\n%s%s", answer, want, out, errs)
+		}
 	}
 }
 
