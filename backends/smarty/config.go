@@ -40,6 +40,9 @@ func (c *Config) SetPreset(p httpbackend.Preset) { c.HTTP.SetPreset(p) }
 // Validate returns all problems at once. Each message begins with the key, relative to the backend's section.
 func (c Config) Validate() error {
 	errs := []error{c.withEndpoint().Validate()}
+	if c.HTTP.BrokenPage != httpbackend.BrokenPageAlarm {
+		errs = append(errs, fmt.Errorf("broken_page: %v has no effect, since the JSON in the body decides; leave it out", c.HTTP.BrokenPage))
+	}
 	for i, name := range c.Send {
 		switch {
 		case name != sendName && name != sendIP:

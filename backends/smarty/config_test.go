@@ -96,3 +96,23 @@ func TestNew_InvalidConfig(t *testing.T) {
 		})
 	}
 }
+
+// Each page is a failure, unless it is the JSON of the contract.
+func TestConfig_Validate_BrokenPage(t *testing.T) {
+	t.Parallel()
+	for meaning, want := range map[httpbackend.BrokenPage]string{
+		httpbackend.BrokenPageAlarm:   "",
+		httpbackend.BrokenPageFailure: "broken_page: failure has no effect, since the JSON in the body decides; leave it out",
+		httpbackend.BrokenPageIgnore:  "broken_page: ignore has no effect, since the JSON in the body decides; leave it out",
+	} {
+		cfg := DefaultConfig()
+		cfg.HTTP.Address, cfg.HTTP.BrokenPage = "http://host", meaning
+		got := ""
+		if err := cfg.Validate(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s: got %q, want %q", meaning, got, want)
+		}
+	}
+}
