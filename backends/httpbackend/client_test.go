@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -245,15 +246,27 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 	secured.StartTLS()
 	t.Cleanup(secured.Close)
 	plain := startServer(t, nil)
-	hanging := startServer(t, nil)
-	if err := hanging.SetMode(backendtest.Hang()); err != nil {
-		t.Fatalf("set the middleware: %v", err)
-	}
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and shakes no hands
+	hanging, silent := newLateContext(t), newLateContext(t)
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(hanging.over)
+		<-r.Context().Done()
+	}))
+	t.Cleanup(hangs.Close)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // connects, and shakes no hands
 	if err != nil {
 		t.Fatalf("listen: %v", err)
 	}
-	t.Cleanup(func() { _ = silent.Close() })
+	var shaking sync.WaitGroup
+	t.Cleanup(func() { _ = listener.Close(); shaking.Wait() })
+	shaking.Go(func() {
+		c, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_, _ = c.Read(make([]byte, 1))
+		close(silent.over)
+	})
 	resetting := startServer(t, nil)
 	if err := resetting.SetMode(backendtest.Reset()); err != nil {
 		t.Fatalf("set the middleware: %v", err)
@@ -263,29 +276,24 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 		t.Fatalf("set the middleware: %v", err)
 	}
 	tests := map[string]struct {
+		ctx     context.Context //nolint:containedctx // whose time is over at that server
 		address string
 		want    backends.FailureKind
 		wasSent bool
 	}{
-		"an untrusted certificate":   {secured.URL, backends.FailureTransport, false},
-		"no TLS where there must be": {strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport, false},
-		"connection refused":         {refusing.URL(), backends.FailureTransport, false},
-		"a name that cannot exist":   {"http://portal..invalid/", backends.FailureTransport, false},
-		"no TLS handshake in time":   {"https://" + silent.Addr().String(), backends.FailureTimeout, false},
-		"no answer in time":          {hanging.URL(), backends.FailureTimeout, true},
-		"a reset":                    {resetting.URL(), backends.FailureTransport, true},
+		"an untrusted certificate":   {t.Context(), secured.URL, backends.FailureTransport, false},
+		"no TLS where there must be": {t.Context(), strings.Replace(plain.URL(), "http:", "https:", 1), backends.FailureTransport, false},
+		"connection refused":         {t.Context(), refusing.URL(), backends.FailureTransport, false},
+		"a name that cannot exist":   {t.Context(), "http://portal..invalid/", backends.FailureTransport, false},
+		"no TLS handshake in time":   {silent, "https://" + listener.Addr().String(), backends.FailureTimeout, false},
+		"no answer in time":          {hanging, hangs.URL, backends.FailureTimeout, true},
+		"a reset":                    {t.Context(), resetting.URL(), backends.FailureTransport, true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newClient(t, strings.Replace(tt.address, "://", "://u:5ecret@", 1)+"?key=5ecret", nil)
-			limit := 10 * time.Second
-			if tt.want == backends.FailureTimeout {
-				limit = 30 * time.Millisecond
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), limit)
-			defer cancel()
-			_, err := c.Do(ctx, httpbackend.Call{Query: "token=5ecret"})
+			_, err := c.Do(tt.ctx, httpbackend.Call{Query: "token=5ecret"})
 			f := backends.AsFailure(err)
 			if f == nil || f.Kind != tt.want {
 				t.Fatalf("got %v, want a failure of kind %s", err, tt.want)
@@ -299,6 +307,26 @@ func TestClient_Do_ClassifiesErrorsWithoutCredentials(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// lateContext is a context whose deadline is when over is closed, however long that takes.
+type lateContext struct {
+	context.Context //nolint:containedctx // it is one
+
+	over chan struct{}
+}
+
+func newLateContext(t *testing.T) lateContext { return lateContext{t.Context(), make(chan struct{})} }
+
+func (c lateContext) Done() <-chan struct{} { return c.over }
+
+func (c lateContext) Err() error {
+	select {
+	case <-c.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
 	}
 }
 
