@@ -69,7 +69,8 @@ type PerUserConfig struct {
 	// least twice the user's longest zap timeout and 2 s.
 	GracePeriod time.Duration `yaml:"grace_period"`
 	// ZapTimeout is the time without a request after which a stream does not count. Zero: 1.5 target durations of what it
-	// plays, at least 6 s, or a minute if the playlist is complete.
+	// plays, at least 6 s, or a minute if the playlist is complete. At an edge Usher sees no playlist: there it is 10 s, and at
+	// one with sessions of its own, which asks only when a decision expires, for how long the session outlives its last request.
 	ZapTimeout time.Duration `yaml:"zap_timeout"`
 	// EvictionTTL is the time without a request after which an evicted session may open as a new one.
 	EvictionTTL time.Duration `yaml:"eviction_ttl"`

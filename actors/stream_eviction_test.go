@@ -341,19 +341,30 @@ func TestStreamLimits_Renew_Left(t *testing.T) {
 	})
 }
 
-// TestStreamLimits_ZapTimeout_Edge: a viewer of an edge may be silent for as long as the edge does not ask, and a while longer.
+// TestStreamLimits_ZapTimeout_Edge: a viewer of an edge with sessions may be silent for as long as the edge does not ask, and a while
+// longer. The other edges ask about each request.
 func TestStreamLimits_ZapTimeout_Edge(t *testing.T) {
 	t.Parallel()
 	inLimitBubble(t, func(t *testing.T, n *node, _ *fakeLimits) {
 		o := openRequest(1)
-		o.ExtraLifetime = time.Minute
+		o.ExtraLifetime, o.Request.Edge = time.Minute, &backends.EdgeReport{HasSession: true}
 		n.watch(t, o)
 		n.watch(t, openRequest(2))
+		n.watch(t, edgeRequest(3))
 		if got := n.streams.zapTimeout(n.table.find(idOf(1))); got != 4*time.Minute {
 			t.Errorf("at an edge %v, want the validity of 3m and 1m more", got)
 		}
 		if got := n.streams.zapTimeout(n.table.find(idOf(2))); got != 0 {
 			t.Errorf("before a playlist %v, want 0", got)
+		}
+		if got := n.streams.zapTimeout(n.table.find(idOf(3))); got != 0 {
+			t.Errorf("at an edge that asks about each request %v, want 0", got)
+		}
+		c := DefaultConfig().PerUser
+		c.ZapTimeout = 3 * time.Second
+		n.streams.config.Store(&c)
+		if got := n.streams.zapTimeout(n.table.find(idOf(3))); got != c.ZapTimeout {
+			t.Errorf("at an edge that asks about each request %v, want zap_timeout", got)
 		}
 	})
 }

@@ -81,10 +81,10 @@ func (l *streamLimits) entry(u streamFacts, s *Session, opened time.Time) sessio
 	}
 }
 
-// zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge asks only when
-// a decision expires.
+// zapTimeout returns the longest silence of a viewer who watches, or 0 if no media playlist told it. An edge with sessions of its own
+// asks only when a decision expires. The others ask about each request, but Usher sees no playlist of theirs.
 func (l *streamLimits) zapTimeout(s *Session) time.Duration {
-	if d := s.Decision(); d != nil && s.extraLifetime > 0 {
+	if d := s.Decision(); d != nil && s.request.HasEdgeReport() {
 		return s.policy().Clamped(d.ValidFor) + s.extraTime()
 	}
 	return cmp.Or(l.config.Load().ZapTimeout, zapTimeoutOf(s.TargetDuration()))

@@ -98,6 +98,12 @@ func (o *Opening) Group() (group backends.SessionID) {
 	return group
 }
 
+// HasEdgeReport reports whether the request has [backends.Request.Edge]: an edge with sessions of its own asked. It does not allocate.
+func (o *Opening) HasEdgeReport() bool {
+	own := o.load().own
+	return own != "" && own[0]&hasEdge != 0
+}
+
 func (p packed) at() place {
 	if p.own == "" {
 		return place{}

@@ -35,6 +35,9 @@ func roundTrip(t *testing.T, want *backends.Request) {
 	if diff := cmp.Diff(want, got, compareAddress); diff != "" {
 		t.Errorf("request (-stored +read):\n%s", diff)
 	}
+	if got := o.HasEdgeReport(); got != (want.Edge != nil) {
+		t.Errorf("an edge's report: %t of %+v", got, want)
+	}
 	if o.Address() != want.Address || o.Group() != want.Group || o.Channel() != want.Channel || o.Backend() != want.Backend || o.Route() != want.Route {
 		t.Errorf("address %v, group %v, channel %q, backend %q, route %q of %+v", o.Address(), o.Group(), o.Channel(), o.Backend(), o.Route(), want)
 	}

@@ -19,8 +19,10 @@
 //
 // Silence is the age of the last request when a node reports. It stands until the next report, for the heartbeat interval
 // and Z at most. While a user's streams exceed the limit every node reports them each second, woken by a message. A request
-// in flight counts as asking. An edge asks only when a decision expires: there Z is for how long its session lives on. A node reports
-// a silent stream until two heartbeats after Z, and then no more before its viewer asks again, nor a session that does not play yet.
+// in flight counts as asking. An edge with sessions of its own (Astra, Alta, Flussonic) asks only when a decision expires: there Z is
+// for how long its session lives on. The others ask about each request, and Z is zap_timeout, or 10 s, since no node sees a playlist
+// of theirs. A node reports a silent stream until two heartbeats after Z, and then no more before its viewer asks again, nor a session
+// that does not play yet.
 //
 // A node does not know what the viewer has asked other nodes since. So a stream that one node reports as silent no longer
 // counts, but it holds its place until the heartbeat interval and Z have passed since its last request: then all nodes have

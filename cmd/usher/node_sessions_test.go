@@ -82,6 +82,8 @@ type nodeGroup struct {
 	bans     sync.Map // user -> backends.Ban
 	// credentialsBanned counts the calls of BanCredentials.
 	credentialsBanned atomic.Int64
+	// extraLifetime is that of an edge that asks about each request; 0: the viewers ask Usher.
+	extraLifetime time.Duration
 }
 
 // withNodes runs a test with that many nodes in a bubble of fake time.
@@ -182,7 +184,7 @@ func (c *nodeGroup) watch(node, viewer int, ticket session.Ticket) (backends.Dec
 	n := c.nodes[node]
 	s := n.Find(id)
 	if s == nil || s.Decision() == nil {
-		a := session.OpenRequest{Ticket: ticket, HasCredentials: ticket.IsZero(), Request: &backends.Request{
+		a := session.OpenRequest{Ticket: ticket, HasCredentials: ticket.IsZero(), ExtraLifetime: c.extraLifetime, Request: &backends.Request{
 			Session: id, Route: "play", Channel: "a001", Backend: "portal", Path: "/play/a001/index.m3u8",
 		}}
 		if a.HasCredentials {
@@ -446,6 +448,49 @@ func TestCluster_HundredStreams_ExactAfterGrace(t *testing.T) {
 			})
 		})
 	}
+}
+
+// withEdgeThatAsksAlways runs a test with a node whose edge asks about each request, and a user who may play one stream.
+func withEdgeThatAsksAlways(t *testing.T, test func(c *nodeGroup)) {
+	t.Helper()
+	withNodes(t, 1, func(o *actors.Options, p *fakePortal) {
+		p.user.UserID, p.user.MaxSessions, p.user.ValidFor = "17", 1, 10*time.Second
+		o.Config.PerUser.ZapTimeout = 3 * time.Second
+	}, func(c *nodeGroup) {
+		c.extraLifetime = 10 * time.Second
+		test(c)
+	})
+}
+
+func TestCluster_EdgeThatAsksAlways_LimitHolds(t *testing.T) {
+	t.Parallel()
+	withEdgeThatAsksAlways(t, func(c *nodeGroup) {
+		for second := range 90 {
+			playing := 0
+			for v := range 2 {
+				if d, _ := c.watch(0, v, session.Ticket{}); d.Verdict == backends.Allowed {
+					playing++
+				}
+			}
+			if second < 10 && playing != 2 || second > 15 && playing != 1 {
+				t.Fatalf("%d play after %d s, want two in the grace period of 10 s and one after it", playing, second)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+func TestCluster_EdgeThatAsksAlways_LoneViewerZaps_NoneDenied(t *testing.T) {
+	t.Parallel()
+	withEdgeThatAsksAlways(t, func(c *nodeGroup) {
+		for second := range 120 {
+			d, _ := c.watch(0, second/10%2, session.Ticket{}) // two channels, ten seconds each
+			if d.Verdict != backends.Allowed {
+				t.Fatalf("after %d s the viewer is %v by %v: %s", second, d.Verdict, d.Source, d.Reason)
+			}
+			time.Sleep(time.Second)
+		}
+	})
 }
 
 func TestCluster_Kick_HoldsOnAllNodes(t *testing.T) {
