@@ -328,6 +328,20 @@ func TestEdges_EnvoySampleIsValid(t *testing.T) {
 	}
 }
 
+// TestEdges_EnvoySampleBoundsNoViewers has Envoy send what all viewers cause: by its defaults the check of the 1,025th at once fails inside
+// Envoy, and failure_mode_allow admits the viewer.
+func TestEdges_EnvoySampleBoundsNoViewers(t *testing.T) {
+	t.Parallel()
+	const least = 100_000
+	for _, c := range envoySample(t).GetStaticResources().GetClusters() {
+		bounds := c.GetCircuitBreakers().GetThresholds()
+		if len(bounds) != 1 || min(bounds[0].GetMaxConnections().GetValue(), bounds[0].GetMaxPendingRequests().GetValue(),
+			bounds[0].GetMaxRequests().GetValue()) < least {
+			t.Errorf("cluster %s allows %v at once, want at least %d of each", c.GetName(), bounds, least)
+		}
+	}
+}
+
 // clusterNamed returns the cluster of that name and its only address.
 func clusterNamed(t *testing.T, b *bootstrap.Bootstrap, name string) (*cluster.Cluster, string) {
 	t.Helper()
