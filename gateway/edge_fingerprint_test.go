@@ -279,6 +279,36 @@ func TestServe_EdgeCheck_MatchByCookie(t *testing.T) {
 	}
 }
 
+// TestServe_EdgeCheck_AfterRestart: a viewer's segments are matched after a restart by a ticket alone, and after a reload by the fingerprint
+// too. deploy/README says so.
+func TestServe_EdgeCheck_AfterRestart(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxyDialects() {
+		for mode, want := range map[edge.MatchMode]int{
+			edge.MatchByAddressAgent: http.StatusForbidden, edge.MatchByCookie: http.StatusOK, edge.MatchByPlaylistsOnly: http.StatusOK,
+		} {
+			t.Run(d.String()+" "+mode.String(), func(t *testing.T) {
+				t.Parallel()
+				route := edgeRoute(d, matchBy(mode), func(r *RouteConfig) { r.Required = []string{"token"} })
+				playlist, segment := edgeViewer{uri: "/play/a001/index.m3u8?token=1"}, edgeViewer{uri: "/play/a001/seg-17.ts"}
+				g := newEdgeTestGateway(t, nil, route)
+				if cookie, _, found := strings.Cut(g.wantCheck(t, d, 200, playlist).header.Get("Set-Cookie"), ";"); found {
+					segment.fields = []string{"Cookie: " + cookie}
+				}
+				g.wantCheck(t, d, 200, segment)
+				g.handler.replace(t, func(*Options) {})
+				g.Gateway = g.handler.gateway
+				g.wantCheck(t, d, 200, segment)
+
+				restarted := newEdgeTestGateway(t, nil, route)
+				restarted.wantCheck(t, d, want, segment)
+				restarted.wantCheck(t, d, 200, playlist)
+				restarted.wantCheck(t, d, 200, segment)
+			})
+		}
+	}
+}
+
 // tryCookie checks with a cookie that was set for /play/café/, token=1.
 func (g *edgeTestGateway) tryCookie(t *testing.T, d edge.Dialect, scheme, value string) {
 	t.Helper()
