@@ -72,7 +72,35 @@ check_chart() {
 	for values in "$chart"/ci/*.yaml; do
 		check_values "$values" "$crds" || return
 	done
-	renders_values && refuses_values
+	renders_values && refuses_values && keeps_running_nodes
+}
+
+# keeps_running_nodes sees that autoscaling begins with as many nodes as run. HAProxy answers what helm asks Kubernetes about the one
+# manifest that is left of the chart.
+keeps_running_nodes() {
+	local at=127.0.0.1:28878 chart=$work/chart output code=1
+	cp -r deploy/helm/usher "$chart" && find "$chart/templates" -type f ! -name workload.yaml ! -name _helpers.tpl -delete || return
+	cat >"$work/kubernetes.cfg" <<-END
+		defaults
+			mode http
+			timeout connect 5s
+			timeout client 5s
+			timeout server 5s
+		frontend kubernetes
+			bind $at
+			http-request return content-type application/json string '{"major":"1","minor":"29","gitVersion":"v1.29.0"}' if { path /version }
+			http-request return content-type application/json string '{"kind":"APIVersions","versions":["v1"]}' if { path /api }
+			http-request return content-type application/json string '{"kind":"APIGroupList","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}' if { path /apis }
+			http-request return content-type application/json string '{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["get"]}]}' if { path /apis/apps/v1 }
+			http-request return content-type application/json string '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"tv-usher","labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"tv","meta.helm.sh/release-namespace":"default"}},"spec":{"replicas":7}}' if { path /apis/apps/v1/namespaces/default/deployments/tv-usher }
+			http-request return status 404
+	END
+	haproxy -D -p "$work/kubernetes.pid" -f "$work/kubernetes.cfg" || return
+	output=$("$tools/helm" template tv "$chart" --values deploy/helm/usher/ci/everything-values.yaml --dry-run=server \
+		--disable-openapi-validation --kube-apiserver "http://$at" --namespace default 2>&1) && [[ $output == *'  replicas: 7'* ]] && code=0
+	[[ $code -eq 0 ]] || printf 'with seven nodes and autoscaling no manifest has replicas: 7\n%s\n' "$output" | head -n 20
+	kill "$(cat "$work/kubernetes.pid")"
+	return "$code"
 }
 
 # renders_values sees that values reach the manifests. Each line has values of ci/, one more, and what a manifest then says.
@@ -97,6 +125,9 @@ renders_values() {
 		everything state.persistent=false kind: Deployment
 		commented state.persistent=false kind: Deployment
 		one-node config.cluster.redis=null state_dir: /var/lib/usher
+		one-node config.drain.timeout=5m,terminationGracePeriodSeconds=321 terminationGracePeriodSeconds: 321
+		one-node config.drain.timeout=1m30.5s,config.drain.readiness_delay=1500ms,terminationGracePeriodSeconds=109 timeout: 1m30.5s
+		one-node config.drain.timeout=0s,config.drain.readiness_delay=0s,terminationGracePeriodSeconds=16 terminationGracePeriodSeconds: 16
 	END
 	return "$failed"
 }
@@ -183,6 +214,10 @@ refuses_values() {
 		state.persistent=false,config.admin.audit.file=/var/lib/usher/audit.jsonl config.admin.audit.file
 		config.ext_authz.listen=:8081 config.ext_authz.listen
 		config.ext_authz.listen=envoy listen
+		config.drain.timeout=5m config.drain.timeout=5m
+		config.drain.readiness_delay=20s terminationGracePeriodSeconds
+		config.drain.timeout=5m,terminationGracePeriodSeconds=320 at least 321
+		terminationGracePeriodSeconds=50 terminationGracePeriodSeconds
 	END
 	return "$failed"
 }

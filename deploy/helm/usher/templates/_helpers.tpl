@@ -19,6 +19,16 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ ternary "StatefulSet" "Deployment" .Values.state.persistent }}
 {{- end }}
 
+{{- /* How many nodes. With autoscaling as many as run, or Kubernetes would go down to one when it is enabled; empty before the first
+installation, and where nobody asks Kubernetes: helm template. */ -}}
+{{- define "usher.replicas" -}}
+{{- if .Values.autoscaling.enabled }}
+{{- with ((lookup "apps/v1" (include "usher.kind" .) .Release.Namespace (include "usher.name" .)).spec).replicas }}{{ . }}{{ end }}
+{{- else }}
+{{- .Values.replicas }}
+{{- end }}
+{{- end }}
+
 {{- /* The port of config.ext_authz.listen, empty without one. */ -}}
 {{- define "usher.extAuthzPort" -}}
 {{- $port := regexFind "[0-9]*$" ((.Values.config.ext_authz).listen | default "") }}
@@ -46,9 +56,32 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- /* The seconds of a duration such as 1m30s. */ -}}
+{{- define "usher.seconds" -}}
+{{- $seconds := 0.0 }}
+{{- range regexFindAll "[0-9.]+(ms|h|m|s)" (toString .) -1 }}
+{{- $unit := regexFind "[a-z]+$" . }}
+{{- $seconds = addf $seconds (mulf (trimSuffix $unit . | float64) (get (dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001) $unit)) }}
+{{- end }}
+{{- ceil $seconds | int }}
+{{- end }}
+
+{{- /* Refuses a drain that Kubernetes would end. The last records and traces are sent in 15 s. */ -}}
+{{- define "usher.refuseKilledDrains" -}}
+{{- $drain := .Values.config.drain | default dict }}
+{{- $delay := $drain.readiness_delay | default "5s" }}
+{{- $timeout := $drain.timeout | default "30s" }}
+{{- $least := add (include "usher.seconds" $delay) (include "usher.seconds" $timeout) 16 }}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int $least) }}
+{{- fail (printf "terminationGracePeriodSeconds: %d ends a node before config.drain.readiness_delay=%s and config.drain.timeout=%s: set at least %d"
+  (int .Values.terminationGracePeriodSeconds) $delay $timeout $least) }}
+{{- end }}
+{{- end }}
+
 {{- /* The settings file: config, the certificate of tls.existingSecret, and the folder for bans. */ -}}
 {{- define "usher.settings" -}}
 {{- $config := deepCopy .Values.config }}
+{{- include "usher.refuseKilledDrains" . }}
 {{- if .Values.tls.existingSecret }}
 {{- $_ := set $config "tls" (dict "cert_file" "/etc/usher/tls/tls.crt" "key_file" "/etc/usher/tls/tls.key") }}
 {{- end }}
