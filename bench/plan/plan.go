@@ -25,8 +25,10 @@ type Demand struct {
 	IdleTimeout, SessionTTL time.Duration
 	// Limited is the share of viewers whose user has a stream limit, 0 to 1.
 	Limited float64
-	// IsEdge: other servers serve the media, and ask about each request: a playlist and a segment in the time of one.
-	IsEdge bool
+	// IsEdge: other servers serve the media, and ask about each request: a playlist and a segment in the time of one. A channel that was
+	// left there is a session for the validity and ExtraLifetime, the setting edge.extra_lifetime, if that is longer than IdleTimeout.
+	IsEdge        bool
+	ExtraLifetime time.Duration
 	// EdgeKeepsAnswers: they ask about each viewer only once an answer has expired.
 	EdgeKeepsAnswers bool
 	// WithoutRedis: each node asks about the viewers whom it serves. The balancer keeps a viewer on one node; otherwise there is
@@ -39,14 +41,22 @@ type Demand struct {
 // zaps returns how often a second any viewer goes to another channel.
 func (d *Demand) zaps() float64 { return float64(d.Viewers) * d.ZapsPerHour / 3600 }
 
-// leftSessions returns how many sessions nodes hold of channels that viewers have left. One at an edge that keeps answers lives for as long
-// as the edge need not ask.
+// leftSessions returns how many sessions nodes hold of channels that viewers have left.
 func (d *Demand) leftSessions() float64 {
 	idle := d.IdleTimeout
-	if d.EdgeKeepsAnswers {
-		idle = max(idle, d.Validity)
+	if d.IsEdge {
+		idle = max(idle, d.Validity+d.ExtraLifetime)
 	}
 	return d.zaps() * idle.Seconds()
+}
+
+// renewedAfter is the mean share of a validity after which an answer is renewed: sessions.recheck.jitter_percent has re-checks begin up to
+// 10 % early.
+const renewedAfter = 0.95
+
+// rechecks returns how many answers a second are renewed. A channel that was left is asked about for as long as it is a session.
+func (d *Demand) rechecks() float64 {
+	return (float64(d.Viewers) + d.leftSessions()) / (renewedAfter * d.Validity.Seconds())
 }
 
 // leftRecords returns how many records Redis holds of them. Each counts as if its decision had been made as the viewer left.
@@ -80,6 +90,7 @@ func (d Demand) Validate() error {
 	want(d.Ramp >= time.Second, "ramp: %v, want at least 1s", d.Ramp)
 	want(d.ZapsPerHour == 0 || isPositive(d.ZapsPerHour), "zaps: %v, want 0 or more", d.ZapsPerHour)
 	want(d.IdleTimeout >= 0, "idle-timeout: %v, want 0s or more", d.IdleTimeout)
+	want(d.ExtraLifetime >= 0, "extra-lifetime: %v, want 0s or more", d.ExtraLifetime)
 	want(d.SessionTTL >= 0, "session-ttl: %v, want 0s or more", d.SessionTTL)
 	want(d.Limited >= 0 && d.Limited <= 1, "limited: %v, want 0 to 1", d.Limited)
 	want(d.Heartbeat >= time.Second, "heartbeat: %v, want at least 1s", d.Heartbeat)
@@ -153,7 +164,7 @@ func Make(d Demand, m Machine, c Costs) (Plan, error) {
 	}
 	viewers := float64(d.Viewers)
 	arrivals, zaps := viewers/d.Ramp.Seconds(), d.zaps()
-	rechecks := viewers / d.Validity.Seconds()
+	rechecks := d.rechecks()
 	p := Plan{Calls: rechecks + zaps, RecheckRate: int(math.Ceil(rechecks))}
 	p.CallsWhenFull = p.Calls + arrivals
 	p.addNode(d, &c, arrivals+zaps)
@@ -202,7 +213,7 @@ func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
 		p.add("network", "streams", viewers, d.Bitrate, viewers*d.Bitrate, "bit/s")
 		p.add("memory", "connections", viewers, c.Connection, viewers*c.Connection, "bytes")
 	}
-	rechecks := viewers / d.Validity.Seconds()
+	rechecks := d.rechecks()
 	if d.WithoutRedis {
 		cpu("openings", openings, c.OpeningAlone)
 		cpu("re-checks", rechecks, c.RecheckAlone)
@@ -225,7 +236,7 @@ func (p *Plan) addRedis(d Demand, c *Costs, openings float64) {
 		p.add("redis cpu", name, rate, micros, rate*micros/1e6, "cores")
 	}
 	cpu("openings", openings, c.RedisOpening)
-	cpu("re-checks", viewers/d.Validity.Seconds(), c.RedisRecheck)
+	cpu("re-checks", d.rechecks(), c.RedisRecheck)
 	cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.RedisHeartbeat)
 	cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.RedisLimitedHeartbeat)
 	p.add("redis memory", "sessions", viewers, c.RedisSession, viewers*c.RedisSession, "bytes")

@@ -25,6 +25,7 @@ type planCmd struct {
 	Limited   float64       `help:"The share of viewers whose user has a stream limit, 0 to 1." default:"0"`
 	Edge      bool          `help:"Other servers serve the media, and ask about each request, as nginx, Caddy, Traefik, HAProxy and Envoy do."`
 	Keeps     bool          `name:"edge-keeps-answers" help:"With --edge: they ask about a viewer once an answer has expired, as Astra, Alta and Flussonic do."`
+	Extra     time.Duration `name:"extra-lifetime" help:"With --edge: the setting edge.extra_lifetime, for how long a session outlives its decision." default:"1m"`
 	Redis     bool          `help:"The nodes share decisions by Redis." default:"true" negatable:""`
 	Heartbeat time.Duration `help:"The setting cluster.heartbeat_interval." default:"20s"`
 
@@ -70,7 +71,7 @@ func (c *planCmd) Run() error {
 	}
 	p, err := plan.Make(plan.Demand{
 		Viewers: c.Viewers, Validity: c.Validity, Segment: c.Segment, Bitrate: float64(c.Bitrate), Ramp: c.Ramp, ZapsPerHour: c.Zaps,
-		IdleTimeout: c.Idle, SessionTTL: c.TTL,
+		IdleTimeout: c.Idle, SessionTTL: c.TTL, ExtraLifetime: c.Extra,
 		Limited: c.Limited, IsEdge: c.Edge, EdgeKeepsAnswers: c.Keeps, WithoutRedis: !c.Redis, Heartbeat: c.Heartbeat,
 	}, plan.Machine{
 		Cores: c.Cores, Memory: float64(c.Memory), Network: float64(c.Network), MaxSessions: c.MaxSessions, Headroom: c.Headroom, Spare: c.Spare,
