@@ -3,6 +3,7 @@ package simulate
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -114,6 +115,18 @@ func (c *Config) validateSample(errs *faults) {
 		errs.add(rate < 0 || rate > 0 && share < 1,
 			"--%s=%d: it is %.2g/s for a sample of %d, want at least 1/s; raise --sample", name, rate, share, c.Sample)
 	}
+	share := float64(c.RecheckRate) / c.factor()
+	errs.add(share >= 1 && float64(c.sampleRecheckRate()) < (1-roundedOff)*share,
+		"--recheck-rate=%d: it is %.3g/s for a sample of %d, and a node's is a whole number; raise --sample, or take a multiple of %.0f",
+		c.RecheckRate, share, c.Sample, math.Ceil(c.factor()))
+}
+
+// roundedOff is the share of the recheck rate that may be lost by rounding it down. The peak of re-checks is held against the whole rate.
+const roundedOff = 0.05
+
+// sampleRecheckRate returns the part of the recheck rate that is the sample's.
+func (c *Config) sampleRecheckRate() int {
+	return int(int64(c.RecheckRate) * int64(c.Sample) / int64(c.Viewers))
 }
 
 // faults are what is wrong with a config.

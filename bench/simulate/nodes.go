@@ -61,7 +61,7 @@ func newNodes(c *Config, m *middleware, o actors.Observer) (*nodes, error) {
 		n.all = append(n.all, actors.NewRegistry(actors.Options{
 			Config: sessions, ReviveFor: reviveFor, Cluster: &member{Memory: store, nodes: n},
 			Backends: map[string]actors.BackendOptions{backendName: {Backend: portal, Rules: actors.BackendRules{
-				Validity: c.Validity, RecheckRate: int(float64(c.RecheckRate) / c.factor()), Timeout: config.Timeout,
+				Validity: c.Validity, RecheckRate: c.sampleRecheckRate(), Timeout: config.Timeout,
 				AnswerDeadline: config.Bulkhead.AnswerDeadline, ReviveDenied: c.OnFailure == backends.PolicyDeny,
 			}}},
 			HeartbeatInterval: heartbeatInterval, SigningKey: func() string { return "a" }, Observer: o,

@@ -235,6 +235,7 @@ func TestConfig_Validate(t *testing.T) {
 		"--nodes=0: want at least 1":                                func(c *Config) { c.Nodes = 0 },
 		"--sample=0: want 1 to --viewers=10000000":                  func(c *Config) { c.Sample = 0 },
 		"--recheck-rate=200: it is 0.4/s for a sample of 20000":     func(c *Config) { c.RecheckRate = 200 },
+		"--recheck-rate=900: it is 1.8/s for a sample of 20000, a":  func(c *Config) { c.RecheckRate = 900 },
 		"--recheck-rate=0: want at least 1":                         func(c *Config) { c.RecheckRate = 0 },
 		"--capacity=100: it is 0.2/s":                               func(c *Config) { c.Capacity = 100 },
 		"--bad=1.5: want 0 to 1":                                    func(c *Config) { c.Bad = 1.5 },
