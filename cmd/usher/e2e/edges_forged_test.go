@@ -183,8 +183,9 @@ func TestEdges_ForgedHeaders_Ignored(t *testing.T) {
 	})
 }
 
-// TestEdges_ForgedUser_NotPassedOn has a viewer name a user to the origin, when Usher knows the viewer's and when it knows none. nginx
-// and HAProxy tell the origin of no user.
+// TestEdges_ForgedUser_NotPassedOn has a viewer name a user to the origin, when Usher knows the viewer's and when it knows none, and has
+// the edge take what Usher says for fields of the viewer's connection, which no proxy passes on. nginx and HAProxy tell the origin of no
+// user.
 func TestEdges_ForgedUser_NotPassedOn(t *testing.T) {
 	t.Parallel()
 	origin := &obligingOrigin{}
@@ -193,10 +194,13 @@ func TestEdges_ForgedUser_NotPassedOn(t *testing.T) {
 	e := startCaddy(t, &liveOrigin{url: server.URL}, "")
 	for token, mode := range map[string]backendtest.Mode{"good": backendtest.Healthy(), "good-in-outage": backendtest.Refuse()} {
 		setMode(t, e.middleware, mode)
-		e.send(t, http.MethodGet, "/play/a001/index.m3u8?token="+token, "X-Session-Name: forged", "X-Userid: forged", "X-Usher-Source: forged")
-		requests := origin.asked()
-		if len(requests) != 1 || strings.Contains(fmt.Sprint(requests[0].Header), "forged") || requests[0].Header.Get("X-Usher-Source") == "" {
-			t.Errorf("%s: the origin got %d requests, %v; want one, of the user that Usher knows", token, len(requests), requests)
+		forged := []string{"X-Session-Name: forged", "X-Userid: forged", "X-Usher-Source: forged"}
+		for _, fields := range [][]string{forged, append(forged, "Connection: keep-alive, X-Session-Name, X-Userid, X-Usher-Source")} {
+			e.send(t, http.MethodGet, "/play/a001/index.m3u8?token="+token, fields...)
+			requests := origin.asked()
+			if len(requests) != 1 || strings.Contains(fmt.Sprint(requests[0].Header), "forged") || requests[0].Header.Get("X-Usher-Source") == "" {
+				t.Errorf("%s with %q: the origin got %d requests, %v; want one, of the user that Usher knows", token, fields, len(requests), requests)
+			}
 		}
 	}
 }
