@@ -57,7 +57,7 @@ func newHeartbeatReporter(
 	}
 }
 
-// heartbeat returns until when the viewer was last there. An edge asks only when a decision expires, so last-seen is extended by
+// heartbeat returns until when the viewer was last there. An edge may ask only when a decision expires, so last-seen is extended by
 // the decision's validity.
 func (s *Session) heartbeat() session.Heartbeat {
 	seen := s.changed()

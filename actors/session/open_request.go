@@ -23,7 +23,7 @@ type OpenRequest struct {
 	// MaxAddresses is how many addresses may use the ticket at once, the root's included. Those beyond it are denied. Zero:
 	// as the settings say, and those beyond it retry.
 	MaxAddresses int
-	// ExtraLifetime is set for a viewer who asks an edge, which asks Usher only when a decision expires. The session is idle
+	// ExtraLifetime is set for a viewer who asks an edge, which may ask Usher only when a decision expires. The session is idle
 	// when that time has passed since the end of its decision's validity, not after sessions.idle_timeout. Only the request
 	// that opens the session counts. Zero: the viewer asks Usher.
 	ExtraLifetime time.Duration
