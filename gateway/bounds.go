@@ -8,7 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unique"
 
+	"usher/backends"
 	"usher/gateway/hls"
 	"usher/gateway/origin"
 )
@@ -71,7 +73,7 @@ func boundReload(rc *requestContext, o *origin.Origin, r *origin.Request) {
 	if ahead <= 0 {
 		r.MaxHeld *= 2
 	}
-	r.MaxHeldForViewer = r.MaxHeld
+	r.MaxHeldForViewer, r.ViewerAddress = r.MaxHeld, unique.Make(backends.SubscriberPrefix(rc.viewer.address))
 }
 
 // awaitedVersion returns the directives by which a reload asks the origin for a version, given the last one that it sent. All reloads

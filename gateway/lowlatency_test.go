@@ -499,60 +499,6 @@ func TestServe_Documents_OfOneViewer_LeaveConnections(t *testing.T) {
 	})
 }
 
-// TestServe_Documents_ByAgents_LeaveConnections has one address tell a steering server any number of throughputs at once, as viewers whom only
-// their User-Agent tells apart.
-func TestServe_Documents_ByAgents_LeaveConnections(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		asked, askedAtOnce := 0, 0
-		count := func(n int) {
-			mu.Lock()
-			defer mu.Unlock()
-			asked += n
-			askedAtOnce = max(askedAtOnce, asked)
-		}
-		c := testConfig("http://origin.example.com")
-		c.Routes[0].IdentityFields = []string{"user_agent"}
-		g, _ := newBareGateway(t, c, origin.WithTransport(gatewaytest.OriginFunc(func(r *http.Request) (*http.Response, error) {
-			body := "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8\n"
-			if strings.HasSuffix(r.URL.Path, "steer") {
-				body = "{}"
-			}
-			if r.URL.RawQuery != "" {
-				count(1)
-				defer count(-1)
-				time.Sleep(time.Second)
-			}
-			return gatewaytest.OriginResponse(r, int64(len(body)), strings.NewReader(body)), nil
-		})))
-		get := func(agent int, target string) string {
-			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
-			r.RemoteAddr = "192.0.2.1:1234"
-			r.Header.Set("User-Agent", fmt.Sprint(agent))
-			req, resp := newTestRequest(r), &Response{}
-			defer resp.Reset()
-			if err := g.Serve(t.Context(), &req, resp); err != nil || resp.Status != http.StatusOK {
-				t.Errorf("%s: got %d, %v", target, resp.Status, err)
-			}
-			return string(resp.Body)
-		}
-		held := origin.DefaultConfig().Fetch.MaxConns / 4
-		var all sync.WaitGroup
-		for agent := range held { // each may have several held
-			_, uri, _ := strings.Cut(get(agent, "/play/a001/index.m3u8?token=1"), `SERVER-URI="`)
-			uri, _, _ = strings.Cut(uri, `"`)
-			for i := range maxHeld {
-				all.Go(func() { get(agent, fmt.Sprintf("%s?_HLS_throughput=%d", uri, agent*maxHeld+i)) })
-			}
-		}
-		all.Wait()
-		if askedAtOnce != held {
-			t.Errorf("the steering server was told %d throughputs at once, want %d", askedAtOnce, held)
-		}
-	})
-}
-
 // TestServe_ReloadsOfTheUnknown_AnsweredAtOnce asks for numbers that the origin refuses, where nothing is known of the playlist.
 func TestServe_ReloadsOfTheUnknown_AnsweredAtOnce(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unique"
 
 	"usher/backends"
 	"usher/gateway/hls"
@@ -106,11 +105,8 @@ func (g *Gateway) fetchRewritten(
 		Base: s.base, Path: s.path, Channel: rc.target.channel, Query: s.query, Directives: directives, IsListed: s.isListed, Inspect: inspect,
 		Viewer: rc.id, MaxHeldForViewer: maxHeld, MayBeMedia: rc.sealed.target.Role == hls.Playlist && !rc.sealed.wasMedia,
 	}
-	if directives != "" { // the origin may hold it
-		r.ViewerAddress = unique.Make(backends.SubscriberPrefix(rc.viewer.address))
-		if rc.isPlaylist {
-			boundReload(rc, s.origin, r)
-		}
+	if rc.isPlaylist && directives != "" {
+		boundReload(rc, s.origin, r)
 	}
 	p, err := s.origin.Playlist(ctx, r)
 	if r.MayBeMedia && errors.Is(err, origin.ErrMedia) { // an interstitial's asset can be a file
