@@ -31,6 +31,10 @@ import (
 // maxRequestSize bounds a check in bytes: the viewer's header, which Envoy bounds at 60 kB, and the rest.
 const maxRequestSize = 256 << 10
 
+// maxCallHeader bounds the header of a call in bytes, which holds some of Envoy's own fields. The viewer's is in the message. Compressed, a
+// field may cost a stranger one byte, and the node some fifty.
+const maxCallHeader = 16 << 10
+
 // handshakeTimeout bounds a connection's HTTP/2 handshake. A connection without one would delay the drain.
 const handshakeTimeout = 5 * time.Second
 
@@ -111,7 +115,8 @@ func (s *Server) options(life context.Context) []grpc.ServerOption {
 		}
 	}}
 	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxRequestSize), grpc.ConnectionTimeout(handshakeTimeout), grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxRecvMsgSize(maxRequestSize), grpc.MaxHeaderListSize(maxCallHeader), grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.InTapHandle(awaited.begin), grpc.UnaryInterceptor(onUnaryMessage), grpc.StreamInterceptor(endStreamsWith(life)),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingInterval, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeersPause, PermitWithoutStream: true}),

@@ -12,8 +12,9 @@ import (
 
 // maxStreams is how many streams a connection may have. An Envoy with 100,000 viewers asks some 50,000 times a second. Over eight workers, of
 // which each has a connection of its own, that is 30 checks in flight at 5 ms each. While the middleware hangs, new viewers wait for a second.
-// Envoy opens another connection then, rather than wait for a stream.
-const maxStreams = 256
+// Envoy opens another connection for more once it knows the bound. Before, it sends all that waited for the connection at once, and what is
+// beyond the bound fails: so its settings say less (max_concurrent_streams).
+const maxStreams = 1024
 
 // maxAwaited is how many streams may wait for their message, on all connections: 11 kB each, and what has arrived of the message. Envoy sends
 // a message with its header, so that hardly any wait.

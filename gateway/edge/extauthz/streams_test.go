@@ -87,6 +87,12 @@ func (c *rawClient) read(frame http2.Frame) {
 // open begins streams of a method, without a message.
 func (c *rawClient) open(t *testing.T, method string, n int) {
 	t.Helper()
+	c.openWith(t, method, n, 0)
+}
+
+// openWith begins streams with that many fields more in their header.
+func (c *rawClient) openWith(t *testing.T, method string, n, more int) {
+	t.Helper()
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	for range n {
@@ -96,6 +102,9 @@ func (c *rawClient) open(t *testing.T, method string, n int) {
 			{":method", http.MethodPost}, {":scheme", "http"}, {":path", method}, {":authority", "usher"}, {"content-type", "application/grpc"},
 		} {
 			_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
+		}
+		for range more {
+			_ = encoder.WriteField(hpack.HeaderField{Name: "a", Value: "b"})
 		}
 		err := c.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 2*c.opened + 1, BlockFragment: header.Bytes(), EndHeaders: true})
 		if err != nil {
@@ -141,6 +150,22 @@ func TestServer_Run_Streams_WithoutMessage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestServer_Run_Streams_LargeHeader has a header that is small on the wire, and large in memory.
+func TestServer_Run_Streams_LargeHeader(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := gatewaytest.NewListener()
+		r := run(t, &recorder{}, options{listener: network})
+		c := dialRaw(t, network)
+		c.openWith(t, checkMethod, 1, maxCallHeader/34)
+		synctest.Wait()
+		if _, _, ended := c.counts(); ended != 1 {
+			t.Errorf("%d streams have ended at once, want 1", ended)
+		}
+		r.check(t, playlist())
+	})
 }
 
 // TestServer_Run_Streams_OfManyConnections has strangers open more streams without a message than may wait on all connections.
