@@ -100,6 +100,7 @@ func (o *Origin) fetchMedia(ctx context.Context, r *Request, k cacheKey, want by
 		f.leave(nil)
 	}
 	if ctx.Err() == nil && o.staleIfError(k, old, err) {
+		old.nextRefresh.Store(o.cache.now() + int64(refreshBackoff)) // as the fetch has done, if it was not of a range of old
 		return old.stream(r, true)
 	}
 	return Stream{}, err

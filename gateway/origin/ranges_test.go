@@ -156,7 +156,9 @@ func TestMedia_RangeOfStaleWhole(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				var isDown atomic.Bool
+				var asked atomic.Int32
 				o := newNetworkFixture(t, newNetwork(t, map[string]http.HandlerFunc{"a": func(w http.ResponseWriter, r *http.Request) {
+					asked.Add(1)
 					if isDown.Load() {
 						test.fail(w, r)
 						return
@@ -176,6 +178,11 @@ func TestMedia_RangeOfStaleWhole(t *testing.T) {
 				}
 				if waited := time.Since(began); waited != test.waits {
 					t.Errorf("waited %v, want %v", waited, test.waits)
+				}
+				if before := asked.Load(); test.want != "" {
+					if fetchMedia(t, o, r); asked.Load() != before {
+						t.Error("the origin is asked again at once")
+					}
 				}
 			})
 		})
