@@ -197,6 +197,7 @@ func TestServe_AbsoluteURIs_StayAbsolute(t *testing.T) {
 		"by a name":                  {[]string{"Host: tv.example.com:8080"}, "http://tv.example.com:8080"},
 		"by an address":              {[]string{"Host: [2001:db8::1]:8080"}, "http://[2001:db8::1]:8080"},
 		"by a proxy that speaks TLS": {[]string{"X-Forwarded-Proto: https", "X-Forwarded-Host: tv.example.com"}, "https://tv.example.com"},
+		"by a name without end":      {[]string{"Host: " + strings.Repeat("a", maxHostSize+1)}, ""},
 		"by what is no name":         {[]string{`X-Forwarded-Host: tv"},{"URI":"//evil`}, ""},
 	}
 	for _, ticketIn := range allTransports() {

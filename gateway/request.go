@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,21 +104,22 @@ func clientOf(req *Request, trusted networks) client {
 	if a := edge.LastForwarded(req.Header.Values("X-Forwarded-For"), trusted.contain); a.IsValid() {
 		c.address = a
 	}
-	if p := strings.ToLower(req.Header.Get("X-Forwarded-Proto")); p == "http" || p == "https" {
-		c.scheme = p
-	}
+	c.scheme = cmp.Or(edge.ParseScheme(req.Header.Get("X-Forwarded-Proto")), c.scheme)
 	if h := req.Header.Get("X-Forwarded-Host"); h != "" {
 		c.host = h
 	}
 	return c
 }
 
+// maxHostSize is the length in bytes of the longest name with a port. A Host field may be as long as limits.max_header_size.
+const maxHostSize = 253 + len(":65535")
+
 // appendServer appends the scheme and host by which the viewer reaches the gateway, or nothing if the host could not be written into a URI.
 func (c *client) appendServer(dst []byte) []byte {
 	isOdd := func(b rune) bool {
 		return (b|0x20 < 'a' || b|0x20 > 'z') && (b < '0' || b > '9') && !strings.ContainsRune("-._:[]", b)
 	}
-	if c.host == "" || strings.ContainsFunc(c.host, isOdd) {
+	if c.host == "" || len(c.host) > maxHostSize || strings.ContainsFunc(c.host, isOdd) {
 		return dst
 	}
 	return append(append(append(dst, c.scheme...), "://"...), c.host...)

@@ -68,6 +68,7 @@ func TestClientOf_SchemeAndHost(t *testing.T) {
 	}{
 		"from a proxy":         {"10.0.0.1", "https", "tv.example.com", "https", "tv.example.com"},
 		"in capitals":          {"10.0.0.1", "HTTPS", "", "https", "node7"},
+		"by several proxies":   {"10.0.0.1", "https, http", "", "https", "node7"},
 		"from a viewer":        {"192.0.2.1", "https", "tv.example.com", "http", "node7"},
 		"nothing from a proxy": {"10.0.0.1", "", "", "http", "node7"},
 		"an odd scheme":        {"10.0.0.1", "javascript", "", "http", "node7"},

@@ -124,7 +124,7 @@ func decodeAstra(in *HTTPRequest, q *CheckRequest) {
 	q.Host, q.Origin = h.Get("X-Real-Host"), h.Get("X-Real-Origin")
 	q.HasHost = q.Host != ""
 	if scheme, host, found := strings.Cut(q.Origin, "://"); found {
-		q.Scheme = parseScheme(scheme)
+		q.Scheme = ParseScheme(scheme)
 		if q.Host == "" {
 			q.Host = host
 		}
@@ -148,7 +148,7 @@ func decodeNginx(in *HTTPRequest, q *CheckRequest) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Real-IP: %w", errMissing)
 	}
-	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
+	q.Scheme = ParseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = in.Host
 	q.setViewerHeader(h)
 	return nil
@@ -167,7 +167,7 @@ func decodeForwardAuth(in *HTTPRequest, q *CheckRequest) error {
 	if !q.Address.IsValid() {
 		return fmt.Errorf("X-Forwarded-For: %w", errMissing)
 	}
-	q.Scheme = parseScheme(h.Get("X-Forwarded-Proto"))
+	q.Scheme = ParseScheme(h.Get("X-Forwarded-Proto"))
 	q.Host = h.Get("X-Forwarded-Host")
 	q.setViewerHeader(h)
 	return nil
@@ -178,8 +178,11 @@ func (q *CheckRequest) setViewerHeader(h Header) {
 	q.UserAgent, q.Referer, q.Header = h.Get("User-Agent"), h.Get("Referer"), h
 }
 
-func parseScheme(text string) string {
-	if scheme := strings.ToLower(text); scheme == "http" || scheme == "https" {
+// ParseScheme returns the scheme that X-Forwarded-Proto tells, in lower case, or an empty text. Of several proxies the first tells what the
+// viewer speaks. One who lies changes only their own responses.
+func ParseScheme(text string) string {
+	first, _, _ := strings.Cut(text, ",")
+	if scheme := strings.ToLower(strings.TrimSpace(first)); scheme == "http" || scheme == "https" {
 		return scheme
 	}
 	return ""

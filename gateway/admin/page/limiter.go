@@ -16,7 +16,7 @@ const (
 	maxAllFailures = 100
 )
 
-// limiter bounds the guesses of tokens, and the records of them. It keeps at most maxAllFailures addresses. The zero value is ready.
+// limiter bounds how many wrong tokens are answered and recorded as such. It keeps at most maxAllFailures addresses. The zero value is ready.
 // It is safe for concurrent use.
 type limiter struct {
 	mu       sync.Mutex
