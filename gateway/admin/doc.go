@@ -92,7 +92,7 @@
 // A kick or a ban first counts the sessions and the addresses that it hits, over all nodes. If there are more sessions than
 // expect, or 20 without it, it gets 409 with the numbers, and nothing is done. A dry run gets the numbers alone. Nodes that
 // did not respond, or were too slow to read all their sessions, are named in unreachable_nodes. If the node that responds is one of
-// them, a kick or a ban gets 503, and nothing is done.
+// them, or the one that a kick's filter names, a kick or a ban gets 503, and nothing is done.
 //
 // A change gets 200, or 202 while Redis is unavailable: it is then in force on this node, and on the others once Redis has
 // recovered. It is made, or refused, whether or not its caller still waits.

@@ -99,7 +99,7 @@ func (h *handler) mayKickOrBan(w http.ResponseWriter, r *http.Request, action, t
 }
 
 // measure counts what a kick or a ban of the matching sessions would hit. Another node may be silent, which is named; without the
-// count of this node there is none.
+// count of this node, or of the only one whose sessions match, there is none.
 func (h *handler) measure(ctx context.Context, f Filter) (Impact, error) {
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
@@ -110,7 +110,11 @@ func (h *handler) measure(ctx context.Context, f Filter) (Impact, error) {
 				"credentials_of from redis: %w; try again", countTimeout, errUnexpected)
 		}
 	}
-	return mergeCounts(f, replies, silent), nil
+	i := mergeCounts(f, replies, silent)
+	if f.Node != "" && len(i.UnreachableNodes) > 0 {
+		return Impact{}, fmt.Errorf("node %s could not count its sessions within %v: %w; try again", f.Node, countTimeout, errUnexpected)
+	}
+	return i, nil
 }
 
 // refused is the response to a request that would hit more than expected.
