@@ -9,14 +9,17 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
 	goruntime "runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"usher/backends"
 	"usher/cmd/usher/config"
 	"usher/cmd/usher/sessions"
 )
@@ -51,12 +54,12 @@ func main() { os.Exit(run(os.Args[1:], console{out: os.Stdout, err: os.Stderr, n
 func run(args []string, c console) int {
 	var cli commands
 	parser, err := kong.New(&cli, kong.Name("usher"), kong.Description("An auth gateway for HLS."),
-		kong.Writers(c.out, c.err))
+		kong.Writers(c.out, c.err), kong.KindMapper(reflect.String, kong.MapperFunc(decodeText)))
 	if err != nil {
 		_, _ = fmt.Fprintln(c.err, "BUG:", err)
 		return exitFailed
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(markIDs(args))
 	if err != nil {
 		_, _ = fmt.Fprintf(c.err, "usher: %v\nTry: usher --help\n", err)
 		return exitFailed
@@ -64,6 +67,42 @@ func run(args []string, c console) int {
 	ctx, stop := notifyContext()
 	defer stop()
 	return c.exit(parsed.Run(runtime{ctx, c}, sessions.Runtime{Context: ctx, Out: c.out, Err: c.err, Now: c.now}))
+}
+
+// idMark is put before an id of a session that begins with "-", as one in 64 does: kong would take it for flags.
+const idMark = " "
+
+// isHyphenID reports whether the text is such an id.
+func isHyphenID(text string) bool {
+	_, err := backends.ParseSessionID(text)
+	return err == nil && strings.HasPrefix(text, "-")
+}
+
+// markIDs marks such ids, up to "--", behind which there are no flags.
+func markIDs(args []string) []string {
+	marked := slices.Clone(args)
+	for i, arg := range args {
+		if arg == "--" {
+			break
+		}
+		if isHyphenID(arg) {
+			marked[i] = idMark + arg
+		}
+	}
+	return marked
+}
+
+// decodeText decodes an argument, or the value of a flag, without the mark.
+func decodeText(c *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := c.Scan.PopValueInto("string", &text); err != nil {
+		return err
+	}
+	if id, isMarked := strings.CutPrefix(text, idMark); isMarked && isHyphenID(id) {
+		text = id
+	}
+	target.SetString(text)
+	return nil
 }
 
 // exit prints the error and returns the exit code.

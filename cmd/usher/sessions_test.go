@@ -85,7 +85,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 		"the first of two": {
 			args: []string{"list", "--limit", "1"}, answer: `{"total":9,"matched":2,"sessions":[` + session + `],"more":true}`,
 			out: "SESSION  CHANNEL  USER  VERDICT  SOURCE   ADDRESS    AGE    NODES\n" +
-				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after S1\n",
+				"S1       a001     Ann   allowed  backend  192.0.2.7  1m30s  n1,n2\n1 of 2 matching sessions, 9 in all\nmore with --after=S1\n",
 			calls: []apiCall{{Line: "GET /api/v1/sessions?limit=1"}},
 		},
 		"the second of two": {
@@ -528,6 +528,43 @@ func TestRun_Kick_NamesEveryUnreachableNode(t *testing.T) {
 	code, out, errs := runAtNoon("sessions", "kick", "S1", "S2", "S3", "--dry-run", "--admin", server.URL, "--token", apiToken)
 	if code != exitOK || out != "hits 3 sessions from 3 addresses\n" || errs != "warning: nodes that did not answer: n2, n3, n4\n" {
 		t.Errorf("exit code %d, printed %q and %q, want all three nodes", code, out, errs)
+	}
+}
+
+// TestRun_Sessions_IDBeginsWithHyphen gives ids that look like flags.
+func TestRun_Sessions_IDBeginsWithHyphen(t *testing.T) {
+	t.Parallel()
+	const id, other = "-AAAAAAAAAAAAAAAAAAAAA", "--AAAAAAAAAAAAAAAAAAAA"
+	for name, test := range map[string]struct {
+		args  []string
+		calls []string
+	}{
+		"a session":            {[]string{"show", id}, []string{"GET /api/v1/sessions/" + id}},
+		"before flags":         {[]string{"timeline", id, "--json"}, []string{"GET /api/v1/sessions/" + id + "/timeline"}},
+		"two hyphens":          {[]string{"show", other}, []string{"GET /api/v1/sessions/" + other}},
+		"several":              {[]string{"kick", id, "S1", other, "--dry-run"}, []string{"POST /api/v1/sessions/" + id + "/kick", "POST /api/v1/sessions/S1/kick", "POST /api/v1/sessions/" + other + "/kick"}},
+		"behind two hyphens":   {[]string{"show", "--json", "--", id}, []string{"GET /api/v1/sessions/" + id}},
+		"a user of that name":  {[]string{"list", "--user", id}, []string{"GET /api/v1/sessions?limit=100&user=" + id}},
+		"the next page":        {[]string{"list", "--after", id, "--limit", "7"}, []string{"GET /api/v1/sessions?after=" + id + "&limit=7"}},
+		"a search":             {[]string{"list", "--q", id}, []string{"GET /api/v1/sessions?limit=100&q=" + id}},
+		"a ban":                {[]string{"ban", "--session", id, "--duration", "1h", "--dry-run"}, []string{"POST /api/v1/bans"}},
+		"a ban of credentials": {[]string{"ban", "--dry-run", "--duration", "1h", "--credentials-of", other}, []string{"POST /api/v1/bans"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			address, calls := fakeAPI(t, http.StatusOK, `{}`, "", false)
+			_, _, errs := runAtNoon(append([]string{"sessions", test.args[0], "--admin=" + address, "--token=" + apiToken}, test.args[1:]...)...)
+			var got []string
+			for _, call := range calls() {
+				got = append(got, call.Line)
+			}
+			if !slices.Equal(got, test.calls) {
+				t.Errorf("called %q, want %q; printed %q", got, test.calls, errs)
+			}
+		})
+	}
+	if code, _, errs := runAtNoon("sessions", "show", "-AAAA"); code != exitFailed || !strings.Contains(errs, "unknown flag -A") {
+		t.Errorf("exit code %d, printed %q; want an unknown flag", code, errs)
 	}
 }
 

@@ -74,7 +74,7 @@ func printSessions(r Runtime, found admin.SessionList) error {
 		return err
 	}
 	if listed := len(found.Sessions); listed > 0 && found.HasMore {
-		if err := printLine(r, "more with --after %s\n", found.Sessions[listed-1].ID); err != nil {
+		if err := printLine(r, "more with --after=%s\n", found.Sessions[listed-1].ID); err != nil {
 			return err
 		}
 	}
