@@ -26,6 +26,9 @@
 // with the same tokens accepts it behind any balancer. Logging out takes the cookie from the browser; a copy that was taken before
 // lasts until its end, or until the token is changed.
 //
+// Decided: a login is that of all tabs of a browser. A tab whose write is refused after a login in another one reads the CSRF token and the
+// name anew, and sends it once more.
+//
 // Decided: the cookie is Secure if the browser speaks TLS, as X-Forwarded-Proto tells. The listener itself has no TLS: behind
 // http:// a Secure cookie would never come back.
 //

@@ -1,7 +1,7 @@
 // Calls the API with the page's cookie. Writes carry the CSRF token.
 
 let csrf = "";
-let onLoggedOut = () => {};
+let onLoggedOut = () => {}, onLoggedIn = () => {};
 
 // Failure is an answer of the API that is no success. impact is set if a kick or a ban would hit more than expected.
 export class Failure extends Error {
@@ -14,6 +14,9 @@ export class Failure extends Error {
 
 // whenLoggedOut sets what to do once the login has ended.
 export function whenLoggedOut(then) { onLoggedOut = then; }
+
+// whenLoggedIn sets what to do once another tab has logged in, which changes the login of all tabs.
+export function whenLoggedIn(then) { onLoggedIn = then; }
 
 // me returns who is logged in, or null.
 export async function me() {
@@ -32,8 +35,20 @@ export async function login(token) {
 }
 
 export async function logout() {
-  await fetch("/ui/logout", { method: "POST", headers: { "X-Usher-CSRF": csrf } });
+  const response = await send("/ui/logout", { method: "POST" });
+  if (!response.ok) throw new Failure(response.status, (await response.text()).trim());
   csrf = "";
+}
+
+// send sends a write with the CSRF token. If another tab has logged in, it is sent once more with the token of that login.
+async function send(path, { headers, ...options }) {
+  const once = () => fetch(path, { ...options, headers: { ...headers, "X-Usher-CSRF": csrf } });
+  const sent = csrf, response = await once();
+  if (response.status !== 403) return response;
+  const who = await me().catch(() => null);
+  if (!who || csrf === sent) return response;
+  onLoggedIn(who);
+  return once();
 }
 
 async function answer(response) {
@@ -58,9 +73,7 @@ export async function get(path, parameters = {}, signal) {
 
 // write changes something. It reports what has not reached all nodes yet as pending.
 export async function write(method, path, body) {
-  const response = await fetch("/api/v1/" + path, {
-    method, headers: { "X-Usher-CSRF": csrf, "Content-Type": "application/json" }, body: body && JSON.stringify(body),
-  });
+  const response = await send("/api/v1/" + path, { method, headers: { "Content-Type": "application/json" }, body: body && JSON.stringify(body) });
   const result = await answer(response);
   return { ...result, pending: response.headers.get("X-Usher-Pending") };
 }

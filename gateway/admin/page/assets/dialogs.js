@@ -24,8 +24,9 @@ function open({ title, fields, action, isDangerous, submit, prepare }) {
       await submit(new FormData(form));
       dialog.close();
     } catch (failure) {
-      setText(error, failure.message);
       confirm.disabled = false;
+      if (failure.impact) await prepare?.({ form, confirm, error });
+      setText(error, failure.impact ? "It hits more now than was shown, and nothing is done." : failure.message);
     }
   });
   const opener = document.activeElement;
@@ -44,7 +45,7 @@ const durations = (list, chosen) => h("label", null, "Duration",
 const reasonField = () => h("label", null, "Reason, for the audit", h("input", { name: "reason", maxlength: 180, autocomplete: "off" }));
 
 // measured shows the impact of what call does, and has the operator confirm more than EXPECTED sessions. It returns the element,
-// the function that measures again, and what to send as expect.
+// the function that measures again, and what to send as expect: some more, since sessions come meanwhile.
 function measured(call) {
   const text = h("span", null, "Counting what it hits…");
   const box = h("input", { type: "checkbox", required: true });
@@ -53,7 +54,7 @@ function measured(call) {
   let impact = null, serial = 0;
   return {
     element,
-    expect: () => (impact && impact.sessions > EXPECTED ? impact.sessions : undefined),
+    expect: () => (impact && impact.sessions > EXPECTED ? impact.sessions + Math.floor(impact.sessions / 10) + EXPECTED : undefined),
     async measure({ confirm, error }) {
       const own = ++serial;
       impact = null;
@@ -117,7 +118,7 @@ export function banDialog(app, s, done) {
   open({
     title: `Ban ${s.user || s.user_id || "the viewer"}`, action: "Ban", isDangerous: true,
     fields: [radios, impact.element, durations([["1h", "1 hour"], ["24h", "24 hours"], ["168h", "7 days"], ["720h", "30 days"], ["8760h", "1 year"]], "24h"), reasonField()],
-    prepare: (p) => { parts = p; impact.measure(p); },
+    prepare: (p) => { parts = p; return impact.measure(p); },
     async submit(values) {
       const result = await api.write("POST", "bans", { ...chosen, duration: values.get("duration"), reason: values.get("reason"), expect: impact.expect() });
       app.notify(`Banned; ${plural(result.sessions, "session", "sessions")} ended.${later(result)}`);

@@ -65,12 +65,23 @@ const states = { live: "live", connecting: "connecting", paused: "paused", refus
 function onState(s) {
   state.className = s;
   setText(state, states[s]);
-  if (s === "refused") api.me().then((who) => who ?? showLogin(), () => {});
+  if (s === "refused") api.me().then((who) => (who ? onLogin(who) : showLogin()), () => {});
+}
+
+function showName(who) {
+  app.canWrite = who.role === "write";
+  setText(document.querySelector("#who"), app.canWrite ? who.name : `${who.name} (read only)`);
+}
+
+// onLogin shows the login of another tab. The view is made anew if it has other buttons now.
+function onLogin(who) {
+  const before = app.canWrite;
+  showName(who);
+  if (app.canWrite !== before) route();
 }
 
 function showPage(who) {
-  app.canWrite = who.role === "write";
-  document.querySelector("#who").textContent = app.canWrite ? who.name : `${who.name} (read only)`;
+  showName(who);
   header.hidden = false;
   route();
   live.start(onOverview, onState);
@@ -111,14 +122,14 @@ for (const [name, title] of Object.entries(titles)) {
   links[name] = h("a", { href: "#/" + name }, title);
   document.querySelector("#views").append(h("li", null, links[name]));
 }
-document.querySelector("#logout").addEventListener("click", async () => {
-  await api.logout().catch(() => {});
-  showLogin();
+document.querySelector("#logout").addEventListener("click", () => {
+  api.logout().then(showLogin, (failure) => notify(`You are still logged in: ${failure.message}`, true));
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the fragment is the view's
   main.focus();
 });
 addEventListener("hashchange", onHash);
+api.whenLoggedIn(onLogin);
 api.whenLoggedOut(() => { if (!header.hidden) showLogin(); });
 begin().catch((failure) => main.replaceChildren(h("p", { class: "card error", role: "alert" }, `The node does not answer: ${failure.message}`)));

@@ -34,15 +34,17 @@ export function session(app, id) {
     current = s;
   }
 
+  // readSession shows the session, and what was known of it while a node that may hold it is silent.
   async function readSession() {
-    const found = await api.get("sessions/lookup", { ids: id });
+    const found = await api.get("sessions/lookup", { ids: id }), silent = found.unreachable_nodes?.join(", ");
     if (isClosed) return;
     if (found.sessions.length) show(withUser(found.sessions[0], current ?? {}));
+    else if (current && silent) throw new Error(`Whether it is live is unknown: ${silent} did not respond`);
     else if (current) show({ ...current, ended: true });
     else {
       actions.replaceChildren();
       replace(facts, h("div", null, h("dt", null, "Session"), h("dd", null, h("code", null, id))), h("div", null, h("dt", null, "State"), h("dd", null,
-        found.unreachable_nodes?.length ? `unknown: ${found.unreachable_nodes.join(", ")} did not respond` : "not live: it has ended, or never was")));
+        silent ? `unknown: ${silent} did not respond` : "not live: it has ended, or never was")));
     }
   }
 

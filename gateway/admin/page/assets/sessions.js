@@ -18,7 +18,9 @@ export function sessions(app) {
   const summary = h("p", { class: "summary", role: "status" }, "Searching…");
   const previous = h("button", { type: "button", disabled: true, onclick: () => page(-1) }, "Previous");
   const next = h("button", { type: "button", disabled: true, onclick: () => page(1) }, "Next");
-  let shown = [], lastID = "", hasMore = false, aborter = null, isClosed = false;
+  const aborter = new AbortController();
+  let shown = [], lastID = "", hasMore = false, isClosed = false;
+  let wanted = { state: "loading" }; // the page to show: loading, shown, or failed, which leaves the rows of the one before
 
   const choice = (label, name, values) => {
     const select = h("select", { onchange: () => { search[name] = select.value; restart(); } },
@@ -36,7 +38,7 @@ export function sessions(app) {
     search.q = field.value.trim();
     restart();
   }
-  const form = h("form", { class: "filters", role: "search", onsubmit: (e) => { e.preventDefault(); searchNow(); reload.now(); } },
+  const form = h("form", { class: "filters", role: "search", onsubmit: (e) => { e.preventDefault(); searchNow(); if (wanted.state !== "loading") refresh(); } },
     h("label", { class: "grow" }, "Search, by how it begins", field), choice("Verdict", "verdict", verdicts), choice("Source", "source", sources),
     h("button", { type: "submit", class: "primary" }, "Search"));
 
@@ -81,17 +83,16 @@ export function sessions(app) {
 
   const draw = () => updateRows(list.body, shown, (s) => s.id, build, update);
 
-  // load shows the sessions that match. In the background it adds none to a full page, so that no row moves below a pointer: then what
+  // load shows the sessions that match. It adds none to a full page that is shown, so that no row moves below a pointer: then what
   // follows is on the next page, which may show rows of this one again and leaves out none.
-  async function load(isInBackground) {
-    aborter?.abort();
-    const own = (aborter = new AbortController());
+  async function load() {
+    const own = wanted;
     try {
-      const found = await api.get("sessions", { q: search.q, verdict: search.verdict, source: search.source, after: search.starts.at(-1), limit: LIMIT }, own.signal);
-      if (own.signal.aborted || isClosed) return;
-      const isFull = shown.length >= LIMIT, foundLast = found.sessions.at(-1)?.id ?? "";
-      if (!isInBackground || !isFull) {
-        const kept = isInBackground ? shown.filter((s) => s.ended && !found.sessions.some((f) => f.id === s.id)) : [];
+      const found = await api.get("sessions", { q: search.q, verdict: search.verdict, source: search.source, after: search.starts.at(-1), limit: LIMIT }, aborter.signal);
+      if (own !== wanted || isClosed) return;
+      const isFull = shown.length >= LIMIT, isNew = own.state !== "shown", foundLast = found.sessions.at(-1)?.id ?? "";
+      if (isNew || !isFull) {
+        const kept = isNew ? [] : shown.filter((s) => s.ended && !found.sessions.some((f) => f.id === s.id));
         shown = [...found.sessions, ...kept].sort((a, b) => (a.id < b.id ? -1 : 1));
         lastID = foundLast;
         hasMore = Boolean(found.more) && lastID !== "";
@@ -100,9 +101,12 @@ export function sessions(app) {
         hasMore = foundLast !== "" && (Boolean(found.more) || foundLast > lastID);
         if (hasMore && foundLast < lastID) lastID = foundLast;
       }
+      own.state = "shown";
       describe(found);
     } catch (failure) {
-      if (failure.name !== "AbortError" && !isClosed) setText(summary, failure.message);
+      if (own !== wanted || isClosed) return;
+      if (own.state === "loading") own.state = "failed";
+      setText(summary, failure.message);
     }
   }
 
@@ -129,22 +133,26 @@ export function sessions(app) {
     draw();
   });
 
-  let isBackground = false;
-  const reload = paced(() => {
-    const was = isBackground;
-    isBackground = false;
-    return load(was);
-  });
+  const reload = paced(load);
 
-  function restart() {
-    search.starts = [""];
+  // refresh has the page show what matches now, in place of its rows.
+  function refresh() {
+    wanted = { state: "loading" };
     reload.now();
   }
 
+  function restart() {
+    search.starts = [""];
+    refresh();
+  }
+
+  // page goes to the next page, or to the one before. While one loads it is not known where the next begins. One that failed to load is
+  // tried again.
   function page(step) {
-    if (step > 0) search.starts.push(lastID);
-    else search.starts.pop();
-    reload.now();
+    if (wanted.state === "loading") return;
+    if (step < 0 && search.starts.length > 1) search.starts.pop();
+    if (step > 0 && wanted.state === "shown") search.starts.push(lastID);
+    refresh();
     element.scrollIntoView();
   }
 
@@ -153,13 +161,11 @@ export function sessions(app) {
     element,
     onOverview() {
       rows();
-      isBackground = true;
       reload();
-      isBackground = false;
     },
     close() {
       isClosed = true;
-      aborter?.abort();
+      aborter.abort();
       clearTimeout(typed);
     },
   };
