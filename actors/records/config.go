@@ -37,7 +37,8 @@ type FileConfig struct {
 type WebhookConfig struct {
 	// URL gets POST requests with records; empty: none is sent.
 	URL string `yaml:"url"`
-	// Secret signs the requests. What follows "whsec_" is base64, as the Standard Webhooks specification says.
+	// Secret signs the requests. What follows "whsec_" is base64, as the Standard Webhooks specification says. One without "whsec_" is the
+	// key as it is, which suits receivers of one's own only.
 	Secret setting.Secret `yaml:"secret"`
 	// Timeout bounds one request.
 	Timeout time.Duration `yaml:"timeout"`

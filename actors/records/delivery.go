@@ -197,7 +197,7 @@ func (d *Delivery) write(records []Record) {
 }
 
 // countDropped counts records that are lost in a write to the spool, and logs the first of them. The error is why the spool could
-// not be written; nil: there was no room. The one is over with the next write, the other with the next delivery.
+// not be written; nil: there was no room. The one is over with the next write, the other once there is room again.
 func (d *Delivery) countDropped(n int, err error) {
 	d.dropped.Add(uint64(n))
 	wasBroken := d.isSpoolBroken.Swap(err != nil)

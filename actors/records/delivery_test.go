@@ -240,7 +240,10 @@ func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
 	c := testConfig(t, r.address)
 	c.Spool.MaxSize = 100 * setting.ByteSize(len(recordOf(t, closing(0, 1)[0]))) // below what Validate allows
 	var log bytes.Buffer
-	d, stop := open(t, c, &log)
+	d, err := Open(Options{Config: c, Retention: testRetention, Node: "node1", Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	defer d.Close()
+	d.pause = time.Millisecond
 	closed(t, d, closing(0, 250)) // more than there is room for at once
 	closed(t, d, closing(250, 260))
 	closed(t, d, closing(260, 270))
@@ -248,12 +251,17 @@ func TestDelivery_TooManyWait_OldestDroppedAndLoggedOnce(t *testing.T) {
 		t.Errorf("%+v, want about 100 waiting and the others dropped", s)
 	}
 	kept := d.Stats().Waiting
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { d.Run(ctx) })
+	eventually(t, "a request fails", func() bool { return d.Stats().Failed > 0 })
 	r.start(t)
 	eventually(t, "the newest arrive", func() bool { return d.Stats().Waiting == 0 })
 	if s := d.Stats(); s.WaitingBytes != 0 {
 		t.Errorf("%d bytes wait, want none", s.WaitingBytes)
 	}
 	stop()
+	running.Wait()
 	want := map[string]int{}
 	for _, one := range closing(270-int(kept), 270) {
 		want[newClosed("", &one).ID] = 1
@@ -807,6 +815,66 @@ func TestDelivery_SpoolCannotRemove_CountedOnce(t *testing.T) {
 	if sent, err := d.deliver(t.Context()); sent != 3 || err != nil || d.Stats().Delivered != 3 {
 		t.Errorf("%d sent, %v, and %d delivered; want 3", sent, err, d.Stats().Delivered)
 	}
+}
+
+// TestDelivery_SlowReceiver_CountedOnce has the spool overflow while each of some requests is on its way. A record counts as delivered or
+// as dropped, and one warning tells of all that were.
+func TestDelivery_SlowReceiver_CountedOnce(t *testing.T) {
+	t.Parallel()
+	const rounds, each = 5, 1000 // four requests of records
+	var (
+		d        atomic.Pointer[Delivery]
+		requests atomic.Int32
+		log      bytes.Buffer
+	)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if n := int(requests.Add(1)); n <= rounds {
+			if err := d.Load().Closed(closing(n*each, (n+1)*each)); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	defer receiver.Close()
+	c := testConfig(t, receiver.Listener.Addr().String())
+	c.Log, c.Spool.MaxSize = false, each*setting.ByteSize(len(recordOf(t, closing(0, 1)[0])))
+	opened, err := Open(Options{Config: c, Retention: testRetention, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	defer func() { must(t, opened.spool.close()) }() // what waits is left
+	d.Store(opened)
+	closed(t, opened, closing(0, each))
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { opened.runWebhook(ctx) })
+	eventually(t, "all is delivered, and there is room", func() bool { return opened.Stats().Waiting == 0 && !opened.isDropping.Load() })
+	stop()
+	running.Wait()
+	s := opened.Stats()
+	if got, want := s.Delivered+s.Dropped, uint64((1+rounds)*each); got != want || s.Dropped == 0 {
+		t.Errorf("%d delivered and %d dropped, want %d in all", s.Delivered, s.Dropped, want)
+	}
+	warnings := func() int { return strings.Count(log.String(), "oldest records lost") }
+	if n := warnings(); n != 1 {
+		t.Errorf("warned %d times, want once:\n%s", n, &log)
+	}
+	closed(t, opened, closing(0, 2*each))
+	if n := warnings(); n != 2 {
+		t.Errorf("warned %d times once there was room, want another time:\n%s", n, &log)
+	}
+}
+
+// TestDelivery_PauseAfter_AtMostLongest waits as long as after any number of failures.
+func TestDelivery_PauseAfter_AtMostLongest(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := &Delivery{pause: firstPause}
+		for range 100 {
+			began := time.Now()
+			<-d.pauseAfter(1000)
+			if took := time.Since(began); took < longestPause/2 || took > longestPause {
+				t.Fatalf("the pause took %v, want at most %v and at least half of it", took, longestPause)
+			}
+		}
+	})
 }
 
 // TestNewWebhook_HTTP1 requires the protocol of which a request that times out ends its connection.

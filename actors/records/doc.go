@@ -18,7 +18,8 @@
 //	webhook-timestamp  when it was sent, in Unix seconds; refuse what is minutes old
 //	webhook-signature  "v1," and the base64 of HMAC-SHA256(key, webhook-id + "." + webhook-timestamp + "." + body)
 //
-// The key is the setting records.webhook.secret or, after the prefix "whsec_", what its base64 says.
+// The key is what the base64 says that follows "whsec_" in the setting records.webhook.secret. A secret without that prefix is the key
+// as it is: for a receiver of one's own, since libraries decode every secret.
 //
 // Any status of 2xx within records.webhook.timeout takes all records of the request. Anything else, a redirect too, has them
 // sent again after 250 ms, doubled with each failure up to a minute, half of it at random. Requests of a node follow one
@@ -32,9 +33,9 @@
 //   - Redis forgets what was counted of a session only after its closing record is in a spool. A node that is killed in between
 //     loses nothing: another one closes the session again, and the record has the same id.
 //   - A damaged value in the spool costs itself: it is dropped and counted, and the others are delivered.
-//   - A receiver that is down costs disk, 1.3 times spool.max_size, and nothing else. Beyond that the oldest are lost and
-//     counted, and one warning tells of it. No viewer waits for the file, the spool or the receiver, and no session that closes
-//     for the removal of more than some 2,000 records.
+//   - A receiver that is down costs disk, 1.3 times spool.max_size, and nothing else. Beyond that the oldest that are not being sent are
+//     lost and counted, and one warning tells of it until half of the spool is free. No viewer waits for the file, the spool or the
+//     receiver, and no session that closes for the removal of more than some 2,000 records.
 //   - A record that a file cannot be rotated for is written to the file as it is, and an error in the log names its folder.
 //   - No record has a token, a ticket, a query or a path. Addresses and names of users are deleted after retention.
 //   - A record is estimated if a node was killed that had allowed the session. With redis its seconds end with the last

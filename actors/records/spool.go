@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -25,6 +26,9 @@ import (
 type spool struct {
 	db  *bbolt.DB
 	max int64
+
+	mu   sync.Mutex // held while records wait anew, or are held
+	held []byte     // the key up to which what waits is being sent, and is not dropped; nil: none
 }
 
 // spoolLockTimeout bounds the wait for a file that another process uses.
@@ -127,12 +131,16 @@ func (b *sized) remove(key []byte) error {
 	return b.Delete(key)
 }
 
-// removeFirst removes the first values while they are to be, up to that many, and returns how many. It looks at them before it
-// removes any: a cursor walks over every page that was emptied in the same write.
-func (b *sized) removeFirst(most int, isToBe func(key, value []byte) bool) (removed int, err error) {
+// removeAfter removes the first values after a key while they are to be, up to that many, and returns how many. It looks at them before
+// it removes any: a cursor walks over every page that was emptied in the same write.
+func (b *sized) removeAfter(after []byte, most int, isToBe func(key, value []byte) bool) (removed int, err error) {
 	var keys [][]byte
 	c := b.Cursor()
-	for key, value := c.First(); key != nil && len(keys) < most && isToBe(key, value); key, value = c.Next() {
+	key, value := c.Seek(after)
+	if key != nil && bytes.Equal(key, after) {
+		key, value = c.Next()
+	}
+	for ; key != nil && len(keys) < most && isToBe(key, value); key, value = c.Next() {
 		keys = append(keys, bytes.Clone(key))
 	}
 	for _, key := range keys {
@@ -146,6 +154,8 @@ func (b *sized) removeFirst(most int, isToBe func(key, value []byte) bool) (remo
 // add stores records that wait, and forgets that the sessions were open, in one write. It returns how many old ones it dropped
 // to make room.
 func (s *spool) add(records [][]byte, closed []backends.SessionID) (dropped int, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		if err := forget(sizedBucket(tx, openBucket), closed); err != nil {
 			return err
@@ -153,9 +163,13 @@ func (s *spool) add(records [][]byte, closed []backends.SessionID) (dropped int,
 		dropped, err = s.append(tx, records)
 		return err
 	})
+	if err != nil {
+		dropped = 0 // nothing was written
+	}
 	return dropped, err
 }
 
+// append stores records that wait. The mutex must be held.
 func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) {
 	if len(records) == 0 {
 		return 0, nil
@@ -173,7 +187,7 @@ func (s *spool) append(tx *bbolt.Tx, records [][]byte) (dropped int, err error) 
 	}
 	// With a smaller max_size than before there is more to remove than one write should: each later one removes some.
 	excess := b.size - s.max
-	dropped, err = b.removeFirst(len(records)+removeBatch, func(_, value []byte) bool {
+	dropped, err = b.removeAfter(s.held, len(records)+removeBatch, func(_, value []byte) bool {
 		isOver := excess > 0
 		excess -= int64(len(value))
 		return isOver
@@ -226,21 +240,11 @@ func (s *spool) keepOpen(all []openSession) (dropped int, err error) {
 	return dropped, err
 }
 
-// recoverBatch is how many open sessions are taken at once.
-const recoverBatch = 1000
-
-// recovered are sessions that were open when an earlier process ended.
-type recovered struct {
-	// records are of the sessions, the stays of each summed up.
-	records []Record
-	// dropped is how many old records made room for them, unreadable how many stays are lost because they cannot be read.
-	dropped, unreadable int
-	isLast              bool
-}
-
 // recover takes some of the sessions that were open when an earlier process ended. Those that wait for the webhook are what wait
 // returns of them. What cannot be read is dropped: a damaged record must not keep a node from starting.
 func (s *spool) recover(wait func([]Record) [][]byte) (found recovered, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	err = s.db.Update(func(tx *bbolt.Tx) error {
 		b := sizedBucket(tx, openBucket)
 		for _, key := range found.take(b) {
@@ -255,34 +259,6 @@ func (s *spool) recover(wait func([]Record) [][]byte) (found recovered, err erro
 		return err
 	})
 	return found, err
-}
-
-// take takes the records of some sessions, and returns their keys, also those that name no session.
-func (f *recovered) take(from *sized) (keys [][]byte) {
-	f.isLast = true
-	sessions, last, isNew := 0, backends.SessionID{}, true
-	c := from.Cursor()
-	for key, value := c.First(); key != nil; key, value = c.Next() {
-		var id backends.SessionID
-		copy(id[:], key)
-		if sessions == 0 || id != last {
-			if sessions == recoverBatch {
-				f.isLast = false
-				break
-			}
-			sessions, last, isNew = sessions+1, id, true
-		}
-		keys = append(keys, bytes.Clone(key))
-		switch r, isReadable := readOpen(id, key, value); {
-		case !isReadable:
-			f.unreadable++
-		case isNew:
-			f.records, isNew = append(f.records, r), false
-		default:
-			f.records[len(f.records)-1].add(&r)
-		}
-	}
-	return keys
 }
 
 // waitingBatch are the oldest records that wait.
@@ -311,6 +287,22 @@ func (s *spool) oldest(most int) (b waitingBatch, err error) {
 	return b, err
 }
 
+// hold returns the oldest records that wait, up to that many. None of them makes room for others until release.
+func (s *spool) hold(most int) (b waitingBatch, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, err = s.oldest(most)
+	s.held = b.last
+	return b, err
+}
+
+// release ends hold.
+func (s *spool) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = nil
+}
+
 // remove removes what waits, up to that key.
 func (s *spool) remove(last []byte) error {
 	_, err := s.removeWaiting(func(key, _ []byte) bool { return bytes.Compare(key, last) <= 0 })
@@ -332,7 +324,7 @@ func (s *spool) removeWaiting(isToBe func(key, value []byte) bool) (removed int,
 		n := 0
 		err = s.db.Update(func(tx *bbolt.Tx) error {
 			b := sizedBucket(tx, waitingBucket)
-			if n, err = b.removeFirst(removeBatch, isToBe); err != nil {
+			if n, err = b.removeAfter(nil, removeBatch, isToBe); err != nil {
 				return err
 			}
 			return b.save()

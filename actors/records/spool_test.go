@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/bbolt"
+
 	"usher/actors/session"
 	"usher/backends"
 )
@@ -379,5 +381,27 @@ func TestSpool_Add_FileSize(t *testing.T) {
 	must(t, err)
 	if after := allocatedByOne(); after > allocated {
 		t.Errorf("a record took %d bytes of pages, and %d after many were removed", allocated, after)
+	}
+}
+
+// TestSpool_Add_NotCommitted_NothingDropped has the disk refuse a write that makes room.
+func TestSpool_Add_NotCommitted_NothingDropped(t *testing.T) {
+	t.Parallel()
+	lines := recordsOf(t, closing(0, 3))
+	working := newTestSpool(t)
+	path := working.db.Path()
+	_, err := working.add(lines[:2], nil)
+	must(t, errors.Join(err, working.close()))
+	var file *os.File
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{OpenFile: func(name string, flag int, perm os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, perm)
+		file = f
+		return f, err
+	}})
+	must(t, err)
+	must(t, file.Close())
+	broken := &spool{db: db, max: 1}
+	if dropped, err := broken.add(lines[2:], nil); err == nil || dropped != 0 {
+		t.Errorf("%d dropped, %v; want none, and an error", dropped, err)
 	}
 }

@@ -35,14 +35,17 @@ type webhook struct {
 	client *http.Client
 }
 
-// secretPrefix marks a secret in base64.
+// secretPrefix marks a secret in base64, the only form that receivers' libraries take.
 const secretPrefix = "whsec_"
+
+// secretAdvice says how to make a secret.
+const secretAdvice = `create one with echo "whsec_$(openssl rand -base64 32)"`
 
 // signingKey returns the key of a secret.
 func signingKey(s setting.Secret) ([]byte, error) {
 	text := s.Reveal()
 	if text == "" {
-		return nil, errors.New("missing; the receiver cannot tell who sends; create one with openssl rand -hex 32")
+		return nil, errors.New("missing; the receiver cannot tell who sends; " + secretAdvice)
 	}
 	key := []byte(text)
 	if encoded, isEncoded := strings.CutPrefix(text, secretPrefix); isEncoded {
@@ -52,7 +55,7 @@ func signingKey(s setting.Secret) ([]byte, error) {
 		}
 	}
 	if n := len(key); n < setting.MinSecretSize {
-		return nil, fmt.Errorf("has %d bytes; want at least %d; create one with openssl rand -hex 32", n, setting.MinSecretSize)
+		return nil, fmt.Errorf("has %d bytes; want at least %d; %s", n, setting.MinSecretSize, secretAdvice)
 	}
 	return key, nil
 }
@@ -142,7 +145,7 @@ func (d *Delivery) runWebhook(ctx context.Context) {
 				d.log.Info("records are delivered again", slog.Int64("waiting", d.Stats().Waiting))
 			}
 			failures, failure = 0, nil
-			d.isDropping.Store(false)
+			d.noteRoom()
 		}
 	}
 }
@@ -162,16 +165,25 @@ func (d *Delivery) noteFailure(before, err error) {
 	}
 }
 
+// noteRoom has the next loss of records logged once half of the spool is free. A receiver that is too slow would have each of its
+// requests followed by a warning.
+func (d *Delivery) noteRoom() {
+	if d.isDropping.Load() && d.Stats().WaitingBytes <= d.spool.max/2 {
+		d.isDropping.Store(false)
+	}
+}
+
 // pauseAfter returns a channel that tells when to try again after so many failures and one. Its jitter keeps nodes apart.
 func (d *Delivery) pauseAfter(failures int) <-chan time.Time {
 	pause := min(longestPause, d.pause<<min(failures, 20))
-	return time.After(pause/2 + rand.N(pause)) //nolint:gosec // jitter, not a secret
+	return time.After(pause/2 + rand.N(pause/2)) //nolint:gosec // jitter, not a secret
 }
 
 // deliver sends the oldest records, and returns how many. What is among them and cannot be read is dropped. Records count as delivered
 // once they are removed, since until then they are sent again.
 func (d *Delivery) deliver(ctx context.Context) (sent int, err error) {
-	batch, err := d.spool.oldest(maxBatch)
+	batch, err := d.spool.hold(maxBatch)
+	defer d.spool.release()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errSpool, err)
 	}
