@@ -30,13 +30,13 @@ func (id SessionID) UUID() string {
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
-// ParseSessionID parses the result of [SessionID.String].
+// ParseSessionID parses the result of [SessionID.String]. No other text stands for the id, so that texts of ids compare as ids do.
 func ParseSessionID(s string) (SessionID, error) {
 	var id SessionID
 	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || len(raw) != len(id) {
+	copy(id[:], raw)
+	if err != nil || id.String() != s {
 		return SessionID{}, fmt.Errorf("session id %q: want 22 characters of URL-safe base64", s)
 	}
-	copy(id[:], raw)
 	return id, nil
 }

@@ -14,6 +14,8 @@ func TestParseSessionID(t *testing.T) {
 		"a byte too many":            "AQAAAAAAAAIAAAAAAAAAAwM",
 		"the right length, no digit": "AQAAAAAAAAIAAAAAAAAAA!",
 		"all bytes, then no digit":   id.String() + "!",
+		"a bit beyond all bytes":     "AQAAAAAAAAIAAAAAAAAAAx",
+		"a line break in it":         "AQAAAAAAAAI\nAAAAAAAAAAw",
 	} {
 		if got, err := ParseSessionID(text); err == nil || !got.IsZero() {
 			t.Errorf("%s: got %v, %v, want an error and no id", name, got, err)
