@@ -280,6 +280,11 @@ func TestHandler_ChangesSessionsOfAllNodes(t *testing.T) {
 			status: 409, answer: `{"error":"it would hit 4 sessions from 1 address, and 3 are expected at most: nothing is done; if it is meant, set expect","sessions":4,"addresses":1}`,
 			asked: []string{`count {"user":"17"}`},
 		},
+		"a kick that is expected to hit nobody": {
+			method: "POST", path: "kick", body: `{"user":"17","expect":0}`, found: SessionList{Matched: 1}, addresses: 1,
+			status: 409, answer: `{"error":"it would hit 1 session from 1 address, and 0 are expected at most: nothing is done; if it is meant, set expect","sessions":1,"addresses":1}`,
+			asked: []string{`count {"user":"17"}`},
+		},
 		"a dry run of a kick": {
 			method: "POST", path: "sessions/" + anID + "/kick", body: `{"dry_run":true}`, record: annsRecord, found: SessionList{Matched: 4000}, addresses: 3000,
 			status: 200, answer: `{"sessions":4000,"addresses":3000}`, asked: []string{`count {"channel":"a001","backend":"portal","user":"17"}`},
@@ -550,6 +555,7 @@ func TestHandler_InvalidInput_ChangesNothing(t *testing.T) {
 		"a verdict in capitals":     {"GET", "sessions?verdict=Allowed", "", `verdict: invalid input: "Allowed"; want pending, allowed, denied`},
 		"a kick by that":            {"POST", "kick", `{"verdict":"Allowed"}`, `verdict: invalid input: "Allowed"; want pending, allowed, denied`},
 		"a source without its dash": {"GET", "sessions?source=failopen", "", `source: invalid input: "failopen"; want none, backend, local, fail-open, cached, ticket, limit, ban, operator`},
+		"a page after no session":   {"GET", "sessions?after=x", "", `after: invalid input: session id "x": want 22 characters of URL-safe base64`},
 		"no session's id":           {"GET", "sessions?id=x", "", `id: invalid input: session id "x": want 22 characters of URL-safe base64`},
 		"a kick of no address":      {"POST", "kick", `{"address":"1.2.3"}`, `address: invalid input: "1.2.3"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},
 		"a prefix around IPv4":      {"POST", "bans", `{"address":"::ffff:0.0.0.0/90","duration":"1h"}`, `address: invalid input: "::ffff:0.0.0.0/90"; want an address or a prefix such as 192.0.2.7 or 2001:db8::/48`},

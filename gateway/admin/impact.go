@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,8 +62,8 @@ func (i Impact) attributes() []slog.Attr {
 // confirmation is the part of a request for a kick or a ban that says why, and bounds its impact.
 type confirmation struct {
 	Reason string `json:"reason"`
-	// Expect is how many sessions the caller expects it to hit at most; zero: DefaultExpect.
-	Expect int `json:"expect"`
+	// Expect is how many sessions the caller expects it to hit at most; nil: DefaultExpect.
+	Expect *int `json:"expect"`
 	// DryRun asks for the impact alone.
 	DryRun bool `json:"dry_run"`
 }
@@ -73,8 +72,8 @@ func (c *confirmation) validate() error {
 	if n := utf8.RuneCountInString(c.Reason); n > maxReason {
 		return fmt.Errorf("reason: %w: %d characters; want at most %d", errInvalidInput, n, maxReason)
 	}
-	if c.Expect < 0 {
-		return fmt.Errorf("expect: %w: %d; want a number of sessions", errInvalidInput, c.Expect)
+	if c.Expect != nil && *c.Expect < 0 {
+		return fmt.Errorf("expect: %w: %d; want a number of sessions", errInvalidInput, *c.Expect)
 	}
 	return nil
 }
@@ -87,7 +86,11 @@ func (c *confirmation) attributes() []slog.Attr {
 
 // check returns errUnexpected if the impact is more than the caller expects.
 func (c *confirmation) check(i Impact) error {
-	if expected := cmp.Or(c.Expect, DefaultExpect); i.Sessions > expected {
+	expected := DefaultExpect
+	if c.Expect != nil {
+		expected = *c.Expect
+	}
+	if i.Sessions > expected {
 		return fmt.Errorf("it would hit %v, and %d are expected at most: %w; if it is meant, set expect", i, expected, errUnexpected)
 	}
 	return nil

@@ -102,7 +102,7 @@ func (f *Filter) validate() error {
 	for s := backends.SourceNone; s <= backends.FromOperator; s++ {
 		sources = append(sources, s.String())
 	}
-	return errors.Join(validateID("id", f.ID), validateID("credentials_of", f.CredentialsOf),
+	return errors.Join(validateID("id", f.ID), validateID("after", f.After), validateID("credentials_of", f.CredentialsOf),
 		validateName("verdict", f.Verdict, verdicts), validateName("source", f.Source, sources))
 }
 
