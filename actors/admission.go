@@ -145,7 +145,7 @@ func (s *Session) release() {
 }
 
 // deniedOpening returns when a denied session was opened, if a ticket of before may speak for its viewer all the same. Zero: none does. A
-// session that opened with the denial of another one was opened later than that one.
+// session that has no other denial than that of the one in whose place it is was opened later than that one.
 func (s *Session) deniedOpening() time.Time {
 	if s.ticketUse.isSibling() || s.wasAllowed() || s.flags.has(flagDeniedBefore) {
 		return time.Time{}

@@ -397,18 +397,71 @@ func TestRegistry_KeptDenial_SpentMeanwhile(t *testing.T) {
 // since, and the backend has forgotten its token. So it is in an outage, too.
 func TestRegistry_KeptDenial_OlderTicket(t *testing.T) {
 	t.Parallel()
+	for name, asked := range map[string]time.Duration{"at once": 0, "after other openings": 5 * DefaultConfig().DenialTTL} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
+				n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife = time.Hour })
+				defer n.closeAndDrain()
+				b.isImpaired.Store(true)
+				n.watch(t, openRequest(1))
+				n.keepWatching(t, openRequest(1), asked, wantDenied(t))
+				time.Sleep(20 * time.Second)
+				n.showTicket(t, session.Ticket{Opened: time.Now().Add(-2 * time.Hour), KeyID: "a"}, 2*time.Minute, func(d backends.Decision) {
+					if d.Verdict != backends.Allowed || d.Source != backends.FromTicket {
+						t.Fatalf("got %+v, want admitted by the ticket", d)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestRegistry_KeptDenial_RevokedTicket_StoreUnavailable has a viewer be cut on one node, and show the revoked ticket on another that has
+// denied them as well, while nobody can tell that it is revoked.
+func TestRegistry_KeptDenial_RevokedTicket_StoreUnavailable(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		const life = 4 * time.Minute
+		b := newFakeBackend(backends.PolicyAllow, nil)
+		var isDown atomic.Bool
+		store := &fakeCluster{isShared: true, leases: map[backends.SessionID]time.Time{}, beforeLease: func(context.Context) error {
+			if isDown.Load() {
+				return backends.ErrStoreUnavailable
+			}
+			return nil
+		}}
+		short := func(s *setup) { s.rules.TokenLife = life }
+		n1, n2 := newNode(b, store, short), newNode(b, store, short)
+		defer n1.closeAndDrain()
+		defer n2.closeAndDrain()
+		n1.watch(t, openRequest(1))
+		revoked := n1.Find(idOf(1)).Ticket()
+		b.setCheck(denying(deniedDecision()))
+		for n1.watch(t, openRequest(1)).Verdict != backends.Denied {
+			time.Sleep(time.Second)
+		}
+		n2.keepWatching(t, openRequest(1), life, wantDenied(t))
+		isDown.Store(true)
+		n2.showTicket(t, revoked, 3*time.Second, wantDenied(t))
+	})
+}
+
+// TestRegistry_KeptDenial_Kicked has an operator end the session of a viewer whom a backend has denied in an outage. They stay denied once
+// the kick is over.
+func TestRegistry_KeptDenial_Kicked(t *testing.T) {
+	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
-		n := newNode(b, &fakeCluster{}, func(s *setup) { s.rules.TokenLife = time.Hour })
+		n := newNode(b, &fakeCluster{}, nil)
 		defer n.closeAndDrain()
-		b.isImpaired.Store(true)
 		n.watch(t, openRequest(1))
-		time.Sleep(20 * time.Second)
-		n.showTicket(t, session.Ticket{Opened: time.Now().Add(-2 * time.Hour), KeyID: "a"}, 2*time.Minute, func(d backends.Decision) {
-			if d.Verdict != backends.Allowed || d.Source != backends.FromTicket {
-				t.Fatalf("got %+v, want admitted by the ticket", d)
-			}
-		})
+		b.setCheck(breakerOpen)
+		b.health.Store(uint32(backends.BreakerOpen))
+		n.keepWatching(t, openRequest(1), time.Minute, wantDenied(t))
+		n.OnRevocation(session.Revocation{Kind: session.RevokedKicked, Session: idOf(1), Opened: time.Now(), Decision: session.Kicked("")})
+		n.keepWatching(t, openRequest(1), 5*time.Minute, wantDenied(t))
 	})
 }
 

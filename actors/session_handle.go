@@ -86,7 +86,7 @@ const (
 	flagHandedOver
 	// flagReturned: the store knew the session as one that had not closed, and waits to learn of its end since the look-up.
 	flagReturned
-	// flagDeniedBefore: it opened with the denial of the session in whose place it is.
+	// flagDeniedBefore: it opened with the denial of the session in whose place it is, and no backend has answered since.
 	flagDeniedBefore
 )
 

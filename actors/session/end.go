@@ -15,6 +15,8 @@ func (e Revoked) apply(s step) Action {
 		return Action{} // it was opened anew since
 	case e.Kind == RevokedDenied && s.phase.isDenied():
 		return Action{} // this node announced it
+	case s.phase == deniedRemembered && isAnswer(&s.Decision):
+		return Action{} // once the kick or ban is over the viewer would be unknown
 	}
 	s.CheckNumber++
 	hasSlot := s.phase == recheckLeasing

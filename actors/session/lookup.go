@@ -29,7 +29,7 @@ func (e OpenRequested) apply(s step) Action {
 // forgetSpared forgets the denial with which the session opens, if that says nothing of the ticket. Only the look-up tells whether the
 // ticket was revoked.
 func (s step) forgetSpared(e *LeaseAnswered) {
-	if s.opensDenied() && e.Ticket.Opened.After(e.Record.RevokedBefore) && s.sparesTicket(&s.Decision, e.Denied, e.Ticket) {
+	if s.opensDenied() && !e.IsUnavailable && e.Ticket.Opened.After(e.Record.RevokedBefore) && s.sparesTicket(&s.Decision, e.Denied, e.Ticket) {
 		s.Decision = backends.Decision{}
 	}
 }
@@ -124,8 +124,8 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 // endOpening ends an opening whatever the record's decision is.
 func (s step) endOpening(e *LeaseAnswered) (a Action, isOver bool) {
 	switch {
-	case e.Refused != nil && s.opensDenied() && !isOfOperator(e.Refused):
-		return s.denyLocally(s.Decision), true // once the limit is forgotten the viewer would be unknown
+	case e.Refused != nil && s.opensDenied():
+		return s.denyLocally(s.Decision), true // once the limit or ban is forgotten the viewer would be unknown
 	case e.Refused != nil:
 		return s.denyLocally(*e.Refused), true
 	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):

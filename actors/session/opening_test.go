@@ -186,8 +186,8 @@ func TestStep_OpeningByRecordAndTicket(t *testing.T) {
 	}
 }
 
-// TestStep_OpensDenied_Refused has a limit or an operator refuse a viewer who was denied before. A limit is forgotten soon, and what was
-// denied before is not.
+// TestStep_OpensDenied_Refused has a limit or an operator refuse a viewer who was denied before. Limits and bans end, and the viewer
+// would be unknown then.
 func TestStep_OpensDenied_Refused(t *testing.T) {
 	t.Parallel()
 	for _, source := range []backends.Source{backends.FromLimit, backends.FromBan, backends.FromOperator} {
@@ -197,12 +197,8 @@ func TestStep_OpensDenied_Refused(t *testing.T) {
 			wasDenied(nil)(s)
 			refused := backends.Decision{Verdict: backends.Denied, Source: source}
 			s.step(&LeaseAnswered{Kind: LookupForOpening, LeaseResult: LeaseResult{Found: true}, Refused: &refused}, 0)
-			want := source
-			if source == backends.FromLimit {
-				want = backends.FromBackend
-			}
-			if s.phase != deniedRemembered || s.Decision.Source != want {
-				t.Errorf("%v by %v, want denied by %v", s.phase, s.Decision.Source, want)
+			if s.phase != deniedRemembered || s.Decision.Source != backends.FromBackend {
+				t.Errorf("%v by %v, want denied by %v", s.phase, s.Decision.Source, backends.FromBackend)
 			}
 		})
 	}

@@ -405,7 +405,7 @@ func revocationRows() []row {
 	slotBack, release := denial, denial
 	slotBack.ReturnSlot, release.ReleaseLease, release.Revision = true, true, 7
 	bannedSession := func(s *testSession) { s.Decision.Source = backends.FromBan }
-	rows := inEach("a session is revoked", allBut(recheckLeasing, closed), kick(), deniedRemembered, denial)
+	rows := inEach("a session is revoked", allBut(deniedRemembered, recheckLeasing, closed), kick(), deniedRemembered, denial)
 	rows = append(rows, inEach("no ban ends that there was not", allBut(), Forgotten{}, stay, Action{})...)
 	for _, p := range []phase{deniedRemembered, deniedChecking} {
 		rows = append(rows, row{story: "a banned viewer may open again", phase: p, event: Forgotten{}, next: closed, given: bannedSession, want: Action{Close: closedForgotten}})
@@ -414,6 +414,8 @@ func revocationRows() []row {
 		row{story: "a session that was replaced closes", phase: deniedRemembered, event: Forgotten{IsReplaced: true}, next: closed, want: Action{Close: closedForgotten}},
 		row{story: "a session that was cut and replaced closes", phase: deniedRemembered, event: Forgotten{IsReplaced: true}, next: closed, given: func(s *testSession) { s.WasAllowed = true }, want: Action{Close: closedDenied}},
 		row{story: "a session that was replaced and allowed late closes", phase: allowedFresh, event: Forgotten{IsReplaced: true}, next: closed, want: Action{Close: closedDenied}},
+		row{story: "a denial outlasts a kick", phase: deniedRemembered, event: kick(), next: deniedRemembered},
+		row{story: "a kick follows a ban", phase: deniedRemembered, event: kick(), next: deniedRemembered, given: bannedSession, want: denial},
 		row{story: "a session with a slot is revoked", phase: recheckLeasing, event: kick(), next: deniedRemembered, want: slotBack},
 		row{story: "a session with a lease is revoked", phase: recheckChecking, event: kick(), next: deniedRemembered, given: underLease, want: release},
 		row{
