@@ -11,9 +11,12 @@ import (
 	"usher/backends"
 )
 
-// possibleDenialMemory is how long a session's first one is remembered after its last one. It is longer than a player waits before it
-// tries again, and than a session's timer after a failure, unless sessions.recheck.min is longer.
-const possibleDenialMemory = time.Minute
+// A session's first one is remembered for a while after its last one: longer than a player waits before it tries again and, if the session
+// runs, than sessions.recheck.min, after which its timer does.
+const (
+	possibleDenialMemory = time.Minute
+	recheckDenialMemory  = time.Hour
+)
 
 // possibleDenial reads a 404 to a viewer whom nobody has allowed yet, and a 401 that may refuse Usher itself. It is a failure, since a
 // wrong address or password is answered so, unless a check of another session that was sent later is answered: then the settings are
@@ -46,8 +49,8 @@ func keyOf(r *backends.Request) openingKey {
 type firstPossibleDenial struct {
 	// sentAt is when the first check was sent.
 	sentAt time.Time
-	// lastSeen is when the last one was answered.
-	lastSeen time.Time
+	// forgetAt is when it is forgotten, unless there is another one.
+	forgetAt time.Time
 }
 
 // sentCheck is when a check was sent.
@@ -136,13 +139,16 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	defer n.mu.Unlock()
 	opening := n.openings[by]
 	switch {
-	case opening == nil || now.Sub(opening.lastSeen) >= possibleDenialMemory:
+	case opening == nil || !now.Before(opening.forgetAt):
 		opening = &firstPossibleDenial{sentAt: sentAt}
 		n.remember(by, opening, now)
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
 	}
-	opening.lastSeen = now
+	opening.forgetAt = now.Add(possibleDenialMemory)
+	if r.IsRecheck {
+		opening.forgetAt = now.Add(recheckDenialMemory)
+	}
 	proof := &n.answered
 	if refusesUsher(status) {
 		proof = &n.allowed
@@ -155,7 +161,7 @@ func (n *possibleDenial) remember(by openingKey, opening *firstPossibleDenial, n
 	if len(n.openings) >= maxRemembered && now.Sub(n.sweptAt) >= sweepInterval {
 		n.sweptAt = now
 		for key, other := range n.openings {
-			if now.Sub(other.lastSeen) >= possibleDenialMemory {
+			if !now.Before(other.forgetAt) {
 				delete(n.openings, key)
 			}
 		}

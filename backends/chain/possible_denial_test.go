@@ -71,6 +71,7 @@ func TestPossibleDenial_DeniesWhereOthersAreAnswered(t *testing.T) {
 		"it, and another is denied":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, namedOpening(1, "401"), nil, backends.Pending},
 		"a running session's 401":             {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, namedOpening(1, "401"), withQuery(recheckFrom(1), "401"), backends.Pending},
 		"a 404 to who was let in meanwhile":   {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "404", backends.FromFailOpen), nil, backends.Denied},
+		"after recheck.min of some minutes":   {nil, []func(*possibleDenial, context.Context){asked(2, "200"), pause(10 * time.Minute)}, withSource(recheckFrom(1), "404", backends.FromFailOpen), nil, backends.Denied},
 		"a slow one to them":                  {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "slow-404", backends.FromFailOpen), nil, backends.Denied},
 		"a 401 to them":                       {nil, []func(*possibleDenial, context.Context){asked(2, "200")}, withSource(recheckFrom(1), "401", backends.FromFailOpen), nil, backends.Denied},
 		"it, and nobody is allowed":           {nil, []func(*possibleDenial, context.Context){asked(2, "403")}, withSource(recheckFrom(1), "401", backends.FromFailOpen), nil, backends.Pending},
@@ -206,16 +207,16 @@ func TestPossibleDenial_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T
 	t.Parallel()
 	n, now := newPossibleDenial(time.Second, nil), time.Now()
 	for i := range maxRemembered {
-		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstPossibleDenial{lastSeen: now.Add(-possibleDenialMemory)}
+		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstPossibleDenial{forgetAt: now}
 	}
 	n.sweptAt = now.Add(-sweepInterval + 1)
 	by := openingKey{session: backends.SessionID{15: 1}}
-	n.remember(by, &firstPossibleDenial{lastSeen: now}, now)
+	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, now)
 	if len(n.openings) != maxRemembered || n.openings[by] != nil {
 		t.Errorf("got %d remembered before sweepInterval, want the old %d", len(n.openings), maxRemembered)
 	}
 	n.sweptAt = now.Add(-sweepInterval)
-	n.remember(by, &firstPossibleDenial{lastSeen: now}, now)
+	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, now)
 	if len(n.openings) != 1 || n.openings[by] == nil {
 		t.Errorf("got %d remembered after sweepInterval, want the newest only", len(n.openings))
 	}

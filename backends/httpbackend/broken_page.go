@@ -185,11 +185,13 @@ func (c *Client) noteLatePage(h http.Header, text []byte) {
 	}
 }
 
-// readPage reads what the page that came with an allowing answer means.
+// isBroken reports whether a page that came with an allowing answer should not have. A body that is required is no broken page by itself.
+func (c *Client) isBroken(p page) bool {
+	return p != pageNone && c.brokenPage != BrokenPageIgnore && (c.requirements.body == nil || p == pageError)
+}
+
+// readPage reads what a broken page means that came with an allowing answer.
 func (c *Client) readPage(r *Classification, a Response) {
-	if c.brokenPage == BrokenPageIgnore || a.page == pageNone {
-		return
-	}
 	text := "allowed, but with " + a.page.String()
 	r.raise(backends.AlarmBrokenPage, text)
 	switch {

@@ -260,7 +260,7 @@ func (c *Client) checkAllowed(r *Classification, a Response) {
 	switch {
 	case unmet == nil && a.WasRedirected && a.IsWebPage():
 		r.fail(c.name, backends.AlarmRedirectToItself, errLoginPage)
-	case unmet == nil && (c.requirements.body == nil || a.page == pageError): // a body that is required is no broken page by itself
+	case unmet == nil && c.isBroken(a.page):
 		c.readPage(r, a)
 	case unmet == nil:
 	case c.requirements.onUnmet == UnmetRequirementFailure:

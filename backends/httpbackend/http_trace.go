@@ -75,10 +75,11 @@ func (t *Trace) Redact(text string) string {
 
 // traceRecorder records one call. The zero value records nothing: most calls are not traced.
 type traceRecorder struct {
-	trace  *Trace
-	entry  *TraceEntry
-	start  time.Time
-	hidden redactor // hides in the answer what is hidden in the request
+	trace    *Trace
+	entry    *TraceEntry
+	start    time.Time
+	hidden   redactor // hides in the answer what is hidden in the request
+	isBroken func(page) bool
 }
 
 // startTrace records a call that is about to be made, if its context has a trace.
@@ -104,7 +105,7 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request, call Call) tra
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
 	trace.entries, trace.hidden = append(trace.entries, entry), append(trace.hidden, hidden)
-	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: hidden}
+	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: hidden, isBroken: c.isBroken}
 }
 
 // isEnabled reports whether the call is traced.
@@ -123,7 +124,7 @@ func (t traceRecorder) finish(a Response, text []byte) {
 			values[i] = t.hidden.redact(value)
 		}
 	}
-	if a.page != pageNone {
+	if t.isBroken(a.page) {
 		t.entry.Page = a.page.String()
 	}
 	body := t.hidden.redact(string(text))

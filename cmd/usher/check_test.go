@@ -134,6 +134,15 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a web page that is required", func(t *testing.T) {
+		m := middleware(t)
+		m.SetDialect(page(200, "<html>granted</html>"))
+		settings := checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q, require_body: granted }\n", m.URL()+"/check"))
+		_, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+		if !strings.Contains(out, "verdict   allowed") || strings.Contains(out, "WARNING") {
+			t.Errorf("want allowed, and no warning:\n%s%s", out, errs)
+		}
+	})
 	t.Run("a redirect to a login page", func(t *testing.T) {
 		m := middleware(t)
 		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
