@@ -264,6 +264,13 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 	}
 }
 
+// forgetDeniedBefore notes that a backend has answered about the session itself.
+func (a *sessionActor) forgetDeniedBefore(event session.Event) {
+	if answer, isAnswer := event.(*session.BackendAnswered); isAnswer && answer.Decision.Source.IsAuthoritative() {
+		a.session.flags.set(flagDeniedBefore, false)
+	}
+}
+
 // settlePass gives a stranger who is allowed back what they drew on. While their backend is being asked its answer counts, whatever holds
 // for them meanwhile: the outage policy's decision, a denial of before, or that they retry.
 func (a *sessionActor) settlePass() {

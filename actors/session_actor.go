@@ -204,12 +204,10 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 	do := a.state.Step(&a.session.policy().Policy, event, now)
 	a.note(&noted, do.Publish, now)
 	a.session.expires.Store(int64(a.state.Expires))
-	if answer, isAnswer := event.(*session.BackendAnswered); isAnswer && answer.Decision.Source.IsAuthoritative() {
-		a.session.flags.set(flagDeniedBefore, false)
-	}
 	if do.Publish {
 		a.publish(now)
 	}
+	a.forgetDeniedBefore(event)
 	a.settlePass()
 	a.countExpired(now)
 	a.writeToStore(event, do)

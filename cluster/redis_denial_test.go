@@ -84,7 +84,7 @@ func TestRedis_FlushDeferred_Denial(t *testing.T) {
 			a := n.a.(*Redis) //nolint:forcetypeassert // as made above
 			a.stop()          // so that this test alone flushes
 			a.background.Wait()
-			known := uint64(time.Now().Add(-time.Hour).UnixMilli()) //nolint:gosec // a time of this century
+			known := uint64(time.Now().Add(-time.Hour).UnixMilli())
 			n.save(n.a, withRevision(known, allowedRecord(1, o)), false, session.OutcomeStored)
 			announced := 0
 			a.onDenied = func(context.Context, session.Revocation) { announced++ }

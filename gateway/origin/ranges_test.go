@@ -180,8 +180,8 @@ func TestMedia_RangeOfStaleWhole(t *testing.T) {
 					t.Errorf("waited %v, want %v", waited, test.waits)
 				}
 				if before := asked.Load(); test.want != "" {
-					if fetchMedia(t, o, r); asked.Load() != before {
-						t.Error("the origin is asked again at once")
+					if _, _, err := fetchMedia(t, o, r); err != nil || asked.Load() != before {
+						t.Errorf("the origin is asked again at once: %t, %v", asked.Load() != before, err)
 					}
 				}
 			})
