@@ -42,8 +42,8 @@
 // alive while an expectation bounds the failures of that time.
 //
 // Decided: the end of a fault, such as that of a restart, takes as long as it takes, and delays no fault of another server. One of the same
-// server begins when it is over, and makes an error of the run if its own planned end has come by then, since a fault of no length would
-// break no expectation.
+// server begins when it is over, and makes an error of the run if its own planned end, or that of the run, has come by then, since a fault
+// of no length would break no expectation. Once a run is interrupted, no fault begins.
 //
 // Decided: two runs see the same viewers, and the tokens are good-N and bad-N. Where an operator's servers ask the harness's middleware, the
 // time of the run is between: what they know from the last run would leave nothing to ask.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"usher/bench/process"
@@ -96,16 +97,17 @@ func (s *Scenario) measure(ctx context.Context, targets []target, number int, o 
 	if err != nil {
 		return m, err
 	}
-	faults, err := plan.events(g.Fault)
+	faults, err := plan.plannedFaults(g.Fault)
 	if err != nil {
 		return m, err
 	}
-	r := &runner{scenario: &plan, rig: g, recorder: record.New(time.Now()), events: faults, show: o.Show}
+	r := &runner{scenario: &plan, rig: g, recorder: record.New(time.Now()), faults: faults, show: o.Show}
 	err = r.run(ctx, config)
 	if err != nil && !errors.Is(err, errInterrupted) {
 		return m, err
 	}
 	m = r.recorder.Finish(time.Now())
+	m.Faults = r.inPlanOrder(m.Faults)
 	m.URL = strings.Join(config.Targets, ", ")
 	if err == nil {
 		t.addUnasked(&m, g.Unasked())
@@ -161,33 +163,27 @@ func (s *Scenario) judge(m *result.Measurement, external *rig.External) {
 	}
 }
 
-// event is the begin or the end of a fault.
-type event struct {
-	at    time.Duration
-	index int
-	isEnd bool
+// plannedFault is a fault and its place in the run.
+type plannedFault struct {
+	plan     Fault
+	fault    rig.Fault
+	from, to time.Duration
+	// ended is closed when it is mended, or will not begin.
+	ended chan struct{}
 }
 
-// events returns what happens when, and the faults.
-type events struct {
-	planned []Fault
-	faults  []rig.Fault
-	order   []event
-}
-
-func (s *Scenario) events(find func(what string) (rig.Fault, error)) (e events, err error) {
-	e.planned = s.inOrder()
-	for i, f := range e.planned {
+// plannedFaults returns the faults in the order in which they are planned to begin.
+func (s *Scenario) plannedFaults(find func(what string) (rig.Fault, error)) ([]plannedFault, error) {
+	var planned []plannedFault
+	for _, f := range s.inOrder() {
 		fault, err := find(f.What)
 		if err != nil {
-			return e, err
+			return nil, err
 		}
-		e.faults = append(e.faults, fault)
-		at := f.At.Of(s.For)
-		e.order = append(e.order, event{at, i, false}, event{at + f.For.Of(s.For), i, true})
+		from := f.At.Of(s.For)
+		planned = append(planned, plannedFault{f, fault, from, from + f.For.Of(s.For), make(chan struct{})})
 	}
-	slices.SortStableFunc(e.order, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	return e, nil
+	return planned, nil
 }
 
 // runner runs one measurement.
@@ -195,18 +191,25 @@ type runner struct {
 	scenario *Scenario
 	rig      *rig.Rig
 	recorder *record.Recorder
-	events   events
+	faults   []plannedFault
 	show     func(record.Snapshot)
+
+	mu sync.Mutex // guards begun
+	// begun are the indices of the faults that began, in that order, which is that of the recorder.
+	begun []int
 }
+
+// errOver is the cause of the end of a run's context at the end of its plan.
+var errOver = errors.New("the run is over")
 
 // run plays viewers and faults, and reads figures once a second.
 func (r *runner) run(ctx context.Context, c viewer.Config) error {
 	parent := ctx
 	// Not a deadline, which connections would meet as a timeout of theirs.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	r.rig.Sample(ctx, r.recorder)
-	defer time.AfterFunc(r.scenario.For, cancel).Stop()
+	defer time.AfterFunc(r.scenario.For, func() { cancel(errOver) }).Stop()
 	failed := make(chan error, 2)
 	go func() { failed <- viewer.Run(ctx, c, r.recorder) }()
 	go func() { failed <- r.breakThings(ctx) }()
@@ -218,7 +221,7 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 		select {
 		case <-ticker.C:
 			if died = r.rig.Died(); died != nil {
-				cancel()
+				cancel(nil)
 			}
 			r.rig.Sample(parent, r.recorder) // may take a while
 			if snapshot := r.recorder.Tick(time.Now()); r.show != nil {
@@ -226,94 +229,98 @@ func (r *runner) run(ctx context.Context, c viewer.Config) error {
 			}
 		case err := <-failed:
 			if errs = append(errs, err); err != nil {
-				cancel()
+				cancel(nil)
 			}
 		}
 	}
-	if err := errors.Join(append(errs, cmp.Or(died, r.rig.Died()))...); err != nil {
-		return err
-	}
+	err := errors.Join(append(errs, cmp.Or(died, r.rig.Died()))...)
 	if parent.Err() != nil {
-		return errInterrupted
+		return errors.Join(errInterrupted, err) // what failed may have failed for that reason
+	}
+	if err != nil {
+		return err
 	}
 	r.rig.Sample(parent, r.recorder) // for the last second
 	return nil
 }
 
-// openFault is a fault that has begun.
-type openFault struct {
-	plan   *Fault
-	mend   func(context.Context) error
-	record func(time.Time)
-	// ended is closed when it is mended; nil: its end has not come.
-	ended chan struct{}
-	err   error
-}
-
-// end mends the fault beside the others, which it must not delay: a restart may last longer than planned. It calls onError if that fails.
-func (f *openFault) end(ctx context.Context, onError func()) {
-	f.ended = make(chan struct{})
-	go func() {
-		defer close(f.ended)
-		if f.err = f.mend(context.WithoutCancel(ctx)); f.err != nil {
-			onError()
-		}
-		f.record(time.Now())
-	}()
-}
-
-// breakThings begins and ends the faults at their times. All have ended when it returns.
+// breakThings begins and ends each fault at its times, beside the others: one that takes longer than planned, such as a restart, delays
+// those of its server alone. All have ended when it returns.
 func (r *runner) breakThings(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	begun := time.Now()
-	open := make([]*openFault, 0, len(r.events.faults)) // in the order in which they begin
-	var errs []error
-	for _, e := range r.events.order {
-		if !waitUntil(ctx, begun.Add(e.at)) {
-			break
-		}
-		if e.isEnd {
-			open[e.index].end(ctx, cancel)
-			continue
-		}
-		one, err := r.begin(ctx, begun, e.index, open)
-		if err != nil {
-			errs = append(errs, err)
-			break
-		}
-		open = append(open, one)
+	start := time.Now()
+	errs := make([]error, len(r.faults))
+	var running sync.WaitGroup
+	for i := range r.faults {
+		running.Go(func() {
+			defer close(r.faults[i].ended)
+			if errs[i] = r.breakOne(ctx, start, i); errs[i] != nil {
+				cancel()
+			}
+		})
 	}
-	for _, one := range open {
-		if one.ended == nil {
-			one.end(ctx, cancel)
-		}
-		<-one.ended
-		errs = append(errs, one.err)
-	}
+	running.Wait()
 	return errors.Join(errs...)
 }
 
-// begin begins a fault, once those that still end are mended that are of the same server. A fault that could not begin before its planned
-// end is an error: no expectation would say anything of it.
-func (r *runner) begin(ctx context.Context, begun time.Time, index int, open []*openFault) (*openFault, error) {
-	plan, fault := &r.events.planned[index], r.events.faults[index]
-	for _, other := range open {
-		if other.ended != nil && other.plan.isOfServerOf(plan) {
-			<-other.ended
+// breakOne keeps a fault in force for its time. It does not begin if ctx ends before.
+func (r *runner) breakOne(ctx context.Context, start time.Time, index int) error {
+	f := &r.faults[index]
+	if !waitUntil(ctx, start.Add(f.from)) {
+		return nil
+	}
+	if err := r.waitForOthers(ctx, start, index); err != nil || ctx.Err() != nil {
+		return err
+	}
+	end := r.record(index)
+	mend, err := f.fault.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	waitUntil(ctx, start.Add(f.to))
+	err = mend(context.WithoutCancel(ctx))
+	end(time.Now())
+	return err
+}
+
+// waitForOthers waits until the faults before it are mended that are of the same server. A fault that could not begin before its planned
+// end, or before that of the run, is an error: no expectation would say anything of it.
+func (r *runner) waitForOthers(ctx context.Context, start time.Time, index int) error {
+	f := &r.faults[index]
+	for i := range r.faults[:index] {
+		if other := &r.faults[i]; other.plan.isOfServerOf(&f.plan) {
+			select {
+			case <-other.ended:
+			case <-ctx.Done():
+			}
 		}
 	}
-	at, length := plan.At.Of(r.scenario.For), plan.For.Of(r.scenario.For)
-	if late := time.Since(begun); late >= at+length && !plan.endsByItself() {
-		return nil, fmt.Errorf("fault %q: at %s for %s: could not begin before %s, because others took so long; have it begin later, or last longer",
-			plan.What, plan.At, plan.For, late.Round(time.Second))
+	late := time.Since(start)
+	if isLate := ctx.Err() == nil && late >= f.to && !f.plan.endsByItself(); isLate || errors.Is(context.Cause(ctx), errOver) {
+		return fmt.Errorf("fault %q: at %s for %s: could not begin before %s, because others took so long; have it begin later, or last longer",
+			f.plan.What, f.plan.At, f.plan.For, late.Round(time.Second))
 	}
-	one := &openFault{plan: plan, record: r.recorder.Fault(fault.Name, time.Now())}
-	var err error
-	if one.mend, err = fault.Begin(ctx); err != nil {
-		return nil, err
+	return nil
+}
+
+// record records that a fault begins now. The caller calls end when it is mended.
+func (r *runner) record(index int) (end func(time.Time)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.begun = append(r.begun, index)
+	return r.recorder.Fault(r.faults[index].fault.Name, time.Now())
+}
+
+// inPlanOrder returns the recorded faults in the order of the plan. One that waited began behind those of other servers.
+func (r *runner) inPlanOrder(recorded []result.Fault) []result.Fault {
+	var faults []result.Fault
+	for i := range r.faults {
+		if number := slices.Index(r.begun, i); number >= 0 {
+			faults = append(faults, recorded[number])
+		}
 	}
-	return one, nil
+	return faults
 }
 
 func waitUntil(ctx context.Context, at time.Time) bool {

@@ -3,6 +3,8 @@ package scenario
 import (
 	"context"
 	"errors"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,42 +28,70 @@ func TestRunner_BreakThings(t *testing.T) {
 		want   []result.Fault
 		err    string
 		ended  time.Duration
+		// interrupted is when the run is interrupted; 0: it is not.
+		interrupted time.Duration
 	}{
 		"another fault during a restart": {
 			"{ at: 10s, fault: node restart all }, { at: 12s, for: 8s, fault: middleware hang }",
 			[]result.Fault{at(10, 25, "node restart all"), at(12, 20, "middleware hang")},
-			"", 25 * time.Second,
+			"", 25 * time.Second, 0,
 		},
 		"a restart that takes longer than planned": {
 			"{ at: 10s, for: 5s, fault: node restart all }, { at: 16s, for: 2s, fault: origin hang }",
 			[]result.Fault{at(10, 25, "node restart all"), at(16, 18, "origin hang")},
-			"", 25 * time.Second,
+			"", 25 * time.Second, 0,
 		},
 		"a restart that takes less long": {
 			"{ at: 10s, for: 30s, fault: node restart all }",
 			[]result.Fault{at(10, 40, "node restart all")},
-			"", 40 * time.Second,
+			"", 40 * time.Second, 0,
 		},
 		"two restarts of a node": {
 			"{ at: 10s, fault: node restart all }, { at: 12s, fault: node restart 2 }",
 			[]result.Fault{at(10, 25, "node restart all"), at(25, 40, "node restart 2")},
-			"", 40 * time.Second,
+			"", 40 * time.Second, 0,
 		},
 		"a node that still restarts": {
 			"{ at: 10s, fault: node restart all }, { at: 20s, for: 8s, fault: node stop 1 }",
 			[]result.Fault{at(10, 25, "node restart all"), at(25, 28, "node stop 1")},
-			"", 28 * time.Second,
+			"", 28 * time.Second, 0,
 		},
 		"no time left": {
 			"{ at: 10s, fault: node restart all }, { at: 12s, for: 8s, fault: node stop 1 }",
 			[]result.Fault{at(10, 25, "node restart all")},
 			`fault "node stop 1": at 12s for 8s: could not begin before 25s, because others took so long; have it begin later, or last longer`,
-			25 * time.Second,
+			25 * time.Second, 0,
 		},
 		"a restart that fails": {
 			"{ at: 10s, fault: node restart 1 }, { at: 12s, for: 30s, fault: middleware hang }, { at: 50s, for: 1s, fault: origin hang }",
 			[]result.Fault{at(10, 30, "node restart 1"), at(12, 30, "middleware hang")},
-			errRestart.Error(), 30 * time.Second,
+			errRestart.Error(), 30 * time.Second, 0,
+		},
+		"a begin after two restarts of nodes": {
+			"{ at: 10s, fault: node restart all }, { at: 12s, fault: node restart 2 }, { at: 14s, for: 4s, fault: middleware hang }",
+			[]result.Fault{at(10, 25, "node restart all"), at(25, 40, "node restart 2"), at(14, 18, "middleware hang")},
+			"", 40 * time.Second, 0,
+		},
+		"an end after two restarts of nodes": {
+			"{ at: 8s, for: 8s, fault: middleware hang }, { at: 10s, fault: node restart all }, { at: 12s, fault: node restart 2 }",
+			[]result.Fault{at(8, 16, "middleware hang"), at(10, 25, "node restart all"), at(25, 40, "node restart 2")},
+			"", 40 * time.Second, 0,
+		},
+		"an interrupt while a fault waits": {
+			"{ at: 10s, fault: node restart all }, { at: 12s, for: 20s, fault: node stop 1 }",
+			[]result.Fault{at(10, 25, "node restart all")},
+			"", 25 * time.Second, 20 * time.Second,
+		},
+		"an interrupt behind the planned end of a fault that waits": {
+			"{ at: 10s, fault: node restart all }, { at: 12s, for: 8s, fault: node stop 1 }",
+			[]result.Fault{at(10, 25, "node restart all")},
+			"", 25 * time.Second, 22 * time.Second,
+		},
+		"no time left in the run": {
+			"{ at: 50s, fault: node restart all }, { at: 55s, fault: node restart 2 }",
+			[]result.Fault{at(50, 65, "node restart all")},
+			`fault "node restart 2": at 55s for 0s: could not begin before 1m0s, because others took so long; have it begin later, or last longer`,
+			65 * time.Second, 0,
 		},
 	}
 	for name, tt := range tests {
@@ -77,21 +107,58 @@ func TestRunner_BreakThings(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begun := time.Now()
 				r := &runner{scenario: s, recorder: record.New(begun)}
-				if r.events, err = s.events(beginFault); err != nil {
+				if r.faults, err = s.plannedFaults(beginFault); err != nil {
 					t.Fatal(err)
 				}
-				err := r.breakThings(t.Context())
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				defer time.AfterFunc(s.For, func() { cancel(errOver) }).Stop()
+				if tt.interrupted > 0 {
+					time.AfterFunc(tt.interrupted, func() { cancel(nil) })
+				}
+				err := r.breakThings(ctx)
 				if (err == nil) != (tt.err == "") || err != nil && err.Error() != tt.err {
 					t.Errorf("got error %v, want %q", err, tt.err)
 				}
 				if took := time.Since(begun); took != tt.ended {
 					t.Errorf("took %s, want %s", took, tt.ended)
 				}
-				if diff := cmp.Diff(tt.want, r.recorder.Finish(time.Now()).Faults); diff != "" {
+				if diff := cmp.Diff(tt.want, r.inPlanOrder(r.recorder.Finish(time.Now()).Faults)); diff != "" {
 					t.Errorf("faults (-want +got):\n%s", diff)
 				}
 			})
 		})
+	}
+}
+
+// TestRunner_Run_Interrupted interrupts a run while a fault begins, which fails for that reason.
+func TestRunner_Run_Interrupted(t *testing.T) {
+	t.Parallel()
+	s, err := Parse("f.yaml", []byte("shows: a\nfor: 60s\nviewers: 1\nfaults: [{ at: 0s, for: 10s, fault: middleware hang }]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	config, err := s.viewers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Targets = []string{server.URL}
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	r := &runner{scenario: s, rig: &rig.Rig{}, recorder: record.New(time.Now())}
+	r.faults, err = s.plannedFaults(func(what string) (rig.Fault, error) {
+		return rig.Fault{Name: what, Begin: func(ctx context.Context) (func(context.Context) error, error) {
+			interrupt()
+			return nil, ctx.Err()
+		}}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.run(ctx, config); !errors.Is(err, errInterrupted) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that it was interrupted, and what failed then", err)
 	}
 }
 

@@ -265,8 +265,8 @@ func (s *Scenario) validateValues() error {
 // minFor is the shortest run: a value a second needs some.
 const minFor = 3 * time.Second
 
-// phases returns the phases of a measurement with those faults, which began in that order.
-func (s *Scenario) phases(begun []result.Fault) map[string]phase {
+// phases returns the phases of a measurement with those faults, which are in the order of the plan.
+func (s *Scenario) phases(faults []result.Fault) map[string]phase {
 	end := s.For.Seconds()
 	phases := map[string]phase{}
 	add := func(name string, f result.Fault) {
@@ -274,7 +274,7 @@ func (s *Scenario) phases(begun []result.Fault) map[string]phase {
 	}
 	quietEnd, after := end+1, 0.0 // the last second may end a little later
 	planned := s.inOrder()
-	for i, f := range begun {
+	for i, f := range faults {
 		add("fault", f)
 		if name := planned[i].Name; name != "" {
 			add(name, f)

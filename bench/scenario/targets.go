@@ -155,9 +155,9 @@ func (s *Scenario) checkTarget(ctx context.Context, t *target, o *Options) error
 		return err
 	}
 	defer g.Close()
-	_, errEvents := s.events(g.Fault)
+	_, errFaults := s.plannedFaults(g.Fault)
 	_, errViewers := s.viewersOf(g, "")
-	return errors.Join(errEvents, errViewers)
+	return errors.Join(errFaults, errViewers)
 }
 
 // as returns the scenario as the target plays it. Servers that do not carry a viewer's ticket to what they list are compared by
