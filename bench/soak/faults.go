@@ -32,6 +32,9 @@ func (w *world) breakThings(ctx context.Context, faults []fault) error {
 		running.Go(func() {
 			target.Lock()
 			defer target.Unlock()
+			if ctx.Err() != nil {
+				return // it waited for another fault of the target until the run was over
+			}
 			if err := w.inject(ctx, f); err != nil {
 				mu.Lock()
 				defer mu.Unlock()
