@@ -12,7 +12,8 @@ import (
 )
 
 // A session's first one is remembered for a while after its last one: longer than a player waits before it tries again and, if the session
-// runs, than sessions.recheck.min, after which its timer does.
+// runs, than sessions.recheck.min, after which its timer does, unless that is above an hour. Beyond maxRemembered sessions each one counts as
+// the first.
 const (
 	possibleDenialMemory = time.Minute
 	recheckDenialMemory  = time.Hour

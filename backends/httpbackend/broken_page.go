@@ -81,9 +81,9 @@ const errorSigns = `(?i)\b(?:fatal|parse) error(?:</b>)?\s*:` +
 	`|server error in '[^'\n]*' application|<h1>software error:`
 
 // phpWarning matches what PHP writes of an error after which the script goes on, as display_errors or log_errors has it, to its end:
-// between error_prepend_string and error_append_string, which are some of HTML, and with what Xdebug makes of it: a table, or lines of
-// text below it, and a line above one that @ would have hidden (xdebug.scream). Those that end
-// the script, "Fatal error", "Parse error" and "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
+// between error_prepend_string and error_append_string, which are some of HTML, and with what Xdebug makes of it: a table, or lines of text
+// below it, and a line above one that @ would have hidden (xdebug.scream). Those that end the script, "Fatal error", "Parse error" and
+// "Recoverable fatal error", which was "Catchable fatal error", are among the errorSigns.
 // A message that names another line goes on behind it: "called in FILE on line N and defined in FILE on line N".
 const (
 	phpLevel     = `(?:Warning|Notice|Deprecated|Strict Standards|Unknown error)(?:</b>)?: `

@@ -31,8 +31,9 @@ import (
 // maxRequestSize bounds a check in bytes: the viewer's header, which Envoy bounds at 60 kB, and the rest.
 const maxRequestSize = 256 << 10
 
-// maxCallHeader bounds the header of a call in bytes, which holds some of Envoy's own fields. The viewer's is in the message. Compressed, a
-// field may cost a stranger one byte, and the node some fifty.
+// maxCallHeader bounds the header of a call in bytes, which holds some of Envoy's own fields. The viewer's is in the message, but an Envoy
+// that traces passes their tracestate on, and a field above the bound ends the connection. Compressed, a field may cost a stranger one byte,
+// and the node some fifty.
 const maxCallHeader = 16 << 10
 
 // handshakeTimeout bounds a connection's HTTP/2 handshake. A connection without one would delay the drain.
