@@ -21,7 +21,7 @@
 //   - At most 4,000 connections are open. The one that had no check for longest makes room for another. One without checks is closed after
 //     ten minutes, and a health watch ends then.
 //   - A connection has at most 1,024 streams; Envoy opens another connection for more. A stream whose message does not arrive ends after
-//     5 s, and beyond 4,096 of them on all connections the one that has waited for longest. The header of a call has at most 16 kB: a
+//     5 s, and beyond 2,048 of them on all connections the one that has waited for longest. The header of a call has at most 64 kB: a
 //     longer field ends the connection, and the checks on it.
 //   - Only listed networks may ask (routes[].edge.networks), by the address of the connection.
 //

@@ -32,9 +32,9 @@ import (
 const maxRequestSize = 256 << 10
 
 // maxCallHeader bounds the header of a call in bytes, which holds some of Envoy's own fields. The viewer's is in the message, but an Envoy
-// that traces passes their tracestate on, and a field above the bound ends the connection. Compressed, a field may cost a stranger one byte,
-// and the node some fifty.
-const maxCallHeader = 16 << 10
+// that traces passes their tracestate on, of up to 60 kB unless max_request_headers_kb says more. A field above the bound ends the connection,
+// with all checks on it. Compressed, a field may cost a stranger one byte, and the node some hundred.
+const maxCallHeader = 64 << 10
 
 // handshakeTimeout bounds a connection's HTTP/2 handshake. A connection without one would delay the drain.
 const handshakeTimeout = 5 * time.Second
@@ -85,8 +85,8 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 		options = append(options, grpc.Creds(credentials.NewTLS(secured)))
 	}
 	server, alive := grpc.NewServer(options...), health.NewServer()
-	auth.RegisterAuthorizationServer(server, s)
-	healthpb.RegisterHealthServer(server, alive)
+	server.RegisterService(awaited(auth.Authorization_ServiceDesc), s)
+	server.RegisterService(awaited(healthpb.Health_ServiceDesc), alive)
 	ended := make(chan error, 1)
 	go func() {
 		ended <- server.Serve(checkedListener{listener.NewPrivate(inner, "connections of ext_authz.listen", s.onOverload, s.log)})
@@ -110,15 +110,15 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 
 // options returns the bounds of connections and streams. Health watches end with life.
 func (s *Server) options(life context.Context) []grpc.ServerOption {
-	awaited := awaitedStreams{onOverload: func() {
+	streams := awaitedStreams{onOverload: func() {
 		if s.onOverload != nil {
 			s.onOverload("streams of ext_authz.listen")
 		}
 	}}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestSize), grpc.MaxHeaderListSize(maxCallHeader), grpc.ConnectionTimeout(handshakeTimeout),
-		grpc.MaxConcurrentStreams(maxStreams),
-		grpc.InTapHandle(awaited.begin), grpc.UnaryInterceptor(onUnaryMessage), grpc.StreamInterceptor(endStreamsWith(life)),
+		grpc.MaxConcurrentStreams(maxStreams), grpc.InitialConnWindowSize(connWindow),
+		grpc.InTapHandle(streams.begin), grpc.StreamInterceptor(endStreamsWith(life)),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: idleTimeout, Time: pingInterval, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeersPause, PermitWithoutStream: true}),
 	}

@@ -3,6 +3,7 @@ package extauthz
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,9 +17,14 @@ import (
 // beyond the bound fails: so its settings say less (max_concurrent_streams).
 const maxStreams = 1024
 
-// maxAwaited is how many streams may wait for their message, on all connections: 11 kB each, and what has arrived of the message. Envoy sends
-// a message with its header, so that hardly any wait.
-const maxAwaited = 4096
+// maxAwaited is how many streams may wait for their message, on all connections: 11 kB each, 230 kB with the header that costs most, and
+// what has arrived of the message. Envoy sends a message with its header, so that a burst of 8,192 checks has some ten wait.
+const maxAwaited = 2048
+
+// connWindow is how many bytes of messages a connection may have on their way. Envoy sends the headers of all checks that it has, and their
+// messages as far as the window goes: with HTTP/2's 64 kB a hundred messages, so that a burst of checks waited by the thousand. gRPC's window
+// that grows by itself grows too late for that.
+const connWindow = 512 << 10
 
 // messageTimeout bounds how long a stream waits for its message. Envoy gives up on a check after 200 ms, unless it is told otherwise.
 const messageTimeout = 5 * time.Second
@@ -28,7 +34,7 @@ type awaitedStreams struct {
 	onOverload func()
 
 	mu sync.Mutex
-	// streams begins with the one that has waited for longest. One that its peer has reset stays until its time is over.
+	// streams begins with the one that has waited for longest.
 	streams list.List // of *awaitedStream
 }
 
@@ -37,17 +43,32 @@ type awaitedStream struct {
 	all     *awaitedStreams
 	end     context.CancelFunc
 	timeout *time.Timer
-	element *list.Element // nil: it does not wait any more
+	element *list.Element // nil: it does not wait
 }
 
 // streamKey is the key of a context's *awaitedStream.
 type streamKey struct{}
 
-// begin has a stream wait for its message. Beyond the bound, the one that has waited for longest ends. The new one is not refused, because
-// strangers would then decide whether Envoy gets one; nor does begin return an error, after which gRPC keeps the context.
+// begin makes it possible to end a stream. It returns no error, after which gRPC keeps the context.
 func (a *awaitedStreams) begin(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, end := context.WithCancel(ctx)
-	s := &awaitedStream{all: a, end: end}
+	return context.WithValue(ctx, streamKey{}, &awaitedStream{all: a, end: end}), nil
+}
+
+// receive waits for a stream's message. It counts from here and not from the header: a busy node has thousands of streams whose message is
+// there, and which have not read it yet.
+func receive(stream grpc.ServerStream, message any) error {
+	if s, ok := stream.Context().Value(streamKey{}).(*awaitedStream); ok {
+		s.wait()
+		defer s.arrived()
+	}
+	return stream.RecvMsg(message)
+}
+
+// wait has the stream wait. Beyond the bound, the one that has waited for longest ends. The new one is not refused, because strangers would
+// then decide whether Envoy gets one.
+func (s *awaitedStream) wait() {
+	a := s.all
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.streams.Len() >= maxAwaited {
@@ -57,11 +78,7 @@ func (a *awaitedStreams) begin(ctx context.Context, _ *tap.Info) (context.Contex
 		a.onOverload()
 	}
 	s.element = a.streams.PushBack(s)
-	s.timeout = time.AfterFunc(messageTimeout, func() {
-		s.arrived()
-		end()
-	})
-	return context.WithValue(ctx, streamKey{}, s), nil
+	s.timeout = time.AfterFunc(messageTimeout, s.end)
 }
 
 // arrived has the stream wait no more.
@@ -81,17 +98,22 @@ func (s *awaitedStream) remove() {
 	s.timeout.Stop()
 }
 
-// messageArrived has the stream of a context wait no more.
-func messageArrived(ctx context.Context) {
-	if s, ok := ctx.Value(streamKey{}).(*awaitedStream); ok {
-		s.arrived()
+// awaited returns a service whose unary methods wait for their message as streams do. gRPC lets no interceptor of a unary method run before.
+func awaited(service grpc.ServiceDesc) *grpc.ServiceDesc {
+	service.Streams = slices.Clone(service.Streams)
+	for _, method := range service.Methods {
+		service.Streams = append(service.Streams, grpc.StreamDesc{
+			StreamName: method.MethodName, Handler: func(service any, stream grpc.ServerStream) error {
+				answer, err := method.Handler(service, stream.Context(), func(m any) error { return receive(stream, m) }, nil)
+				if err != nil {
+					return err
+				}
+				return stream.SendMsg(answer)
+			},
+		})
 	}
-}
-
-// onUnaryMessage is called once the message of a unary call has arrived.
-func onUnaryMessage(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	messageArrived(ctx)
-	return handle(ctx, request)
+	service.Methods = nil
+	return &service
 }
 
 // endStreamsWith ends streams when a context ends, and after idleTimeout. Only health watches are streams, and their clients never end them,
@@ -117,7 +139,5 @@ func (s boundStream) Context() context.Context { return s.ctx }
 
 // RecvMsg waits for a message.
 func (s boundStream) RecvMsg(message any) error {
-	err := s.ServerStream.RecvMsg(message)
-	messageArrived(s.ctx)
-	return err
+	return receive(s.ServerStream, message)
 }

@@ -3,17 +3,22 @@ package extauthz
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	auth "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 
 	"usher/gateway"
 	"usher/gateway/edge"
@@ -28,6 +33,7 @@ type rawClient struct {
 
 	mu         sync.Mutex
 	maxStreams uint32
+	window     uint32 // of the connection: bytes of messages that the server takes without a word in between
 	refused    int
 	ended      map[uint32]bool
 }
@@ -40,7 +46,8 @@ func dialRaw(t *testing.T, network *gatewaytest.Listener) *rawClient {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	c := &rawClient{framer: http2.NewFramer(conn, conn), ended: map[uint32]bool{}}
+	const window = 65_535 // RFC 9113, section 6.9.2
+	c := &rawClient{framer: http2.NewFramer(conn, conn), window: window, ended: map[uint32]bool{}}
 	go func() {
 		for {
 			frame, err := c.framer.ReadFrame()
@@ -71,6 +78,10 @@ func (c *rawClient) read(frame http2.Frame) {
 	case *http2.SettingsFrame:
 		if n, ok := f.Value(http2.SettingMaxConcurrentStreams); ok {
 			c.maxStreams = n
+		}
+	case *http2.WindowUpdateFrame:
+		if f.StreamID == 0 {
+			c.window += f.Increment
 		}
 	case *http2.HeadersFrame:
 		if f.StreamEnded() {
@@ -111,6 +122,31 @@ func (c *rawClient) openWith(t *testing.T, method string, n, more int) {
 			t.Fatal(err)
 		}
 		c.opened++
+	}
+}
+
+// checkAtOnce begins checks, as Envoy does: with the header of each it sends the message, unless the window is full.
+func (c *rawClient) checkAtOnce(t *testing.T, n int) {
+	t.Helper()
+	encoded, err := proto.Marshal(playlist())
+	if err != nil {
+		t.Fatal(err)
+	}
+	message := append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(encoded))), encoded...)
+	c.mu.Lock()
+	window := int(c.window)
+	c.mu.Unlock()
+	for range n {
+		c.open(t, checkMethod, 1)
+		if window -= len(message); window < 0 {
+			continue
+		}
+		c.writing.Lock()
+		err := c.framer.WriteData(2*c.opened-1, true, message)
+		c.writing.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -195,6 +231,72 @@ func TestServer_Run_Streams_OfManyConnections(t *testing.T) {
 			t.Errorf("%d of the newest streams have ended, want none", ended)
 		}
 		r.check(t, playlist())
+	})
+}
+
+// TestServer_Run_Streams_Burst has several Envoys ask at once whatever their connections take.
+func TestServer_Run_Streams_Burst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network, release := gatewaytest.NewListener(), make(chan struct{})
+		defer close(release)
+		var asked atomic.Int32
+		run(t, checkerFunc(func(ctx context.Context, _ *edge.CheckRequest, a *gateway.Response) error {
+			asked.Add(1)
+			a.Status = http.StatusOK
+			select {
+			case <-release:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}), options{listener: network})
+		const connections = maxAwaited/maxStreams + 1
+		var envoys [connections]*rawClient
+		for i := range envoys {
+			envoys[i] = dialRaw(t, network)
+			synctest.Wait()
+			envoys[i].checkAtOnce(t, maxStreams)
+		}
+		synctest.Wait()
+		if n := asked.Load(); n != connections*maxStreams {
+			t.Errorf("%d checks began, want %d", n, connections*maxStreams)
+		}
+		for i, envoy := range envoys {
+			if _, _, ended := envoy.counts(); ended != 0 {
+				t.Errorf("%d checks of connection %d have ended, want none", ended, i)
+			}
+		}
+	})
+}
+
+// TestServer_Run_Streams_Tracestate has an Envoy that traces pass on the longest tracestate that it takes of a viewer.
+func TestServer_Run_Streams_Tracestate(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var asked atomic.Int32
+		r := run(t, checkerFunc(func(context.Context, *edge.CheckRequest, *gateway.Response) error {
+			if asked.Add(1) == 1 {
+				<-release
+			}
+			return nil
+		}), options{listener: gatewaytest.NewListener()})
+		first := make(chan error, 1)
+		go func() {
+			_, err := auth.NewAuthorizationClient(r.conn).Check(t.Context(), playlist())
+			first <- err
+		}()
+		synctest.Wait()
+		const most = 60 << 10
+		traced := metadata.AppendToOutgoingContext(t.Context(), "tracestate", strings.Repeat("v", most))
+		if _, err := auth.NewAuthorizationClient(r.conn).Check(traced, playlist()); err != nil {
+			t.Errorf("the check with a long tracestate: %v", err)
+		}
+		close(release)
+		if err := <-first; err != nil {
+			t.Errorf("the check beside it: %v", err)
+		}
 	})
 }
 
