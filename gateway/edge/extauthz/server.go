@@ -85,8 +85,8 @@ func (s *Server) Run(ctx context.Context, inner net.Listener) error {
 		options = append(options, grpc.Creds(credentials.NewTLS(secured)))
 	}
 	server, alive := grpc.NewServer(options...), health.NewServer()
-	server.RegisterService(awaited(auth.Authorization_ServiceDesc), s)
-	server.RegisterService(awaited(healthpb.Health_ServiceDesc), alive)
+	server.RegisterService(awaited(auth.Authorization_ServiceDesc), s)  //nolint:contextcheck // a stream has its own
+	server.RegisterService(awaited(healthpb.Health_ServiceDesc), alive) //nolint:contextcheck // a stream has its own
 	ended := make(chan error, 1)
 	go func() {
 		ended <- server.Serve(checkedListener{listener.NewPrivate(inner, "connections of ext_authz.listen", s.onOverload, s.log)})
