@@ -129,7 +129,7 @@ func dashboardExpressions(t *testing.T) (all []string) {
 	if err := json.Unmarshal(text, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	variables := strings.NewReplacer("$job", "usher", "$__rate_interval", "1m")
+	variables := strings.NewReplacer("$job", "usher", "$namespace", "", "$__rate_interval", "1m")
 	var walk func(any)
 	walk = func(v any) {
 		switch v := v.(type) {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -52,6 +53,25 @@ func TestPrometheus_Rules(t *testing.T) {
 		args[2] = filepath.Join(deployPrometheus, args[2])
 		if code, out, errs := runToEnd(t, promtool, args...); code != 0 {
 			t.Errorf("promtool %s: %d\n%s%s", strings.Join(args, " "), code, out, errs)
+		}
+	}
+}
+
+// TestPrometheus_Rules_TellClustersApart requires of every grouping by job, of rules and dashboard, that it is one by namespace too:
+// in Kubernetes the nodes of two clusters have one job if their releases have one name.
+func TestPrometheus_Rules_TellClustersApart(t *testing.T) {
+	t.Parallel()
+	grouping := regexp.MustCompile(`(?:by|on) \([^)]*\)`)
+	for _, r := range readRules(t) {
+		for _, found := range grouping.FindAllString(r.Expr, -1) {
+			if !strings.Contains(found, "(job, namespace") {
+				t.Errorf("%s%s: %s: want it by job and namespace", r.Record, r.Alert, found)
+			}
+		}
+	}
+	for _, expr := range dashboardExpressions(t) {
+		if strings.Count(expr, `job="usher"`) != strings.Count(expr, `job="usher", namespace=""`) {
+			t.Errorf("the dashboard's %s: want every job with its namespace", expr)
 		}
 	}
 }
