@@ -75,10 +75,14 @@ check_chart() {
 	renders_values && refuses_values && keeps_running_nodes
 }
 
-# keeps_running_nodes sees that autoscaling begins with as many nodes as run. HAProxy answers what helm asks Kubernetes about the one
-# manifest that is left of the chart.
+# keeps_running_nodes sees what the chart says of the number of nodes if there are some. HAProxy answers what helm asks Kubernetes about
+# the one manifest that is left of the chart, for each release with another workload.
 keeps_running_nodes() {
-	local at=127.0.0.1:28878 chart=$work/chart output code=1
+	local at=127.0.0.1:28878 chart=$work/chart release more want output failed=0
+	local helm='{"manager":"helm","operation":"Apply","fieldsV1":{"f:metadata":{"f:annotations":{"f:meta.helm.sh/release-name":{}}},"f:spec":{"f:replicas":{}}}}'
+	local client='{"manager":"helm","operation":"Update","fieldsV1":{"f:metadata":{"f:annotations":{"f:meta.helm.sh/release-name":{}}},"f:spec":{"f:replicas":{}}}}'
+	local scale='{"manager":"kube-controller-manager","operation":"Update","subresource":"scale","fieldsV1":{"f:spec":{"f:replicas":{}}}}'
+	local status='{"manager":"kube-controller-manager","operation":"Update","subresource":"status","fieldsV1":{"f:status":{"f:replicas":{}}}}'
 	cp -r deploy/helm/usher "$chart" && find "$chart/templates" -type f ! -name workload.yaml ! -name _helpers.tpl -delete || return
 	cat >"$work/kubernetes.cfg" <<-END
 		defaults
@@ -91,16 +95,45 @@ keeps_running_nodes() {
 			http-request return content-type application/json string '{"major":"1","minor":"29","gitVersion":"v1.29.0"}' if { path /version }
 			http-request return content-type application/json string '{"kind":"APIVersions","versions":["v1"]}' if { path /api }
 			http-request return content-type application/json string '{"kind":"APIGroupList","groups":[{"name":"apps","versions":[{"groupVersion":"apps/v1","version":"v1"}]}]}' if { path /apis }
-			http-request return content-type application/json string '{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["get"]}]}' if { path /apis/apps/v1 }
-			http-request return content-type application/json string '{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"tv-usher","labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"tv","meta.helm.sh/release-namespace":"default"}},"spec":{"replicas":7}}' if { path /apis/apps/v1/namespaces/default/deployments/tv-usher }
+			http-request return content-type application/json string '{"kind":"APIResourceList","groupVersion":"apps/v1","resources":[{"name":"deployments","kind":"Deployment","namespaced":true,"verbs":["get"]},{"name":"statefulsets","kind":"StatefulSet","namespaced":true,"verbs":["get"]}]}' if { path /apis/apps/v1 }
+			$(runs Deployment fixed "$client")
+			$(runs Deployment client "$client,$scale")
+			$(runs Deployment marked "$client" ',"usher/autoscaled":"true"')
+			$(runs Deployment applied "$helm,$status")
+			$(runs Deployment scaled "$helm,$scale,$status")
+			$(runs Deployment foreign "$client,$scale,{\"manager\":\"kubectl\",\"operation\":\"Apply\",\"fieldsV1\":{\"f:spec\":{}}}")
+			$(runs StatefulSet other "$helm,$scale" ',"usher/autoscaled":"true"')
 			http-request return status 404
 	END
 	haproxy -D -p "$work/kubernetes.pid" -f "$work/kubernetes.cfg" || return
-	output=$("$tools/helm" template tv "$chart" --values deploy/helm/usher/ci/everything-values.yaml --dry-run=server \
-		--disable-openapi-validation --kube-apiserver "http://$at" --namespace default 2>&1) && [[ $output == *'  replicas: 7'* ]] && code=0
-	[[ $code -eq 0 ]] || printf 'with seven nodes and autoscaling no manifest has replicas: 7\n%s\n' "$output" | head -n 20
+	while read -r release more want; do
+		output=$("$tools/helm" template "$release" "$chart" --values deploy/helm/usher/ci/everything-values.yaml --set "$more" --dry-run=server \
+			--disable-openapi-validation --kube-apiserver "http://$at" --namespace default 2>&1)
+		if [[ $(grep -E '^  (replicas|annotations): ' <<<"$output") != "  $want" ]]; then
+			printf 'release %s, --set %s: want the manifest to have "%s" alone of replicas and annotations\n%s\n' "$release" "$more" "$want" "$output" | head -n 20
+			failed=1
+		fi
+	done <<-'END'
+		new autoscaling.enabled=true annotations: { usher/autoscaled: "true" }
+		fixed autoscaling.enabled=true replicas: 7
+		client autoscaling.enabled=true replicas: 7
+		marked autoscaling.enabled=true annotations: { usher/autoscaled: "true" }
+		marked autoscaling.enabled=false replicas: 2
+		applied autoscaling.enabled=true replicas: 7
+		scaled autoscaling.enabled=true annotations: { usher/autoscaled: "true" }
+		foreign autoscaling.enabled=true replicas: 7
+		other autoscaling.enabled=true replicas: 7
+		fixed state.persistent=true replicas: 7
+		marked state.persistent=true replicas: 7
+	END
 	kill "$(cat "$work/kubernetes.pid")"
-	return "$code"
+	return "$failed"
+}
+
+# runs prints HAProxy's answer about a workload of seven nodes.
+runs() { # kind release managedFields [annotations]
+	printf 'http-request return content-type application/json string '\''{"apiVersion":"apps/v1","kind":"%s","metadata":{"name":"%s-usher","labels":{"app.kubernetes.io/managed-by":"Helm"},"annotations":{"meta.helm.sh/release-name":"%s","meta.helm.sh/release-namespace":"default"%s},"managedFields":[%s]},"spec":{"replicas":7}}'\'' if { path /apis/apps/v1/namespaces/default/%ss/%s-usher }' \
+		"$1" "$2" "$2" "${4:-}" "$3" "${1,,}" "$2"
 }
 
 # renders_values sees that values reach the manifests. Each line has values of ci/, one more, and what a manifest then says.

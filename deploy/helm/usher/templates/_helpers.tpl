@@ -19,14 +19,39 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{ ternary "StatefulSet" "Deployment" .Values.state.persistent }}
 {{- end }}
 
-{{- /* How many nodes. With autoscaling as many as run, or Kubernetes would go down to one when it is enabled; empty before the first
-installation, and where nobody asks Kubernetes: helm template. */ -}}
+{{- /* How many nodes a manifest says. With autoscaling empty where the autoscaler alone says it, so that an upgrade or a rollback keeps
+its number. But Helm removes a number that the former manifest had, which Kubernetes takes for 1: then it is that of the nodes that run,
+of either kind, since state.persistent may change. Nodes are known only where Helm asks Kubernetes, which helm template does not. */ -}}
 {{- define "usher.replicas" -}}
 {{- if .Values.autoscaling.enabled }}
-{{- with ((lookup "apps/v1" (include "usher.kind" .) .Release.Namespace (include "usher.name" .)).spec).replicas }}{{ . }}{{ end }}
+{{- $name := include "usher.name" . }}
+{{- $running := lookup "apps/v1" (include "usher.kind" .) .Release.Namespace $name }}
+{{- if not $running }}
+{{- $running = lookup "apps/v1" (ternary "Deployment" "StatefulSet" .Values.state.persistent) .Release.Namespace $name }}
+{{- else if include "usher.isAutoscaled" (dict "running" $running "helm" .Capabilities.HelmVersion.Version) }}
+{{- $running = dict }}
+{{- end }}
+{{- with $running.spec }}{{ .replicas }}{{ end }}
 {{- else }}
 {{- .Values.replicas }}
 {{- end }}
+{{- end }}
+
+{{- /* Whether nodes keep their number if the manifest has none. Where Helm merges manifests itself, the former one must have had none: it has
+the annotation then. Server-side apply, which Helm 3 lacks, removes a number only if nobody but Helm has set it. */ -}}
+{{- define "usher.isAutoscaled" -}}
+{{- $metadata := .running.metadata }}
+{{- $isApplied := false }}
+{{- $isScaled := false }}
+{{- range $metadata.managedFields }}
+{{- $fields := .fieldsV1 | default dict }}
+{{- if eq (.subresource | default "") "scale" }}
+{{- $isScaled = or $isScaled (hasKey (dig "f:spec" dict $fields) "f:replicas") }}
+{{- else if eq .operation "Apply" }}
+{{- $isApplied = or $isApplied (hasKey (dig "f:metadata" "f:annotations" dict $fields) "f:meta.helm.sh/release-name") }}
+{{- end }}
+{{- end }}
+{{- if or (hasKey ($metadata.annotations | default dict) "usher/autoscaled") (and $isApplied $isScaled (not (hasPrefix "v3." .helm))) }}true{{ end }}
 {{- end }}
 
 {{- /* The port of config.ext_authz.listen, empty without one. */ -}}
