@@ -199,9 +199,10 @@ refuses_manifests() { # crds file
 make_secrets() ( # folder
 	local name
 	umask 077
-	for name in identity.key ticket.key cluster.key webhook.key admin.token; do
+	for name in identity.key ticket.key cluster.key admin.token; do
 		od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$1/secrets/$name" || return
 	done
+	printf 'whsec_%s' "$(openssl rand -base64 32)" >"$1/secrets/webhook.key" || return
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=tv.example.com \
 		-keyout "$1/tls/tls.key" -out "$1/tls/tls.crt" 2>/dev/null
 )

@@ -44,6 +44,9 @@ type WebhookConfig struct {
 	Timeout time.Duration `yaml:"timeout"`
 }
 
+// SecretAdvice says how to create the secret.
+func (c WebhookConfig) SecretAdvice() string { return secretAdvice }
+
 // SpoolConfig names the file in which records wait for the webhook, and open sessions are noted.
 type SpoolConfig struct {
 	// Path is the file. Every node has its own.

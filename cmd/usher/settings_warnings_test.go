@@ -61,6 +61,10 @@ func riskySettings() map[string]struct{ old, text, position, says string } {
 		"a secret of the manual": {
 			`a, secret: "7f3a9c1e5b8d2046"`, `a, secret: "changeme-changeme"`, ":3:29: tickets.keys[0].secret: ", "the secret consists of words that samples have",
 		},
+		"a webhook's secret of one character": {
+			"", "records: { webhook: { secret: aaaaaaaaaaaaaaaaaaaaaaaa } }",
+			":9:23: records.webhook.secret: ", `the secret has 1 different characters: anyone can guess it, and do what it protects; create one with echo "whsec_$(openssl rand -base64 32)"`,
+		},
 		"an admin token of the alphabet": {
 			"", "admin: { listen: '127.0.0.1:0', token: abcdefghijklmnop }", ":9:33: admin.token: ", "the secret counts through the alphabet",
 		},

@@ -39,6 +39,9 @@ type Validator interface{ Validate() error }
 // like those of a [Validator]: the value, what it costs, and what to do.
 type Warner interface{ Warnings() error }
 
+// SecretAdviser is implemented by a section, or its pointer, whose secrets have a form of their own. SecretAdvice says how to create one.
+type SecretAdviser interface{ SecretAdvice() string }
+
 // The keys on which a section's other keys and defaults depend.
 const (
 	kindKey   = "kind"
@@ -108,7 +111,7 @@ func isText(v reflect.Value, shape string) bool {
 func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
 	isKinded, isKnown := d.decodeKind(v, n, path)
 	fields, parts := fieldsOf(v)
-	keys := slices.SortedFunc(maps.Keys(fields), byPrecedence)
+	keys, advice := slices.SortedFunc(maps.Keys(fields), byPrecedence), secretAdvice(v)
 	for pair := range slices.Chunk(n.Content, 2) {
 		key, under := pair[0], join(path, pair[0].Value)
 		d.note(under, key)
@@ -128,7 +131,7 @@ func (d *decoder) decodeStruct(v reflect.Value, n *yaml.Node, path string) {
 			continue
 		}
 		d.decode(fields[key], valueOf(n, key), under)
-		d.warnOfWeakness(fields[key], under)
+		d.warnOfWeakness(fields[key], under, advice)
 	}
 	for _, part := range parts {
 		d.checks = append(d.checks, func() { d.check(part.Addr().Interface(), path) })
@@ -203,7 +206,7 @@ func (d *decoder) decodeList(v reflect.Value, n *yaml.Node, path string) {
 			d.report(item, under, "found nothing, want %s", example(value.Type()))
 		}
 		d.decode(value, item, under)
-		d.warnOfWeakness(value, under)
+		d.warnOfWeakness(value, under, usualSecretAdvice)
 		v.Set(reflect.Append(v, value))
 	}
 }
@@ -255,12 +258,23 @@ func (d *decoder) decodeText(v reflect.Value, n *yaml.Node, path string) (err er
 
 // warnOfWeakness warns of a secret that can be guessed. It does not look at a map's, which are values of header fields: short
 // ones are usual.
-func (d *decoder) warnOfWeakness(v reflect.Value, path string) {
+func (d *decoder) warnOfWeakness(v reflect.Value, path, advice string) {
 	secret, ok := reflect.TypeAssert[setting.Secret](v)
 	if why := secret.Weakness(); ok && why != "" {
 		d.warn(d.locate(path), path,
-			"the secret "+why+": anyone can guess it, and do what it protects; create one with openssl rand -hex 32")
+			"the secret "+why+": anyone can guess it, and do what it protects; "+advice)
 	}
+}
+
+// usualSecretAdvice says how to create a secret of any form.
+const usualSecretAdvice = "create one with openssl rand -hex 32"
+
+// secretAdvice says how to create the secrets of a section.
+func secretAdvice(section reflect.Value) string {
+	if adviser, ok := reflect.TypeAssert[SecretAdviser](section.Addr()); ok {
+		return adviser.SecretAdvice()
+	}
+	return usualSecretAdvice
 }
 
 // fieldsOf returns a struct's settings by their keys, those of inline structs among them, and of the structs that inline
