@@ -438,13 +438,27 @@ func TestNode_LivePage_CrowdGrows_Kicked(t *testing.T) {
 	}
 	hits(25)
 	watch(26, 30)
-	p.click(t, "dialog .danger")
+	p.run(t, `window.realFetch = fetch; window.fetch = async (url, options) => {
+		if (options?.body?.includes("dry_run")) throw new Error("cut off");
+		return window.realFetch(url, options);
+	}`)
+	p.click(t, "dialog .danger") // which counts anew, and cannot
+	p.await(t, `["nothing is done", "cut off"].every((reason) => document.querySelector("dialog [role=alert]").textContent.includes(reason))`)
+	p.picture(t, "kick-uncounted")
+	p.run(t, `window.fetch = window.realFetch`)
+	p.click(t, "dialog button[type=button]")
+	p.await(t, `!document.querySelector("dialog")`)
+
+	p.click(t, "tbody button")
 	hits(55)
-	p.await(t, `document.querySelector("dialog [role=alert]").textContent.includes("nothing is done")`)
-	p.picture(t, "kick-grown")
-	watch(56, 1)
+	watch(56, 30)
 	p.click(t, "dialog .danger")
-	p.await(t, `!document.querySelector("dialog") && document.querySelector("#notices").textContent.includes("Kicked 56 sessions")`)
+	hits(85)
+	p.await(t, `document.querySelector("dialog [role=alert]").textContent.endsWith("nothing is done.")`)
+	p.picture(t, "kick-grown")
+	watch(86, 1)
+	p.click(t, "dialog .danger")
+	p.await(t, `!document.querySelector("dialog") && document.querySelector("#notices").textContent.includes("Kicked 86 sessions")`)
 }
 
 // post calls an operation of the admin API.

@@ -26,7 +26,8 @@ function open({ title, fields, action, isDangerous, submit, prepare }) {
     } catch (failure) {
       confirm.disabled = false;
       if (failure.impact) await prepare?.({ form, confirm, error });
-      setText(error, failure.impact ? "It hits more now than was shown, and nothing is done." : failure.message);
+      // If counting anew failed, error says why.
+      setText(error, failure.impact ? `It hits more now than was shown, and nothing is done. ${error.textContent}`.trimEnd() : failure.message);
     }
   });
   const opener = document.activeElement;
