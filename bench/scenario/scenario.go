@@ -241,7 +241,10 @@ func (s *Scenario) validateValues() error {
 	var errs []error
 	for _, f := range s.Faults {
 		phases[f.Name] = true
-		if f.At.Of(s.For)+f.For.Of(s.For) > s.For {
+		switch {
+		case f.At.Of(s.For) >= s.For:
+			errs = append(errs, fmt.Errorf("fault %q: at %s is not before the end of the run (for: %s): it would never begin", f.What, f.At, s.For))
+		case f.At.Of(s.For)+f.For.Of(s.For) > s.For:
 			errs = append(errs, fmt.Errorf("fault %q: at %s for %s ends behind the run (for: %s)", f.What, f.At, f.For, s.For))
 		}
 		if f.For.Of(s.For) <= 0 && !f.endsByItself() {
