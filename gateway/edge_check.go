@@ -8,11 +8,9 @@ import (
 	"net/netip"
 	"strings"
 
-	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 	"usher/gateway/enforcement"
-	"usher/gateway/ticket"
 	"usher/gateway/urlpath"
 )
 
@@ -239,31 +237,6 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	return nil
 }
 
-// fingerprint returns the viewer's fingerprint on a target.
-func (g *Gateway) fingerprint(rc *requestContext, t *target) edge.Fingerprint {
-	return g.fingerprints.Of(t.route.name, t.channel, t.folder, rc.viewer.address, rc.request.Header.Get("User-Agent"), rc.request.isPublish)
-}
-
-// newestAllowed returns the first session that is allowed, else the first live one with a decision, or nil.
-func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) session.Handle) (backends.SessionID, session.Handle) {
-	var bestID backends.SessionID
-	var best session.Handle
-	for _, id := range ids {
-		s := find(id)
-		if s == nil {
-			continue
-		}
-		d := s.Decision()
-		if d != nil && d.Verdict == backends.Allowed {
-			return id, s
-		}
-		if best == nil && d != nil {
-			bestID, best = id, s
-		}
-	}
-	return bestID, best
-}
-
 // mayBePlaylist reports whether an origin may take a path for a playlist's: some cut off what follows a ';'.
 func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(path), ".m3u") }
 
@@ -293,60 +266,6 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		return true
 	}
 	return false
-}
-
-// matchByTicket sets the session of a valid ticket in a cookie, and reports whether there is one.
-func (g *Gateway) matchByTicket(rc *requestContext) bool {
-	if rc.target.route.endpoint.Matching() != edge.MatchByCookie {
-		return false
-	}
-	g.findTicket(rc)
-	return rc.hasTicket
-}
-
-// matchByCredentials sets the session of the credentials, and reports whether they may open it or it is open. Credentials
-// that play at another address may open it on any path: a viewer who has moved asks for a segment first.
-func (g *Gateway) matchByCredentials(rc *requestContext) bool {
-	if rc.credentials.IsEmpty() {
-		return false
-	}
-	rc.id = g.sessionOfCredentials(rc)
-	if rc.canOpenSession() || g.options.Sessions.Find(rc.id) != nil || g.playsElsewhere(rc) {
-		return true
-	}
-	rc.id = backends.SessionID{}
-	return false
-}
-
-// matchByFingerprint sets the session of the viewer's fingerprint, and reports whether there is one: of the path's folder or
-// of one above it. No fingerprint without an address is recorded.
-func (g *Gateway) matchByFingerprint(rc *requestContext) bool {
-	if rc.target.route.endpoint.Matching() != edge.MatchByAddressAgent {
-		return false
-	}
-	for above := range rc.target.above() {
-		if g.matchFingerprintOf(rc, &above, true) {
-			return true
-		}
-	}
-	return g.matchFingerprintOf(rc, &rc.target, false)
-}
-
-// matchFingerprintOf sets the session of the fingerprint on that target, and reports whether there is one.
-func (g *Gateway) matchFingerprintOf(rc *requestContext, t *target, mustAllow bool) bool {
-	var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-	id, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], g.fingerprint(rc, t)), g.options.Sessions.Find)
-	if s == nil || mustAllow && s.Decision().Verdict != backends.Allowed {
-		return false
-	}
-	rc.id, rc.credentials, rc.target = id, backends.Credentials{}, *t
-	rc.claims = ticket.Claims{ID: id, Ticket: s.Ticket()}
-	if t.route.config.OnNewAddress == ShareSession { // where the tag tells the session's addresses apart
-		opened := s.Request()
-		credentials := opened.Credentials()
-		rc.claims.Tag = g.hasher.tag(t.route.sessionPrefix(&credentials, opened.Address))
-	}
-	return true
 }
 
 // encodeRefusal encodes a refusal in the edge's dialect if the request is for an endpoint. A media route before it wins:

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"usher/backends"
 	"usher/gateway/edge"
 	"usher/gateway/ticket"
+	"usher/gateway/urlpath"
 )
 
 // NewAddressPolicy is what a ticket opens that is used from another address than the one for which it was issued.
@@ -103,37 +105,103 @@ func (rc *requestContext) isAdmitted() bool {
 		rc.session.Admit(backends.SubscriberPrefix(rc.viewer.address), rc.now)
 }
 
-// recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them. Beside a ticket they may be others
-// than those that were checked.
-func (g *Gateway) recordGroup(rc *requestContext) {
-	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
-		return
+// BackendRequest returns what a backend would be asked about a viewer without a ticket, here or at an edge. channel is the
+// edge's own name of the channel, or empty. The error says why no backend would be asked.
+func (g *Gateway) BackendRequest(req *Request, channel string) (*backends.Request, error) {
+	if !urlpath.IsClean(req.Path) {
+		return nil, errors.New(urlpath.Unclean)
 	}
-	group := g.groupOf(rc)
-	if rc.hasTicket && (rc.session == nil || rc.session.Request().Group != group) {
-		return
+	viewer := clientOf(req, g.trusted)
+	t, found := g.viewerTarget(req, viewer, channel)
+	if !found {
+		return nil, errors.New("no route serves this path and host")
 	}
-	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id, rc.now)
+	var rc requestContext
+	rc.begin(req, &viewer)
+	rc.aim(&t)
+	if e := t.route.endpoint; e != nil {
+		rc.isPlaylist = rc.isPlaylist || e.Dialect().KeepsSessions()
+	}
+	if !rc.canOpenSession() {
+		return nil, errors.New("only playlists open sessions; other requests are refused without a check")
+	}
+	rc.credentials = credentialsOf(&t, req, req.Query, g.options.Config.Tickets.Parameter)
+	if name := t.route.missing(&rc.credentials); name != "" {
+		return nil, fmt.Errorf("the credential %s is missing, so the viewer is refused without a check", name)
+	}
+	g.useCredentials(&rc)
+	return g.newBackendRequest(&rc), nil
 }
 
-// playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
-// above it. Then it sets the session that they open here.
-func (g *Gateway) playsElsewhere(rc *requestContext) bool {
-	if rc.target.route.config.OnNewAddress == RefuseNewAddress {
-		return false
-	}
-	plays := func(t *target) bool {
-		var ids [edge.MaxSessionsPerFingerprint]backends.SessionID
-		group := g.fingerprints.OfGroup(g.hasher.groupID(t, &rc.credentials, rc.request))
-		_, s := newestAllowed(g.fingerprints.AppendSessions(ids[:0], group), g.options.Sessions.Find)
-		return s != nil && s.Decision().Verdict == backends.Allowed
-	}
-	for above := range rc.target.above() {
-		if plays(&above) {
-			rc.target = above
-			g.useCredentials(rc)
-			return true
+// viewerTarget returns the target of a viewer's request, here or at an edge.
+func (g *Gateway) viewerTarget(req *Request, viewer client, channel string) (target, bool) {
+	q := edge.CheckRequest{Host: viewer.host, Path: req.Path, Channel: channel}
+	for _, r := range g.routes {
+		if r.endpoint != nil {
+			if t, found := r.edgeTarget(&q); found {
+				return t, true
+			}
+			continue
+		}
+		if t := (target{path: req.Path}); r.servesHost(viewer.host) && t.matchFrom(r, 0) {
+			return t, true
 		}
 	}
-	return plays(&rc.target)
+	return target{}, false
+}
+
+// newBackendRequest returns what a backend is asked about the viewer.
+func (g *Gateway) newBackendRequest(rc *requestContext) *backends.Request {
+	t := &rc.target
+	return &backends.Request{
+		Session: rc.id,
+		Route:   t.route.name, Channel: t.channel, Backend: rc.backend(),
+		Query: rc.credentials.Query, Headers: rc.credentials.Headers,
+		Group:  g.groupOf(rc),
+		Device: rc.device(),
+		Path:   t.path, Scheme: rc.viewer.scheme, Host: rc.viewer.host, Address: rc.viewer.address,
+		UserAgent: rc.request.Header.Get("User-Agent"), Referer: rc.request.Header.Get("Referer"),
+		Edge: rc.edgeReport(),
+	}
+}
+
+// edgeReport returns what the edge reported that asks about the viewer, or nil.
+func (rc *requestContext) edgeReport() *backends.EdgeReport {
+	if rc.request.edgeCheck == nil {
+		return nil
+	}
+	c := rc.target.route.config.Edge
+	return rc.request.edgeCheck.Report(c.Dialect, c.SessionID)
+}
+
+// backend returns the name of the backend that decides on the viewer.
+func (rc *requestContext) backend() string {
+	c := &rc.target.route.config
+	if rc.request.isPublish {
+		return c.Edge.PublishBackend
+	}
+	return c.Backend
+}
+
+// device returns the viewer's device fields, each behind its length, so that no two devices give the same text. It is
+// empty if the viewer shows none of them.
+func (rc *requestContext) device() string {
+	fields := rc.target.route.devices
+	if len(fields) == 0 {
+		return ""
+	}
+	var parts []byte
+	hasAny := false
+	for _, field := range fields {
+		value := backends.UnescapeQuery(parameter(rc.request.Query, field.parameter))
+		if value == "" {
+			value = rc.request.Header.Get(field.header)
+		}
+		hasAny = hasAny || value != ""
+		parts = backends.AppendField(parts, value)
+	}
+	if !hasAny {
+		return ""
+	}
+	return string(parts)
 }
