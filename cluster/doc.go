@@ -34,6 +34,10 @@
 //	usher:addresses:{session} hash    2 × idle_timeout          store_streams            the same of the addresses that use the
 //	                                                                                     session's ticket; exact again after the
 //	                                                                                     next heartbeat
+//	usher:match:{match}       hash    30 minutes             store_match              tickets of viewers at edges who show none,
+//	                                                                                     encrypted; stored again within ten
+//	                                                                                     minutes, and a node that starts
+//	                                                                                     before refuses those viewers
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above

@@ -17,6 +17,7 @@ import (
 	"usher/backends/setting"
 	"usher/cluster/events"
 	"usher/cluster/known"
+	"usher/cluster/matches"
 	"usher/cluster/redisclient"
 	"usher/cluster/reports"
 )
@@ -85,7 +86,8 @@ type Node struct {
 	redis    *Redis         // nil: a single node
 	broker   *events.Broker // nil: a single node
 	reports  *reports.Store
-	known    *known.Sharing // nil: a single node
+	known    *known.Sharing   // nil: a single node
+	matches  *matches.Sharing // nil: a single node
 
 	file       *events.BanFile // nil: bans are not kept over a restart
 	background sync.WaitGroup  // writes the file
@@ -191,6 +193,7 @@ func (n *Node) join(local *Memory) error {
 		OnLimitExceeded: n.limitExceeded, OnForced: n.onForced, Answer: n.answer,
 	})
 	n.known = known.New(r.client, n.onKnown, n.o.Logger)
+	n.matches = matches.New(r.client, r.cipher, n.o.Logger)
 	r.client.OnRecovered(n.broker.Resync)
 	r.client.OnRecovered(n.redisRecovered)
 	return nil
@@ -231,6 +234,7 @@ func (n *Node) Run(ctx context.Context) {
 	}
 	var running sync.WaitGroup
 	running.Go(func() { n.known.Run(ctx) })
+	running.Go(func() { n.matches.Run(ctx) })
 	n.broker.Run(ctx)
 	running.Wait()
 }
@@ -269,13 +273,6 @@ func (n *Node) UserHash(user string) string { return n.cipher.UserHash(user) }
 
 // ViewerKey returns the number by which the other nodes know what a viewer shows.
 func (n *Node) ViewerKey(shown []byte) uint64 { return n.cipher.Number("viewer", shown) }
-
-// ShareKnown tells the other nodes that a viewer was allowed. It does not block.
-func (n *Node) ShareKnown(key uint64) {
-	if n.known != nil {
-		n.known.Add(key)
-	}
-}
 
 // Nodes lists the nodes that are alive, and those that fell silent within a minute. The error is ErrStoreUnavailable or ctx's: then
 // the nodes are as this one saw them last.

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"time"
+
+	"usher/cluster/matches"
 )
 
 // SaveReport stores this node's part of a report on the subject, in place of the one that had the id, for as long as the
@@ -17,11 +19,22 @@ func (n *Node) Reports(ctx context.Context, subject string, retention time.Durat
 	return n.reports.List(ctx, subject, retention)
 }
 
+// ShareKnown tells the other nodes that a viewer was allowed. It does not block.
+func (n *Node) ShareKnown(key uint64) {
+	if n.known != nil {
+		n.known.Add(key)
+	}
+}
+
+// Matches returns the tickets of viewers at edges who show none; nil: no other node shares them.
+func (n *Node) Matches() *matches.Sharing { return n.matches }
+
 // BoundsReached returns how often each bound of what the node keeps for Redis and the other nodes was reached, by its name.
 func (n *Node) BoundsReached() map[string]uint64 {
 	reached := map[string]uint64{"ban_tombstones": n.bans.TombstonesDropped()}
 	if n.redis != nil {
 		reached["deferred_writes"], reached["known_viewers_unshared"] = n.redis.deferred.allDropped.Load(), n.known.Dropped()
+		reached["edge_matches_unshared"] = n.matches.Dropped()
 		reached["queued_revocations"] = n.broker.RevocationsDropped()
 	}
 	return reached

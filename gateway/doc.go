@@ -55,6 +55,11 @@
 // up on a 503 that they cannot read. A denial with a challenge is 401 where credentials would open a session, and 403
 // elsewhere. The answer to a challenge is another session, so that it never waits until the denial is forgotten.
 //
+// Decided: behind an edge that asks about each request a viewer who shows nothing is taken as if they showed the ticket that a node has
+// stored by their address, player, channel and folder, or by their credentials (edge_match.go). The playlist is answered once the ticket
+// is stored, because its segments may be asked of another node a moment later. A look-up that fails refuses nobody for good: 503, unless
+// the request opens a session by itself.
+//
 // Decided: a reload makes another gateway, which takes over what the present one has learned (fingerprints of edges, playback ids,
 // variants, what was counted and warned of). Requests in flight end in theirs. Refused: one gateway whose settings are replaced,
 // because a request could see a route of the old ones and a key of the new ones. No rewriting of a playlist outlives a reload, also if

@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -210,10 +211,12 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 		return nil
 	}
 	before := resp.numFields
-	if g.identifyAtEdge(rc, resp) {
-		if err := g.authorize(ctx, rc, resp); err != nil {
-			return err
-		}
+	isIdentified, err := g.identifyAtEdge(ctx, rc, resp)
+	if err == nil && isIdentified {
+		err = g.authorize(ctx, rc, resp)
+	}
+	if err != nil {
+		return err
 	}
 	g.countRefusal(rc, resp)
 	if g.waiveRefusal(rc, resp, before); resp.Status != 0 {
@@ -223,26 +226,36 @@ func (g *Gateway) admitAtEdge(ctx context.Context, rc *requestContext, resp *Res
 	if rc.isRefused {
 		return nil
 	}
-	g.recordGroup(rc)
-	switch r.endpoint.Matching() {
+	g.rememberAtEdge(ctx, rc, resp)
+	return nil
+}
+
+// rememberAtEdge has the next request of an admitted viewer find their session.
+func (g *Gateway) rememberAtEdge(ctx context.Context, rc *requestContext, resp *Response) {
+	var news [][16]byte
+	if key, isNews := g.recordGroup(rc); isNews {
+		news = append(news, key)
+	}
+	switch rc.target.route.endpoint.Matching() {
 	case edge.MatchByAddressAgent:
-		if rc.viewer.address.IsValid() {
-			g.fingerprints.Record(g.fingerprint(rc, &rc.target), rc.id, rc.now)
+		if key, isNews := g.recordMatch(rc); isNews {
+			news = append(news, key)
 		}
 	case edge.MatchByCookie:
 		if !rc.hasTicket {
 			g.setCookies(rc, resp)
 		}
 	}
-	return nil
+	g.share(ctx, rc, news)
 }
 
 // mayBePlaylist reports whether an origin may take a path for a playlist's: some cut off what follows a ';'.
 func mayBePlaylist(path string) bool { return strings.Contains(strings.ToLower(path), ".m3u") }
 
 // identifyAtEdge finds the session id of a viewer at an edge by ticket, by credentials, or by fingerprint, and reports
-// whether it found one. Only playlists open sessions, except at edges that keep sessions themselves.
-func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
+// whether it found one. Only playlists open sessions, except at edges that keep sessions themselves. It returns an error only if the edge
+// disconnected.
+func (g *Gateway) identifyAtEdge(ctx context.Context, rc *requestContext, resp *Response) (bool, error) {
 	rc.credentials = credentialsOf(&rc.target, rc.request, rc.request.Query, g.options.Config.Tickets.Parameter)
 	missing := rc.target.route.missing(&rc.credentials)
 	switch {
@@ -250,22 +263,43 @@ func (g *Gateway) identifyAtEdge(rc *requestContext, resp *Response) bool {
 		if !rc.canOpenSession() || missing != "" {
 			rc.credentials = backends.Credentials{}
 		}
-		return g.bindTicket(rc, resp)
+		return g.bindTicket(rc, resp), nil
 	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
-		return true
-	case !rc.canOpenSession():
-		why := "no session matches this request; open the playlist first"
-		if rc.badTicket != "" {
-			why = refusalOfTicket(rc.badTicket) + "; open the playlist again"
-		}
-		resp.refuse(http.StatusForbidden, why)
-	case missing != "":
-		resp.refuse(http.StatusForbidden, rc.whyMissing(missing))
-	default:
-		rc.id = g.sessionOfCredentials(rc)
-		return true
+		return true, nil
 	}
-	return false
+	return g.identifyUnknown(ctx, rc, missing, resp)
+}
+
+// identifyUnknown is identifyAtEdge for a viewer whom this node does not know. missing is the credential that they did not show.
+func (g *Gateway) identifyUnknown(ctx context.Context, rc *requestContext, missing string, resp *Response) (bool, error) {
+	mayOpen := rc.canOpenSession() && missing == ""
+	if !mayOpen || rc.credentials.IsEmpty() {
+		isFound, err := g.recall(ctx, rc, missing == "")
+		if isFound || errors.Is(err, context.Canceled) {
+			return isFound, err
+		}
+		if err != nil && !mayOpen {
+			return false, g.rejectUnopened(err, resp)
+		}
+	}
+	if !mayOpen {
+		resp.refuse(http.StatusForbidden, rc.whyUnidentified(missing))
+		return false, nil
+	}
+	rc.id = g.sessionOfCredentials(rc)
+	return true, nil
+}
+
+// whyUnidentified tells a viewer at an edge why nothing shows which session is theirs.
+func (rc *requestContext) whyUnidentified(missing string) string {
+	switch {
+	case rc.canOpenSession():
+		return rc.whyMissing(missing)
+	case rc.badTicket != "":
+		return refusalOfTicket(rc.badTicket) + "; open the playlist again"
+	default:
+		return "no session matches this request; open the playlist first"
+	}
 }
 
 // encodeRefusal encodes a refusal in the edge's dialect if the request is for an endpoint. A media route before it wins:

@@ -1,11 +1,24 @@
 package gateway
 
 import (
+	"context"
+	"errors"
+	"slices"
+
 	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 	"usher/gateway/ticket"
 )
+
+// Matches keep, for all nodes, the tickets of viewers at edges who show none. Keys are keyed hashes of what a viewer's requests have in
+// common. They are safe for concurrent use.
+type Matches interface {
+	// Add keeps the ticket of a session under each of the keys, for a while. If it cannot it does so later.
+	Add(ctx context.Context, keys [][16]byte, session backends.SessionID, ticket string)
+	// Find returns the tickets under each of the keys, the one added last first. The error says that nobody can tell.
+	Find(ctx context.Context, keys [][16]byte) ([][]string, error)
+}
 
 // matchByTicket sets the session of a valid ticket in a cookie, and reports whether there is one.
 func (g *Gateway) matchByTicket(rc *requestContext) bool {
@@ -86,17 +99,42 @@ func newestAllowed(ids []backends.SessionID, find func(backends.SessionID) sessi
 	return bestID, best
 }
 
+// recordMatch remembers which session the viewer's address and player play. isNews: other nodes should be told, by the key.
+func (g *Gateway) recordMatch(rc *requestContext) (key [16]byte, isNews bool) {
+	if !rc.viewer.address.IsValid() || !g.record(rc, g.fingerprint(rc, &rc.target)) {
+		return key, false
+	}
+	return g.hasher.matchKey(&rc.target, rc.viewer.address, rc.request), true
+}
+
 // recordGroup remembers which session plays with the viewer's credentials, if a playlist shows them. Beside a ticket they may be others
-// than those that were checked.
-func (g *Gateway) recordGroup(rc *requestContext) {
+// than those that were checked. isNews: other nodes should be told, by the key.
+func (g *Gateway) recordGroup(rc *requestContext) (key [16]byte, isNews bool) {
 	if rc.credentials.IsEmpty() || !rc.isPlaylist || rc.target.route.endpoint.Dialect().KeepsSessions() {
-		return
+		return key, false
 	}
 	group := g.groupOf(rc)
-	if rc.hasTicket && (rc.session == nil || rc.session.Request().Group != group) {
+	if rc.hasTicket && (rc.session == nil || rc.session.Request().Group != group) || !g.record(rc, g.fingerprints.OfGroup(group)) {
+		return key, false
+	}
+	return g.hasher.groupKey(group), true
+}
+
+// record remembers a fingerprint of the viewer's session, and reports whether there are other nodes that should be told.
+func (g *Gateway) record(rc *requestContext, f edge.Fingerprint) bool {
+	return g.fingerprints.Record(f, rc.id, rc.session.Ticket().Opened, rc.now) && g.options.Matches != nil
+}
+
+// share tells the other nodes of the viewer's ticket before the viewer is answered, who may ask another one next.
+func (g *Gateway) share(ctx context.Context, rc *requestContext, keys [][16]byte) {
+	if len(keys) == 0 {
 		return
 	}
-	g.fingerprints.Record(g.fingerprints.OfGroup(group), rc.id, rc.now)
+	opened := rc.session.Request()
+	credentials := opened.Credentials()
+	g.options.Matches.Add(ctx, keys, rc.id, g.signer.Sign(ticket.Claims{
+		ID: rc.id, Ticket: rc.session.Ticket(), Tag: g.hasher.tag(rc.target.route.sessionPrefix(&credentials, opened.Address)),
+	}, rc.target.scope()))
 }
 
 // playsElsewhere reports whether the node has seen the same credentials play at another address, in the path's folder or one
@@ -119,4 +157,88 @@ func (g *Gateway) playsElsewhere(rc *requestContext) bool {
 		}
 	}
 	return plays(&rc.target)
+}
+
+// errUnknowable is what viewers are told whose ticket cannot be looked up.
+var errUnknowable = errors.New("it cannot be found out now whose request this is; try again")
+
+// sharedMatch is where nodes share the ticket of a viewer who shows none.
+type sharedMatch struct {
+	target  target
+	isGroup bool // of the credentials, else of the address and player
+}
+
+// recall finds a viewer whom another node knows, or this one did before it was started again, and reports whether it did. An error says
+// that nobody can tell.
+func (g *Gateway) recall(ctx context.Context, rc *requestContext, isComplete bool) (isFound bool, err error) {
+	if g.options.Matches == nil || rc.target.route.endpoint.Dialect().KeepsSessions() {
+		return false, nil
+	}
+	matches, keys := g.sharedMatches(rc, isComplete)
+	if len(keys) == 0 {
+		return false, nil
+	}
+	address := uint64(g.fingerprints.OfAddress(rc.viewer.address))
+	if err := g.lookUps.Begin(address, rc.now); err != nil {
+		return false, err
+	}
+	tickets, err := g.options.Matches.Find(ctx, keys)
+	if err != nil && ctx.Err() == nil {
+		err = errUnknowable
+	}
+	if err != nil || slices.ContainsFunc(tickets, func(t []string) bool { return len(t) > 0 }) {
+		g.lookUps.Found(address, rc.now)
+	}
+	for i := range tickets {
+		switch {
+		case len(tickets[i]) == 0:
+		case matches[i].isGroup:
+			rc.target = matches[i].target
+			g.useCredentials(rc)
+			return true, nil
+		default:
+			err = errors.Join(err, g.openShared(ctx, rc, &matches[i].target, tickets[i]))
+		}
+	}
+	return g.matchByFingerprint(rc), err
+}
+
+// sharedMatches returns where nodes may share a viewer's ticket, and by which keys: as this node looks for them itself.
+func (g *Gateway) sharedMatches(rc *requestContext, isComplete bool) (matches []sharedMatch, keys [][16]byte) {
+	r := rc.target.route
+	add := func(t target) {
+		if isComplete && !rc.credentials.IsEmpty() && r.config.OnNewAddress != RefuseNewAddress {
+			matches = append(matches, sharedMatch{t, true})
+			keys = append(keys, g.hasher.groupKey(g.hasher.groupID(&t, &rc.credentials, rc.request)))
+		}
+		if r.endpoint.Matching() == edge.MatchByAddressAgent && rc.viewer.address.IsValid() {
+			matches = append(matches, sharedMatch{t, false})
+			keys = append(keys, g.hasher.matchKey(&t, rc.viewer.address, rc.request))
+		}
+	}
+	for above := range rc.target.above() {
+		add(above)
+	}
+	add(rc.target)
+	return matches, keys
+}
+
+// openShared opens the sessions of tickets that other nodes have shared of a viewer on a target, and remembers them, the first as the one
+// that was used last.
+func (g *Gateway) openShared(ctx context.Context, rc *requestContext, t *target, tickets []string) error {
+	for _, text := range slices.Backward(tickets) {
+		claims, isValid := g.signer.Verify(text, t.scope())
+		if !isValid {
+			continue
+		}
+		shared := new(requestContext)
+		*shared = *rc
+		shared.target, shared.id, shared.claims, shared.credentials = *t, claims.ID, claims, backends.Credentials{}
+		s, err := g.options.Sessions.Open(ctx, g.openRequest(shared, false))
+		if err != nil {
+			return err
+		}
+		g.fingerprints.Record(g.fingerprint(rc, t), claims.ID, s.Ticket().Opened, rc.now)
+	}
+	return nil
 }

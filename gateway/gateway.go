@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"reflect"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -47,6 +46,8 @@ type Options struct {
 	IdleTimeout time.Duration
 	// RetryAfter is sent to viewers whose access could not be checked.
 	RetryAfter time.Duration
+	// Matches are what nodes share of the viewers of edges; nil: this node alone knows them.
+	Matches Matches
 	// OnRefusal is told of each response that refuses a viewer, also where the route does not enforce it; nil: nobody is. It
 	// must not block.
 	OnRefusal func(route, reason string)
@@ -70,6 +71,7 @@ type Gateway struct {
 	originNames  []string // sorted
 	endpoints    edge.Endpoints
 	fingerprints *edge.Fingerprints
+	lookUps      *edge.LookUps
 	variants     *variants.Detector
 	edgeChecks   sync.Pool // of *edgeCheck
 	isForwarder  func(netip.Addr) bool
@@ -107,10 +109,12 @@ func New(o Options) (*Gateway, error) {
 func (g *Gateway) remember(previous *Gateway) {
 	o := &g.options
 	if previous != nil {
-		g.hasher, g.fingerprints, g.serving, g.generation = previous.hasher, previous.fingerprints, previous.serving, previous.generation+1
+		g.hasher, g.fingerprints, g.lookUps = previous.hasher, previous.fingerprints, previous.lookUps
+		g.serving, g.generation = previous.serving, previous.generation+1
 		g.unenforced = previous.unenforced.For(o.Config.unenforcedRoutes())
 	} else {
-		g.hasher, g.fingerprints, g.serving = newSessionHasher(o.Config.Identity.Secret), edge.NewFingerprints(), new(atomic.Int64)
+		g.hasher, g.fingerprints, g.lookUps = newSessionHasher(o.Config.Identity.Secret), edge.NewFingerprints(), new(edge.LookUps)
+		g.serving = new(atomic.Int64)
 		g.unenforced = enforcement.New(o.Config.unenforcedRoutes(), o.Logger)
 	}
 	if previous != nil && previous.options.MaxVariants == o.MaxVariants {
@@ -118,18 +122,6 @@ func (g *Gateway) remember(previous *Gateway) {
 		return
 	}
 	g.variants = variants.New(o.MaxVariants, o.IdleTimeout, func(id backends.SessionID) session.Handle { return o.Sessions.Find(id) }, o.Logger)
-}
-
-// newRoute makes a route, or returns the present one if its settings and its origin are the same. g may be nil.
-func (g *Gateway) newRoute(c RouteConfig, from *origin.Origin) (*route, error) {
-	if g != nil {
-		for _, r := range g.routes {
-			if r.origin == from && reflect.DeepEqual(r.source, c) {
-				return r, nil
-			}
-		}
-	}
-	return newRoute(c, from)
 }
 
 // Close stops the background goroutines. The gateway must not be used afterwards.

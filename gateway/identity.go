@@ -26,6 +26,8 @@ const (
 	identityDomain = "usher session 2"
 	idKeyDomain    = "usher session id key 1"
 	tagKeyDomain   = "usher address tag key 1"
+	matchDomain    = "usher edge match 1"
+	groupDomain    = "usher edge group 1"
 )
 
 // sessionHasher derives the ids of sessions. It is safe for concurrent use.
@@ -96,6 +98,29 @@ func (i *sessionHasher) group(m *identityMAC, t *target, c *backends.Credentials
 	}
 	m.In = i.appendIdentityFields(m.In, t, c, req)
 	return backends.SessionID(m.Sum(m.In)[:16])
+}
+
+// matchKey names, on every node, the viewers of a target with one address and player.
+func (i *sessionHasher) matchKey(t *target, address netip.Addr, req *Request) [16]byte {
+	m := i.macs.Get()
+	defer i.macs.Put(m)
+	raw := address.As16()
+	m.In = append(append(m.In[:0], matchDomain...), raw[:]...)
+	for _, field := range [...]string{t.route.name, t.channel, t.folder, req.Header.Get("User-Agent")} {
+		m.In = backends.AppendField(m.In, field)
+	}
+	if req.isPublish {
+		m.In = append(m.In, 'p')
+	}
+	return [16]byte(m.Sum(m.In)[:16])
+}
+
+// groupKey names, on every node, the viewers of a group.
+func (i *sessionHasher) groupKey(group backends.SessionID) [16]byte {
+	m := i.macs.Get()
+	defer i.macs.Put(m)
+	m.In = append(append(m.In[:0], groupDomain...), group[:]...)
+	return [16]byte(m.Sum(m.In)[:16])
 }
 
 // tag returns the tag of the tickets that are issued at a prefix.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -178,6 +179,18 @@ func (t *target) matchFrom(r *route, index int) bool {
 // scope returns what a ticket for the target is valid for.
 func (t *target) scope() ticket.Scope {
 	return ticket.Scope{Route: t.route.name, Channel: t.channel, Folder: t.folder, Depth: t.depth}
+}
+
+// newRoute makes a route, or returns the present one if its settings and its origin are the same. g may be nil.
+func (g *Gateway) newRoute(c RouteConfig, from *origin.Origin) (*route, error) {
+	if g != nil {
+		for _, r := range g.routes {
+			if r.origin == from && reflect.DeepEqual(r.source, c) {
+				return r, nil
+			}
+		}
+	}
+	return newRoute(c, from)
 }
 
 // addEndpoint completes a route for an edge. Errors begin with the key within the route.

@@ -17,6 +17,7 @@ func TestKeyspace_Golden(t *testing.T) {
 		"usher:session:{AQAAAAAAAAAAAAAAAAAAAg}": k.Session(backends.SessionID{0: 1, 15: 2}),
 		"usher:last-seen:{63}":                   k.LastSeen(63),
 		"usher:user:{hash}":                      k.User("hash"),
+		"usher:match:{hash}":                     k.Match("hash"),
 		"usher:{all}:bans":                       k.Shared("bans"),
 		"usher:decisions":                        k.DecisionChannel(),
 		"usher:limits":                           k.LimitChannel(),

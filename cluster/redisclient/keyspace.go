@@ -40,6 +40,9 @@ func (k Keyspace) User(hash string) string { return k.Prefix + ":user:{" + hash 
 // Addresses returns the key of a hash: the addresses that use a ticket, named by its session.
 func (k Keyspace) Addresses(session string) string { return k.Prefix + ":addresses:{" + session + "}" }
 
+// Match returns the key of a hash: the tickets of viewers at edges, named by a keyed hash of what their requests have in common.
+func (k Keyspace) Match(hash string) string { return k.Prefix + ":match:{" + hash + "}" }
+
 // Shared returns the name of a key that all nodes share. These few keys lie in one hash slot.
 func (k Keyspace) Shared(name string) string { return k.Prefix + ":{all}:" + name }
 

@@ -281,6 +281,9 @@ func (n *node) makeGateway(g, previous *generation) (err error) {
 		MaxVariants: s.Sessions.MaxVariants, IdleTimeout: s.Sessions.IdleTimeout,
 		RetryAfter: s.Sessions.RetryAfter, OnRefusal: n.recorder.Refused, OnOverload: n.recorder.Overloaded, Logger: n.logger,
 	}
+	if matches := n.cluster.Matches(); matches != nil {
+		o.Matches = matches
+	}
 	if previous != nil {
 		o.Previous = previous.gateway
 	}

@@ -75,7 +75,7 @@ func siblings() map[string][]string {
 		"gateway/admin/overview": {backends},
 		"gateway/admin/page":     {setting, backends, "gateway/admin/access", "gateway/admin/audit"},
 		// The root joins its folders. They import only the Redis client, which imports none of them.
-		"cluster":             {backends, setting, session, "cluster/events", "cluster/known", "cluster/limits", "cluster/reports", redisclient},
+		"cluster":             {backends, setting, session, "cluster/events", "cluster/known", "cluster/limits", "cluster/matches", "cluster/reports", redisclient},
 		"cluster/...":         {backends, setting, session, redisclient},
 		"cluster/redisclient": {backends, setting, mac},
 		"cluster/redistest":   {"backends/backendtest/testproc"},

@@ -140,7 +140,8 @@ func (n *node) forgetMetrics() {
 func nodeBounds() []string {
 	isOfBackend := func(setting string) bool { return strings.HasPrefix(setting, "backends.") }
 	return append(slices.DeleteFunc(bounds.Overloads(), isOfBackend), "new addresses of a ticket per minute",
-		"HTTP/2 stream resets of a connection", "connections of admin.listen", "connections of ext_authz.listen", "streams of ext_authz.listen")
+		"HTTP/2 stream resets of a connection", "connections of admin.listen", "connections of ext_authz.listen", "streams of ext_authz.listen",
+		"unknown viewers at edges", "unknown viewers of an address at edges")
 }
 
 // backends returns all backends as the API shows them.

@@ -28,6 +28,8 @@ const (
 	recentTurn = time.Minute
 	// numRecent is how many of them are noted, a power of two: as many as two cores answer in a second.
 	numRecent = 1 << 16
+	// tellInterval is after what time other nodes are told again that a session is used with a fingerprint.
+	tellInterval = 10 * time.Minute
 )
 
 // Fingerprint is a hash of a viewer's address, player, channel and folder, for requests that show nothing else. Its values are
@@ -47,8 +49,15 @@ type Fingerprints struct {
 // sessionList are the sessions of one fingerprint, the newest first.
 type sessionList struct {
 	mu     sync.Mutex
-	ids    []backends.SessionID
+	used   []usedSession
 	isGone bool // the memory has given it up
+}
+
+// usedSession is a session that was used with a fingerprint. Times are Unix seconds.
+type usedSession struct {
+	id backends.SessionID
+	// opened is when its ticket was, and told when the other nodes were told of that ticket.
+	opened, told int64
 }
 
 // NewFingerprints makes an empty memory.
@@ -98,23 +107,35 @@ func (f *Fingerprints) OfGroup(group backends.SessionID) Fingerprint {
 	return Fingerprint(maphash.Bytes(f.seed, group[:]))
 }
 
-// Record remembers that a session was used with a fingerprint. It skips what is noted as recorded a moment ago.
-func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, now time.Time) {
-	recent, mark := &f.recent[key%numRecent], markOf(key, id, now)
+// OfAddress returns a hash of an address, by which look-ups are counted.
+func (f *Fingerprints) OfAddress(address netip.Addr) Fingerprint {
+	raw := backends.SubscriberPrefix(address).Addr().As16()
+	return Fingerprint(maphash.Bytes(f.seed, raw[:]))
+}
+
+// Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. It skips what is noted
+// as recorded a moment ago. isNews: the other nodes should be told, of a new ticket or once more.
+func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, now time.Time) (isNews bool) {
+	recent, mark := &f.recent[key%numRecent], markOf(key, id, opened, now)
 	if recent.Load() == mark {
-		return
+		return false
 	}
 	set := f.listOf(key)
 	defer set.mu.Unlock()
 	recent.Store(mark) // under the lock, so that it is of the newest
-	if len(set.ids) > 0 && set.ids[0] == id {
-		return
+	i := slices.IndexFunc(set.used, func(known usedSession) bool { return known.id == id })
+	if i < 0 {
+		i = len(set.used)
+		set.used = append(set.used, usedSession{id: id})
 	}
-	set.ids = slices.DeleteFunc(set.ids, func(known backends.SessionID) bool { return known == id })
-	set.ids = slices.Insert(set.ids, 0, id)
-	if len(set.ids) > MaxSessionsPerFingerprint {
-		set.ids = set.ids[:MaxSessionsPerFingerprint]
+	newest := set.used[i]
+	copy(set.used[1:], set.used[:i])
+	if isNews = newest.opened != opened.Unix() || now.Unix()-newest.told >= int64(tellInterval/time.Second); isNews {
+		newest.opened, newest.told = opened.Unix(), now.Unix()
 	}
+	set.used[0] = newest
+	set.used = set.used[:min(len(set.used), MaxSessionsPerFingerprint)]
+	return isNews
 }
 
 // listOf returns the sessions of a fingerprint, locked.
@@ -132,9 +153,10 @@ func (f *Fingerprints) listOf(key Fingerprint) *sessionList {
 }
 
 // markOf returns a number that tells what was recorded in this turn apart. All its parts but the turn are hashes already.
-func markOf(key Fingerprint, id backends.SessionID, now time.Time) uint64 {
+func markOf(key Fingerprint, id backends.SessionID, opened, now time.Time) uint64 {
+	const spread = 0x9e3779b97f4a7c15 // so that times of one day differ in more than their last bits
 	turn := uint64(now.Unix()) / uint64(recentTurn/time.Second)
-	return bits.RotateLeft64(uint64(key), 32) ^ binary.LittleEndian.Uint64(id[:]) + turn<<1 | 1
+	return bits.RotateLeft64(uint64(key), 32) ^ binary.LittleEndian.Uint64(id[:]) + uint64(opened.Unix())*spread + turn<<1 | 1
 }
 
 // AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be
@@ -146,5 +168,8 @@ func (f *Fingerprints) AppendSessions(dst []backends.SessionID, key Fingerprint)
 	}
 	set.mu.Lock()
 	defer set.mu.Unlock()
-	return append(dst, set.ids...)
+	for i := range set.used {
+		dst = append(dst, set.used[i].id)
+	}
+	return dst
 }

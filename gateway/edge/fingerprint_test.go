@@ -61,10 +61,10 @@ func TestFingerprints_Record(t *testing.T) {
 	} {
 		f := NewFingerprints()
 		key, other := f.OfGroup(backends.SessionID{1}), f.OfGroup(backends.SessionID{2})
-		f.Record(other, backends.SessionID{99}, time.Time{})
+		f.Record(other, backends.SessionID{99}, time.Time{}, time.Time{})
 		for _, id := range tc.used {
-			f.Record(key, backends.SessionID{id}, time.Time{})
-			f.Record(key+numRecent, backends.SessionID{id}, time.Time{}) // it is noted in the same place
+			f.Record(key, backends.SessionID{id}, time.Time{}, time.Time{})
+			f.Record(key+numRecent, backends.SessionID{id}, time.Time{}, time.Time{}) // it is noted in the same place
 		}
 		var want []backends.SessionID
 		for _, id := range tc.want {
@@ -86,10 +86,40 @@ func TestFingerprints_Record_Lost(t *testing.T) {
 	t.Cleanup(f.Close)
 	const key = 7
 	id, now := backends.SessionID{1}, time.Unix(1_700_000_000, 0)
-	f.Record(key, id, now)
+	f.Record(key, id, now, now)
 	f.entries.Invalidate(key)
-	f.Record(key, id, now)
+	f.Record(key, id, now, now)
 	if got := f.AppendSessions(nil, key); len(got) != 1 {
 		t.Errorf("%d sessions, want the one that was lost", len(got))
+	}
+}
+
+// TestFingerprints_Record_IsNews has the other nodes told of new tickets, and of each again after a while.
+func TestFingerprints_Record_IsNews(t *testing.T) {
+	t.Parallel()
+	f := NewFingerprints()
+	t.Cleanup(f.Close)
+	one, two := backends.SessionID{1}, backends.SessionID{2}
+	opened := time.Unix(1_700_000_000, 0)
+	for _, step := range []struct {
+		what       string
+		id         backends.SessionID
+		opened, at time.Duration
+		isNews     bool
+	}{
+		{"a session", one, 0, 0, true},
+		{"again", one, 0, 0, false},
+		{"in the next minute", one, 0, recentTurn, false},
+		{"opened anew", one, time.Second, recentTurn, true},
+		{"another session", two, 0, recentTurn, true},
+		{"the first one again", one, time.Second, recentTurn, false},
+		{"the other one, just in time", two, 0, recentTurn + tellInterval - time.Second, false},
+		{"the other one, a while after", two, 0, 2*recentTurn + tellInterval, true},
+		{"the first one, then", one, time.Second, 2*recentTurn + tellInterval, true},
+		{"and again", one, time.Second, 2*recentTurn + tellInterval, false},
+	} {
+		if got := f.Record(7, step.id, opened.Add(step.opened), opened.Add(step.at)); got != step.isNews {
+			t.Errorf("%s: got %t, want %t", step.what, got, step.isNews)
+		}
 	}
 }

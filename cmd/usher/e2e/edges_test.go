@@ -44,7 +44,12 @@ func sample(t *testing.T, name string, values ...string) string {
 // startEdgeNode runs a node with the usher.yaml of that edge's sample. change is further YAML of the route's edge section.
 func startEdgeNode(t *testing.T, name, change string) *edge {
 	t.Helper()
-	m := startMiddleware(t)
+	return startEdgeNodeOf(t, name, change, startMiddleware(t), "")
+}
+
+// startEdgeNodeOf is startEdgeNode for one of several nodes, which ask one middleware. more is further top-level YAML.
+func startEdgeNodeOf(t *testing.T, name, change string, m *backendtest.Server, more string) *edge {
+	t.Helper()
 	listen, admin, folder := freePort(t), freePort(t), t.TempDir()
 	for _, secret := range []string{"identity.key", "ticket.key"} {
 		if err := os.WriteFile(filepath.Join(folder, secret), []byte("a secret of the test's own\n"), 0o600); err != nil {
@@ -53,7 +58,7 @@ func startEdgeNode(t *testing.T, name, change string) *edge {
 	}
 	text := sample(t, name+"/usher.yaml",
 		"127.0.0.1:8080", listen, "https://auth.example.com/check", m.URL()+"/check", "      dialect:", "      "+change+"\n      dialect:")
-	text += fmt.Sprintf("admin: { listen: %q, token: %q }\nlog: { level: debug }\ndrain: { readiness_delay: 0s }\n", admin, adminToken)
+	text += fmt.Sprintf("admin: { listen: %q, token: %q }\nlog: { level: debug }\ndrain: { readiness_delay: 0s }\n%s\n", admin, adminToken, more)
 	e := &edge{middleware: m, node: &node{
 		public: "http://" + listen, admin: "http://" + admin, client: newClient(t, ""),
 		file: filepath.Join(folder, "usher.yaml"),
@@ -74,9 +79,18 @@ func host(address string) string {
 // startNginx runs nginx with the sample's configuration in front of an origin.
 func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {
 	t.Helper()
-	e := startEdgeNode(t, "nginx", change)
-	listen, own := freePort(t), t.TempDir()
-	servers := sample(t, "nginx/nginx.conf", "127.0.0.1:8080", host(e.public), "127.0.0.1:8000", host(origin.url), "listen 80", "listen "+listen)
+	return startNginxOf(t, origin, change, startEdgeNode(t, "nginx", change))
+}
+
+// startNginxOf runs nginx with the sample's configuration in front of an origin. It asks the nodes in turn, and is the edge of the first.
+func startNginxOf(t *testing.T, origin *liveOrigin, change string, nodes ...*edge) *edge {
+	t.Helper()
+	var asked []string
+	for _, one := range nodes {
+		asked = append(asked, host(one.public))
+	}
+	e, listen, own := nodes[0], freePort(t), t.TempDir()
+	servers := sample(t, "nginx/nginx.conf", "127.0.0.1:8080", strings.Join(asked, ";\n\tserver "), "127.0.0.1:8000", host(origin.url), "listen 80", "listen "+listen)
 	config := filepath.Join(own, "nginx.conf")
 	if strings.Contains(change, "match_by: cookie") {
 		servers = strings.ReplaceAll(servers, "\t#set $", "\tset $")
@@ -222,6 +236,41 @@ func wantAddressAgent(t *testing.T, e *edge) {
 	}
 	if free := e.sessions(t, "source=fail-open"); len(free) != 1 {
 		t.Errorf("%d sessions by fail-open, want the one opened in the outage", len(free))
+	}
+}
+
+// TestEdges_SeveralNodes_AnyKnowsTheViewer has nginx ask two nodes in turn, of which each is killed and started again. ffmpeg requests the
+// media playlists and their segments without a token.
+func TestEdges_SeveralNodes_AnyKnowsTheViewer(t *testing.T) {
+	t.Parallel()
+	m, redis := startMiddleware(t), startRedis(t)
+	var nodes []*edge
+	for range 2 {
+		nodes = append(nodes, startEdgeNodeOf(t, "nginx", "", m, fmt.Sprintf(
+			"cluster: { redis: { %s }, redis_timeout: 400ms, encryption_keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ] }",
+			redis.standalone())))
+	}
+	e, stranger := startNginxOf(t, startLive(t), "", nodes...), newClient(t, "127.0.0.9")
+	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
+	eventually(t, waitTimeout, "ffmpeg plays", ffmpeg.hasBegun)
+	awaitFrames(t, ffmpeg, 60)
+	segment := "/play/ts/" + firstSegment(t, e, "/play/ts/index.m3u8?token=good")
+	for range 2 * len(nodes) {
+		e.wantStatus(t, e.client, segment, http.StatusOK)
+		e.wantStatus(t, stranger, segment, http.StatusForbidden)
+	}
+	for _, one := range nodes {
+		one.signal(syscall.SIGKILL)
+		one.process.wait(t)
+		awaitFrames(t, ffmpeg, len(ffmpeg.frames("video"))+60)
+		one.start(t)
+		awaitFrames(t, ffmpeg, len(ffmpeg.frames("video"))+60)
+	}
+	if ffmpeg.ended() || ffmpeg.errs.String() != "" {
+		t.Errorf("ffmpeg was disturbed: %s", ffmpeg.errs)
+	}
+	if got := m.Calls(); got != 2 { // good-ffmpeg and good
+		t.Errorf("%d calls of the middleware, want one for each of two sessions", got)
 	}
 }
 

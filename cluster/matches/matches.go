@@ -1,0 +1,225 @@
+// Package matches keeps in Redis which tickets belong to viewers who show none: an edge that asks about each request reports the
+// viewer's address and player of a segment, and nothing else that tells the viewer. So any node answers what one node has seen, and
+// the same node does after a restart.
+//
+//	Add ─► Redis, by a keyed hash ─► Find, on any node
+//	   └► what waits for Redis ─┘
+//
+// A ticket stays what it is anywhere: it says which session and since when, and a ban, a kick or its age end it.
+//
+// Invariants:
+//   - A node remembers nothing here but what waits to be sent, at most maxPending tickets. What is beyond is dropped and counted, and
+//     added again when the ticket is to be kept for longer.
+//   - Add returns once Redis has the ticket, since a player asks for its segments at once, of any node. While Redis is unavailable it
+//     waits for nothing, and Find fails.
+//   - Redis sees keyed hashes and encrypted tickets. It keeps a ticket for TTL, and MaxTickets under one hash.
+//
+// Refused: to keep the sessions' ids alone. A session that Redis has lost then has no proof that it was ever opened, which a ticket is.
+package matches
+
+import (
+	"cmp"
+	"context"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"usher/backends"
+	"usher/cluster/redisclient"
+)
+
+//go:embed lua/*.lua
+var scripts embed.FS
+
+const (
+	// TTL is how long Redis keeps a ticket that is not added again.
+	TTL = 30 * time.Minute
+	// MaxTickets is how many are kept under one key.
+	MaxTickets = 8
+	// maxPending bounds what waits to be sent, to some 20 MB.
+	maxPending = 1 << 16
+	// batchSize is how many tickets are sent at once, which share pipelines.
+	batchSize = 64
+	// retryInterval is after what time those that could not be sent are sent again.
+	retryInterval = time.Second
+)
+
+// Key names what requests of a viewer have in common: a keyed hash, the same on all nodes.
+type Key [16]byte
+
+// Sharing is the tickets in Redis. It is safe for concurrent use.
+type Sharing struct {
+	client      *redisclient.Client
+	cipher      *redisclient.Cipher
+	store, find *redisclient.Script
+	log         *slog.Logger
+
+	mu      sync.Mutex
+	pending []match
+	dropped uint64
+}
+
+// match is a ticket that waits to be sent.
+type match struct {
+	key     Key
+	session backends.SessionID
+	ticket  string
+}
+
+// New returns a sharing that [Sharing.Run] runs.
+func New(client *redisclient.Client, cipher *redisclient.Cipher, log *slog.Logger) *Sharing {
+	return &Sharing{
+		client: client, cipher: cipher, log: log,
+		store: redisclient.LoadSessionScript(scripts, "store_match"), find: redisclient.LoadSessionScript(scripts, "find_match"),
+	}
+}
+
+// Add keeps the ticket of a session under each of the keys, in place of the session's ticket of before. What Redis does not take in time
+// waits to be sent later.
+func (s *Sharing) Add(ctx context.Context, keys [][16]byte, session backends.SessionID, ticket string) {
+	all := make([]match, len(keys))
+	for i, key := range keys {
+		all[i] = match{key, session, ticket}
+	}
+	failed := all
+	if !s.client.IsDown() {
+		failed, _ = s.send(ctx, all)
+	}
+	if len(failed) > 0 {
+		s.keep(failed)
+	}
+}
+
+// Dropped returns how many tickets were not kept, because Redis did not take them.
+func (s *Sharing) Dropped() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dropped
+}
+
+// Find returns the tickets under each of the keys, the one used last first. The error says that Redis did not answer.
+func (s *Sharing) Find(ctx context.Context, keys [][16]byte) ([][]string, error) {
+	tickets := make([][]string, len(keys))
+	group, ctx := errgroup.WithContext(ctx)
+	for i, key := range keys {
+		group.Go(func() (err error) {
+			tickets[i], err = s.findOne(ctx, key)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("find the tickets of a viewer: %w", err)
+	}
+	return tickets, nil
+}
+
+func (s *Sharing) findOne(ctx context.Context, key Key) ([]string, error) {
+	reply, err := s.client.Run(ctx, s.find, []string{s.name(key)}, TTL.Milliseconds())
+	if err != nil {
+		return nil, err
+	}
+	type used struct {
+		at     int64
+		ticket string
+	}
+	const fields = 2
+	var found []used
+	for raw := redisclient.List(reply); len(raw) >= fields; raw = raw[fields:] {
+		plain, err := s.cipher.Decrypt([]byte(redisclient.Text(raw[1])), purpose(key))
+		if err == nil { // of a key that this node lacks: as if it were not there
+			found = append(found, used{redisclient.Int(raw[0]), string(plain)})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b used) int { return cmp.Compare(b.at, a.at) })
+	tickets := make([]string, len(found))
+	for i := range found {
+		tickets[i] = found[i].ticket
+	}
+	return tickets, nil
+}
+
+func (s *Sharing) name(key Key) string {
+	return s.client.Keys().Match(base64.RawURLEncoding.EncodeToString(key[:]))
+}
+
+func purpose(key Key) string { return "match " + string(key[:]) }
+
+// Run sends what waits until ctx ends.
+func (s *Sharing) Run(ctx context.Context) {
+	retry := time.NewTicker(retryInterval)
+	defer retry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry.C:
+		}
+		if err := s.sendAll(ctx); err != nil && ctx.Err() == nil && !s.client.IsDown() {
+			s.log.Debug("tickets of viewers at edges not kept", slog.Any("error", err))
+		}
+	}
+}
+
+// sendAll sends what waits, until that fails. What could not be sent waits on.
+func (s *Sharing) sendAll(ctx context.Context) error {
+	for !s.client.IsDown() {
+		batch := s.take()
+		if len(batch) == 0 {
+			return nil
+		}
+		if failed, err := s.send(ctx, batch); err != nil {
+			s.keep(failed)
+			return err
+		}
+	}
+	return nil
+}
+
+// send sends tickets at once, and returns those that Redis did not take.
+func (s *Sharing) send(ctx context.Context, all []match) (failed []match, err error) {
+	var sending errgroup.Group
+	hasFailed := make([]bool, len(all))
+	for i, m := range all {
+		sending.Go(func() error {
+			encrypted := s.cipher.Encrypt([]byte(m.ticket), purpose(m.key))
+			_, err := s.client.Run(ctx, s.store, []string{s.name(m.key)}, m.session[:], encrypted, TTL.Milliseconds(), MaxTickets)
+			hasFailed[i] = err != nil
+			return err
+		})
+	}
+	if err = sending.Wait(); err == nil {
+		return nil, nil
+	}
+	for i, m := range all {
+		if hasFailed[i] {
+			failed = append(failed, m)
+		}
+	}
+	return failed, err
+}
+
+// take returns some of what waits, the oldest, which then does not wait.
+func (s *Sharing) take() []match {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	batch := s.pending[:min(batchSize, len(s.pending))]
+	if s.pending = s.pending[len(batch):]; len(s.pending) == 0 {
+		s.pending = nil
+	}
+	return batch
+}
+
+// keep has tickets wait that could not be sent.
+func (s *Sharing) keep(failed []match) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	room := min(len(failed), maxPending-len(s.pending))
+	s.dropped += uint64(len(failed) - room)
+	s.pending = append(s.pending, failed[:room]...)
+}
