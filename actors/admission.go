@@ -153,17 +153,6 @@ func (s *Session) deniedOpening() time.Time {
 	return s.Ticket().Opened
 }
 
-// reopen starts a denied session again, once for a ticket: one that is revoked does not make the session any older, so that it would
-// start again with each request.
-func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
-	a.check = nil // of the check that denied
-	e.IsRepeated = !e.Ticket.Opened.After(a.reopenedFor)
-	a.apply(e, now)
-	if a.state.IsOpening() {
-		a.reopenedFor = e.Ticket.Opened
-	}
-}
-
 // isKeptDenied reports whether a backend has denied the viewer, and an outage keeps that. It is not kept while the session opens again.
 func (s *Session) isKeptDenied() bool {
 	d := s.Decision()
@@ -261,13 +250,6 @@ func (o *sessionOpener) onDecision(s *Session, r *backends.Request, opening *pen
 		o.known.Forget(key)
 	case isVerified && o.known.Add(key, now, now):
 		o.cluster.ShareKnown(key)
-	}
-}
-
-// forgetDeniedBefore notes that a backend has answered about the session itself.
-func (a *sessionActor) forgetDeniedBefore(event session.Event) {
-	if answer, isAnswer := event.(*session.BackendAnswered); isAnswer && answer.Decision.Source.IsAuthoritative() {
-		a.session.flags.set(flagDeniedBefore, false)
 	}
 }
 

@@ -121,6 +121,61 @@ func TestRegistry_Open_RevokedTicket_ReopensOnce(t *testing.T) {
 	}
 }
 
+// TestRegistry_Open_BannedNotReopened has a banned viewer show a ticket that the denial of their token spares.
+func TestRegistry_Open_BannedNotReopened(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		b := newFakeBackend(backends.PolicyAllow, denying(deniedDecision()))
+		isBanned, store := false, &fakeCluster{}
+		store.banned = func(*backends.Request, *backends.Decision) (session.Ban, bool) { return session.Ban{}, isBanned }
+		n := newNode(b, store, func(s *setup) { s.rules.TokenLife, s.Config.DenialTTL = 5*time.Second, time.Hour })
+		defer n.closeAndDrain()
+		n.watch(t, openRequest(1))
+		isBanned = true
+		before := store.loads
+		s, err := n.Open(t.Context(), ticketRequest(1, time.Now().Add(-time.Minute)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := s.Decision(); d.Verdict != backends.Denied || store.loads != before {
+			t.Errorf("%v by %v after %d look-ups, want the denial and no look-up", d.Verdict, d.Source, store.loads-before)
+		}
+		isBanned = false
+		s, err = n.Open(t.Context(), ticketRequest(1, time.Now().Add(-time.Minute)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := s.Decision(); d.Verdict != backends.Allowed {
+			t.Errorf("%v by %v once the ban is over, want the ticket to admit", d.Verdict, d.Source)
+		}
+	})
+}
+
+// TestSessionActor_ForgetDeniedBefore_OldAnswer has an answer come that the session does not wait for.
+func TestSessionActor_ForgetDeniedBefore_OldAnswer(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
+		defer n.closeAndDrain()
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		go func() {
+			defer close(left)
+			_, _ = n.Open(ctx, openRequest(1))
+		}()
+		synctest.Wait()
+		s := n.table.find(idOf(1))
+		s.flags.set(flagDeniedBefore, true)
+		n.send(s, &session.BackendAnswered{Number: 99, Decision: allowedDecision()})
+		synctest.Wait()
+		if !s.flags.has(flagDeniedBefore) {
+			t.Error("an answer that the session did not wait for counts")
+		}
+		leave()
+		<-left
+	})
+}
+
 // TestRegistry_Open_ReopensKept has two requests of one viewer come during an outage: one opens the session again by its ticket, and the
 // other would open another session in its place. Both wait for the same answer.
 func TestRegistry_Open_ReopensKept(t *testing.T) {

@@ -207,7 +207,7 @@ func (a *sessionActor) apply(event session.Event, now time.Time) {
 	if do.Publish {
 		a.publish(now)
 	}
-	a.forgetDeniedBefore(event)
+	a.forgetDeniedBefore(event, do)
 	a.settlePass()
 	a.countExpired(now)
 	a.writeToStore(event, do)

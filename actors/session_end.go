@@ -186,3 +186,22 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 		return nil
 	})
 }
+
+// reopen starts a denied session again, once for a ticket: one that is revoked does not make the session any older, so that it would
+// start again with each request. While a ban concerns the viewer it does not.
+func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
+	a.check = nil // of the check that denied
+	_, isBanned := a.registry.cluster.Banned(a.request(), &a.state.Decision)
+	e.IsRepeated = isBanned || !e.Ticket.Opened.After(a.reopenedFor)
+	a.apply(e, now)
+	if a.state.IsOpening() {
+		a.reopenedFor = e.Ticket.Opened
+	}
+}
+
+// forgetDeniedBefore notes that a backend has answered about the session itself. An older check's answer is dropped, and does nothing.
+func (a *sessionActor) forgetDeniedBefore(event session.Event, do session.Action) {
+	if answer, isAnswer := event.(*session.BackendAnswered); isAnswer && answer.Decision.Source.IsAuthoritative() && do.Publish {
+		a.session.flags.set(flagDeniedBefore, false)
+	}
+}

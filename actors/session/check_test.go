@@ -175,3 +175,26 @@ func TestStep_LeaseAnswered_NewerRecord_Credentials(t *testing.T) {
 		})
 	}
 }
+
+// TestStep_Revoked_KeepsDenial has a ban or a kick take no denial's place that an answer alone ends, or the viewer would be unknown once
+// the ban is over.
+func TestStep_Revoked_KeepsDenial(t *testing.T) {
+	t.Parallel()
+	ban := Revoked{Kind: RevokedBanned, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromBan}}
+	limit := Revoked{Kind: RevokedEvicted, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}}
+	for _, p := range []phase{openingNew, openingLeasing, openingChecking, deniedRemembered, deniedChecking} {
+		for _, event := range []Revoked{ban, kick(), limit} {
+			s := sessionIn(p)
+			s.Decision = no()
+			s.step(event, 0)
+			if s.phase != deniedRemembered || s.Decision.Source != backends.FromBackend {
+				t.Errorf("%v, then %v: %v by %v, want the backend's denial", p, event.Kind, s.phase, s.Decision.Source)
+			}
+			s = sessionIn(p)
+			s.Decision = backends.Decision{}
+			if s.step(event, 0); s.phase != deniedRemembered || s.Decision.Source != event.Decision.Source {
+				t.Errorf("%v without a denial, then %v: %v by %v, want it by %v", p, event.Kind, s.phase, s.Decision.Source, event.Decision.Source)
+			}
+		}
+	}
+}

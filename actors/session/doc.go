@@ -31,8 +31,7 @@
 //   - A session with a decision has a timer. A session in a queue is queued again if it misses its slot.
 //   - A playing viewer is cut only by an authoritative denial, an operator, a limit, or what the config says.
 //   - A valid answer outlasts failures under every outage policy, and a denial outlasts an outage, also that of a part of the
-//     backend for as long as the viewer asks, and what a limit says meanwhile. A ban or kick takes its place only while the session
-//     opens or is checked.
+//     backend for as long as the viewer asks, and what a limit, a ban or a kick says meanwhile.
 //   - An opening that begins with a denial admits its viewer by an answer alone: by no ticket, fallback or outage policy. The denial holds
 //     until the look-up shows that their ticket is older than the opening that was denied, spared by it, and not revoked.
 //   - Only a backend's own denial is stored, and revokes a ticket: bans and limits may end at any time.

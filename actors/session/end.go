@@ -19,8 +19,11 @@ func (e Revoked) apply(s step) Action {
 		return Action{} // once the kick or ban is over the viewer would be unknown
 	}
 	s.CheckNumber++
-	hasSlot := s.phase == recheckLeasing
-	a := s.denyLocally(e.Decision)
+	hasSlot, denial := s.phase == recheckLeasing, e.Decision
+	if s.isHeldDenied() && !isAnswer(&denial) {
+		denial = s.Decision // as above
+	}
+	a := s.denyLocally(denial)
 	a.ReturnSlot = hasSlot
 	if e.Kind == RevokedSuperseded {
 		// It is not remembered: the viewer may zap back at any time.
