@@ -12,12 +12,16 @@ import (
 )
 
 // A session's first one is remembered for a while after its last one: longer than a player waits before it tries again and, if the session
-// runs, than sessions.recheck.min, after which its timer does, unless that is above an hour. Beyond maxRemembered sessions each one counts as
-// the first.
+// runs, than sessions.recheck.min, after which its timer does, unless that is above an hour.
 const (
 	possibleDenialMemory = time.Minute
 	recheckDenialMemory  = time.Hour
 )
+
+// maxPossibleDenials bounds the memory to some 15 MB: after an outage as many viewers whom it let in may be unknown to their portal. Beyond
+// it each session's counts as the first; but one of a session that runs takes the place of one of forgetAmong others that is forgotten
+// within a minute, so that strangers, and those who were denied since, do not keep its viewer watching.
+const maxPossibleDenials, forgetAmong = 1 << 16, 8
 
 // possibleDenial reads a 404 to a viewer whom nobody has allowed yet, and a 401 that may refuse Usher itself. It is a failure, since a
 // wrong address or password is answered so, unless a check of another session that was sent later is answered: then the settings are
@@ -142,24 +146,25 @@ func (n *possibleDenial) isOwn(r *backends.Request, status int, sentAt, now time
 	switch {
 	case opening == nil || !now.Before(opening.forgetAt):
 		opening = &firstPossibleDenial{sentAt: sentAt}
-		n.remember(by, opening, now)
+		n.remember(by, opening, r.IsRecheck, now)
 	case sentAt.Before(opening.sentAt):
 		opening.sentAt = sentAt
-	}
-	opening.forgetAt = now.Add(possibleDenialMemory)
-	if r.IsRecheck {
-		opening.forgetAt = now.Add(recheckDenialMemory)
 	}
 	proof := &n.answered
 	if refusesUsher(status) {
 		proof = &n.allowed
 	}
-	return (r.IsRecheck || now.Sub(sentAt) < n.deadline) && proof.hasOther(by, opening.sentAt)
+	isDenial := (r.IsRecheck || now.Sub(sentAt) < n.deadline) && proof.hasOther(by, opening.sentAt)
+	opening.forgetAt = now.Add(possibleDenialMemory)
+	if r.IsRecheck && !isDenial {
+		opening.forgetAt = now.Add(recheckDenialMemory)
+	}
+	return isDenial
 }
 
 // remember keeps a session's first 404 if there is room.
-func (n *possibleDenial) remember(by openingKey, opening *firstPossibleDenial, now time.Time) {
-	if len(n.openings) >= maxRemembered && now.Sub(n.sweptAt) >= sweepInterval {
+func (n *possibleDenial) remember(by openingKey, opening *firstPossibleDenial, runs bool, now time.Time) {
+	if len(n.openings) >= maxPossibleDenials && now.Sub(n.sweptAt) >= sweepInterval {
 		n.sweptAt = now
 		for key, other := range n.openings {
 			if !now.Before(other.forgetAt) {
@@ -167,7 +172,22 @@ func (n *possibleDenial) remember(by openingKey, opening *firstPossibleDenial, n
 			}
 		}
 	}
-	if len(n.openings) < maxRemembered {
+	if len(n.openings) < maxPossibleDenials || runs && n.forgetOne(now) {
 		n.openings[by] = opening
 	}
+}
+
+// forgetOne forgets one that would be forgotten soon, and reports whether it found one.
+func (n *possibleDenial) forgetOne(now time.Time) bool {
+	looked := 0
+	for key, other := range n.openings { // in an order that nobody can foresee
+		if !other.forgetAt.After(now.Add(possibleDenialMemory)) {
+			delete(n.openings, key)
+			return true
+		}
+		if looked++; looked == forgetAmong {
+			break
+		}
+	}
+	return false
 }

@@ -155,16 +155,52 @@ func TestPossibleDenial_MemoryIsBounded(t *testing.T) {
 	opening := func(i int) *backends.Request {
 		return &backends.Request{Session: backends.SessionID{byte(i), byte(i >> 8), byte(i >> 16)}}
 	}
-	for i := range 3 * maxRemembered {
+	for i := range 3 * maxPossibleDenials {
 		n.isOwn(opening(i), 404, now, now)
 	}
-	if len(n.openings) > maxRemembered {
-		t.Errorf("got %d remembered, want at most %d", len(n.openings), maxRemembered)
+	if len(n.openings) > maxPossibleDenials {
+		t.Errorf("got %d remembered, want at most %d", len(n.openings), maxPossibleDenials)
 	}
 	later := now.Add(2 * possibleDenialMemory)
 	n.isOwn(opening(-1), 404, later, later)
 	if len(n.openings) != 1 {
 		t.Errorf("got %d remembered after a while, want the newest only", len(n.openings))
+	}
+}
+
+// TestPossibleDenial_IsOwn_FullMemory has more viewers than are remembered turn out to be unknown after an outage that let them in, and
+// strangers beside them. Those who were denied make room for the others, and strangers for viewers.
+func TestPossibleDenial_IsOwn_FullMemory(t *testing.T) {
+	t.Parallel()
+	n, now := newPossibleDenial(time.Second, nil), time.Now()
+	of := func(i int, isRecheck bool) *backends.Request {
+		return &backends.Request{Session: backends.SessionID{byte(i), byte(i >> 8), byte(i >> 16)}, IsRecheck: isRecheck}
+	}
+	for i := range maxPossibleDenials {
+		n.isOwn(of(i, false), 404, now, now) // strangers
+	}
+	const viewers = 3 * maxPossibleDenials
+	var denied int
+	isDenied := make([]bool, viewers)
+	for round := range 3 {
+		for i := range viewers {
+			if !isDenied[i] {
+				isDenied[i] = n.isOwn(of(maxPossibleDenials+i, true), 404, now, now)
+			}
+			if isDenied[i] {
+				denied++
+			}
+		}
+		now = now.Add(10 * time.Minute)
+		n.recordAnswer(of(-1, false), backends.Denied, now)
+		now = now.Add(time.Second)
+		if least := round * maxPossibleDenials * 9 / 10; denied < least {
+			t.Errorf("round %d: %d denied, want about %d", round, denied, round*maxPossibleDenials)
+		}
+		denied = 0
+	}
+	if len(n.openings) > maxPossibleDenials {
+		t.Errorf("%d are remembered, want at most %d", len(n.openings), maxPossibleDenials)
 	}
 }
 
@@ -206,17 +242,17 @@ func TestPossibleDenial_IsOwn_ComparesWithTheFirstSent(t *testing.T) {
 func TestPossibleDenial_Remember_SearchesAFullMemoryOncePerInterval(t *testing.T) {
 	t.Parallel()
 	n, now := newPossibleDenial(time.Second, nil), time.Now()
-	for i := range maxRemembered {
+	for i := range maxPossibleDenials {
 		n.openings[openingKey{session: backends.SessionID{byte(i), byte(i >> 8)}}] = &firstPossibleDenial{forgetAt: now}
 	}
 	n.sweptAt = now.Add(-sweepInterval + 1)
 	by := openingKey{session: backends.SessionID{15: 1}}
-	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, now)
-	if len(n.openings) != maxRemembered || n.openings[by] != nil {
-		t.Errorf("got %d remembered before sweepInterval, want the old %d", len(n.openings), maxRemembered)
+	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, false, now)
+	if len(n.openings) != maxPossibleDenials || n.openings[by] != nil {
+		t.Errorf("got %d remembered before sweepInterval, want the old %d", len(n.openings), maxPossibleDenials)
 	}
 	n.sweptAt = now.Add(-sweepInterval)
-	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, now)
+	n.remember(by, &firstPossibleDenial{forgetAt: now.Add(time.Second)}, false, now)
 	if len(n.openings) != 1 || n.openings[by] == nil {
 		t.Errorf("got %d remembered after sweepInterval, want the newest only", len(n.openings))
 	}
