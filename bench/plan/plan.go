@@ -222,6 +222,9 @@ func (p *Plan) addNode(d Demand, c *Costs, openings float64) {
 		cpu("re-checks", rechecks, c.Recheck)
 		cpu("heartbeats", viewers/d.Heartbeat.Seconds(), c.Heartbeat)
 		cpu("heartbeats of users with a limit", viewers*d.Limited/d.Heartbeat.Seconds(), c.LimitedHeartbeat)
+		if stored, _ := d.edgeTickets(openings); stored > 0 {
+			cpu(edgeTickets, stored, max(0, c.Opening-c.OpeningAlone))
+		}
 	}
 	p.add("memory", "sessions", viewers, c.Session, viewers*c.Session, "bytes")
 	if left := d.leftSessions(); left > 0 {
@@ -243,6 +246,24 @@ func (p *Plan) addRedis(d Demand, c *Costs, openings float64) {
 	if left := d.leftRecords(); left > 0 {
 		p.add("redis memory", "sessions of channels that were left", left, c.RedisSession, left*c.RedisSession, "bytes")
 	}
+	if stored, kept := d.edgeTickets(openings); stored > 0 {
+		cpu(edgeTickets, stored, c.RedisOpening)
+		p.add("redis memory", edgeTickets, kept, edgeTicketBytes, kept*edgeTicketBytes, "bytes")
+	}
+}
+
+// edgeTickets is what nodes share of viewers who show edges nothing: see package cluster/matches. Those of one take Redis as much time as an
+// opening, and edgeTicketBytes of its memory: BenchmarkSharing there.
+const edgeTickets, edgeTicketBytes = "tickets of viewers at edges", 700.0
+
+// edgeTickets returns how many are stored in a second, new ones and again, and of how many viewers and channels Redis has some.
+func (d *Demand) edgeTickets(openings float64) (stored, kept float64) {
+	if !d.IsEdge || d.EdgeKeepsAnswers {
+		return 0, 0
+	}
+	const again, ttl = 600, 1800 // s
+	viewers := float64(d.Viewers)
+	return openings + viewers/again, viewers + d.zaps()*ttl
 }
 
 func (p *Plan) add(of, name string, count, cost, value float64, unit string) {

@@ -123,7 +123,7 @@ func TestMake_Zaps(t *testing.T) {
 	}{
 		"none":                       {0, func(*plan.Demand) {}, 600_000, 600_000*3000 + 600_000*20_000, 600_000 * 1000},
 		"four":                       {4, func(*plan.Demand) {}, 640_000, 640_000*3000 + 600_000*20_000, (600_000 + 40_000*33) * 1000},
-		"at edges":                   {4, func(d *plan.Demand) { d.IsEdge = true }, 760_000, 760_000 * 3000, (600_000 + 40_000*33) * 1000},
+		"at edges":                   {4, func(d *plan.Demand) { d.IsEdge = true }, 760_000, 760_000 * 3000, (600_000+40_000*33)*1000 + (600_000+20*60_000)*700},
 		"at edges that keep answers": {4, func(d *plan.Demand) { d.IsEdge, d.EdgeKeepsAnswers = true, true }, 760_000, 760_000 * 3000, (600_000 + 40_000*33) * 1000},
 		"without redis":              {4, func(d *plan.Demand) { d.WithoutRedis = true }, 640_000, 640_000*3000 + 600_000*20_000, 0},
 	} {
