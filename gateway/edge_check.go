@@ -264,7 +264,9 @@ func (g *Gateway) identifyAtEdge(ctx context.Context, rc *requestContext, resp *
 			rc.credentials = backends.Credentials{}
 		}
 		return g.bindTicket(rc, resp), nil
-	case missing == "" && g.matchByCredentials(rc), g.matchByFingerprint(rc):
+	case missing == "" && g.matchByCredentials(rc):
+		return true, g.recallEntry(ctx, rc)
+	case g.matchByFingerprint(rc):
 		return true, nil
 	}
 	return g.identifyUnknown(ctx, rc, missing, resp)
@@ -274,11 +276,10 @@ func (g *Gateway) identifyAtEdge(ctx context.Context, rc *requestContext, resp *
 func (g *Gateway) identifyUnknown(ctx context.Context, rc *requestContext, missing string, resp *Response) (bool, error) {
 	mayOpen := rc.canOpenSession() && missing == ""
 	if !mayOpen || rc.credentials.IsEmpty() {
-		isFound, err := g.recall(ctx, rc, missing == "")
-		if isFound || errors.Is(err, context.Canceled) {
-			return isFound, err
-		}
-		if err != nil && !mayOpen {
+		switch isFound, err := g.recall(ctx, rc, missing == ""); {
+		case isFound:
+			return true, nil
+		case err != nil && (!mayOpen || errors.Is(err, context.Canceled)):
 			return false, g.rejectUnopened(err, resp)
 		}
 	}

@@ -168,6 +168,29 @@ type sharedMatch struct {
 	isGroup bool // of the credentials, else of the address and player
 }
 
+// recallEntry has a playlist in a folder belong to the session of the entry above it that another node has opened with the same
+// credentials, as openSessionAbove does with those of this node. It returns an error only if the edge disconnected.
+func (g *Gateway) recallEntry(ctx context.Context, rc *requestContext) error {
+	if g.options.Matches == nil || rc.target.depth == 0 || rc.target.route.endpoint.Dialect().KeepsSessions() || g.options.Sessions.Find(rc.id) != nil {
+		return nil
+	}
+	var entries []target
+	var keys [][16]byte
+	for above := range rc.target.above() {
+		entries = append(entries, above)
+		keys = append(keys, g.hasher.groupKey(g.hasher.groupID(&above, &rc.credentials, rc.request)))
+	}
+	tickets, err := g.options.Matches.Find(ctx, keys)
+	if err != nil { // then it opens a session of its own
+		return context.Cause(ctx)
+	}
+	if i := slices.IndexFunc(tickets, func(t []string) bool { return len(t) > 0 }); i >= 0 {
+		rc.target = entries[i]
+		g.useCredentials(rc)
+	}
+	return nil
+}
+
 // recall finds a viewer whom another node knows, or this one did before it was started again, and reports whether it did. An error says
 // that nobody can tell.
 func (g *Gateway) recall(ctx context.Context, rc *requestContext, isComplete bool) (isFound bool, err error) {
@@ -179,7 +202,7 @@ func (g *Gateway) recall(ctx context.Context, rc *requestContext, isComplete boo
 		return false, nil
 	}
 	address := uint64(g.fingerprints.OfAddress(rc.viewer.address))
-	if err := g.lookUps.Begin(address, rc.now); err != nil {
+	if err := g.lookUps.Begin(address, len(keys), rc.now); err != nil {
 		return false, err
 	}
 	tickets, err := g.options.Matches.Find(ctx, keys)
@@ -187,7 +210,7 @@ func (g *Gateway) recall(ctx context.Context, rc *requestContext, isComplete boo
 		err = errUnknowable
 	}
 	if err != nil || slices.ContainsFunc(tickets, func(t []string) bool { return len(t) > 0 }) {
-		g.lookUps.Found(address, rc.now)
+		g.lookUps.Found(address, len(keys), rc.now)
 	}
 	for i := range tickets {
 		switch {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"usher/actors/session"
 	"usher/backends"
 	"usher/gateway/edge"
 )
@@ -76,6 +77,7 @@ func TestServe_EdgeCheck_AnotherNodeKnowsTheViewer(t *testing.T) {
 		"a segment of a shared session":        {edit: share, asked: edgeViewer{uri: "/play/a001/seg-17.ts"}},
 		"with the token":                       {asked: edgeViewer{uri: "/play/a001/seg-17.ts?token=1", agent: "hls.js"}, isFresh: true},
 		"with the token, in a folder":          {asked: edgeViewer{uri: "/play/a001/hd/seg-17.ts?token=1", agent: "hls.js"}, isFresh: true},
+		"a listed playlist with the token":     {edit: needToken, asked: edgeViewer{uri: "/play/a001/hd/index.m3u8?token=1"}, isFresh: true},
 		"with the token, at another address":   {asked: edgeViewer{uri: "/play/a001/seg-17.ts?token=1", address: "192.0.2.8"}, isFresh: true},
 		"another address":                      {asked: edgeViewer{uri: "/play/a001/seg-17.ts", address: "192.0.2.8"}, is: 403},
 		"another player":                       {asked: edgeViewer{uri: "/play/a001/seg-17.ts", agent: "hls.js"}, is: 403},
@@ -114,6 +116,24 @@ func TestServe_EdgeCheck_AnotherNodeKnowsTheViewer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestServe_EdgeCheck_OneOfSeveralFound has two viewers of one address and player, of whom the node takes only one.
+func TestServe_EdgeCheck_OneOfSeveralFound(t *testing.T) {
+	t.Parallel()
+	shared := newSharedTickets()
+	first, second := newEdgeNode(t, shared, edgeRoute(edge.Nginx)), newEdgeNode(t, shared, edgeRoute(edge.Nginx))
+	for _, token := range []string{"1", "2"} {
+		first.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=" + token})
+	}
+	newest := first.table.openedIDs()[1]
+	second.table.decideFunc = func(r session.OpenRequest) (backends.Decision, error) {
+		if r.Request.Session == newest {
+			return backends.Decision{}, backends.NewOverload("sessions.max", 1)
+		}
+		return backends.Decision{Verdict: backends.Allowed}, nil
+	}
+	second.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/seg-17.ts"})
 }
 
 // TestServe_EdgeCheck_SharedAgain has a session opened anew, whose ticket of before is worth nothing.
@@ -156,7 +176,7 @@ func TestServe_EdgeCheck_NobodyCanTell(t *testing.T) {
 // TestServe_EdgeCheck_UnknownViewersAreBounded has strangers of one address ask more often than they are looked up.
 func TestServe_EdgeCheck_UnknownViewersAreBounded(t *testing.T) {
 	t.Parallel()
-	const most, asked = 50, 120
+	const most, asked = 100, 240
 	shared := newSharedTickets()
 	g := newEdgeNode(t, shared, edgeRoute(edge.ForwardAuth))
 	var over []string

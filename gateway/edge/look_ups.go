@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	// maxLookUps is how many fruitless look-ups of viewers whom a node does not know it makes in a second, and maxLookUpsOfAddress
-	// for viewers of one address. A look-up costs Redis some ten microseconds, and a stranger nothing.
-	maxLookUps, maxLookUpsOfAddress = 5000, 50
+	// maxLookUps is how many fruitless look-ups a node makes in a second of viewers whom it does not know, and maxLookUpsOfAddress for
+	// viewers of one address. A viewer takes one for each folder of their path, and as many with credentials. A look-up costs Redis seven
+	// microseconds, and a stranger nothing.
+	maxLookUps, maxLookUpsOfAddress = 5000, 100
 	// numLookUpCells is in how many cells addresses are counted, a power of two.
 	numLookUpCells = 1 << 14
 )
@@ -22,23 +23,23 @@ type LookUps struct {
 	cells [numLookUpCells]lookUpCount // by the last bits of a hash of the address
 }
 
-// Begin counts a look-up for a viewer of an address, of which it takes a hash. The error is a *backends.Overload.
-func (l *LookUps) Begin(address uint64, now time.Time) error {
+// Begin counts n look-ups for a viewer of an address, of which it takes a hash. The error is a *backends.Overload.
+func (l *LookUps) Begin(address uint64, n int, now time.Time) error {
 	cell := &l.cells[address%numLookUpCells]
-	if !cell.add(now, maxLookUpsOfAddress) {
+	if !cell.add(n, now, maxLookUpsOfAddress) {
 		return backends.NewOverload("unknown viewers of an address at edges", maxLookUpsOfAddress)
 	}
-	if !l.all.add(now, maxLookUps) {
-		cell.remove(now)
+	if !l.all.add(n, now, maxLookUps) {
+		cell.remove(n, now)
 		return backends.NewOverload("unknown viewers at edges", maxLookUps)
 	}
 	return nil
 }
 
 // Found takes back what Begin counted at that time.
-func (l *LookUps) Found(address uint64, now time.Time) {
-	l.cells[address%numLookUpCells].remove(now)
-	l.all.remove(now)
+func (l *LookUps) Found(address uint64, n int, now time.Time) {
+	l.cells[address%numLookUpCells].remove(n, now)
+	l.all.remove(n, now)
 }
 
 // lookUpCount is a second and how many look-ups it has had.
@@ -49,26 +50,26 @@ const (
 	countMask = 1<<countBits - 1
 )
 
-// add reports whether there is room, and counts one look-up then.
-func (c *lookUpCount) add(now time.Time, most uint64) bool {
+// add reports whether there is room, and counts n look-ups then. Those of one viewer may be more than most.
+func (c *lookUpCount) add(n int, now time.Time, most uint64) bool {
 	for {
-		old, next := c.word.Load(), uint64(now.Unix())<<countBits|1
+		old, next := c.word.Load(), uint64(now.Unix())<<countBits
 		if old>>countBits == next>>countBits {
-			if next = old + 1; old&countMask >= most {
+			if next = old; old&countMask+uint64(n) > most && old&countMask > 0 {
 				return false
 			}
 		}
-		if c.word.CompareAndSwap(old, next) {
+		if c.word.CompareAndSwap(old, next+uint64(n)) {
 			return true
 		}
 	}
 }
 
-// remove takes one look-up of that second back.
-func (c *lookUpCount) remove(now time.Time) {
+// remove takes n look-ups of that second back.
+func (c *lookUpCount) remove(n int, now time.Time) {
 	for {
 		old := c.word.Load()
-		if old>>countBits != uint64(now.Unix()) || old&countMask == 0 || c.word.CompareAndSwap(old, old-1) {
+		if old>>countBits != uint64(now.Unix()) || c.word.CompareAndSwap(old, old-min(old&countMask, uint64(n))) {
 			return
 		}
 	}
