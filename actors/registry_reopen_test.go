@@ -3,6 +3,7 @@ package actors
 import (
 	"cmp"
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -151,29 +152,163 @@ func TestRegistry_Open_BannedNotReopened(t *testing.T) {
 	})
 }
 
-// TestSessionActor_ForgetDeniedBefore_OldAnswer has an answer come that the session does not wait for.
-func TestSessionActor_ForgetDeniedBefore_OldAnswer(t *testing.T) {
+// TestSessionActor_ForgetDeniedBefore_NoAnswer has an answer come that the session does not wait for, and one that says nothing.
+func TestSessionActor_ForgetDeniedBefore_NoAnswer(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		isOld bool
+		d     backends.Decision
+	}{
+		"an old answer":     {isOld: true, d: allowedDecision()},
+		"without a verdict": {d: backends.Decision{Source: backends.FromBackend}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
+				defer n.closeAndDrain()
+				ctx, leave := context.WithCancel(t.Context())
+				left := make(chan struct{})
+				go func() {
+					defer close(left)
+					_, _ = n.Open(ctx, openRequest(1))
+				}()
+				synctest.Wait()
+				s := n.table.find(idOf(1))
+				s.flags.set(flagDeniedBefore, true)
+				number := int(s.checkNumber.Load())
+				if test.isOld {
+					number--
+				}
+				n.send(s, &session.BackendAnswered{Number: number, Decision: test.d})
+				synctest.Wait()
+				if !s.flags.has(flagDeniedBefore) {
+					t.Error("it counts as an answer")
+				}
+				leave()
+				<-left
+			})
+		})
+	}
+}
+
+// TestSessionActor_Reopen_CheckInFlight has a denied viewer show an older ticket again while the check is in flight for which it opened the
+// session before. Its answer is in the timeline.
+func TestSessionActor_Reopen_CheckInFlight(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
-		n := newNode(newFakeBackend(backends.PolicyAllow, hang), &fakeCluster{}, nil)
+		b := newFakeBackend(backends.PolicyAllow, denying(backends.LocalDecision(backends.Denied, "signed link has expired")))
+		var isDown atomic.Bool
+		store := &fakeCluster{beforeLease: func(context.Context) error {
+			if isDown.Load() {
+				return backends.ErrStoreUnavailable
+			}
+			return nil
+		}}
+		n := newNode(b, store, func(s *setup) { s.Config.DenialTTL = time.Hour })
 		defer n.closeAndDrain()
-		ctx, leave := context.WithCancel(t.Context())
-		left := make(chan struct{})
-		go func() {
-			defer close(left)
-			_, _ = n.Open(ctx, openRequest(1))
-		}()
-		synctest.Wait()
-		s := n.table.find(idOf(1))
-		s.flags.set(flagDeniedBefore, true)
-		n.send(s, &session.BackendAnswered{Number: 99, Decision: allowedDecision()})
-		synctest.Wait()
-		if !s.flags.has(flagDeniedBefore) {
-			t.Error("an answer that the session did not wait for counts")
+		n.watch(t, openRequest(1))
+		isDown.Store(true)
+		b.health.Store(uint32(backends.BreakerHalfOpen))
+		b.setCheck(func(context.Context, *backends.Request) (backends.Decision, error) {
+			time.Sleep(5 * time.Second)
+			return allowedDecision(), nil
+		})
+		n.showTicket(t, session.Ticket{Opened: time.Now().Add(-time.Hour), KeyID: "a"}, 3*time.Second, wantDenied(t))
+		time.Sleep(5 * time.Second)
+		entries, _ := n.Timeline(idOf(1))
+		last := entries[len(entries)-1]
+		if d := n.Find(idOf(1)).Decision(); d.Verdict != backends.Allowed || last.Verdict != backends.Allowed || b.checks.Load() != 2 {
+			t.Errorf("%v after %d checks, the timeline ends with %+v; want allowed by the second one", d.Verdict, b.checks.Load(), last)
 		}
-		leave()
-		<-left
 	})
+}
+
+// TestRegistry_Open_ReopensAfterFailedLookup has the store fail while a ticket opens a denied session again, in an outage of the backend.
+// Nobody could say whether the ticket is revoked, so that it is asked about again once the store answers.
+func TestRegistry_Open_ReopensAfterFailedLookup(t *testing.T) {
+	t.Parallel()
+	rule := backends.LocalDecision(backends.Denied, "signed link has expired")
+	for name, test := range map[string]struct {
+		denial    backends.Decision
+		tokenLife time.Duration
+		hangs     bool // longer than the viewer waits
+		state     backends.BreakerState
+		want      backends.Source
+	}{
+		"for a forgotten token":               {denial: deniedDecision(), tokenLife: 5 * time.Second, state: backends.BreakerOpen, want: backends.FromTicket},
+		"for a forgotten token, half-open":    {denial: deniedDecision(), tokenLife: 5 * time.Second, state: backends.BreakerHalfOpen, want: backends.FromTicket},
+		"for a forgotten token, a slow store": {denial: deniedDecision(), tokenLife: 5 * time.Second, hangs: true, want: backends.FromTicket},
+		"by a rule":                           {denial: rule, state: backends.BreakerOpen, want: backends.FromFailOpen},
+		"by a rule, half-open":                {denial: rule, state: backends.BreakerHalfOpen, want: backends.FromFailOpen},
+		"by a rule, a slow store":             {denial: rule, hangs: true, want: backends.FromFailOpen},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, denying(test.denial))
+				var isDown atomic.Bool
+				store := &fakeCluster{beforeLease: func(ctx context.Context) error {
+					if isDown.Load() && test.hangs {
+						<-ctx.Done()
+					}
+					if isDown.Load() {
+						return backends.ErrStoreUnavailable
+					}
+					return nil
+				}}
+				n := newNode(b, store, func(s *setup) {
+					s.rules.TokenLife, s.Config.DenialTTL, s.StoreTimeout = test.tokenLife, time.Hour, 10*time.Second
+				})
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				isDown.Store(true)
+				b.setCheck(breakerOpen)
+				b.health.Store(uint32(test.state))
+				ticket := session.Ticket{Opened: time.Now().Add(-time.Minute).Truncate(time.Second), KeyID: "a"}
+				n.showTicket(t, ticket, 5*time.Second, wantDenied(t))
+				b.health.Store(uint32(backends.BreakerOpen))
+				isDown.Store(false)
+				n.showTicket(t, ticket, 5*time.Second, func(d backends.Decision) {
+					if d.Verdict != backends.Allowed || d.Source != test.want {
+						t.Fatalf("%v by %v, want it allowed by %v", d.Verdict, d.Source, test.want)
+					}
+				})
+			})
+		})
+	}
+}
+
+// TestRegistry_Open_ReopensOnce_StoreUnavailable has a denied viewer show an older ticket while only the store is down. The backend denies
+// them again, once.
+func TestRegistry_Open_ReopensOnce_StoreUnavailable(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		denial    backends.Decision
+		tokenLife time.Duration
+	}{
+		"by a rule":             {denial: backends.LocalDecision(backends.Denied, "the account is disabled")},
+		"for a forgotten token": {denial: deniedDecision(), tokenLife: 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				b := newFakeBackend(backends.PolicyAllow, denying(test.denial))
+				var lookups atomic.Int32
+				store := &fakeCluster{beforeLease: func(context.Context) error {
+					lookups.Add(1)
+					return backends.ErrStoreUnavailable
+				}}
+				n := newNode(b, store, func(s *setup) { s.rules.TokenLife, s.Config.DenialTTL = test.tokenLife, time.Hour })
+				defer n.closeAndDrain()
+				n.watch(t, openRequest(1))
+				n.showTicket(t, session.Ticket{Opened: time.Now().Add(-time.Minute).Truncate(time.Second), KeyID: "a"}, time.Minute, wantDenied(t))
+				if checks := b.checks.Load(); checks > 2 || lookups.Load() > 2 {
+					t.Errorf("%d checks and %d look-ups, want two at most", checks, lookups.Load())
+				}
+			})
+		})
+	}
 }
 
 // TestRegistry_Open_ReopensKept has two requests of one viewer come during an outage: one opens the session again by its ticket, and the

@@ -80,7 +80,7 @@ type rareMemory struct {
 	failure backends.FailureKind
 	// pass is what a stranger has drawn on, while their backend has neither answered nor failed.
 	pass admission.Pass
-	// reopenedFor is the time of the newest ticket for which the session has opened again; zero: it has not.
+	// reopenedFor is the time of the newest ticket for which the session has opened again, and that was judged; zero: none was.
 	reopenedFor time.Time
 }
 
@@ -348,6 +348,7 @@ func (a *sessionActor) onLeaseAnswered(m *leaseAnswered, now time.Time) {
 		a.trace.comesFrom(e.Record.Trace)
 		if opening := a.session.opening.Load(); opening != nil {
 			opening.storeDeadline, e.Denied = m.storeDeadline, opening.deniedOpening
+			a.noteReopened(opening, e)
 		}
 	}
 	e.Ticket = a.session.presentedTicket()

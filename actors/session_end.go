@@ -190,18 +190,26 @@ func (a *sessionActor) close(reason session.CloseReason, now time.Time) {
 // reopen starts a denied session again, once for a ticket: one that is revoked does not make the session any older, so that it would
 // start again with each request. While a ban concerns the viewer it does not.
 func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
-	a.check = nil // of the check that denied
 	_, isBanned := a.registry.cluster.Banned(a.request(), &a.state.Decision)
 	e.IsRepeated = isBanned || !e.Ticket.Opened.After(a.reopenedFor)
 	a.apply(e, now)
 	if a.state.IsOpening() {
-		a.reopenedFor = e.Ticket.Opened
+		a.check = nil // the one that denied
+	}
+}
+
+// noteReopened notes the ticket for which the session opens again, once the store has told of it or the backend is asked. Otherwise the
+// viewer's next request opens it once more, which costs no call.
+func (a *sessionActor) noteReopened(opening *pendingOpening, e *session.LeaseAnswered) {
+	if opening.request == nil && !e.IsUntold() {
+		a.reopenedFor = opening.ticket.Opened
 	}
 }
 
 // forgetDeniedBefore notes that a backend has answered about the session itself. An older check's answer is dropped, and does nothing.
 func (a *sessionActor) forgetDeniedBefore(event session.Event, do session.Action) {
-	if answer, isAnswer := event.(*session.BackendAnswered); isAnswer && answer.Decision.Source.IsAuthoritative() && do.Publish {
+	answer, isAnswer := event.(*session.BackendAnswered)
+	if isAnswer && do.Publish && answer.Decision.Verdict != backends.Pending && answer.Decision.Source.IsAuthoritative() {
 		a.session.flags.set(flagDeniedBefore, false)
 	}
 }

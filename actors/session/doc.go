@@ -33,7 +33,8 @@
 //   - A valid answer outlasts failures under every outage policy, and a denial outlasts an outage, also that of a part of the
 //     backend for as long as the viewer asks, and what a limit, a ban or a kick says meanwhile.
 //   - An opening that begins with a denial admits its viewer by an answer alone: by no ticket, fallback or outage policy. The denial holds
-//     until the look-up shows that their ticket is older than the opening that was denied, spared by it, and not revoked.
+//     until the look-up shows that their ticket is older than the opening that was denied, spared by it, and not revoked. A ticket of
+//     which neither the store nor the backend can tell changes nothing, and is asked about again with the next request.
 //   - Only a backend's own denial is stored, and revokes a ticket: bans and limits may end at any time.
 //   - An opening is as old as the ticket that holds, or as the record of a session that has not closed. Otherwise it is new, whatever
 //     record there is: as of then backends judge tokens that expire.

@@ -34,6 +34,12 @@ func (s step) forgetSpared(e *LeaseAnswered) {
 	}
 }
 
+// IsUntold reports that neither the store nor the backend can say now whether the ticket holds. A session that opens with a denial does not
+// become as old as such a ticket, or the denial would concern it from then on.
+func (e *LeaseAnswered) IsUntold() bool {
+	return e.IsUnavailable && e.Timer.Breaker != backends.BreakerClosed
+}
+
 // passOverDenial reports whether the record denies an opening that was later than the ticket's, and says nothing of that one. Then this
 // node's own decision may take the denial's place.
 func (s step) passOverDenial(t Ticket, r Record) bool {
@@ -110,7 +116,9 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 			return a
 		}
 	}
-	s.setOpened(e.Ticket, r)
+	if !s.opensDenied() || !e.IsUntold() {
+		s.setOpened(e.Ticket, r)
+	}
 	if s.HasCredentials && (s.opensDenied() || !s.isTicketBetter(e.Ticket)) {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
