@@ -198,3 +198,65 @@ func TestStep_Revoked_KeepsDenial(t *testing.T) {
 		}
 	}
 }
+
+// TestStep_Revoked_Denied_EndsBan has another node's backend deny a viewer whom a ban or a limit refuses here. The denial holds on once that
+// is over.
+func TestStep_Revoked_Denied_EndsBan(t *testing.T) {
+	t.Parallel()
+	for _, p := range []phase{deniedRemembered, deniedChecking} {
+		for source, isTaken := range map[backends.Source]bool{
+			backends.FromBan: true, backends.FromOperator: true, backends.FromLimit: true, backends.FromFailOpen: true, backends.FromLocal: false,
+		} {
+			s := sessionIn(p)
+			s.WasAllowed, s.Decision = true, backends.Decision{Verdict: backends.Denied, Source: source}
+			a := s.step(Revoked{Kind: RevokedDenied, Decision: no()}, 0)
+			if got := s.Decision.Source == backends.FromBackend; got != isTaken || a.Publish != isTaken || a.RevokeTicket {
+				t.Errorf("%v by %v: now by %v, %+v; want the backend's denial shown: %t", p, source, s.Decision.Source, a, isTaken)
+			}
+		}
+	}
+}
+
+// TestStep_Revoked_Superseded_KeepsDenial has the limit end a stream of a viewer who was denied meanwhile. They would be unknown otherwise.
+func TestStep_Revoked_Superseded_KeepsDenial(t *testing.T) {
+	t.Parallel()
+	superseded := Revoked{Kind: RevokedSuperseded, Decision: backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit}}
+	for _, p := range []phase{openingNew, openingLeasing, openingChecking, deniedRemembered, deniedChecking} {
+		s := sessionIn(p)
+		s.Decision = no()
+		if a := s.step(superseded, 0); s.phase == closed || a.Close != NotClosing || s.Decision.Source != backends.FromBackend {
+			t.Errorf("%v: %v by %v, want the backend's denial", p, s.phase, s.Decision.Source)
+		}
+	}
+}
+
+// TestStep_LeaseAnswered_Untold has the store fail while a ticket opens a denied session again. The session is as old as the ticket only if
+// the backend can be asked as of then.
+func TestStep_LeaseAnswered_Untold(t *testing.T) {
+	t.Parallel()
+	ticket := Ticket{Opened: in(-time.Hour), KeyID: "b"}
+	for name, test := range map[string]struct {
+		breaker       backends.BreakerState
+		isUnavailable bool
+		held          backends.Decision
+		isOfTicket    bool
+	}{
+		"nobody can tell":                      {backends.BreakerOpen, true, no(), false},
+		"nobody can tell, half-open":           {backends.BreakerHalfOpen, true, no(), false},
+		"the backend can":                      {backends.BreakerClosed, true, no(), true},
+		"the store can":                        {backends.BreakerOpen, false, no(), true},
+		"nobody can tell, and none was denied": {backends.BreakerOpen, true, backends.Decision{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := sessionIn(openingLeasing)
+			s.Decision = test.held
+			s.step(&LeaseAnswered{
+				Kind: LookupForOpening, IsUnavailable: test.isUnavailable, Ticket: ticket, Timer: TimerFired{Breaker: test.breaker},
+			}, 0)
+			if got := s.Opened().Equal(ticket.Opened); got != test.isOfTicket || s.phase != openingChecking {
+				t.Errorf("%v, opened at %v with key %s; want it as the ticket: %t", s.phase, s.Opened(), s.KeyID, test.isOfTicket)
+			}
+		})
+	}
+}

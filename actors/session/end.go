@@ -13,10 +13,12 @@ func (e Revoked) apply(s step) Action {
 	switch {
 	case !e.Opened.IsZero() && s.Opened().After(e.Opened):
 		return Action{} // it was opened anew since
-	case e.Kind == RevokedDenied && s.phase.isDenied():
+	case e.Kind == RevokedDenied && s.phase.isDenied() && isAnswer(&s.Decision):
 		return Action{} // this node announced it
 	case s.phase == deniedRemembered && isAnswer(&s.Decision):
 		return Action{} // once the kick or ban is over the viewer would be unknown
+	case e.Kind == RevokedSuperseded && s.isHeldDenied():
+		return Action{} // as above, and they play nothing that could end
 	}
 	s.CheckNumber++
 	hasSlot, denial := s.phase == recheckLeasing, e.Decision
