@@ -201,7 +201,7 @@ func (a *sessionActor) reopen(e session.OpenRequested, now time.Time) {
 // noteReopened notes the ticket for which the session opens again, once the store has told of it or the backend is asked. Otherwise the
 // viewer's next request opens it once more, which costs no call.
 func (a *sessionActor) noteReopened(opening *pendingOpening, e *session.LeaseAnswered) {
-	if opening.request == nil && !e.IsUntold() {
+	if isJudged := !e.IsUnavailable || e.Timer.Breaker == backends.BreakerClosed; isJudged && opening.request == nil {
 		a.reopenedFor = opening.ticket.Opened
 	}
 }

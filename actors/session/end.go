@@ -10,20 +10,13 @@ import (
 
 // apply denies a session that was revoked. What is in flight for it no longer counts.
 func (e Revoked) apply(s step) Action {
-	switch {
-	case !e.Opened.IsZero() && s.Opened().After(e.Opened):
-		return Action{} // it was opened anew since
-	case e.Kind == RevokedDenied && s.phase.isDenied() && isAnswer(&s.Decision):
-		return Action{} // this node announced it
-	case s.phase == deniedRemembered && isAnswer(&s.Decision):
-		return Action{} // once the kick or ban is over the viewer would be unknown
-	case e.Kind == RevokedSuperseded && s.isHeldDenied():
-		return Action{} // as above, and they play nothing that could end
+	if !e.concerns(s) {
+		return Action{}
 	}
 	s.CheckNumber++
 	hasSlot, denial := s.phase == recheckLeasing, e.Decision
 	if s.isHeldDenied() && !isAnswer(&denial) {
-		denial = s.Decision // as above
+		denial = s.Decision // as concerns says
 	}
 	a := s.denyLocally(denial)
 	a.ReturnSlot = hasSlot
@@ -33,6 +26,20 @@ func (e Revoked) apply(s step) Action {
 		a.WakeAt, a.Close = time.Time{}, closedSuperseded
 	}
 	return s.releaseLease(a)
+}
+
+// concerns reports whether the session is to be denied.
+func (e Revoked) concerns(s step) bool {
+	switch {
+	case !e.Opened.IsZero() && s.Opened().After(e.Opened):
+		return false // it was opened anew since
+	case e.Kind == RevokedDenied && s.phase.isDenied() && isAnswer(&s.Decision):
+		return false // this node announced it
+	case s.phase == deniedRemembered && isAnswer(&s.Decision):
+		return false // once the ban, kick or limit is over the viewer would be unknown
+	default:
+		return e.Kind != RevokedSuperseded || !s.isHeldDenied() // a viewer who is denied plays nothing that could end
+	}
 }
 
 // apply forgets the denial of a viewer who was banned or kicked, or a session that was replaced, whatever has become of it since.

@@ -34,9 +34,9 @@ func (s step) forgetSpared(e *LeaseAnswered) {
 	}
 }
 
-// IsUntold reports that neither the store nor the backend can say now whether the ticket holds. A session that opens with a denial does not
+// isUntold reports that neither the store nor the backend can say now whether the ticket holds. A session that opens with a denial does not
 // become as old as such a ticket, or the denial would concern it from then on.
-func (e *LeaseAnswered) IsUntold() bool {
+func (e *LeaseAnswered) isUntold() bool {
 	return e.IsUnavailable && e.Timer.Breaker != backends.BreakerClosed
 }
 
@@ -116,9 +116,7 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 			return a
 		}
 	}
-	if !s.opensDenied() || !e.IsUntold() {
-		s.setOpened(e.Ticket, r)
-	}
+	s.setOpened(e)
 	if s.HasCredentials && (s.opensDenied() || !s.isTicketBetter(e.Ticket)) {
 		s.phase = openingChecking
 		return Action{StartCheck: true}
@@ -150,8 +148,9 @@ const rootWasDenied = "the ticket's session was denied"
 
 // setOpened sets when a session without a usable record was opened. It has one ticket for life, also without a record, so
 // the ticket tells, unless it is too old to say anything. A sibling has no ticket of its own.
-func (s step) setOpened(t Ticket, r Record) {
-	isOfTicket := t.Opened.After(r.RevokedBefore) && s.tellsOpening(t)
+func (s step) setOpened(e *LeaseAnswered) {
+	t, r, isHeld := e.Ticket, e.Record, s.opensDenied() && e.isUntold()
+	isOfTicket := !isHeld && t.Opened.After(r.RevokedBefore) && s.tellsOpening(t)
 	if !s.isSibling() && !s.WasAllowed && isOfTicket {
 		s.opened, s.KeyID = uint32(t.Opened.Unix()), t.KeyID
 	}
