@@ -126,3 +126,70 @@ func TestRegistry_Open_BannedMeanwhile_Denied(t *testing.T) {
 		}
 	})
 }
+
+// TestRegistry_Open_BannedUserOfDenial has a user be banned of whom only the denial of before tells, during an outage that lets unknown
+// viewers in. A denial that is valid holds as it is, or the viewer would be unknown once the ban is over.
+func TestRegistry_Open_BannedUserOfDenial(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		expires   time.Duration
+		isRevoked bool
+		want      backends.Source
+	}{
+		"a denial that is over":                   {-time.Minute, true, backends.FromBan},
+		"a denial that is valid":                  {time.Minute, true, backends.FromBackend},
+		"a denial that is over spares the ticket": {-time.Minute, false, backends.FromBan},
+		"a denial that is valid spares it":        {time.Minute, false, backends.FromBackend},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inBubble(t, func(t *testing.T) {
+				store := &fakeCluster{isShared: true}
+				store.banned = func(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
+					return session.Ban{ID: "b", User: "17"}, d != nil && d.UserID == "17"
+				}
+				denial := deniedDecision()
+				denial.UserID = "17"
+				record := session.Record{
+					ID: idOf(1), Opened: time.Now().Add(-time.Hour).Truncate(time.Second), KeyID: "a", Decision: denial,
+					Expires: time.Now().Add(test.expires),
+				}
+				o := openRequest(1)
+				if test.isRevoked {
+					record.RevokedBefore = record.Opened
+				} else {
+					o.Ticket = session.Ticket{Opened: record.Opened.Add(-time.Hour), KeyID: "a"}
+				}
+				store.set(record)
+				b := newFakeBackend(backends.PolicyAllow, breakerOpen)
+				b.health.Store(uint32(backends.BreakerOpen))
+				n := newNode(b, store, func(s *setup) { s.rules.TokenLife = time.Minute })
+				defer n.closeAndDrain()
+				if d := n.watch(t, o); d.Verdict != backends.Denied || d.Source != test.want {
+					t.Errorf("%v by %v, want denied by %v", d.Verdict, d.Source, test.want)
+				}
+			})
+		})
+	}
+}
+
+// TestRegistry_Open_BannedUserOfKeptDenial has a user be banned of whom only the denial tells that an outage keeps, and their viewer show a
+// ticket that it spares.
+func TestRegistry_Open_BannedUserOfKeptDenial(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(t *testing.T) {
+		store := &fakeCluster{}
+		store.banned = func(_ *backends.Request, d *backends.Decision) (session.Ban, bool) {
+			return session.Ban{ID: "b", User: "17"}, d != nil && d.UserID == "17"
+		}
+		denial := deniedDecision()
+		denial.UserID = "17"
+		b := newFakeBackend(backends.PolicyAllow, denying(denial))
+		n := newNode(b, store, func(s *setup) { s.rules.TokenLife = time.Hour })
+		defer n.closeAndDrain()
+		b.isImpaired.Store(true)
+		n.watch(t, openRequest(1))
+		time.Sleep(DefaultConfig().DenialTTL + time.Second)
+		n.showTicket(t, session.Ticket{Opened: time.Now().Add(-2 * time.Hour), KeyID: "a"}, time.Minute, wantDenied(t))
+	})
+}

@@ -156,7 +156,7 @@ func (a *sessionActor) open(s *Session, span trace.SpanContext, now time.Time) {
 	origin.KeyID = a.registry.options.SigningKey()
 	a.state = session.NewState(origin)
 	a.trace.open(a.registry.options.Tracer, s, span)
-	if ban, banned := a.registry.cluster.Banned(a.request(), nil); banned {
+	if ban, banned := a.registry.cluster.Banned(a.request(), opening.denial); banned {
 		a.apply(session.Revoked{Kind: session.RevokedBanned, Decision: banDecision(ban)}, now)
 		return
 	}

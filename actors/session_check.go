@@ -185,14 +185,10 @@ func (s *Session) bannedAs() []*backends.Request {
 }
 
 // refusalOf returns why a session that the store knows is refused: its viewer is banned, or the session was evicted and its
-// user's limit is still reached. It returns nil if the session may play.
+// user's limit is still reached. It returns nil if neither is so.
 func (r *Registry) refusalOf(ctx context.Context, s *Session, record *session.Record) *backends.Decision {
-	d := &record.Decision
-	if d.Verdict != backends.Allowed {
-		return nil
-	}
-	request := s.Request()
-	if refused := r.banOf(request, d); refused != nil || !record.IsEvicted {
+	d, request := &record.Decision, s.Request()
+	if refused := r.banOf(request, d); refused != nil || d.Verdict != backends.Allowed || !record.IsEvicted {
 		return refused
 	}
 	state := session.StreamActive

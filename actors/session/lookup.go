@@ -130,10 +130,8 @@ func (s step) onFirstLookup(e *LeaseAnswered) Action {
 // endOpening ends an opening whatever the record's decision is.
 func (s step) endOpening(e *LeaseAnswered) (a Action, isOver bool) {
 	switch {
-	case e.Refused != nil && s.opensDenied():
-		return s.denyLocally(s.Decision), true // once the limit or ban is forgotten the viewer would be unknown
 	case e.Refused != nil:
-		return s.denyLocally(*e.Refused), true
+		return s.denyLocally(s.refusalOf(e)), true
 	case e.Found && s.isTicketRevoked(e.Ticket, e.Record):
 		return s.refuse(rootWasDenied, closedDenied), true
 	case e.Overload != "":
@@ -346,20 +344,12 @@ func (s step) refusedBy(e *LeaseAnswered) (d backends.Decision, isRefused bool) 
 	r := e.Record
 	switch {
 	case e.Refused != nil:
-		return *e.Refused, true
+		return s.refusalOf(e), true
 	case e.Found && !s.Opened().After(r.RevokedBefore):
-		return refusalOf(r), true
+		return revocationOf(r), true
 	default:
 		return backends.Decision{}, false
 	}
-}
-
-// refusalOf returns why the session of a revoked ticket was refused, as far as the record tells.
-func refusalOf(r Record) backends.Decision {
-	if r.Decision.Verdict == backends.Denied {
-		return r.Decision
-	}
-	return backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "refused on another node"}
 }
 
 // apply looks soon: another node's answer is newer than this node's.

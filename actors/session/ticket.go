@@ -83,3 +83,24 @@ func (s step) refuse(reason string, why CloseReason) Action {
 	s.Decision = backends.Decision{Verdict: backends.Denied, Source: backends.FromTicket, Reason: reason}
 	return Action{Publish: true, Close: why}
 }
+
+// refusalOf returns the denial of a viewer who is refused whatever the record says. One of a backend's that holds stays, or the viewer would
+// be unknown once the limit or ban is over.
+func (s step) refusalOf(e *LeaseAnswered) backends.Decision {
+	switch d := &e.Record.Decision; {
+	case s.opensDenied():
+		return s.Decision
+	case d.Verdict == backends.Denied && s.isValidAnswer(e.Record):
+		return *d
+	default:
+		return *e.Refused
+	}
+}
+
+// revocationOf returns why the session of a revoked ticket was refused, as far as the record tells.
+func revocationOf(r Record) backends.Decision {
+	if r.Decision.Verdict == backends.Denied {
+		return r.Decision
+	}
+	return backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "refused on another node"}
+}
