@@ -56,5 +56,9 @@
 // Refused: a composite that is closed while it decides on some viewers itself. All that an outage means for the others would be lost:
 // their denials would be forgotten, and those who were let in would not be checked first.
 //
+// Refused: to remember a running session's first 404 for as long as sessions.recheck.min says, which no queue is part of: after an outage
+// that let many in, a session waits longer for its next re-check. To forget the oldest of them where there is no room: the sessions are
+// asked about in turn, so that each would be forgotten just before its second 404, and none denied.
+//
 // Refused: retries inside a check; the session's timer checks again, and players retry by themselves.
 package chain
