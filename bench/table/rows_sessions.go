@@ -120,14 +120,14 @@ func million(ctx context.Context, b *bed) ([]Line, error) {
 // plotCosts draws a bar for each server, as long as a request's CPU.
 func plotCosts(r *runs) string {
 	const width = 50
-	highest := 0.0
+	highest := time.Nanosecond.Seconds() // the kernel counts CPU in ticks, so that a short round on a busy machine has none
 	for _, name := range r.names {
 		highest = max(highest, median(r.samples[name], cpu))
 	}
 	var plot strings.Builder
 	for _, name := range r.names {
 		cost := median(r.samples[name], cpu)
-		fmt.Fprintf(&plot, "    %20s %s %.1f µs\n", name, strings.Repeat("█", int(cost/highest*width+0.5)), cost*1e6)
+		fmt.Fprintf(&plot, "    %20s %s %.1f µs\n", name, strings.Repeat("█", 1+int(cost/highest*(width-1)+0.5)), cost*1e6)
 	}
 	return strings.TrimSuffix(plot.String(), "\n")
 }

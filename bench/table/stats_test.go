@@ -220,3 +220,14 @@ func TestShuffled_RequestsAll(t *testing.T) {
 		t.Errorf("%d different requests of 10", len(seen))
 	}
 }
+
+// TestPlotCosts_NoTicks has rounds so short that the kernel counted no CPU in one of them, or in both.
+func TestPlotCosts_NoTicks(t *testing.T) {
+	t.Parallel()
+	for name, costs := range map[string][2]time.Duration{"one": {300 * time.Microsecond, 0}, "both": {}} {
+		r := &runs{names: []string{"a", "b"}, samples: map[string][]sample{"a": {{cpu: costs[0]}}, "b": {{cpu: costs[1]}}}}
+		if plot := plotCosts(r); strings.Count(plot, "█ ") != len(r.names) {
+			t.Errorf("%s without a tick: want a bar each:\n%s", name, plot)
+		}
+	}
+}
