@@ -61,21 +61,27 @@ type Sharing struct {
 	log         *slog.Logger
 
 	mu      sync.Mutex
-	pending []match
+	pending map[place]string // the newest ticket that waits to be sent
 	dropped uint64
 }
 
-// match is a ticket that waits to be sent.
-type match struct {
+// place is where a session's ticket is kept.
+type place struct {
 	key     Key
 	session backends.SessionID
-	ticket  string
+}
+
+// match is a ticket and its place.
+type match struct {
+	place
+
+	ticket string
 }
 
 // New returns a sharing that [Sharing.Run] runs.
 func New(client *redisclient.Client, cipher *redisclient.Cipher, log *slog.Logger) *Sharing {
 	return &Sharing{
-		client: client, cipher: cipher, log: log,
+		client: client, cipher: cipher, log: log, pending: make(map[place]string),
 		store: redisclient.LoadSessionScript(scripts, "store_match"), find: redisclient.LoadSessionScript(scripts, "find_match"),
 	}
 }
@@ -85,15 +91,18 @@ func New(client *redisclient.Client, cipher *redisclient.Cipher, log *slog.Logge
 func (s *Sharing) Add(ctx context.Context, keys [][16]byte, session backends.SessionID, ticket string) {
 	all := make([]match, len(keys))
 	for i, key := range keys {
-		all[i] = match{key, session, ticket}
+		all[i] = match{place{key, session}, ticket}
 	}
 	failed := all
 	if !s.client.IsDown() {
 		failed, _ = s.send(ctx, all)
 	}
-	if len(failed) > 0 {
-		s.keep(failed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range all { // what waited is older
+		delete(s.pending, all[i].place)
 	}
+	s.keep(failed)
 }
 
 // Dropped returns how many tickets were not kept, because Redis did not take them.
@@ -174,7 +183,7 @@ func (s *Sharing) sendAll(ctx context.Context) error {
 			return nil
 		}
 		if failed, err := s.send(ctx, batch); err != nil {
-			s.keep(failed)
+			s.giveBack(failed)
 			return err
 		}
 	}
@@ -204,22 +213,37 @@ func (s *Sharing) send(ctx context.Context, all []match) (failed []match, err er
 	return failed, err
 }
 
-// take returns some of what waits, the oldest, which then does not wait.
-func (s *Sharing) take() []match {
+// take returns some of what waits, which then does not wait.
+func (s *Sharing) take() (batch []match) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	batch := s.pending[:min(batchSize, len(s.pending))]
-	if s.pending = s.pending[len(batch):]; len(s.pending) == 0 {
-		s.pending = nil
+	for at, ticket := range s.pending {
+		if len(batch) == batchSize {
+			break
+		}
+		batch = append(batch, match{at, ticket})
+		delete(s.pending, at)
 	}
 	return batch
 }
 
-// keep has tickets wait that could not be sent.
-func (s *Sharing) keep(failed []match) {
+// giveBack has what was taken wait again, unless something newer does.
+func (s *Sharing) giveBack(failed []match) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	room := min(len(failed), maxPending-len(s.pending))
-	s.dropped += uint64(len(failed) - room)
-	s.pending = append(s.pending, failed[:room]...)
+	s.keep(slices.DeleteFunc(failed, func(m match) bool {
+		_, isNewer := s.pending[m.place]
+		return isNewer
+	}))
+}
+
+// keep has tickets wait that could not be sent. The caller holds the lock.
+func (s *Sharing) keep(failed []match) {
+	for _, m := range failed {
+		if len(s.pending) >= maxPending {
+			s.dropped++
+			continue
+		}
+		s.pending[m.place] = m.ticket
+	}
 }

@@ -193,14 +193,32 @@ func TestSharing_Add_Bounded(t *testing.T) {
 	defer server.Signal(syscall.SIGCONT)
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	for range maxPending + 10 {
-		a.Add(gone, [][16]byte{{1}}, backends.SessionID{1}, "ticket")
+	for i := range maxPending + 10 {
+		a.Add(gone, [][16]byte{{byte(i), byte(i >> 8), byte(i >> 16)}}, backends.SessionID{1}, "ticket")
 	}
 	if a.Dropped() != 10 || len(a.pending) != maxPending {
 		t.Errorf("%d dropped and %d wait, want 10 and %d", a.Dropped(), len(a.pending), maxPending)
 	}
-	a.keep(make([]match, 7))
-	if a.Dropped() != 17 {
-		t.Errorf("%d dropped, want 17", a.Dropped())
+}
+
+// TestSharing_Add_NewerReplacesWhatWaits has a session be opened anew while its ticket of before waits for Redis.
+func TestSharing_Add_NewerReplacesWhatWaits(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, keys, id := newNode(t, server, "a"), [][16]byte{{1}, {2}}, backends.SessionID{1}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	server.Signal(syscall.SIGSTOP)
+	a.Add(gone, keys, id, "old")
+	a.Add(gone, keys[:1], id, "newer")
+	server.Signal(syscall.SIGCONT)
+	redistest.Eventually(t, "redis answers", func() bool { return server.Client.Ping(t.Context()).Err() == nil })
+	taken := a.take()
+	a.Add(gone, keys[:1], id, "newest")
+	a.giveBack(taken)
+	a.Add(t.Context(), keys[1:], id, "stored")
+	if err := a.sendAll(t.Context()); err != nil {
+		t.Fatal(err)
 	}
+	want(t, a, keys, [][]string{{"newest"}, {"stored"}})
 }
