@@ -261,7 +261,7 @@ func (d *Demand) edgeTickets(openings float64) (stored, kept float64) {
 	if !d.IsEdge || d.EdgeKeepsAnswers {
 		return 0, 0
 	}
-	const again, ttl = 600, 1800 // s
+	const again, ttl = 600, 1800 // s: tellInterval of package gateway/edge, and ttl of package cluster/matches
 	viewers := float64(d.Viewers)
 	return openings + viewers/again, viewers + d.zaps()*ttl
 }

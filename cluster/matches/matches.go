@@ -12,7 +12,9 @@
 //     added again when the ticket is to be kept for longer.
 //   - Add returns once Redis has the ticket, since a player asks for its segments at once, of any node. While Redis is unavailable it
 //     waits for nothing, and Find fails.
-//   - Redis sees keyed hashes and encrypted tickets. It keeps a ticket for TTL, and MaxTickets under one hash.
+//   - Redis sees keyed hashes and encrypted tickets. It keeps a ticket for ttl, and ticketsPerKey under one hash.
+//   - Of two tickets of a session the one that reached Redis last stays. That may be the older one, if it was on its way when the newer one
+//     was added: then the next Add mends it.
 //
 // Refused: to keep the sessions' ids alone. A session that Redis has lost then has no proof that it was ever opened, which a ticket is.
 package matches
@@ -38,10 +40,10 @@ import (
 var scripts embed.FS
 
 const (
-	// TTL is how long Redis keeps a ticket that is not added again.
-	TTL = 30 * time.Minute
-	// MaxTickets is how many are kept under one key.
-	MaxTickets = 8
+	// ttl is how long Redis keeps a ticket that is not added again.
+	ttl = 30 * time.Minute
+	// ticketsPerKey is how many are kept under one key.
+	ticketsPerKey = 8
 	// maxPending bounds what waits to be sent, to some 20 MB.
 	maxPending = 1 << 16
 	// batchSize is how many tickets are sent at once, which share pipelines.
@@ -49,9 +51,6 @@ const (
 	// retryInterval is after what time those that could not be sent are sent again.
 	retryInterval = time.Second
 )
-
-// Key names what requests of a viewer have in common: a keyed hash, the same on all nodes.
-type Key [16]byte
 
 // Sharing is the tickets in Redis. It is safe for concurrent use.
 type Sharing struct {
@@ -67,7 +66,7 @@ type Sharing struct {
 
 // place is where a session's ticket is kept.
 type place struct {
-	key     Key
+	key     [16]byte // a keyed hash of what requests of a viewer have in common, the same on all nodes
 	session backends.SessionID
 }
 
@@ -128,8 +127,8 @@ func (s *Sharing) Find(ctx context.Context, keys [][16]byte) ([][]string, error)
 	return tickets, nil
 }
 
-func (s *Sharing) findOne(ctx context.Context, key Key) ([]string, error) {
-	reply, err := s.client.Run(ctx, s.find, []string{s.name(key)}, TTL.Milliseconds())
+func (s *Sharing) findOne(ctx context.Context, key [16]byte) ([]string, error) {
+	reply, err := s.client.Run(ctx, s.find, []string{s.name(key)}, ttl.Milliseconds())
 	if err != nil {
 		return nil, err
 	}
@@ -153,11 +152,11 @@ func (s *Sharing) findOne(ctx context.Context, key Key) ([]string, error) {
 	return tickets, nil
 }
 
-func (s *Sharing) name(key Key) string {
+func (s *Sharing) name(key [16]byte) string {
 	return s.client.Keys().Match(base64.RawURLEncoding.EncodeToString(key[:]))
 }
 
-func purpose(key Key) string { return "match " + string(key[:]) }
+func purpose(key [16]byte) string { return "match " + string(key[:]) }
 
 // Run sends what waits until ctx ends.
 func (s *Sharing) Run(ctx context.Context) {
@@ -197,7 +196,7 @@ func (s *Sharing) send(ctx context.Context, all []match) (failed []match, err er
 	for i, m := range all {
 		sending.Go(func() error {
 			encrypted := s.cipher.Encrypt([]byte(m.ticket), purpose(m.key))
-			_, err := s.client.Run(ctx, s.store, []string{s.name(m.key)}, m.session[:], encrypted, TTL.Milliseconds(), MaxTickets)
+			_, err := s.client.Run(ctx, s.store, []string{s.name(m.key)}, m.session[:], encrypted, ttl.Milliseconds(), ticketsPerKey)
 			hasFailed[i] = err != nil
 			return err
 		})

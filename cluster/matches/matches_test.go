@@ -83,8 +83,8 @@ func TestSharing_Find_OnAnotherNode(t *testing.T) {
 	b.Add(t.Context(), [][16]byte{key}, one, "ticket 1, opened anew")
 	want(t, a, [][16]byte{key}, [][]string{{"ticket 1, opened anew", "ticket 2"}})
 	for _, name := range server.Client.Keys(t.Context(), "*").Val() {
-		if ttl := server.Client.PTTL(t.Context(), name).Val(); ttl <= TTL-time.Minute || ttl > TTL {
-			t.Errorf("%s expires after %v, want %v", name, ttl, TTL)
+		if left := server.Client.PTTL(t.Context(), name).Val(); left <= ttl-time.Minute || left > ttl {
+			t.Errorf("%s expires after %v, want %v", name, left, ttl)
 		}
 		if all := strings.Join(server.Client.HVals(t.Context(), name).Val(), " "); strings.Contains(all, "ticket") {
 			t.Errorf("%s shows a ticket", name)
@@ -97,7 +97,7 @@ func TestSharing_Add_OldestMakesRoom(t *testing.T) {
 	server := redistest.Start(t)
 	a, key := newNode(t, server, "a"), [16]byte{1}
 	var tickets []string
-	for i := range MaxTickets + 3 {
+	for i := range ticketsPerKey + 3 {
 		a.Add(t.Context(), [][16]byte{key}, backends.SessionID{byte(i)}, fmt.Sprint(i))
 		after(t, server)
 		if i >= 3 {
@@ -122,7 +122,7 @@ func TestSharing_Find_Old(t *testing.T) {
 	if _, err := fmt.Sscan(at, &ms); err != nil {
 		t.Fatal(err)
 	}
-	server.Client.HSet(t.Context(), a.name(key), string(one[:]), fmt.Sprint(ms-TTL.Milliseconds()-1000)+" "+ticket)
+	server.Client.HSet(t.Context(), a.name(key), string(one[:]), fmt.Sprint(ms-ttl.Milliseconds()-1000)+" "+ticket)
 	want(t, a, [][16]byte{key}, [][]string{{"new"}})
 }
 
