@@ -29,11 +29,12 @@
 //     allows OPTIONS too.
 //   - A fingerprint may name sessions that are over. The gateway matches none of those.
 //   - Nodes share the tickets of viewers who show none, so that any of them answers about a viewer ([Fingerprints.Record] says when
-//     another must be told). [LookUps] bounds what strangers cost.
+//     another must be told). [LookUps] bounds what strangers cost, but for playlists with credentials.
 //
 // Decided: a missing field is empty and no error where cesbo/auth-proxy accepts the request (astra, alta). It is an error
 // that names the field where the sample sets it and the answer depends on it (nginx, forward-auth, flussonic). An edge's
-// session id reaches backends of its own contract alone; for others, whose ids have another form, one is derived from ours. Usher counts a session's checks itself, since it checks when the edge does not.
+// session id reaches backends of its own contract alone; for others, whose ids have another form, one is derived from ours. Usher
+// counts a session's checks itself, since it checks when the edge does not.
 //
 // Decided: the token that Flussonic reports is a credential where its qs has none, or where the route wants a token and qs has no
 // parameter of that name: players drop it from the playlists that they ask for again, and append directives. Beside other credentials

@@ -99,6 +99,7 @@ func (s *awaitedStream) remove() {
 }
 
 // awaited returns a service whose unary methods wait for their message as streams do. gRPC lets no interceptor of a unary method run before.
+// Nor does it call the interceptor of streams for one that streams neither way, which is why it waits once.
 func awaited(service grpc.ServiceDesc) *grpc.ServiceDesc {
 	service.Streams = slices.Clone(service.Streams)
 	for _, method := range service.Methods {
