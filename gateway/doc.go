@@ -58,9 +58,9 @@
 // Decided: behind an edge that asks about each request a viewer who shows nothing is taken as if they showed the ticket that a node has
 // stored by their address, player, channel and folder, or by their credentials (edge_match.go). The playlist is answered once the ticket
 // is stored, because its segments may be asked of another node a moment later. A look-up that fails refuses nobody for good: 503, which
-// nginx gets as 403, unless the request opens a session by itself. A look-up opens the session of each ticket that is found, one
-// after the other, and a node that remembers a session of the viewer looks up none, also if that one is refused. A playlist in a folder with
-// credentials is looked up beyond the bound of [edge.LookUps], before the bounds of openings.
+// nginx gets as 403, unless the request opens a session by itself. A node that remembers only a refused session of the viewer looks for
+// another one too. Of several tickets the newest whose session is allowed is taken, and the others are not opened, because that would have
+// viewers who have left begin anew, and a viewer wait for all of them.
 //
 // Decided: a reload makes another gateway, which takes over what the present one has learned (fingerprints of edges, playback ids,
 // variants, what was counted and warned of). Requests in flight end in theirs. Refused: one gateway whose settings are replaced,

@@ -277,7 +277,7 @@ func (g *Gateway) identifyUnknown(ctx context.Context, rc *requestContext, missi
 	mayOpen := rc.canOpenSession() && missing == ""
 	if !mayOpen || rc.credentials.IsEmpty() {
 		switch isFound, err := g.recall(ctx, rc, missing == ""); {
-		case isFound:
+		case isFound || g.matchRefused(rc):
 			return true, nil
 		case err != nil && (!mayOpen || errors.Is(err, context.Canceled)):
 			return false, g.rejectUnopened(err, resp)

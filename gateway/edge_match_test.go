@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,14 +23,17 @@ type sharedTickets struct {
 	mu      sync.Mutex
 	tickets map[[16]byte][]string
 	lookUps int
+	keys    int // that were looked up
+	adds    int
 	err     error
 }
 
 func newSharedTickets() *sharedTickets { return &sharedTickets{tickets: map[[16]byte][]string{}} }
 
-func (s *sharedTickets) Add(_ context.Context, keys [][16]byte, _ backends.SessionID, ticket string) {
+func (s *sharedTickets) Add(_ context.Context, keys [][16]byte, _ backends.SessionID, _ time.Time, ticket string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.adds++
 	for _, key := range keys {
 		s.tickets[key] = append([]string{ticket}, s.tickets[key]...)
 	}
@@ -38,6 +43,7 @@ func (s *sharedTickets) Find(_ context.Context, keys [][16]byte) ([][]string, er
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lookUps++
+	s.keys += len(keys)
 	found := make([][]string, len(keys))
 	for i, key := range keys {
 		found[i] = s.tickets[key]
@@ -136,6 +142,92 @@ func TestServe_EdgeCheck_OneOfSeveralFound(t *testing.T) {
 	second.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/seg-17.ts"})
 }
 
+// TestServe_EdgeCheck_RefusedHereAllowedElsewhere has a viewer whose session was ended open another one at another node.
+func TestServe_EdgeCheck_RefusedHereAllowedElsewhere(t *testing.T) {
+	t.Parallel()
+	for _, d := range proxyDialects() {
+		shared := newSharedTickets()
+		first, second := newEdgeNode(t, shared, edgeRoute(d)), newEdgeNode(t, shared, edgeRoute(d))
+		seg := edgeViewer{uri: "/play/a001/seg-17.ts"}
+		first.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=ended"})
+		second.wantCheck(t, d, 200, seg)
+		ended := backends.Decision{Verdict: backends.Denied, Source: backends.FromLimit, Reason: "another stream of the user began"}
+		first.table.decideAll(ended)
+		second.table.decideAll(ended)
+		if got := second.wantCheck(t, d, 403, seg); got.body != "denied by limit\n" {
+			t.Errorf("%s: got %q, want the denial", d, got.body)
+		}
+		shared.err = errors.New("no answer of 10.0.0.5:6379")
+		second.wantCheck(t, d, 403, seg) // not 503: it is known
+		shared.err = nil
+		first.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=new"})
+		second.wantCheck(t, d, 200, seg)
+		n := shared.numLookUps()
+		second.wantCheck(t, d, 200, seg)
+		if shared.numLookUps() != n {
+			t.Errorf("%s: a known viewer was looked up", d)
+		}
+	}
+}
+
+// TestServe_EdgeCheck_OpensTheViewersAlone has a node that knows nobody be asked about one of many viewers of an address and player.
+func TestServe_EdgeCheck_OpensTheViewersAlone(t *testing.T) {
+	t.Parallel()
+	denied, allowed := backends.Decision{Verdict: backends.Denied, Reason: "no"}, backends.Decision{Verdict: backends.Allowed}
+	overload := backends.NewOverload("backends.b.answer_deadline", 1)
+	for name, tc := range map[string]struct {
+		decide func(age int) (backends.Decision, error) // of how many are newer
+		opened int                                      // by the first request
+		is     int
+		next   int // what the next request gets
+	}{
+		"all are allowed": {func(int) (backends.Decision, error) { return allowed, nil }, 1, 200, 200},
+		"the newest is refused": {func(age int) (backends.Decision, error) {
+			return [...]backends.Decision{denied, allowed}[min(age, 1)], nil
+		}, 2, 200, 200},
+		"all are refused":        {func(int) (backends.Decision, error) { return denied, nil }, 3, 403, 403},
+		"the four newest are":    {func(age int) (backends.Decision, error) { return [...]backends.Decision{denied, allowed}[age/4], nil }, 3, 403, 200},
+		"none can be opened":     {func(int) (backends.Decision, error) { return denied, overload }, 3, 503, 503},
+		"the newest cannot be":   {func(age int) (backends.Decision, error) { return allowed, [...]error{overload, nil}[min(age, 1)] }, 2, 200, 200},
+		"refused or not to open": {func(age int) (backends.Decision, error) { return denied, [...]error{overload, nil}[age%2] }, 3, 403, 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const d = edge.ForwardAuth
+			shared := newSharedTickets()
+			first, second := newEdgeNode(t, shared, edgeRoute(d)), newEdgeNode(t, shared, edgeRoute(d))
+			for i := range edge.MaxSessionsPerFingerprint {
+				first.wantCheck(t, d, 200, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
+			}
+			ids := first.table.openedIDs()
+			second.table.decideFunc = func(r session.OpenRequest) (backends.Decision, error) {
+				return tc.decide(len(ids) - 1 - slices.Index(ids, r.Request.Session))
+			}
+			second.wantCheck(t, d, tc.is, edgeViewer{uri: "/play/a001/seg-17.ts"})
+			if n := len(second.table.openRequests()); n != tc.opened {
+				t.Errorf("%d sessions were opened for one viewer, want %d", n, tc.opened)
+			}
+			second.wantCheck(t, d, tc.next, edgeViewer{uri: "/play/a001/seg-18.ts"})
+		})
+	}
+}
+
+// TestServe_EdgeCheck_CrowdIsToldOnce has more viewers of one address and player ask in turn than are remembered.
+func TestServe_EdgeCheck_CrowdIsToldOnce(t *testing.T) {
+	t.Parallel()
+	const viewers, rounds = edge.MaxSessionsPerFingerprint + 1, 10
+	shared := newSharedTickets()
+	g := newEdgeNode(t, shared, edgeRoute(edge.ForwardAuth))
+	for range rounds {
+		for i := range viewers {
+			g.wantCheck(t, edge.ForwardAuth, 200, edgeViewer{uri: fmt.Sprintf("/play/a001/index.m3u8?token=%d", i)})
+		}
+	}
+	if shared.adds < viewers || shared.adds > 2*viewers {
+		t.Errorf("the tickets of %d viewers were stored %d times", viewers, shared.adds)
+	}
+}
+
 // TestServe_EdgeCheck_SharedAgain has a session opened anew, whose ticket of before is worth nothing.
 func TestServe_EdgeCheck_SharedAgain(t *testing.T) {
 	t.Parallel()
@@ -170,6 +262,61 @@ func TestServe_EdgeCheck_NobodyCanTell(t *testing.T) {
 			t.Errorf("%s: got %q", d, got.body)
 		}
 		g.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8"}) // which may open a session
+	}
+}
+
+// TestServe_EdgeCheck_SomeAreFound has one of several servers not answer, of those that hold what may show whose request it is.
+func TestServe_EdgeCheck_SomeAreFound(t *testing.T) {
+	t.Parallel()
+	shared := newSharedTickets()
+	first, second := newEdgeNode(t, shared, edgeRoute(edge.ForwardAuth)), newEdgeNode(t, shared, edgeRoute(edge.ForwardAuth))
+	first.wantCheck(t, edge.ForwardAuth, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+	shared.err = errors.New("no answer of 10.0.0.5:6379")
+	second.wantCheck(t, edge.ForwardAuth, 200, edgeViewer{uri: "/play/a001/hd/seg-17.ts"})
+	second.wantCheck(t, edge.ForwardAuth, 503, edgeViewer{uri: "/play/a002/hd/seg-17.ts"})
+}
+
+// TestServe_EdgeCheck_FruitlessLookUpsCount has viewers be looked up often who are found, and get nothing by it.
+func TestServe_EdgeCheck_FruitlessLookUpsCount(t *testing.T) {
+	t.Parallel()
+	const most, asked = 100, 240
+	deep := "/play/a001/" + strings.Repeat("x/", 20)
+	for name, tc := range map[string]struct {
+		before func(*sharedTickets, *edgeTestGateway)
+		uri    string // %d is another number each time
+	}{
+		"tickets of a key that is gone": {func(s *sharedTickets, _ *edgeTestGateway) {
+			for _, tickets := range s.tickets {
+				tickets[0] = "gone" + tickets[0]
+			}
+		}, "/play/a001/seg-%d.ts"},
+		"refused viewers": {func(_ *sharedTickets, g *edgeTestGateway) {
+			g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
+				return backends.Decision{Verdict: backends.Denied}, nil
+			}
+		}, "/play/a001/seg-%d.ts"},
+		"tokens that nobody knows": {func(_ *sharedTickets, g *edgeTestGateway) {
+			g.table.decideFunc = func(session.OpenRequest) (backends.Decision, error) {
+				return backends.Decision{}, backends.NewOverload("sessions.open_rate_per_address", 1)
+			}
+		}, deep + "index.m3u8?token=a%d"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const d = edge.ForwardAuth
+			shared := newSharedTickets()
+			first, second := newEdgeNode(t, shared, edgeRoute(d)), newEdgeNode(t, shared, edgeRoute(d))
+			first.wantCheck(t, d, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+			tc.before(shared, second)
+			begin := time.Now()
+			for i := range asked {
+				second.check(t, d, edgeViewer{uri: fmt.Sprintf(tc.uri, i)})
+			}
+			seconds := int(time.Since(begin)/time.Second) + 2 // a part of one at either end
+			if shared.keys == 0 || shared.keys > seconds*most {
+				t.Errorf("%d keys were looked up in %d seconds, want %d in each", shared.keys, seconds, most)
+			}
+		})
 	}
 }
 

@@ -40,14 +40,14 @@ func BenchmarkSharing(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			viewer++
-			s.Add(b.Context(), keysOf(viewer), backends.SessionID{1}, ticket)
+			s.Add(b.Context(), keysOf(viewer), backends.SessionID{1}, opened, ticket)
 		}
 		server.ReportScriptTime(b)
 		used := server.Client.MemoryUsage(b.Context(), s.name(keysOf(1)[0])).Val()
 		b.ReportMetric(float64(2*used), "redis-B/op")
 	})
 	b.Run("Find", func(b *testing.B) {
-		s.Add(b.Context(), keysOf(1), backends.SessionID{1}, ticket)
+		s.Add(b.Context(), keysOf(1), backends.SessionID{1}, opened, ticket)
 		server.Client.ConfigResetStat(b.Context())
 		b.ReportAllocs()
 		for b.Loop() {

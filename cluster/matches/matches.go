@@ -13,8 +13,9 @@
 //   - Add returns once Redis has the ticket, since a player asks for its segments at once, of any node. While Redis is unavailable it
 //     waits for nothing, and Find fails.
 //   - Redis sees keyed hashes and encrypted tickets. It keeps a ticket for ttl, and ticketsPerKey under one hash.
-//   - Of two tickets of a session the one that reached Redis last stays. That may be the older one, if it was on its way when the newer one
-//     was added: then the next Add mends it.
+//   - Of two tickets of a session the one that was opened later stays, in whatever order they reach Redis, because the other is worth
+//     nothing.
+//   - Find returns also beside an error what could be found: in a Redis Cluster a viewer's keys lie on several servers.
 //
 // Refused: to keep the sessions' ids alone. A session that Redis has lost then has no proof that it was ever opened, which a ticket is.
 package matches
@@ -60,7 +61,7 @@ type Sharing struct {
 	log         *slog.Logger
 
 	mu      sync.Mutex
-	pending map[place]string // the newest ticket that waits to be sent
+	pending map[place]ticket // the newest that waits to be sent
 	dropped uint64
 }
 
@@ -70,36 +71,35 @@ type place struct {
 	session backends.SessionID
 }
 
+// ticket is a session's, as its viewer would show it.
+type ticket struct {
+	text   string
+	opened int64 // when it was, in Unix seconds
+}
+
 // match is a ticket and its place.
 type match struct {
 	place
-
-	ticket string
+	ticket
 }
 
 // New returns a sharing that [Sharing.Run] runs.
 func New(client *redisclient.Client, cipher *redisclient.Cipher, log *slog.Logger) *Sharing {
 	return &Sharing{
-		client: client, cipher: cipher, log: log, pending: make(map[place]string),
+		client: client, cipher: cipher, log: log, pending: make(map[place]ticket),
 		store: redisclient.LoadSessionScript(scripts, "store_match"), find: redisclient.LoadSessionScript(scripts, "find_match"),
 	}
 }
 
-// Add keeps the ticket of a session under each of the keys, in place of the session's ticket of before. What Redis does not take in time
+// Add keeps the ticket of a session under each of the keys, in place of one that was opened earlier. What Redis does not take in time
 // waits to be sent later.
-func (s *Sharing) Add(ctx context.Context, keys [][16]byte, session backends.SessionID, ticket string) {
-	all := make([]match, len(keys))
+func (s *Sharing) Add(ctx context.Context, keys [][16]byte, session backends.SessionID, opened time.Time, text string) {
+	failed := make([]match, len(keys))
 	for i, key := range keys {
-		all[i] = match{place{key, session}, ticket}
+		failed[i] = match{place{key, session}, ticket{text, opened.Unix()}}
 	}
-	failed := all
 	if !s.client.IsDown() {
-		failed, _ = s.send(ctx, all)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range all { // what waited is older
-		delete(s.pending, all[i].place)
+		failed, _ = s.send(ctx, failed)
 	}
 	s.keep(failed)
 }
@@ -111,10 +111,10 @@ func (s *Sharing) Dropped() uint64 {
 	return s.dropped
 }
 
-// Find returns the tickets under each of the keys, the one used last first. The error says that Redis did not answer.
+// Find returns the tickets under each of the keys, the one used last first. The error says that Redis did not answer about some of them.
 func (s *Sharing) Find(ctx context.Context, keys [][16]byte) ([][]string, error) {
 	tickets := make([][]string, len(keys))
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	for i, key := range keys {
 		group.Go(func() (err error) {
 			tickets[i], err = s.findOne(ctx, key)
@@ -122,7 +122,7 @@ func (s *Sharing) Find(ctx context.Context, keys [][16]byte) ([][]string, error)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("find the tickets of a viewer: %w", err)
+		return tickets, fmt.Errorf("find the tickets of a viewer: %w", err)
 	}
 	return tickets, nil
 }
@@ -182,7 +182,7 @@ func (s *Sharing) sendAll(ctx context.Context) error {
 			return nil
 		}
 		if failed, err := s.send(ctx, batch); err != nil {
-			s.giveBack(failed)
+			s.keep(failed)
 			return err
 		}
 	}
@@ -195,8 +195,8 @@ func (s *Sharing) send(ctx context.Context, all []match) (failed []match, err er
 	hasFailed := make([]bool, len(all))
 	for i, m := range all {
 		sending.Go(func() error {
-			encrypted := s.cipher.Encrypt([]byte(m.ticket), purpose(m.key))
-			_, err := s.client.Run(ctx, s.store, []string{s.name(m.key)}, m.session[:], encrypted, ttl.Milliseconds(), ticketsPerKey)
+			encrypted := s.cipher.Encrypt([]byte(m.text), purpose(m.key))
+			_, err := s.client.Run(ctx, s.store, []string{s.name(m.key)}, m.session[:], encrypted, m.opened, ttl.Milliseconds(), ticketsPerKey)
 			hasFailed[i] = err != nil
 			return err
 		})
@@ -216,33 +216,26 @@ func (s *Sharing) send(ctx context.Context, all []match) (failed []match, err er
 func (s *Sharing) take() (batch []match) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for at, ticket := range s.pending {
+	for at, waiting := range s.pending {
 		if len(batch) == batchSize {
 			break
 		}
-		batch = append(batch, match{at, ticket})
+		batch = append(batch, match{at, waiting})
 		delete(s.pending, at)
 	}
 	return batch
 }
 
-// giveBack has what was taken wait again, unless something newer does.
-func (s *Sharing) giveBack(failed []match) {
+// keep has tickets wait that could not be sent.
+func (s *Sharing) keep(failed []match) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keep(slices.DeleteFunc(failed, func(m match) bool {
-		_, isNewer := s.pending[m.place]
-		return isNewer
-	}))
-}
-
-// keep has tickets wait that could not be sent. The caller holds the lock.
-func (s *Sharing) keep(failed []match) {
 	for _, m := range failed {
-		if len(s.pending) >= maxPending {
+		switch waiting, isWaiting := s.pending[m.place]; {
+		case !isWaiting && len(s.pending) >= maxPending:
 			s.dropped++
-			continue
+		case waiting.opened <= m.opened:
+			s.pending[m.place] = m.ticket
 		}
-		s.pending[m.place] = m.ticket
 	}
 }

@@ -29,7 +29,7 @@
 //     allows OPTIONS too.
 //   - A fingerprint may name sessions that are over. The gateway matches none of those.
 //   - Nodes share the tickets of viewers who show none, so that any of them answers about a viewer ([Fingerprints.Record] says when
-//     another must be told). [LookUps] bounds what strangers cost, but for playlists with credentials.
+//     another must be told). [LookUps] bounds what strangers cost, and refused viewers.
 //
 // Decided: a missing field is empty and no error where cesbo/auth-proxy accepts the request (astra, alta). It is an error
 // that names the field where the sample sets it and the answer depends on it (nginx, forward-auth, flussonic). An edge's

@@ -30,6 +30,9 @@ const (
 	numRecent = 1 << 16
 	// tellInterval is after what time other nodes are told again that a session is used with a fingerprint.
 	tellInterval = 10 * time.Minute
+	// crowdInterval is after what time they are told of one more viewer of a fingerprint that has as many as are remembered: of those,
+	// nothing tells which are forgotten, and a node finds any of them for a request that shows nothing.
+	crowdInterval = 10 * time.Second
 )
 
 // Fingerprint is a hash of a viewer's address, player, channel and folder, for requests that show nothing else. Its values are
@@ -114,7 +117,7 @@ func (f *Fingerprints) OfAddress(address netip.Addr) Fingerprint {
 }
 
 // Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. It skips what is noted
-// as recorded a moment ago. isNews: the other nodes should be told, of a new ticket or once more.
+// as recorded a moment ago. isNews: the other nodes should be told, of a new ticket or once more, but not of each in a crowd.
 func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, now time.Time) (isNews bool) {
 	recent, mark := &f.recent[key%numRecent], markOf(key, id, opened, now)
 	if recent.Load() == mark {
@@ -124,18 +127,27 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, no
 	defer set.mu.Unlock()
 	recent.Store(mark) // under the lock, so that it is of the newest
 	i := slices.IndexFunc(set.used, func(known usedSession) bool { return known.id == id })
+	isTold := i < 0 && set.isCrowdTold(now)
 	if i < 0 {
 		i = len(set.used)
 		set.used = append(set.used, usedSession{id: id})
 	}
 	newest := set.used[i]
 	copy(set.used[1:], set.used[:i])
-	if isNews = newest.opened != opened.Unix() || now.Unix()-newest.told >= int64(tellInterval/time.Second); isNews {
+	isNews = !isTold && (newest.opened != opened.Unix() || now.Unix()-newest.told >= int64(tellInterval/time.Second))
+	if isNews {
 		newest.opened, newest.told = opened.Unix(), now.Unix()
 	}
 	set.used[0] = newest
 	set.used = set.used[:min(len(set.used), MaxSessionsPerFingerprint)]
 	return isNews
+}
+
+// isCrowdTold reports whether there are as many sessions as are remembered, of one of which the other nodes were told a moment ago.
+func (l *sessionList) isCrowdTold(now time.Time) bool {
+	return len(l.used) == MaxSessionsPerFingerprint && slices.ContainsFunc(l.used, func(s usedSession) bool {
+		return now.Unix()-s.told < int64(crowdInterval/time.Second)
+	})
 }
 
 // listOf returns the sessions of a fingerprint, locked.

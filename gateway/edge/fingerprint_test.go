@@ -94,6 +94,38 @@ func TestFingerprints_Record_Lost(t *testing.T) {
 	}
 }
 
+// TestFingerprints_Record_Crowd has more viewers of one fingerprint than are remembered.
+func TestFingerprints_Record_Crowd(t *testing.T) {
+	t.Parallel()
+	f := NewFingerprints()
+	t.Cleanup(f.Close)
+	opened := time.Unix(1_700_000_000, 0)
+	record := func(viewer byte, at time.Duration) bool {
+		return f.Record(7, backends.SessionID{1: viewer}, opened, opened.Add(at))
+	}
+	for i := range byte(MaxSessionsPerFingerprint) {
+		if !record(i, 0) {
+			t.Errorf("viewer %d is no news", i)
+		}
+	}
+	for _, step := range []struct {
+		viewer byte
+		at     time.Duration
+		isNews bool
+	}{
+		{8, crowdInterval - time.Second, false},
+		{0, crowdInterval - time.Second, false}, // it has made room
+		{9, crowdInterval, true},
+		{10, crowdInterval, false},
+		{10, crowdInterval + time.Minute, true}, // it is remembered, and nobody was told of it
+		{9, crowdInterval + time.Minute, false},
+	} {
+		if got := record(step.viewer, step.at); got != step.isNews {
+			t.Errorf("viewer %d after %v: got %t, want %t", step.viewer, step.at, got, step.isNews)
+		}
+	}
+}
+
 // TestFingerprints_Record_IsNews has the other nodes told of new tickets, and of each again after a while.
 func TestFingerprints_Record_IsNews(t *testing.T) {
 	t.Parallel()

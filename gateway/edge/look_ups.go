@@ -17,19 +17,25 @@ const (
 )
 
 // LookUps bounds how often viewers are looked up whom nobody knows. One that finds a viewer does not count once it is over, so that
-// after a restart a node finds all of them. It is safe for concurrent use. The zero value is ready.
+// after a restart a node finds all of them. What a viewer can do without takes half of the room at most, so that there is some for those
+// who cannot. It is safe for concurrent use. The zero value is ready.
 type LookUps struct {
 	all   lookUpCount
 	cells [numLookUpCells]lookUpCount // by the last bits of a hash of the address
 }
 
-// Begin counts n look-ups for a viewer of an address, of which it takes a hash. The error is a *backends.Overload.
-func (l *LookUps) Begin(address uint64, n int, now time.Time) error {
+// Begin counts n look-ups for a viewer of an address, of which it takes a hash. isSpare: the viewer can do without. The error is a
+// *backends.Overload.
+func (l *LookUps) Begin(address uint64, n int, isSpare bool, now time.Time) error {
+	room := uint64(1)
+	if isSpare {
+		room = 2
+	}
 	cell := &l.cells[address%numLookUpCells]
-	if !cell.add(n, now, maxLookUpsOfAddress) {
+	if !cell.add(n, now, maxLookUpsOfAddress/room) {
 		return backends.NewOverload("unknown viewers of an address at edges", maxLookUpsOfAddress)
 	}
-	if !l.all.add(n, now, maxLookUps) {
+	if !l.all.add(n, now, maxLookUps/room) {
 		cell.remove(n, now)
 		return backends.NewOverload("unknown viewers at edges", maxLookUps)
 	}

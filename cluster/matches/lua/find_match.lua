@@ -10,7 +10,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local found = {}
 for _, value in ipairs(redis.call('HVALS', key)) do
-  local at, ticket = string.match(value, '^(%d+) (.*)$')
+  local at, ticket = string.match(value, '^(%d+) %-?%d+ (.*)$')
   if at and now - tonumber(at) <= ttl then
     found[#found + 1] = tonumber(at)
     found[#found + 1] = ticket
