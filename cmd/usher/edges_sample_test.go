@@ -82,7 +82,7 @@ func TestEdges_SamplesLoad(t *testing.T) {
 }
 
 // TestEdges_SamplesNameListener compares the address and the path in an edge's configuration with its usher.yaml. Flussonic
-// and Traefik cannot run here. Package e2e runs nginx, Caddy and HAProxy with their samples.
+// cannot run here. Package e2e runs nginx, Caddy, HAProxy and, with -traefik, Traefik with their samples.
 func TestEdges_SamplesNameListener(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
@@ -160,7 +160,7 @@ type traefikStatic struct {
 }
 
 // TestEdges_TraefikSampleIsConsistent rejects keys that Traefik does not document, and names that the sample does not
-// define. Traefik itself cannot run here.
+// define. Traefik itself takes too long to build for the tests of each change: see -traefik of package e2e.
 func TestEdges_TraefikSampleIsConsistent(t *testing.T) {
 	t.Parallel()
 	var dynamic traefikDynamic

@@ -34,10 +34,7 @@ func TestPlayers_Challenge_FFmpegSendsPassword(t *testing.T) {
 		rec := origin.record(t, n)
 		wantPasswordAsked(t, n, m, rec.url)
 	})
-	edges := map[string]func(*testing.T, *liveOrigin, string) *edge{
-		"nginx": startNginx, "Caddy": startCaddy, "HAProxy": startHAProxy,
-	}
-	for name, startEdge := range edges {
+	for name, startEdge := range askingEdges() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := startEdge(t, origin, "")

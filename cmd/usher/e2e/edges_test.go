@@ -182,10 +182,7 @@ func (e *edge) wantNoBypass(t *testing.T, client *http.Client, path string) {
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)
-	edges := map[string]func(*testing.T, *liveOrigin, string) *edge{
-		"nginx": startNginx, "Caddy": startCaddy, "HAProxy": startHAProxy,
-	}
-	for name, startEdge := range edges {
+	for name, startEdge := range askingEdges() {
 		t.Run(name+" with match_by address and agent", func(t *testing.T) {
 			t.Parallel()
 			wantAddressAgent(t, startEdge(t, origin, ""))
@@ -195,14 +192,14 @@ func TestEdges(t *testing.T) {
 			wantPlaylistsOnly(t, startEdge(t, origin, "match_by: playlists-only"))
 		})
 	}
-	for _, name := range []string{"nginx", "HAProxy"} { // the edges that forward a cookie of Usher's
+	for name, startEdge := range cookieEdges() {
 		t.Run(name+" with match_by cookie", func(t *testing.T) {
 			t.Parallel()
-			wantCookie(t, edges[name](t, origin, "match_by: cookie"))
+			wantCookie(t, startEdge(t, origin, "match_by: cookie"))
 		})
 		t.Run(name+" with match_by cookie, from two addresses", func(t *testing.T) {
 			t.Parallel()
-			wantSiblingAtEdge(t, edges[name](t, origin, "match_by: cookie"))
+			wantSiblingAtEdge(t, startEdge(t, origin, "match_by: cookie"))
 		})
 	}
 }
