@@ -43,8 +43,9 @@ func (a Alarm) Advice() string {
 		"check the path in address",
 		"check address: something else than the backend answers there",
 		"set address to what detail names; if the redirect is for viewers, set redirects: viewer",
-		"check the backend's log and address: a page that fails may admit everybody; if detail names PHP's warnings, turn display_errors " +
-			"off; otherwise set broken_page: failure, or require_header to what only a sound answer has",
+		"check the backend's log and address: a page may admit everybody; if detail names PHP's warnings, turn display_errors off; if it " +
+			"names a web page, set require_header or require_body to what only the backend sends; otherwise, and for the kind ministra, " +
+			"set broken_page: failure",
 		"have X-UserId (or X-Session-Name) name each subscriber, or leave it out: viewers of one name share a stream limit, and a " +
 			"kick or ban of one hits them all; if it is one subscriber, the account is shared",
 		"check the backend's database and log: it ends the sessions of viewers whom it has allowed; while it is mended force its " +

@@ -95,5 +95,8 @@ func webPageHint(a Response) string {
 	return ""
 }
 
-// IsWebPage reports whether the answer's body, as far as it was read, is a web page, which no middleware sends.
-func (a Response) IsWebPage() bool { return a.page >= pageHTML || isHTML(a.Body) }
+// IsWebPage reports whether the answer's body, as far as it was read, is a web page, which no middleware sends. PHP's warnings before what a
+// middleware sends are none.
+func (a Response) IsWebPage() bool {
+	return a.page >= pageHTML || a.page == pageNone && !startsAsDeclared(a.Header, a.Body) && isHTML(a.Body)
+}

@@ -93,7 +93,11 @@ func TestClient_Decide_BrokenPage(t *testing.T) {
 // Where redirects are followed, a yes that is a web page is a login page, whatever the config says of pages.
 func TestClient_Decide_FollowedToALoginPage_Failure(t *testing.T) {
 	t.Parallel()
-	for body, want := range map[string]backends.Verdict{loginPage: backends.Pending, "OK": backends.Allowed, "": backends.Allowed} {
+	const warnings = "<br />\n<b>Warning</b>:  m in <b>/srv/check.php</b> on line <b>3</b><br />\n"
+	for body, want := range map[string]backends.Verdict{
+		loginPage: backends.Pending, warnings + loginPage: backends.Pending, "OK": backends.Allowed, "": backends.Allowed,
+		warnings + "OK": backends.Allowed, `{"ok":1,"see":"<html>"}`: backends.Allowed,
+	} {
 		for meaning := httpbackend.BrokenPageAlarm; meaning <= httpbackend.BrokenPageIgnore; meaning++ {
 			s := startServer(t, nil)
 			s.SetDialect(func(w http.ResponseWriter, r *http.Request, _ backendtest.User, _ bool) {
@@ -101,18 +105,23 @@ func TestClient_Decide_FollowedToALoginPage_Failure(t *testing.T) {
 					http.Redirect(w, r, "/login", http.StatusFound)
 					return
 				}
+				if body != "" && body[0] == '{' {
+					w.Header().Set("Content-Type", "application/json")
+				}
 				_, _ = io.WriteString(w, body)
 			})
-			c := newClient(t, s.URL(), func(cfg *httpbackend.Config) {
-				cfg.Redirects, cfg.BrokenPage = httpbackend.RedirectsFollow, meaning
-			})
-			d, err := c.Decide(t.Context(), httpbackend.Call{})
-			f := backends.AsFailure(err)
-			if isFailure := f != nil && f.Kind == backends.FailureMalformed; d.Verdict != want || isFailure != (want == backends.Pending) {
-				t.Errorf("%q, broken_page %s: got %s and error %v, want %s", body, meaning, d.Verdict, err, want)
-			}
-			if raised := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); raised != (want == backends.Pending) {
-				t.Errorf("%q, broken_page %s: alarm %t", body, meaning, raised)
+			for _, required := range []string{"", "(?s).*"} {
+				c := newClient(t, s.URL(), func(cfg *httpbackend.Config) {
+					cfg.Redirects, cfg.BrokenPage, cfg.RequireBody = httpbackend.RedirectsFollow, meaning, required
+				})
+				d, err := c.Decide(t.Context(), httpbackend.Call{})
+				f := backends.AsFailure(err)
+				if isFailure := f != nil && f.Kind == backends.FailureMalformed; d.Verdict != want || isFailure != (want == backends.Pending) {
+					t.Errorf("%q, broken_page %s, require_body %q: got %s and error %v, want %s", body, meaning, required, d.Verdict, err, want)
+				}
+				if raised := c.ContractAlarms().Active().Has(backends.AlarmRedirectToItself); raised != (want == backends.Pending) {
+					t.Errorf("%q, broken_page %s, require_body %q: alarm %t", body, meaning, required, raised)
+				}
 			}
 		}
 	}

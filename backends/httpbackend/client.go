@@ -158,7 +158,7 @@ func (c *Client) Do(ctx context.Context, call Call) (Response, error) {
 	if span := trace.SpanFromContext(ctx); span.IsRecording() {
 		span.SetAttributes(attribute.Int("http.response.status_code", x.resp.StatusCode))
 	}
-	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0}
+	a := Response{Status: x.resp.StatusCode, Header: x.resp.Header, WasRedirected: hops > 0, traced: traced}
 	if traced.isEnabled() && !c.waitsForBody(a, call) {
 		traced.finish(a, c.peek(ctx, x, drainTimeout, func([]byte) {})) // for an operator, who wants to see the body
 		return a, nil
@@ -249,6 +249,9 @@ func (c *Client) Interpret(a Response) (backends.Decision, error) {
 	}
 	if meaning.Failure != nil {
 		return backends.Decision{}, meaning.Failure
+	}
+	if meaning.Decision.Verdict == backends.Allowed {
+		a.traced.noteYes(a.page)
 	}
 	return meaning.Decision, nil
 }

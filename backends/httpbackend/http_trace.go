@@ -29,7 +29,7 @@ type TraceEntry struct {
 	ResponseHeader http.Header
 	// ResponseBody is what arrived of the body's beginning before the decision, or within a moment after the header.
 	ResponseBody string
-	// Page is what the body of an allowing answer looks like, in the words of its alarm; empty: as it should. IsBodyless says that it has
+	// Page is what the body of an answer looks like that allows, in the words of its alarm; empty: as it should. IsBodyless says that it has
 	// none by the contract.
 	Page       string
 	IsBodyless bool
@@ -73,7 +73,7 @@ func (t *Trace) Redact(text string) string {
 	return text
 }
 
-// traceRecorder records one call. The zero value records nothing: most calls are not traced.
+// traceRecorder records one call. A nil one records nothing: most calls are not traced.
 type traceRecorder struct {
 	trace    *Trace
 	entry    *TraceEntry
@@ -83,10 +83,10 @@ type traceRecorder struct {
 }
 
 // startTrace records a call that is about to be made, if its context has a trace.
-func (c *Client) startTrace(ctx context.Context, r *http.Request, call Call) traceRecorder {
+func (c *Client) startTrace(ctx context.Context, r *http.Request, call Call) *traceRecorder {
 	trace, _ := ctx.Value(traceKey{}).(*Trace)
 	if trace == nil {
-		return traceRecorder{}
+		return nil
 	}
 	entry := &TraceEntry{
 		Backend: c.name, Method: r.Method, URL: c.redactURL(r.URL), RequestHeader: r.Header.Clone(), IsBodyless: call.IsBodyless,
@@ -105,15 +105,15 @@ func (c *Client) startTrace(ctx context.Context, r *http.Request, call Call) tra
 	trace.mu.Lock()
 	defer trace.mu.Unlock()
 	trace.entries, trace.hidden = append(trace.entries, entry), append(trace.hidden, hidden)
-	return traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: hidden, isBroken: c.isBroken}
+	return &traceRecorder{trace: trace, entry: entry, start: time.Now(), hidden: hidden, isBroken: c.isBroken}
 }
 
 // isEnabled reports whether the call is traced.
-func (t traceRecorder) isEnabled() bool { return t.entry != nil }
+func (t *traceRecorder) isEnabled() bool { return t != nil }
 
 // finish records the answer and the beginning of its body. The zero Response: none came.
-func (t traceRecorder) finish(a Response, text []byte) {
-	if t.entry == nil {
+func (t *traceRecorder) finish(a Response, text []byte) {
+	if t == nil {
 		return
 	}
 	t.trace.mu.Lock()
@@ -124,11 +124,18 @@ func (t traceRecorder) finish(a Response, text []byte) {
 			values[i] = t.hidden.redact(value)
 		}
 	}
-	if t.isBroken(a.page) {
-		t.entry.Page = a.page.String()
-	}
 	body := t.hidden.redact(string(text))
 	t.entry.ResponseBody = body[:min(len(body), maxTracedBody)]
+}
+
+// noteYes records that the answer allows, and what its body looks like.
+func (t *traceRecorder) noteYes(p page) {
+	if t == nil || !t.isBroken(p) {
+		return
+	}
+	t.trace.mu.Lock()
+	defer t.trace.mu.Unlock()
+	t.entry.Page = p.String()
 }
 
 // redactURL returns a call's URL with the query values of the configured address hidden. They come first in each query.

@@ -34,6 +34,7 @@ type Response struct {
 	page page // what the beginning of an allowing answer's body looks like, where the decision does not need it
 	// isUnexpected: the contract has no body, and this one has more than whole warnings of PHP.
 	isUnexpected bool
+	traced       *traceRecorder
 }
 
 // Classification is what an answer means.

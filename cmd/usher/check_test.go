@@ -73,11 +73,14 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 	}{
 		"a web page with 200": {
 			page(200, "<html>\nIt works!</html>"), "", 0,
-			[]string{"< <html> It works!</html>", "WARNING   the answer is a web page", "require_header or require_body"},
+			[]string{
+				"< <html> It works!</html>", "WARNING   the answer is a web page",
+				"VIOLATION portal: broken_page: ", "if it names a web page, set require_header or require_body",
+			},
 		},
 		"PHP's warnings before a yes": {
 			page(200, "<br />\n<b>Warning</b>:  m in <b>/srv/check.php</b> on line <b>3</b><br />\nOK"), "", 0,
-			[]string{"WARNING   the answer begins with PHP's warnings", "display_errors off"},
+			[]string{"WARNING   the answer begins with PHP's warnings", "if detail names PHP's warnings, turn display_errors off"},
 		},
 		"a web page with 200, require_header set": {
 			page(200, "<html>It works!</html>"), ", require_header: X-UserId", 2,
@@ -128,8 +131,9 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			m.SetDialect(page(200, test.text))
 			settings := checkSettings(fmt.Sprintf("  portal: { kind: ministra, address: %q%s }\n", m.URL()+"/chk.php", test.more))
 			_, out, errs := usher("check", "--config", writeFile(t, settings), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
-			if !strings.Contains(out, "verdict   allowed") || !strings.Contains(out, test.want) ||
-				strings.Contains(out, "require_body") {
+			_, warning, _ := strings.Cut(out, "WARNING")
+			if !strings.Contains(out, "verdict   allowed") || !strings.Contains(warning, test.want) ||
+				strings.Contains(warning, "require_body") {
 				t.Errorf("want allowed with %q, and no require_body where there is no body:\n%s%s", test.want, out, errs)
 			}
 		})
@@ -143,6 +147,22 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			t.Errorf("want allowed, and no warning:\n%s%s", out, errs)
 		}
 	})
+	for name, requirement := range map[string]string{
+		"a member's error page that is a failure": "broken_page: failure",
+		"a member's page that is a denial":        "require_header: X-UserId, on_unmet_requirement: deny",
+	} {
+		t.Run(name, func(t *testing.T) {
+			first, second := middleware(t), middleware(t)
+			first.SetDialect(page(200, "<html>Fatal error: m</html>"))
+			second.SetDialect(page(200, ""))
+			settings := fmt.Sprintf("  first: { kind: httprequest, address: %q, %s }\n  second: { kind: httprequest, address: %q }\n"+
+				"  portal: { kind: any, backends: [ first, second ] }\n", first.URL()+"/check", requirement, second.URL()+"/check")
+			_, out, errs := usher("check", "--config", writeFile(t, checkSettings(settings)), "--url", "http://tv.example/play/a001/index.m3u8?token=good")
+			if !strings.Contains(out, "verdict   allowed") || !strings.Contains(out, "200") || strings.Contains(out, "WARNING") {
+				t.Errorf("want allowed by the second, and no warning of a page that admits nobody:\n%s%s", out, errs)
+			}
+		})
+	}
 	t.Run("a redirect to a login page", func(t *testing.T) {
 		m := middleware(t)
 		if err := m.SetMode(backendtest.RedirectSelf()); err != nil {
