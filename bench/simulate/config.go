@@ -3,7 +3,6 @@ package simulate
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -116,9 +115,23 @@ func (c *Config) validateSample(errs *faults) {
 			"--%s=%d: it is %.2g/s for a sample of %d, want at least 1/s; raise --sample", name, rate, share, c.Sample)
 	}
 	share := float64(c.RecheckRate) / c.factor()
-	errs.add(share >= 1 && float64(c.sampleRecheckRate()) < (1-roundedOff)*share,
-		"--recheck-rate=%d: it is %.3g/s for a sample of %d, and a node's is a whole number; raise --sample, or take a multiple of %.0f",
-		c.RecheckRate, share, c.Sample, math.Ceil(c.factor()))
+	errs.add(share >= 1 && !c.takesRecheckRate(),
+		"--recheck-rate=%d: it is %.3g/s for a sample of %d, and a node's is a whole number; raise --sample, or take %d",
+		c.RecheckRate, share, c.Sample, c.nextRecheckRate())
+}
+
+// takesRecheckRate reports whether little of the sample's recheck rate is lost by rounding it down.
+func (c *Config) takesRecheckRate() bool {
+	return float64(c.sampleRecheckRate()) >= (1-roundedOff)*float64(c.RecheckRate)/c.factor()
+}
+
+// nextRecheckRate returns the lowest recheck rate above the present one that is taken. With as much as the sample's is, it is near.
+func (c *Config) nextRecheckRate() int {
+	next := *c
+	for n := c.sampleRecheckRate() + 1; !next.takesRecheckRate(); n++ {
+		next.RecheckRate = (n*c.Viewers + c.Sample - 1) / c.Sample
+	}
+	return next.RecheckRate
 }
 
 // roundedOff is the share of the recheck rate that may be lost by rounding it down. The peak of re-checks is held against the whole rate.

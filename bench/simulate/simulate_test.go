@@ -229,13 +229,34 @@ func TestRun_Interrupted(t *testing.T) {
 	})
 }
 
+// TestConfig_NextRecheckRate has the rate that is advised be the next that is taken.
+func TestConfig_NextRecheckRate(t *testing.T) {
+	t.Parallel()
+	for _, viewers := range []int{150_000, 250_000, 110_000, 190_000, 1_000_000, 99_999_999} {
+		for rate := range 3000 {
+			c := DefaultConfig()
+			c.Viewers, c.Sample, c.RecheckRate = viewers, 100_000, rate
+			if c.sampleRecheckRate() == 0 || c.takesRecheckRate() {
+				continue
+			}
+			next := c.nextRecheckRate()
+			for c.RecheckRate++; c.RecheckRate < next && !c.takesRecheckRate(); {
+				c.RecheckRate++
+			}
+			if c.RecheckRate != next || !c.takesRecheckRate() {
+				t.Fatalf("%d viewers, a sample of %d: %d is advised in place of %d, and %d would be the next", viewers, c.Sample, next, rate, c.RecheckRate)
+			}
+		}
+	}
+}
+
 func TestConfig_Validate(t *testing.T) {
 	t.Parallel()
 	for want, change := range map[string]func(c *Config){
 		"--nodes=0: want at least 1":                                func(c *Config) { c.Nodes = 0 },
 		"--sample=0: want 1 to --viewers=10000000":                  func(c *Config) { c.Sample = 0 },
 		"--recheck-rate=200: it is 0.4/s for a sample of 20000":     func(c *Config) { c.RecheckRate = 200 },
-		"--recheck-rate=900: it is 1.8/s for a sample of 20000, a":  func(c *Config) { c.RecheckRate = 900 },
+		"raise --sample, or take 1000":                              func(c *Config) { c.RecheckRate = 900 },
 		"--recheck-rate=0: want at least 1":                         func(c *Config) { c.RecheckRate = 0 },
 		"--capacity=100: it is 0.2/s":                               func(c *Config) { c.Capacity = 100 },
 		"--bad=1.5: want 0 to 1":                                    func(c *Config) { c.Bad = 1.5 },
