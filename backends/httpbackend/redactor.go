@@ -126,51 +126,49 @@ func secretParts(name, value string) (parts []string) {
 	return parts
 }
 
-// escapedPattern returns an expression that matches a text as it is, and with any of its characters in an escape of URLs, JSON or HTML.
-// Which ones are escaped differs with each language's function. None escapes ASCII letters and digits.
+// escapedPattern returns an expression that matches a text as it is, and with any of its characters in an escape of URLs, JSON, JavaScript
+// or HTML, also one of the other. Which ones are escaped differs with each language's function. None escapes ASCII letters and digits.
 func escapedPattern(text string) string {
 	var out strings.Builder
 	for len(text) > 0 {
 		char, size := utf8.DecodeRuneInString(text)
-		isASCII := char < utf8.RuneSelf
-		if isASCII && (unicode.IsLetter(char) || unicode.IsDigit(char)) {
+		if char < utf8.RuneSelf && (unicode.IsLetter(char) || unicode.IsDigit(char)) {
 			out.WriteRune(char)
 		} else {
-			out.WriteString("(?:" + escapes(char, text[:size]) + "|")
-			if isASCII {
-				out.WriteString(`\\?`)
-			}
-			out.WriteString(regexp.QuoteMeta(string(char)) + ")")
+			fmt.Fprintf(&out, `(?:\\*(?:%s|%s)|%s)`, regexp.QuoteMeta(string(char)), backslashEscapes(char), otherEscapes(char, text[:size]))
 		}
 		text = text[size:]
 	}
 	return out.String()
 }
 
-// escapes returns an expression for the escapes of a character of those bytes. A URL in a URL is escaped once more.
-func escapes(char rune, bytes string) string {
+// backslashEscapes returns an expression for the escapes of a character that begin with a backslash, without it: JSON in JSON has several.
+func backslashEscapes(char rune) string {
+	var out strings.Builder
+	out.WriteString("(?i:")
+	for i, unit := range utf16.AppendRune(nil, char) {
+		if i > 0 {
+			out.WriteString(`\\*`)
+		}
+		fmt.Fprintf(&out, "u%04x", unit)
+	}
+	fmt.Fprintf(&out, "|x%02x)", char)
+	return out.String()
+}
+
+// otherEscapes returns an expression for the escapes of a character of those bytes in URLs, and in HTML by its number or name, which may
+// have the name of any. A URL in a URL is escaped once more, as HTML in HTML is. An old script has one byte for a character of Latin-1.
+func otherEscapes(char rune, bytes string) string {
 	var out strings.Builder
 	for i := range len(bytes) {
 		fmt.Fprintf(&out, "%%(?:25)*(?i:%02x)", bytes[i])
 	}
-	out.WriteString("|(?i:")
-	for _, unit := range utf16.AppendRune(nil, char) {
-		fmt.Fprintf(&out, `\\u%04x`, unit)
-	}
-	fmt.Fprintf(&out, "|&#0*%d;|&#x0*%x;)", char, char)
-	switch char {
-	case ' ':
+	fmt.Fprintf(&out, "|&(?:amp;)*(?i:#0*%d|#x0*%x|[a-z][a-z0-9]*);", char, char)
+	switch {
+	case char == ' ':
 		out.WriteString(`|\+`)
-	case '&':
-		out.WriteString("|&amp;")
-	case '<':
-		out.WriteString("|&lt;")
-	case '>':
-		out.WriteString("|&gt;")
-	case '"':
-		out.WriteString("|&quot;")
-	case '\'':
-		out.WriteString("|&apos;")
+	case char >= utf8.RuneSelf && char <= unicode.MaxLatin1:
+		fmt.Fprintf(&out, `|%%(?:25)*(?i:%02x)|\x{fffd}`, char)
 	}
 	return out.String()
 }
