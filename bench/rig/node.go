@@ -106,7 +106,7 @@ func (n *Node) settings(g *Rig, origin string) ([]byte, error) {
 		merge(settings, g.tracing())
 	}
 	if o.TLS {
-		files, err := g.makeCertificate()
+		files, err := g.useTLS()
 		if err != nil {
 			return nil, err
 		}

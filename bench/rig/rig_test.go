@@ -172,27 +172,36 @@ func TestRig_Balancer_LeavesDeadNodes(t *testing.T) {
 	}
 }
 
-// TestRig_BalancerAndTLS_Serves has a viewer speak TLS with a node through the balancer.
-func TestRig_BalancerAndTLS_Serves(t *testing.T) {
-	o := options(build(t))
-	o.TLS = true
-	g, err := Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer g.Close()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.URLs()[0]+"/play/ch1/index.m3u8?token=good", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: g.TLS, DisableKeepAlives: true}}
-	answer, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK || answer.TLS == nil {
-		t.Errorf("status %d, TLS %v; want 200 with TLS", answer.StatusCode, answer.TLS)
+// TestRig_TLS_Serves has viewers speak TLS with each node, and through the balancer.
+func TestRig_TLS_Serves(t *testing.T) {
+	binary := build(t)
+	for name, hasBalancer := range map[string]bool{"each node": false, "the balancer": true} {
+		t.Run(name, func(t *testing.T) {
+			o := options(binary)
+			o.TLS, o.Balancer = true, hasBalancer
+			g, err := Start(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer g.Close()
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: g.TLS, DisableKeepAlives: true}}
+			for range len(g.Nodes) { // the balancer asks one after the other
+				for _, url := range g.URLs() {
+					request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/play/ch1/index.m3u8?token=good", http.NoBody)
+					if err != nil {
+						t.Fatal(err)
+					}
+					answer, err := client.Do(request)
+					if err != nil {
+						t.Fatal(err)
+					}
+					_ = answer.Body.Close()
+					if answer.StatusCode != http.StatusOK || answer.TLS == nil {
+						t.Errorf("%s: status %d, TLS %v; want 200 with TLS", url, answer.StatusCode, answer.TLS)
+					}
+				}
+			}
+		})
 	}
 }
 
