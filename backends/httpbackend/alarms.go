@@ -36,6 +36,7 @@ type Alarms struct {
 
 	mu       sync.Mutex
 	lastSeen [numAlarms]time.Time
+	details  [numAlarms]string // the newest of each
 }
 
 // NewAlarms returns the record of the named backend. log may be nil.
@@ -97,12 +98,19 @@ func (r *Alarms) update(now time.Time, a backends.Alarm, isRaised bool, detail s
 		r.end(a)
 	}
 	if isRaised {
-		r.lastSeen[a] = now
+		r.lastSeen[a], r.details[a] = now, detail
 	}
 }
 
 // Active returns the alarms that hold at present.
 func (r *Alarms) Active() AlarmSet { return AlarmSet(r.active.Load()) }
+
+// Detail returns what the alarm was last raised by, as it was recorded; empty: it was not yet.
+func (r *Alarms) Detail(a backends.Alarm) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.details[a]
+}
 
 // Count returns how often the alarm was raised since the start.
 func (r *Alarms) Count(a backends.Alarm) uint64 { return r.counts[a].Load() }

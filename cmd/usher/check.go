@@ -148,7 +148,7 @@ func checkOnce(ctx context.Context, n *node, q *backends.Request) (checkReport, 
 	return report, d.Verdict
 }
 
-// activeViolations returns how the answers violated the contract, with advice, by backend and violation.
+// activeViolations returns how the answers violated the contract, with advice and detail, by backend and violation.
 func activeViolations(n *node) map[string]string {
 	all := map[string]string{}
 	for name, a := range n.current.Load().adapters {
@@ -157,7 +157,7 @@ func activeViolations(n *node) map[string]string {
 		}
 		for _, alarm := range backends.AllAlarms() {
 			if a.alarms.Active().Has(alarm) {
-				all[name+": "+alarm.String()] = alarm.Advice()
+				all[name+": "+alarm.String()] = adviceOn(a.alarms, alarm)
 			}
 		}
 	}

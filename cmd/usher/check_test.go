@@ -75,7 +75,7 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 			page(200, "<html>\nIt works!</html>"), "", 0,
 			[]string{
 				"< <html> It works!</html>", "WARNING   the answer is a web page",
-				"VIOLATION portal: broken_page: ", "if it names a web page, set require_header or require_body",
+				"VIOLATION portal: broken_page: ", "if it names a web page, set require_header or require_body", "(detail: allowed, but with a web page)",
 			},
 		},
 		"PHP's warnings before a yes": {

@@ -233,7 +233,7 @@ func violationsView(w *httpbackend.Alarms) map[string]admin.AlarmState {
 	}
 	all := map[string]admin.AlarmState{}
 	for _, alarm := range backends.AllAlarms() {
-		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Active: w.Active().Has(alarm)}
+		all[alarm.String()] = admin.AlarmState{Count: w.Count(alarm), Active: w.Active().Has(alarm), Detail: w.Detail(alarm)}
 	}
 	return all
 }

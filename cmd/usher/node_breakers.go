@@ -97,6 +97,11 @@ func addStats(b *admin.Backend, s callstats.Snapshot) {
 	}
 }
 
+// adviceOn returns what an operator can do about an alarm, with the detail of which the advice speaks.
+func adviceOn(alarms *httpbackend.Alarms, a backends.Alarm) string {
+	return fmt.Sprintf("%s (detail: %s)", a.Advice(), alarms.Detail(a))
+}
+
 // warnings returns what an operator should act on, for /readyz?verbose.
 func (n *node) warnings() []string {
 	all, g := n.viewers.warnings(), n.current.Load()
@@ -107,7 +112,7 @@ func (n *node) warnings() []string {
 		}
 		for _, a := range backends.AllAlarms() {
 			if alarms.Active().Has(a) {
-				all = append(all, fmt.Sprintf("backend %q violates its contract, %s: %s", name, a, a.Advice()))
+				all = append(all, fmt.Sprintf("backend %q violates its contract, %s: %s", name, a, adviceOn(alarms, a)))
 			}
 		}
 		if order := g.chains[name].Forced(); order.IsForced {

@@ -314,7 +314,7 @@ func TestNode_DenialsJump(t *testing.T) {
 	}
 	eventually(t, "the alarm", func() bool { return strings.Contains(read("/metrics"), violation+"1") })
 	for path, want := range map[string]string{
-		"/api/v1/backends": `"denials_jumped":{"count":1,"active":true}`,
+		"/api/v1/backends": `"denials_jumped":{"count":1,"active":true,"detail":"`,
 		"/readyz?verbose":  `warning: backend "portal" violates its contract, denials_jumped: check the backend's database`,
 	} {
 		if got := read(path); !strings.Contains(got, want) {

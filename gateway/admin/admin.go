@@ -78,6 +78,8 @@ type AlarmState struct {
 	Count uint64 `json:"count"`
 	// Active reports whether the alarm holds at present.
 	Active bool `json:"active"`
+	// Detail is what raised it last, without a value of an answer.
+	Detail string `json:"detail,omitempty"`
 }
 
 // Route is a route in the API.

@@ -64,12 +64,12 @@ export function backends(app) {
 
   function update(card, b) {
     setBadge(card.state, b.breaker);
-    const violations = Object.entries(b.contract_violations ?? {}).filter(([, v]) => v.active).map(([name]) => name.replaceAll("_", " "));
+    const violations = Object.entries(b.contract_violations ?? {}).filter(([, v]) => v.active).map(([name, v]) => name.replaceAll("_", " ") + (v.detail ? `: ${v.detail}` : ""));
     const lines = [
       ["Kind", b.kind], ["Address", b.address], ["When unavailable", policies[b.on_failure] ?? b.on_failure],
       ["Checks", b.rates && `${rate(b.rates.checks_per_second)} / s`], ["Failures", b.rates && `${rate(b.rates.failures_per_second)} / s`], ["Denials", b.rates && `${percent(b.rates.denials_share)} of answers`],
       ["In flight", inFlight(b)], ["Re-checks waiting", b.rechecks_waiting && count(b.rechecks_waiting)],
-      ["Contract violations", violations.join(", ")],
+      ["Contract violations", violations.join("; ")],
     ];
     replace(card.facts, lines.filter(([, value]) => value).map(([title, value]) => h("div", title === "Address" || title === "Contract violations" ? { class: "wide" } : null, h("dt", null, title), h("dd", null, value))));
     card.forced.hidden = !b.forced;
