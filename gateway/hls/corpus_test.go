@@ -83,7 +83,7 @@ func checkListed(t *testing.T, p hlscorpus.Playlist) {
 		got = append(got, said{roleOf(l.Role), hlscorpus.Location{Scheme: l.Scheme, Host: l.Host, Ref: l.Ref}})
 		return "", false
 	}
-	if text := parseAny(t, p, o); text != p.Body && !p.IsDocument {
+	if text := parseAny(t, p, o); hlscorpus.Steered(text) != hlscorpus.Steered(p.Body) && !p.IsDocument {
 		t.Errorf("%s: nothing is located, yet the text changed", p.Name)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -9,7 +9,8 @@
 // [ParseDocument] does the same for the JSON documents that a playlist names.
 //
 // Invariants:
-//   - Every byte outside a rewritten URI is unchanged: CRLF, BOM, unknown tags, order, a missing last newline.
+//   - Every byte outside a rewritten URI is unchanged: CRLF, BOM, unknown tags, order, a missing last newline. The names that are
+//     decided on below are the exception.
 //   - A URI is rewritten only if Options.Locate has a place for it. It gets what the tag and the resolved URI say, whatever
 //     the host. Other schemes (skd, data, urn, …) are not asked about and never receive a ticket.
 //   - A rewritten URI names no scheme or host, so it works behind any load balancer, name and TLS terminator. Those of interstitials and of
@@ -39,6 +40,8 @@
 //     a range has another version than its segment, because the file grows until it is the segment.
 //   - An EXT-X-MEDIA-SEQUENCE that comes late numbers the segments before it too.
 //   - A pathway's HOST is renamed to X-HOST, which players ignore, so that all bytes around it stay. So do PARAMS stay.
+//   - A steering manifest from elsewhere, of a host that no setting allows or in a data URI, would have players take their tickets to the
+//     pathways' hosts. So they are not steered by one: EXT-X-CONTENT-STEERING gets a name that they ignore, and so does RELOAD-URI.
 //   - User information in a URI on the origin is dropped, so that viewers do not see the origin's password.
 //   - A URI with control characters, or one that begins with a backslash, stays unchanged: browsers read it differently
 //     from RFC 3986, perhaps with another host.

@@ -66,6 +66,8 @@ type edit struct {
 	value string
 	// query are the pathway's parameters.
 	query string
+	// key is that of the URI of the next manifest.
+	key jsonSpan
 }
 
 type editKind uint8
@@ -73,6 +75,8 @@ type editKind uint8
 const (
 	// editURI rewrites a URI.
 	editURI editKind = iota
+	// editReloadURI rewrites that of the next manifest. If it leads away from the gateway its key is renamed.
+	editReloadURI
 	// editHostKey renames the key HOST.
 	editHostKey
 	// addParameters adds the object PARAMS at the beginning of an object.
@@ -88,7 +92,7 @@ type jsonSpan struct{ start, end int }
 
 // scan finds what is rewritten.
 func (d *document) scan(root jsonSpan) {
-	d.eachMember(root, func(key string, _, value jsonSpan) {
+	d.eachMember(root, func(key string, at, value jsonSpan) {
 		switch key {
 		case "ASSETS":
 			d.eachObject(value, func(key string, _, value jsonSpan) {
@@ -99,7 +103,10 @@ func (d *document) scan(root jsonSpan) {
 		case "DATERANGES":
 			d.eachElement(value, d.markDateRange)
 		case "RELOAD-URI":
-			d.markURI(value, uriSpan{role: Document, imports: importsInherited})
+			if d.markURI(value, uriSpan{role: Document, imports: importsInherited}) {
+				last := &d.edits[len(d.edits)-1]
+				last.kind, last.key = editReloadURI, at
+			}
 		case "PATHWAY-CLONES":
 			d.eachObject(value, func(key string, _, value jsonSpan) {
 				if key == "URI-REPLACEMENT" {
@@ -168,14 +175,15 @@ func (d *document) queryOf(parameters jsonSpan) string {
 	return strings.Join(pairs, "&")
 }
 
-// markURI marks a string that is a URI. like says what it is. A string that is no text stays unchanged.
-func (d *document) markURI(value jsonSpan, like uriSpan) {
+// markURI marks a string that is a URI, and reports whether it is one. like says what it is. A string that is no text stays unchanged.
+func (d *document) markURI(value jsonSpan, like uriSpan) bool {
 	uri, isString := d.stringAt(value)
 	if !isString || strings.ContainsRune(uri, utf8.RuneError) {
-		return
+		return false
 	}
 	like.start, like.end, like.within = value.start+1, value.end-1, inJSON
 	d.edits = append(d.edits, edit{span: like, value: uri})
+	return true
 }
 
 // apply makes one change.
@@ -183,6 +191,11 @@ func (w *rewriter) apply(e *edit) {
 	switch e.kind {
 	case editURI:
 		w.rewrite(e.value, e.span)
+		return
+	case editReloadURI:
+		if w.rewrite(e.value, e.span) {
+			w.replaceURI(uriSpan{start: e.key.start, end: e.key.end}, `"X-RELOAD-URI"`)
+		}
 		return
 	case editHostKey:
 		w.replaceURI(e.span, `"X-HOST"`)

@@ -78,7 +78,8 @@ func TestParseDocument(t *testing.T) {
 				`{"X-ASSET-LIST":"/~T/play/a001/l","X-URI":"/~T/play/a001/p","CLASS":"com.apple.hls.preload"},` +
 				`{"CLASS":"com.apple.hls.daterange-schedule","X-URI":"/~T/play/a001/s"},"X-URI",null,{"CLASS":7,"X-URI":"own"}]}`,
 		},
-		"a URI that leads elsewhere":        {`{"RELOAD-URI":"https://cdn.example.com/a"}`, `{"RELOAD-URI":"https://cdn.example.com/a"}`},
+		"a URI that leads elsewhere":        {`{"TTL":1,"RELOAD-URI":"https://cdn.example.com/a"}`, `{"TTL":1,"X-RELOAD-URI":"https://cdn.example.com/a"}`},
+		"a URI of another scheme":           {`{"RELOAD-URI":"data:,a","ASSETS":[{"URI":"data:,a"}]}`, `{"X-RELOAD-URI":"data:,a","ASSETS":[{"URI":"data:,a"}]}`},
 		"a URI with a quote or a backslash": {`{"RELOAD-URI":"a\"b","ASSETS":[{"URI":"a\\b"}]}`, `{"RELOAD-URI":"a\"b","ASSETS":[{"URI":"a\\b"}]}`},
 		"a URI with control characters":     {`{"RELOAD-URI":"a\nb"}`, `{"RELOAD-URI":"a\nb"}`},
 		"a URI that is no text":             {`{"RELOAD-URI":"a\ud800"}`, `{"RELOAD-URI":"a\ud800"}`},

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"usher/gateway/hls"
+	"usher/gateway/hls/hlscorpus"
 )
 
 // FuzzParse checks the invariants of any bytes with every ticket transport.
@@ -23,7 +24,7 @@ func FuzzParse(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if !refused.IsStatic() || !bytes.Equal(refused.Body(), body) {
+			if !refused.IsStatic() || hlscorpus.Steered(string(refused.Body())) != hlscorpus.Steered(string(body)) {
 				t.Errorf("no route serves anything, yet %q became %q", body, refused.Append(nil, []byte("T"), nil))
 			}
 			o.Locate = onOrigin(func(ref string) (string, bool) { return ref, true })

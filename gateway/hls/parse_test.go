@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"usher/gateway/hls"
+	"usher/gateway/hls/hlscorpus"
 )
 
 // mode is a ticket transport, and whether the request is below a ticket.
@@ -239,6 +240,31 @@ func TestParse_RewritesEveryTagWithURI(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestParse_Steering_FromElsewhere has players not be steered by a manifest that names hosts as they are.
+func TestParse_Steering_FromElsewhere(t *testing.T) {
+	t.Parallel()
+	const off = "#EXT-X-X-CONTENT-STEERING:"
+	for line, want := range map[string]string{
+		`SERVER-URI="https://steer.foreign.example/m",PATHWAY-ID="A"`: off + `SERVER-URI="https://steer.foreign.example/m",PATHWAY-ID="A"`,
+		`PATHWAY-ID="A",SERVER-URI="//steer.foreign.example/m"`:       off + `PATHWAY-ID="A",SERVER-URI="//steer.foreign.example/m"`,
+		`SERVER-URI="data:application/json,{}"`:                       off + `SERVER-URI="data:application/json,{}"`,
+		`SERVER-URI="\\steer.foreign.example/m"`:                      off + `SERVER-URI="\\steer.foreign.example/m"`,
+		`SERVER-URI="{$unknown}/m"`:                                   off + `SERVER-URI="{$unknown}/m"`,
+		`SERVER-URI="https://steer.foreign.example/m",SERVER-URI="m"`: off + `SERVER-URI="https://steer.foreign.example/m",SERVER-URI="/~T/play/a001/m"`,
+		`SERVER-URI="m",SERVER-URI="https://steer.foreign.example/m"`: `#EXT-X-CONTENT-STEERING:SERVER-URI="/~T/play/a001/m",SERVER-URI=""`,
+		`SERVER-URI="",PATHWAY-ID="A"`:                                `#EXT-X-CONTENT-STEERING:SERVER-URI="",PATHWAY-ID="A"`,
+		`PATHWAY-ID="A"`:                                              `#EXT-X-CONTENT-STEERING:PATHWAY-ID="A"`,
+	} {
+		o := corpusOptions(mode{})
+		o.Locate = func(l hls.Listed) (string, bool) { return l.Ref, l.Host == hlscorpus.OwnHost }
+		body := "#EXTM3U\n#EXT-X-MEDIA:TYPE=AUDIO,URI=\"https://foreign.example/a.m3u8\"\n#EXT-X-CONTENT-STEERING:" + line + "\n"
+		got := parseAny(t, hlscorpus.Playlist{Name: line, Body: body}, o)
+		if _, tag, _ := strings.Cut(got, "a.m3u8\"\n"); tag != want+"\n" {
+			t.Errorf("%s: got %s, want %s", line, tag, want)
+		}
 	}
 }
 

@@ -76,11 +76,14 @@ func (w *rewriter) define(list attributes) {
 // isTooLarge reports that the output exceeds its bound.
 func (w *rewriter) isTooLarge() bool { return len(w.out) > 2*MaxBytes }
 
-// rewrite replaces the text of a span by the viewer's URI, or leaves it unchanged. JSON may write the uri with escapes.
-func (w *rewriter) rewrite(uri string, span uriSpan) {
+// rewrite replaces the text of a span by the viewer's URI, or leaves it unchanged. JSON may write the uri with escapes. It reports whether
+// the URI leads away from the gateway, since it stays unchanged and has a host or another scheme.
+func (w *rewriter) rewrite(uri string, span uriSpan) (leadsAway bool) {
 	var ref resolved
 	if !w.resolve(uri, &span, &ref) {
-		return
+		written, _ := cutFragment(uri)
+		form, _, _ := w.origin.locate(written)
+		return written != "" && (form == opaque || form == absolute)
 	}
 	span.standsAlone = span.standsAlone && ref.form == absolute
 	switch w.options.TicketIn {
@@ -93,12 +96,13 @@ func (w *rewriter) rewrite(uri string, span uriSpan) {
 	case TicketInNone:
 		if span.role != Playlist && span.role != Document {
 			w.writeWithoutTicket(span, &ref)
-			return
+			return false
 		}
 		w.writeBelowTicket(span, &ref)
 	default:
 		w.writeBelowTicket(span, &ref)
 	}
+	return false
 }
 
 // writeWithoutTicket writes the reference from the root.

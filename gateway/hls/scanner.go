@@ -123,10 +123,9 @@ func (s *scanner) scanURILine(start, end int) {
 	s.prefetched, s.isByteRange = 0, false
 }
 
-func (s *scanner) rewrite(span uriSpan) {
-	if s.rewriter != nil {
-		s.rewriter.rewrite(s.text[span.start:span.end], span)
-	}
+// rewrite rewrites a URI, and reports whether it leads away from the gateway.
+func (s *scanner) rewrite(span uriSpan) (leadsAway bool) {
+	return s.rewriter != nil && s.rewriter.rewrite(s.text[span.start:span.end], span)
 }
 
 // scanTag reads an EXT-X tag, given its name and the text after the colon.
@@ -190,11 +189,27 @@ func (s *scanner) scanMultivariantTag(name string, list attributes) {
 		s.info.IsMultivariant = true
 		s.rewriteURI(list, uriSpan{role: Playlist, imports: importsOwn})
 	case "CONTENT-STEERING":
-		s.rewriteAttributes(list, uriSpan{imports: importsOwn}, uriAttribute{"SERVER-URI", Document})
+		s.rewriteSteering(list)
 	case "SESSION-KEY":
 		s.rewriteURI(list, uriSpan{role: Key})
 	case "SESSION-DATA":
 		s.rewriteURI(list, uriSpan{role: Media})
+	}
+}
+
+// rewriteSteering rewrites the URI of a steering manifest. One from elsewhere names the pathways' hosts to players, who would take their
+// ticket there. So the tag is renamed then, and they do not steer.
+func (s *scanner) rewriteSteering(list attributes) {
+	tag := list.pos - len("CONTENT-STEERING:")
+	for a, ok := list.next(); ok; a, ok = list.next() {
+		span := attributeSpan(uriSpan{imports: importsOwn}, &a, Document)
+		switch {
+		case a.name != "SERVER-URI" || !s.rewrite(span):
+		case s.rewriter.copied > tag: // behind another one
+			s.rewriter.replaceURI(span, "")
+		default:
+			s.rewriter.replaceURI(uriSpan{start: tag, end: tag}, "X-")
+		}
 	}
 }
 
@@ -250,14 +265,18 @@ func (s *scanner) rewriteAttributes(list attributes, like uriSpan, uris ...uriAt
 			if a.name != uri.name {
 				continue
 			}
-			span := like
-			span.start, span.end, span.role, span.within = a.start, a.end, uri.role, inUnquotedValue
-			if a.isQuoted {
-				span.within = inQuotes
-			}
-			s.rewrite(span)
+			s.rewrite(attributeSpan(like, &a, uri.role))
 		}
 	}
+}
+
+// attributeSpan returns where the URI in an attribute is. like says what it is.
+func attributeSpan(like uriSpan, a *attribute, role Role) uriSpan {
+	like.start, like.end, like.role, like.within = a.start, a.end, role, inUnquotedValue
+	if a.isQuoted {
+		like.within = inQuotes
+	}
+	return like
 }
 
 // hasAttribute reports whether there is an attribute with one of the names.

@@ -38,6 +38,7 @@ func URIs(body string) []URI { return Reader{}.URIs(body) }
 // Outside returns what surrounds the URIs of a playlist or a document. It is the same before and after rewriting. In a
 // document it leaves out what says the host of a pathway.
 func Outside(body string) string {
+	body = Steered(body)
 	if isDocument(body) {
 		_, outside := readDocument(body)
 		return outside
@@ -48,12 +49,18 @@ func Outside(body string) string {
 
 // URIs returns the URIs as the function of this name does.
 func (r Reader) URIs(body string) []URI {
+	body = Steered(body)
 	if isDocument(body) {
 		uris, _ := readDocument(body)
 		return uris
 	}
 	uris, _ := r.readPlaylist(body)
 	return uris
+}
+
+// Steered returns a text with the names of which some are renamed, so that players do not let another server steer them.
+func Steered(body string) string {
+	return strings.NewReplacer("#EXT-X-X-CONTENT-STEERING", "#EXT-X-CONTENT-STEERING", `"X-RELOAD-URI"`, `"RELOAD-URI"`).Replace(body)
 }
 
 // tagURI gives the roles of attributes by tag and name.
