@@ -35,6 +35,37 @@ func newNamedClient(t *testing.T, name, address string, change func(*httpbackend
 	return c
 }
 
+// Only a page that comes with a yes may admit a viewer.
+func TestTrace_Page_OnlyOfAYes(t *testing.T) {
+	t.Parallel()
+	const errorPage = "<html>Fatal error: m</html>"
+	for name, test := range map[string]struct {
+		body, want string
+		change     func(*httpbackend.Config)
+	}{
+		"a yes":         {loginPage, "a web page", nil},
+		"an error page": {errorPage, "an error page", nil},
+		"a failure":     {errorPage, "", func(cfg *httpbackend.Config) { cfg.BrokenPage = httpbackend.BrokenPageFailure }},
+		"a denial": {loginPage, "", func(cfg *httpbackend.Config) {
+			cfg.RequireHeader, cfg.OnUnmetRequirement = "X-UserId", httpbackend.UnmetRequirementDeny
+		}},
+		"an unmet requirement": {loginPage, "", func(cfg *httpbackend.Config) { cfg.RequireHeader = "X-UserId" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, nil)
+			s.SetDialect(func(w http.ResponseWriter, _ *http.Request, _ backendtest.User, _ bool) {
+				_, _ = io.WriteString(w, test.body)
+			})
+			ctx, trace := httpbackend.WithTrace(t.Context())
+			d, err := newNamedClient(t, "portal", s.URL(), test.change).Decide(ctx, httpbackend.Call{})
+			if got := trace.Entries()[0].Page; got != test.want || (d.Verdict == backends.Allowed) != (test.want != "") {
+				t.Errorf("got %q with verdict %s and error %v, want %q", got, d.Verdict, err, test.want)
+			}
+		})
+	}
+}
+
 func TestTrace_RecordsEveryCall(t *testing.T) {
 	t.Parallel()
 	first := startServer(t, map[string]backendtest.User{"good": {Name: "alice"}})
