@@ -203,11 +203,11 @@ func parseAddress(address string) (*url.URL, error) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return nil, errors.New("address: not a URL")
+		return nil, errors.New("address: not a URL, such as http://10.0.0.5:8080/check")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, fmt.Errorf("address: must begin with http:// or https://, not %q", u.Scheme)
 	case u.Hostname() == "":
-		return nil, errors.New("address: has no host")
+		return nil, errors.New("address: has no host; want a URL such as http://10.0.0.5:8080/check")
 	case u.Fragment != "":
 		return nil, errors.New("address: has a '#', which is never sent; write %23")
 	}

@@ -27,8 +27,8 @@ func TestConfig_Validate(t *testing.T) {
 			func(c *httpbackend.Config) { c.Address = "portal.example.com/check" },
 			[]string{`address: must begin with http:// or https://, not ""`},
 		},
-		"an address without a host":  {func(c *httpbackend.Config) { c.Address = "http:///check" }, []string{"address: has no host"}},
-		"an address that is no URL":  {func(c *httpbackend.Config) { c.Address = "http://u:5ecret@[" }, []string{"address: not a URL"}},
+		"an address without a host":  {func(c *httpbackend.Config) { c.Address = "http:///check" }, []string{"address: has no host; want a URL such as http://10.0.0.5:8080/check"}},
+		"an address that is no URL":  {func(c *httpbackend.Config) { c.Address = "http://u:5ecret@[" }, []string{"address: not a URL, such as http://10.0.0.5:8080/check"}},
 		"an address with a fragment": {func(c *httpbackend.Config) { c.Address += "#x" }, []string{"address: has a '#', which is never sent; write %23"}},
 		"bounds of nothing, all named": {
 			func(c *httpbackend.Config) {

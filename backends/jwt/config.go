@@ -192,11 +192,11 @@ func validateURL(address string) error {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil:
-		return errors.New("jwks_url: not a URL")
+		return errors.New("jwks_url: not a URL, such as https://auth.example.com/jwks.json")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("jwks_url: must begin with https:// or http://, not %q", u.Scheme)
 	case u.Hostname() == "":
-		return errors.New("jwks_url: has no host")
+		return errors.New("jwks_url: has no host; want a URL such as https://auth.example.com/jwks.json")
 	case u.Fragment != "":
 		return errors.New("jwks_url: has a '#', which is never sent; write %23")
 	}

@@ -159,9 +159,9 @@ func TestConfig_ValidateJWKSURL(t *testing.T) {
 		"ftp://issuer.example.com":            `jwks_url: must begin with https:// or http://, not "ftp"`,
 		"issuer.example.com":                  `jwks_url: must begin with https:// or http://, not ""`,
 		"https://issuer.example.com:65536/":   "jwks_url: port 65536 does not exist; want 1 to 65535",
-		"https:///jwks":                       "jwks_url: has no host",
+		"https:///jwks":                       "jwks_url: has no host; want a URL such as https://auth.example.com/jwks.json",
 		"https://issuer.example.com/#a":       "jwks_url: has a '#', which is never sent; write %23",
-		"https://u:5ecret@exa mple.com/":      "jwks_url: not a URL",
+		"https://u:5ecret@exa mple.com/":      "jwks_url: not a URL, such as https://auth.example.com/jwks.json",
 	} {
 		cfg := DefaultConfig()
 		cfg.Algorithms, cfg.JWKSURL = []string{"ES256"}, address

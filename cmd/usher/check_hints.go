@@ -66,6 +66,8 @@ func transportHint(err error) string {
 		return ": connection refused; the backend server is down, or the port in address is wrong"
 	case strings.Contains(text, "no such host"):
 		return ": wrong URL; the host name in address is unknown"
+	case strings.Contains(text, "EOF"):
+		return ": the backend server closes the connection without an answer; check its log, and http:// against https:// in address"
 	case strings.Contains(text, "TLS"):
 		return ": its certificate is not trusted; check tls.ca_file and tls.server_name, and http:// against https:// in address"
 	case strings.Contains(text, "jwks_url"):

@@ -180,6 +180,12 @@ func TestCheck_NamesWrongServer(t *testing.T) {
 		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check")), 2,
 			"wrong URL", "set address to "+moved+":", "VIOLATION portal: address_moved")
 	})
+	t.Run("a server that hangs up", func(t *testing.T) {
+		m := middleware(t)
+		m.SetDialect(func(http.ResponseWriter, *http.Request, backendtest.User, bool) { panic(http.ErrAbortHandler) })
+		wantCheck(t, checkSettings(fmt.Sprintf("  portal: { kind: httprequest, address: %q }\n", m.URL()+"/check")), 2,
+			"EOF: the backend server closes the connection without an answer")
+	})
 	t.Run("an unknown host", func(t *testing.T) {
 		wantCheck(t, checkSettings("  portal: { kind: httprequest, address: \"http://"+strings.Repeat("x", 64)+"/\" }\n"), 2,
 			"wrong URL; the host name")

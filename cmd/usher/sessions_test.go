@@ -202,7 +202,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 		"two kicks": {
 			args: []string{"kick", "S1", "S2", "--duration", "10m", "--reason", "shared"}, impact: `{"sessions":3,"addresses":2}`,
 			answer: `{"matched":3,"kicked":3,"addresses":2,"bans":["b1"]}`,
-			out:    "hits 6 sessions from 4 addresses\nkicked S1, refused until unban b1\nkicked S2, refused until unban b1\n", calls: []apiCall{
+			out:    "hits 6 sessions from 4 addresses\nkicked S1, refused for a while (unban b1 ends it)\nkicked S2, refused for a while (unban b1 ends it)\n", calls: []apiCall{
 				{"POST /api/v1/sessions/S1/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
 				{"POST /api/v1/sessions/S2/kick", `{"dry_run":true,"duration":"10m0s","reason":"shared"}`},
 				{"POST /api/v1/sessions/S1/kick", `{"duration":"10m0s","reason":"shared"}`},
@@ -216,7 +216,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 		"a kick of all matching sessions": {
 			args: []string{"kick", "--user", "Ann", "--address", "::1"}, status: 202, pending: true, impact: `{"sessions":3,"addresses":1,"unreachable_nodes":["n3"]}`,
 			answer: `{"matched":3,"kicked":2,"addresses":1,"bans":["b1","b2"],"unreachable_nodes":["n3"]}`,
-			out:    "hits 3 sessions from 1 address\nkicked 2 of 3 sessions, refused until unban b1 b2\n", errs: "warning: nodes that did not answer: n3\nwarning: other nodes follow later\n",
+			out:    "hits 3 sessions from 1 address\nkicked 2 of 3 sessions, refused for a while (unban b1 b2 ends it)\n", errs: "warning: nodes that did not answer: n3\nwarning: other nodes follow later\n",
 			calls: []apiCall{
 				{"POST /api/v1/kick", `{"address":"::1","dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"address":"::1","reason":"","user":"Ann"}`},
 			},
@@ -225,7 +225,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 			args: []string{"kick", "--channel", "a001", "--yes"}, impact: `{"sessions":90000,"addresses":80000,"approximate":true}`, code: exitFailed,
 			answer: `{"matched":90000,"addresses":80000,"kicked":60000,"approximate":true,"bans":["k1"],"unreachable_nodes":["n2","n3"],` +
 				`"not_kicked":{"n3":"no answer within 4s","n2":"no heartbeat for 9s"}}`,
-			out: "hits about 90000 sessions from about 80000 addresses\nkicked about 60000 of about 90000 sessions, refused until unban k1\n" +
+			out: "hits about 90000 sessions from about 80000 addresses\nkicked about 60000 of about 90000 sessions, refused for a while (unban k1 ends it)\n" +
 				"NODE  NOT KICKED\nn2    no heartbeat for 9s\nn3    no answer within 4s\n",
 			errs: "usher: not kicked: sessions that only n2, n3 hold; kick again when they are back\n",
 			calls: []apiCall{
@@ -243,7 +243,7 @@ func TestRun_Sessions_Output(t *testing.T) {
 		},
 		"a kick of a user who does not watch": {
 			args: []string{"kick", "--user", "Ann"}, answer: `{"matched":0,"kicked":0,"bans":["b1"]}`, impact: `{"sessions":0,"addresses":0}`,
-			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions, refused until unban b1\n",
+			out:   "hits 0 sessions from 0 addresses\nkicked 0 of 0 sessions, refused for a while (unban b1 ends it)\n",
 			calls: []apiCall{{"POST /api/v1/kick", `{"dry_run":true,"reason":"","user":"Ann"}`}, {"POST /api/v1/kick", `{"reason":"","user":"Ann"}`}},
 		},
 		"a kick without a match": {

@@ -69,7 +69,7 @@ func TestCluster_KickChannel_NodeFrozen(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "exit status 2: ") || !strings.Contains(err.Error(), "only "+frozen.name+" hold") {
 		t.Errorf("the command: %v", err)
 	}
-	if !strings.Contains(printed, "kicked 16 of 16 sessions, refused until unban ") || !strings.Contains(printed, "\n"+frozen.name+" ") {
+	if !strings.Contains(printed, "kicked 16 of 16 sessions, refused for a while (unban ") || !strings.Contains(printed, "\n"+frozen.name+" ") {
 		t.Errorf("the command prints:\n%s", printed)
 	}
 	for _, opened := range k.nodes[:2] {

@@ -137,7 +137,7 @@ func refusedBy(k admin.KickResult) string {
 	if n := len(k.Bans); n == 0 || n > 5 {
 		return ""
 	}
-	return ", refused until unban " + strings.Join(k.Bans, " ")
+	return fmt.Sprintf(", refused for a while (unban %s ends it)", strings.Join(k.Bans, " "))
 }
 
 func kickPath(id string) string { return "sessions/" + url.PathEscape(id) + "/kick" }
