@@ -35,9 +35,9 @@
 //	                                                                                     session's ticket; exact again after the
 //	                                                                                     next heartbeat
 //	usher:match:{match}       hash    30 minutes             store_match              tickets of viewers at edges who show none,
-//	                                                                                     encrypted; stored again within ten
-//	                                                                                     minutes, and a node that starts
-//	                                                                                     before refuses those viewers
+//	                                                                                     encrypted; stored again with each one's
+//	                                                                                     next request, and a node that does not
+//	                                                                                     know the viewer refuses them before
 //	usher:{all}:nodes         hash    1 minute                  node_heartbeat           what nodes report about
 //	                                                                                     themselves; restored in 500 ms
 //	usher:{all}:heartbeats    zset    1 minute                  node_heartbeat           each node's last heartbeat; as above

@@ -340,6 +340,7 @@ func (n *Node) recheckAll() {
 
 // stateLost writes again what this node knows of what Redis lost.
 func (n *Node) stateLost(recent []events.Issued) {
+	n.matches.Lose(time.Now())
 	n.redis.denyAgain(recent)
 	if f := n.handlers.Load().OnStateLost; f != nil {
 		f()

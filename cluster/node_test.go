@@ -603,3 +603,22 @@ func wantDeniedAgain(t *testing.T, server *redistest.Server, looks, issued *peer
 		t.Errorf("%s logged %d losses, want %d", issued.Name(), n, losses)
 	}
 }
+
+// TestNode_Matches_LostWithRedis has every node know that what was shared of viewers at edges is gone, and one that starts later not.
+func TestNode_Matches_LostWithRedis(t *testing.T) {
+	t.Parallel()
+	server, peers := startPeers(t, 2)
+	for _, p := range peers {
+		if at := p.Matches().LostAt(); !at.IsZero() {
+			t.Errorf("%s: lost at %v before Redis lost anything", p.Name(), at)
+		}
+	}
+	before := time.Now()
+	must(t, server.Client.FlushAll(t.Context()).Err())
+	for _, p := range peers {
+		redistest.Eventually(t, p.Name()+" knows", func() bool { return p.Matches().LostAt().After(before) })
+	}
+	if fresh, _ := startPeer(t, testConfig(server), "fresh", nil); !fresh.Matches().LostAt().IsZero() {
+		t.Error("a node that started since has lost nothing")
+	}
+}

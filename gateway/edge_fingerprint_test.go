@@ -482,12 +482,12 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	}
 	now := time.Now()
 	want(0)
-	f.Record(7, id(1), now, now)
+	f.Record(7, id(1), now, time.Time{}, now)
 	want(0) // it is over
 	decide(1, backends.Denied)
 	want(1)
 	sessions[id(2)] = &fakeSession{} // no decision yet
-	f.Record(7, id(2), now, now)
+	f.Record(7, id(2), now, time.Time{}, now)
 	want(1)
 	decide(2, backends.Pending)
 	want(2)
@@ -495,14 +495,14 @@ func TestNewestAllowed_PrefersTheAllowedThenTheNewest(t *testing.T) {
 	want(1)
 	decide(2, backends.Allowed)
 	want(2)
-	f.Record(7, id(1), now, now) // now it is the newest
+	f.Record(7, id(1), now, time.Time{}, now) // now it is the newest
 	want(1)
-	f.Record(8, id(3), now, now)
+	f.Record(8, id(3), now, time.Time{}, now)
 	decide(3, backends.Allowed)
 	want(1) // another fingerprint's session
 	for n := 10; n < 10+edge.MaxSessionsPerFingerprint; n++ {
-		f.Record(7, id(n), now, now)
-		f.Record(7, id(n), now, now) // recorded only once
+		f.Record(7, id(n), now, time.Time{}, now)
+		f.Record(7, id(n), now, time.Time{}, now) // recorded only once
 	}
 	want(0) // 1 and 2 are forgotten
 	decide(10, backends.Allowed)

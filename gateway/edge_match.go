@@ -18,6 +18,8 @@ type Matches interface {
 	Add(ctx context.Context, keys [][16]byte, session backends.SessionID, opened time.Time, ticket string)
 	// Find returns the tickets under each of the keys, the one added last first. The error says that there may be more.
 	Find(ctx context.Context, keys [][16]byte) ([][]string, error)
+	// LostAt returns since when what was added before is not found any more; zero: all is. It is called for each question of an edge.
+	LostAt() time.Time
 }
 
 // matchByTicket sets the session of a valid ticket in a cookie, and reports whether there is one.
@@ -148,7 +150,11 @@ func (g *Gateway) recordGroup(rc *requestContext) (key [16]byte, isNews bool) {
 
 // record remembers a fingerprint of the viewer's session, and reports whether there are other nodes that should be told.
 func (g *Gateway) record(rc *requestContext, f edge.Fingerprint) bool {
-	return g.fingerprints.Record(f, rc.id, rc.session.Ticket().Opened, rc.now) && g.options.Matches != nil
+	if g.options.Matches == nil {
+		g.fingerprints.Record(f, rc.id, rc.session.Ticket().Opened, time.Time{}, rc.now)
+		return false
+	}
+	return g.fingerprints.Record(f, rc.id, rc.session.Ticket().Opened, g.options.Matches.LostAt(), rc.now)
 }
 
 // share tells the other nodes of the viewer's ticket before the viewer is answered, who may ask another one next.
@@ -318,6 +324,6 @@ func (g *Gateway) openShared(ctx context.Context, rc *requestContext, t *target,
 	if err != nil {
 		return nil, err
 	}
-	g.fingerprints.Record(g.fingerprint(rc, t), claims.ID, s.Ticket().Opened, rc.now)
+	g.fingerprints.Record(g.fingerprint(rc, t), claims.ID, s.Ticket().Opened, g.options.Matches.LostAt(), rc.now)
 	return s, nil
 }

@@ -25,6 +25,7 @@ type sharedTickets struct {
 	lookUps int
 	keys    int // that were looked up
 	adds    int
+	lost    time.Time
 	err     error
 }
 
@@ -49,6 +50,20 @@ func (s *sharedTickets) Find(_ context.Context, keys [][16]byte) ([][]string, er
 		found[i] = s.tickets[key]
 	}
 	return found, s.err
+}
+
+// lose forgets the tickets.
+func (s *sharedTickets) lose(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.tickets)
+	s.lost = now
+}
+
+func (s *sharedTickets) LostAt() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
 }
 
 func (s *sharedTickets) numLookUps() int {
@@ -245,6 +260,22 @@ func TestServe_EdgeCheck_SharedAgain(t *testing.T) {
 	if last := requests[len(requests)-1]; last.Ticket.Opened.Unix() != opened.ticket.Opened.Unix() {
 		t.Errorf("opened with the ticket of %v, want %v", last.Ticket.Opened, opened.ticket.Opened)
 	}
+}
+
+// TestServe_EdgeCheck_LostIsSharedAgain has what nodes share be lost while viewers play.
+func TestServe_EdgeCheck_LostIsSharedAgain(t *testing.T) {
+	t.Parallel()
+	shared := newSharedTickets()
+	first, second := newEdgeNode(t, shared, edgeRoute(edge.Nginx)), newEdgeNode(t, shared, edgeRoute(edge.Nginx))
+	first.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/index.m3u8?token=1"})
+	shared.lose(time.Now())
+	second.wantCheck(t, edge.Nginx, 403, edgeViewer{uri: "/play/a001/seg-17.ts"})
+	for range 3 {
+		first.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/hd/index.m3u8"})
+	}
+	second.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/seg-17.ts"})
+	shared.lose(time.Now().Add(-time.Minute)) // before they were told
+	second.wantCheck(t, edge.Nginx, 200, edgeViewer{uri: "/play/a001/seg-18.ts"})
 }
 
 // TestServe_EdgeCheck_NobodyCanTell has the store of the tickets not answer.

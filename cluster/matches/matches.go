@@ -8,6 +8,8 @@
 // A ticket stays what it is anywhere: it says which session and since when, and a ban, a kick or its age end it.
 //
 // Invariants:
+//   - After Redis lost its data each node adds again what its viewers ask for: see LostAt. Of a Redis Cluster that loses other hash slots
+//     alone nobody notices, and what was there is added again when it is to be kept for longer.
 //   - A node remembers nothing here but what waits to be sent, at most maxPending tickets. What is beyond is dropped and counted, and
 //     added again when the ticket is to be kept for longer.
 //   - Add returns once Redis has the ticket, since a player asks for its segments at once, of any node. While Redis is unavailable it
@@ -29,6 +31,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +62,7 @@ type Sharing struct {
 	cipher      *redisclient.Cipher
 	store, find *redisclient.Script
 	log         *slog.Logger
+	lost        atomic.Int64 // when Redis was found to have lost what it had, in Unix ns; 0: never
 
 	mu      sync.Mutex
 	pending map[place]ticket // the newest that waits to be sent
@@ -102,6 +106,17 @@ func (s *Sharing) Add(ctx context.Context, keys [][16]byte, session backends.Ses
 		failed, _ = s.send(ctx, failed)
 	}
 	s.keep(failed)
+}
+
+// Lose notes that Redis has lost what it had.
+func (s *Sharing) Lose(now time.Time) { s.lost.Store(now.UnixNano()) }
+
+// LostAt returns when Redis was found to have lost what it had. What was added before is to be added again. Zero: never.
+func (s *Sharing) LostAt() (at time.Time) {
+	if lost := s.lost.Load(); lost != 0 {
+		at = time.Unix(0, lost)
+	}
+	return at
 }
 
 // Dropped returns how many tickets were not kept, because Redis did not take them.

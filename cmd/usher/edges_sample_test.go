@@ -90,7 +90,7 @@ func TestEdges_SamplesNameListener(t *testing.T) {
 		// address and path each have one group.
 		address, path string
 	}{
-		"nginx":     {"nginx.conf", `upstream usher \{\s+server ([^;]+);`, `proxy_pass http://usher(/[^;]*);`},
+		"nginx":     {"nginx.conf", `upstream usher \{[^}]*\sserver ([^;]+);`, `proxy_pass http://usher(/[^;]*);`},
 		"caddy":     {"Caddyfile", `forward_auth (\S+) \{`, `uri (\S+)`},
 		"haproxy":   {"haproxy.cfg", `lua\.usher http://([^/]+)/`, `lua\.usher http://[^/]+(\S+)`},
 		"flussonic": {"flussonic.conf", `backend http://([^/]+)/`, `backend http://[^/]+(/[^;]*);`},

@@ -116,10 +116,11 @@ func (f *Fingerprints) OfAddress(address netip.Addr) Fingerprint {
 	return Fingerprint(maphash.Bytes(f.seed, raw[:]))
 }
 
-// Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. It skips what is noted
+// Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. What other nodes were told
+// before lost, they do not know any more. It skips what is noted
 // as recorded a moment ago. isNews: the other nodes should be told, of a new ticket or once more, but not of each in a crowd.
-func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, now time.Time) (isNews bool) {
-	recent, mark := &f.recent[key%numRecent], markOf(key, id, opened, now)
+func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, lost, now time.Time) (isNews bool) {
+	recent, mark := &f.recent[key%numRecent], markOf(key, id, opened, lost, now)
 	if recent.Load() == mark {
 		return false
 	}
@@ -127,14 +128,14 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, no
 	defer set.mu.Unlock()
 	recent.Store(mark) // under the lock, so that it is of the newest
 	i := slices.IndexFunc(set.used, func(known usedSession) bool { return known.id == id })
-	isTold := i < 0 && set.isCrowdTold(now)
+	isTold := i < 0 && set.isCrowdTold(lost, now)
 	if i < 0 {
 		i = len(set.used)
 		set.used = append(set.used, usedSession{id: id})
 	}
 	newest := set.used[i]
 	copy(set.used[1:], set.used[:i])
-	isNews = !isTold && (newest.opened != opened.Unix() || now.Unix()-newest.told >= int64(tellInterval/time.Second))
+	isNews = !isTold && (newest.opened != opened.Unix() || !newest.wasTold(tellInterval, lost, now))
 	if isNews {
 		newest.opened, newest.told = opened.Unix(), now.Unix()
 	}
@@ -144,10 +145,15 @@ func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, no
 }
 
 // isCrowdTold reports whether there are as many sessions as are remembered, of one of which the other nodes were told a moment ago.
-func (l *sessionList) isCrowdTold(now time.Time) bool {
+func (l *sessionList) isCrowdTold(lost, now time.Time) bool {
 	return len(l.used) == MaxSessionsPerFingerprint && slices.ContainsFunc(l.used, func(s usedSession) bool {
-		return now.Unix()-s.told < int64(crowdInterval/time.Second)
+		return s.wasTold(crowdInterval, lost, now)
 	})
+}
+
+// wasTold reports whether the other nodes were told within that time, and have not lost it since.
+func (s *usedSession) wasTold(within time.Duration, lost, now time.Time) bool {
+	return now.Unix()-s.told < int64(within/time.Second) && s.told > lost.Unix()
 }
 
 // listOf returns the sessions of a fingerprint, locked.
@@ -165,10 +171,10 @@ func (f *Fingerprints) listOf(key Fingerprint) *sessionList {
 }
 
 // markOf returns a number that tells what was recorded in this turn apart. All its parts but the turn are hashes already.
-func markOf(key Fingerprint, id backends.SessionID, opened, now time.Time) uint64 {
+func markOf(key Fingerprint, id backends.SessionID, opened, lost, now time.Time) uint64 {
 	const spread = 0x9e3779b97f4a7c15 // so that times of one day differ in more than their last bits
 	turn := uint64(now.Unix()) / uint64(recentTurn/time.Second)
-	return bits.RotateLeft64(uint64(key), 32) ^ binary.LittleEndian.Uint64(id[:]) + uint64(opened.Unix())*spread + turn<<1 | 1
+	return bits.RotateLeft64(uint64(key), 32) ^ binary.LittleEndian.Uint64(id[:]) + uint64(opened.Unix()+lost.Unix()<<32)*spread + turn<<1 | 1
 }
 
 // AppendSessions appends the sessions of a fingerprint, the one used last first; MaxSessionsPerFingerprint at most. Some may be

@@ -61,10 +61,10 @@ func TestFingerprints_Record(t *testing.T) {
 	} {
 		f := NewFingerprints()
 		key, other := f.OfGroup(backends.SessionID{1}), f.OfGroup(backends.SessionID{2})
-		f.Record(other, backends.SessionID{99}, time.Time{}, time.Time{})
+		f.Record(other, backends.SessionID{99}, time.Time{}, time.Time{}, time.Time{})
 		for _, id := range tc.used {
-			f.Record(key, backends.SessionID{id}, time.Time{}, time.Time{})
-			f.Record(key+numRecent, backends.SessionID{id}, time.Time{}, time.Time{}) // it is noted in the same place
+			f.Record(key, backends.SessionID{id}, time.Time{}, time.Time{}, time.Time{})
+			f.Record(key+numRecent, backends.SessionID{id}, time.Time{}, time.Time{}, time.Time{}) // it is noted in the same place
 		}
 		var want []backends.SessionID
 		for _, id := range tc.want {
@@ -86,9 +86,9 @@ func TestFingerprints_Record_Lost(t *testing.T) {
 	t.Cleanup(f.Close)
 	const key = 7
 	id, now := backends.SessionID{1}, time.Unix(1_700_000_000, 0)
-	f.Record(key, id, now, now)
+	f.Record(key, id, now, time.Time{}, now)
 	f.entries.Invalidate(key)
-	f.Record(key, id, now, now)
+	f.Record(key, id, now, time.Time{}, now)
 	if got := f.AppendSessions(nil, key); len(got) != 1 {
 		t.Errorf("%d sessions, want the one that was lost", len(got))
 	}
@@ -101,7 +101,7 @@ func TestFingerprints_Record_Crowd(t *testing.T) {
 	t.Cleanup(f.Close)
 	opened := time.Unix(1_700_000_000, 0)
 	record := func(viewer byte, at time.Duration) bool {
-		return f.Record(7, backends.SessionID{1: viewer}, opened, opened.Add(at))
+		return f.Record(7, backends.SessionID{1: viewer}, opened, time.Time{}, opened.Add(at))
 	}
 	for i := range byte(MaxSessionsPerFingerprint) {
 		if !record(i, 0) {
@@ -150,7 +150,7 @@ func TestFingerprints_Record_IsNews(t *testing.T) {
 		{"the first one, then", one, time.Second, 2*recentTurn + tellInterval, true},
 		{"and again", one, time.Second, 2*recentTurn + tellInterval, false},
 	} {
-		if got := f.Record(7, step.id, opened.Add(step.opened), opened.Add(step.at)); got != step.isNews {
+		if got := f.Record(7, step.id, opened.Add(step.opened), time.Time{}, opened.Add(step.at)); got != step.isNews {
 			t.Errorf("%s: got %t, want %t", step.what, got, step.isNews)
 		}
 	}

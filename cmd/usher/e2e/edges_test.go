@@ -79,11 +79,12 @@ func host(address string) string {
 // startNginx runs nginx with the sample's configuration in front of an origin.
 func startNginx(t *testing.T, origin *liveOrigin, change string) *edge {
 	t.Helper()
-	return startNginxOf(t, origin, change, startEdgeNode(t, "nginx", change))
+	return startNginxOf(t, origin, change, false, startEdgeNode(t, "nginx", change))
 }
 
-// startNginxOf runs nginx with the sample's configuration in front of an origin. It asks the nodes in turn, and is the edge of the first.
-func startNginxOf(t *testing.T, origin *liveOrigin, change string, nodes ...*edge) *edge {
+// startNginxOf runs nginx with the sample's configuration in front of an origin. It asks each viewer's node, or all in turn, and is the edge
+// of the first.
+func startNginxOf(t *testing.T, origin *liveOrigin, change string, isInTurn bool, nodes ...*edge) *edge {
 	t.Helper()
 	var asked []string
 	for _, one := range nodes {
@@ -94,6 +95,9 @@ func startNginxOf(t *testing.T, origin *liveOrigin, change string, nodes ...*edg
 	config := filepath.Join(own, "nginx.conf")
 	if strings.Contains(change, "match_by: cookie") {
 		servers = strings.ReplaceAll(servers, "\t#set $", "\tset $")
+	}
+	if isInTurn {
+		servers = strings.ReplaceAll(servers, "hash $remote_addr consistent;", "")
 	}
 	text := inNginx(own, servers)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
@@ -236,18 +240,47 @@ func wantAddressAgent(t *testing.T, e *edge) {
 	}
 }
 
-// TestEdges_SeveralNodes_AnyKnowsTheViewer has nginx ask two nodes in turn, of which each is killed and started again. ffmpeg requests the
-// media playlists and their segments without a token.
-func TestEdges_SeveralNodes_AnyKnowsTheViewer(t *testing.T) {
-	t.Parallel()
-	m, redis := startMiddleware(t), startRedis(t)
-	var nodes []*edge
+// startEdgeNodes runs two nodes that share a Redis, with the settings of nginx's sample.
+func startEdgeNodes(t *testing.T, m *backendtest.Server, redis *redisServer) (nodes []*edge) {
+	t.Helper()
 	for range 2 {
 		nodes = append(nodes, startEdgeNodeOf(t, "nginx", "", m, fmt.Sprintf(
 			"cluster: { redis: { %s }, redis_timeout: 400ms, encryption_keys: [ { id: a, secret: \"a secret of the cluster of the test\" } ] }",
 			redis.standalone())))
 	}
-	e, stranger := startNginxOf(t, startLive(t), "", nodes...), newClient(t, "127.0.0.9")
+	return nodes
+}
+
+// TestEdges_SeveralNodes_RedisDown has nginx ask each viewer's node while Redis is frozen, and killed. It comes back empty.
+func TestEdges_SeveralNodes_RedisDown(t *testing.T) {
+	t.Parallel()
+	m, redis := startMiddleware(t), startRedis(t)
+	nodes := startEdgeNodes(t, m, redis)
+	e := startNginxOf(t, startLive(t), "", false, nodes...)
+	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
+	eventually(t, waitTimeout, "ffmpeg plays", ffmpeg.hasBegun)
+	play := func() { awaitFrames(t, ffmpeg, len(ffmpeg.frames("video"))+60) }
+	play()
+	redis.signal(syscall.SIGSTOP)
+	play()
+	e.wantStatus(t, e.client, "/play/ts/"+firstSegment(t, e, "/play/ts/index.m3u8?token=good"), http.StatusOK) // a new viewer
+	redis.signal(syscall.SIGKILL)
+	redis.process.wait(t)
+	play()
+	redis.start(t)
+	play()
+	if ffmpeg.ended() || ffmpeg.errs.String() != "" {
+		t.Errorf("ffmpeg was disturbed: %s", ffmpeg.errs)
+	}
+}
+
+// TestEdges_SeveralNodes_AnyKnowsTheViewer has nginx ask two nodes in turn, of which each is killed and started again. ffmpeg requests the
+// media playlists and their segments without a token.
+func TestEdges_SeveralNodes_AnyKnowsTheViewer(t *testing.T) {
+	t.Parallel()
+	m, redis := startMiddleware(t), startRedis(t)
+	nodes := startEdgeNodes(t, m, redis)
+	e, stranger := startNginxOf(t, startLive(t), "", true, nodes...), newClient(t, "127.0.0.9")
 	ffmpeg := startFrames(t, e.url+"/play/audio/index.m3u8?token=good-ffmpeg")
 	eventually(t, waitTimeout, "ffmpeg plays", ffmpeg.hasBegun)
 	awaitFrames(t, ffmpeg, 60)
