@@ -248,8 +248,8 @@ func TestNew_InvalidConfig(t *testing.T) {
 		"no scheme":        {"go.iptvportal.cloud", `address: must begin with http:// or https://, not ""`},
 		"a contradiction":  {"http://local/auth/arescrypt/?site=1", contradiction},
 		"a shorter one":    {"http://local/auth/arescrypt", contradiction},
-		"two mistakes":     {"https:///auth/arescrypt", "address: has no host\n" + contradiction},
-		"no host is named": {"https://", "address: has no host"},
+		"two mistakes":     {"https:///auth/arescrypt", "address: has no host; want a URL such as http://10.0.0.5:8080/check\n" + contradiction},
+		"no host is named": {"https://", "address: has no host; want a URL such as http://10.0.0.5:8080/check"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

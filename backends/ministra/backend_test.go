@@ -287,7 +287,7 @@ func TestNew_InvalidConfig(t *testing.T) {
 	tests := map[string]struct{ address, want string }{
 		"no address":        {"", "address: must be set"},
 		"no scheme":         {"portal.example.com", `address: must begin with http:// or https://, not ""`},
-		"no host":           {"http://", "address: has no host"},
+		"no host":           {"http://", "address: has no host; want a URL such as http://10.0.0.5:8080/check"},
 		"the end of a page": {"http://portal.example.com/#", "address: has a '#', which is never sent; write %23"},
 	}
 	for name, tt := range tests {

@@ -74,7 +74,7 @@ func TestNew_InvalidConfig(t *testing.T) {
 		want    string
 	}{
 		"no address":        {"", nil, "address: must be set"},
-		"no host":           {"http://", nil, "address: has no host"},
+		"no host":           {"http://", nil, "address: has no host; want a URL such as http://10.0.0.5:8080/check"},
 		"an unknown fact":   {"http://host", []string{"name", "referer"}, `send: "referer": want name or ip`},
 		"in capitals":       {"http://host", []string{"IP"}, `send: "IP": want name or ip`},
 		"a fact twice":      {"http://host", []string{"ip", "name", "ip"}, `send: "ip" is listed twice`},
