@@ -389,3 +389,41 @@ func TestServe_Steering_ParametersOfAPathway(t *testing.T) {
 		})
 	}
 }
+
+// TestServe_Steering_PlaylistsBesideAHost has a clone name a host, and playlists of some variants that are elsewhere. A player adds the clone's
+// parameters to all of them.
+func TestServe_Steering_PlaylistsBesideAHost(t *testing.T) {
+	t.Parallel()
+	for listed, want := range map[string]string{
+		"http://third.example:8081/play/a001/own.m3u8": "third.example:8081",
+		"own.m3u8": "origin.example:8081",
+	} {
+		o := &corpusOrigin{}
+		c := testConfig("http://origin.example:8081")
+		c.Origins["o"].Upstream.RedirectHosts = []upstream.RedirectHost{{Host: "edge.example:8081"}, {Host: "third.example:8081"}}
+		g, _ := newBareGateway(t, c, origin.WithTransport(o.transport(t)))
+		front := httptest.NewServer(&testHandler{g})
+		t.Cleanup(front.Close)
+		o.set(map[string]string{
+			"http://origin.example:8081/play/a001/index.m3u8": "#EXTM3U\n#EXT-X-CONTENT-STEERING:SERVER-URI=\"steer\"\n#EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n",
+			"http://origin.example:8081/play/a001/steer": `{"PATHWAY-CLONES":[{"URI-REPLACEMENT":{"PER-VARIANT-URIS":{"v":"` + listed + `"},` +
+				`"HOST":"edge.example","PARAMS":{"p":"1"}}}]}`,
+			"http://" + want + "/play/a001/own.m3u8?p=1": mediaPlaylist,
+		}, nil)
+		p := newPlayer(t, "")
+		entry := resolve(t, &url.URL{}, front.URL+"/play/a001/index.m3u8?token=1")
+		steer := resolve(t, entry, hlscorpus.URIs(p.get(t, entry))[0].Text)
+		manifest := p.get(t, steer)
+		_, rest, _ := strings.Cut(manifest, hls.HostParameter+`":"`)
+		host, _, _ := strings.Cut(rest, `"`)
+		playlist := resolve(t, steer, hlscorpus.URIs(manifest)[0].Text)
+		query := playlist.Query()
+		query.Set("p", "1")
+		query.Set(hls.HostParameter, host)
+		playlist.RawQuery = query.Encode()
+		media := resolve(t, playlist, uris(p.get(t, playlist))[0])
+		if got, want := p.get(t, media), "bytes of http://"+want+"/play/a001/seg-17.ts"; got != want {
+			t.Errorf("%s: the segment: got %q, want %q", listed, got, want)
+		}
+	}
+}

@@ -42,7 +42,8 @@
 // that playlists below a ticket are byte-identical. It is sealed by the key that signed the viewer's ticket, so that no URI
 // changes in a session's life. A variable whose value only the player knows leaves its URI plain. A steering manifest's
 // host of a pathway becomes a sealed parameter, because players would take their ticket there. The pathway's own parameters are
-// sealed with it: they reach its host, and are no viewer's credentials. A session's id is computed
+// sealed with it: they reach its host, and are no viewer's credentials. A playlist that the manifest gives for a variant keeps its host, as
+// its reference says: hls.js adds the pathway's parameters to it too. A session's id is computed
 // of its viewer's group and address (identity.go). The group is computed again of a ticket, so that a ticket at another
 // address leads to the session that the same credentials open there, without memory or store: a player that reloads the
 // playlist by a token and media by a ticket has one session an address. At an edge, credentials that play at another

@@ -116,7 +116,7 @@ func (g *Gateway) source(rc *requestContext) (source, bool) {
 		return s, false
 	}
 	if rc.hasPathway {
-		s = s.onPathway(&rc.pathway)
+		s = s.onPathway(&rc.pathway, rc.sealed.isOpen && hls.KeepsHost(rc.sealed.target.Variables))
 	}
 	return s, true
 }
@@ -310,9 +310,9 @@ func (g *Gateway) openPathway(rc *requestContext) {
 	rc.pathway, rc.hasPathway = g.sealer.Open(new(reference.Buffer), rc.claims.KeyID, text, &scope)
 }
 
-// onPathway moves the source to the host of the request's pathway, and adds the pathway's parameters.
-func (s source) onPathway(t *reference.Target) source {
-	if t.Base != "" {
+// onPathway moves the source to the host of the request's pathway, unless it keeps its own, and adds the pathway's parameters.
+func (s source) onPathway(t *reference.Target, keepsHost bool) source {
+	if t.Base != "" && !keepsHost {
 		if s.base == "" {
 			s.base, s.path = s.origin.Server(), s.origin.Prefix()+s.path // a base has no path of its own
 		}

@@ -369,7 +369,7 @@ func TestSource_OnPathway(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := source{origin: g.options.Origins["o"], base: tc.base, path: "/tv/v.m3u8", query: tc.query}
-			s = s.onPathway(&tc.pathway)
+			s = s.onPathway(&tc.pathway, false)
 			if s.base != tc.wantBase || s.path != tc.wantPath || s.query != tc.wantQuery {
 				t.Errorf("got %q %q %q, want %q %q %q", s.base, s.path, s.query, tc.wantBase, tc.wantPath, tc.wantQuery)
 			}

@@ -137,6 +137,7 @@ func (d *document) markDateRange(object jsonSpan) {
 // read the last.
 func (d *document) markReplacement(object jsonSpan) {
 	host, query, parameters := "", "", jsonSpan{}
+	var own []int // the edits of URIs to which HOST does not apply
 	d.eachMember(object, func(name string, key, value jsonSpan) {
 		switch name {
 		case "HOST":
@@ -146,12 +147,17 @@ func (d *document) markReplacement(object jsonSpan) {
 			parameters, query = value, d.queryOf(value)
 		case "PER-VARIANT-URIS", "PER-RENDITION-URIS":
 			d.eachMember(value, func(_ string, _, value jsonSpan) {
-				d.markURI(value, uriSpan{role: Playlist, imports: importsInherited, standsAlone: true})
+				if d.markURI(value, uriSpan{role: Playlist, imports: importsInherited, standsAlone: true}) {
+					own = append(own, len(d.edits)-1)
+				}
 			})
 		}
 	})
 	if host == "" && query == "" {
 		return
+	}
+	for _, i := range own {
+		d.edits[i].span.keepsHost = host != ""
 	}
 	e := edit{kind: addParameters, value: host, query: query, span: uriSpan{start: object.start + 1, end: object.start + 1}}
 	switch {

@@ -54,7 +54,7 @@ func newRewriter(text string, o Options) (*rewriter, error) {
 		o.Locate = func(Listed) (string, bool) { return "", false }
 	}
 	w := &rewriter{text: text, options: o, origin: from, requestBase: newBase(o.Path)}
-	inherited, isMarked := strings.CutPrefix(o.Variables, viewersQuery)
+	inherited, isMarked := strings.CutPrefix(strings.TrimPrefix(o.Variables, keepsHost), viewersQuery)
 	w.options.Variables = inherited
 	w.definitions = definitions{query: o.Query, isViewersQuery: o.IsViewersQuery || isMarked, imported: decodeVariables(inherited)}
 	w.out = make([]byte, 0, len(text)+len(text)/2)
@@ -127,6 +127,13 @@ func (w *rewriter) writeBelowTicket(span uriSpan, ref *resolved) {
 // variables too. It is no beginning of what encode writes.
 const viewersQuery = "?"
 
+// keepsHost precedes the variables that are told to a playlist, and that, if a pathway clone has the playlist in the place of its variant's
+// or rendition's. The clone's HOST does not apply to it, and some players add the clone's PARAMS.
+const keepsHost = "!"
+
+// KeepsHost reports whether the host of a pathway does not apply to a playlist that was told these variables.
+func KeepsHost(variables string) bool { return strings.HasPrefix(variables, keepsHost) }
+
 // resolve fills in where a URI leads. False means that it must stay unchanged.
 func (w *rewriter) resolve(uri string, span *uriSpan, ref *resolved) bool {
 	expanded, ok := w.definitions.known.expand(uri)
@@ -162,6 +169,9 @@ func (w *rewriter) locate(at location, span *uriSpan, uri *value) (target string
 	}
 	if listed.Role == Playlist && uri.hasViewersQuery() {
 		listed.Variables = viewersQuery + listed.Variables
+	}
+	if span.keepsHost {
+		listed.Variables = keepsHost + listed.Variables
 	}
 	target, ok = w.options.Locate(listed)
 	return target, ok && strings.HasPrefix(target, "/") && !strings.Contains(target, "#")

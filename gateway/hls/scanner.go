@@ -16,6 +16,8 @@ type uriSpan struct {
 	mayGrow bool
 	// standsAlone reports that players may resolve the URI against nothing, so that an absolute one must stay absolute.
 	standsAlone bool
+	// keepsHost reports that the host of a pathway does not apply to the URI.
+	keepsHost bool
 }
 
 // importSource is where a listed playlist imports its variables from. It is zero for what is no playlist, and for one that
