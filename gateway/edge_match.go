@@ -14,7 +14,8 @@ import (
 // Matches keep, for all nodes, the tickets of viewers at edges who show none. Keys are keyed hashes of what a viewer's requests have in
 // common. They are safe for concurrent use.
 type Matches interface {
-	// Add keeps the ticket of a session under each of the keys, for a while. If it cannot it does so later.
+	// Add keeps the ticket of a session under each of the keys, for a while, in place of one that was opened earlier. If it cannot it does
+	// so later.
 	Add(ctx context.Context, keys [][16]byte, session backends.SessionID, opened time.Time, ticket string)
 	// Find returns the tickets under each of the keys, the one added last first. The error says that there may be more.
 	Find(ctx context.Context, keys [][16]byte) ([][]string, error)

@@ -56,7 +56,7 @@
 // That one without an answer is this node's alone, as an outage may be: so such a viewer is asked about by each node that they reach.
 //
 // Decided: a ban or kick that is over by itself leaves its denial remembered, for denial_ttl at most, because to end it at once would look at
-// all sessions each time. An operator who lifts one waits for that.
+// all sessions each time. When an operator lifts one, that is done.
 //
 // Refused: phases of siblings' own (each rule would be there twice), booleans beside the phase for what is in flight
 // (combinations without a row), keeping a slot that comes during a look (the backend would idle for as long as that takes).

@@ -29,8 +29,8 @@ type TraceEntry struct {
 	ResponseHeader http.Header
 	// ResponseBody is what arrived of the body's beginning before the decision, or within a moment after the header.
 	ResponseBody string
-	// Page is what the body of an answer looks like that allows, in the words of its alarm; empty: as it should. IsBodyless says that it has
-	// none by the contract.
+	// Page is what the body of an answer that was taken for a yes looks like, in the words of its alarm; empty: as it should. IsBodyless
+	// says that it has none by the contract.
 	Page       string
 	IsBodyless bool
 	// Duration is how long the answer, or the failure, took.

@@ -116,9 +116,9 @@ func (f *Fingerprints) OfAddress(address netip.Addr) Fingerprint {
 	return Fingerprint(maphash.Bytes(f.seed, raw[:]))
 }
 
-// Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. What other nodes were told
-// before lost, they do not know any more. It skips what is noted
-// as recorded a moment ago. isNews: the other nodes should be told, of a new ticket or once more, but not of each in a crowd.
+// Record remembers that a session was used with a fingerprint, whose ticket says that it was opened at that time. It skips what is noted as
+// recorded a moment ago. Other nodes do not know any more what they were told up to lost; zero: they know all. isNews: they should be told,
+// of a new ticket or once more, but not of each in a crowd.
 func (f *Fingerprints) Record(key Fingerprint, id backends.SessionID, opened, lost, now time.Time) (isNews bool) {
 	recent, mark := &f.recent[key%numRecent], markOf(key, id, opened, lost, now)
 	if recent.Load() == mark {

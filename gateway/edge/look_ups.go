@@ -27,15 +27,15 @@ type LookUps struct {
 // Begin counts n look-ups for a viewer of an address, of which it takes a hash. isSpare: the viewer can do without. The error is a
 // *backends.Overload.
 func (l *LookUps) Begin(address uint64, n int, isSpare bool, now time.Time) error {
-	room := uint64(1)
+	parts := uint64(1) // of the room, of which these look-ups may take one
 	if isSpare {
-		room = 2
+		parts = 2
 	}
 	cell := &l.cells[address%numLookUpCells]
-	if !cell.add(n, now, maxLookUpsOfAddress/room) {
+	if !cell.add(n, now, maxLookUpsOfAddress/parts) {
 		return backends.NewOverload("unknown viewers of an address at edges", maxLookUpsOfAddress)
 	}
-	if !l.all.add(n, now, maxLookUps/room) {
+	if !l.all.add(n, now, maxLookUps/parts) {
 		cell.remove(n, now)
 		return backends.NewOverload("unknown viewers at edges", maxLookUps)
 	}

@@ -35,6 +35,8 @@
 // all tests over one of them. The recorder and the balancers speak HTTP to players then, and TLS to nodes. Nodes of the samples in
 // deploy speak what the samples say.
 //
+// Decided: Traefik is among the edges only where -traefik names one, because its build takes ten minutes: see deploy/traefik.sh.
+//
 // Decided: tests measure time only where it is the promise: the latency of low-latency HLS, as the difference of two players
 // in one page; the rate of the middleware's calls, by its own clock; and how long a new viewer waits in an outage, with a
 // deadline that is much longer than any other delay.

@@ -182,7 +182,7 @@ func (e *edge) wantNoBypass(t *testing.T, client *http.Client, path string) {
 	}
 }
 
-// TestEdges plays ffmpeg's streams through nginx, Caddy and HAProxy, each with its sample's configuration.
+// TestEdges plays ffmpeg's streams through each edge of askingEdges, with its sample's configuration.
 func TestEdges(t *testing.T) {
 	t.Parallel()
 	origin := startLive(t)

@@ -58,7 +58,7 @@ func (r Reader) URIs(body string) []URI {
 	return uris
 }
 
-// Steered returns a text with the names of which some are renamed, so that players do not let another server steer them.
+// Steered gives back the names by which players are steered, which rewriting takes from what leads them to another server.
 func Steered(body string) string {
 	return strings.NewReplacer("#EXT-X-X-CONTENT-STEERING", "#EXT-X-CONTENT-STEERING", `"X-RELOAD-URI"`, `"RELOAD-URI"`).Replace(body)
 }
